@@ -1,0 +1,35 @@
+"""The one error that users of accord are meant to see."""
+
+from difflib import get_close_matches
+from typing import Iterable
+
+
+class AccordError(Exception):
+    """Something the user can mend: says what is wrong, where, and how to put it right.
+
+    `problem` is one sentence; `where` a file, line, table or key; `got` and `wanted` the two sides of the
+    mismatch; `fix` what to do next. The command line prints `str(error)` and exits with 1.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        where: object = None,
+        got: object = None,
+        wanted: object = None,
+        fix: str | None = None,
+    ) -> None:
+        lines = [problem]
+        for label, value in (("where", where), ("got", got), ("wanted", wanted), ("fix", fix)):
+            if value is not None:
+                lines.append(f"  {label + ':':<8}{value}")
+        super().__init__("\n".join(lines))
+        self.problem = problem
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The names in `known`, and the one that `word` was probably meant to be: for the `wanted` of an error."""
+    names = sorted(known)
+    close = get_close_matches(word, names, n=1, cutoff=0.5)
+    return ", ".join(names) + (f" (did you mean {close[0]!r}?)" if close else "")

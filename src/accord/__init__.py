@@ -1,0 +1,58 @@
+"""accord: find where a language model disagrees with itself, see what carries it, repair it, prove the rest whole.
+
+>>> import accord
+>>> lm = accord.load("smollm2-135m")
+>>> task = accord.task("hypernymy", split="test", limit=100)
+>>> gap = accord.measure_gap(lm, task)
+>>> gap.metrics["pearson_all"]
+>>> gap.scores.sort_values("validator_logodds")
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from accord.errors import AccordError
+    from accord.gap import Gap, measure_gap
+    from accord.lm import Backbone, LanguageModel, Query, Score, load, score
+    from accord.tasks import Item, Task, task
+
+__version__ = version("accord")
+
+# Imported when first used: `accord --help` must not wait for torch.
+_HOMES = {
+    "AccordError": "accord.errors",
+    "Backbone": "accord.lm",
+    "Gap": "accord.gap",
+    "Item": "accord.tasks",
+    "LanguageModel": "accord.lm",
+    "Query": "accord.lm",
+    "Score": "accord.lm",
+    "Task": "accord.tasks",
+    "load": "accord.lm",
+    "measure_gap": "accord.gap",
+    "score": "accord.lm",
+    "task": "accord.tasks",
+}
+
+__all__ = [
+    "AccordError",
+    "Backbone",
+    "Gap",
+    "Item",
+    "LanguageModel",
+    "Query",
+    "Score",
+    "Task",
+    "load",
+    "measure_gap",
+    "score",
+    "task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'accord' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

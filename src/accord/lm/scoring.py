@@ -1,0 +1,161 @@
+"""Log-probabilities of given answers, at the least cost: shared prefixes once, logits only where they are read.
+
+The result is the same for every batch size and order (to float error): `tests/lm/test_scoring.py` holds it to a
+plain one-prompt-at-a-time reference.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from accord.errors import AccordError
+from accord.lm.model import LanguageModel
+from accord.lm.prefix_tree import Ids
+from accord.lm.states import Progress, end_states
+
+Floats = NDArray[np.float64]
+
+# Logits are made this many numbers at a time: 64 MB in float32, whatever the vocabulary.
+_LOGIT_CHUNK = 2**24
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to score: each of `answers` (token ids, one or several) as the continuation of `context` (token ids)."""
+
+    context: Ids
+    answers: tuple[Ids, ...]
+
+
+@dataclass
+class Score:
+    """Scores of one query, an entry for each of its answers; natural logarithms.
+
+    Attributes:
+        first: log p(first token of the answer | context).
+        logodds: log p − log(1 − p) of the same, computed without cancellation for p near 1.
+        total: log p of the whole answer, the sum over its tokens.
+        rank: rank of the first token among the vocabulary, 1 = most probable; ties share the best rank.
+        layer_first: [layer, answer] `first` by the lens of each layer 0..L, or None.
+        layer_logodds: [layer, answer] `logodds` likewise, or None.
+    """
+
+    first: Floats
+    logodds: Floats
+    total: Floats
+    rank: NDArray[np.int64]
+    layer_first: Floats | None = None
+    layer_logodds: Floats | None = None
+
+
+@torch.no_grad()
+def score(
+    lm: LanguageModel,
+    queries: Sequence[Query],
+    *,
+    layers: bool = False,
+    batch_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> list[Score]:
+    """Score the answers of every query; equal contexts and shared prefixes are computed once.
+
+    Args:
+        layers: also score first tokens by the lens of every layer.
+        batch_tokens: tokens of one forward pass; by default chosen for the device.
+        progress: called with (tokens done, tokens in all).
+
+    Raises:
+        AccordError: a context or answer is empty, logits are not finite, or one sequence alone exceeds memory.
+    """
+    targets: dict[Ids, dict[int, int]] = defaultdict(dict)  # context -> token -> its place in the read
+    for query in queries:
+        if not query.context or not query.answers or not all(query.answers):
+            raise AccordError("a query needs a context and answers of at least one token", got=query)
+        for answer in query.answers:
+            for i, token in enumerate(answer):
+                places = targets[query.context + answer[:i]]
+                places.setdefault(token, len(places))
+    sequences = list(targets)
+    lens_wanted = {query.context for query in queries} if layers else set()
+    results: dict[tuple[Ids, int], _Read] = {}
+
+    def read(layer: int, states: Tensor, which: list[int]) -> None:
+        wanted = [j for j, i in enumerate(which) if layer == lm.n_layers or sequences[i] in lens_wanted]
+        size = max(1, _LOGIT_CHUNK // lm.vocab_size)
+        for begin in range(0, len(wanted), size):
+            part = wanted[begin : begin + size]
+            contexts = [sequences[which[j]] for j in part]
+            logits = lm.lens(states[part])
+            reads = _reduce(logits, [list(targets[context]) for context in contexts], f"{lm.name}, layer {layer}")
+            results.update({(context, layer): r for context, r in zip(contexts, reads, strict=True)})
+
+    depth = range(lm.n_layers + 1) if layers else [lm.n_layers]
+    end_states(lm, sequences, read, layers=depth, batch_tokens=batch_tokens, progress=progress)
+    return [_assemble(query, targets, results, list(depth)) for query in queries]
+
+
+@dataclass
+class _Read:
+    """What was read at the end of one sequence, an entry for each of its target tokens."""
+
+    first: Floats
+    logodds: Floats
+    rank: NDArray[np.int64]
+
+
+def _assemble(
+    query: Query, targets: dict[Ids, dict[int, int]], results: dict[tuple[Ids, int], _Read], depth: list[int]
+) -> Score:
+    top = depth[-1]
+    places = [targets[query.context][answer[0]] for answer in query.answers]
+
+    def whole(answer: Ids) -> float:
+        steps = ((query.context + answer[:i], token) for i, token in enumerate(answer))
+        return float(sum(results[context, top].first[targets[context][token]] for context, token in steps))
+
+    final = results[query.context, top]
+    lens = [results[query.context, layer] for layer in depth] if len(depth) > 1 else None
+    return Score(
+        first=final.first[places],
+        logodds=final.logodds[places],
+        total=np.array([whole(answer) for answer in query.answers]),
+        rank=final.rank[places],
+        layer_first=np.stack([read.first[places] for read in lens]) if lens else None,
+        layer_logodds=np.stack([read.logodds[places] for read in lens]) if lens else None,
+    )
+
+
+def _reduce(logits: Tensor, targets: list[list[int]], where: str) -> list[_Read]:
+    """Log-probabilities, log-odds and ranks of each row's target tokens from its logits [row, vocab]."""
+    width = max(map(len, targets))
+    index = torch.tensor([row + [row[0]] * (width - len(row)) for row in targets], device=logits.device)
+    norm = logits.logsumexp(-1, keepdim=True)
+    if not bool(torch.isfinite(norm).all()):
+        raise AccordError(
+            "the model gave logits that are not finite",
+            where=where,
+            fix='use dtype = "float32" (or "bfloat16" in place of "float16"), or check the weights',
+        )
+    chosen = logits.gather(-1, index)
+    first = (chosen - norm).double()
+    ranks = torch.stack([(logits > chosen[:, j : j + 1]).sum(-1) + 1 for j in range(width)], dim=-1)
+    logodds = first - _log1mexp(first)
+    # Only the most probable token can have p > 1/2, where 1 − p cancels: sum the others instead.
+    best, argmax = logits.max(-1)
+    for row in (best.unsqueeze(-1) - norm > log(0.5)).squeeze(-1).nonzero().flatten().tolist():
+        others = torch.cat([logits[row, : argmax[row]], logits[row, argmax[row] + 1 :]]).double()
+        logodds[row][index[row] == argmax[row]] = best[row].double() - others.logsumexp(-1)
+    values = (t.cpu().numpy() for t in (first, logodds, ranks))
+    return [_Read(f[: len(row)], o[: len(row)], r[: len(row)]) for f, o, r, row in zip(*values, targets, strict=True)]
+
+
+def _log1mexp(x: Tensor) -> Tensor:
+    """log(1 − exp(x)) for x ≤ 0, stable at both ends (Mächler 2012)."""
+    x = x.clamp_max(-1e-12)
+    return torch.where(x > -log(2), torch.log(-torch.expm1(x)), torch.log1p(-torch.exp(x)))

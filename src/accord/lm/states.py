@@ -1,0 +1,171 @@
+"""Hidden states at the end of many sequences, shared prefixes computed once, whatever they are wanted for.
+
+Scoring reads logits off them; probes and explanations read the states themselves.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from accord.errors import AccordError
+from accord.lm.backbone import kv_cache, kv_pairs
+from accord.lm.model import LanguageModel
+from accord.lm.prefix_tree import Ids, Node, grow
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) as work goes on."""
+
+Read = Callable[[int, Tensor, list[int]], None]
+"""Called with (layer, states [n, d_model], the indices of the n sequences that end there)."""
+
+KeysValues = list[tuple[Tensor, Tensor]]
+
+# Tokens of one forward pass. On a CPU more only leaves its caches; on a GPU this fills it.
+_BATCH_TOKENS = {"cpu": 512}
+_BATCH_TOKENS_GPU = 8192
+# A batch may hold this many times its tokens in cached positions, which cost memory and little arithmetic.
+_CACHED_PER_TOKEN = 12
+# Sharing must save this many token computations to be worth the handling of a cache.
+_MIN_SAVING = 3
+
+
+def end_states(
+    lm: LanguageModel,
+    sequences: Sequence[Ids],
+    read: Read,
+    *,
+    layers: Sequence[int] | None = None,
+    batch_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Give `read` the states of `layers` (the top one by default) at the last position of every sequence.
+
+    Every sequence is read once a layer, in whatever order is cheapest. When memory runs out, batches are halved
+    and the work goes on.
+
+    Args:
+        sequences: distinct and not empty.
+        batch_tokens: tokens of one forward pass; by default chosen for the device.
+
+    Raises:
+        AccordError: one sequence alone exceeds memory.
+    """
+    sharing_pays = _MIN_SAVING if lm.cacheable else sum(map(len, sequences)) + 1
+    roots = grow(sequences, min_saving=sharing_pays)
+    budget = batch_tokens or _BATCH_TOKENS.get(lm.device.type, _BATCH_TOKENS_GPU)
+    walk = _Walk(lm, list(layers or [lm.n_layers]), read, budget, progress)
+    walk.total = sum(len(node.tokens) for node in _all_nodes(roots))
+    walk.descend(roots, {})
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A row of a computed batch: the first `length` keys and values of the batch's own tokens."""
+
+    pairs: KeysValues
+    row: int
+    length: int
+
+
+@dataclass
+class _Walk:
+    """One pass over the prefix trees, top down, batch by batch."""
+
+    lm: LanguageModel
+    layers: list[int]
+    read: Read
+    batch_tokens: int
+    progress: Progress | None
+    done: int = 0
+    total: int = 0
+
+    def descend(self, nodes: list[Node], paths: dict[int, list[_Kept]]) -> None:
+        """Compute `nodes`, which all start at the same position, then what hangs below them.
+
+        `paths[id(node)]` are the kept keys and values of the node's ancestors. Going down before going on bounds
+        the memory of kept states by one batch a level.
+        """
+        queue = sorted(nodes, key=lambda node: (bool(node.children), len(node.tokens)), reverse=True)
+        while queue:
+            batch = self._next_batch(queue)
+            try:
+                kept = self._compute(batch, [paths.get(id(node), []) for node in batch])
+            except RuntimeError as error:
+                self._back_off(error, batch)
+                continue
+            del queue[: len(batch)]
+            self.done += sum(len(node.tokens) for node in batch)
+            if self.progress:
+                self.progress(self.done, self.total)
+            below: dict[int, list[Node]] = defaultdict(list)
+            deeper: dict[int, list[_Kept]] = {}
+            for row, node in enumerate(batch):
+                for child in node.children:
+                    below[child.start].append(child)
+                    deeper[id(child)] = [*paths.get(id(node), []), _Kept(kept, row, len(node.tokens))]
+            for group in below.values():
+                self.descend(group, deeper)
+
+    def _next_batch(self, queue: list[Node]) -> list[Node]:
+        """As many nodes from the front of the queue as the budget takes; at least one."""
+        width, end = len(queue[0].tokens), queue[0].end
+        rows = max(1, min(self.batch_tokens // width, self.batch_tokens * _CACHED_PER_TOKEN // end))
+        # Inner nodes and leaves don't mix: keeping the keys and values of leaves would be for nothing.
+        inner = bool(queue[0].children)
+        return [node for node in queue[:rows] if bool(node.children) == inner]
+
+    def _compute(self, batch: list[Node], paths: list[list[_Kept]]) -> KeysValues:
+        """Run one batch, read what ends in it, and return its keys and values if anything hangs below it."""
+        width = max(len(node.tokens) for node in batch)
+        ids = torch.tensor([node.tokens + (node.tokens[-1],) * (width - len(node.tokens)) for node in batch])
+        keep = bool(batch[0].children)
+        cache = kv_cache(_join(paths) if paths[0] else []) if keep or paths[0] else None
+        states = self.lm.hidden(ids, layers=self.layers, at=_read_positions(batch), cache=cache)
+        ends = [(row, slot, i) for row, node in enumerate(batch) for slot, (_, i) in enumerate(node.reads)]
+        if ends:
+            rows, slots, which = map(list, zip(*ends, strict=True))
+            for layer, state in states.items():
+                self.read(layer, state[rows, slots], which)
+        start = batch[0].start
+        return [(k[:, :, start:], v[:, :, start:]) for k, v in kv_pairs(cache)] if keep and cache else []
+
+    def _back_off(self, error: RuntimeError, batch: list[Node]) -> None:
+        """Halve the budget if memory ran out and smaller batches are possible, else raise."""
+        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+            raise error
+        if len(batch) == 1:
+            raise AccordError(
+                "out of memory on a single sequence",
+                where=self.lm.name,
+                got=f"{batch[0].end} tokens",
+                fix='shorten the prompt, or use a smaller model or dtype = "bfloat16"',
+            ) from error
+        self.batch_tokens = max(1, min(self.batch_tokens, len(batch) * len(batch[0].tokens)) // 2)
+        if self.lm.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _join(paths: list[list[_Kept]]) -> KeysValues:
+    """Keys and values of each layer for a batch: each row the concatenation of its path, all of equal length."""
+
+    def stack(layer: int, side: int) -> Tensor:
+        rows = [[kept.pairs[layer][side][kept.row, :, : kept.length] for kept in path] for path in paths]
+        return torch.stack([row[0] if len(row) == 1 else torch.cat(row, dim=1) for row in rows])
+
+    return [(stack(layer, 0), stack(layer, 1)) for layer in range(len(paths[0][0].pairs))]
+
+
+def _read_positions(batch: list[Node]) -> Tensor:
+    """Positions [row, slot] that the batch is read at; rows with fewer reads repeat position 0."""
+    slots = max(1, max(len(node.reads) for node in batch))
+    rows = [[position for position, _ in node.reads] for node in batch]
+    return torch.tensor([row + [0] * (slots - len(row)) for row in rows])
+
+
+def _all_nodes(nodes: Sequence[Node]) -> Iterator[Node]:
+    for node in nodes:
+        yield node
+        yield from _all_nodes(node.children)

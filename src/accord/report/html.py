@@ -1,0 +1,162 @@
+"""The report of a run: one HTML file that needs no network and no script.
+
+A section of the page is a template and what it shows; `SECTIONS` lists who makes them. A new room adds a function
+there and a template beside `gap.html`.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from accord.errors import AccordError
+from accord.report.data import Gap, gap_folders, read_gap
+from accord.report.gap_page import flat, gap_section, overview_row
+from accord.report.glossary import FILES
+
+REPORT = "report.html"
+FIGURE_BUDGET = 3_500_000  # bytes; from there on, further sections show only their first figure
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page: the template that shows it, and the words and pictures it shows."""
+
+    key: str
+    title: str
+    template: str
+    shown: dict[str, Any]
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write RUN/report.html, the page that shows a run folder (or a single gap folder); its path.
+
+    Raises AccordError when there is no measured gap in it, or a table lacks what the page needs.
+    """
+    run = Path(run_folder)
+    gaps = [read_gap(folder) for folder in gap_folders(run)]
+    text = _render(run, gaps)
+    target, aside = run / REPORT, run / f".{REPORT}.partial"
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(target)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise AccordError("The report cannot be written.", where=target, got=error) from error
+    return target
+
+
+def gap_sections(run: Path, gaps: Sequence[Gap]) -> list[Section]:
+    """A section a measured gap."""
+    sections, spent = [], 0
+    for i, gap in enumerate(gaps):
+        key = f"gap-{i + 1}"
+        shown = gap_section(gap, key, light=spent > FIGURE_BUDGET) | _provenance(run, gap)
+        spent += sum(len(f["svg"]) for f in [*shown["figures"], shown["categories"] or {"svg": ""}])
+        sections.append(Section(key, gap.name, "gap.html", shown))
+    return sections
+
+
+SECTIONS: tuple[Callable[[Path, Sequence[Gap]], list[Section]], ...] = (gap_sections,)
+
+
+def _render(run: Path, gaps: Sequence[Gap]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    study, source = _study(run)
+    models = list(dict.fromkeys(gap.model for gap in gaps))
+    page = environment.get_template("report.html").render(
+        title=study,
+        models=models,
+        tasks=list(dict.fromkeys(gap.task for gap in gaps)),
+        date=_date(gaps),
+        study_file=source,
+        overview=[overview_row(gap, f"gap-{i + 1}") for i, gap in enumerate(gaps)],
+        sections=[section for make in SECTIONS for section in make(run, gaps)],
+        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        version=_version(),
+    )
+    return page + "\n"
+
+
+def _study(run: Path) -> tuple[str, str]:
+    """The study's name (or the folder's) and the text of the study file (or nothing)."""
+    path = run / "study.toml"
+    name = run.resolve().name
+    if not path.is_file():
+        return name, ""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        return str(tomllib.loads(text).get("name", name)), text
+    except tomllib.TOMLDecodeError:  # the run is measured all the same; the page shows the file as it is
+        return name, text
+
+
+def _date(gaps: Sequence[Gap]) -> str:
+    """The day on which the last measurement ended, or nothing."""
+    ends = [str(gap.manifest.get("finished", "")) for gap in gaps]
+    last = max(ends)
+    return last[:10] if re.match(r"\d{4}-\d{2}-\d{2}", last) else ""
+
+
+def _provenance(run: Path, gap: Gap) -> dict[str, Any]:
+    """How the numbers came to be: settings, versions, command, files."""
+    versions = gap.manifest.get("versions", {})
+    return {
+        "settings": list(flat(gap.settings)),
+        "seed": gap.manifest.get("seed"),
+        "versions": list(flat(versions if isinstance(versions, dict) else {"versions": versions})),
+        "command": str(gap.manifest.get("command", "")),
+        "started": str(gap.manifest.get("started", "")),
+        "finished": str(gap.manifest.get("finished", "")),
+        "manifest": bool(gap.manifest),
+        "files": _files(run, gap),
+    }
+
+
+def _files(run: Path, gap: Gap) -> list[dict[str, Any]]:
+    """The stage's files, a line each; those that differ only in their ending (a figure's) share one."""
+    paths = [p for p in gap.path.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != REPORT]
+    lines = []
+    for _, same in groupby(sorted(paths, key=str), key=lambda p: p.with_suffix("")):
+        kinds = list(same)
+        shown = [kinds[0].relative_to(run).as_posix(), *(kind.suffix for kind in kinds[1:])]
+        lines.append(
+            {
+                "links": [{"text": t, "href": _href(p, run)} for t, p in zip(shown, kinds, strict=True)],
+                "what": FILES.get(kinds[0].name, ""),
+                "size": _size(sum(kind.stat().st_size for kind in kinds)),
+            }
+        )
+    return sorted(lines, key=lambda line: not line["what"])
+
+
+def _href(path: Path, run: Path) -> str:
+    return "./" + quote(path.relative_to(run).as_posix())  # "./": a name with a colon must not become a scheme
+
+
+def _size(size: int) -> str:
+    if size >= 1e6:
+        return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e3:.0f} kB" if size >= 1e3 else f"{size} B"
+
+
+def _version() -> str:
+    try:
+        return version("accord")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return ""

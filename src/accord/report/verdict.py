@@ -1,0 +1,157 @@
+"""What a gap amounts to, in one plain sentence that is right in every case, and what to beware of."""
+
+import math
+
+from accord.report.data import Gap, Metric
+from accord.report.wording import count, equals, interval, measured, number
+
+# Under half of the probability on yes and no, the model is not answering the question it was asked.
+LOW_MASS, SOME_MASS = 0.5, 0.9
+GOOD_AUC = 0.75
+FEW_ITEMS = 100
+
+
+def verdict(gap: Gap) -> str:
+    """The finding in one sentence, with intervals and the number of items."""
+    mass, over = gap.metric("yes_no_mass"), f"over {count(len(gap.scores), 'item')}"
+    if mass.known and mass.value < LOW_MASS:
+        return (
+            f"{gap.model} seldom answers yes or no when asked (together they get {measured(mass)} of the "
+            f"probability), so its validator score means little{_generator_alone(gap)}; taken at face value, "
+            f"{_correlation(gap)}, {over}."
+        )
+    caveat = ""
+    if mass.known and mass.value < SOME_MASS:
+        caveat = f", with only {measured(mass)} of the probability on yes and no when asked"
+    return f"{gap.model} {_headline(gap)}: {_aucs(gap)}{_correlation(gap)}, {over}{caveat}."
+
+
+def remarks(gap: Gap) -> list[str]:
+    """What a reader of the verdict should know before quoting it; often nothing."""
+    out = []
+    n, affirmed = len(gap.scores), float((gap.scores["validator_logodds"] > 0).mean())
+    auc, accuracy = gap.metric("validator_auc"), gap.metric("validator_accuracy")
+    if auc.known and accuracy.known and auc.value - accuracy.value > 0.1:
+        side = "yes" if affirmed > 0.5 else "no"
+        out.append(
+            f"The yes/no threshold is off: asked, it says {side} to {max(affirmed, 1 - affirmed):.0%} of the items, "
+            f"so its accuracy is {measured(accuracy)} although it orders them with AUC {number(auc.value)}."
+        )
+    elif max(affirmed, 1 - affirmed) > 0.9:
+        side = "yes" if affirmed > 0.5 else "no"
+        out.append(f"Asked, it says {side} to {max(affirmed, 1 - affirmed):.0%} of the items, whatever they are.")
+    sanity = gap.metric("rank_sanity")
+    if sanity.known and sanity.value < 0.8:
+        out.append(
+            f"The generator's log-odds follow the rank of the answer only loosely (correlation {measured(sanity)}): "
+            "check the prompts and the tokenizer before trusting them."
+        )
+    if n < FEW_ITEMS:
+        out.append(f"Only {count(n, 'item')}: the intervals are wide, and categories say next to nothing.")
+    return out
+
+
+def _headline(gap: Gap) -> str:
+    generator, validator = gap.metric("generator_auc"), gap.metric("validator_auc")
+    if not (generator.known and validator.known):
+        return "was asked about answers that are all right or all wrong, so neither form can be put to the test"
+    if _apart(generator, validator):
+        return _uneven(generator, validator)
+    if _chance(generator) and _chance(validator):
+        return "tells right from wrong in neither form"
+    if _reversed(generator) or _reversed(validator):
+        return "prefers wrong answers to right ones"
+    if _chance(generator) or _chance(validator):
+        return "shows no clear difference between its two forms"
+    if min(generator.value, validator.value) < GOOD_AUC:
+        return "tells right from wrong only modestly, and about equally well in both forms"
+    return _even_and_good(gap)
+
+
+def _uneven(generator: Metric, validator: Metric) -> str:
+    """One form is better than chance error explains."""
+    best = generator if generator.value > validator.value else validator
+    if best.low <= 0.5:
+        return "tells right from wrong in neither form"
+    if best is generator:
+        contrary = "says the right answers but affirms the wrong ones"
+        return contrary if _reversed(validator) else "knows more than it affirms"
+    if _reversed(generator):
+        return "affirms the right answers but would rather say the wrong ones"
+    return "affirms more than it would say"
+
+
+def _even_and_good(gap: Gap) -> str:
+    within = _within(gap)
+    if within and min(m.value for m in within) >= 0.5:
+        return "affirms what it says"
+    if gap.metric("pearson_all").value >= 0.5 and not within:
+        return "affirms what it says"
+    return "tells right from wrong in both forms, but not on the same items"
+
+
+def _aucs(gap: Gap) -> str:
+    generator, validator = gap.metric("generator_auc"), gap.metric("validator_auc")
+    if not (generator.known and validator.known):
+        return ""
+    return (
+        f"it ranks right answers above wrong ones with AUC {measured(generator)} when completing, "
+        f"{measured(validator)} when asked; "
+    )
+
+
+def _generator_alone(gap: Gap) -> str:
+    auc = gap.metric("generator_auc")
+    return f"; when completing it ranks right answers above wrong ones with AUC {measured(auc)}" if auc.known else ""
+
+
+def _correlation(gap: Gap) -> str:
+    r = gap.metric("pearson_all")
+    if not r.known:
+        return "how the two forms correlate is not defined"
+    how = equals("r", r)
+    if not interval(r):
+        text = f"the two forms correlate with {how}"
+    elif r.low <= 0 <= r.high:
+        text = f"the two forms show no clear correlation ({how})"
+    elif r.high < 0:
+        text = f"the two forms pull against each other ({how})"
+    else:
+        strength = "weakly" if r.value < 0.3 else "moderately" if r.value < 0.6 else "strongly"
+        text = f"the two forms correlate {strength} ({how})"
+    return text + (_inflation(gap) if inflated(gap) else "")
+
+
+def inflated(gap: Gap) -> bool:
+    """Whether the correlation over all items is mostly the distance between the two classes."""
+    r, within = gap.metric("pearson_all"), _within(gap)
+    if not within or not r.known:
+        return False
+    return r.value >= 0.3 and r.value - sum(m.value for m in within) / len(within) >= 0.2
+
+
+def _inflation(gap: Gap) -> str:
+    parts = [
+        f"{equals('r', gap.metric(name))} within {label} answers"
+        for name, label in (("pearson_yes", "right"), ("pearson_no", "wrong"))
+        if gap.metric(name).known
+    ]
+    return ", but much of that is only right and wrong lying apart: " + " and ".join(parts)
+
+
+def _within(gap: Gap) -> list[Metric]:
+    return [m for m in map(gap.metric, ("pearson_yes", "pearson_no")) if m.known]
+
+
+def _apart(one: Metric, other: Metric) -> bool:
+    """Whether two numbers differ by more than their intervals explain (errors taken as independent)."""
+    half = math.hypot(one.high - one.low, other.high - other.low) / 2
+    return abs(one.value - other.value) > half if math.isfinite(half) else abs(one.value - other.value) > 0.1
+
+
+def _chance(auc: Metric) -> bool:
+    return not _reversed(auc) and (auc.low if math.isfinite(auc.low) else auc.value) <= 0.5
+
+
+def _reversed(auc: Metric) -> bool:
+    return (auc.high if math.isfinite(auc.high) else auc.value) < 0.5

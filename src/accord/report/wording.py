@@ -1,0 +1,77 @@
+"""Numbers and foreign text, made fit to be read: on the page, and in a figure whose font lacks most of Unicode."""
+
+import math
+import unicodedata
+from functools import cache
+from pathlib import Path
+
+from matplotlib import get_data_path
+from matplotlib.ft2font import FT2Font
+
+from accord.report.data import Metric
+
+_MINUS = "−"
+_FIXED = "\N{NO-BREAK SPACE}"  # keeps a number and its interval on one line
+_SHOWN = {"\n": "⏎", "\r": "⏎", "\t": "⇥"}
+
+
+def number(value: float, digits: int = 2, *, bare: bool = True) -> str:
+    """A number as papers print it: `.85`, `−.07`, `1.00`; `bare=False` keeps the zero before the point."""
+    if not math.isfinite(value):
+        return "n/a" if math.isnan(value) else ("∞" if value > 0 else f"{_MINUS}∞")
+    text = f"{abs(value):.{digits}f}"
+    if bare and text.startswith("0."):
+        text = text[1:]
+    return _MINUS + text if value < 0 and float(f"{value:.{digits}f}") != 0 else text
+
+
+def interval(metric: Metric, digits: int = 2) -> str:
+    """The interval in brackets, `[.80, .90]`; nothing where there is none."""
+    if not (math.isfinite(metric.low) and math.isfinite(metric.high)):
+        return ""
+    return f"[{number(metric.low, digits)},{_FIXED}{number(metric.high, digits)}]"
+
+
+def measured(metric: Metric, digits: int = 2) -> str:
+    """A number with its interval: `.85 [.80, .90]`."""
+    return f"{number(metric.value, digits)}{_FIXED}{interval(metric, digits)}".strip()
+
+
+def equals(name: str, metric: Metric) -> str:
+    """A measured number under its name, kept on one line: `r = .85 [.80, .90]`."""
+    return f"{name}{_FIXED}={_FIXED}{measured(metric)}"
+
+
+def count(n: int, noun: str) -> str:
+    """`1 item`, `1,200 items`."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def in_figure(text: object, width: int | None = None) -> str:
+    """Any text on one line, in glyphs that the figures' font has, cut to `width` characters.
+
+    Figures must not fail or warn on what a tokenizer or a data file holds: line breaks become signs, invisible
+    characters go (some of them turn the direction of all that follows), unknown ones become a box.
+    """
+    shown = "".join(_glyph(c) for c in str(text))
+    if width is not None and len(shown) > width:
+        shown = shown[: max(1, width - 1)].rstrip() + "…"
+    return shown
+
+
+def _glyph(character: str) -> str:
+    character = _SHOWN.get(character, character)
+    kind = unicodedata.category(character)
+    if kind in ("Cf", "Mn", "Me"):  # joiners, direction marks, accents without a letter of their own
+        return ""
+    if kind in ("Cc", "Cs", "Co", "Cn"):
+        return "·"
+    if kind.startswith("Z"):
+        return character if character == _FIXED else " "
+    return character if ord(character) in _charmap() else "□"
+
+
+@cache
+def _charmap() -> frozenset[int]:
+    font = Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return frozenset(FT2Font(str(font)).get_charmap())

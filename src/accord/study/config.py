@@ -1,0 +1,138 @@
+"""Reading a study file: every problem in it becomes an error that points into it."""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from accord.errors import AccordError, nearest
+from accord.study.sections import Section, Study
+from accord.study.toml_lines import line_of
+
+S = TypeVar("S", bound=Section)
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """A study and the text it was read from, so that problems found later can point into it too."""
+
+    path: Path
+    text: str
+    study: Study
+
+    def where(self, path: Sequence[str | int]) -> str:
+        """File, line, table and key of a value."""
+        return f"{self.path}:{line_of(self.text, path)}, {_spell(path)}"
+
+    def beside(self, name: str) -> Path:
+        """A path written in the file: relative to the file, not to the current folder."""
+        return self.path.parent / name
+
+
+def load(path: Path) -> StudyFile:
+    """Read and validate a study file; data files and the model are not looked at yet.
+
+    Raises AccordError, listing every problem with its line.
+    """
+    text = _read(path)
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        where = f"{path}:{line[1] if line else text.count(chr(10)) + 1}"
+        raise AccordError("This is not valid TOML.", where=where, got=str(error)) from None
+    try:
+        return StudyFile(path, text, Study.model_validate(content))
+    except ValidationError as error:
+        problems = [
+            _problem(found, Study, f"{path}:{line_of(text, found['loc'])}, {_spell(found['loc'])}")
+            for found in error.errors()
+        ]
+        raise together(problems, path) from None
+
+
+def from_options(section: type[S], values: Mapping[str, Any]) -> S:
+    """A section from command-line options. Raises AccordError naming the option."""
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        problems = [
+            _problem(found, section, "--" + ".".join(map(str, found["loc"])).replace("_", "-"))
+            for found in error.errors()
+        ]
+        raise together(problems, None) from None
+
+
+def together(problems: Sequence[AccordError], path: Path | None) -> AccordError:
+    """One error that lists all problems."""
+    if len(problems) == 1:
+        return problems[0]
+    where = "" if path is None else f" in {path}"
+    return AccordError("\n".join([f"{len(problems)} problems{where}:", *map(str, problems)]))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise AccordError("There is no such study file.", where=path, fix=f"accord init {path} writes one") from None
+    except IsADirectoryError:
+        raise AccordError("This is a folder, not a study file.", where=path, wanted="a .toml file") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise AccordError("The study file is not UTF-8 text.", where=f"{path}:{line}") from None
+
+
+def _problem(found: ErrorDetails, root: type[BaseModel], where: str) -> AccordError:
+    """One of pydantic's errors in our words."""
+    model = _model_at(root, found["loc"])
+    key = next((part for part in reversed(found["loc"]) if isinstance(part, str)), "")
+    field = model.model_fields.get(key)
+    about = (field.description or "").rstrip(".") if field is not None else ""
+    if found["type"] == "extra_forbidden":
+        return AccordError("Unknown key.", where=where, got=key, wanted=nearest(key, model.model_fields))
+    if found["type"] == "missing":
+        return AccordError("A key is missing.", where=where, wanted=f"{key}: {about or 'a table'}")
+    got = found["input"]
+    shown = repr(got) if isinstance(got, str | int | float | bool) else f"a {type(got).__name__}"
+    if found["type"] == "literal_error":
+        choices = found["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        return AccordError("Unknown value.", where=where, got=shown, wanted=nearest(str(got), choices))
+    if found["type"] == "string_pattern_mismatch":
+        wanted = about
+    else:
+        rule = found["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        wanted = f"{rule} ({about})" if about else rule
+    return AccordError("This value does not fit.", where=where, got=shown, wanted=wanted)
+
+
+def _model_at(model: type[BaseModel], loc: Sequence[str | int]) -> type[BaseModel]:
+    """The section that the last part of `loc` is a key of."""
+    for part in loc[:-1]:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        model = next(_models_in(field.annotation), model) if field is not None else model
+    return model
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
+
+
+def _spell(path: Sequence[str | int]) -> str:
+    """A path as the file's reader would say it: `[[gap]] number 2, key limit`."""
+    *table, key = path or ("the top",)
+    if isinstance(key, int):
+        return f"[[{'.'.join(map(str, table))}]] number {key + 1}"
+    if not table:
+        return f"key {key}"
+    if isinstance(table[-1], int):
+        return f"[[{'.'.join(map(str, table[:-1]))}]] number {table[-1] + 1}, key {key}"
+    return f"[{'.'.join(map(str, table))}], key {key}"

@@ -1,0 +1,127 @@
+"""From a study file to a run folder: check everything, plan, run what is not up to date, write the report."""
+
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBars
+
+from accord.errors import AccordError
+from accord.study import store
+from accord.study.check import stage_folders
+from accord.study.config import StudyFile, load
+from accord.study.stages import Progress, Stage, gap_stage, lazy
+from accord.study.validate import backbone_of, check
+from accord.tasks import Task
+
+REPORT = "report.html"
+STUDY = "study.toml"  # in the run folder: the text of the study that made it
+
+
+def run(path: Path, out: Path | None = None, *, console: Console) -> Path:
+    """Bring the run folder of a study up to date; returns the report's path.
+
+    The folder is `out`, or runs/NAME below the current folder. Stages that are whole and unchanged are left
+    alone; when all are, no weights are loaded.
+
+    Raises AccordError for anything wrong in the study file, its data or the model, before weights are loaded,
+    and when the folder holds something else or another process works on it.
+    """
+    file = load(path)
+    stages = plan(file, check(file))
+    folder = Path("runs") / file.study.name if out is None else out
+    _check_folder(folder, file)
+    with store.lock(folder.resolve()):
+        _keep_study(file, folder)
+        _show_plan(stages, folder, console)
+        with bars(console) as bar:
+            for stage in stages:
+                _run_stage(stage, folder, bar)
+        report = folder / REPORT
+        if not _is_newest(report, folder):
+            from accord.report import write_report
+
+            write_report(folder)
+    return report
+
+
+def plan(file: StudyFile, tasks: list[Task]) -> list[Stage]:
+    """The stages of a checked study, in the order they run. Fetches the model if need be."""
+    backbone = backbone_of(file)
+    weights = lazy(backbone)
+    return [
+        gap_stage(section, task, backbone, file.study.seeds[0], weights)
+        for section, task in zip(file.study.gap, tasks, strict=True)
+    ]
+
+
+@contextmanager
+def bars(console: Console) -> Iterator[Callable[[str], Progress]]:
+    """Progress bars: a function that makes one by name."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with ProgressBars(*columns, console=console, transient=True) as shown:
+
+        def bar(name: str) -> Progress:
+            row = shown.add_task(name, total=None)
+            return lambda done, total: shown.update(row, completed=done, total=total)
+
+        yield bar
+
+
+def _run_stage(stage: Stage, folder: Path, bar: Callable[[str], Progress]) -> None:
+    store.publish(folder / stage.name, stage.recipe, lambda work: stage.build(work, bar(stage.name)))
+
+
+def _check_folder(folder: Path, file: StudyFile) -> None:
+    """AccordError if the run folder is, or may be, something of the user's own."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    fix = "name another with --out"
+    if not (folder / STUDY).is_file() or (folder / STUDY).samefile(file.path):
+        raise AccordError("This is not a run folder of accord.", where=folder, fix=fix)
+    name = tomllib.loads((folder / STUDY).read_text(encoding="utf-8")).get("name")
+    if name != file.study.name:
+        raise AccordError(
+            "This folder holds the run of another study.",
+            where=folder,
+            got=name,
+            wanted=file.study.name,
+            fix=fix,
+        )
+
+
+def _keep_study(file: StudyFile, folder: Path) -> None:
+    """Keep the study's text with its results."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / STUDY
+    if not copy.exists() or copy.read_text(encoding="utf-8") != file.text:
+        aside = copy.with_name(STUDY + ".tmp")
+        aside.write_text(file.text, encoding="utf-8")
+        aside.replace(copy)
+
+
+def _show_plan(stages: list[Stage], folder: Path, console: Console) -> None:
+    for stage in stages:
+        found = store.state(folder / stage.name, stage.recipe)
+        console.print(f"{stage.name}: {_PLANNED.get(found, 'to do')}", highlight=False)
+    asked = {folder / stage.name for stage in stages}
+    for left in stage_folders(folder):
+        if left not in asked:
+            console.print(f"{left.relative_to(folder)}: no longer in the study, left as it is", highlight=False)
+
+
+_PLANNED: dict[Any, str] = {
+    "whole": "up to date",
+    "other": "settings changed, to do again",
+    "damaged": "files gone or changed, to do again",
+}
+
+
+def _is_newest(report: Path, folder: Path) -> bool:
+    """Whether the report is younger than all that it tells of."""
+    sources = [*(stage / store.MANIFEST for stage in stage_folders(folder)), folder / STUDY]
+    return report.exists() and all(report.stat().st_mtime_ns >= path.stat().st_mtime_ns for path in sources)

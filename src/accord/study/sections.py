@@ -1,0 +1,129 @@
+"""The sections of a study file. Errors and `accord init` take what they say of a key from its description."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from accord.tasks import CustomTask
+
+Shots = Literal["zero", "few"]
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # needs no quoting anywhere
+
+
+class Section(BaseModel):
+    """A table of the study file; keys it does not know are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Backbone(Section):
+    """The model under study."""
+
+    model: str = Field(
+        min_length=1,
+        description="A catalog name (see `accord models`), a hub id, a local folder, or a .gguf file.",
+        examples=["smollm2-135m"],
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="auto (a GPU when there is one), cpu, cuda, cuda:N or mps.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="auto (float32 on a CPU, bfloat16 on a GPU), float32, bfloat16 or float16.",
+    )
+
+
+class GapSection(Section):
+    """Measure the gap between what the model says (generator) and what it affirms (validator)."""
+
+    task: str = Field(
+        min_length=1,
+        description="A built-in task (see `accord tasks`), a [tasks.NAME] of this file, or a task file.",
+        examples=["hypernymy"],
+    )
+    name: FolderName | None = Field(
+        default=None,
+        description="Folder of the results, gap/NAME (letters, digits, . _ -). "
+        "Without it made from the task and what differs.",
+        examples=["hypernymy-400"],
+    )
+    data: str | None = Field(
+        default=None,
+        description="Data file, where the task brings none or another is wanted.",
+        examples=["pairs.tsv"],
+    )
+    split: str = Field(default="test", description="Which part of the items: train, test or all.")
+    split_kind: str = Field(
+        default="random",
+        description="What test may share with train: random, unseen-hypernyms or unseen-both.",
+    )
+    limit: int | None = Field(
+        default=None, ge=1, description="At most so many items, balanced; without it all.", examples=[400]
+    )
+    generator_shots: Shots = Field(
+        default="zero", description="Worked examples before the generator's question: zero or few."
+    )
+    validator_shots: Shots | None = Field(
+        default=None,
+        description="Worked examples before the validator's question: zero or few. "
+        "Without it few, where the task has worked examples.",
+        examples=["few"],
+    )
+    generator_phrasing: str | None = Field(
+        default=None,
+        description="Wording of the generator form (see `accord tasks`); without it the first.",
+        examples=["plain"],
+    )
+    validator_phrasing: str | None = Field(
+        default=None, description="Wording of the validator form; without it the first.", examples=["true"]
+    )
+    chat: bool = Field(default=False, description="Put the prompts into the model's chat template.")
+    layers: bool = Field(default=False, description="Also read both forms at every layer, not only at the top.")
+    resamples: int = Field(default=1000, ge=1, description="Bootstrap resamples behind the intervals.")
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of results: `name`, or the task and what makes this question another one."""
+        if self.name is not None:
+            return self.name
+        words = [Path(self.task).stem]
+        words += [Path(self.data).stem] if self.data is not None else []
+        for key, prefix, usual in _QUESTION:
+            value = getattr(self, key)
+            if value is not None and value != usual:
+                words.append(prefix + ("" if value is True else str(value)))
+        return re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(words)).strip("-.")
+
+
+# Keys that make another question of a task, how they read in a folder name, and the value that is not told.
+_QUESTION = (
+    ("split", "", "test"),
+    ("split_kind", "", "random"),
+    ("generator_shots", "generator-", "zero"),
+    ("validator_shots", "validator-", "few"),
+    ("generator_phrasing", "generator-", None),
+    ("validator_phrasing", "validator-", None),
+    ("chat", "chat", False),
+)
+
+
+class Study(Section):
+    """One study: a model, the questions put to it, and what is done about the answers."""
+
+    name: FolderName = Field(
+        description="Name of the study and of its run folder, runs/NAME; letters, digits, . _ -",
+        examples=["my-study"],
+    )
+    seeds: list[int] = Field(
+        default=[0],
+        min_length=1,
+        description="Random seeds. [[gap]] uses only the first: for the split, the choice of items under "
+        "`limit`, and the bootstrap; the scores themselves are deterministic.",
+    )
+    backbone: Backbone
+    tasks: dict[str, CustomTask] = Field(default={}, description="Tasks of your own.")
+    gap: list[GapSection] = Field(default=[], description="Gap measurements.")

@@ -1,0 +1,260 @@
+"""Stage folders: published whole or not at all, resumed after a kill, checked by their hashes.
+
+A stage is built in `.NAME.partial` beside its folder and renamed to `NAME` when everything in it, the
+manifest last, is on disk. Whatever stops it (Ctrl-C, kill -9, a full disk, a bug) leaves the earlier whole
+folder, or none, and a partial that the next `publish` with the same recipe goes on from.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from accord.errors import AccordError
+from accord.study import provenance
+
+MANIFEST = "manifest.json"
+RECORD = "partial.json"  # in a partial: the recipe it is being built by
+
+State = Literal["missing", "whole", "other", "damaged", "foreign"]
+_REFUSED: dict[State, str] = {
+    "foreign": "This folder holds something that accord did not write.",
+    "other": "This folder holds results of other settings.",
+    "damaged": "This folder holds these results, but files of it are gone or changed (see accord check).",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that fixes the contents of a stage folder: equal fingerprints mean equal results."""
+
+    stage: str
+    version: int
+    settings: Mapping[str, Any]
+    seed: int
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the recipe, the order of settings aside."""
+        fixed = [self.stage, self.version, self.settings, self.seed]
+        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+
+
+def state(folder: Path, recipe: Recipe) -> State:
+    """Compare what `folder` holds with `recipe`, by its manifest and the sizes (not the hashes) of its files.
+
+    missing: not there, or empty; whole: this recipe's results; other: another recipe's; damaged: files of
+    this recipe are gone or changed in size; foreign: not a stage folder.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return "missing"
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return "foreign"
+    if manifest["fingerprint"] != recipe.fingerprint:
+        return "other"
+    return "whole" if _sizes_match(folder, manifest) else "damaged"
+
+
+def publish(folder: Path, recipe: Recipe, build: Callable[[Path], Mapping[str, Any]], *, replace: bool = True) -> bool:
+    """Make `folder` hold the results of `recipe`; False if it already does.
+
+    `build(work)` writes the results into the folder `work`, which holds what an earlier, interrupted call
+    with the same recipe left there, and returns what only the run could tell, for the manifest (such as the
+    device that "auto" turned out to be). Results of another recipe are replaced, once the new ones are whole,
+    or refused without `replace`.
+
+    Raises AccordError if `folder` holds something that must not be replaced, or is in use by another
+    process. What `build` raises passes through; its work is kept for the next call.
+    """
+    folder = folder.resolve()
+    _check_place(folder)
+    with lock(folder):
+        _recover(folder)
+        found = state(folder, recipe)
+        if found == "foreign" or (found in _REFUSED and not replace):
+            raise AccordError(_REFUSED[found], where=folder, fix="Name another folder, or remove this one.")
+        partial = _aside(folder, "partial")
+        if found == "whole":
+            if partial.exists():
+                shutil.rmtree(partial)  # of settings that are no longer asked for
+            return False
+        if read_manifest(partial, recipe) is None:
+            started = _open_partial(partial, recipe)
+            facts = _build(partial, build)
+            _seal(partial, recipe, facts, started)
+        _swap_in(folder, partial)
+        return True
+
+
+def read_manifest(folder: Path, recipe: Recipe | None = None) -> dict[str, Any] | None:
+    """The manifest of a stage folder, or None if there is none (or, with a recipe, if it is another's)."""
+    manifest = _read_json(folder / MANIFEST)
+    if manifest is None or not {"stage", "fingerprint", "files"} <= manifest.keys():
+        return None
+    return manifest if recipe is None or manifest["fingerprint"] == recipe.fingerprint else None
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep other processes out of `folder`; an AccordError if one is in there.
+
+    An OSError that names no file, as that of a full disk, is made to name the folder.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = _aside(folder, "lock")
+    held = FileLock(path)
+    try:
+        held.acquire(blocking=False)
+    except Timeout:
+        raise AccordError(
+            "Another accord process is working on this folder.",
+            where=folder,
+            fix="Wait for it, or name another.",
+        ) from None
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(folder)
+        raise
+    finally:
+        with suppress(OSError):  # while it is held: whoever waits sees that the file is gone and makes a new one
+            path.unlink()
+        held.release()
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole: aside, to the disk, then in place."""
+    aside = path.with_name(path.name + ".tmp")
+    aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _sync(aside)
+    aside.replace(path)
+
+
+def files_of(folder: Path) -> list[str]:
+    """The files of a stage folder that its manifest lists: all but itself, as sorted posix paths."""
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    return sorted(set(found) - {MANIFEST, MANIFEST + ".tmp", RECORD, RECORD + ".tmp"})
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_place(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise AccordError("There is a file where the results should go.", where=folder, fix="Name another folder.")
+    if Path.cwd().is_relative_to(folder) or folder.is_mount():
+        raise AccordError(
+            "Results go into a folder of their own, which is replaced as a whole.",
+            where=folder,
+            fix="Name a folder below the current one.",
+        )
+
+
+def _recover(folder: Path) -> None:
+    """Undo a swap that was cut between its two renames."""
+    old = _aside(folder, "old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+
+
+def _open_partial(partial: Path, recipe: Recipe) -> str:
+    """Make or resume the partial; when its building began."""
+    record = _read_json(partial / RECORD)
+    if record is not None and record.get("fingerprint") == recipe.fingerprint:
+        return str(record["started"])
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    started = _now()
+    write_json(partial / RECORD, {"fingerprint": recipe.fingerprint, "started": started})
+    return started
+
+
+def _build(partial: Path, build: Callable[[Path], Mapping[str, Any]]) -> Mapping[str, Any]:
+    try:
+        return build(partial)
+    except BaseException:
+        if not files_of(partial):  # nothing to go on from
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _seal(partial: Path, recipe: Recipe, facts: Mapping[str, Any], started: str) -> None:
+    """Bring the files to disk, then write the manifest that says they are all there."""
+    files = {}
+    for name in files_of(partial):
+        path = partial / name
+        _sync(path)
+        files[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    manifest = {
+        "stage": recipe.stage,
+        "fingerprint": recipe.fingerprint,
+        "version": recipe.version,
+        "settings": dict(recipe.settings),
+        "seed": recipe.seed,
+        "facts": dict(facts),
+        "versions": provenance.versions(),
+        "command": provenance.command(),
+        "started": started,
+        "finished": _now(),
+        "files": files,
+    }
+    write_json(partial / MANIFEST, manifest)
+
+
+def _swap_in(folder: Path, partial: Path) -> None:
+    (partial / RECORD).unlink(missing_ok=True)
+    _sync(partial)
+    old = _aside(folder, "old")
+    if old.exists():
+        shutil.rmtree(old)
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    _sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sizes_match(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    try:
+        return all((folder / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
+    except OSError:
+        return False
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _aside(folder: Path, what: str) -> Path:
+    return folder.with_name(f".{folder.name}.{what}")
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":  # Windows cannot open folders
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

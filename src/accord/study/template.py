@@ -1,0 +1,78 @@
+"""A commented study file, written from the descriptions of the sections' fields."""
+
+import json
+import textwrap
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from accord.errors import AccordError
+from accord.study.sections import Backbone, GapSection, Study
+from accord.tasks import CustomTask
+
+_CUSTOM = "[tasks.my-task]"
+# What the template shows for keys that have neither a default nor an example of their own.
+_EXAMPLES = {
+    "data": "capitals.tsv",
+    "generator": "The capital of {country} is",
+    "validator": "Is {city} the capital of {country}? Answer:",
+    "answer": "city",
+    "gold": "correct",
+    "group": "continent",
+    "similarity": "similarity",
+    "split": "split",
+}
+
+
+def write_template(path: Path) -> None:
+    """Write the template to `path`; AccordError if there is something already."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(template())
+    except FileExistsError:
+        raise AccordError("This file exists already.", where=path, fix="Name another: accord init FILE") from None
+    except FileNotFoundError:
+        raise AccordError("There is no folder to write to.", where=path.parent) from None
+
+
+def template() -> str:
+    """The text of the template: required keys filled in; the others commented out, with their defaults."""
+    lines = [
+        "# A study file of accord. Run it with: accord run FILE",
+        "# Keys that are commented out show their default, or an example where the default is none.",
+        "# Paths are relative to this file.",
+        "",
+        *_keys(Study, without=("backbone", "tasks", "gap")),
+        *_table("[backbone]", Backbone),
+        *_table("[[gap]]", GapSection),
+        *("# " + line if line and not line.startswith("#") else line for line in _table(_CUSTOM, CustomTask)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(header: str, section: type[BaseModel]) -> Iterator[str]:
+    yield ""
+    yield from _comment(section.__doc__ or "")
+    yield header
+    yield from _keys(section)
+
+
+def _keys(section: type[BaseModel], without: Collection[str] = ()) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        if name not in without:
+            yield from _comment(field.description or "")
+            yield ("" if field.is_required() else "# ") + f"{name} = {_value(name, field)}"
+
+
+def _value(name: str, field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True)
+    if default is None or field.is_required():
+        default = field.examples[0] if field.examples else _EXAMPLES[name]
+    # JSON spells strings, numbers, booleans and lists as TOML does
+    return json.dumps(default, ensure_ascii=False)
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(" ".join(text.split()), 100, initial_indent="# ", subsequent_indent="# ")

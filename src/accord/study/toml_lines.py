@@ -1,0 +1,48 @@
+"""Where in a TOML text a value stands: the line for an error message."""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+Path = Sequence[str | int]
+
+
+def line_of(text: str, path: Path) -> int:
+    """The line (from 1) of the value at `path`, or of the nearest table around it that is there.
+
+    The text must be valid TOML. TOML can be cut after any whole statement and stays valid: the statement
+    that brings a value into being is the one after which the text first contains it. The TOML parser of the
+    standard library does the parsing, so every spelling of keys and tables is understood.
+    """
+    while not _contains(tomllib.loads(text), path):
+        path = path[:-1]
+    if not path:
+        return 1
+    lines = [line + "\n" for line in text.split("\n")]
+    start = 0
+    for end in range(1, len(lines) + 1):
+        try:
+            content = tomllib.loads("".join(lines[:end]))
+        except tomllib.TOMLDecodeError:
+            continue  # cut within a statement that spans lines
+        if _contains(content, path):
+            return start + _key_line(lines[start:end], path)
+        start = end
+    raise AssertionError("unreachable: the whole text contains the path")
+
+
+def _contains(content: Any, path: Path) -> bool:
+    for part in path:
+        try:
+            content = content[part]
+        except (LookupError, TypeError):
+            return False
+    return True
+
+
+def _key_line(statement: list[str], path: Path) -> int:
+    """Within a statement of several lines (an inline table or array), the line of the path's last key."""
+    key = re.compile(rf"(?<![\w-])[\"']?{re.escape(str(path[-1]))}[\"']?\s*=")
+    found = [number for number, line in enumerate(statement, 1) if key.search(line)]
+    return found[0] if len(found) == 1 else 1

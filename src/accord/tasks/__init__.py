@@ -1,0 +1,118 @@
+"""Questions with a generator form and a validator form: built in, from reference files, or your own.
+
+`task` makes a `Task` from a name, a task file or a table of keys; `catalog` lists the named ones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accord.errors import AccordError, nearest
+from accord.tasks import hypernymy, next_word, substitution, trivia
+from accord.tasks.base import Definition, Form, Item, Task, Template
+from accord.tasks.build import SHOTS, SPLIT_KINDS, SPLITS, Choices, build
+from accord.tasks.custom import CustomTask, definition
+from accord.tasks.readers import Source
+
+__all__ = [
+    "SHOTS",
+    "SPLITS",
+    "SPLIT_KINDS",
+    "CatalogRow",
+    "CustomTask",
+    "Form",
+    "Item",
+    "Task",
+    "Template",
+    "catalog",
+    "task",
+]
+
+TASKS = {
+    one.name: one for one in (hypernymy.DEFINITION, substitution.DEFINITION, next_word.DEFINITION, trivia.DEFINITION)
+}
+
+
+def task(
+    name: str | Path | Mapping[str, Any] | CustomTask,
+    *,
+    data: Path | str | None = None,
+    split: str = "test",
+    split_kind: str = "random",
+    limit: int | None = None,
+    generator_shots: str = "zero",
+    validator_shots: str | None = None,
+    generator_phrasing: str | None = None,
+    validator_phrasing: str | None = None,
+    chat: bool = False,
+    seed: int = 0,
+) -> Task:
+    """Make a task ready to be scored.
+
+    `name` is a task of the catalog ("hypernymy", "substitution", "next-word", "trivia"), the path of a task
+    file (.toml), or a table of the same keys. `data` is the data file, where the task brings none or another
+    is wanted.
+
+    `split` is train, test or all. `split_kind` says what a test item may share with training: "random"
+    nothing but the words, "unseen-hypernyms" no category, "unseen-both" no word at all (pairs that cross are
+    dropped and counted). `limit` keeps that many items, balanced: the items come in an order whose every
+    prefix is balanced.
+
+    Shots are "zero" or "few"; `validator_shots=None` is few where the task has worked examples. Phrasings are
+    named in `catalog`; None is the first. `chat` asks the scorer for the model's chat template. `seed` fixes
+    the split and the order. The task's `settings` record all of this, and what was left out, and why.
+    """
+    choices = Choices(
+        split=split,
+        split_kind=split_kind,
+        limit=limit,
+        generator_shots=generator_shots,
+        validator_shots=validator_shots,
+        generator_phrasing=generator_phrasing,
+        validator_phrasing=validator_phrasing,
+        chat=chat,
+        seed=seed,
+    )
+    return build(_definition(name), None if data is None else Path(data), choices)
+
+
+def _definition(name: str | Path | Mapping[str, Any] | CustomTask) -> Definition:
+    if isinstance(name, CustomTask):
+        return definition(name)
+    if isinstance(name, Mapping):
+        return definition(CustomTask.parse(name))
+    if str(name) in TASKS:
+        return TASKS[str(name)]
+    if Path(name).suffix == ".toml":
+        return definition(CustomTask.load(Path(name)))
+    raise AccordError(
+        "Unknown task",
+        got=repr(str(name)),
+        wanted=nearest(str(name), TASKS),
+        fix="or name a task file, FILE.toml",
+    )
+
+
+@dataclass(frozen=True)
+class CatalogRow:
+    """One named task, as `accord tasks` shows it."""
+
+    name: str
+    asks: str
+    data: str  # what file it reads
+    generator_phrasings: dict[str, str]  # name -> template; the first is the default
+    validator_phrasings: dict[str, str]
+    items: int | None  # how many items are built in; None: the task needs a data file
+
+
+def catalog() -> list[CatalogRow]:
+    """The named tasks."""
+    return [
+        CatalogRow(one.name, one.asks, one.needs, dict(one.generators), dict(one.validators), _builtin_items(one))
+        for one in TASKS.values()
+    ]
+
+
+def _builtin_items(one: Definition) -> int | None:
+    return None if one.data is None else len(one.read(Source.open(one.data)).found)

@@ -1,0 +1,139 @@
+"""What a task is made of: items, templates, the two forms, and the definition that a kind of task gives."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from accord.errors import AccordError
+from accord.tasks.readers import Source
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question: the data row, the answer that the generator form scores, and whether it is right."""
+
+    fields: Mapping[str, str]  # the data row: what templates may name
+    answer: str  # continues the generator prompt as " " + answer; has no space around it
+    gold: bool  # is the answer right?
+    group: str | None = None  # category, for slices of the report
+    similarity: str | None = None  # "high" or "low" where the data has it
+
+
+def capitalised(name: str, known: Mapping[str, object]) -> str | None:
+    """The field that `{Name}` stands for when only `name` exists: its value then begins with a capital."""
+    lowered = name[:1].lower() + name[1:]
+    return lowered if name not in known and lowered in known else None
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt with `{field}` places; `{Field}` is the field `field` with a capital, to begin a sentence."""
+
+    text: str
+    names: tuple[str, ...]
+    parts: tuple[tuple[str, str | None], ...]  # literal text, and the field that follows it
+
+    @classmethod
+    def parse(cls, text: str, where: object = None) -> "Template":
+        """Read `text`; `{{` and `}}` stand for braces; formats and conversions are errors."""
+        fix = "write a field as {name} and a brace as {{ or }}"
+        try:
+            found = list(Formatter().parse(text))
+        except ValueError as error:
+            raise AccordError(f"A template cannot be read: {error}", where=where, got=text, fix=fix) from None
+        if any(name is not None and (spec or conversion) for _, name, spec, conversion in found):
+            raise AccordError("A template's field has a format or a conversion", where=where, got=text, fix=fix)
+        parts = tuple((literal, name) for literal, name, _, _ in found)
+        return cls(text, tuple(dict.fromkeys(name for _, name in parts if name is not None)), parts)
+
+    def fill(self, fields: Mapping[str, str]) -> str:
+        """The text with every field in its place, without space at its end: the answer brings its own."""
+        return "".join(text + ("" if name is None else _value(name, fields)) for text, name in self.parts).rstrip()
+
+
+def _value(name: str, fields: Mapping[str, str]) -> str:
+    lowered = capitalised(name, fields)
+    if lowered is None:
+        return fields[name]
+    return fields[lowered][:1].upper() + fields[lowered][1:]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way of asking: a phrasing, and the worked examples that stand before every prompt."""
+
+    phrasing: str
+    template: Template
+    shots: str  # "zero" or "few"
+    examples: tuple[str, ...]  # filled in, with their answers; empty for zero-shot
+
+    def prompt(self, item: Item) -> str:
+        """The examples and the filled-in template, a blank line between them."""
+        return "\n\n".join((*self.examples, self.template.fill(item.fields)))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What fixes this form's prompts, for the record."""
+        return {
+            "phrasing": self.phrasing,
+            "template": self.template.text,
+            "shots": self.shots,
+            "examples": list(self.examples),
+        }
+
+
+@dataclass(frozen=True)
+class Task:
+    """Items with their two forms, ready to be scored; `settings` holds everything that fixes the numbers.
+
+    `chat` asks the scorer to put each prompt into the model's chat template; `prompts` is always plain text.
+    """
+
+    name: str
+    split: str
+    items: tuple[Item, ...]
+    generator: Form
+    validator: Form
+    chat: bool
+    settings: dict[str, Any]
+
+    def prompts(self, item: Item) -> tuple[str, str]:
+        """The generator prompt and the validator prompt of an item, neither with a space at its end."""
+        return self.generator.prompt(item), self.validator.prompt(item)
+
+
+@dataclass(frozen=True)
+class Found:
+    """An item as it was read, its place for errors, and the split that the file gives it, if any."""
+
+    item: Item
+    where: str
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All items of a data file, and how many of its entries yield none, by reason."""
+
+    found: list[Found]
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A kind of task: how its data is read, how it may be phrased, and its worked examples."""
+
+    name: str
+    asks: str  # one sentence: what the task asks
+    needs: str  # one sentence: the data file it reads
+    generators: Mapping[str, str]  # phrasing -> template; the first is the default
+    validators: Mapping[str, str]
+    generator_shots: Sequence[Item]  # right answers only
+    validator_shots: Sequence[Item]  # as many right as wrong, in an order that does not foretell the next
+    read: Callable[[Source], Reading]
+    data: Path | None = None  # the file it reads when the user names none
+    words: tuple[str, str] | None = None  # member and category field, where items are pairs of words
+    test_share: float = 0.25
+    recorded: Mapping[str, Any] = field(default_factory=dict)  # further settings to record

@@ -1,0 +1,185 @@
+"""From a definition, its data and the user's choices to a task."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accord.errors import AccordError, nearest
+from accord.tasks.base import Definition, Form, Found, Item, Task, Template
+from accord.tasks.readers import Source
+from accord.tasks.splits import Sides, mixed, random_sides, unseen_sides
+
+SPLITS = ("train", "test", "all")
+SPLIT_KINDS = ("random", "unseen-hypernyms", "unseen-both")
+SHOTS = ("zero", "few")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user may choose about any task; see `accord.task`."""
+
+    split: str
+    split_kind: str
+    limit: int | None
+    generator_shots: str
+    validator_shots: str | None  # None: few where the task has worked examples
+    generator_phrasing: str | None
+    validator_phrasing: str | None
+    chat: bool
+    seed: int
+
+
+def build(definition: Definition, data: Path | None, choices: Choices) -> Task:
+    """Read the data, check it, split it, cut it to the limit, and record everything that was decided."""
+    _check(definition, choices)
+    generator = _generator_form(definition, choices)
+    validator = _validator_form(definition, choices)
+    source = Source.open(_data_path(definition, data))
+    reading = definition.read(source)
+    if not reading.found:
+        raise AccordError("The data file yields no items", where=source.path, got=reading.skipped or "no rows")
+    found, skipped = _clean(reading.found, definition, generator.template, validator.template)
+    items, dropped = _side(found, definition, generator.template, choices)
+    if not items:
+        raise AccordError(
+            f"The {choices.split} split has no items",
+            where=source.path,
+            got=f"{len(found)} in all",
+            fix="add rows, or take them all: split all",
+        )
+    items = mixed(items, choices.seed)[: choices.limit]
+    settings = {
+        "name": definition.name,
+        "data": source.path.name,
+        "data_sha256": source.sha256,
+        **definition.recorded,
+        "split": choices.split,
+        "split_kind": "column" if found[0].split else choices.split_kind,
+        "test_share": definition.test_share,
+        "limit": choices.limit,
+        "seed": choices.seed,
+        "chat": choices.chat,
+        "generator": generator.settings,
+        "validator": validator.settings,
+        "items": len(items),
+        "skipped": {**reading.skipped, **skipped, **dropped},
+    }
+    return Task(definition.name, choices.split, tuple(items), generator, validator, choices.chat, settings)
+
+
+def _check(definition: Definition, choices: Choices) -> None:
+    _known("split", choices.split, SPLITS)
+    _known("split kind", choices.split_kind, SPLIT_KINDS)
+    _known("number of shots", choices.generator_shots, SHOTS)
+    _known("number of shots", choices.validator_shots or "few", SHOTS)
+    if choices.limit is not None and choices.limit < 1:
+        raise AccordError("The limit leaves no items", got=choices.limit, wanted="1 or more, or no limit")
+    if choices.split_kind != "random" and definition.words is None:
+        raise AccordError(
+            f"Task {definition.name!r} has no pairs of words to divide",
+            got=f"split kind {choices.split_kind!r}",
+            wanted="random",
+        )
+
+
+def _known(what: str, got: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    if got not in known:
+        raise AccordError(f"Unknown {what}", got=repr(got), wanted=nearest(got, known))
+    return got
+
+
+def _data_path(definition: Definition, data: Path | None) -> Path:
+    path = data or definition.data
+    if path is None:
+        raise AccordError(
+            f"Task {definition.name!r} needs a data file",
+            wanted=definition.needs,
+            fix="name it: --data FILE, or task(…, data=FILE)",
+        )
+    return path
+
+
+def _generator_form(definition: Definition, choices: Choices) -> Form:
+    phrasing, template = _phrasing("generator", definition, definition.generators, choices.generator_phrasing)
+    shots = _shots(definition, choices.generator_shots, definition.generator_shots)
+    examples = tuple(f"{template.fill(shot.fields)} {shot.answer}" for shot in shots)
+    return Form(phrasing, template, choices.generator_shots, examples)
+
+
+def _validator_form(definition: Definition, choices: Choices) -> Form:
+    phrasing, template = _phrasing("validator", definition, definition.validators, choices.validator_phrasing)
+    wanted = choices.validator_shots or ("few" if definition.validator_shots else "zero")
+    shots = _shots(definition, wanted, definition.validator_shots)
+    examples = tuple(f"{template.fill(shot.fields)} {'Yes' if shot.gold else 'No'}" for shot in shots)
+    return Form(phrasing, template, wanted, examples)
+
+
+def _phrasing(form: str, definition: Definition, known: Mapping[str, str], asked: str | None) -> tuple[str, Template]:
+    name = next(iter(known)) if asked is None else _known(f"{form} phrasing of {definition.name!r}", asked, known)
+    return name, Template.parse(known[name], where=f"{form} template of {definition.name!r}")
+
+
+def _shots(definition: Definition, wanted: str, shots: Sequence[Item]) -> Sequence[Item]:
+    if wanted == "zero":
+        return ()
+    if not shots:
+        raise AccordError(
+            f"Task {definition.name!r} has no worked examples for few-shot prompts",
+            fix="add [[shots]] to the task, right and wrong ones, or ask for zero shots",
+        )
+    return shots
+
+
+def _clean(
+    found: Sequence[Found], definition: Definition, generator: Template, validator: Template
+) -> tuple[list[Found], dict[str, int]]:
+    """Merge rows that ask the same, refuse those that contradict each other, take out the worked examples.
+
+    Worked examples go whether the prompts show them or not: zero-shot and few-shot ask the same items.
+    """
+    shown = {generator.fill(s.fields).lower() for s in (*definition.generator_shots, *definition.validator_shots)}
+    kept: dict[tuple[str, str, str], Found] = {}
+    skipped = Counter({"duplicates": 0, "worked examples": 0})
+    for one in found:
+        question = generator.fill(one.item.fields)
+        key = (question, validator.fill(one.item.fields), one.item.answer)
+        first = kept.setdefault(key, one)
+        if first.item.gold != one.item.gold:
+            raise AccordError(
+                "Two rows ask the same and have different gold labels",
+                where=f"{first.where} and {one.where}",
+                got=f"{key[1]!r}: both yes and no",
+                fix="keep one of them, or let the templates name what makes the difference",
+            )
+        if first.split != one.split:
+            raise AccordError("A row is both in train and in test", where=f"{first.where} and {one.where}")
+        skipped["duplicates"] += first is not one
+        if question.lower() in shown and first is one:
+            skipped["worked examples"] += 1
+    return [o for (question, *_), o in kept.items() if question.lower() not in shown], dict(skipped)
+
+
+def _side(
+    found: Sequence[Found], definition: Definition, generator: Template, choices: Choices
+) -> tuple[list[Item], dict[str, int]]:
+    """The items of the chosen split, and how many belong to neither side, where that can be."""
+    items = [one.item for one in found]
+    if choices.split == "all" or not items:
+        return items, {}
+    if found[0].split is not None:
+        return [one.item for one in found if one.split == choices.split], {}
+    sides = _divide(items, definition, generator, choices)
+    dropped = {"crossing pairs": sides.dropped} if choices.split_kind == "unseen-both" else {}
+    return (sides.test if choices.split == "test" else sides.train), dropped
+
+
+def _divide(items: Sequence[Item], definition: Definition, generator: Template, choices: Choices) -> Sides:
+    share, seed, words = definition.test_share, choices.seed, definition.words
+    if words is None:
+        # the right and the wrong answer to one question must not stand on two sides
+        return random_sides(items, lambda item: generator.fill(item.fields), share, seed)
+    if choices.split_kind == "random":
+        return random_sides(items, lambda item: (item.fields[words[0]], item.fields[words[1]]), share, seed)
+    return unseen_sides(items, words, share, seed, both=choices.split_kind == "unseen-both")

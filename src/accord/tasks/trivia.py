@@ -1,0 +1,56 @@
+"""What is the answer? Trivia questions with a right or a wrong answer, after TriviaQA."""
+
+from accord.errors import AccordError
+from accord.tasks.base import Definition, Found, Item, Reading
+from accord.tasks.readers import Row, Source, as_text, read_jsonl
+
+EXAMPLES = (  # question, its answer, the answer that the validator is asked about
+    ("Which ocean lies between Africa and Australia?", "Indian Ocean", "Indian Ocean"),
+    ("Which metal is liquid at room temperature?", "mercury", "copper"),
+    ("How many strings does a violin have?", "four", "nine"),
+    ("Which bird lays its eggs in the nests of other birds?", "cuckoo", "cuckoo"),
+)
+
+
+def read(source: Source) -> Reading:
+    """One JSON object a line: question, answers (the first one counts), correct."""
+    return Reading(
+        [Found(_item(row.text("question"), _first(row), row.flag("correct")), row.where) for row in read_jsonl(source)]
+    )
+
+
+def _first(row: Row) -> str:
+    answers = row.value("answers")
+    text = as_text(answers[0]) if isinstance(answers, list) and answers else None
+    if not text:
+        raise AccordError(
+            "The answers are no list that begins with some text",
+            where=row.where,
+            got=str(answers)[:80],
+            wanted='["answer", "also right", …]',
+        )
+    return text
+
+
+def _item(question: str, answer: str, gold: bool) -> Item:
+    return Item({"question": question, "answer": answer}, answer, gold)
+
+
+DEFINITION = Definition(
+    name="trivia",
+    asks="Is this the answer to the question?",
+    needs="JSON lines with question, answers (a list, the first one counts) and correct (Yes/No)",
+    generators={
+        "question": "Question: {question}\nAnswer:",
+        "quiz": "Here is a quiz question: {question}\nThe correct answer is:",
+        "short": "Q: {question}\nA:",
+    },
+    validators={
+        "correct": 'Is "{answer}" the correct answer to the question "{question}"? Answer:',
+        "think": 'Question: {question}\nDo you think that the answer is "{answer}"? Answer:',
+        "proposed": "Question: {question}\nProposed answer: {answer}\nIs this answer correct? Answer:",
+    },
+    generator_shots=[_item(question, right, True) for question, right, _ in EXAMPLES],
+    validator_shots=[_item(question, asked, asked == right) for question, right, asked in EXAMPLES],
+    read=read,
+)

@@ -1,0 +1,205 @@
+"""Scoring against the plain way: one prompt at a time, the whole forward pass, log-softmax over everything."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from accord.errors import AccordError
+from accord.lm import Backbone, Query, score
+from accord.lm.prefix_tree import grow
+from accord.lm.states import end_states
+from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
+
+
+def backbone(family: str = "llama") -> Backbone:
+    return Backbone(tiny_model(family), tiny_tokenizer())
+
+
+@torch.no_grad()
+def plain(lm: Backbone, query: Query) -> list[tuple[float, float, float, int]]:
+    """(first, log-odds, total, rank) of each answer, one forward pass an answer, in float64."""
+    rows = []
+    for answer in query.answers:
+        ids = torch.tensor([query.context + answer])
+        logits = lm.model(ids, use_cache=False).logits[0].double()
+        at = len(query.context) - 1
+        logp = logits.log_softmax(-1)
+        p = logp[at].exp()
+        others = torch.cat([p[: answer[0]], p[answer[0] + 1 :]]).sum().log()
+        total = sum(float(logp[at + i, token]) for i, token in enumerate(answer))
+        rank = int((logits[at] > logits[at, answer[0]]).sum()) + 1
+        rows.append((float(logp[at, answer[0]]), float(logp[at, answer[0]] - others), total, rank))
+    return rows
+
+
+def random_queries(seed: int, n: int = 12) -> list[Query]:
+    """Queries with shared prefixes, repeated contexts, contexts inside others, and answers of 1 to 3 tokens."""
+    r = random.Random(seed)
+    stems = [tuple(r.randrange(300) for _ in range(r.randint(1, 9))) for _ in range(3)]
+    queries = []
+    for _ in range(n):
+        context = r.choice(stems) + tuple(r.randrange(4) for _ in range(r.randint(0, 5)))
+        answers = {tuple(r.randrange(300) for _ in range(r.randint(1, 3))) for _ in range(r.randint(1, 4))}
+        queries.append(Query(context, tuple(answers)))
+    return queries + queries[:2]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_matches_the_plain_reference(family: str) -> None:
+    lm = backbone(family)
+    assert lm.cacheable
+    queries = random_queries(1)
+    for query, got in zip(queries, score(lm, queries, batch_tokens=24), strict=True):
+        first, logodds, total, rank = map(np.array, zip(*plain(lm, query), strict=True))
+        np.testing.assert_allclose(got.first, first, atol=1e-4)
+        np.testing.assert_allclose(got.logodds, logodds, atol=1e-4)
+        np.testing.assert_allclose(got.total, total, atol=1e-4)
+        np.testing.assert_array_equal(got.rank, rank)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), batch_tokens=st.integers(1, 200))
+def test_neither_batch_size_nor_order_changes_scores(seed: int, batch_tokens: int) -> None:
+    lm = _shared()
+    queries = random_queries(seed)
+    expected = dict(zip(queries, score(lm, queries), strict=True))
+    shuffled = random.Random(seed).sample(queries, len(queries))
+    for query, got in zip(shuffled, score(lm, shuffled, batch_tokens=batch_tokens), strict=True):
+        np.testing.assert_allclose(got.first, expected[query].first, atol=1e-4)
+        np.testing.assert_allclose(got.total, expected[query].total, atol=1e-4)
+
+
+_CACHE: list[Backbone] = []
+
+
+def _shared() -> Backbone:
+    if not _CACHE:
+        _CACHE.append(backbone())
+    return _CACHE[0]
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "opt"])
+def test_layers_are_the_lens_of_each_layer(family: str) -> None:
+    lm = backbone(family)
+    queries = random_queries(2)
+    for query, got in zip(queries, score(lm, queries, layers=True, batch_tokens=30), strict=True):
+        assert got.layer_first is not None and got.layer_logodds is not None
+        with torch.no_grad():
+            states = lm.hidden(torch.tensor([query.context]), layers=range(lm.n_layers + 1))
+            lens = {layer: lm.lens(state[0, -1]) for layer, state in states.items()}
+        for layer, logits in lens.items():
+            logp = logits.double().log_softmax(-1)
+            tokens = [answer[0] for answer in query.answers]
+            np.testing.assert_allclose(got.layer_first[layer], logp[tokens].numpy(), atol=1e-4)
+        np.testing.assert_allclose(got.layer_first[-1], got.first)
+        np.testing.assert_allclose(got.layer_logodds[-1], got.logodds)
+
+
+def test_without_a_usable_cache_the_numbers_are_the_same() -> None:
+    queries = random_queries(3)
+    lm, other = backbone(), backbone()
+    other.cacheable = False
+    for a, b in zip(score(lm, queries), score(other, queries), strict=True):
+        np.testing.assert_allclose(a.total, b.total, atol=1e-4)
+
+
+def test_log_odds_near_certainty_keep_their_digits() -> None:
+    lm = backbone()
+    with torch.no_grad():
+        lm._head.weight.mul_(400)
+    got = score(lm, [*random_queries(4), Query((5,), tuple((t,) for t in range(300)))])
+    top = max(float(s.logodds.max()) for s in got)
+    assert 40 < top < np.inf
+    sure = got[-1]
+    best = int(sure.first.argmax())
+    others = np.logaddexp.reduce(np.delete(sure.first, best))
+    assert sure.logodds[best] == pytest.approx(-others, rel=1e-5)
+
+
+def test_running_out_of_memory_halves_the_batch_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = backbone()
+    queries = random_queries(5)
+    expected = score(lm, queries)
+    whole, sizes = lm.hidden, []
+
+    def small_memory(ids: torch.Tensor, **options: object) -> object:
+        if ids.numel() > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(ids.numel())
+        return whole(ids, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(lm, "hidden", small_memory)
+    for a, b in zip(score(lm, queries), expected, strict=True):
+        np.testing.assert_allclose(a.total, b.total, atol=1e-4)
+    assert sizes and max(sizes) <= 16
+    with pytest.raises(AccordError, match="single sequence"):
+        score(lm, [Query(tuple(range(40)), ((1,),))])
+
+
+def test_other_errors_of_the_model_are_not_mistaken_for_memory() -> None:
+    lm = backbone()
+    with pytest.raises(IndexError), torch.no_grad():
+        score(lm, [Query((10**6,), ((1,),))])
+
+
+def test_logits_that_are_not_finite_are_an_error() -> None:
+    lm = backbone()
+    with torch.no_grad():
+        lm._head.weight[7] = float("nan")
+    with pytest.raises(AccordError, match="not finite"):
+        score(lm, random_queries(6))
+
+
+def test_empty_queries_are_refused() -> None:
+    lm = _shared()
+    for query in (Query((), ((1,),)), Query((1,), ()), Query((1,), ((),))):
+        with pytest.raises(AccordError, match="at least one token"):
+            score(lm, [query])
+
+
+def test_shared_prefixes_are_computed_once() -> None:
+    lm = backbone()
+    prefix = tuple(range(50))
+    queries = [Query((*prefix, 60 + i, 70, 80), ((1,),)) for i in range(20)]
+    seen: list[tuple[int, int]] = []
+    score(lm, queries, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (50 + 20 * 3, 50 + 20 * 3)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple), min_size=1, unique=True),
+    st.sampled_from([0, 3, 10**9]),
+)
+def test_the_tree_spells_every_sequence_once(sequences: list[tuple[int, ...]], min_saving: int) -> None:
+    spelled: dict[int, tuple[int, ...]] = {}
+
+    def visit(node, path) -> None:  # type: ignore[no-untyped-def]
+        assert node.start == len(path)
+        for position, i in node.reads:
+            assert i not in spelled
+            spelled[i] = path + node.tokens[: position + 1]
+        for child in node.children:
+            visit(child, path + node.tokens)
+
+    for root in grow(sequences, min_saving=min_saving):
+        visit(root, ())
+    assert [spelled[i] for i in range(len(sequences))] == sequences
+
+
+def test_end_states_are_the_states_of_the_whole_sequence() -> None:
+    lm = _shared()
+    sequences = list(dict.fromkeys(q.context for q in random_queries(7)))
+    got: dict[tuple[int, int], torch.Tensor] = {}
+
+    def read(layer: int, states: torch.Tensor, which: list[int]) -> None:
+        got.update({(layer, i): state for state, i in zip(states, which, strict=True)})
+
+    with torch.no_grad():
+        end_states(lm, sequences, read, layers=[0, 2], batch_tokens=16)
+        for i, ids in enumerate(sequences):
+            for layer, state in lm.hidden(torch.tensor([ids]), layers=[0, 2]).items():
+                torch.testing.assert_close(got[layer, i], state[0, -1], atol=1e-5, rtol=1e-4)

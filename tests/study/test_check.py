@@ -1,0 +1,62 @@
+"""`accord check`: whatever was changed since it was written is told."""
+
+import pytest
+
+from accord.errors import AccordError
+from accord.study.check import check, stage_folders
+from accord.study.store import Recipe, publish
+
+
+@pytest.fixture
+def run(tmp_path):
+    def build(work):
+        (work / "figures").mkdir()
+        (work / "scores.bin").write_bytes(bytes(range(100)))
+        (work / "figures" / "a.svg").write_text("<svg/>")
+        return {}
+
+    for name in ("one", "two"):
+        publish(tmp_path / "run" / "gap" / name, Recipe("gap", 1, {"name": name}, 0), build)
+    (tmp_path / "run" / "report.html").write_text("not part of a stage")
+    return tmp_path / "run"
+
+
+def found(folder):
+    return [(problem.path.name, problem.what) for problem in check(folder)]
+
+
+def test_all_is_well(run):
+    assert [folder.name for folder in stage_folders(run)] == ["one", "two"]
+    assert check(run) == check(run / "gap" / "one") == []
+
+
+def test_a_flipped_bit(run):
+    path = run / "gap" / "two" / "scores.bin"
+    content = bytearray(path.read_bytes())
+    content[50] ^= 1
+    path.write_bytes(content)
+    assert found(run) == [("scores.bin", "changed")]
+    assert check(run / "gap" / "one") == []
+
+
+def test_a_missing_and_an_extra_file(run):
+    (run / "gap" / "one" / "figures" / "a.svg").unlink()
+    (run / "gap" / "one" / "notes.txt").touch()
+    assert found(run) == [("a.svg", "missing"), ("notes.txt", "not written by accord")]
+
+
+def test_a_broken_manifest(run):
+    (run / "gap" / "one" / "manifest.json").write_text("{")
+    assert found(run) == [("manifest.json", "unreadable")]
+
+
+def test_an_unfinished_stage(run):
+    (run / "gap" / ".three.partial").mkdir()
+    [(name, what)] = found(run)
+    assert name == ".three.partial" and "unfinished" in what
+
+
+def test_no_results(tmp_path):
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(AccordError, match="no results"):
+            check(folder)

@@ -1,0 +1,175 @@
+"""Every mistake in a study file is told with file, line, table, key, and what would be right."""
+
+import pytest
+
+from accord.errors import AccordError
+from accord.study import validate
+from accord.study.config import from_options, load
+from accord.study.sections import Backbone, GapSection
+
+GOOD = """\
+name = "s"
+seeds = [3, 4]
+
+[backbone]
+model = "smollm2-135m"
+
+[[gap]]
+task = "hypernymy"
+limit = 8
+
+[[gap]]
+task = "mine"
+validator_shots = "zero"
+
+[tasks.mine]
+data = "data/mine.csv"
+generator = "The capital of {country} is"
+validator = "Is {city} the capital of {country}? Answer:"
+answer = "city"
+gold = "right"
+"""
+CSV = "country,city,right\n" + "".join(
+    f"{country},{city},{'yes' if country[0] == city[0] else 'no'}\n"
+    for country in ("Aland", "Boland", "Coland", "Doland")
+    for city in ("Aburg", "Bburg", "Cburg", "Dburg")
+)
+
+
+@pytest.fixture
+def study(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.csv").write_text(CSV)
+
+    def write(old="", new=""):
+        assert old in GOOD
+        path = tmp_path / "s.toml"
+        path.write_text(GOOD.replace(old, new, 1))
+        return path
+
+    return write
+
+
+def refused(path):
+    with pytest.raises(AccordError) as caught:
+        validate.check(load(path))
+    return str(caught.value)
+
+
+def test_a_good_study(study, monkeypatch, tmp_path_factory):
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))  # paths are relative to the file
+    file = load(study())
+    first, second = validate.check(file)
+    assert file.study.seeds == [3, 4]
+    assert (first.name, len(first.items), first.settings["seed"]) == ("hypernymy", 8, 3)
+    assert (second.name, second.validator.shots) == ("mine", "zero")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("limit = 8", "limt = 8", 9, ["[[gap]] number 1, key limt", "did you mean 'limit'?"]),
+        ("limit = 8", 'limit = "8"', 9, ["key limit", "got:    '8'", "valid integer", "At most so many items"]),
+        ("limit = 8", "limit = 0", 9, ["key limit", "got:    0", "greater than or equal to 1"]),
+        ('"zero"', '"fwe"', 13, ["number 2, key validator_shots", "'fwe'", "few, zero (did you mean 'few'?)"]),
+        ('task = "mine"\n', "", 11, ["[[gap]] number 2, key task", "A key is missing", "`accord tasks`"]),
+        ("[backbone]", "[backbon]", 4, ["key backbon", "did you mean 'backbone'?"]),
+        ('model = "smollm2-135m"', "", 4, ["[backbone], key model", "missing", "hub id"]),
+        ('model = "smollm2-135m"', 'model = "m"\ndevice = "gpu"', 6, ["key device", "'gpu'", "cuda:N"]),
+        ('model = "smollm2-135m"', 'model = "m"\ndtype = "fp16"', 6, ["key dtype", "did you mean 'float16'?"]),
+        ('name = "s"', 'name = "../s"', 1, ["key name", "'../s'", "letters, digits"]),
+        ("[3, 4]", "[]", 2, ["key seeds", "at least 1 item"]),
+        ("[3, 4]", '[3, "4"]', 2, ["seeds", "'4'", "valid integer"]),
+        ('gold = "right"', 'golf = "right"', 20, ["[tasks.mine], key golf", "did you mean 'gold'?"]),
+        ("limit = 8", 'limit = "oh\n', 9, ["not valid TOML"]),
+        ("limit = 8", "limit = 8\nlimit = 9", 10, ["not valid TOML", "overwrite"]),
+    ],
+)
+def test_mistakes_of_form(study, old, new, line, words):
+    message = refused(study(old, new))
+    assert f"s.toml:{line}" in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ('"hypernymy"', '"hypernimy"', 8, ["number 1, key task", "did you mean 'hypernymy'?", "mine"]),
+        ('"smollm2-135m"', '"smollm-135m"', 5, ["[backbone], key model", "did you mean 'smollm2-135m'?"]),
+        ("limit = 8", 'split = "tst"', 9, ["key split", "did you mean 'test'?"]),
+        ("limit = 8", 'split_kind = "unseen"', 9, ["key split_kind", "unseen-both"]),
+        ("limit = 8", 'generator_phrasing = "plian"', 9, ["key generator_phrasing", "did you mean 'plain'?"]),
+        ("limit = 8", 'data = "absent.tsv"', 9, ["key data", "absent.tsv"]),
+        ("data/mine.csv", "data/main.csv", 16, ["[tasks.mine], key data", "main.csv"]),
+        ('"Is {city}', '"Is {town}', 18, ["[tasks.mine], key validator", "{town}", "mine.csv:2"]),
+        ('task = "mine"', 'task = "hypernymy"', 11, ["same folder", "gap/hypernymy", "name = "]),
+    ],
+)
+def test_mistakes_of_matter_are_found_before_weights_load(study, old, new, line, words):
+    new = new if "same folder" not in words else new + '\nname = "hypernymy"'
+    message = refused(study(old, new))
+    assert f"s.toml:{line}" in message
+    for word in words:
+        assert word in message
+
+
+def test_all_mistakes_are_told_at_once(study):
+    path = study("limit = 8", "limit = 0\nfoo = 1")
+    path.write_text(path.read_text().replace('"zero"', '"none"'))
+    message = refused(path)
+    assert message.startswith(f"3 problems in {path}:")
+    for line in (9, 10, 14):
+        assert f"s.toml:{line}," in message
+    path = study('"hypernymy"', '"hypernimy"')
+    path.write_text(path.read_text().replace("smollm2-135m", "nope").replace("mine.csv", "main.csv"))
+    assert refused(path).startswith("3 problems")
+
+
+def test_a_custom_task_that_no_section_asks_for_is_checked_too(study):
+    path = study("data/mine.csv", "data/main.csv")
+    path.write_text(path.read_text().replace('task = "mine"', 'task = "hypernymy"\nname = "b"'))
+    assert "s.toml:16, [tasks.mine], key data" in refused(path)
+
+
+def test_a_model_folder_is_found_beside_the_study(study, tmp_path, monkeypatch, tmp_path_factory):
+    (tmp_path / "my-model").mkdir()
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    file = load(study("smollm2-135m", "my-model"))
+    validate.check(file)
+    assert validate.backbone_of(file).model == str(tmp_path / "my-model")
+
+
+def test_unreadable_files(tmp_path):
+    for path, word in [(tmp_path / "no.toml", "no such study"), (tmp_path, "a folder")]:
+        with pytest.raises(AccordError, match=word):
+            load(path)
+    (tmp_path / "latin.toml").write_bytes('name = "a"\n# café'.encode("latin-1"))
+    with pytest.raises(AccordError, match=r"UTF-8(.|\n)*latin.toml:2"):
+        load(tmp_path / "latin.toml")
+
+
+def test_a_study_that_asks_for_nothing(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text('name = "s"\nbackbone.model = "smollm2-135m"\n')
+    assert "asks for nothing" in refused(path)
+
+
+def test_options_are_named_in_errors():
+    with pytest.raises(AccordError, match=r"--device(.|\n)*cuda:N"):
+        from_options(Backbone, {"model": "m", "device": "gpu"})
+
+
+@pytest.mark.parametrize(
+    ("keys", "folder"),
+    [
+        ({"task": "hypernymy"}, "hypernymy"),
+        ({"task": "hypernymy", "validator_shots": "few", "layers": True, "limit": 8}, "hypernymy"),
+        ({"task": "hypernymy", "split_kind": "unseen-both", "chat": True}, "hypernymy-unseen-both-chat"),
+        ({"task": "h", "generator_shots": "few", "validator_shots": "zero"}, "h-generator-few-validator-zero"),
+        ({"task": "dir/my task.toml", "data": "../x/y z.tsv"}, "my-task-y-z"),
+        ({"task": "h", "name": "first"}, "first"),
+    ],
+)
+def test_folder_names_are_plain_words(keys, folder):
+    assert GapSection.model_validate(keys).folder == folder

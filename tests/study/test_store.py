@@ -1,0 +1,254 @@
+"""Stage folders: whole or not there, whatever happens while they are made."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from accord.errors import AccordError
+from accord.study.store import Recipe, lock, publish, read_manifest, state
+
+RECIPE = Recipe("gap", 1, {"task": "t", "limit": 8}, 0)
+OTHER = Recipe("gap", 1, {"task": "t", "limit": 9}, 0)
+
+
+def writer(text="one"):
+    def build(work: Path):
+        (work / "figures").mkdir(exist_ok=True)
+        (work / "scores.txt").write_text(text)
+        (work / "figures" / "a.svg").write_text("<svg/>")
+        return {"device": "cpu"}
+
+    return build
+
+
+def never(work: Path):
+    raise AssertionError("this must not be built")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_publishes_whole_and_only_once(tmp_path):
+    folder = tmp_path / "runs" / "gap"
+    assert publish(folder, RECIPE, writer())
+    assert names(folder.parent) == ["gap"]  # no partial, no lock left
+    manifest = read_manifest(folder)
+    assert manifest["settings"] == RECIPE.settings and manifest["facts"] == {"device": "cpu"}
+    assert manifest["files"].keys() == {"scores.txt", "figures/a.svg"}
+    assert {"python", "torch", "accord"} <= manifest["versions"].keys()
+    assert not publish(folder, RECIPE, never)
+
+
+def test_the_order_of_settings_does_not_matter():
+    assert Recipe("gap", 1, {"a": 1, "b": 2}, 0).fingerprint == Recipe("gap", 1, {"b": 2, "a": 1}, 0).fingerprint
+    different = [RECIPE, OTHER, Recipe("gap", 2, RECIPE.settings, 0), Recipe("gap", 1, RECIPE.settings, 1)]
+    assert len({recipe.fingerprint for recipe in different}) == 4
+
+
+def test_other_settings_replace_the_old_folder_when_whole(tmp_path):
+    folder = tmp_path / "gap"
+    publish(folder, RECIPE, writer("old"))
+
+    def build(work):
+        assert (folder / "scores.txt").read_text() == "old"
+        return writer("new")(work)
+
+    assert publish(folder, OTHER, build)
+    assert (folder / "scores.txt").read_text() == "new"
+    assert names(tmp_path) == ["gap"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError, AccordError("no"), OSError(errno.ENOSPC, "full")])
+def test_a_build_that_stops_leaves_the_old_folder_and_its_work(tmp_path, stop):
+    folder = tmp_path / "gap"
+    publish(folder, RECIPE, writer("old"))
+
+    def build(work):
+        (work / "part").write_text("half")
+        raise stop
+
+    with pytest.raises(BaseException) as caught:
+        publish(folder, OTHER, build)
+    assert caught.type is (stop if isinstance(stop, type) else type(stop))
+    assert (folder / "scores.txt").read_text() == "old"
+    assert state(folder, RECIPE) == "whole"
+
+    def resumed(work):
+        assert (work / "part").read_text() == "half"
+        (work / "part").unlink()
+        return writer("new")(work)
+
+    assert publish(folder, OTHER, resumed)
+    assert names(tmp_path) == ["gap"]
+
+
+def test_a_build_that_wrote_nothing_leaves_nothing(tmp_path):
+    with pytest.raises(AccordError):
+        publish(tmp_path / "gap", RECIPE, lambda work: (_ for _ in ()).throw(AccordError("no")))
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_is_told_with_the_folder(tmp_path):
+    def build(work):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space") as caught:
+        publish(tmp_path / "gap", RECIPE, build)
+    assert caught.value.filename == str(tmp_path / "gap")
+
+
+def test_work_of_other_settings_is_wiped(tmp_path):
+    folder = tmp_path / "gap"
+
+    def build(work):
+        (work / "part").write_text("half")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        publish(folder, OTHER, build)
+    assert publish(folder, RECIPE, writer())
+    assert read_manifest(folder)["files"].keys() == {"scores.txt", "figures/a.svg"}
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from accord.study.store import Recipe, publish
+
+def build(work):
+    for number in range(6):
+        part = work / f"part-{number}"
+        if not part.exists():
+            aside = work / "aside"
+            aside.write_text(str(number) * 1000)
+            aside.rename(part)
+            if number == 3 and sys.argv[2] == "stop":
+                print("here", flush=True)
+                time.sleep(60)
+    whole = "".join((work / f"part-{number}").read_text() for number in range(6))
+    (work / "scores.txt").write_text(whole)
+    for number in range(6):
+        (work / f"part-{number}").unlink()
+    return {}
+
+publish(Path(sys.argv[1]), Recipe("gap", 1, {}, 0), build)
+"""
+
+
+def test_kill_9_and_again_gives_the_same_bytes(tmp_path):
+    killed, straight = tmp_path / "killed", tmp_path / "straight"
+    start = [sys.executable, "-c", KILLED]
+    with subprocess.Popen([*start, str(killed), "stop"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGKILL)
+    assert not killed.exists() and (tmp_path / ".killed.partial" / "part-3").exists()
+    for folder in (killed, straight):
+        subprocess.run([*start, str(folder), "go"], check=True)
+    assert (killed / "scores.txt").read_bytes() == (straight / "scores.txt").read_bytes()
+    assert read_manifest(killed)["files"] == read_manifest(straight)["files"]
+    assert ".killed.partial" not in names(tmp_path)
+
+
+def test_killed_between_the_two_renames_of_a_swap(tmp_path):
+    folder = tmp_path / "gap"
+    publish(folder, OTHER, writer("new"))
+    folder.rename(tmp_path / ".gap.partial")  # whole, its manifest written
+    publish(tmp_path / "before", RECIPE, writer("old"))
+    (tmp_path / "before").rename(tmp_path / ".gap.old")
+    assert publish(folder, OTHER, never)
+    assert (folder / "scores.txt").read_text() == "new"
+    assert names(tmp_path) == ["gap"]
+
+
+def test_killed_before_the_swap_and_then_asked_for_the_old_settings(tmp_path):
+    folder = tmp_path / "gap"
+    publish(folder, RECIPE, writer("old"))
+    folder.rename(tmp_path / ".gap.old")
+    assert not publish(folder, RECIPE, never)
+    assert (folder / "scores.txt").read_text() == "old"
+
+
+def test_a_torn_record_is_not_trusted(tmp_path):
+    partial = tmp_path / ".gap.partial"
+    partial.mkdir()
+    (partial / "partial.json").write_text('{"finger')
+    (partial / "part").write_text("of what?")
+    publish(tmp_path / "gap", RECIPE, writer())
+    assert "part" not in names(tmp_path / "gap")
+
+
+def test_without_replace_results_are_never_deleted(tmp_path):
+    folder = tmp_path / "gap"
+    publish(folder, RECIPE, writer())
+    with pytest.raises(AccordError, match="other settings"):
+        publish(folder, OTHER, never, replace=False)
+    (folder / "scores.txt").unlink()
+    with pytest.raises(AccordError, match="gone or changed"):
+        publish(folder, RECIPE, never, replace=False)
+    assert state(folder, RECIPE) == "damaged"
+    assert publish(folder, RECIPE, writer())  # a study mends it
+
+
+def test_what_is_not_ours_is_not_touched(tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years")
+    with pytest.raises(AccordError, match="did not write"):
+        publish(folder, RECIPE, never)
+    with pytest.raises(AccordError, match="a file"):
+        publish(folder / "thesis.txt", RECIPE, never)
+    (folder / "inner").mkdir()
+    monkeypatch.chdir(folder / "inner")
+    with pytest.raises(AccordError, match="of their own"):
+        publish(Path(), RECIPE, never)
+    assert names(folder) == ["inner", "thesis.txt"]
+    assert (folder / "thesis.txt").read_text() == "years"
+
+
+def test_a_manifest_of_something_else_is_foreign(tmp_path):
+    folder = tmp_path / "extension"
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps({"name": "a browser extension"}))
+    with pytest.raises(AccordError, match="did not write"):
+        publish(folder, RECIPE, never)
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "gap").mkdir()
+    assert publish(tmp_path / "gap", RECIPE, writer(), replace=False)
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "gap").symlink_to("real")
+    publish(tmp_path / "gap", RECIPE, writer())
+    assert (tmp_path / "gap").is_symlink() and (tmp_path / "real" / "scores.txt").exists()
+
+
+def test_two_processes_do_not_collide(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from accord.study.store import lock\nwith lock(Path(sys.argv[1])): pass"
+    )
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    with lock(tmp_path / "gap"):
+        second = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "gap")], capture_output=True, text=True, env=environment
+        )
+    assert second.returncode == 1
+    assert "Another accord process" in second.stderr
+    publish(tmp_path / "gap", RECIPE, writer())
+
+
+def test_no_lock_is_left_by_a_killed_process(tmp_path):
+    (tmp_path / ".gap.lock").touch()
+    assert publish(tmp_path / "gap", RECIPE, writer())
+    shutil.rmtree(tmp_path / "gap")
+    assert names(tmp_path) == []

@@ -1,0 +1,200 @@
+"""A task of one's own: any table and two templates, and an error for whatever is wrong with them."""
+
+import pytest
+
+from accord.errors import AccordError
+from accord.tasks import CustomTask, task
+
+CSV = """country,city,right,kind,near,side
+france,Paris,yes,europe,high,train
+france,Lyon,no,europe,high,train
+japan,Tokyo,true,asia,low,test
+japan,Paris,false,asia,low,test
+"""
+TOML = """# capitals
+data = "capitals.csv"
+generator = "The capital of {country} is "
+validator = "Is {city} the capital of {country}? Answer:"
+answer = "city"
+gold = "right"
+"""
+SHOTS = """
+[[shots]]
+country = "Peru"
+city = "Lima"
+right = true
+
+[[shots]]
+country = "Egypt"
+city = "Oslo"
+right = "no"
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(toml=TOML, csv=CSV):
+        (tmp_path / "capitals.csv").write_text(csv)
+        path = tmp_path / "capitals.toml"
+        path.write_text(toml)
+        return path
+
+    return write
+
+
+def wrong(words, *args, **choices):
+    with pytest.raises(AccordError) as caught:
+        task(*args, **choices)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_task_file_is_a_task_and_its_data_lies_beside_it(write):
+    made = task(write(), split="all")
+    assert made.name == "capitals"
+    assert {(i.fields["country"], i.answer, i.gold) for i in made.items} == {
+        ("france", "Paris", True),
+        ("france", "Lyon", False),
+        ("japan", "Tokyo", True),
+        ("japan", "Paris", False),
+    }
+    item = next(i for i in made.items if i.answer == "Lyon")
+    assert made.prompts(item) == ("The capital of france is", "Is Lyon the capital of france? Answer:")
+    assert made.validator.shots == "zero"  # no worked examples: the default gives way
+    assert made.settings["columns"] == {
+        "answer": "city",
+        "gold": "right",
+        "group": None,
+        "similarity": None,
+        "split": None,
+    }
+
+
+def test_the_path_may_be_text_and_other_data_may_be_named(write, tmp_path):
+    other = tmp_path / "other.tsv"
+    other.write_text("country\tcity\tright\nspain\tMadrid\t1\n")
+    assert [i.answer for i in task(str(write()), data=str(other), split="all").items] == ["Madrid"]
+
+
+def test_group_similarity_and_split_are_columns(write):
+    path = write(TOML + 'group = "kind"\nsimilarity = "near"\nsplit = "side"\n')
+    test, train = task(path), task(path, split="train")
+    assert {(i.group, i.similarity) for i in test.items} == {("asia", "low")}
+    assert {i.group for i in train.items} == {"europe"}
+    assert len(task(path, split="all").items) == 4
+    assert test.settings["split_kind"] == "column"
+
+
+def test_without_a_split_column_a_share_of_the_questions_tests(write):
+    rows = "".join(f"land{n},Tor,yes,,,\nland{n},Bur,no,,,\n" for n in range(10))
+    path = write(TOML + "test_share = 0.4\n", csv=CSV.splitlines()[0] + "\n" + rows)
+    sides = [{i.fields["country"] for i in task(path, split=side).items} for side in ("train", "test")]
+    assert not sides[0] & sides[1]
+    assert [len(side) for side in sides] == [6, 4]
+
+
+def test_worked_examples_and_an_answer_template_with_a_capital(write):
+    toml = TOML.replace('"city"', '"the city of {city}"').replace("of {country} is ", "is named: {Country}")
+    made = task(write(toml + SHOTS), split="all", generator_shots="few")
+    item = next(i for i in made.items if i.answer == "the city of Lyon")
+    assert made.prompts(item) == (
+        "The capital is named: Peru the city of Lima\n\nThe capital is named: France",
+        "Is Lima the capital of Peru? Answer: Yes\n\nIs Oslo the capital of Egypt? Answer: No\n\n"
+        "Is Lyon the capital of france? Answer:",
+    )
+
+
+def test_worked_examples_need_no_group_similarity_or_split(write):
+    path = write(TOML + 'group = "kind"\nsimilarity = "near"\nsplit = "side"\n' + SHOTS)
+    assert len(task(path).validator.examples) == 2
+
+
+def test_items_that_are_worked_examples_are_left_out_and_counted(write):
+    made = task(write(TOML + SHOTS, csv=CSV + "peru,Cusco,no,america,high,test\n"), split="all")
+    assert "peru" not in {i.fields["country"] for i in made.items}
+    assert made.settings["skipped"]["worked examples"] == 1
+
+
+def test_a_table_of_keys_and_a_model_are_tasks_too(write):
+    path = write()
+    keys = {
+        "name": "capitals",
+        "data": str(path.with_name("capitals.csv")),
+        "generator": "The capital of {country} is",
+        "validator": "Is {city} the capital of {country}? Answer:",
+        "answer": "city",
+        "gold": "right",
+    }
+    assert task(keys).items == task(CustomTask(**keys)).items == task(path).items
+
+
+def test_jsonl_numbers_and_booleans_are_text(tmp_path):
+    (tmp_path / "d.jsonl").write_text('{"n": 2, "square": 4, "ok": true, "tags": ["x"], "none": null}\n')
+    keys = {
+        "data": str(tmp_path / "d.jsonl"),
+        "generator": "{n} squared is",
+        "validator": "Is {square} the square of {n}? Answer:",
+        "answer": "square",
+        "gold": "ok",
+    }
+    item = task(keys, split="all").items[0]
+    assert (item.fields, item.answer) == ({"n": "2", "square": "4", "ok": "true", "none": ""}, "4")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("{city} the", "{sity} the", ["validator template names {sity}", "did you mean 'city'", ".csv:2"]),
+        ("of {country} is ", "of {} is", ["names {}"]),
+        ("of {country} is ", "of {country is", ["cannot be read", "{{ or }}"]),
+        ("of {country} is ", "of {country:>9} is", ["format or a conversion"]),
+        ('"city"', '"town"', ["no column 'town'"]),
+        ('"right"', '"rihgt"', ["no column 'rihgt'", "did you mean 'right'"]),
+        ('"right"', '"kind"', ["no yes or no", ".csv:2", "'europe'"]),
+        ('answer = "city"\n', "", ["lacks the key 'answer'", "capitals.toml"]),
+        ("answer =", "anwser =", ["capitals.toml:5", "no key 'anwser'", "did you mean 'answer'"]),
+        ("data =", "test_share = 3\ndata =", ["'test_share' is wrong", "capitals.toml:2", "3"]),
+        ("answer =", "answer", ["not valid TOML", "line 5"]),
+        ("capitals.csv", "capital.csv", ["does not exist", "capital.csv"]),
+        ('gold = "right"', 'gold = "right"\nsplit = "kind"', ["'europe'", "train or test", ".csv:2"]),
+        ('gold = "right"', 'gold = "right"\nsimilarity = "kind"', ["'europe'", "high or low"]),
+        ("{city} the capital of ", "it in ", ["different gold labels"]),
+    ],
+)
+def test_what_is_wrong_with_a_task_file_is_said(write, old, new, words):
+    assert old in TOML
+    if new == "it in ":  # a validator and an answer that cannot tell the rows apart
+        old, new = TOML, TOML.replace(old, new).replace('answer = "city"', 'answer = "somewhere {country}"')
+    wrong(words, write(TOML.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("csv", "words"),
+    [
+        (CSV + "peru,,yes,,,\n", ["'city' is empty", ".csv:6"]),
+        (CSV.splitlines()[0] + "\n", ["no rows"]),
+        (CSV + "peru,Lima,perhaps,,,\n", ["'perhaps'", ".csv:6"]),
+    ],
+)
+def test_bad_rows_are_errors(write, csv, words):
+    wrong(words, write(csv=csv))
+
+
+def test_a_row_on_both_sides_is_an_error(write):
+    path = write(TOML + 'split = "side"\n', csv=CSV + "france,Paris,yes,europe,high,test\n")
+    wrong(["both in train and in test", ".csv:2", ".csv:6"], path)
+
+
+def test_few_shots_need_worked_examples_and_these_the_columns(write):
+    wrong(["no worked examples", "[[shots]]"], write(), validator_shots="few")
+    wrong(["names {city}", "shots, row 1"], write(TOML + '[[shots]]\ncountry = "Peru"\nright = true\n'))
+    wrong(["no worked examples"], write(TOML + SHOTS.replace("true", "false")), generator_shots="few")
+    wrong(["no pairs of words"], write(), split_kind="unseen-hypernyms")
+
+
+def test_a_missing_task_file_is_an_error(tmp_path):
+    wrong(["does not exist", "none.toml"], tmp_path / "none.toml")
+
+
+def test_every_key_is_documented():
+    assert all(field.description for field in CustomTask.model_fields.values())

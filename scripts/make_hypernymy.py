@@ -28,6 +28,8 @@ FEWEST_MEMBERS = 9  # of each list
 
 @dataclass(frozen=True)
 class Category:
+    """One table of the source; the source explains its fields."""
+
     group: str
     typical: list[str]
     atypical: list[str]
@@ -37,6 +39,8 @@ class Category:
 
 
 class Pair(NamedTuple):
+    """One row of the TSV."""
+
     member: str
     category: str
     taxonomic: str  # yes, no
@@ -48,6 +52,7 @@ class SourceError(Exception):
 
 
 def read_source(path: Path = SOURCE) -> dict[str, Category]:
+    """The categories by name; SourceError if a rule is broken."""
     categories = {}
     for name, table in tomllib.loads(path.read_text(encoding="utf-8")).items():
         try:
@@ -61,65 +66,79 @@ def read_source(path: Path = SOURCE) -> dict[str, Category]:
 
 def find_breaches(categories: dict[str, Category]) -> list[str]:
     """Everything wrong with the source, one line each."""
-    breaches = []
-    owner: dict[str, str] = {}
-    size = len(next(iter(categories.values())).typical)
+    breaches = find_member_breaches(categories)
+    groups = Counter(category.group for category in categories.values())
     for name, category in categories.items():
-        for list_name, members in (("typical", category.typical), ("atypical", category.atypical)):
-            # Equal lists everywhere make exact balance possible: see deal().
-            if len(members) < FEWEST_MEMBERS:
-                breaches.append(f"[{name}] {list_name}: {len(members)} members, fewer than {FEWEST_MEMBERS}")
-            elif len(members) != size:
-                breaches.append(f"[{name}] {list_name}: {len(members)} members, other lists have {size}")
-            for member in members:
-                if member != " ".join(member.split()) or not member.isascii():
-                    breaches.append(f"[{name}] {list_name}: {member!r} has stray white space or is not ASCII")
-                if (first := owner.setdefault(member.lower(), name)) != name:
-                    breaches.append(f"[{name}] {list_name}: {member!r} is already in [{first}]")
-                elif (category.typical + category.atypical).count(member) > 1:
-                    breaches.append(f"[{name}] {list_name}: {member!r} is there twice")
-                # Snowstorms are storms by their letters alone; so would hot dogs be dogs.
-                for told in (other for other in categories if spells_out(member, other, own=other == name)):
-                    breaches.append(f"[{name}] {list_name}: {member!r} spells out the category {told!r}")
-        if sum(other.group == category.group for other in categories.values()) == 1:
+        if groups[category.group] == 1:
             breaches.append(f"[{name}] group: no other category is in {category.group!r}; a typing slip?")
         lists = {"near": category.near, "also": category.also, "tasteless": category.tasteless}
         for list_name, others in lists.items():
-            breaches += [f"[{name}] {list_name}: no category {other!r}" for other in others if other not in categories]
-            if name in others:
-                breaches.append(f"[{name}] {list_name}: names itself")
-            if len(set(others)) < len(others):
-                breaches.append(f"[{name}] {list_name}: a name is there twice")
-        breaches += [
-            f"[{name}] near: {other!r} is also in {list_name}"
-            for list_name in ("also", "tasteless")
-            for other in category.near
-            if other in lists[list_name]
-        ]
+            at = f"[{name}] {list_name}:"
+            for other, times in Counter(others).items():
+                if other not in categories:
+                    breaches.append(f"{at} no category is called {other!r}")
+                if other == name:
+                    breaches.append(f"{at} the category names itself")
+                if times > 1:
+                    breaches.append(f"{at} {other!r} is there {times} times")
+                if list_name != "near" and other in category.near:
+                    breaches.append(f"{at} {other!r} is in near as well")
+    return breaches
+
+
+def find_member_breaches(categories: dict[str, Category]) -> list[str]:
+    """Lists that are too short or uneven; members that are unclean, not unique, or tell their category."""
+    breaches = []
+    owner: dict[str, str] = {}
+    size = list_length(categories)
+    for name, category in categories.items():
+        for list_name, members in (("typical", category.typical), ("atypical", category.atypical)):
+            at = f"[{name}] {list_name}:"
+            if len(members) < FEWEST_MEMBERS:
+                breaches.append(f"{at} {len(members)} members, fewer than {FEWEST_MEMBERS}")
+            elif len(members) != size:  # exact balance needs equal lists: see deal()
+                breaches.append(f"{at} {len(members)} members, while other lists have {size}")
+            for member in members:
+                if member != " ".join(member.split()) or not member.isascii():
+                    breaches.append(f"{at} {member!r} has stray white space or is not ASCII")
+                if member.lower() in owner:
+                    breaches.append(f"{at} {member!r} is already in [{owner[member.lower()]}]")
+                owner[member.lower()] = name
+                # Letters alone must not answer: sailboats are boats, and hot dogs would be dogs.
+                breaches += [
+                    f"{at} {member!r} spells out the category {other!r}"
+                    for other in categories
+                    if spells_out(member, other, own=other == name)
+                ]
     return breaches
 
 
 def spells_out(member: str, category: str, own: bool) -> bool:
-    """Whether a member ends in a category's name: as a word of its own, or, for its own category, at all."""
-    return (" " * (not own) + member).endswith(tuple(" " * (not own) + category + plural for plural in ("", "s", "es")))
+    """Whether a member ends in a category's name: as its last word or, its own category's, even inside it."""
+    text, ending = (member, category) if own else (f" {member}", f" {category}")
+    return text.endswith((ending, ending + "s", ending + "es"))
+
+
+def list_length(categories: dict[str, Category]) -> int:
+    """How many typical members a category has; all lists are as long as the first."""
+    return len(next(iter(categories.values())).typical)
 
 
 def far_categories(name: str, categories: dict[str, Category]) -> list[str]:
     """Safe wrong answers of low similarity: another group, and near in neither direction."""
     own = categories[name]
+    excluded = {*own.near, *own.also, *own.tasteless}
     return [
         other_name
         for other_name, other in categories.items()
-        if other.group != own.group
-        and other_name not in own.near + own.also + own.tasteless
-        and name not in other.near
+        if other.group != own.group and other_name not in excluded and name not in other.near
     ]
 
 
 def deal(allowed: dict[str, list[str]], rounds: int, rng: random.Random) -> dict[str, list[str]]:
-    """Deal each category `rounds` of its allowed wrong answers, so that each is dealt out `rounds` times as well.
+    """Deal every category `rounds` of its allowed wrong answers, each being dealt out `rounds` times too.
 
-    In a round every category gets one and is dealt once. Those a category has had least come first,
+    In one round each category gets one wrong answer and is one. What a category has had least comes first,
     which spreads its wrong answers.
     """
     dealt: dict[str, list[str]] = {name: [] for name in allowed}
@@ -150,14 +169,16 @@ def match(wishes: dict[str, list[str]]) -> dict[str, str]:
         tried: set[str] = set()
         if not place(name, tried):
             raise SourceError(
-                f"[{name}] near: cannot be balanced, too many categories share too few of {sorted(tried)}"
+                f"[{name}] wrong answers cannot be balanced: more than {len(tried)} categories allow none "
+                f"but {', '.join(sorted(tried))}; let one of them be near something else"
             )
     return holder
 
 
 def make_pairs(categories: dict[str, Category], seed: int = SEED) -> list[Pair]:
+    """Every member with its own category and with one wrong one, in an order fixed by the seed."""
     rng = random.Random(seed)
-    size = len(next(iter(categories.values())).typical)
+    size = list_length(categories)
     near = deal({name: category.near for name, category in categories.items()}, size, rng)
     far = deal({name: far_categories(name, categories) for name in categories}, size, rng)
     pairs = []
@@ -166,21 +187,23 @@ def make_pairs(categories: dict[str, Category], seed: int = SEED) -> list[Pair]:
         atypical = rng.sample(category.atypical, size)
         pairs += [Pair(member, name, "yes", "high") for member in typical]
         pairs += [Pair(member, name, "yes", "low") for member in atypical]
-        # Half of either list meets near categories: how typical a member is must not tell how near its "no" is.
+        # Half of either list meets near categories: a typical member must not hint at a near or a far "no".
         half = size // 2
-        asked_near = rng.sample(typical[:half] + atypical[half:], size)
-        asked_far = rng.sample(typical[half:] + atypical[:half], size)
-        pairs += [Pair(member, wrong, "no", "high") for member, wrong in zip(asked_near, near[name], strict=True)]
-        pairs += [Pair(member, wrong, "no", "low") for member, wrong in zip(asked_far, far[name], strict=True)]
+        meet_near = rng.sample(typical[:half] + atypical[half:], size)
+        meet_far = rng.sample(typical[half:] + atypical[:half], size)
+        for similarity, members, wrong in (("high", meet_near, near[name]), ("low", meet_far, far[name])):
+            pairs += [Pair(*named, "no", similarity) for named in zip(members, wrong, strict=True)]
     rng.shuffle(pairs)  # so that the first hundred rows are a fair sample
     return pairs
 
 
 def render(pairs: list[Pair]) -> str:
+    """The text of the TSV."""
     return "".join("\t".join(pair) + "\n" for pair in pairs)
 
 
 def main() -> int:
+    """Write or check the file; the exit code."""
     parser = argparse.ArgumentParser(description="Regenerate the built-in hypernymy pairs.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file would change")
     check: bool = parser.parse_args().check

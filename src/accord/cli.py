@@ -9,7 +9,6 @@ import shutil
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -95,10 +94,9 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or
 
 def _version(asked: bool) -> None:
     if asked:
-        try:
-            typer.echo(f"accord {version('accord')}")
-        except PackageNotFoundError:
-            typer.echo("accord (not installed)")
+        from accord import __version__
+
+        typer.echo(f"accord {__version__}")
         raise typer.Exit
 
 
@@ -173,13 +171,13 @@ def models() -> None:
 
     rows = [
         (
-            one.entry.name,
-            f"{one.entry.layers}",
-            f"{one.entry.width}",
-            f"{one.entry.vocab}",
-            "in the cache" if one.cached else f"{one.entry.download / 1e6:.0f} MB to fetch",
-            one.entry.license,
-            one.entry.description,
+            one.name,
+            str(one.layers),
+            str(one.width),
+            str(one.vocab),
+            f"{one.download / 1e6:.0f} MB to fetch" if one.on_disk is None else "in the cache",
+            one.license,
+            one.description,
         )
         for one in entries()
     ]
@@ -328,10 +326,12 @@ def _measured(section: "GapSection", task: "Task", backbone: "Backbone", seed: i
     from accord import study
 
     weights = study.lazy(backbone)
+    if out is None:
+        lm = weights()
+        with study.bars(_progress_console()) as bar:
+            return study.measure(lm, section, task, seed, bar(task.name)).metrics
+    stage = study.gap_stage(section, task, backbone, seed, weights)
     with study.bars(_progress_console()) as bar:
-        if out is None:
-            return study.measure(weights(), section, task, seed, bar(task.name)).metrics
-        stage = study.gap_stage(section, task, backbone, seed, weights)
         made = study.publish(out, stage.recipe, lambda work: stage.build(work, bar(task.name)), replace=False)
     typer.echo(f"{out}: {'written' if made else 'up to date'}", err=True)
     metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))

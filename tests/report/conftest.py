@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import rankdata
 
 CATEGORIES = {
     "insect": "bee ant wasp beetle moth",
@@ -28,8 +28,12 @@ def _auc(score: np.ndarray, gold: np.ndarray) -> float:
     return float((ranks[gold].sum() - n * (n + 1) / 2) / (n * (len(gold) - n)))
 
 
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
 def _pearson(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.corrcoef(a, b)[0, 1]) if len(a) > 2 else float("nan")
+    return float(np.corrcoef(a, b)[0, 1]) if len(a) > 2 and a.std() and b.std() else float("nan")
 
 
 def _numbers(g: np.ndarray, v: np.ndarray, rank: np.ndarray, gold: np.ndarray) -> dict[str, float]:
@@ -40,9 +44,9 @@ def _numbers(g: np.ndarray, v: np.ndarray, rank: np.ndarray, gold: np.ndarray) -
         "generator_auc": _auc(g, gold),
         "validator_auc": _auc(v, gold),
         "validator_accuracy": float(((v > 0) == gold).mean()),
-        "mrr_yes": float((1 / rank[gold]).mean()),
-        "mrr_no": float((1 / rank[~gold]).mean()),
-        "rank_sanity": float(spearmanr(g, -np.log(rank))[0]),
+        "mrr_yes": _mean(1 / rank[gold]),
+        "mrr_no": _mean(1 / rank[~gold]),
+        "rank_sanity": _pearson(g, -np.log(rank)),
     }
 
 
@@ -130,13 +134,12 @@ def make_layers(scores: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
     return {"layers": long, "layer_metrics": pd.DataFrame(curves), "layer_matrix": pd.DataFrame(grid)}
 
 
-def make_lens(
-    seed: int = 0, tokens: str = "Do| you| think| bees| are| a| kind| of| insect|?| Answer|:"
-) -> pd.DataFrame:
+def make_lens(seed: int = 0) -> pd.DataFrame:
     """The logit-lens map of one example."""
+    asked = ["Do", " you", " think", " bees", " are", " a", " kind", " of", " insect", "?", " Answer", ":"]
     rng = np.random.default_rng(seed)
     words = [" the", " of", "ing", " a", "\n", " insect", " animal", " Yes", " No", " dessin", "unwiederbringlich"]
-    prompts = {"generator": ["Be", "es", " are", " a", " kind", " of"], "validator": tokens.split("|")}
+    prompts = {"generator": ["Be", "es", " are", " a", " kind", " of"], "validator": asked}
     return pd.DataFrame(
         [
             {"form": form, "position": p, "token": token, "layer": layer, "top": rng.choice(words),
@@ -162,7 +165,7 @@ def write_gap(
     manifest = {
         "stage": "gap", "seed": 0, "command": "accord run studies/demo.toml", "started": started,
         "finished": "2025-11-21T10:01:30Z",
-        "settings": {"model": model, "task": "hypernymy", "split": "test", "shots": {"generator": "zero", "validator": "few"}},
+        "settings": {"model": model, "task": {"name": "hypernymy", "split": "test", "validator": {"shots": "few"}}},
         "versions": {"accord": "0.1.0", "python": "3.11.7", "torch": "2.9.1"},
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest))

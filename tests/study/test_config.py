@@ -129,15 +129,16 @@ def test_all_mistakes_are_told_at_once(study):
 def test_a_custom_task_that_no_section_asks_for_is_checked_too(study):
     path = study("data/mine.csv", "data/main.csv")
     path.write_text(path.read_text().replace('task = "mine"', 'task = "hypernymy"\nname = "b"'))
-    assert "s.toml:16, [tasks.mine], key data" in refused(path)
+    assert "s.toml:17, [tasks.mine], key data" in refused(path)
 
 
-def test_a_model_folder_is_found_beside_the_study(study, tmp_path, monkeypatch, tmp_path_factory):
+def test_a_model_folder_is_found_beside_the_study_and_looked_at(study, tmp_path, monkeypatch, tmp_path_factory):
     (tmp_path / "my-model").mkdir()
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     file = load(study("smollm2-135m", "my-model"))
-    validate.check(file)
     assert validate.backbone_of(file).model == str(tmp_path / "my-model")
+    message = refused(file.path)
+    assert "s.toml:5, [backbone], key model" in message and "safetensors" in message
 
 
 def test_unreadable_files(tmp_path):

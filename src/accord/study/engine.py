@@ -63,7 +63,7 @@ def plan(file: StudyFile, tasks: list[Task]) -> list[Stage]:
 def bars(console: Console) -> Iterator[Callable[[str], Progress]]:
     """Progress bars: a function that makes one by name."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with ProgressBars(*columns, console=console, transient=True) as shown:
+    with ProgressBars(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
 
         def bar(name: str) -> Progress:
             row = shown.add_task(name, total=None)

@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accord.errors import AccordError, nearest
 from accord.study.sections import Backbone, GapSection
 from accord.study.store import Recipe
 from accord.tasks import Task
@@ -32,17 +31,15 @@ class Stage:
 
 
 def check_model(model: str) -> None:
-    """AccordError unless `model` is in the catalog, exists as a path, or is written like a hub id."""
-    from accord.lm.catalog import CATALOG
+    """AccordError unless `model` is in the catalog, is written like a hub id, or is a folder or file that will do."""
+    from accord.lm.catalog import CATALOG, resolve
 
-    if model in CATALOG or Path(model).expanduser().exists() or re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model):
-        return
-    raise AccordError(
-        "There is no such model.",
-        got=repr(model),
-        wanted=nearest(model, CATALOG),
-        fix='use one of these, a hub id ("org/name"), a folder in hub layout, or a .gguf file',
-    )
+    path = Path(model).expanduser()
+    is_gguf = path.suffix.lower() == ".gguf"
+    is_hub_id = re.fullmatch(r"\w[\w.-]*/[\w.-]*\w", model) is not None and not is_gguf
+    would_fetch = model in CATALOG or is_hub_id or (is_gguf and path.is_file())
+    if path.is_dir() or not would_fetch:
+        resolve(model)
 
 
 def lazy(backbone: Backbone) -> Callable[[], "LanguageModel"]:

@@ -1,0 +1,111 @@
+"""The figures: there, not empty, the same each time, and not to be broken by what a data file holds."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+
+from accord.report import style
+from accord.report.data import read_gap
+from accord.report.draw_items import MANY_POINTS, draw_scatter
+from accord.report.figures import draw_all, write_figures
+
+Writer = Callable[..., Path]
+Scores = Callable[..., pd.DataFrame]
+NAMES = ["scatter", "layers", "matrix", "lens", "categories", "rank"]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "$x_1$ \\frac",
+    "🐝\n\tbee",
+    "\u202eright to left שלום",
+    "--></svg>",
+    "\"'&",
+    "",
+]
+
+
+def test_files_are_there_and_not_empty(run_folder: Path) -> None:
+    paths = write_figures(run_folder / "gap" / "hypernymy")
+    assert [path.name for path in paths] == [f"{name}.{kind}" for name in NAMES for kind in ("svg", "png")]
+    for path in paths:
+        if path.suffix == ".png":
+            picture = matplotlib.image.imread(path)
+            assert min(picture.shape[:2]) > 400
+            assert picture[..., :3].std() > 0.05  # something is drawn
+        else:
+            assert path.read_text().count("<path") > 20
+
+
+def test_without_layers(tmp_path: Path, gap_writer: Writer) -> None:
+    paths = write_figures(gap_writer(tmp_path / "gap", layers=False))
+    assert {path.stem for path in paths} == {"scatter", "categories", "rank"}
+
+
+def test_hostile_text_draws_without_a_warning(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
+    scores = gap_scores(140)
+    scores["group"] = [HOSTILE[i % len(HOSTILE)] for i in range(len(scores))]
+    folder = gap_writer(tmp_path / "gap", scores)
+    lens = pd.read_parquet(folder / "lens.parquet")
+    lens["top"] = lens["token"] = [HOSTILE[i % len(HOSTILE)] for i in range(len(lens))]
+    lens.to_parquet(folder / "lens.parquet")
+    write_figures(folder)  # warnings are errors here: missing glyphs, broken mathtext
+
+
+def test_odd_scores(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
+    scores = gap_scores(60)
+    metrics = {m: {"value": None, "low": None, "high": None} for m in ("generator_auc", "validator_auc", "pearson_no")}
+    one_class = gap_writer(tmp_path / "one", scores.assign(gold=True), layers=False, metrics=metrics)
+    write_figures(one_class)
+    scores.loc[0, "generator_logodds"] = -np.inf
+    scores.loc[1, "validator_logodds"] = np.inf
+    infinite = gap_writer(tmp_path / "two", layers=False)
+    scores.to_parquet(infinite / "scores.parquet")
+    gap = read_gap(infinite)
+    with style.house_style():
+        drawn = draw_all(gap)
+    assert "2 items with an infinite score" in drawn[0].caption
+    write_figures(gap_writer(tmp_path / "three", scores.iloc[2:4], layers=False))
+
+
+def test_inline_svg_is_fit_for_a_page(run_folder: Path) -> None:
+    gap = read_gap(run_folder / "gap" / "hypernymy")
+    seen: set[str] = set()
+    with style.house_style():
+        for drawn in draw_all(gap):
+            svg = style.inline_svg(drawn.figure, f"p-{drawn.name}")
+            assert svg.startswith("<svg viewBox=")
+            assert not re.search(r"<text|<style|<script|<!--|<metadata|https?:", svg)
+            ids = re.findall(r' id="([^"]+)"', svg)
+            assert len(ids) == len(set(ids))
+            assert not seen & set(ids)
+            seen |= set(ids)
+            referred = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg))
+            assert {a or b for a, b in referred} == set(ids)
+            assert "var(--ink)" in svg
+            assert style.INK not in svg
+
+
+def test_same_data_same_svg(run_folder: Path) -> None:
+    gap = read_gap(run_folder / "gap" / "hypernymy")
+    with style.house_style():
+        one, other = (style.inline_svg(draw_scatter(gap).figure, "p") for _ in range(2))
+    assert one == other
+
+
+def test_many_points_become_pixels(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
+    gap = read_gap(gap_writer(tmp_path / "gap", gap_scores(MANY_POINTS + 500), layers=False))
+    with style.house_style():
+        svg = style.inline_svg(draw_scatter(gap).figure, "p")
+    assert "data:image/png;base64" in svg
+    assert len(svg) < 300_000
+
+
+def test_labels_are_spread() -> None:
+    assert style.spread([0.5, 0.5, 0.51], 0.1, 0, 1) == pytest.approx([0.4, 0.5, 0.6], abs=0.02)
+    assert style.spread([1.0, 1.0], 0.1, 0, 1) == pytest.approx([0.9, 1.0])
+    assert style.spread([0.2, 0.8], 0.1, 0, 1) == pytest.approx([0.2, 0.8])
+    assert style.spread([], 0.1, 0, 1) == []

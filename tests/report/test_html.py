@@ -1,0 +1,229 @@
+"""The page: what it says, that it is safe, and that it asks nothing of the network."""
+
+import json
+import re
+from collections.abc import Callable
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pandas as pd
+import pytest
+
+from accord.report.data import Metric
+from accord.report.gap_page import _shared_beginning
+from accord.report.html import write_report
+from accord.report.wording import interval, number
+
+Writer = Callable[..., Path]
+Scores = Callable[..., pd.DataFrame]
+
+VOID = {"meta", "link", "br", "hr", "img", "input", "path", "use", "rect", "line"}
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced; collects elements and what the reader reads."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {k: v or "" for k, v in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {k: v or "" for k, v in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def html(run_folder: Path) -> str:
+    path = write_report(run_folder)
+    assert path == run_folder / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def asks_network(html: str) -> list[str]:
+    """What a browser would fetch: addresses in attributes that load, in url() and @import."""
+    loading = r'(?:src|srcset|poster|data|action|(?:xlink:)?href)\s*=\s*["\']?\s*(?:https?:|//)[^"\'>\s]*'
+    return re.findall(rf"{loading}|url\(\s*[\"']?\s*(?:https?:|//)[^)]*|@import[^;]*", html, flags=re.IGNORECASE)
+
+
+def test_verdict_and_numbers_are_those_of_the_metrics(page: Page, run_folder: Path) -> None:
+    metrics = json.loads((run_folder / "gap" / "hypernymy" / "metrics.json").read_text())
+    assert "smollm2-135m knows more than it affirms: it ranks right answers above wrong ones" in page.text
+    assert "over 240 items." in page.text
+    for name in ("generator_auc", "validator_auc", "pearson_all", "pearson_yes", "pearson_no", "mrr_yes"):
+        metric = Metric(**metrics[name])
+        assert f"{number(metric.value)} {interval(metric)}".replace("\N{NO-BREAK SPACE}", " ") in page.text
+
+
+def test_order_and_contents(page: Page) -> None:
+    wanted = ["demo", "Measured 2025-11-21", "Finding", "Measures", "arXiv 2504.11381", "All 11 measures", "Pictures"]
+    wanted += ["Where the two forms disagree", "By similarity", "The widest disagreements", "Says it, but denies it"]
+    wanted += ["Affirms it, but would not say it", "Settings", "validator.shots", "Versions", "torch", "Files"]
+    places = [page.text.find(words) for words in wanted]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert "accord run studies/demo.toml" in page.text
+
+
+def test_asks_nothing_of_the_network(html: str, page: Page) -> None:
+    assert asks_network(html) == []
+    assert "http://" not in html
+    assert "https://" not in html
+    assert not page.all("script")
+    assert not page.all("link")
+    policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+
+
+def test_semantics(html: str, page: Page) -> None:
+    assert html.startswith("<!doctype html>")
+    assert page.all("html")[0]["lang"] == "en"
+    assert [len(page.all(tag)) for tag in ("header", "main", "footer", "h1")] == [1, 1, 1, 1]
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes in page.elements:
+        if attributes.get("href", "").startswith("#"):
+            assert attributes["href"][1:] in ids
+        for label in attributes.get("aria-labelledby", "").split():
+            assert label in ids
+    pictures = [a for _, a in page.elements if a.get("role") == "img"]
+    assert len(pictures) == 6
+    assert all(len(a["aria-label"]) > 40 for a in pictures)
+    assert page.all("a")[0]["class"] == "skip"
+
+
+def test_prompts_are_shown_in_full(page: Page, run_folder: Path) -> None:
+    scores = pd.read_parquet(run_folder / "gap" / "hypernymy" / "scores.parquet")
+    shared = _shared_beginning(scores["validator_prompt"].tolist())
+    assert shared.endswith("Answer: No\n")
+    assert " ".join(shared.split()) in page.text
+    assert sum(p.removeprefix(shared) in page.text for p in scores["validator_prompt"]) >= 6
+    assert len(page.all("li")) > 12
+
+
+def test_links_lead_to_files(page: Page, run_folder: Path) -> None:
+    links = [a["href"] for a in page.all("a") if not a["href"].startswith("#")]
+    assert "./gap/hypernymy/scores.parquet" in links
+    assert all((run_folder / unquote(link)).is_file() for link in links)
+
+
+HOSTILE = "</style><script>alert('x')</script>\n\"quoted\" & $x_1$ 🐝 \u202eשלום {{ 7 * 7 }}"
+
+
+def test_foreign_text_stays_text(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
+    scores = gap_scores(60)
+    for column in ("noun1", "answer", "generator_prompt", "validator_prompt"):
+        scores[column] = [f"{HOSTILE} {i}" for i in range(len(scores))]
+    scores["group"] = [f"{HOSTILE} {i % 3}" for i in range(len(scores))]
+    scores["similarity"] = HOSTILE
+    run = tmp_path / "<b>run"
+    folder = gap_writer(run / "gap" / "javascript:alert(1)", scores, model=HOSTILE, metrics={f"<i>{HOSTILE}": 1})
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest |= {"command": HOSTILE, "versions": {HOSTILE: HOSTILE}, "seed": HOSTILE, "finished": HOSTILE}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (run / "study.toml").write_text(f"name = {json.dumps(HOSTILE)}\n", encoding="utf-8")
+    lens = pd.read_parquet(folder / "lens.parquet").assign(token=HOSTILE, top=HOSTILE)
+    lens.to_parquet(folder / "lens.parquet")
+    html = write_report(run).read_text(encoding="utf-8")
+    page = Page(html)
+    assert not page.all("script")
+    assert len(page.all("i")) == 4  # the page's own
+    assert len(page.all("style")) == 1
+    assert asks_network(html) == []
+    assert not [a for a in page.all("a") if a["href"].lower().startswith("javascript")]
+    assert "{{ 7 * 7 }}" in page.text
+    assert html.count(HOSTILE) == 0
+    assert unescape(html).count("alert('x')") > 20
+
+
+def test_without_layers_the_page_says_how_to_get_them(tmp_path: Path, gap_writer: Writer) -> None:
+    page = Page(write_report(gap_writer(tmp_path / "gap", layers=False)).read_text(encoding="utf-8"))
+    assert page.text.count("Measure again with --layers") == 3
+    assert "Best AUC" not in page.text
+    assert len([a for _, a in page.elements if a.get("role") == "img"]) == 3
+
+
+def test_without_categories_or_manifest(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
+    plain = gap_scores(60).drop(columns=["group", "similarity", "yes_no_mass", "generator_logprob"])
+    folder = gap_writer(tmp_path / "gap", gap_scores(60), layers=False)
+    plain.to_parquet(folder / "scores.parquet")
+    (folder / "manifest.json").unlink()
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    assert "fewer than two categories" in page.text
+    assert "By similarity" not in page.text
+    assert "No manifest.json in this folder" in page.text
+    assert "the model knows more than it affirms" in page.text
+
+
+def test_nothing_denied_is_said_plainly(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
+    scores = gap_scores(60)
+    scores["validator_logodds"] += 20
+    page = Page(write_report(gap_writer(tmp_path / "gap", scores, layers=False)).read_text(encoding="utf-8"))
+    assert "There is no such item." in page.text
+    assert "it says yes to 100% of the items" in page.text
+
+
+def test_several_gaps(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
+    gap_writer(tmp_path / "gap" / "first", gap_scores(60), layers=False, started="2025-01-01")
+    other = gap_scores(60, knows=0, affirms=3)
+    gap_writer(tmp_path / "gap" / "second", other, layers=False, started="2025-01-02", model="gemma3-270m")
+    page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
+    assert "Overview" in page.text
+    assert page.text.find("smollm2-135m knows more than it affirms") < page.text.find("gemma3-270m affirms more")
+    assert [a["id"] for a in page.all("details") if a.get("class") == "stage"] == ["gap-2"]
+    assert [a["id"] for a in page.all("section") if a.get("class") == "stage"] == ["gap-1"]
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_heavy_study_stays_light(
+    tmp_path: Path, gap_writer: Writer, gap_scores: Scores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        gap_writer(tmp_path / "gap" / name, gap_scores(60), layers=False)
+    monkeypatch.setattr("accord.report.html.FIGURE_BUDGET", 1000)
+    page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
+    assert "too heavy to share" in page.text
+    assert len([a for _, a in page.elements if a.get("role") == "img"]) == 4
+
+
+def test_same_folder_same_page(run_folder: Path, html: str) -> None:
+    assert write_report(run_folder).read_text(encoding="utf-8") == html
+    assert [p.name for p in run_folder.iterdir() if p.name.startswith(".")] == []
+
+
+def test_long_prompts_are_cut_with_a_word(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
+    scores = gap_scores(40)
+    scores["generator_prompt"] = [f"{i} " + "very " * 5000 for i in range(len(scores))]
+    path = write_report(gap_writer(tmp_path / "gap", scores, layers=False))
+    assert "earlier characters are in scores.parquet" in path.read_text(encoding="utf-8")
+    assert path.stat().st_size < 1_000_000

@@ -1,0 +1,120 @@
+"""The one sentence is right in every regime, and says so with intervals and n."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from accord.report.data import Gap, Metric
+from accord.report.verdict import inflated, remarks, verdict
+
+NAN = float("nan")
+
+
+def a_gap(affirmed: float = 0.5, n: int = 400, **metrics: tuple[float, float, float]) -> Gap:
+    """A gap with these metrics over n items, of which a share is affirmed."""
+    yes = round(n * affirmed)
+    scores = pd.DataFrame({"validator_logodds": [1.0] * yes + [-1.0] * (n - yes)})
+    found = {"yes_no_mass": (0.98, 0.97, 0.99)} | metrics
+    manifest = {"settings": {"model": "smollm2-135m"}}
+    values = {name: Metric(*value) for name, value in found.items()}
+    return Gap(Path("gap/x"), scores, values, None, None, None, None, manifest)
+
+
+def text(gap: Gap) -> str:
+    return verdict(gap).replace("\N{NO-BREAK SPACE}", " ")
+
+
+STRONG, WEAK, GOOD = (0.85, 0.80, 0.90), (0.53, 0.45, 0.61), (0.83, 0.78, 0.88)
+NONE, HIGH = (-0.07, -0.20, 0.07), (0.85, 0.80, 0.90)
+
+
+def test_knows_more_than_it_affirms() -> None:
+    gap = a_gap(generator_auc=STRONG, validator_auc=WEAK, pearson_all=NONE)
+    assert text(gap) == (
+        "smollm2-135m knows more than it affirms: it ranks right answers above wrong ones with AUC .85 [.80, .90] when "
+        "completing, .53 [.45, .61] when asked; the two forms show no clear correlation (r = −.07 [−.20, .07]), over "
+        "400 items."
+    )
+
+
+@pytest.mark.parametrize(
+    ("generator", "validator", "r", "within", "wanted"),
+    [
+        (STRONG, GOOD, HIGH, (0.7, 0.6, 0.8), "affirms what it says:"),
+        (STRONG, GOOD, (0.1, 0.02, 0.2), (0.1, 0.0, 0.2), "in both forms, but not on the same items:"),
+        (WEAK, WEAK, NONE, NONE, "tells right from wrong in neither form:"),
+        (WEAK, STRONG, NONE, NONE, "affirms more than it would say:"),
+        ((0.65, 0.6, 0.7), STRONG, NONE, NONE, "affirms more than it would say:"),
+        ((0.3, 0.2, 0.4), STRONG, NONE, NONE, "affirms the right answers but would rather say the wrong ones:"),
+        (STRONG, (0.3, 0.2, 0.4), NONE, NONE, "says the right answers but affirms the wrong ones:"),
+        (WEAK, (0.3, 0.2, 0.4), NONE, NONE, "tells right from wrong in neither form:"),
+        ((0.3, 0.2, 0.4), (0.3, 0.2, 0.4), NONE, NONE, "prefers wrong answers to right ones:"),
+        ((0.62, 0.55, 0.7), (0.65, 0.56, 0.74), NONE, NONE, "only modestly, and about equally well in both forms:"),
+        ((0.6, 0.52, 0.68), (0.55, 0.45, 0.65), NONE, NONE, "shows no clear difference between its two forms:"),
+    ],
+)
+def test_headlines(
+    generator: tuple[float, float, float],
+    validator: tuple[float, float, float],
+    r: tuple[float, float, float],
+    within: tuple[float, float, float],
+    wanted: str,
+) -> None:
+    gap = a_gap(generator_auc=generator, validator_auc=validator, pearson_all=r, pearson_yes=within, pearson_no=within)
+    assert text(gap).startswith("smollm2-135m ")
+    assert wanted in text(gap)
+    assert text(gap).count(".\n") == 0
+    assert "400 items" in text(gap)
+
+
+@pytest.mark.parametrize(
+    ("r", "wanted"),
+    [
+        ((0.2, 0.1, 0.28), "correlate weakly (r = .20 [.10, .28])"),
+        ((0.5, 0.4, 0.58), "correlate moderately"),
+        ((0.85, 0.8, 0.9), "correlate strongly"),
+        ((-0.4, -0.5, -0.3), "pull against each other (r = −.40 [−.50, −.30])"),
+        ((0.3, NAN, NAN), "correlate with r = .30"),
+        ((NAN, NAN, NAN), "not defined"),
+    ],
+)
+def test_correlation_in_words(r: tuple[float, float, float], wanted: str) -> None:
+    assert wanted in text(a_gap(generator_auc=STRONG, validator_auc=GOOD, pearson_all=r))
+
+
+def test_inflated_correlation_shows_the_classes() -> None:
+    low = {"pearson_yes": (0.12, 0.0, 0.24), "pearson_no": (0.05, -0.1, 0.2)}
+    gap = a_gap(generator_auc=STRONG, validator_auc=GOOD, pearson_all=(0.6, 0.5, 0.7), **low)
+    assert inflated(gap)
+    assert "only right and wrong lying apart: r = .12 [.00, .24] within right answers and r = .05" in text(gap)
+    honest = a_gap(generator_auc=STRONG, validator_auc=GOOD, pearson_all=(0.6, 0.5, 0.7), pearson_yes=(0.55, 0.4, 0.7))
+    assert not inflated(honest)
+
+
+def test_low_mass_takes_the_lead() -> None:
+    gap = a_gap(generator_auc=STRONG, validator_auc=WEAK, pearson_all=NONE, yes_no_mass=(0.12, 0.10, 0.14))
+    assert text(gap).startswith("smollm2-135m seldom answers yes or no when asked")
+    assert ".12 [.10, .14]" in text(gap)
+    assert "means little" in text(gap)
+    some = a_gap(generator_auc=STRONG, validator_auc=WEAK, pearson_all=NONE, yes_no_mass=(0.7, 0.6, 0.8))
+    assert "with only .70 [.60, .80] of the probability on yes and no" in text(some)
+
+
+def test_one_class_only() -> None:
+    nothing = (NAN, NAN, NAN)
+    gap = a_gap(generator_auc=nothing, validator_auc=nothing, pearson_all=NONE)
+    assert "all right or all wrong" in text(gap)
+    assert "AUC" not in text(gap)
+
+
+def test_remarks() -> None:
+    biased = a_gap(
+        affirmed=0.93, generator_auc=STRONG, validator_auc=(0.89, 0.8, 0.95), validator_accuracy=(0.6, 0.5, 0.7)
+    )
+    assert "threshold is off: asked, it says yes to 93% of the items" in remarks(biased)[0]
+    denies = a_gap(affirmed=0.02, generator_auc=STRONG, validator_auc=WEAK, validator_accuracy=(0.5, 0.4, 0.6))
+    assert remarks(denies) == ["Asked, it says no to 98% of the items, whatever they are."]
+    odd = a_gap(n=40, generator_auc=STRONG, validator_auc=WEAK, rank_sanity=(0.4, 0.3, 0.5))
+    assert len(remarks(odd)) == 2
+    assert not remarks(a_gap(generator_auc=STRONG, validator_auc=GOOD, validator_accuracy=(0.8, 0.7, 0.9)))

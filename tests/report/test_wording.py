@@ -1,0 +1,48 @@
+"""Numbers as papers print them, and foreign text in glyphs that the figures have."""
+
+import pytest
+
+from accord.report.data import Metric
+from accord.report.wording import count, equals, in_figure, interval, measured, number
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.85, ".85"), (-0.07, "−.07"), (1.0, "1.00"), (-0.001, ".00"), (0.999, "1.00"), (NAN, "n/a"),
+     (float("-inf"), "−∞"), (12.345, "12.35")],
+)  # fmt: skip
+def test_number(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_measured() -> None:
+    metric = Metric(0.85, 0.8, 0.9)
+    assert measured(metric).split() == [".85", "[.80,", ".90]"]
+    assert interval(Metric(0.5, NAN, NAN)) == ""
+    assert measured(Metric(0.5, NAN, NAN)) == ".50"
+    assert " " not in equals("r", metric)  # ordinary spaces would let it break across lines
+    assert number(-0.5, bare=False) == "−0.50"
+    assert (count(1, "item"), count(1200, "item")) == ("1 item", "1,200 items")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\nb\tc", "a⏎b⇥c"),
+        ("$x_1$", "$x_1$"),
+        ("🐝 bee", "□ bee"),
+        ("\u202eevil\u200d", "evil"),
+        ("\x00\ud800", "··"),
+        ("日本", "□□"),
+        ("naïve שלום", "naïve שלום"),
+    ],
+)
+def test_in_figure(text: str, shown: str) -> None:
+    assert in_figure(text) == shown
+
+
+def test_in_figure_cuts() -> None:
+    assert in_figure("unwiederbringlich", 8) == "unwiede…"
+    assert in_figure("short", 8) == "short"

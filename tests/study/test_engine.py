@@ -1,0 +1,156 @@
+"""A run does what is new, changed or unfinished, and nothing else."""
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from accord.errors import AccordError
+from accord.study import engine
+from accord.study.stages import Stage
+from accord.study.store import Recipe
+
+STUDY = """
+name = "s"
+backbone.model = "smollm2-135m"
+[[gap]]
+task = "hypernymy"
+limit = 8
+[[gap]]
+task = "hypernymy"
+limit = 8
+validator_shots = "zero"
+"""
+FIRST, SECOND = "gap/hypernymy", "gap/hypernymy-validator-zero"
+
+
+class Fakes:
+    """Stands in for measuring and for the report; counts what was done."""
+
+    def __init__(self):
+        self.done: list[str] = []
+        self.stop_at: str | None = None
+
+    def gap_stage(self, section, task, backbone, seed, weights):
+        def build(work, progress):
+            progress(0, 2)
+            (work / "part").write_text("half")
+            if self.stop_at == name:
+                raise KeyboardInterrupt
+            self.done.append(name)
+            (work / "scores.txt").write_text(str(task.settings))
+            progress(2, 2)
+            return {}
+
+        name = f"gap/{section.folder}"
+        return Stage(name, Recipe("gap", 1, {"task": task.settings, "layers": section.layers}, seed), build)
+
+    def write_report(self, folder):
+        self.done.append("report")
+        (folder / "report.html").write_text("report")
+        return folder / "report.html"
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    fakes = Fakes()
+    monkeypatch.setattr(engine, "gap_stage", fakes.gap_stage)
+    monkeypatch.setattr("accord.report.write_report", fakes.write_report)
+    return fakes
+
+
+@pytest.fixture
+def run(fakes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "s.toml"
+    path.write_text(STUDY)
+
+    def run(old="", new="", out=None):
+        path.write_text(path.read_text().replace(old, new, 1))
+        fakes.done.clear()
+        shown = io.StringIO()
+        report = engine.run(path, out, console=Console(file=shown, width=200))
+        assert report.is_file()
+        return fakes.done, shown.getvalue()
+
+    return run
+
+
+def test_a_rerun_does_nothing(run):
+    done, shown = run()
+    assert done == [FIRST, SECOND, "report"]
+    assert f"{FIRST}: to do" in shown
+    done, shown = run()
+    assert done == []
+    assert f"{FIRST}: up to date" in shown
+    assert Path("runs/s/study.toml").read_text() == STUDY
+
+
+def test_only_what_changed_is_done_again(run):
+    run()
+    done, shown = run("limit = 8", "limit = 9")
+    assert done == [FIRST, "report"]
+    assert "settings changed" in shown and f"{SECOND}: up to date" in shown
+
+
+def test_a_comment_changes_the_report_at_most(run):
+    run()
+    done, _ = run("[[gap]]", "# why\n[[gap]]")
+    assert done == ["report"]
+
+
+def test_a_section_that_is_gone_is_told_and_left(run):
+    run()
+    done, shown = run('validator_shots = "zero"', 'name = "other"')
+    assert done == ["gap/other", "report"]
+    assert f"{SECOND}: no longer in the study" in shown
+
+
+def test_the_report_is_made_again_when_it_is_missing_or_old(run):
+    run()
+    Path("runs/s/report.html").unlink()
+    assert run()[0] == ["report"]
+    os.utime("runs/s/report.html", (1, 1))  # as if the run had been killed before the report
+    assert run()[0] == ["report"]
+
+
+def test_a_damaged_stage_is_done_again(run):
+    run()
+    Path(f"runs/s/{SECOND}/scores.txt").unlink()
+    done, shown = run()
+    assert done == [SECOND, "report"] and "gone or changed" in shown
+
+
+def test_an_interrupted_run_goes_on(run, fakes):
+    fakes.stop_at = SECOND
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert fakes.done == [FIRST]
+    fakes.stop_at = None
+    assert run()[0] == [SECOND, "report"]
+
+
+def test_out_names_the_run_folder(run, tmp_path):
+    run(out=tmp_path / "elsewhere" / "mine")
+    assert (tmp_path / "elsewhere" / "mine" / FIRST / "scores.txt").exists()
+
+
+def test_a_folder_of_the_users_own_is_not_touched(run, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years")
+    for out in (mine, tmp_path):
+        with pytest.raises(AccordError, match="not a run folder"):
+            run(out=out)
+    assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
+    run(out=tmp_path / "first")
+    with pytest.raises(AccordError, match="another study"):
+        run('name = "s"', 'name = "t"', out=tmp_path / "first")
+
+
+def test_mistakes_are_found_before_anything_is_made(run, fakes, tmp_path):
+    with pytest.raises(AccordError, match=r"s.toml:5"):
+        run("hypernymy", "hypernimy")
+    assert fakes.done == [] and not (tmp_path / "runs").exists()

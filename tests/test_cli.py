@@ -1,0 +1,193 @@
+"""The command line: what it prints, and how it ends."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from accord import cli
+from accord.errors import AccordError
+from tests.tiny import tiny_model, tiny_tokenizer
+
+COMMANDS = ("gap", "models", "tasks", "show", "run", "init", "report", "check")
+
+
+def accord(*words, **environment):
+    result = CliRunner().invoke(cli.app, [str(word) for word in words], env=environment)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def process(*words, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "accord", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command):
+    code, out, _ = accord(command, "--help", COLUMNS="200")
+    assert code == 0 and "Example" in out and f"accord {command}" in out
+
+
+@pytest.mark.parametrize("words", [["--help"], ["tasks"], ["models"], ["--version"], ["show", "hypernymy"]])
+def test_torch_is_not_imported_for_what_needs_none(words):
+    code = (
+        f"import sys; from accord.cli import app; app({words!r}, standalone_mode=False);"
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_tables_are_whole_when_nobody_watches():
+    done = process("tasks", COLUMNS="40", TERM="dumb")
+    assert done.returncode == 0 and done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert {line.split()[0] for line in lines} == {"task", "hypernymy", "substitution", "next-word", "trivia"}
+    assert "…" not in "".join(lines).replace("[[word, score], …]", "")
+    code, out, _ = accord("models")
+    assert code == 0 and "smollm2-135m" in out and "Apache-2.0" in out
+
+
+def test_show_prints_both_prompts_filled_in():
+    code, out, _ = accord("show", "hypernymy", "-n", 2, "--shots", "zero", "--generator", "plain")
+    assert code == 0
+    assert out.count("generator:") == out.count("validator:") == out.count("gold:") == 2
+    assert out.count("  | Do you think ") == 2 and "{" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["show", "hypernimy"], "did you mean 'hypernymy'?"),
+        (["show", "hypernymy", "--data", "absent.tsv"], "absent.tsv"),
+        (["gap", "--model", "smollm2", "--task", "hypernymy"], "did you mean 'smollm2-135m'?"),
+        (["gap", "--model", "x", "--task", "hypernymy", "--device", "gpu"], "--device"),
+        (["gap", "--model", "x", "--task", "hypernymy", "--layers"], "--out"),
+        (["run", "absent.toml"], "accord init absent.toml"),
+        (["check", "absent"], "no results"),
+        (["report", "absent"], "absent"),
+    ],
+)
+def test_a_users_mistake_is_one_clear_message(words, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = accord(*words)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ") and expected in err and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback():
+    code, _, err = accord("--debug", "show", "hypernimy")
+    assert code == 1 and "Traceback" in err and "did you mean" in err
+
+
+def test_wrong_usage_is_exit_code_2():
+    assert accord("gap")[0] == 2
+    assert accord("gap", "--model", "m", "--task", "hypernymy", "--shots", "many")[0] == 2
+    assert accord("nonsense")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (AccordError("wrong", got="x"), 1, ["error: wrong", "got:    x"]),
+        (KeyboardInterrupt(), 130, ["interrupted; run again to go on"]),
+        (OSError(errno.ENOSPC, "No space left on device", "{tmp}/gap"), 1, ["disk is full", "{tmp}", "MB free"]),
+        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), 1, ["Permission denied", "/root/x"]),
+        (ZeroDivisionError("division by zero"), 1, ["a bug in accord", "ZeroDivisionError", "--debug"]),
+    ],
+)
+def test_whatever_stops_a_command(error, code, words, tmp_path, monkeypatch):
+    if isinstance(error, OSError):
+        error.filename = error.filename.replace("{tmp}", str(tmp_path))
+
+    def stop(file):
+        raise error
+
+    monkeypatch.setattr("accord.study.write_template", stop)
+    ended, out, err = accord("init")
+    assert (ended, out) == (code, "")
+    assert "Traceback" not in err
+    for word in words:
+        assert word.replace("{tmp}", str(tmp_path)) in err
+
+
+def test_a_reader_that_leaves_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-m", "accord", "tasks"]
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert done.stderr == ""
+
+
+def test_init_then_check(tmp_path):
+    path = tmp_path / "s.toml"
+    assert accord("init", path)[0] == 0
+    code, out, _ = accord("run", path, "--check")
+    assert code == 0 and "no problem" in out
+    assert accord("init", path)[0] == 1
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A folder with a model, a task and a study that asks for the task twice."""
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_model().save_pretrained(folder / "model")
+    tiny_tokenizer().save_pretrained(folder / "model")
+    rows = [f"{a},{b},{'yes' if a[0] == b[0] else 'no'}" for a in ("ant", "bee", "cow") for b in ("ape", "bat", "cat")]
+    (folder / "pairs.csv").write_text("\n".join(["one,two,same", *rows]) + "\n")
+    task = (
+        'data = "pairs.csv"\ngenerator = "{One} is a"\nvalidator = "Is {one} a {two}?"\nanswer = "two"\ngold = "same"\n'
+    )
+    (folder / "pairs.toml").write_text(task)
+    section = '[[gap]]\ntask = "pairs.toml"\nsplit = "all"\nresamples = 20\n'
+    study = f'name = "tiny"\nbackbone = {{ model = "model" }}\n{section}{section}name = "five"\nlimit = 5\n'
+    (folder / "study.toml").write_text(study)
+    return folder
+
+
+def test_gap_into_a_folder(tiny, tmp_path):
+    words = ["gap", "--model", tiny / "model", "--task", tiny / "pairs.toml", "--split", "all", "--device", "cpu"]
+    out = tmp_path / "results"
+    code, table, err = accord(*words, "--out", out)
+    assert code == 0, err
+    assert "pearson_all" in table and "written" in err
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["n"]["value"] == 9
+    assert (out / "scores.parquet").exists() and list((out / "figures").glob("*.svg"))
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+    again = accord(*words, "--out", out)
+    assert again[:2] == (0, table) and "up to date" in again[2]
+    code, _, err = accord(*words, "--limit", 5, "--out", out)
+    assert code == 1 and "other settings" in err
+    assert json.loads((out / "metrics.json").read_text()) == metrics
+
+    assert accord("check", out)[0] == 0
+    (out / "metrics.json").write_text("{}")
+    code, said, _ = accord("check", out)
+    assert code == 1 and "metrics.json: changed" in said
+
+
+def test_a_study_from_end_to_end(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = accord("run", tiny / "study.toml")
+    assert code == 0, err
+    assert out == "runs/tiny/report.html\n"
+    assert "gap/pairs-all: to do" in err and "gap/five: to do" in err
+    written = (tmp_path / "runs" / "tiny" / "report.html").stat().st_mtime_ns
+    monkeypatch.setattr("accord.lm.load", None)  # a rerun must not load weights
+    code, _, err = accord("run", tiny / "study.toml")
+    assert code == 0 and err.count("up to date") == 2
+    assert (tmp_path / "runs" / "tiny" / "report.html").stat().st_mtime_ns == written
+    assert accord("report", "runs/tiny")[0] == 0
+    assert accord("check", "runs/tiny")[0] == 0

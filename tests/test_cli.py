@@ -46,14 +46,14 @@ def test_torch_is_not_imported_for_what_needs_none(words):
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
-def test_tables_are_whole_when_nobody_watches():
+def test_lists_are_complete_in_any_width():
     done = process("tasks", COLUMNS="40", TERM="dumb")
     assert done.returncode == 0 and done.stderr == ""
-    lines = done.stdout.splitlines()
-    assert {line.split()[0] for line in lines} == {"task", "hypernymy", "substitution", "next-word", "trivia"}
-    assert "…" not in "".join(lines).replace("[[word, score], …]", "")
-    code, out, _ = accord("models")
-    assert code == 0 and "smollm2-135m" in out and "Apache-2.0" in out
+    names = [line.partition(":")[0] for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert names == ["hypernymy", "substitution", "next-word", "trivia"]
+    assert "--validator yes-or-no   Yes or no: are {noun1} a kind of {noun2}? Answer:" in done.stdout
+    code, out, _ = accord("models", COLUMNS="40")
+    assert code == 0 and "smollm2-135m: SmolLM2 135M" in out and "30 layers, width 576" in out
 
 
 def test_show_prints_both_prompts_filled_in():

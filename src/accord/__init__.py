@@ -8,9 +8,10 @@
 >>> gap.scores.sort_values("validator_logodds")
 """
 
-from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from accord.lazy import exports
 
 if TYPE_CHECKING:
     from accord.errors import AccordError
@@ -19,22 +20,6 @@ if TYPE_CHECKING:
     from accord.tasks import Item, Task, task
 
 __version__ = version("accord")
-
-# Imported when first used: `accord --help` must not wait for torch.
-_HOMES = {
-    "AccordError": "accord.errors",
-    "Backbone": "accord.lm",
-    "Gap": "accord.gap",
-    "Item": "accord.tasks",
-    "LanguageModel": "accord.lm",
-    "Query": "accord.lm",
-    "Score": "accord.lm",
-    "Task": "accord.tasks",
-    "load": "accord.lm",
-    "measure_gap": "accord.gap",
-    "score": "accord.lm",
-    "task": "accord.tasks",
-}
 
 __all__ = [
     "AccordError",
@@ -51,8 +36,20 @@ __all__ = [
     "task",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'accord' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = exports(
+    __name__,
+    {
+        "AccordError": "accord.errors",
+        "Backbone": "accord.lm",
+        "Gap": "accord.gap",
+        "Item": "accord.tasks",
+        "LanguageModel": "accord.lm",
+        "Query": "accord.lm",
+        "Score": "accord.lm",
+        "Task": "accord.tasks",
+        "load": "accord.lm",
+        "measure_gap": "accord.gap",
+        "score": "accord.lm",
+        "task": "accord.tasks",
+    },
+)

@@ -54,7 +54,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return "interrupted; run again to go on", 130
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"error: {_no_space(error)}", 1
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"error: {error.strerror}: {error.filename}", 1
     said = f"{type(error).__name__}: {error}".splitlines()[0]
     return f"error: {said}\nThis is a bug in accord. For the traceback: accord --debug COMMAND …", 1
@@ -169,19 +169,10 @@ def models() -> None:
     """
     from accord.lm.catalog import entries
 
-    rows = [
-        (
-            one.name,
-            str(one.layers),
-            str(one.width),
-            str(one.vocab),
-            f"{one.download / 1e6:.0f} MB to fetch" if one.on_disk is None else "in the cache",
-            one.license,
-            one.description,
-        )
-        for one in entries()
-    ]
-    _print_table(("model", "layers", "width", "vocabulary", "weights", "licence", "what it is"), rows)
+    for one in entries():
+        weights = f"{one.download / 1e6:.0f} MB to fetch" if one.on_disk is None else "in the cache"
+        size = f"{one.layers} layers, width {one.width}, vocabulary {one.vocab:,}"
+        _print_record(one.name, one.description, {"size": size, "weights": weights, "licence": one.license})
 
 
 @app.command()
@@ -192,18 +183,11 @@ def tasks() -> None:
     """
     from accord.tasks import catalog
 
-    rows = [
-        (
-            row.name,
-            row.asks,
-            "none" if row.items is None else str(row.items),
-            ", ".join(row.generator_phrasings),
-            ", ".join(row.validator_phrasings),
-            row.data,
-        )
-        for row in catalog()
-    ]
-    _print_table(("task", "asks", "items built in", "generator", "validator", "--data"), rows)
+    for row in catalog():
+        built_in = "" if row.items is None else f"{row.items} items built in, or "
+        generators = {f"--generator {name}": text for name, text in row.generator_phrasings.items()}
+        validators = {f"--validator {name}": text for name, text in row.validator_phrasings.items()}
+        _print_record(row.name, row.asks, {"--data": built_in + row.data, **generators, **validators})
 
 
 @app.command()
@@ -343,6 +327,13 @@ def _numbers(metric: dict[str, float | None]) -> list[str]:
     if low is None and value is not None and value == int(value):  # a count
         return [str(int(value)), "", ""]
     return ["undefined" if number is None else f"{number:.3f}" for number in (value, low, high)]
+
+
+def _print_record(name: str, said: str, parts: dict[str, str]) -> None:
+    """A name, what it is, and its properties, a line each: complete in any width."""
+    typer.echo(f"{name}: {said}")
+    for label, text in parts.items():
+        typer.echo(f"  {label:<24}" + text.replace("\n", "\n" + " " * 26))
 
 
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:

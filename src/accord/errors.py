@@ -1,7 +1,7 @@
 """The one error that users of accord are meant to see."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Iterable
 
 
 class AccordError(Exception):

@@ -18,7 +18,7 @@ CATEGORIES = {
     "musical instrument": "violin flute drum harp oboe",
     "bird": "robin crow heron gull wren",
 }
-LAYERS = 12
+LAYERS = 6
 
 
 def _auc(score: np.ndarray, gold: np.ndarray) -> float:
@@ -142,7 +142,7 @@ def make_lens(seed: int = 0) -> pd.DataFrame:
     prompts = {"generator": ["Be", "es", " are", " a", " kind", " of"], "validator": asked}
     return pd.DataFrame(
         [
-            {"form": form, "position": p, "token": token, "layer": layer, "top": rng.choice(words),
+            {"item": 0, "form": form, "position": p, "token": token, "layer": layer, "top": rng.choice(words),
              "probability": float(rng.beta(1 + layer / 3, 4))}
             for form, prompt in prompts.items() for p, token in enumerate(prompt) for layer in range(LAYERS + 1)
         ]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from accord.errors import AccordError
-from accord.report.data import gap_folders, read_gap
+from accord.report.data import gap_folders, plain, read_gap
 from accord.report.figures import write_figures
 from accord.report.html import write_report
 
@@ -29,12 +29,22 @@ def test_missing_column_is_named(tmp_path: Path, gap_writer: Writer, gap_scores:
         assert "fix:" in message
 
 
-@pytest.mark.parametrize("name", ["layers", "layer_metrics", "layer_matrix", "lens"])
-def test_missing_column_of_an_optional_table(tmp_path: Path, gap_writer: Writer, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("layers", "item"), ("layer_metrics", "low"), ("layer_matrix", "pearson"), ("lens", "top")],
+)
+def test_missing_column_of_an_optional_table(tmp_path: Path, gap_writer: Writer, name: str, column: str) -> None:
     folder = gap_writer(tmp_path / "gap")
     table = pd.read_parquet(folder / f"{name}.parquet")
-    table.rename(columns={table.columns[0]: "other"}).to_parquet(folder / f"{name}.parquet")
+    table.drop(columns=column).to_parquet(folder / f"{name}.parquet")
     with pytest.raises(AccordError, match=f"{name}.parquet"):
+        read_gap(folder)
+
+
+def test_layers_of_unknown_items(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
+    folder = gap_writer(tmp_path / "gap", gap_scores(40))
+    gap_scores(20).to_parquet(folder / "scores.parquet")
+    with pytest.raises(AccordError, match="not in the scores"):
         read_gap(folder)
 
 
@@ -102,4 +112,5 @@ def test_undefined_metrics_are_read(tmp_path: Path, gap_writer: Writer) -> None:
     assert not gap.metric("pearson_yes").known
     assert not gap.metric("never heard of").known
     assert gap.metric("extra").value == 3
+    assert plain("a\nb \u202ec") == "a b c"
     assert (gap.model, gap.task) == ("smollm2-135m", "hypernymy")

@@ -101,6 +101,23 @@ def test_a_comment_changes_the_report_at_most(run):
     assert done == ["report"]
 
 
+def test_a_study_with_windows_line_ends_stays_up_to_date(run, tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    (tmp_path / "s.toml").rename(tmp_path / "w.toml")
+    shown = Console(file=io.StringIO())
+    report = engine.run(tmp_path / "w.toml", console=shown)
+    before = report.stat().st_mtime_ns
+    engine.run(tmp_path / "w.toml", console=shown)
+    assert report.stat().st_mtime_ns == before
+
+
+def test_a_kill_at_the_very_start_is_no_obstacle(run, tmp_path):
+    (tmp_path / "runs" / "s").mkdir(parents=True)
+    (tmp_path / "runs" / "s" / "study.toml.tmp").write_text("na")
+    assert len(run()[0]) == 3
+
+
 def test_a_section_that_is_gone_is_told_and_left(run):
     run()
     done, shown = run('validator_shots = "zero"', 'name = "other"')

@@ -1,7 +1,7 @@
 """The gap of a model on a task: both forms of every item scored, as tables that other tools open."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from accord.gap.metrics import Interval, layer_matrix, summarize, summarize_laye
 from accord.lm.encoding import chat_text, encode_answer, encode_prompt, single_tokens
 from accord.lm.model import LanguageModel
 from accord.lm.scoring import Floats, Query, Score, score
+from accord.lm.states import Progress
 from accord.tasks import Item, Task
 
 YES_FORMS = ("Yes", " Yes", "YES", "yes", " yes")
@@ -23,8 +24,6 @@ NO_FORMS = ("No", " No", "NO", "no", " no")
 _PART = 128
 # Positions of the token map's picture: more are not legible.
 _LENS_POSITIONS = 16
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -95,9 +94,10 @@ def measure_gap(
     tables = []
     for start in range(0, len(order), _PART):
         which = order[start : start + _PART]
-        tables.append(_part(lm, forms, which, queries, layers, parts and parts / f"{start:08d}.parquet"))
+        path = parts / f"{start:08d}.parquet" if parts else None
+        tables.append(_part(lm, forms, which, queries, layers, path, _within(progress, start, len(which), len(order))))
         if progress:
-            progress(min(start + _PART, len(order)), len(order))
+            progress(start + len(which), len(order))
     values = pd.concat(tables).sort_values(["layer", "item"], kind="stable")
     top = values[values["layer"] == lm.n_layers].set_index("item")
     scores = _score_table(task, prompts, top)
@@ -150,11 +150,12 @@ def _part(
     queries: Sequence[tuple[Query, Query]],
     layers: bool,
     path: Path | None,
+    progress: Progress | None,
 ) -> pd.DataFrame:
     """Scores of some items, a row an item and layer; from `path` if they are there, else computed and put there."""
     if path is not None and path.exists():
         return pd.read_parquet(path)
-    scored = score(lm, [query for i in which for query in queries[i]], layers=layers)
+    scored = score(lm, [query for i in which for query in queries[i]], layers=layers, progress=progress)
     rows = [row for i, pair in zip(which, _pairs(scored), strict=True) for row in _rows(lm, forms, i, *pair)]
     table = pd.DataFrame(rows)
     if path is not None:
@@ -163,6 +164,13 @@ def _part(
         table.to_parquet(aside, index=False)
         aside.replace(path)
     return table
+
+
+def _within(progress: Progress | None, start: int, size: int, n: int) -> Progress | None:
+    """Progress over the tokens of a part, told as items of the whole."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(start + size * done // (total + 1), n)
 
 
 def _pairs(scored: Sequence[Score]) -> Iterator[tuple[Score, Score]]:

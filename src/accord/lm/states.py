@@ -29,7 +29,7 @@ _BATCH_TOKENS_GPU = 8192
 # A batch may hold this many times its tokens in cached positions, which cost memory and little arithmetic.
 _CACHED_PER_TOKEN = 12
 # Sharing must save this many token computations to be worth the handling of a cache.
-_MIN_SAVING = 3
+_MIN_SAVING = 16
 
 
 def end_states(

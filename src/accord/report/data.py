@@ -2,6 +2,7 @@
 
 import json
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ class Gap:
     @property
     def name(self) -> str:
         """The stage's own name: its folder."""
-        return self.path.name
+        return plain(self.path.name)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -111,11 +112,20 @@ def read_gap(folder: Path) -> Gap:
     if scores is None:
         have = nearest(SCORES, [p.name for p in folder.iterdir()]) or "an empty folder"
         raise AccordError("The table of scores is missing.", where=folder, got=have, wanted=SCORES, fix=_MEASURE_AGAIN)
+    layers = _read_table(folder / "layers.parquet")
+    if layers is not None and not layers["item"].between(0, len(scores) - 1).all():
+        raise AccordError(
+            "A table names items that are not in the scores.",
+            where=folder / "layers.parquet",
+            got=f"items {layers['item'].min()} to {layers['item'].max()}",
+            wanted=f"row numbers of {SCORES}, 0 to {len(scores) - 1}",
+            fix=_MEASURE_AGAIN,
+        )
     return Gap(
         path=folder,
         scores=_checked_scores(scores, folder / SCORES),
         metrics=_metrics(folder / METRICS),
-        layers=_read_table(folder / "layers.parquet"),
+        layers=layers,
         layer_metrics=_read_table(folder / "layer_metrics.parquet"),
         layer_matrix=_read_table(folder / "layer_matrix.parquet"),
         lens=_read_table(folder / "lens.parquet"),
@@ -218,4 +228,10 @@ def _called(value: object) -> str:
     """The name inside a setting that is a name, or a table with a name."""
     if isinstance(value, Mapping):
         value = value.get("name") or value.get("model") or value.get("task")
-    return "" if value is None else str(value)
+    return "" if value is None else plain(str(value))
+
+
+def plain(name: str) -> str:
+    """A name that can stand inside a sentence: on one line, without characters that turn the text around it."""
+    shown = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in name)
+    return " ".join("".join(c for c in shown if unicodedata.category(c) != "Cf").split())

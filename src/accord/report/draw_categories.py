@@ -12,13 +12,15 @@ from accord.report.drawn import Drawn
 from accord.report.slices import by_category, judged
 from accord.report.wording import in_figure
 
-MOST = 60
+MOST = 80
+FEWEST = 4  # items: below that, a category's share is noise
 ONE_COLUMN = 24  # more rows than this stand in two columns, so that the figure fits on a screen
 
 
 def draw_categories(gap: Gap) -> Drawn | None:
     """How often the two forms disagree in each category, in which direction, most first."""
-    table = by_category(gap.scores)
+    known = by_category(gap.scores)
+    table = known[known["n"] >= FEWEST].reset_index(drop=True)
     if len(table) < 2:
         return None
     shown = table.head(MOST)
@@ -37,7 +39,7 @@ def draw_categories(gap: Gap) -> Drawn | None:
     style.title(figure, title, 58 * columns)
     listed = ", ".join(_share(row) for _, row in shown.head(5).iterrows())
     alt = f"Bar chart of disagreement by category. Most: {listed}."
-    return Drawn("categories", figure, title, _caption(overall, len(shown), len(table)), alt, wide=columns == 2)
+    return Drawn("categories", figure, title, _caption(overall, len(shown), len(known)), alt, wide=columns == 2)
 
 
 def _bars(axes: Axes, part: pd.DataFrame, rows: int, overall: float) -> None:
@@ -47,23 +49,24 @@ def _bars(axes: Axes, part: pd.DataFrame, rows: int, overall: float) -> None:
     axes.barh(place, said, height=0.62, color=style.GENERATOR, label="said but denied")
     axes.barh(
         place, affirmed, left=said, height=0.62, label="affirmed but not said",
-        facecolor="none", edgecolor=style.VALIDATOR, linewidth=1.1,
+        facecolor="none", edgecolor=style.VALIDATOR, linewidth=np.where(affirmed > 0, 1.1, 0.0).tolist(),
     )  # fmt: skip
     axes.hlines(place, part["low"], part["high"], color=style.INK, linewidth=1)
-    axes.plot(part["rate"], place, "o", color=style.INK, markersize=3)
+    axes.plot(part["rate"], place, "o", color=style.INK, markersize=3, clip_on=False)
     axes.axvline(overall, color=style.MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)
     axes.set_yticks(place, [in_figure(name, 24) for name in part["category"]])
     axes.set(xlim=(0, 1), ylim=(rows - 0.4, -0.6), xlabel="share of items on which the two forms disagree")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     beside = axes.get_yaxis_transform()
     for row, n in enumerate(part["n"]):
-        axes.text(1.02, row, f"{n}", transform=beside, va="center", fontsize=8.5, color=style.MUTED)
-    axes.text(1.02, -0.85, "n", transform=beside, va="bottom", fontsize=8.5, color=style.MUTED)
+        axes.text(1.035, row, f"{n}", transform=beside, va="center", fontsize=8.5, color=style.MUTED)
+    axes.text(1.035, -0.85, "n", transform=beside, va="bottom", fontsize=8.5, color=style.MUTED)
     style.quiet(axes)
 
 
 def _caption(overall: float, shown: int, known: int) -> str:
-    more = f" The {shown} of {known} categories that disagree most." if shown < known else ""
+    fewer = f"Shown: {shown} of {known} categories" + (f", those with at least {FEWEST} items" if shown < MOST else "")
+    more = f" {fewer}." if shown < known else ""
     return (
         "Bars: share of a category's items on which one form says yes and the other no, in both directions. Dot and "
         f"line: the whole share with its 95 % interval. Dashed: all items together ({overall:.0%}). n: number of "

@@ -125,7 +125,7 @@ def _quadrants(axes: Axes, scores: Any) -> None:
 
 
 def _bins(values: Any) -> list[float]:
-    return [float(edge) for edge in np.histogram_bin_edges(values, bins=28)]
+    return [float(edge) for edge in np.histogram_bin_edges(values, bins=int(min(28, 6 + len(values) ** 0.5)))]
 
 
 def _scatter_caption(scores: Any, drawn: int) -> str:

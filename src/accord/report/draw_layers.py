@@ -1,25 +1,18 @@
-"""Figures of the layers: what each form knows by layer, and which layers of the two agree."""
+"""The figure of the layers: what each form knows at each, how the two correlate, where the validator leans."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from accord.report import style
-from accord.report.data import Gap, Metric
+from accord.report.data import Gap
 from accord.report.drawn import Drawn
-from accord.report.wording import equals, number
+from accord.report.wording import number
 
-# Blue and orange, white at zero: told apart by people with any colour vision, and in print.
-DIVERGING = LinearSegmentedColormap.from_list(
-    "accord", ["#8a3b00", "#d55e00", "#f7c79b", "#ffffff", "#a9cfe8", "#0072b2", "#003a5c"]
-)
-_STEPS = [1, 2, 5, 10]
 _DOTTED = (0, (1.2, 1.6))
 _DASHED = (0, (5, 2))
 
@@ -62,46 +55,6 @@ def draw_layer_curves(gap: Gap) -> Drawn | None:
         "the other."
     )
     return Drawn("layers", figure, title, caption, f"Curves by layer. {title}.")
-
-
-def draw_layer_matrix(gap: Gap) -> Drawn | None:
-    """The correlation of every generator layer with every validator layer."""
-    table = gap.layer_matrix
-    if table is None or table.empty:
-        return None
-    measures = {"pearson": "all items", "pearson_yes": "within right answers", "pearson_no": "within wrong answers"}
-    grids = {m: _square(table, m) for m in measures if m in table.columns and table[m].notna().any()}
-    if "pearson" not in grids:
-        return None
-    limit = max(0.2, np.ceil(10 * max(float(np.nanmax(np.abs(g))) for g in grids.values())) / 10)
-    small = len(grids) > 1
-    figure = Figure(figsize=(style.NARROW, 7.4 if small else 4.8))
-    grid = figure.add_gridspec(2 if small else 1, 2, height_ratios=(1.8, 1) if small else (1,))
-    main = figure.add_subplot(grid[0, :])
-    mesh = _heat(main, grids["pearson"], limit)
-    main.set_title(measures["pearson"], fontweight="normal", color=style.INK)
-    row, column = np.unravel_index(np.nanargmax(grids["pearson"]), grids["pearson"].shape)
-    main.plot(column, row, "o", markersize=11, markerfacecolor="none", markeredgecolor="#111111", markeredgewidth=1.6)
-    for place, measure in enumerate([m for m in grids if m != "pearson"]):
-        axes = figure.add_subplot(grid[1, place])
-        _heat(axes, grids[measure], limit, labels=False)
-        axes.set_title(measures[measure], fontweight="normal")
-    bar = figure.colorbar(mesh, ax=main, shrink=0.9, aspect=22)
-    bar.ax.yaxis.set_major_formatter(_tick)
-    bar.set_label("correlation r")
-    bar.outline.set_visible(False)
-    best = float(grids["pearson"][row, column])
-    best_r = equals("r", Metric(best, np.nan, np.nan))
-    title = f"Strongest agreement: generator layer {row} with validator layer {column} ({best_r})"
-    style.title(figure, title, 58)
-    top = number(float(grids["pearson"][-1, -1]))
-    caption = (
-        "Correlation over items of the generator's log-odds read at one layer with the validator's read at another. "
-        f"Dashed diagonal: the same layer of both; upper right: the model's actual answers (r = {top}); ring: the "
-        "largest. A dark row or column off the diagonal means that one form knows early what the other takes up "
-        "late, or never."
-    )
-    return Drawn("matrix", figure, title, caption, f"Heat map. {title}; at the top layer of both, r = {top}.")
 
 
 def _curves(axes: Axes, table: pd.DataFrame, looks: Looks, level: float, ceiling: float | None = None) -> None:
@@ -147,27 +100,10 @@ def _finish(axes: Axes, ends: list[tuple[float, str, str]], last: float) -> None
             fontsize=9.5, color=colour, annotation_clip=False,
         )  # fmt: skip
     axes.set_xlim(0, last)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=_STEPS))
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
-    axes.yaxis.set_major_formatter(_tick)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=style.ROUND_STEPS))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=style.ROUND_STEPS))
+    axes.yaxis.set_major_formatter(style.tick)
     axes.grid(axis="y", color=style.GRID, linewidth=0.7)
-
-
-def _square(table: pd.DataFrame, measure: str) -> np.ndarray:
-    wide = table.pivot(index="generator_layer", columns="validator_layer", values=measure)
-    grid: np.ndarray = wide.sort_index().sort_index(axis=1).to_numpy(dtype=float)
-    return grid
-
-
-def _heat(axes: Axes, grid: np.ndarray, limit: float, labels: bool = True) -> AxesImage:
-    mesh = axes.imshow(grid, cmap=DIVERGING, vmin=-limit, vmax=limit, origin="lower", interpolation="nearest")
-    last = min(grid.shape) - 0.5
-    axes.plot([-0.5, last], [-0.5, last], color="#111111", linewidth=0.9, linestyle=_DASHED)
-    axes.set(xlabel="validator layer", ylabel="generator layer")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(7 if labels else 4, integer=True, steps=_STEPS))
-    style.quiet(axes)
-    return mesh
 
 
 def _peaks(table: pd.DataFrame) -> str:
@@ -182,7 +118,3 @@ def _peaks(table: pd.DataFrame) -> str:
             if peak != top:
                 said[-1] = f"{label} {peak} at layer {best['layer']:.0f}, {top} at the top"
     return "Best AUC: " + "; ".join(said) if said else "What each form knows by layer"
-
-
-def _tick(value: float, _: object) -> str:
-    return f"{value:g}".replace("-", "−").replace("0.", ".") if abs(value) < 1 else f"{value:g}".replace("-", "−")

@@ -40,6 +40,7 @@ def draw_lens(gap: Gap) -> Drawn | None:
         axes.set_xlabel("the prompt" if shown == whole else f"the last {shown} of the prompt's {whole} tokens")
     panels[0].set_ylabel("layer")
     bar = figure.colorbar(mesh, ax=list(panels), aspect=30, pad=0.01)
+    bar.ax.yaxis.set_major_formatter(style.tick)
     bar.set_label("probability of the top token")
     bar.outline.set_visible(False)
     ends = [f"{_form_verb(form)} “{in_figure(_end(part)['top'], 20).strip()}” ({number(_end(part)['probability'])})"
@@ -47,11 +48,20 @@ def draw_lens(gap: Gap) -> Drawn | None:
     title = "One example, layer by layer: " + "; ".join(ends)
     style.title(figure, title, 110)
     caption = (
-        "One example of the data. Each cell: the token that the model would write after this position, were it to "
-        "stop at this layer (logit lens); the darker, the surer. Read the framed last column of each map upward: it "
-        "is where the answer forms."
+        f"{_example(table, gap.scores)}Each cell: the token that the model would write after this position, were it "
+        "to stop at this layer (logit lens); the darker, the surer. Read the framed last column of each map upward: "
+        "it is where the answer forms."
     )
     return Drawn("lens", figure, title, caption, f"Token map. {title}.", wide=True)
+
+
+def _example(table: pd.DataFrame, scores: pd.DataFrame) -> str:
+    """Which item it is, where the table says so."""
+    if "item" not in table.columns or not 0 <= int(table["item"].iloc[0]) < len(scores):
+        return ""
+    row = scores.iloc[int(table["item"].iloc[0])]
+    asked = in_figure(str(row["generator_prompt"]).rpartition("\n")[2], 160)
+    return f"The item: “{asked}” → “{in_figure(row['answer'], 60)}”, a {'right' if row['gold'] else 'wrong'} answer. "
 
 
 def _ending(part: pd.DataFrame) -> pd.DataFrame:
@@ -77,7 +87,7 @@ def _map(axes: Axes, part: pd.DataFrame, cell: float) -> AxesImage:
     axes.set_yticks(range(len(tops.index)), [f"{layer:.0f}" for layer in tops.index])
     axes.set_xticks(np.arange(-0.5, len(tokens)), minor=True)
     axes.grid(which="minor", color=style.GROUND, linewidth=1.2)
-    frame = Rectangle((len(tokens) - 1.5, -0.5), 1, len(tops.index), fill=False, edgecolor=style.INK, linewidth=1.6)
+    frame = Rectangle((len(tokens) - 1.5, -0.5), 1, len(tops.index), fill=False, edgecolor="#e69f00", linewidth=2.2)
     axes.add_patch(frame).set_clip_on(False)
     axes.tick_params(which="both", length=0)
     style.quiet(axes)

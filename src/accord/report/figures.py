@@ -7,8 +7,9 @@ from accord.report import style
 from accord.report.data import Gap, read_gap
 from accord.report.draw_categories import draw_categories
 from accord.report.draw_items import draw_rank, draw_scatter
-from accord.report.draw_layers import draw_layer_curves, draw_layer_matrix
+from accord.report.draw_layers import draw_layer_curves
 from accord.report.draw_lens import draw_lens
+from accord.report.draw_matrix import draw_layer_matrix
 from accord.report.drawn import Drawn
 
 # In the order of the page. Each gives None where the folder does not hold what it draws.

@@ -20,13 +20,12 @@ LONGEST = 6000  # characters of a prompt on the page; the rest is in scores.parq
 SHORTEST_FOLD = 60  # a shared beginning shorter than this is not worth folding away
 CATEGORY_ROWS = 400
 
-_LAYERS_HOW = "Measure again with --layers, or with `layers = true` in the study file."
-_ABSENT = {
-    "layers": "No curves by layer: this folder holds no layer_metrics.parquet. " + _LAYERS_HOW,
-    "matrix": "No layer by layer matrix: this folder holds no layer_matrix.parquet. " + _LAYERS_HOW,
-    "lens": "No token map: this folder holds no lens.parquet. " + _LAYERS_HOW,
-    "categories": "No picture by category: the items have fewer than two categories. A task gives them with `group`.",
+_PLACES = {
+    "generator": ("said more readily", "said less readily"),
+    "validator": ("affirmed more", "affirmed less"),
 }
+
+_LAYER_FIGURES = {"layers": "curves by layer", "matrix": "layer by layer matrix", "lens": "token map"}
 
 
 def gap_section(gap: Gap, key: str, *, light: bool = False) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def gap_section(gap: Gap, key: str, *, light: bool = False) -> dict[str, Any]:
         "all_measures": [_measure(gap, name) for name in gap.metrics],
         "figures": [f for f in figures if f["name"] != "categories"],
         "categories": next((f for f in figures if f["name"] == "categories"), None),
-        "absent": {} if light else {k: v for k, v in _ABSENT.items() if k not in {f["name"] for f in figures}},
+        "absent": [] if light else [v for k, v in _LAYER_FIGURES.items() if k not in {f["name"] for f in figures}],
         "light": light,
         "category_rows": [_percentages(row) for row in by_category(gap.scores).head(CATEGORY_ROWS).to_dict("records")],
         "similarity_rows": [_percentages(row) for row in by_similarity(gap.scores).to_dict("records")],
@@ -67,7 +66,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
             yield from flat(value, f"{prefix}{name}.")
         else:
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-            yield f"{prefix}{name}", shown
+            yield f"{prefix}{name}", shown if len(shown) <= LONGEST else shown[:LONGEST] + "…"
 
 
 def _figures(gap: Gap, key: str, light: bool) -> list[dict[str, Any]]:
@@ -144,7 +143,7 @@ def _item(row: Mapping[Any, Any], shared: Mapping[str, str]) -> dict[str, Any]:
         "group": None if pd.isna(row["group"]) or row["group"] == row["answer"] else str(row["group"]),
         "rank": f"{row['generator_rank']:,.0f}",
         "mass": number(float(mass)) if isinstance(mass, float) else None,
-        "forms": {form: _form(row, form, shared[form]) for form in ("generator", "validator")},
+        "forms": {form: _form(row, form, shared[form]) for form in _PLACES},
     }
 
 
@@ -157,15 +156,15 @@ def _form(row: Mapping[Any, Any], form: str, shared: str) -> dict[str, Any]:
         "cut": max(0, len(own) - LONGEST),
         "logodds": number(float(row[f"{form}_logodds"]), bare=False),
         "place": f"{100 * place:.1f}",
-        "above": _above(place),
+        "words": _above(place, *_PLACES[form]),
     }
 
 
-def _above(place: float) -> str:
+def _above(place: float, more: str, less: str) -> str:
     """How many of the other items stand lower, never rounded up to all or down to none."""
     if place in (0.0, 1.0):
-        return "any other item" if place else "no other item"
-    return f"{min(0.99, max(0.01, place)):.0%} of the items"
+        return f"{more if place else less} than any other item"
+    return f"{more} than {min(0.99, max(0.01, place)):.0%} of the items"
 
 
 def _shared_beginning(prompts: Sequence[str]) -> str:

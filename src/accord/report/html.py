@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from accord.errors import AccordError
-from accord.report.data import Gap, gap_folders, read_gap
+from accord.report.data import Gap, gap_folders, plain, read_gap
 from accord.report.gap_page import flat, gap_section, overview_row
 from accord.report.glossary import FILES
 
@@ -96,12 +96,12 @@ def _render(run: Path, gaps: Sequence[Gap]) -> str:
 def _study(run: Path) -> tuple[str, str]:
     """The study's name (or the folder's) and the text of the study file (or nothing)."""
     path = run / "study.toml"
-    name = run.resolve().name
+    name = plain(run.resolve().name)
     if not path.is_file():
         return name, ""
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
-        return str(tomllib.loads(text).get("name", name)), text
+        return plain(str(tomllib.loads(text).get("name", name))), text
     except tomllib.TOMLDecodeError:  # the run is measured all the same; the page shows the file as it is
         return name, text
 

@@ -31,6 +31,7 @@ _VARIABLES = {
     GENERATOR: "generator",
     VALIDATOR: "validator",
 }
+ROUND_STEPS = [1, 2, 5, 10]  # between ticks
 NARROW, WIDE = 5.4, 10.8  # inches; at 10 points, narrow ones stay legible across a phone
 
 _RC: dict[Any, Any] = {
@@ -78,6 +79,12 @@ def house_style() -> Iterator[None]:
             yield
 
 
+def tick(value: float, _: object) -> str:
+    """A tick's label as the text prints numbers: `.5`, `−.2`, `10`."""
+    text = f"{value:g}".replace("-", "−")
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
+
+
 def halo(width: float = 2.5) -> list[AbstractPathEffect]:
     """A rim in the colour of the ground, which keeps text legible on top of points."""
     return [Stroke(linewidth=width, foreground=GROUND), Normal()]
@@ -113,6 +120,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     """Write STEM.svg and STEM.png, on a light ground, so that they can go into a paper or a slide."""
     paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
     figure.savefig(paths[0], metadata=_NO_METADATA)
+    figure.set_layout_engine("none")  # everything has its place now; finding it is half of the time
     figure.savefig(paths[1], dpi=180)
     return paths
 

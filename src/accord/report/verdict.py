@@ -78,7 +78,7 @@ def _uneven(generator: Metric, validator: Metric) -> str:
         return contrary if _reversed(validator) else "knows more than it affirms"
     if _reversed(generator):
         return "affirms the right answers but would rather say the wrong ones"
-    return "affirms more than it would say"
+    return "knows more than it says"
 
 
 def _even_and_good(gap: Gap) -> str:

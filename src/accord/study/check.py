@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from accord.errors import AccordError
-from accord.study.store import MANIFEST, files_of, read_manifest, sha256
+from accord.study.disk import sha256
+from accord.study.store import MANIFEST, files_of, read_manifest
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from accord.errors import AccordError
 from accord.study import store
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile, load
+from accord.study.disk import lock, write_whole
 from accord.study.stages import Progress, Stage, gap_stage, lazy
 from accord.study.validate import backbone_of, check
 from accord.tasks import Task
@@ -35,7 +36,7 @@ def run(path: Path, out: Path | None = None, *, console: Console) -> Path:
     stages = plan(file, check(file))
     folder = Path("runs") / file.study.name if out is None else out
     _check_folder(folder, file)
-    with store.lock(folder.resolve()):
+    with lock(folder.resolve()):
         _keep_study(file, folder)
         _show_plan(stages, folder, console)
         with bars(console) as bar:
@@ -78,7 +79,8 @@ def _run_stage(stage: Stage, folder: Path, bar: Callable[[str], Progress]) -> No
 
 def _check_folder(folder: Path, file: StudyFile) -> None:
     """AccordError if the run folder is, or may be, something of the user's own."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    left_by_a_kill = STUDY + ".tmp"
+    if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {left_by_a_kill}):
         return
     fix = "name another with --out"
     if not (folder / STUDY).is_file() or (folder / STUDY).samefile(file.path):
@@ -98,10 +100,8 @@ def _keep_study(file: StudyFile, folder: Path) -> None:
     """Keep the study's text with its results."""
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / STUDY
-    if not copy.exists() or copy.read_text(encoding="utf-8") != file.text:
-        aside = copy.with_name(STUDY + ".tmp")
-        aside.write_text(file.text, encoding="utf-8")
-        aside.replace(copy)
+    if not copy.exists() or copy.read_bytes() != file.text.encode():
+        write_whole(copy, file.text)
 
 
 def _show_plan(stages: list[Stage], folder: Path, console: Console) -> None:

@@ -7,23 +7,19 @@ folder, or none, and a partial that the next `publish` with the same recipe goes
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from accord.errors import AccordError
 from accord.study import provenance
+from accord.study.disk import aside, lock, sha256, sync, write_whole
 
 MANIFEST = "manifest.json"
 RECORD = "partial.json"  # in a partial: the recipe it is being built by
-
 State = Literal["missing", "whole", "other", "damaged", "foreign"]
 _REFUSED: dict[State, str] = {
     "foreign": "This folder holds something that accord did not write.",
@@ -82,15 +78,13 @@ def publish(folder: Path, recipe: Recipe, build: Callable[[Path], Mapping[str, A
         found = state(folder, recipe)
         if found == "foreign" or (found in _REFUSED and not replace):
             raise AccordError(_REFUSED[found], where=folder, fix="Name another folder, or remove this one.")
-        partial = _aside(folder, "partial")
+        partial = aside(folder, "partial")
         if found == "whole":
             if partial.exists():
                 shutil.rmtree(partial)  # of settings that are no longer asked for
             return False
         if read_manifest(partial, recipe) is None:
-            started = _open_partial(partial, recipe)
-            facts = _build(partial, build)
-            _seal(partial, recipe, facts, started)
+            _make(partial, recipe, build)
         _swap_in(folder, partial)
         return True
 
@@ -103,52 +97,14 @@ def read_manifest(folder: Path, recipe: Recipe | None = None) -> dict[str, Any] 
     return manifest if recipe is None or manifest["fingerprint"] == recipe.fingerprint else None
 
 
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Keep other processes out of `folder`; an AccordError if one is in there.
-
-    An OSError that names no file, as that of a full disk, is made to name the folder.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    path = _aside(folder, "lock")
-    held = FileLock(path)
-    try:
-        held.acquire(blocking=False)
-    except Timeout:
-        raise AccordError(
-            "Another accord process is working on this folder.",
-            where=folder,
-            fix="Wait for it, or name another.",
-        ) from None
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(folder)
-        raise
-    finally:
-        with suppress(OSError):  # while it is held: whoever waits sees that the file is gone and makes a new one
-            path.unlink()
-        held.release()
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole: aside, to the disk, then in place."""
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    _sync(aside)
-    aside.replace(path)
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def files_of(folder: Path) -> list[str]:
     """The files of a stage folder that its manifest lists: all but itself, as sorted posix paths."""
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
     return sorted(set(found) - {MANIFEST, MANIFEST + ".tmp", RECORD, RECORD + ".tmp"})
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_place(folder: Path) -> None:
@@ -164,7 +120,7 @@ def _check_place(folder: Path) -> None:
 
 def _recover(folder: Path) -> None:
     """Undo a swap that was cut between its two renames."""
-    old = _aside(folder, "old")
+    old = aside(folder, "old")
     if old.exists() and not folder.exists():
         old.rename(folder)
 
@@ -178,13 +134,15 @@ def _open_partial(partial: Path, recipe: Recipe) -> str:
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     started = _now()
-    write_json(partial / RECORD, {"fingerprint": recipe.fingerprint, "started": started})
+    _write_json(partial / RECORD, {"fingerprint": recipe.fingerprint, "started": started})
     return started
 
 
-def _build(partial: Path, build: Callable[[Path], Mapping[str, Any]]) -> Mapping[str, Any]:
+def _make(partial: Path, recipe: Recipe, build: Callable[[Path], Mapping[str, Any]]) -> None:
     try:
-        return build(partial)
+        started = _open_partial(partial, recipe)
+        facts = build(partial)
+        _seal(partial, recipe, facts, started)
     except BaseException:
         if not files_of(partial):  # nothing to go on from
             shutil.rmtree(partial, ignore_errors=True)
@@ -196,7 +154,7 @@ def _seal(partial: Path, recipe: Recipe, facts: Mapping[str, Any], started: str)
     files = {}
     for name in files_of(partial):
         path = partial / name
-        _sync(path)
+        sync(path)
         files[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
     manifest = {
         "stage": recipe.stage,
@@ -211,19 +169,19 @@ def _seal(partial: Path, recipe: Recipe, facts: Mapping[str, Any], started: str)
         "finished": _now(),
         "files": files,
     }
-    write_json(partial / MANIFEST, manifest)
+    _write_json(partial / MANIFEST, manifest)
 
 
 def _swap_in(folder: Path, partial: Path) -> None:
     (partial / RECORD).unlink(missing_ok=True)
-    _sync(partial)
-    old = _aside(folder, "old")
+    sync(partial)
+    old = aside(folder, "old")
     if old.exists():
         shutil.rmtree(old)
     if folder.exists():
         folder.rename(old)
     partial.rename(folder)
-    _sync(folder.parent)
+    sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -240,20 +198,6 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def _aside(folder: Path, what: str) -> Path:
-    return folder.with_name(f".{folder.name}.{what}")
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":  # Windows cannot open folders
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _now() -> str:

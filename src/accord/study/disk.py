@@ -1,0 +1,77 @@
+"""What stage folders need of the disk: whole writes, locks, hashes."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from accord.errors import AccordError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def aside(folder: Path, what: str) -> Path:
+    """A hidden neighbour of a folder."""
+    return folder.with_name(f".{folder.name}.{what}")
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep other processes out of `folder`; an AccordError if one is in there.
+
+    The error of a full disk, which often names no file, is made to name the folder.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = aside(folder, "lock")
+    held = FileLock(path)
+    try:
+        held.acquire(blocking=False)
+    except Timeout:
+        raise AccordError(
+            "Another accord process is working on this folder.",
+            where=folder,
+            fix="Wait for it, or name another.",
+        ) from None
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            error.filename = error.filename or str(folder)
+        raise
+    finally:
+        with suppress(OSError):  # while it is held: whoever waits sees that the file is gone and makes a new one
+            path.unlink()
+        held.release()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole: aside, to the disk, then in place."""
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        beside.write_bytes(text.encode())
+        sync(beside)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if path.is_dir() and os.name == "nt":  # Windows cannot open folders
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -60,3 +60,9 @@ def test_no_results(tmp_path):
     for folder in (tmp_path, tmp_path / "absent"):
         with pytest.raises(AccordError, match="no results"):
             check(folder)
+
+
+def test_a_report_beside_the_results_is_no_part_of_them(run):
+    stage = next(run.rglob("manifest.json")).parent
+    (stage / "report.html").write_text("made by accord report")
+    assert found(run) == []

@@ -71,15 +71,17 @@ def _heat(axes: Axes, grid: np.ndarray, limit: float, ticks: int) -> AxesImage:
 
 
 def _extremes(axes: Axes, grid: np.ndarray) -> str:
-    """Mark the largest and the smallest cell, and say where they are."""
-    said = []
-    for what, place, marker in (("agreement", np.nanargmax(grid), "o"), ("opposition", np.nanargmin(grid), "s")):
+    """Mark the largest cell with a ring and the smallest with a square, and say where they are."""
+    cells = []
+    for place, marker in ((np.nanargmax(grid), "o"), (np.nanargmin(grid), "s")):
         row, column = (int(i) for i in np.unravel_index(place, grid.shape))
-        value = float(grid[row, column])
-        if (what == "agreement") != (value > 0):
-            continue
         axes.plot(
-            column, row, marker, markersize=11, markerfacecolor="none", markeredgecolor=_BLACK, markeredgewidth=1.6
-        )
-        said.append(f"{what} r\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{number(value)} (layers {row} and {column})")
-    return "Strongest " + ", ".join(said) if said else "No layer of one form agrees with any of the other"
+            column, row, marker, markersize=11, markerfacecolor="none", markeredgecolor=_BLACK, markeredgewidth=1.6,
+            clip_on=False,
+        )  # fmt: skip
+        cells.append((row, column, f"r\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{number(float(grid[row, column]))}"))
+    (row, column, most), (other_row, other_column, least) = cells
+    return (
+        f"Generator layer {row} agrees most with validator layer {column} ({most}), "
+        f"{other_row} least with {other_column} ({least})"
+    )

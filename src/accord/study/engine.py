@@ -19,7 +19,6 @@ from accord.study.stages import Progress, Stage, gap_stage, lazy
 from accord.study.validate import backbone_of, check
 from accord.tasks import Task
 
-REPORT = "report.html"
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
 
 
@@ -42,7 +41,7 @@ def run(path: Path, out: Path | None = None, *, console: Console) -> Path:
         with bars(console) as bar:
             for stage in stages:
                 _run_stage(stage, folder, bar)
-        report = folder / REPORT
+        report = folder / store.REPORT
         if not _is_newest(report, folder):
             from accord.report import write_report
 

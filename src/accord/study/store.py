@@ -20,6 +20,7 @@ from accord.study.disk import aside, lock, sha256, sync, write_whole
 
 MANIFEST = "manifest.json"
 RECORD = "partial.json"  # in a partial: the recipe it is being built by
+REPORT = "report.html"  # made anew from the results whenever asked for, so no part of them
 State = Literal["missing", "whole", "other", "damaged", "foreign"]
 _REFUSED: dict[State, str] = {
     "foreign": "This folder holds something that accord did not write.",
@@ -104,7 +105,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 def files_of(folder: Path) -> list[str]:
     """The files of a stage folder that its manifest lists: all but itself, as sorted posix paths."""
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    return sorted(set(found) - {MANIFEST, MANIFEST + ".tmp", RECORD, RECORD + ".tmp"})
+    return sorted(set(found) - {MANIFEST, MANIFEST + ".tmp", RECORD, RECORD + ".tmp", REPORT})
 
 
 def _check_place(folder: Path) -> None:

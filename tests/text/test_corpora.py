@@ -152,7 +152,7 @@ def test_senseless_options(reviews: Path, options: dict[str, float], words: str)
         corpus(reviews, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("source", ["movie-revews", "", "nowhere.jsonl", "./no/*.csv", "some/where.jsonl"])
+@pytest.mark.parametrize("source", ["movie-revews", "", "a**b.txt", "nowhere.jsonl", "./no/*.csv", "some/where.jsonl"])
 def test_no_such_source(source: str) -> None:
     with pytest.raises(AccordError, match="no such source") as caught:
         corpus(source)

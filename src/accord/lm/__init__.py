@@ -1,4 +1,7 @@
-"""Models under study: one contract, one boundary to transformers, and scoring over the contract."""
+"""Models under study: one contract, one boundary to transformers, and scoring and sampling over the contract.
+
+Perplexity is in `accord.lm.perplexity`: module and function share their name.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -7,9 +10,10 @@ from accord.lazy import exports
 if TYPE_CHECKING:
     from accord.lm.backbone import Backbone, load
     from accord.lm.model import LanguageModel
+    from accord.lm.sampling import Sample, generate
     from accord.lm.scoring import Query, Score, score
 
-__all__ = ["Backbone", "LanguageModel", "Query", "Score", "load", "score"]
+__all__ = ["Backbone", "LanguageModel", "Query", "Sample", "Score", "generate", "load", "score"]
 
 __getattr__ = exports(
     __name__,
@@ -17,7 +21,9 @@ __getattr__ = exports(
         "Backbone": "accord.lm.backbone",
         "LanguageModel": "accord.lm.model",
         "Query": "accord.lm.scoring",
+        "Sample": "accord.lm.sampling",
         "Score": "accord.lm.scoring",
+        "generate": "accord.lm.sampling",
         "load": "accord.lm.backbone",
         "score": "accord.lm.scoring",
     },

@@ -5,6 +5,7 @@ model.
 from accord.concepts.base import ConceptModel, Edit, Encoded, Scale, Set, Sparse, Step
 from accord.concepts.kinds import AnyConfig, build, load, read_config, save
 from accord.concepts.metrics import Quality, ce_recovered, evaluate
+from accord.concepts.saelens import export_saelens, import_saelens
 from accord.concepts.sparse import Pattern, sparse_decode, sparse_encode
 from accord.concepts.synthetic import (
     Match,
@@ -36,7 +37,9 @@ __all__ = [
     "ce_recovered",
     "concept_directions",
     "evaluate",
+    "export_saelens",
     "fit",
+    "import_saelens",
     "intervention_consistency",
     "load",
     "match",

@@ -20,11 +20,11 @@ class L1Config(Section):
     kind: Literal["l1"] = "l1"
     size: int = Field(ge=1, description="Number of concepts (latents).")
     sparsity: float = Field(
-        1.0, ge=0, description="λ, price of strength against squared error; more gives fewer active."
+        default=1.0, ge=0, description="λ, price of strength against squared error; more gives fewer active."
     )
-    warmup: float = Field(0.1, ge=0, le=1, description="Share of training over which λ rises from 0.")
+    warmup: float = Field(default=0.1, ge=0, le=1, description="Share of training over which λ rises from 0.")
     dead_after: int = Field(
-        100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
+        default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
     )
 
 

@@ -25,37 +25,44 @@ SCALE_START = 10.0
 class LCBLMFields(Section):
     """What both kinds of LCBLM ask for."""
 
-    concepts: int = Field(128, ge=2, description="K, number of concepts.")
-    width: int = Field(16, ge=1, description="E, numbers in a concept's embedding.")
+    concepts: int = Field(default=128, ge=2, description="K, number of concepts.")
+    width: int = Field(default=16, ge=1, description="E, numbers in a concept's embedding.")
     prior: float = Field(
-        0.05, gt=0, lt=1, description="π, share of tokens a concept should be on for; keep K·π from 2 to 7."
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="π, share of tokens a concept should be on for; keep K·π from 2 to 7.",
     )
     encoder: Literal["gelu", "linear", "mlp"] = Field(
-        "gelu",
+        default="gelu",
         description="From token to concept embeddings: linear + GELU, linear, or a hidden layer of d.",
     )
     similarity: Literal["cosine", "inner", "distance"] = Field(
-        "cosine", description="Of concept embedding and prototype; distance: a learned offset minus it."
+        default="cosine",
+        description="Of concept embedding and prototype; distance: a learned offset minus it.",
     )
     decoder: Literal["stacked", "sum"] = Field(
-        "stacked", description="One linear map of all concept embeddings side by side, or of their sum."
+        default="stacked",
+        description="One linear map of all concept embeddings side by side, or of their sum.",
     )
     rate_weight: float = Field(
-        4.0, ge=0, description="β, weight of the divergence of concepts' rates from the prior."
+        default=4.0, ge=0, description="β, weight of the divergence of concepts' rates from the prior."
     )
     entropy_weight: float = Field(
-        1.0, ge=0, description="λ_ent, weight of the gates' entropy: more makes them surer."
+        default=1.0, ge=0, description="λ_ent, weight of the gates' entropy: more makes them surer."
     )
     ortho_weight: float = Field(
-        0.0, ge=0, description="λ_ortho, weight of the overlap of concepts' decoder blocks."
+        default=0.0, ge=0, description="λ_ortho, weight of the overlap of concepts' decoder blocks."
     )
     warmup: float = Field(
-        0.2, ge=0, le=1, description="Share of training over which those three weights rise from 0."
+        default=0.2, ge=0, le=1, description="Share of training over which those three weights rise from 0."
     )
-    temperature: float = Field(0.5, gt=0, description="τ of the relaxed gates in training; lower is harder.")
-    noise: float = Field(0.1, ge=0, description="σ0, noise on concept embeddings in training.")
+    temperature: float = Field(
+        default=0.5, gt=0, description="τ of the relaxed gates in training; lower is harder."
+    )
+    noise: float = Field(default=0.1, ge=0, description="σ0, noise on concept embeddings in training.")
     dead_after: int = Field(
-        100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
+        default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
     )
 
     @model_validator(mode="after")
@@ -72,7 +79,9 @@ class LCBLMConfig(LCBLMFields):
 
     kind: Literal["lcblm"] = "lcblm"
     prototype_weight: float = Field(
-        1.0, ge=0, description="γ, pull of a concept's embedding to its prototype where on, to 0 where off."
+        default=1.0,
+        ge=0,
+        description="γ, pull of a concept's embedding to its prototype where on, to 0 where off.",
     )
 
 
@@ -80,11 +89,13 @@ def similarity(kind: str, e: Tensor, h: Tensor, offset: Tensor | None) -> Tensor
     """Of embeddings `e [n, K or 1, E]` and prototypes `h [K, E]`: `[n, K]`."""
     if kind == "distance":
         assert offset is not None
-        return offset - (e - h).square().sum(-1).clamp_min(1e-12).sqrt()
+        distance: Tensor = (e - h).square().sum(-1).clamp_min(1e-12).sqrt()
+        return offset - distance
     inner: Tensor = (e * h).sum(-1)
     if kind == "inner":
         return inner
-    return inner / (e.norm(dim=-1) * h.norm(dim=-1)).clamp_min(1e-8)
+    norms: Tensor = e.norm(dim=-1) * h.norm(dim=-1)
+    return inner / norms.clamp_min(1e-8)
 
 
 def block_overlap(W: Tensor) -> Tensor:
@@ -97,7 +108,8 @@ def block_overlap(W: Tensor) -> Tensor:
     stacked = V.reshape(K * E, d)
     gram = stacked.T @ stacked if d < K * E else stacked @ stacked.T  # the same norm; take the smaller
     own = torch.einsum("ked,kfd->kef", V, V)
-    return (gram.square().sum() - own.square().sum()) / (K * (K - 1))
+    overlap: Tensor = gram.square().sum() - own.square().sum()
+    return overlap / (K * (K - 1))
 
 
 class LCBLMBase(ConceptModel):

@@ -24,12 +24,12 @@ class TopKFields(Section):
     """What `topk` and `batchtopk` ask for."""
 
     size: int = Field(ge=1, description="Number of concepts (latents).")
-    k: int = Field(32, ge=1, description="Active concepts a token.")
+    k: int = Field(default=32, ge=1, description="Active concepts a token.")
     aux_weight: float = Field(
-        1 / 32, ge=0, description="Weight of the loss that revives dead concepts; 0: off."
+        default=1 / 32, ge=0, description="Weight of the loss that revives dead concepts; 0: off."
     )
     dead_after: int = Field(
-        100_000, ge=1, description="Training tokens without firing after which a concept is dead."
+        default=100_000, ge=1, description="Training tokens without firing after which a concept is dead."
     )
 
     @model_validator(mode="after")

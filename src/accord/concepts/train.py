@@ -26,30 +26,34 @@ Row = dict[str, float]
 class Training(Section):
     """How a concept model is trained."""
 
-    steps: int = Field(4000, ge=1, description="Updates; each sees one batch.")
-    lr: float = Field(1e-3, gt=0, description="Learning rate of Adam.")
+    steps: int = Field(default=4000, ge=1, description="Updates; each sees one batch.")
+    lr: float = Field(default=1e-3, gt=0, description="Learning rate of Adam.")
     warmup: float = Field(
-        0.02, ge=0, le=1, description="Share of steps over which the learning rate rises from 0."
+        default=0.02, ge=0, le=1, description="Share of steps over which the learning rate rises from 0."
     )
-    decay: float = Field(0.2, ge=0, le=1, description="Share of steps, the last, over which it falls to 0.")
-    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay (AdamW).")
+    decay: float = Field(
+        default=0.2, ge=0, le=1, description="Share of steps, the last, over which it falls to 0."
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay (AdamW).")
     clip: float | None = Field(
-        1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping."
+        default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping."
     )
     reseed_every: int = Field(
-        250, ge=1, description="Steps between reseedings of dead concepts, until the decay."
+        default=250, ge=1, description="Steps between reseedings of dead concepts, until the decay."
     )
-    log_every: int = Field(50, ge=1, description="Steps between rows of the curve.")
-    evaluate_every: int = Field(500, ge=1, description="Steps between evaluations on held-out embeddings.")
+    log_every: int = Field(default=50, ge=1, description="Steps between rows of the curve.")
+    evaluate_every: int = Field(
+        default=500, ge=1, description="Steps between evaluations on held-out embeddings."
+    )
     patience: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Evaluations without a better held-out FVU after which training stops; null: never.",
     )
     checkpoint_every: int = Field(
-        500, ge=1, description="Steps between checkpoints, where a folder is given."
+        default=500, ge=1, description="Steps between checkpoints, where a folder is given."
     )
-    seed: int = Field(0, ge=0, description="Of the noise in the losses and of reseeding.")
+    seed: int = Field(default=0, ge=0, description="Of the noise in the losses and of reseeding.")
 
 
 @dataclass(frozen=True)

@@ -213,6 +213,31 @@ def test_dead_concepts_are_revived(kind: str, revive: bool) -> None:
     assert share >= 0.75 if revive else share <= 0.25
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "inner", "distance"])
+@pytest.mark.parametrize("encoder", ["gelu", "linear", "mlp"])
+@pytest.mark.parametrize("name", ["lcblm", "lcblm-shared"])
+def test_a_reseeded_concept_fires_for_some_and_mends_its_token(
+    name: str, encoder: str, similarity: str
+) -> None:
+    size = {"concepts": 6, "width": 8, "similarity": similarity, "encoder": encoder}
+    model = fresh({"kind": name} | size).eval()
+    model.b_dec.data += 0.5
+    x = TRUTH.sample(400, 3)[0]
+    before = model(x)
+    model.idle[4] = 10**9
+    kept = model.state_dict()["h"][:4].clone()
+    assert model.reseed(x, Step(1, 2, torch.Generator().manual_seed(0))).tolist() == [4]
+    assert torch.equal(model.h[:4], kept)
+    strength = model.encode(x).strength[:, 4]
+    on = (strength > 0.5).double().mean()
+    assert 0 < on < (0.5 if name == "lcblm" else 1.0)
+    # The token it was aimed at is one of those now reconstructed better than before.
+    error = [(x - out).square().sum(1) for out in (before, model(x))]
+    best = int((error[0] - error[1]).argmax())
+    assert strength[best] > 0.5
+    assert error[1][best] < 0.7 * error[0][best]
+
+
 def test_reseeding_forgets_the_moments_of_the_dead_alone() -> None:
     model = fresh({"kind": "l1", "size": 12})
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)

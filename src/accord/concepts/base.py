@@ -246,6 +246,7 @@ class ConceptModel(nn.Module, ABC):
         """Last touch on parameters after the optimiser moved."""
 
     @torch.no_grad()
-    def _count_idle(self, fired: Tensor, tokens: int) -> None:
+    def count_idle(self, fired: Tensor, tokens: int) -> None:
+        """In training mode, note which concepts `fired [K]` in a batch of so many tokens."""
         if self.training:
             self.idle.add_(tokens).masked_fill_(fired, 0)

@@ -57,7 +57,7 @@ class Bernoulli(SAE):
         xs = self.standardise(x)
         logits = self.pre(xs)
         c = relaxed_bernoulli(logits, self.temperature, step.generator)
-        self._count_idle((logits > 0).any(0), len(x))
+        self.count_idle((logits > 0).any(0), len(x))
         rate = rate_divergence(logits.sigmoid(), self.prior)
         return {"mse": (xs - self.reconstruct(c)).square().mean(), "rate": self.rate_weight * rate}
 

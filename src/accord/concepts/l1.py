@@ -48,7 +48,7 @@ class L1(SAE):
         xs = self.standardise(x)
         z = self.pre(xs).relu()
         price = (z @ self.W_dec.norm(dim=1)).mean() / self.d
-        self._count_idle((z > 0).any(0), len(x))
+        self.count_idle((z > 0).any(0), len(x))
         mse = (xs - self.reconstruct(z)).square().mean()
         return {"mse": mse, "sparsity": self.sparsity * step.ramp(self.ramp) * price}
 

@@ -159,7 +159,7 @@ class LCBLMBase(ConceptModel):
             terms["entropy"] = ramp * self.c.entropy_weight * gate_entropy(logits)
         if self.c.ortho_weight:
             terms["ortho"] = ramp * self.c.ortho_weight * block_overlap(self.W_dec)
-        self._count_idle((logits > 0).any(0), len(logits))
+        self.count_idle((logits > 0).any(0), len(logits))
         return terms
 
     @torch.no_grad()

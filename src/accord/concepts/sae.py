@@ -69,7 +69,9 @@ def worst_rows(xs: Tensor, residual: Tensor, count: int, step: Step) -> tuple[Te
     """`count` rows drawn in proportion to their squared residual: the rows `[count, d]` and their
     residuals.
     """
-    share = residual.square().sum(1).double().cpu()
+    share = residual.square().sum(1)
+    if step.generator is not None:
+        share = share.to(step.generator.device)
     rows = torch.multinomial(share + 1e-12, count, replacement=count > len(xs), generator=step.generator)
     rows = rows.to(xs.device)
     return xs[rows], residual[rows]

@@ -16,8 +16,8 @@ from accord.concepts.sae import SAE, dead_concepts
 from accord.concepts.sparse import Pattern, sparse_encode
 
 # Rows whose dense pre-activations exist at one time: they then stay in cache between product and selection,
-# and the allocator reuses the block. Measured best on CPU; on a GPU larger products are better.
-CHUNK = {"cpu": 256}
+# and the allocator reuses the block. On a GPU the whole batch is better.
+CHUNK = {"cpu": 512}
 
 
 class TopKFields(Section):
@@ -91,7 +91,7 @@ def count_fired(sae: SAE, z: Sparse) -> None:
     """Keep the account of which latents fired in this batch."""
     fired = torch.zeros_like(sae.idle, dtype=torch.bool)
     fired[z.pattern.indices[z.values > 0]] = True
-    sae._count_idle(fired, z.pattern.n)
+    sae.count_idle(fired, z.pattern.n)
 
 
 def aux_k(sae: SAE, xs: Tensor, residual: Tensor, dead: Tensor) -> Tensor:

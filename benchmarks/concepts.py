@@ -1,5 +1,4 @@
-"""Training speed of the TopK autoencoder beside other libraries, and SAELens interchange against SAELens
-itself.
+"""Training speed of the TopK autoencoder beside its peers, and SAELens interchange with SAELens.
 
     python benchmarks/concepts.py [--steps 60] [--batch 2048] [--d 576] [--size 4096] [--k 32]
 
@@ -143,9 +142,7 @@ PEERS: list[type[Any]] = [Sparsify, SAELens, SAELensSparse, DictionaryLearning]
 
 
 def data(n: int, d: int, seed: int) -> Tensor:
-    """Rows with the make of embeddings: sums of 24 of 2,048 directions of unequal size, and noise; unit
-    variance.
-    """
+    """Rows with the make of embeddings: sums of 24 of 2,048 directions of unequal size, and noise."""
     shared, own = torch.Generator().manual_seed(0), torch.Generator().manual_seed(seed)
     atoms = F.normalize(torch.randn(2048, d, generator=shared), dim=1)
     rows = []

@@ -1,6 +1,4 @@
-"""SAELens' folder format, as recorded from sae-lens 6.54 (`benchmarks/concepts.py` asks the library
-itself).
-"""
+"""SAELens' folder format as recorded from sae-lens 6.54; `benchmarks/concepts.py` asks it itself."""
 
 import json
 from collections.abc import Callable
@@ -34,9 +32,7 @@ RECORDED = {
 
 
 def theirs(folder: Path, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Strengths and reconstruction as SAELens computes them from a folder (process_sae_in, encode,
-    decode).
-    """
+    """Strengths and reconstruction as SAELens computes them from a folder."""
     config, w = json.loads((folder / "cfg.json").read_text()), load_file(folder / "sae_weights.safetensors")
     pre = (x - w["b_dec"] * config["apply_b_dec_to_input"]) @ w["W_enc"] + w["b_enc"]
     norm = (

@@ -1,6 +1,4 @@
-"""Concept models: learn concepts on embeddings, judge them, edit them, exchange them. Knows no language
-model.
-"""
+"""Concept models: learn concepts on embeddings, judge, edit, exchange them. Knows no language model."""
 
 from accord.concepts.base import ConceptModel, Edit, Encoded, Scale, Set, Sparse, Step
 from accord.concepts.kinds import AnyConfig, build, load, read_config, save

@@ -148,9 +148,7 @@ class ConceptModel(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
-        """Named terms of the training loss for raw embeddings `[n, d]`, weights included: their sum is the
-        loss.
-        """
+        """Named terms whose sum is the training loss of raw embeddings `[n, d]`, weights included."""
 
     def harden(self, encoded: Encoded) -> Encoded:
         """The same with every gate open or shut (> .5); unchanged for kinds without gates."""
@@ -193,8 +191,7 @@ class ConceptModel(nn.Module, ABC):
 
     @torch.no_grad()
     def fit_scale(self, batches: Iterable[Tensor]) -> None:
-        """Set `mean` and `scale` (standard deviation) per dimension from training embeddings `[n, d]`, in one
-        pass.
+        """Set `mean` and `scale` (standard deviation) per dimension from training embeddings, in one pass.
 
         A dimension that never varies keeps scale 1. Raises AccordError on no rows or on a wrong width.
         """
@@ -224,9 +221,7 @@ class ConceptModel(nn.Module, ABC):
             )
 
     def directions(self) -> Tensor | None:
-        """Raw-space direction that a unit of each concept's strength writes `[K, d]`; None where it is not
-        fixed.
-        """
+        """What a unit of each concept's strength writes in raw space, `[K, d]`; None where that varies."""
         return None
 
     def concept_parameters(self) -> dict[str, nn.Parameter]:
@@ -234,9 +229,7 @@ class ConceptModel(nn.Module, ABC):
         return {}
 
     def reseed(self, x: Tensor, step: Step) -> Tensor:
-        """Give dead concepts new weights, aimed at what raw embeddings `[n, d]` are missing; numbers of those
-        changed.
-        """
+        """Aim dead concepts at what raw embeddings `[n, d]` are missing; returns their numbers."""
         return torch.empty(0, dtype=torch.int64)
 
     def before_update(self) -> None:

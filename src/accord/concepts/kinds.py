@@ -53,18 +53,14 @@ def read_config(table: dict[str, Any], where: object = "concepts") -> AnyConfig:
 
 
 def build(config: AnyConfig, d: int, seed: int = 0) -> ConceptModel:
-    """A fresh model for embeddings of width d; the same seed gives the same weights, whatever was drawn
-    before.
-    """
+    """A fresh model for embeddings of width d; the seed alone fixes its weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return KINDS[type(config)](config, d)  # type: ignore[call-arg]
 
 
 def save(model: ConceptModel, folder: Path | str) -> None:
-    """Write `config.json` and `weights.safetensors` (mean and scale among them) into a new or existing
-    folder.
-    """
+    """Write `config.json` and `weights.safetensors`, mean and scale among them, into `folder`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()},
@@ -75,9 +71,7 @@ def save(model: ConceptModel, folder: Path | str) -> None:
 
 
 def load(folder: Path | str, device: torch.device | str = "cpu") -> ConceptModel:
-    """The model that `save` wrote, in evaluation mode. Raises AccordError if the folder is not one or is
-    damaged.
-    """
+    """The model that `save` wrote, ready to evaluate; raises AccordError if the folder is damaged."""
     folder = Path(folder)
     try:
         described = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -62,9 +62,7 @@ class LCBLMShared(LCBLMBase):
 
     @torch.no_grad()
     def reseed(self, x: Tensor, step: Step) -> Tensor:
-        """Give each dead concept the embedding of a token with a large residual, and that residual to
-        write.
-        """
+        """Give each dead concept the embedding of a badly reconstructed token, and its residual to write."""
         dead = dead_concepts(self, self.c.dead_after)
         if len(dead):
             xs = self.standardise(x)

@@ -89,8 +89,7 @@ def evaluate(model: ConceptModel, batches: Iterable[Tensor]) -> Quality:
 
 
 def ce_recovered(original: float, reconstructed: float, ablated: float) -> float:
-    """(CE_ablated − CE_recon)/(CE_ablated − CE_orig), in shares: 1 keeps all of the model's predictions, 0
-    none.
+    """(CE_ablated − CE_recon)/(CE_ablated − CE_orig): 1 keeps all of the model's predictions, 0 none.
 
     Cross-entropies in the same unit: of the untouched model, with the reconstruction put in, with the mean or
     zero. Raises AccordError where ablation does not hurt, so that nothing could be recovered.

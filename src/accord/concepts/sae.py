@@ -51,9 +51,7 @@ class SAE(ConceptModel):
 
     @torch.no_grad()
     def before_update(self) -> None:
-        """For unit-norm decoders: take the gradient's part along each row away, it could only change the
-        norm.
-        """
+        """For unit-norm decoders: drop the gradient's part along each row, which only changes the norm."""
         grad = self.W_dec.grad
         if self.unit_norm and grad is not None:
             grad.addcmul_((grad * self.W_dec).sum(1, keepdim=True), self.W_dec, value=-1)
@@ -66,9 +64,7 @@ class SAE(ConceptModel):
 
 
 def worst_rows(xs: Tensor, residual: Tensor, count: int, step: Step) -> tuple[Tensor, Tensor]:
-    """`count` rows drawn in proportion to their squared residual: the rows `[count, d]` and their
-    residuals.
-    """
+    """`count` rows `[count, d]`, drawn in proportion to their squared residual, and their residuals."""
     share = residual.square().sum(1)
     if step.generator is not None:
         share = share.to(step.generator.device)

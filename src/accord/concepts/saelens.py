@@ -73,8 +73,7 @@ def export_saelens(model: SAE, folder: Path | str, metadata: dict[str, Any] | No
 
 @torch.no_grad()
 def import_saelens(folder: Path | str) -> SAE:
-    """The model of a SAELens folder (`topk`, `jumprelu` or `standard`), without standardisation (mean 0,
-    scale 1).
+    """The model of a SAELens folder (`topk`, `jumprelu`, `standard`), with mean 0 and scale 1.
 
     `jumprelu` becomes a batchtopk model with those thresholds, whose k is not recorded there and set to 1
     (only further training would read it). Raises AccordError for architectures and settings that cannot be

@@ -93,8 +93,7 @@ class Match:
 
 
 def match(directions: Tensor, atoms: Tensor) -> Match:
-    """Pair each atom `[A, d]` with a concept's direction `[K, d]`, each used once, for the largest sum of
-    cosines.
+    """Pair atoms `[A, d]` with concepts' directions `[K, d]`, one to one, for the largest sum of cosines.
 
     Hungarian method; cosines are signed, since a concept that writes the opposite is not the atom.
     """

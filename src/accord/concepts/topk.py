@@ -78,9 +78,7 @@ class TopK(SAE):
 
 @torch.no_grad()
 def largest(sae: SAE, xs: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest pre-activations of each row of `xs [n, d]` and their concepts, both `[n, k]`,
-    unsorted.
-    """
+    """The k largest pre-activations of each row of `xs [n, d]`, unsorted, and their concepts: `[n, k]`."""
     chunk = CHUNK.get(xs.device.type, len(xs))
     bias = sae.b_enc - sae.W_enc @ sae.b_dec
     parts = [F.linear(part, sae.W_enc, bias).topk(k, sorted=False) for part in torch.split(xs, max(chunk, 1))]
@@ -95,8 +93,7 @@ def count_fired(sae: SAE, z: Sparse) -> None:
 
 
 def aux_k(sae: SAE, xs: Tensor, residual: Tensor, dead: Tensor) -> Tensor:
-    """Share of the residual's variance that the k_aux = d/2 largest dead latents leave, times min(1,
-    dead/k_aux).
+    """What the d/2 largest dead latents leave of the residual's variance, times min(1, dead/(d/2)).
 
     The normaliser makes the term comparable between layers; the last factor (as in EleutherAI's sparsify)
     keeps a handful of dead latents from being pulled as hard as hundreds. Zero without dead latents.

@@ -126,6 +126,20 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
         fit(fresh({"kind": "topk", "size": 12, "k": 2}), TRUTH.batches(32), other, folder=tmp_path)
 
 
+def test_a_damaged_checkpoint_says_so(tmp_path: Path) -> None:
+    table: dict[str, object] = {"kind": "topk", "size": 12, "k": 2}
+    fit(fresh(table), TRUTH.batches(32), SHORT, folder=tmp_path)
+    (tmp_path / "checkpoints/step-00000060/optimizer.safetensors").write_bytes(b"cut off")
+    with pytest.raises(AccordError, match=r"(?s)damaged.*step-00000060"):
+        fit(fresh(table), TRUTH.batches(32), SHORT, folder=tmp_path)
+
+
+def test_half_precision_embeddings_train_in_single(table: dict[str, object]) -> None:
+    model = fresh(table)
+    fit(model, lambda step: (x.bfloat16() for x in TRUTH.batches(32)(step)), SHORT)
+    assert model.encode(held_out()[0].bfloat16()).strength.dtype == torch.float32
+
+
 def broken(at: int, value: float) -> Callable[[int], Iterator[Tensor]]:
     def start(step: int) -> Iterator[Tensor]:
         for x in TRUTH.batches(32)(step):

@@ -25,7 +25,7 @@ class BernoulliConfig(Section):
         default=0.05, gt=0, lt=1, description="π, the share of tokens a concept should be on for."
     )
     rate_weight: float = Field(
-        default=1.0, ge=0, description="β, weight of the divergence of concepts' rates from the prior."
+        default=10.0, ge=0, description="β, weight of the divergence of concepts' rates from the prior."
     )
     temperature: float = Field(
         default=0.5, gt=0, description="τ of the relaxed gates in training; lower is harder."

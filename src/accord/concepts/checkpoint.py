@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -64,21 +65,30 @@ def read_checkpoint(
 ) -> tuple[State, Best | None] | None:
     """Load the newest checkpoint in `folder` into model and optimiser; None where there is none.
 
-    Raises AccordError if it belongs to a run with other settings.
+    Raises AccordError if it belongs to a run with other settings, or is damaged.
     """
     newest = max(folder.glob("step-*"), default=None)
     if newest is None:
         return None
-    state = State(**json.loads((newest / "state.json").read_text(encoding="utf-8")))
-    _same_settings(state.settings, settings, newest)
+    try:
+        return _read(newest, model, optimizer, settings)
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        fix = "remove this folder: training then starts anew"
+        raise AccordError("a checkpoint is damaged", where=newest, got=str(error), fix=fix) from None
+
+
+def _read(
+    folder: Path, model: ConceptModel, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+) -> tuple[State, Best | None]:
+    state = State(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
+    _same_settings(state.settings, settings, folder)
     device = model.mean.device
-    model.load_state_dict(load_file(newest / "model.safetensors", device=str(device)))
-    saved = load_file(newest / "optimizer.safetensors")
+    model.load_state_dict(load_file(folder / "model.safetensors", device=str(device)))
+    saved = load_file(folder / "optimizer.safetensors")
     for name, parameter in model.named_parameters():
-        found = {key.rpartition("/")[2]: t for key, t in saved.items() if key.rpartition("/")[0] == name}
-        # Moments live beside their parameter; the optimiser keeps its step count where it created it.
-        optimizer.state[parameter] = {k: t.to(device) for k, t in found.items()}
-    best = newest / "best.safetensors"
+        moments = {key.rpartition("/")[2]: t for key, t in saved.items() if key.rpartition("/")[0] == name}
+        optimizer.state[parameter] = {key: t.to(device) for key, t in moments.items()}
+    best = folder / "best.safetensors"
     return state, load_file(best, device=str(device)) if best.exists() else None
 
 

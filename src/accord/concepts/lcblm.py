@@ -86,15 +86,16 @@ class LCBLMConfig(LCBLMFields):
 
 
 def similarity(kind: str, e: Tensor, h: Tensor, offset: Tensor | None) -> Tensor:
-    """Of embeddings `e [n, K or 1, E]` and prototypes `h [K, E]`: `[n, K]`."""
+    """Of prototypes `h [K, E]` and embeddings `e [n, K, E]`, or `[n, E]` for all of them: `[n, K]`."""
+    shared = e.ndim == 2
     if kind == "distance":
         assert offset is not None
-        distance: Tensor = (e - h).square().sum(-1).clamp_min(1e-12).sqrt()
+        distance = torch.cdist(e, h) if shared else (e - h).square().sum(-1).clamp_min(1e-12).sqrt()
         return offset - distance
-    inner: Tensor = (e * h).sum(-1)
+    inner: Tensor = e @ h.T if shared else (e * h).sum(-1)
     if kind == "inner":
         return inner
-    norms: Tensor = e.norm(dim=-1) * h.norm(dim=-1)
+    norms: Tensor = e.norm(dim=-1, keepdim=shared) * h.norm(dim=-1)
     return inner / norms.clamp_min(1e-8)
 
 
@@ -133,7 +134,7 @@ class LCBLMBase(ConceptModel):
         return F.gelu(self.hidden(xs)) if self.hidden is not None else xs
 
     def logits(self, e: Tensor) -> Tensor:
-        """Gate logits `[n, K]` of embeddings `[n, K or 1, E]`."""
+        """Gate logits `[n, K]` of embeddings `[n, K, E]` or `[n, E]`."""
         return self.s.clamp(*SCALE_RANGE) * similarity(self.c.similarity, e, self.h, self.offset)
 
     def write(self, z: Tensor) -> Tensor:

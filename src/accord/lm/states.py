@@ -10,22 +10,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from accord.errors import AccordError
 from accord.lm.backbone import kv_cache, kv_pairs
+from accord.lm.batching import Progress, default_batch_tokens, out_of_memory, too_long
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids, Node, grow
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total) as work goes on."""
 
 Read = Callable[[int, Tensor, list[int]], None]
 """Called with (layer, states [n, d_model], the indices of the n sequences that end there)."""
 
 KeysValues = list[tuple[Tensor, Tensor]]
 
-# Tokens of one forward pass. On a CPU more only leaves its caches; on a GPU this fills it.
-_BATCH_TOKENS = {"cpu": 512}
-_BATCH_TOKENS_GPU = 8192
 # A batch may hold this many times its tokens in cached positions, which cost memory and little arithmetic.
 _CACHED_PER_TOKEN = 12
 # Sharing must save this many token computations to be worth the handling of a cache.
@@ -55,7 +49,7 @@ def end_states(
     """
     sharing_pays = _MIN_SAVING if lm.cacheable else sum(map(len, sequences)) + 1
     roots = grow(sequences, min_saving=sharing_pays)
-    budget = batch_tokens or _BATCH_TOKENS.get(lm.device.type, _BATCH_TOKENS_GPU)
+    budget = batch_tokens or default_batch_tokens(lm.device)
     walk = _Walk(lm, list(layers or [lm.n_layers]), read, budget, progress)
     walk.total = sum(len(node.tokens) for node in _all_nodes(roots))
     walk.descend(roots, {})
@@ -134,15 +128,10 @@ class _Walk:
 
     def _back_off(self, error: RuntimeError, batch: list[Node]) -> None:
         """Halve the budget if memory ran out and smaller batches are possible, else raise."""
-        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+        if not out_of_memory(error):
             raise error
         if len(batch) == 1:
-            raise AccordError(
-                "out of memory on a single sequence",
-                where=self.lm.name,
-                got=f"{batch[0].end} tokens",
-                fix='shorten the prompt, or use a smaller model or dtype = "bfloat16"',
-            ) from error
+            raise too_long(self.lm, batch[0].end) from error
         self.batch_tokens = max(1, min(self.batch_tokens, len(batch) * len(batch[0].tokens)) // 2)
         if self.lm.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -1,0 +1,178 @@
+"""Fetched once, verified, made once: folders built aside from a download and renamed, so that none is half made."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from accord.errors import AccordError
+
+RECORD = "complete.json"
+FORMAT = 1  # raised when a conversion starts to give other numbers or tokens: older folders are then made again
+
+Fetch = Callable[[Path], Path]
+Convert = Callable[[Path, Path], None]
+Say = Callable[[str], None]
+
+
+def cache_root() -> Path:
+    """The folder of everything that accord fetches: the variable ACCORD_HOME, or ~/.cache/accord."""
+    return Path(os.environ.get("ACCORD_HOME") or "~/.cache/accord").expanduser()
+
+
+def install(folder: Path, sha256: str, fetch: Fetch, convert: Convert, say: Say) -> Path:
+    """Return `folder` with the conversion of the file of this SHA-256; made if it is not there whole.
+
+    `fetch(empty folder)` returns the file's path, `convert(file, empty folder)` writes what is kept. Both work
+    aside, in a folder that is renamed when its record is written, so a killed run leaves nothing that looks
+    whole. Processes that want the same folder wait for the first one.
+
+    Raises AccordError if the file has another SHA-256, the disk is full or cannot be written, and whatever
+    `fetch` and `convert` raise.
+    """
+    try:
+        if is_whole(folder):
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder, say):
+            if not is_whole(folder):
+                _make(folder, sha256, fetch, convert)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise AccordError(
+            "The disk is full." if full else "The cache cannot be used.",
+            where=folder,
+            got=error,
+            fix="free some space, or set ACCORD_HOME to a folder on another disk",
+        ) from error
+    return folder
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file that was recorded when `folder` was made is there with its size."""
+    return not _damaged(folder, lambda file, seen: file.stat().st_size == seen["bytes"])
+
+
+def damaged(folder: Path) -> list[str]:
+    """The recorded files of `folder` that are missing or have other contents: reads all of them."""
+    return _damaged(folder, lambda file, seen: hash_file(file) == seen["sha256"])
+
+
+def hash_file(file: Path) -> str:
+    """The SHA-256 of a file's contents, in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _damaged(folder: Path, same: Callable[[Path, dict[str, Any]], bool]) -> list[str]:
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        if record["format"] != FORMAT:
+            return [RECORD]
+        files = {folder / name: seen for name, seen in record["files"].items()}
+        return [file.name for file, seen in files.items() if not (file.is_file() and same(file, seen))]
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+        return [RECORD]
+
+
+@contextmanager
+def _locked(folder: Path, say: Say) -> Iterator[None]:
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"Another process is preparing {folder.name}; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _make(folder: Path, sha256: str, fetch: Fetch, convert: Convert) -> None:
+    aside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)  # of a killed run: nobody else is in it, since we hold the lock
+    download, made = aside / "download", aside / "made"
+    try:
+        download.mkdir(parents=True)
+        made.mkdir()
+        source = fetch(download)
+        got = hash_file(source)
+        if got != sha256:
+            raise AccordError(
+                "The contents that arrived are not the ones expected.",
+                where=folder.name,
+                got=f"SHA-256 {got}",
+                wanted=f"SHA-256 {sha256}",
+                fix="try again; if it stays so, the package's contents have changed and cannot be trusted",
+            )
+        convert(source, made)
+        _seal(made, sha256)
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _seal(folder: Path, sha256: str) -> None:
+    record = {
+        "format": FORMAT,
+        "sha256": sha256,
+        "transformers": version("transformers"),
+        "files": {
+            file.name: {"bytes": file.stat().st_size, "sha256": hash_file(file)} for file in sorted(folder.iterdir())
+        },
+    }
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def pip_download(
+    name: str, arguments: list[str], into: Path, *, instead: str, environment: Mapping[str, str] | None = None
+) -> None:
+    """Let pip, with the user's own settings of it, download packages into `into`; nothing is installed.
+
+    Args:
+        name: what the user asked for, for the error.
+        arguments: requirements and options of `pip download`.
+        instead: what the user can name in place of it, for the error.
+        environment: variables to set beside the present ones.
+
+    Raises:
+        AccordError: pip is missing or fails.
+        OSError: no space is left.
+    """
+    options = ["--no-deps", "--disable-pip-version-check", "--no-input", "--quiet", "--dest", str(into)]
+    # -P: a pip.py in the user's folder is not pip
+    command = [sys.executable, "-P", "-m", "pip", "download", *options, *arguments]
+    here = {**os.environ, "TMPDIR": str(into), **(environment or {})}  # the system's own TMPDIR may be small
+    done = subprocess.run(command, env=here, capture_output=True, text=True, errors="replace", check=False)
+    if "No space left" in done.stderr:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    if done.returncode:
+        raise _pip_failed(name, done.stderr or done.stdout, instead)
+
+
+def _pip_failed(name: str, output: str, instead: str) -> AccordError:
+    if "No module named pip" in output:
+        return AccordError(
+            "pip, which fetches the catalog's models and texts, is not installed beside this Python.",
+            where=sys.executable,
+            fix=f"{sys.executable} -m ensurepip --upgrade   (or, with uv: uv pip install pip)",
+        )
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return AccordError(
+        f"pip could not download {name}.",
+        got=lines[-1] if lines else "no message",
+        fix=f"check the network and pip's index, or name {instead} on this machine",
+    )

@@ -1,0 +1,79 @@
+"""Length-sorted batches by a token budget, halved when memory runs out."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from accord.errors import AccordError
+from accord.lm.model import LanguageModel
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) as work goes on."""
+
+# Tokens of one forward pass. On a CPU more only leaves its caches; on a GPU this fills it.
+_BATCH_TOKENS = {"cpu": 512}
+_BATCH_TOKENS_GPU = 8192
+
+
+def default_batch_tokens(device: torch.device) -> int:
+    """Tokens of one forward pass that suit a device."""
+    return _BATCH_TOKENS.get(device.type, _BATCH_TOKENS_GPU)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that memory ran out, on a GPU or a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def in_batches(
+    lm: LanguageModel,
+    lengths: Sequence[int],
+    compute: Callable[[list[int]], None],
+    *,
+    batch_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Call `compute` with the indices of every batch, the longest rows first: too large a batch shows at once.
+
+    When memory runs out, batches are halved and the work goes on; `compute` is then called anew with a part of
+    the batch that failed, so it must leave nothing behind before its forward pass is done.
+
+    Args:
+        lengths: tokens of each row, at least 1.
+        batch_tokens: tokens of one batch, padding included; by default chosen for the device.
+        progress: called with (tokens done, tokens in all).
+
+    Raises:
+        AccordError: one row alone exceeds memory.
+    """
+    budget = batch_tokens or default_batch_tokens(lm.device)
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    done, total, begin = 0, sum(lengths), 0
+    while begin < len(order):
+        width = lengths[order[begin]]
+        batch = order[begin : begin + max(1, budget // width)]
+        try:
+            compute(batch)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise too_long(lm, width) from error
+            budget = len(batch) * width // 2
+            if lm.device.type == "cuda":
+                torch.cuda.empty_cache()
+            continue
+        begin += len(batch)
+        done += sum(lengths[i] for i in batch)
+        if progress:
+            progress(done, total)
+
+
+def too_long(lm: LanguageModel, tokens: int) -> AccordError:
+    """The error for a sequence that does not fit into memory even alone."""
+    return AccordError(
+        "out of memory on a single sequence",
+        where=lm.name,
+        got=f"{tokens} tokens",
+        fix='shorten the text, or use a smaller model or dtype = "bfloat16"',
+    )

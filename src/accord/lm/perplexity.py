@@ -1,0 +1,150 @@
+"""Perplexity of texts under any language model, whatever wrote them: a judge reads them with its own tokenizer.
+
+Each text is scored from the start token on (BOS, or EOS where that separates texts), so its first token counts too.
+The numbers are those of one text at a time: `tests/lm/test_perplexity.py` holds them to such a reference.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from accord.errors import AccordError
+from accord.lm.batching import Progress, in_batches
+from accord.lm.model import LanguageModel
+from accord.lm.windows import TokenTexts, Window, tokenize
+
+Floats = NDArray[np.float64]
+
+# Logits are made this many numbers at a time: 64 MB in float32, whatever the vocabulary.
+_LOGIT_CHUNK = 2**24
+# Resampled texts are drawn this many at a time.
+_BLOCK = 2**22
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """What a model finds in texts, an entry a text; natural logarithms.
+
+    Attributes:
+        nll: −log p of the text's tokens together; 0 where none could be scored.
+        tokens: how many tokens that is; 0 for an empty text (and, without any start token, for a single token).
+    """
+
+    nll: Floats
+    tokens: NDArray[np.int64]
+
+    @property
+    def per_text(self) -> Floats:
+        """Perplexity of each text; NaN where no token could be scored."""
+        tokens = np.where(self.tokens > 0, self.tokens, np.nan)
+        return np.asarray(np.exp(self.nll / tokens))
+
+    @property
+    def unscored(self) -> int:
+        """Texts without a token to score: they count in no mean, so report them beside it."""
+        return int((self.tokens == 0).sum())
+
+    @property
+    def mean(self) -> float:
+        """Mean of the texts' perplexities: each text counts the same, and one odd text counts a lot."""
+        scored = self.per_text[self.tokens > 0]
+        return float(scored.mean()) if len(scored) else float("nan")
+
+    @property
+    def token_weighted(self) -> float:
+        """Perplexity of all tokens together."""
+        return float(np.exp(self.nll.sum() / self.tokens.sum())) if self.tokens.sum() else float("nan")
+
+    def summary(self, *, seed: int = 0, resamples: int = 1000) -> dict[str, dict[str, float]]:
+        """`mean` and `token_weighted` as {value, low, high}: 95 % percentile bootstrap intervals over texts."""
+        scored = self.tokens > 0
+        nll, tokens, each = self.nll[scored], self.tokens[scored], self.per_text[scored]
+        drawn: list[tuple[Floats, Floats]] = []
+        generator = np.random.default_rng(seed)
+        block = max(1, _BLOCK // max(len(nll), 1))
+        for begin in range(0, resamples if len(nll) else 0, block):
+            index = generator.integers(0, len(nll), (min(block, resamples - begin), len(nll)))
+            drawn.append((each[index].mean(-1), np.exp(nll[index].sum(-1) / tokens[index].sum(-1))))
+        result = {}
+        for name, value, side in (("mean", self.mean, 0), ("token_weighted", self.token_weighted, 1)):
+            spread = np.concatenate([pair[side] for pair in drawn]) if drawn else np.array([value])
+            low, high = np.percentile(spread, [2.5, 97.5])
+            result[name] = {"value": value, "low": float(low), "high": float(high)}
+        return result
+
+
+@torch.no_grad()
+def perplexity(
+    lm: LanguageModel,
+    texts: Sequence[str],
+    *,
+    max_length: int = 1024,
+    stride: int | None = None,
+    batch_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> Perplexity:
+    """Score every text; the results do not depend on batches (to float error).
+
+    Args:
+        max_length: tokens of one window, start token included; never more than the tokenizer's own limit.
+        stride: of a text longer than a window, each next one starts so many tokens later and scores what is new in
+            it, with the rest as context; half a window by default.
+        batch_tokens: tokens of one forward pass; by default chosen for the device.
+        progress: called with (tokens done, tokens in all).
+
+    Raises:
+        AccordError: max_length or stride leave no room, logits are not finite, or a window exceeds memory.
+    """
+    if stride is not None and stride < 1:
+        raise AccordError("stride is a number of tokens", got=stride, wanted="at least 1")
+    tokens = tokenize(lm.tokenizer, texts, max_length=max_length)
+    windows = list(tokens.windows(stride or max(1, tokens.max_length // 2)))
+    nll, counts = np.zeros(len(texts)), np.zeros(len(texts), dtype=np.int64)
+
+    def compute(batch: list[int]) -> None:
+        some = [windows[i] for i in batch]
+        rows, places, targets = _targets(tokens, some)
+        states = lm.hidden(tokens.rows(some))[lm.n_layers]
+        losses = _losses(lm, states[rows, places], targets)  # whole before anything is added: memory may run out
+        owner = np.array([window.text for window in some])[rows.numpy()]
+        np.add.at(nll, owner, losses)
+        np.add.at(counts, owner, 1)
+
+    lengths = [tokens.lead + window.end - window.begin for window in windows]
+    in_batches(lm, lengths, compute, batch_tokens=batch_tokens, progress=progress)
+    return Perplexity(nll, counts)
+
+
+def _targets(tokens: TokenTexts, windows: Sequence[Window]) -> tuple[Tensor, Tensor, Tensor]:
+    """Of every token to score: its row, the position that predicts it, its id. All [token]."""
+    rows, places, targets = [], [], []
+    for row, window in enumerate(windows):
+        # Without a start token nothing predicts the first token of a window.
+        first = max(window.fresh, window.begin + 1 - tokens.lead)
+        rows.append(np.full(window.end - first, row))
+        places.append(np.arange(first, window.end) - window.begin + tokens.lead - 1)
+        targets.append(tokens.of(window.text)[first : window.end])
+    whole = [torch.from_numpy(np.concatenate(parts).astype(np.int64)) for parts in (rows, places, targets)]
+    return whole[0], whole[1], whole[2]
+
+
+def _losses(lm: LanguageModel, states: Tensor, targets: Tensor) -> Floats:
+    """−log p of each target from the state [token, d_model] before it; logits never exceed a chunk."""
+    size = max(1, _LOGIT_CHUNK // lm.vocab_size)
+    parts = [np.empty(0)]
+    for begin in range(0, len(targets), size):
+        logits = lm.lens(states[begin : begin + size])
+        chosen = logits.gather(-1, targets[begin : begin + size, None].to(logits.device)).squeeze(-1)
+        parts.append((logits.logsumexp(-1) - chosen).cpu().double().numpy())
+    losses = np.concatenate(parts)
+    if not np.isfinite(losses).all():
+        raise AccordError(
+            "the model gave logits that are not finite",
+            where=lm.name,
+            fix='use dtype = "float32" (or "bfloat16" in place of "float16"), or check the weights',
+        )
+    return losses

@@ -1,0 +1,174 @@
+"""Text from any language model: batched sampling with a KV cache, each sample the same whatever batch it is in.
+
+A sample draws its random numbers from a stream of its own, so that batch size, memory and the other samples do not
+change it (to float error: a draw that falls within rounding of the border between two tokens may go either way).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import Cache
+
+from accord.errors import AccordError
+from accord.lm.backbone import kv_cache, kv_pairs
+from accord.lm.batching import Progress, out_of_memory, too_long
+from accord.lm.encoding import encode_prompt, start_id
+from accord.lm.model import LanguageModel
+from accord.lm.prefix_tree import Ids
+from accord.lm.processors import Sampling, draw
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A generated text.
+
+    Attributes:
+        prompt: the text it continues; empty if it began with the start token alone.
+        ids: the generated tokens, without the EOS.
+        text: those tokens as text, special tokens left out.
+        finished: whether the model ended it (by EOS), rather than the limit of tokens.
+    """
+
+    prompt: str
+    ids: Ids
+    text: str
+    finished: bool
+
+
+@torch.no_grad()
+def generate(
+    lm: LanguageModel,
+    *,
+    prompts: Sequence[str] | None = None,
+    n: int = 1,
+    max_new_tokens: int = 100,
+    temperature: float = 0.7,
+    top_k: int = 100,
+    top_p: float = 0.9,
+    repetition_penalty: float = 1.5,
+    seed: int = 0,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> list[Sample]:
+    """Sample `n` texts for every prompt; prompt by prompt in the result.
+
+    Repetition penalty, temperature, top-k and top-p are applied in this order and as transformers defines them.
+
+    Args:
+        prompts: texts to continue; None begins with the start token (BOS, or EOS where that separates texts).
+        max_new_tokens: where a text is cut that the model does not end.
+        temperature: divides the logits; 0 always takes the most probable token.
+        top_k: keep the k most probable tokens (and ties of the last); 0 keeps all.
+        top_p: then keep the fewest most probable tokens that hold this much probability; 1 keeps all.
+        repetition_penalty: makes tokens less probable that the prompt or the text already has; 1 for none.
+        seed: sample j of prompt i depends on (seed, i, j) and on nothing else.
+        batch_size: texts at a time; halved when memory runs out.
+        progress: called with (texts done, texts in all).
+
+    Raises:
+        AccordError: a setting makes no sense, there is no start token, logits are not finite, or one text alone
+            exceeds memory.
+    """
+    settings = Sampling(temperature, top_k, top_p, repetition_penalty)
+    if max_new_tokens < 1 or n < 1 or batch_size < 1:
+        raise AccordError("n, max_new_tokens and batch_size must be at least 1", got=(n, max_new_tokens, batch_size))
+    begin: list[tuple[str, Ids]] = [(prompt, encode_prompt(lm.tokenizer, prompt)) for prompt in prompts or ()]
+    if prompts is None:
+        begin = [("", (start_id(lm.tokenizer),))]
+    rows = [
+        _Row(prompt, ids, np.random.default_rng([seed, i, j]).random(max_new_tokens))
+        for i, (prompt, ids) in enumerate(begin)
+        for j in range(n)
+    ]
+    waiting = sorted(rows, key=lambda row: -len(row.start))  # prompts of like length waste no steps on each other
+    while waiting:
+        batch = waiting[:batch_size]
+        try:
+            _write(lm, batch, settings)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise too_long(lm, len(batch[0].start) + max_new_tokens) from error
+            batch_size = len(batch) // 2
+            if lm.device.type == "cuda":
+                torch.cuda.empty_cache()
+            continue
+        waiting = waiting[len(batch) :]
+        if progress:
+            progress(len(rows) - len(waiting), len(rows))
+    return [_sample(lm, row) for row in rows]
+
+
+@dataclass
+class _Row:
+    """A text as it grows: `start` is its prompt, `chance` its own random numbers, one a token."""
+
+    prompt: str
+    start: Ids
+    chance: NDArray[np.float64]
+    ids: list[int] = field(default_factory=list)
+    finished: bool = False
+
+    def take(self, token: int, eos: int | None) -> bool:
+        """Add a token; whether the text goes on."""
+        if token == eos:
+            self.finished = True
+            return False
+        self.ids.append(token)
+        return len(self.ids) - len(self.start) < len(self.chance)
+
+
+def _write(lm: LanguageModel, batch: list[_Row], settings: Sampling) -> None:
+    """Write the texts of a batch to their ends.
+
+    A cache needs rows of equal length, so all start as far as the shortest prompt reaches, and a row whose prompt is
+    longer reads on in it while the others already write.
+    """
+    for row in batch:
+        row.ids, row.finished = list(row.start), False
+    rows, width, read = batch, min(len(row.start) for row in batch), 0
+    cache = kv_cache([]) if lm.cacheable else None
+    while rows:
+        block = torch.tensor([row.ids[read:width] for row in rows])
+        last = torch.full((len(rows), 1), block.shape[1] - 1)
+        states = lm.hidden(block, at=last, cache=cache)[lm.n_layers][:, 0]
+        writing = [i for i, row in enumerate(rows) if len(row.ids) == width]
+        ended = set(_step(lm, states, rows, writing, settings))
+        if ended:
+            staying = [i for i in range(len(rows)) if i not in ended]
+            rows = [rows[i] for i in staying]
+            cache = _keep(cache, staying)
+        read, width = width if lm.cacheable else 0, width + 1
+
+
+def _step(lm: LanguageModel, states: Tensor, rows: list[_Row], writing: list[int], settings: Sampling) -> list[int]:
+    """Give each row in `writing` its next token, from `states` [row, d_model]; which of them have ended."""
+    if not writing:
+        return []
+    logits = lm.lens(states[writing])
+    if not bool(torch.isfinite(logits.logsumexp(-1)).all()):
+        raise AccordError(
+            "the model gave logits that are not finite",
+            where=lm.name,
+            fix='use dtype = "float32" (or "bfloat16" in place of "float16"), or check the weights',
+        )
+    texts = [rows[i] for i in writing]
+    chance = [row.chance[len(row.ids) - len(row.start)] for row in texts]
+    tokens = draw(logits, torch.tensor([row.ids for row in texts]), torch.tensor(chance), settings)
+    eos = lm.tokenizer.eos_token_id
+    return [i for i, row, token in zip(writing, texts, tokens.tolist(), strict=True) if not row.take(token, eos)]
+
+
+def _keep(cache: Cache | None, rows: list[int]) -> Cache | None:
+    """The cache of some rows of a batch."""
+    return None if cache is None else kv_cache([(keys[rows], values[rows]) for keys, values in kv_pairs(cache)])
+
+
+def _sample(lm: LanguageModel, row: _Row) -> Sample:
+    ids = tuple(row.ids[len(row.start) :])
+    return Sample(row.prompt, ids, str(lm.tokenizer.decode(ids, skip_special_tokens=True)), row.finished)

@@ -1,0 +1,28 @@
+"""distinct-n and repeated n-grams, by hand and as properties."""
+
+from math import isnan
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accord.text.diversity import distinct, diversity, repeated
+
+
+def test_by_hand() -> None:
+    texts = ["a b a b a b", "c d"]
+    found = diversity(texts)
+    assert found["distinct_1"] == 4 / 8
+    assert found["distinct_2"] == 3 / 6
+    assert found["distinct_3"] == 2 / 4
+    assert found["repeated_4"] == 1 - 2 / 3
+    assert isnan(diversity(["", "x"])["distinct_2"])
+
+
+@given(st.lists(st.lists(st.integers(0, 3), max_size=12), max_size=5), st.integers(1, 4))
+def test_between_nothing_and_all(texts: list[list[int]], n: int) -> None:
+    if all(len(text) < n for text in texts):
+        assert isnan(distinct(texts, n)) and isnan(repeated(texts, n))
+        return
+    assert 0 < distinct(texts, n) <= 1
+    assert 0 <= repeated(texts, n) < 1
+    assert distinct([*texts, *texts], n) <= distinct(texts, n) / 2 + 1e-12

@@ -1,0 +1,48 @@
+"""Concept models: learn concepts on embeddings, judge, edit, exchange them. Knows no language model."""
+
+from accord.concepts.base import ConceptModel, Edit, Encoded, Scale, Set, Sparse, Step
+from accord.concepts.kinds import AnyConfig, build, load, read_config, save
+from accord.concepts.metrics import Quality, ce_recovered, evaluate
+from accord.concepts.saelens import export_saelens, import_saelens
+from accord.concepts.sparse import Pattern, sparse_decode, sparse_encode
+from accord.concepts.synthetic import (
+    Match,
+    Superposition,
+    ablation_effects,
+    concept_directions,
+    intervention_consistency,
+    match,
+)
+from accord.concepts.train import Fit, Training, fit
+
+__all__ = [
+    "AnyConfig",
+    "ConceptModel",
+    "Edit",
+    "Encoded",
+    "Fit",
+    "Match",
+    "Pattern",
+    "Quality",
+    "Scale",
+    "Set",
+    "Sparse",
+    "Step",
+    "Superposition",
+    "Training",
+    "ablation_effects",
+    "build",
+    "ce_recovered",
+    "concept_directions",
+    "evaluate",
+    "export_saelens",
+    "fit",
+    "import_saelens",
+    "intervention_consistency",
+    "load",
+    "match",
+    "read_config",
+    "save",
+    "sparse_decode",
+    "sparse_encode",
+]

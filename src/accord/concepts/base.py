@@ -1,0 +1,245 @@
+"""The contract of every concept model: raw embeddings in, strengths of K concepts, raw embeddings out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from accord.concepts.sparse import Pattern
+from accord.errors import AccordError
+
+
+class Section(BaseModel):
+    """A table of a study file: unknown keys are errors, values do not change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Set:
+    """Give a concept this strength in every row (0 turns it off)."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Multiply a concept's strength by this factor where it is active."""
+
+    factor: float
+
+
+Edit = Set | Scale
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """Strengths of which all but `values [nnz]` are zero."""
+
+    pattern: Pattern
+    values: Tensor
+
+    def dense(self) -> Tensor:
+        """The same strengths as `[n, K]`, with gradients."""
+        p = self.pattern
+        return self.values.new_zeros(p.n, p.K).index_put((p.rows, p.indices), self.values)
+
+    def edit(self, edits: Mapping[int, Edit]) -> "Sparse":
+        """Like `ConceptModel.edit`; work goes with the active entries, not with n·K."""
+        p, values = self.pattern, self.values
+        for k, edit in edits.items():
+            if isinstance(edit, Scale):
+                values = torch.where(p.indices == k, values * edit.factor, values)
+        given = {k: edit.value for k, edit in edits.items() if isinstance(edit, Set)}
+        if not given:
+            return Sparse(p, values)
+        ids = torch.tensor(list(given), device=p.indices.device)
+        keep = ~torch.isin(p.indices, ids)
+        # The given concepts join every row; a stable sort by row puts them behind the row's own.
+        new = values.new_tensor(list(given.values())).repeat(p.n)
+        flat = torch.cat([(p.rows * p.K + p.indices)[keep], self._everywhere(ids)])
+        order = flat.argsort()
+        return Sparse(Pattern.of_flat(flat[order], p.n, p.K), torch.cat([values[keep], new])[order])
+
+    def _everywhere(self, ids: Tensor) -> Tensor:
+        starts = torch.arange(self.pattern.n, device=ids.device) * self.pattern.K
+        return (starts[:, None] + ids).reshape(-1)
+
+
+class Encoded:
+    """What a concept model makes of n embeddings.
+
+    `strength [n, K]` is what people read, threshold and edit; `sparse` the same in compressed rows where the
+    kind has few active concepts (else None); `content` whatever else decoding needs (LCBLM: concept
+    embeddings `[n, K, E]`).
+    """
+
+    def __init__(self, strength: Tensor | Sparse, content: Tensor | None = None) -> None:
+        self.sparse = strength if isinstance(strength, Sparse) else None
+        self._dense = strength if isinstance(strength, Tensor) else None
+        self.content = content
+
+    @cached_property
+    def strength(self) -> Tensor:
+        """Dense strengths `[n, K]` (made on first reading where they are kept sparse)."""
+        if self._dense is not None:
+            return self._dense
+        assert self.sparse is not None
+        return self.sparse.dense()
+
+    @property
+    def stored(self) -> Tensor | Sparse:
+        """The strengths as they are kept."""
+        return self.sparse if self.sparse is not None else self.strength
+
+    @property
+    def K(self) -> int:
+        """Number of concepts."""
+        return self.sparse.pattern.K if self.sparse is not None else self.strength.shape[1]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where in training a loss is taken: step `index` of `total`, and the noise source of this step."""
+
+    index: int
+    total: int
+    generator: torch.Generator | None = None
+
+    def ramp(self, share: float) -> float:
+        """A weight's warm-up: from 0 at the start to 1 after `share` of training."""
+        return min(1.0, self.index / (share * self.total)) if share > 0 else 1.0
+
+
+class ConceptModel(nn.Module, ABC):
+    """Encodes embeddings into concepts and back.
+
+    `encode` takes and `decode` gives embeddings in their original space; inside, they are standardised with
+    the per-dimension `mean` and `scale` of training data, which are stored with the model. Losses are taken
+    in the standardised space.
+    """
+
+    gated = False  # are strengths gates in (0, 1), which `harden` makes 0 or 1?
+    ramp = 0.0  # share of training after which the loss's weights stand still
+    mean: Tensor
+    scale: Tensor
+    idle: Tensor
+
+    def __init__(self, config: Section, d: int, K: int) -> None:
+        super().__init__()
+        self.config, self.d, self.K = config, d, K
+        self.register_buffer("mean", torch.zeros(d))
+        self.register_buffer("scale", torch.ones(d))
+        # Training tokens since each concept last fired. `loss` keeps it in training mode, as BatchNorm its
+        # statistics.
+        self.register_buffer("idle", torch.zeros(K, dtype=torch.int64))
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Encoded:
+        """Raw embeddings `[n, d]` to concepts; deterministic, and soft where gates are soft."""
+
+    @abstractmethod
+    def decode(self, encoded: Encoded) -> Tensor:
+        """Concepts to raw embeddings `[n, d]`."""
+
+    @abstractmethod
+    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+        """Named terms whose sum is the training loss of raw embeddings `[n, d]`, weights included."""
+
+    def harden(self, encoded: Encoded) -> Encoded:
+        """The same with every gate open or shut (> .5); unchanged for kinds without gates."""
+        if not self.gated:
+            return encoded
+        return Encoded((encoded.strength > 0.5).to(encoded.strength.dtype), encoded.content)
+
+    def edit(self, encoded: Encoded, edits: Mapping[int, Edit]) -> Encoded:
+        """The same with the strengths of the named concepts set or scaled, in every row.
+
+        Raises AccordError for a concept that does not exist.
+        """
+        for k in edits:
+            if not 0 <= k < self.K:
+                raise AccordError(
+                    "no such concept",
+                    where="edit",
+                    got=k,
+                    wanted=f"0 to {self.K - 1}",
+                    fix="correct its number",
+                )
+        if encoded.sparse is not None:
+            return Encoded(encoded.sparse.edit(edits), encoded.content)
+        strength = encoded.strength.clone()
+        for k, edit in edits.items():
+            strength[:, k] = edit.value if isinstance(edit, Set) else strength[:, k] * edit.factor
+        return Encoded(strength, encoded.content)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstruction of raw embeddings `[n, d]`."""
+        return self.decode(self.encode(x))
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """Raw to standardised space, `[n, d]`."""
+        return (x - self.mean) / self.scale
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Standardised to raw space, `[n, d]`."""
+        return x * self.scale + self.mean
+
+    @torch.no_grad()
+    def fit_scale(self, batches: Iterable[Tensor]) -> None:
+        """Set `mean` and `scale` (standard deviation) per dimension from training embeddings, in one pass.
+
+        A dimension that never varies keeps scale 1. Raises AccordError on no rows or on a wrong width.
+        """
+        n, shift = 0, torch.zeros(self.d, dtype=torch.float64, device=self.mean.device)
+        total, square = shift.clone(), shift.clone()
+        for batch in batches:
+            self.check(batch)
+            rows = batch.to(shift)
+            # Sums around the first batch's mean: without it, dimensions far from 0 lose their digits.
+            shift = rows.mean(0) if n == 0 else shift
+            n += len(rows)
+            total += (rows - shift).sum(0)
+            square += (rows - shift).square().sum(0)
+        if n == 0:
+            raise AccordError(
+                "no training embeddings to standardise with", wanted="at least one batch [n, d]"
+            )
+        std = (square / n - (total / n).square()).clamp_min(0).sqrt()
+        self.mean.copy_(shift + total / n)
+        self.scale.copy_(torch.where(std > 1e-6 * (1 + self.mean.abs()), std, 1.0))
+
+    def check(self, x: Tensor) -> None:
+        """Raise AccordError unless x is `[n, d]`."""
+        if x.ndim != 2 or x.shape[1] != self.d:
+            raise AccordError(
+                "embeddings do not fit the concept model", got=tuple(x.shape), wanted=f"[n, {self.d}]"
+            )
+
+    def directions(self) -> Tensor | None:
+        """What a unit of each concept's strength writes in raw space, `[K, d]`; None where that varies."""
+        return None
+
+    def concept_parameters(self) -> dict[str, nn.Parameter]:
+        """Parameters whose first axis is the concept: what a reseeded concept replaces."""
+        return {}
+
+    def reseed(self, x: Tensor, step: Step) -> Tensor:
+        """Aim dead concepts at what raw embeddings `[n, d]` are missing; returns their numbers."""
+        return torch.empty(0, dtype=torch.int64)
+
+    def before_update(self) -> None:
+        """Last touch on gradients before the optimiser moves."""
+
+    def after_update(self) -> None:
+        """Last touch on parameters after the optimiser moved."""
+
+    @torch.no_grad()
+    def count_idle(self, fired: Tensor, tokens: int) -> None:
+        """In training mode, note which concepts `fired [K]` in a batch of so many tokens."""
+        if self.training:
+            self.idle.add_(tokens).masked_fill_(fired, 0)

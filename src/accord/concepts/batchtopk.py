@@ -1,0 +1,70 @@
+"""BatchTopK sparse autoencoder (Bussmann et al. 2024, arXiv 2412.06410).
+
+In training the n·k largest latents of the whole batch are active, so that hard tokens may use more than k and
+easy ones fewer. Outside training a token must not depend on its neighbours: a threshold takes over, the
+running mean of the smallest active latent of the training batches.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from accord.concepts.base import Encoded, Sparse, Step
+from accord.concepts.sae import SAE, dead_concepts
+from accord.concepts.sparse import Pattern, sparse_encode
+from accord.concepts.topk import TopKFields, aux_k, count_fired
+
+MEMORY = 0.99  # of the running mean: the last few hundred batches
+
+
+class BatchTopKConfig(TopKFields):
+    """BatchTopK sparse autoencoder: k latents a token on average over the batch."""
+
+    kind: Literal["batchtopk"] = "batchtopk"
+
+
+class BatchTopK(SAE):
+    """Strengths: ReLU of the pre-activations above `threshold`, kept sparse."""
+
+    unit_norm = True
+    threshold: Tensor
+
+    def __init__(self, config: BatchTopKConfig, d: int) -> None:
+        super().__init__(config, d, config.size)
+        self.k, self.aux_weight, self.dead_after = config.k, config.aux_weight, config.dead_after
+        # One number for every concept; a vector, so that imported JumpReLU autoencoders fit.
+        self.register_buffer("threshold", torch.zeros(self.K))
+
+    def _encode(self, xs: Tensor, whole_batch: bool) -> Sparse:
+        with torch.no_grad():
+            pre = self.pre(xs)
+            if whole_batch:
+                flat = pre.relu_().flatten().topk(len(xs) * self.k, sorted=False).indices.sort().values
+            else:
+                flat = (pre > self.threshold.clamp_min(0)).flatten().nonzero().squeeze(1)
+            values = pre.flatten()[flat]
+        pattern = Pattern.of_flat(flat, len(xs), self.K)
+        return Sparse(pattern, sparse_encode(xs, self.b_dec, self.W_enc, self.b_enc, pattern, values).relu())
+
+    def encode(self, x: Tensor) -> Encoded:
+        """Raw embeddings `[n, d]` to concepts; every row for itself."""
+        self.check(x)
+        return Encoded(self._encode(self.standardise(x), whole_batch=False))
+
+    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+        """`mse` over rows and dimensions, and `aux`, with the latents chosen over the batch."""
+        xs = self.standardise(x)
+        z = self._encode(xs, whole_batch=True)
+        residual = xs - self.reconstruct(z)
+        dead = dead_concepts(self, self.dead_after)
+        aux = aux_k(self, xs, residual.detach(), dead)
+        count_fired(self, z)
+        self._follow_threshold(z.values.detach(), first=step.index == 0)
+        return {"mse": residual.square().mean(), "aux": self.aux_weight * aux}
+
+    def _follow_threshold(self, values: Tensor, first: bool) -> None:
+        active = values[values > 0]
+        if self.training and len(active):
+            least = active.min()
+            self.threshold.copy_(least if first else MEMORY * self.threshold + (1 - MEMORY) * least)

@@ -1,0 +1,77 @@
+"""Bernoulli sparse autoencoder: every concept is either there or not, and is there at a prior rate.
+
+α = σ(W_enc (x − b_dec) + b_enc), x̂ = c W_dec + b_dec, with relaxed samples c of the gates in training, α
+itself in soft and α > .5 in hard evaluation; loss = MSE + β·mean_k KL(Bern(batch mean α_k) ‖ Bern(π)).
+"""
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from accord.concepts.base import Encoded, Section, Step
+from accord.concepts.gates import rate_divergence, relaxed_bernoulli
+from accord.concepts.sae import SAE, dead_concepts, worst_rows
+
+
+class BernoulliConfig(Section):
+    """Bernoulli sparse autoencoder: on/off concepts at a prior rate."""
+
+    kind: Literal["bernoulli"] = "bernoulli"
+    size: int = Field(ge=1, description="Number of concepts.")
+    prior: float = Field(
+        default=0.05, gt=0, lt=1, description="π, the share of tokens a concept should be on for."
+    )
+    rate_weight: float = Field(
+        default=10.0, ge=0, description="β, weight of the divergence of concepts' rates from the prior."
+    )
+    temperature: float = Field(
+        default=0.5, gt=0, description="τ of the relaxed gates in training; lower is harder."
+    )
+    dead_after: int = Field(
+        default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
+    )
+
+
+class Bernoulli(SAE):
+    """Strengths: gate probabilities in (0, 1)."""
+
+    gated = True
+
+    def __init__(self, config: BernoulliConfig, d: int) -> None:
+        super().__init__(config, d, config.size)
+        self.prior, self.rate_weight = config.prior, config.rate_weight
+        self.temperature, self.dead_after = config.temperature, config.dead_after
+        # Gates start at their prior rate: else the divergence shuts every gate before any has found its use.
+        torch.nn.init.constant_(self.b_enc, math.log(self.prior / (1 - self.prior)))
+
+    def encode(self, x: Tensor) -> Encoded:
+        """Raw embeddings `[n, d]` to soft gates."""
+        self.check(x)
+        return Encoded(self.pre(self.standardise(x)).sigmoid())
+
+    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+        """`mse` over rows and dimensions with sampled gates, and `rate`."""
+        xs = self.standardise(x)
+        logits = self.pre(xs)
+        c = relaxed_bernoulli(logits, self.temperature, step.generator)
+        self.count_idle((logits > 0).any(0), len(x))
+        rate = rate_divergence(logits.sigmoid(), self.prior)
+        return {"mse": (xs - self.reconstruct(c)).square().mean(), "rate": self.rate_weight * rate}
+
+    @torch.no_grad()
+    def reseed(self, x: Tensor, step: Step) -> Tensor:
+        """Make each dead concept write one large residual, and fire for tokens that resemble its token."""
+        dead = dead_concepts(self, self.dead_after)
+        if len(dead):
+            xs = self.standardise(x)
+            row, residual = worst_rows(xs, xs - self.reconstruct(self.pre(xs).sigmoid()), len(dead), step)
+            unit = residual / residual.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            reach = ((row - self.b_dec) * unit).sum(1).clamp_min(1e-3)
+            # Logit 4 at the token itself, 0 half-way, −4 where the residual's direction is absent.
+            self.W_enc[dead], self.b_enc[dead] = 8 * unit / reach[:, None], -4.0
+            self.W_dec[dead] = residual
+            self.idle[dead] = 0
+        return dead

@@ -1,0 +1,124 @@
+"""Checkpoints of a training run: whole or absent, and enough to go on with the same final bits.
+
+A checkpoint is a folder `step-00001234` with the model's and the optimiser's tensors (safetensors) and a JSON
+state. It is written aside under a dotted name, flushed, and renamed: a kill at any moment leaves the last
+whole one. Nothing is pickled.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from accord.concepts.base import ConceptModel
+from accord.errors import AccordError
+
+Best = Mapping[str, Tensor]
+
+
+@dataclass
+class State:
+    """What beside tensors a run needs to go on."""
+
+    settings: dict[str, Any]  # of the model and the training: a checkpoint of others is refused
+    step: int  # steps done
+    rows: list[dict[str, float]]  # the curve so far
+    best_fvu: float | None = None
+    stale: int = 0  # evaluations since best_fvu
+
+
+def write_checkpoint(
+    folder: Path, model: ConceptModel, optimizer: torch.optim.Optimizer, state: State, best: Best | None
+) -> None:
+    """Publish a checkpoint in `folder`, then drop the older ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{state.step:08d}"
+    if final.exists():
+        return
+    partial = folder / f".{final.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    _save(model.state_dict(), partial / "model.safetensors")
+    _save(_moments(model, optimizer), partial / "optimizer.safetensors")
+    if best is not None:
+        _save(best, partial / "best.safetensors")
+    (partial / "state.json").write_text(json.dumps(vars(state)), encoding="utf-8")
+    for path in [*partial.iterdir(), partial]:
+        _flush(path)
+    partial.rename(final)
+    _flush(folder)
+    for older in folder.glob("step-*"):
+        if older != final:
+            shutil.rmtree(older)
+
+
+def read_checkpoint(
+    folder: Path, model: ConceptModel, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+) -> tuple[State, Best | None] | None:
+    """Load the newest checkpoint in `folder` into model and optimiser; None where there is none.
+
+    Raises AccordError if it belongs to a run with other settings, or is damaged.
+    """
+    newest = max(folder.glob("step-*"), default=None)
+    if newest is None:
+        return None
+    try:
+        return _read(newest, model, optimizer, settings)
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        fix = "remove this folder: training then starts anew"
+        raise AccordError("a checkpoint is damaged", where=newest, got=str(error), fix=fix) from None
+
+
+def _read(
+    folder: Path, model: ConceptModel, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+) -> tuple[State, Best | None]:
+    state = State(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
+    _same_settings(state.settings, settings, folder)
+    device = model.mean.device
+    model.load_state_dict(load_file(folder / "model.safetensors", device=str(device)))
+    saved = load_file(folder / "optimizer.safetensors")
+    for name, parameter in model.named_parameters():
+        moments = {key.rpartition("/")[2]: t for key, t in saved.items() if key.rpartition("/")[0] == name}
+        optimizer.state[parameter] = {key: t.to(device) for key, t in moments.items()}
+    best = folder / "best.safetensors"
+    return state, load_file(best, device=str(device)) if best.exists() else None
+
+
+def _same_settings(saved: dict[str, Any], now: dict[str, Any], where: Path) -> None:
+    for key in sorted(saved.keys() | now.keys()):
+        if saved.get(key) != now.get(key):
+            raise AccordError(
+                f"the checkpoint was made with another {key}",
+                where=where,
+                got=saved.get(key),
+                wanted=now.get(key),
+                fix="put the setting back, or train in a new folder",
+            )
+
+
+def _moments(model: ConceptModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}/{key}": tensor
+        for name, parameter in model.named_parameters()
+        for key, tensor in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

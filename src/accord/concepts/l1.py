@@ -1,0 +1,70 @@
+"""L1 sparse autoencoder: ReLU latents, and a price on the size of what they write.
+
+The price is λ·Σ_k |z_k|·‖W_dec,k‖ (Anthropic, "April 2024 update"): with the row norms in it the decoder is
+free, and cannot dodge the price by growing while the latents shrink.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from accord.concepts.base import Encoded, Section, Step
+from accord.concepts.sae import SAE, dead_concepts, worst_rows
+
+
+class L1Config(Section):
+    """L1 sparse autoencoder: ReLU latents with a sparsity price."""
+
+    kind: Literal["l1"] = "l1"
+    size: int = Field(ge=1, description="Number of concepts (latents).")
+    sparsity: float = Field(
+        default=1.0, ge=0, description="λ, price of strength against squared error; more gives fewer active."
+    )
+    warmup: float = Field(default=0.1, ge=0, le=1, description="Share of training over which λ rises from 0.")
+    dead_after: int = Field(
+        default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
+    )
+
+
+class L1(SAE):
+    """Strengths: ReLU(W_enc (x − b_dec) + b_enc)."""
+
+    def __init__(self, config: L1Config, d: int) -> None:
+        super().__init__(config, d, config.size)
+        self.sparsity, self.ramp, self.dead_after = config.sparsity, config.warmup, config.dead_after
+
+    def encode(self, x: Tensor) -> Encoded:
+        """Raw embeddings `[n, d]` to concepts."""
+        self.check(x)
+        return Encoded(self.pre(self.standardise(x)).relu())
+
+    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+        """`mse` over rows and dimensions, and `sparsity`: λ·Σ_k |z_k|‖W_dec,k‖ / d, mean over rows.
+
+        Both are divided by d, so that λ weighs strength against summed squared error, as in the literature.
+        """
+        xs = self.standardise(x)
+        z = self.pre(xs).relu()
+        price = (z @ self.W_dec.norm(dim=1)).mean() / self.d
+        self.count_idle((z > 0).any(0), len(x))
+        mse = (xs - self.reconstruct(z)).square().mean()
+        return {"mse": mse, "sparsity": self.sparsity * step.ramp(self.ramp) * price}
+
+    @torch.no_grad()
+    def reseed(self, x: Tensor, step: Step) -> Tensor:
+        """Point dead concepts at large residuals (Bricken et al. 2023, "Towards monosemanticity", appendix).
+
+        Decoder row: the residual's direction; encoder row: the same at a fifth of the living rows' mean norm.
+        """
+        dead = dead_concepts(self, self.dead_after)
+        if len(dead):
+            xs = self.standardise(x)
+            _, residual = worst_rows(xs, xs - self.reconstruct(self.pre(xs).relu()), len(dead), step)
+            unit = residual / residual.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            alive = torch.ones_like(self.idle, dtype=torch.bool).index_fill(0, dead, False)
+            size = self.W_enc[alive].norm(dim=1).mean() if alive.any() else 1.0
+            self.W_dec[dead], self.W_enc[dead], self.b_enc[dead] = unit, 0.2 * size * unit, 0.0
+            self.idle[dead] = 0
+        return dead

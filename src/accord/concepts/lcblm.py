@@ -1,0 +1,256 @@
+"""LCBLM, the learnable concept-based language model: concepts are Bernoulli variables with an embedding each.
+
+After LCBM (De Santis et al., ECML-PKDD 2025, arXiv 2506.02092). An encoder gives every token an embedding e_k
+∈ R^E for each of K concepts; concept k is on where e_k resembles its prototype h_k: α_k = σ(s · sim(e_k,
+h_k)). What an active concept writes is its embedding through its block of a linear decoder, so that, unlike
+an autoencoder's latent, it may say *how* it is present. `lcblm_shared.py` has the variant with one embedding
+a token for all concepts.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from accord.concepts.base import ConceptModel, Encoded, Section, Step
+from accord.concepts.gates import gate_entropy, normal_like, rate_divergence, relaxed_bernoulli
+from accord.concepts.sae import dead_concepts, worst_rows
+
+SCALE_RANGE = (1.0, 100.0)  # s is learned within
+SCALE_START = 10.0
+
+
+class LCBLMFields(Section):
+    """What both kinds of LCBLM ask for."""
+
+    concepts: int = Field(default=128, ge=2, description="K, number of concepts.")
+    width: int = Field(default=16, ge=1, description="E, numbers in a concept's embedding.")
+    prior: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="π, share of tokens a concept should be on for; keep K·π from 2 to 7.",
+    )
+    encoder: Literal["gelu", "linear", "mlp"] = Field(
+        default="gelu",
+        description="From token to concept embeddings: linear + GELU, linear, or a hidden layer of d.",
+    )
+    similarity: Literal["cosine", "inner", "distance"] = Field(
+        default="cosine",
+        description="Of concept embedding and prototype; distance: a learned offset minus it.",
+    )
+    decoder: Literal["stacked", "sum"] = Field(
+        default="stacked",
+        description="One linear map of all concept embeddings side by side, or of their sum.",
+    )
+    rate_weight: float = Field(
+        default=4.0, ge=0, description="β, weight of the divergence of concepts' rates from the prior."
+    )
+    entropy_weight: float = Field(
+        default=1.0, ge=0, description="λ_ent, weight of the gates' entropy: more makes them surer."
+    )
+    ortho_weight: float = Field(
+        default=0.0, ge=0, description="λ_ortho, weight of the overlap of concepts' decoder blocks."
+    )
+    warmup: float = Field(
+        default=0.2, ge=0, le=1, description="Share of training over which those three weights rise from 0."
+    )
+    temperature: float = Field(
+        default=0.5, gt=0, description="τ of the relaxed gates in training; lower is harder."
+    )
+    noise: float = Field(default=0.1, ge=0, description="σ0, noise on concept embeddings in training.")
+    dead_after: int = Field(
+        default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
+    )
+
+    @model_validator(mode="after")
+    def _blocks_to_compare(self) -> "LCBLMFields":
+        if self.decoder == "sum" and self.ortho_weight > 0:
+            raise ValueError(
+                'ortho_weight compares decoder blocks, which decoder = "sum" has not: set it to 0'
+            )
+        return self
+
+
+class LCBLMConfig(LCBLMFields):
+    """LCBLM: gated concepts, each with its own encoder and embedding."""
+
+    kind: Literal["lcblm"] = "lcblm"
+    prototype_weight: float = Field(
+        default=1.0,
+        ge=0,
+        description="γ, pull of a concept's embedding to its prototype where on, to 0 where off.",
+    )
+
+
+def similarity(kind: str, e: Tensor, h: Tensor, offset: Tensor | None) -> Tensor:
+    """Of prototypes `h [K, E]` and embeddings `e [n, K, E]`, or `[n, E]` for all of them: `[n, K]`."""
+    shared = e.ndim == 2
+    if kind == "distance":
+        assert offset is not None
+        distance = torch.cdist(e, h) if shared else (e - h).square().sum(-1).clamp_min(1e-12).sqrt()
+        return offset - distance
+    inner: Tensor = e @ h.T if shared else (e * h).sum(-1)
+    if kind == "inner":
+        return inner
+    norms: Tensor = e.norm(dim=-1, keepdim=shared) * h.norm(dim=-1)
+    return inner / norms.clamp_min(1e-8)
+
+
+def block_overlap(W: Tensor) -> Tensor:
+    """Mean over pairs k < l of ‖V_k V_lᵀ‖², V_k the Frobenius-normalised blocks of `W [K, E, d]`.
+
+    Σ_{k<l} ‖V_k V_lᵀ‖² = (‖V Vᵀ‖² − Σ_k ‖V_kᵀ V_k‖²)/2 with all blocks stacked in V: no loop over pairs.
+    """
+    K, E, d = W.shape
+    V = W / W.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None]
+    stacked = V.reshape(K * E, d)
+    gram = stacked.T @ stacked if d < K * E else stacked @ stacked.T  # the same norm; take the smaller
+    own = torch.einsum("ked,kfd->kef", V, V)
+    overlap: Tensor = gram.square().sum() - own.square().sum()
+    return overlap / (K * (K - 1))
+
+
+class LCBLMBase(ConceptModel):
+    """Gates, decoder and loss, which both kinds share. A kind adds its encoder and what a concept's z is."""
+
+    gated = True
+
+    def __init__(self, config: LCBLMFields, d: int) -> None:
+        super().__init__(config, d, config.concepts)
+        self.c, self.E, self.ramp = config, config.width, config.warmup
+        self.hidden = nn.Linear(d, d) if config.encoder == "mlp" else None
+        self.h = nn.Parameter(torch.randn(self.K, self.E))
+        self.s = nn.Parameter(torch.tensor(SCALE_START))
+        self.offset = nn.Parameter(torch.ones(self.K)) if config.similarity == "distance" else None
+        blocks = (self.K,) if config.decoder == "stacked" else ()
+        self.W_dec = nn.Parameter(torch.randn(*blocks, self.E, d) / (self.K * self.E) ** 0.5)
+        self.b_dec = nn.Parameter(torch.zeros(d))
+
+    def features(self, xs: Tensor) -> Tensor:
+        """What the last encoder layer reads, `[n, d]`."""
+        return F.gelu(self.hidden(xs)) if self.hidden is not None else xs
+
+    def logits(self, e: Tensor) -> Tensor:
+        """Gate logits `[n, K]` of embeddings `[n, K, E]` or `[n, E]`."""
+        return self.s.clamp(*SCALE_RANGE) * similarity(self.c.similarity, e, self.h, self.offset)
+
+    def write(self, z: Tensor) -> Tensor:
+        """Decoder: gated concept embeddings `[n, K, E]` to standardised embeddings `[n, d]`."""
+        if self.c.decoder == "sum":
+            return z.sum(1) @ self.W_dec + self.b_dec
+        return z.flatten(1) @ self.W_dec.flatten(0, 1) + self.b_dec
+
+    def sampled(self, logits: Tensor, content: Tensor, step: Step) -> Tensor:
+        """z_k = c_k (content_k + σ0 ε) with relaxed gates c, `[n, K, E]`."""
+        c = relaxed_bernoulli(logits, self.c.temperature, step.generator)
+        noisy = content.expand(len(c), -1, -1)
+        if self.c.noise:
+            noisy = noisy + self.c.noise * normal_like(noisy, step.generator)
+        return c[:, :, None] * noisy
+
+    def gate_terms(self, logits: Tensor, step: Step) -> dict[str, Tensor]:
+        """Terms `rate`, `entropy` and `ortho`; those with weight 0 are left out."""
+        ramp, terms = step.ramp(self.ramp), {}
+        if self.c.rate_weight:
+            terms["rate"] = ramp * self.c.rate_weight * rate_divergence(logits.sigmoid(), self.c.prior)
+        if self.c.entropy_weight:
+            terms["entropy"] = ramp * self.c.entropy_weight * gate_entropy(logits)
+        if self.c.ortho_weight:
+            terms["ortho"] = ramp * self.c.ortho_weight * block_overlap(self.W_dec)
+        self.count_idle((logits > 0).any(0), len(logits))
+        return terms
+
+    @torch.no_grad()
+    def after_update(self) -> None:
+        """Keep s in its range."""
+        self.s.clamp_(*SCALE_RANGE)
+
+    def concept_parameters(self) -> dict[str, nn.Parameter]:
+        """Prototypes, offsets and decoder blocks."""
+        found = {"h": self.h}
+        if self.offset is not None:
+            found["offset"] = self.offset
+        if self.c.decoder == "stacked":
+            found["W_dec"] = self.W_dec
+        return found
+
+    def _write_residual(self, dead: Tensor, h: Tensor, residual: Tensor) -> None:
+        """Make each dead concept's block write its residual where its embedding is h `[dead, E]`."""
+        if self.c.decoder == "stacked":
+            unit = h / h.square().sum(1, keepdim=True).clamp_min(1e-12)
+            self.W_dec[dead] = unit[:, :, None] * residual[:, None, :]
+
+
+class LCBLM(LCBLMBase):
+    """Per-concept encoder: strength α_k, content e_k `[n, K, E]`, z_k = strength_k · e_k."""
+
+    def __init__(self, config: LCBLMConfig, d: int) -> None:
+        super().__init__(config, d)
+        self.gamma = config.prototype_weight
+        self.W_enc = nn.Parameter(torch.randn(self.K, self.E, d) / d**0.5)
+        self.b_enc = nn.Parameter(torch.zeros(self.K, self.E))
+
+    def embed(self, xs: Tensor) -> Tensor:
+        """Concept embeddings e `[n, K, E]` of standardised embeddings."""
+        e = F.linear(self.features(xs), self.W_enc.flatten(0, 1), self.b_enc.flatten())
+        e = F.gelu(e) if self.c.encoder == "gelu" else e
+        return e.reshape(len(xs), self.K, self.E)
+
+    def encode(self, x: Tensor) -> Encoded:
+        """Raw embeddings `[n, d]` to soft gates and concept embeddings."""
+        self.check(x)
+        e = self.embed(self.standardise(x))
+        return Encoded(self.logits(e).sigmoid(), e)
+
+    def decode(self, encoded: Encoded) -> Tensor:
+        """Concepts to raw embeddings `[n, d]`."""
+        assert encoded.content is not None
+        return self.restore(self.write(encoded.strength[:, :, None] * encoded.content))
+
+    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+        """`mse` with sampled gates, `prototype` (γ), and the gate terms."""
+        xs = self.standardise(x)
+        e = self.embed(xs)
+        logits = self.logits(e)
+        terms = {"mse": (xs - self.write(self.sampled(logits, e, step))).square().mean()}
+        if self.gamma:
+            on = logits.detach().sigmoid()
+            near, small = (e - self.h).square().mean(-1), e.square().mean(-1)
+            terms["prototype"] = self.gamma * (on * near + (1 - on) * small).mean()
+        return terms | self.gate_terms(logits, step)
+
+    def concept_parameters(self) -> dict[str, nn.Parameter]:
+        """Encoder rows and biases, prototypes, offsets and decoder blocks."""
+        return super().concept_parameters() | {"W_enc": self.W_enc, "b_enc": self.b_enc}
+
+    @torch.no_grad()
+    def reseed(self, x: Tensor, step: Step) -> Tensor:
+        """Re-aim dead concepts, encoder, prototype and decoder block together, at large residuals.
+
+        A concept is on where a token's features reach more than half as far along a direction as the chosen
+        token's: its embedding is a positive prototype times how far beyond that they reach. The direction is
+        the residual's (the features' own, with a hidden layer between).
+        """
+        dead = dead_concepts(self, self.c.dead_after)
+        if len(dead):
+            xs = self.standardise(x)
+            e = self.embed(xs)
+            row, residual = worst_rows(
+                xs, xs - self.write(self.logits(e).sigmoid()[:, :, None] * e), len(dead), step
+            )
+            features = self.features(row)
+            towards = residual if self.hidden is None else features
+            unit = towards / towards.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            reach = (features * unit).sum(1).clamp_min(1e-3)
+            h = normal_like(self.h[dead], step.generator).abs() + 0.1
+            self.h[dead] = h
+            self.W_enc[dead] = h[:, :, None] * (2 * unit / reach[:, None])[:, None, :]
+            self.b_enc[dead] = -h
+            if self.offset is not None:
+                self.offset[dead] = h.norm(dim=1) * 0.7
+            self._write_residual(dead, h, residual)
+            self.idle[dead] = 0
+        return dead

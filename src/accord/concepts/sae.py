@@ -1,0 +1,78 @@
+"""What the sparse autoencoders share: weights, decoder, unit-norm rows, reseeding of dead concepts.
+
+Everything here is in standardised space; `ConceptModel` maps raw embeddings in and out.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from accord.concepts.base import ConceptModel, Encoded, Section, Sparse, Step
+from accord.concepts.sparse import sparse_decode
+
+
+class SAE(ConceptModel):
+    """z = f(W_enc (x − b_dec) + b_enc), x̂ = z W_dec + b_dec, with W_enc and W_dec `[K, d]`: a row a concept.
+
+    W_enc starts equal to W_dec, whose rows start as random unit vectors (Gao et al. 2024, appendix A).
+    """
+
+    unit_norm = False  # are decoder rows held at norm 1 during training?
+
+    def __init__(self, config: Section, d: int, K: int) -> None:
+        super().__init__(config, d, K)
+        directions = F.normalize(torch.randn(K, d), dim=1)
+        self.W_enc = nn.Parameter(directions.clone())
+        self.b_enc = nn.Parameter(torch.zeros(K))
+        self.W_dec = nn.Parameter(directions)
+        self.b_dec = nn.Parameter(torch.zeros(d))
+
+    def pre(self, xs: Tensor) -> Tensor:
+        """Dense pre-activations `[n, K]` of standardised embeddings `[n, d]`."""
+        return F.linear(xs - self.b_dec, self.W_enc, self.b_enc)
+
+    def reconstruct(self, strength: Tensor | Sparse) -> Tensor:
+        """Strengths to standardised embeddings `[n, d]`."""
+        if isinstance(strength, Sparse):
+            return sparse_decode(strength.values, strength.pattern, self.W_dec) + self.b_dec
+        return strength @ self.W_dec + self.b_dec
+
+    def decode(self, encoded: Encoded) -> Tensor:
+        """Concepts to raw embeddings `[n, d]`."""
+        return self.restore(self.reconstruct(encoded.stored))
+
+    def directions(self) -> Tensor:
+        """What a unit of each concept writes in raw space: its decoder row times the scale, `[K, d]`."""
+        return self.W_dec.detach() * self.scale
+
+    def concept_parameters(self) -> dict[str, nn.Parameter]:
+        """Encoder rows and biases and decoder rows."""
+        return {"W_enc": self.W_enc, "b_enc": self.b_enc, "W_dec": self.W_dec}
+
+    @torch.no_grad()
+    def before_update(self) -> None:
+        """For unit-norm decoders: drop the gradient's part along each row, which only changes the norm."""
+        grad = self.W_dec.grad
+        if self.unit_norm and grad is not None:
+            grad.addcmul_((grad * self.W_dec).sum(1, keepdim=True), self.W_dec, value=-1)
+
+    @torch.no_grad()
+    def after_update(self) -> None:
+        """For unit-norm decoders: bring the rows back to norm 1."""
+        if self.unit_norm:
+            self.W_dec.div_(self.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12))
+
+
+def worst_rows(xs: Tensor, residual: Tensor, count: int, step: Step) -> tuple[Tensor, Tensor]:
+    """`count` rows `[count, d]`, drawn in proportion to their squared residual, and their residuals."""
+    share = residual.square().sum(1)
+    if step.generator is not None:
+        share = share.to(step.generator.device)
+    rows = torch.multinomial(share + 1e-12, count, replacement=count > len(xs), generator=step.generator)
+    rows = rows.to(xs.device)
+    return xs[rows], residual[rows]
+
+
+def dead_concepts(model: ConceptModel, after: int) -> Tensor:
+    """Numbers of the concepts that have not fired for `after` training tokens."""
+    return (model.idle >= after).nonzero().squeeze(1)

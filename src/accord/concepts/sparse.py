@@ -1,0 +1,150 @@
+"""Products with a sparse matrix of strengths, exact and with sparse gradients.
+
+A row of a TopK autoencoder has k active latents of K. Everything but the choice of those k then needs only
+n·k·d multiplications where the dense products need n·K·d: the decoder, its gradient, the gradient of the
+strengths, and the gradient of the encoder. All four are `embedding_bag` (or its own gradient), which runs
+without a Python loop on CPU and GPU, reads each weight row once per use, and adds in a fixed order, so that
+results do not change from run to run as they would with atomic additions.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Which of K concepts are active in which of n rows, in compressed rows.
+
+    Row i has the concepts `indices[offsets[i]:offsets[i + 1]]`, each at most once.
+    """
+
+    offsets: Tensor  # [n + 1] int64
+    indices: Tensor  # [nnz] int64
+    K: int
+
+    @classmethod
+    def of_rows(cls, indices: Tensor, K: int) -> "Pattern":
+        """From `indices [n, k]`: the same number of active concepts in every row."""
+        n, k = indices.shape
+        offsets = torch.arange(0, n * k + 1, k, device=indices.device) if k else indices.new_zeros(n + 1)
+        return cls(offsets, indices.reshape(-1), K)
+
+    @classmethod
+    def of_flat(cls, flat: Tensor, n: int, K: int) -> "Pattern":
+        """From sorted positions `flat [nnz]` in the dense matrix `[n, K]` read row by row."""
+        return cls(_offsets(flat // K, n), flat % K, K)
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return len(self.offsets) - 1
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """The row of every entry, `[nnz]`."""
+        counts = self.offsets.diff()
+        return torch.repeat_interleave(counts, output_size=len(self.indices))
+
+    @cached_property
+    def by_concept(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The transposed pattern: order of the entries `[nnz]`, their rows in it, offsets `[K + 1]`."""
+        # 32 bits suffice for a concept's number and halve the time of the sort.
+        order = torch.sort(self.indices.int(), stable=True).indices
+        return order, self.rows[order], _offsets(self.indices, self.K)
+
+
+def _offsets(groups: Tensor, count: int) -> Tensor:
+    offsets = groups.new_zeros(count + 1)
+    offsets[1:] = torch.bincount(groups, minlength=count).cumsum(0)
+    return offsets
+
+
+def _bags(indices: Tensor, rows: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
+    return F.embedding_bag(
+        indices, rows, offsets, per_sample_weights=weights, mode="sum", include_last_offset=True
+    )
+
+
+def spmm(values: Tensor, pattern: Pattern, W: Tensor) -> Tensor:
+    """S W `[n, d]` for S `[n, K]` with `values [nnz]` at `pattern`, W `[K, d]`. No gradient."""
+    return _bags(pattern.indices, W, pattern.offsets, values)
+
+
+def spmm_t(values: Tensor, pattern: Pattern, X: Tensor) -> Tensor:
+    """Sᵀ X `[K, d]` for S `[n, K]` with `values [nnz]` at `pattern`, X `[n, d]`. No gradient."""
+    order, rows, offsets = pattern.by_concept
+    return _bags(rows, X, offsets, values[order])
+
+
+def sddmm(X: Tensor, W: Tensor, pattern: Pattern) -> Tensor:
+    """The entries of X Wᵀ at `pattern`, `[nnz]`, for X `[n, d]`, W `[K, d]`. No gradient."""
+    # The gradient that embedding_bag itself uses for its weights: a dot product an entry, nothing gathered.
+    dots: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        X.contiguous(), W, pattern.indices, pattern.offsets, pattern.rows, 0
+    )
+    return dots
+
+
+class _Decode(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, W: Tensor, pattern: Pattern) -> Tensor:
+        ctx.pattern = pattern
+        ctx.save_for_backward(values, W)
+        return spmm(values, pattern, W)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        values, W = ctx.saved_tensors
+        d_values = sddmm(grad, W, ctx.pattern) if ctx.needs_input_grad[0] else None
+        d_W = spmm_t(values, ctx.pattern, grad) if ctx.needs_input_grad[1] else None
+        return d_values, d_W, None
+
+
+class _Encode(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, b_dec: Tensor, W: Tensor, b_enc: Tensor, pattern: Pattern, values: Tensor
+    ) -> Tensor:
+        ctx.pattern = pattern
+        ctx.save_for_backward(x, b_dec, W)
+        return values.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor, None, None]:
+        x, b_dec, W = ctx.saved_tensors
+        d_x = spmm(grad, ctx.pattern, W) if ctx.needs_input_grad[0] else None
+        d_W = spmm_t(grad, ctx.pattern, x - b_dec)
+        d_b_enc = torch.zeros_like(W[:, 0]).index_add_(0, ctx.pattern.indices, grad)
+        # Every row's share of b_dec's gradient is −(its gradients) W: summed over rows first, one small
+        # product.
+        return d_x, -(d_b_enc @ W), d_W, d_b_enc, None, None
+
+
+def sparse_decode(values: Tensor, pattern: Pattern, W_dec: Tensor) -> Tensor:
+    """Σ_j values_ij · W_dec[j] over the active j of every row: `[n, d]`, with sparse gradients of both."""
+    out: Tensor = _Decode.apply(values, W_dec, pattern)  # type: ignore[no-untyped-call]
+    return out
+
+
+def sparse_encode(
+    x: Tensor, b_dec: Tensor, W_enc: Tensor, b_enc: Tensor, pattern: Pattern, values: Tensor | None = None
+) -> Tensor:
+    """W_enc (x − b_dec) + b_enc at `pattern` only: `[nnz]`, with gradients through those entries alone.
+
+    `values [nnz]` are the entries where the caller has them already, from the dense product that chose the
+    pattern.
+    """
+    if values is None:
+        with torch.no_grad():
+            values = sddmm(x - b_dec, W_enc, pattern) + b_enc[pattern.indices]
+    out: Tensor = _Encode.apply(  # type: ignore[no-untyped-call]
+        x, b_dec, W_enc, b_enc, pattern, values
+    )
+    return out

@@ -1,0 +1,109 @@
+"""TopK sparse autoencoder (Gao et al. 2024, arXiv 2406.04093): the k largest latents of every row.
+
+Dead latents are revived by the auxiliary loss of their appendix A.2: the residual, detached, is modelled with
+the `k_aux` largest of the dead latents alone.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+from torch.nn import functional as F
+
+from accord.concepts.base import Encoded, Section, Sparse, Step
+from accord.concepts.sae import SAE, dead_concepts
+from accord.concepts.sparse import Pattern, sparse_encode
+
+# Rows whose dense pre-activations exist at one time: they then stay in cache between product and selection,
+# and the allocator reuses the block. On a GPU the whole batch is better.
+CHUNK = {"cpu": 512}
+
+
+class TopKFields(Section):
+    """What `topk` and `batchtopk` ask for."""
+
+    size: int = Field(ge=1, description="Number of concepts (latents).")
+    k: int = Field(default=32, ge=1, description="Active concepts a token.")
+    aux_weight: float = Field(
+        default=1 / 32, ge=0, description="Weight of the loss that revives dead concepts; 0: off."
+    )
+    dead_after: int = Field(
+        default=100_000, ge=1, description="Training tokens without firing after which a concept is dead."
+    )
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> "TopKFields":
+        if self.k > self.size:
+            raise ValueError(f"k = {self.k} is larger than size = {self.size}")
+        return self
+
+
+class TopKConfig(TopKFields):
+    """TopK sparse autoencoder: exactly k latents a token."""
+
+    kind: Literal["topk"] = "topk"
+
+
+class TopK(SAE):
+    """Strengths: ReLU of the k largest pre-activations of each row, kept sparse."""
+
+    unit_norm = True
+
+    def __init__(self, config: TopKConfig, d: int) -> None:
+        super().__init__(config, d, config.size)
+        self.k, self.aux_weight, self.dead_after = config.k, config.aux_weight, config.dead_after
+
+    def _encode(self, xs: Tensor) -> Sparse:
+        values, indices = largest(self, xs, self.k)
+        pattern = Pattern.of_rows(indices, self.K)
+        pre = sparse_encode(xs, self.b_dec, self.W_enc, self.b_enc, pattern, values.reshape(-1))
+        return Sparse(pattern, pre.relu())
+
+    def encode(self, x: Tensor) -> Encoded:
+        """Raw embeddings `[n, d]` to concepts."""
+        self.check(x)
+        return Encoded(self._encode(self.standardise(x)))
+
+    def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
+        """`mse` over rows and dimensions, and `aux`."""
+        xs = self.standardise(x)
+        z = self._encode(xs)
+        residual = xs - self.reconstruct(z)
+        dead = dead_concepts(self, self.dead_after)
+        aux = aux_k(self, xs, residual.detach(), dead)
+        count_fired(self, z)
+        return {"mse": residual.square().mean(), "aux": self.aux_weight * aux}
+
+
+@torch.no_grad()
+def largest(sae: SAE, xs: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest pre-activations of each row of `xs [n, d]`, unsorted, and their concepts: `[n, k]`."""
+    chunk = CHUNK.get(xs.device.type, len(xs))
+    bias = sae.b_enc - sae.W_enc @ sae.b_dec
+    parts = [F.linear(part, sae.W_enc, bias).topk(k, sorted=False) for part in torch.split(xs, max(chunk, 1))]
+    return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
+
+
+def count_fired(sae: SAE, z: Sparse) -> None:
+    """Keep the account of which latents fired in this batch."""
+    fired = torch.zeros_like(sae.idle, dtype=torch.bool)
+    fired[z.pattern.indices[z.values > 0]] = True
+    sae.count_idle(fired, z.pattern.n)
+
+
+def aux_k(sae: SAE, xs: Tensor, residual: Tensor, dead: Tensor) -> Tensor:
+    """What the d/2 largest dead latents leave of the residual's variance, times min(1, dead/(d/2)).
+
+    The normaliser makes the term comparable between layers; the last factor (as in EleutherAI's sparsify)
+    keeps a handful of dead latents from being pulled as hard as hundreds. Zero without dead latents.
+    """
+    if len(dead) == 0:
+        return residual.new_zeros(())
+    k_aux = max(1, sae.d // 2)
+    pre = F.linear(xs - sae.b_dec, sae.W_enc[dead], sae.b_enc[dead]).relu()
+    top = pre.topk(min(k_aux, len(dead)), sorted=False)
+    z = torch.zeros_like(pre).scatter(1, top.indices, top.values)
+    left = (residual - z @ sae.W_dec[dead]).square().sum()
+    total = (residual - residual.mean(0)).square().sum().clamp_min(1e-12)
+    return min(1.0, len(dead) / k_aux) * left / total

@@ -1,0 +1,226 @@
+"""One trainer for every kind of concept model: batches in, a trained model, its curve and checkpoints out.
+
+Everything random in a step comes from (seed, step) and every batch from its step number, so a run that was
+killed and resumed ends with the same bits as one that was not.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from accord.concepts.base import ConceptModel, Section, Step
+from accord.concepts.checkpoint import State, read_checkpoint, write_checkpoint
+from accord.concepts.metrics import evaluate
+from accord.errors import AccordError
+
+Row = dict[str, float]
+
+
+class Training(Section):
+    """How a concept model is trained."""
+
+    steps: int = Field(default=4000, ge=1, description="Updates; each sees one batch.")
+    lr: float = Field(default=1e-3, gt=0, description="Learning rate of Adam.")
+    warmup: float = Field(
+        default=0.02, ge=0, le=1, description="Share of steps over which the learning rate rises from 0."
+    )
+    decay: float = Field(
+        default=0.2, ge=0, le=1, description="Share of steps, the last, over which it falls to 0."
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay (AdamW).")
+    clip: float | None = Field(
+        default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping."
+    )
+    reseed_every: int = Field(
+        default=250, ge=1, description="Steps between reseedings of dead concepts, until the decay."
+    )
+    log_every: int = Field(default=50, ge=1, description="Steps between rows of the curve.")
+    evaluate_every: int = Field(
+        default=500, ge=1, description="Steps between evaluations on held-out embeddings."
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="Evaluations without a better held-out FVU after which training stops; null: never.",
+    )
+    checkpoint_every: int = Field(
+        default=500, ge=1, description="Steps between checkpoints, where a folder is given."
+    )
+    seed: int = Field(default=0, ge=0, description="Of the noise in the losses and of reseeding.")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What training gave: the curve's rows, the steps done, and whether held-out FVU stopped it early."""
+
+    rows: list[Row]
+    steps: int
+    stopped_early: bool
+
+
+def fit(
+    model: ConceptModel,
+    batches: Callable[[int], Iterator[Tensor]],
+    training: Training,
+    *,
+    held_out: Callable[[], Iterable[Tensor]] | None = None,
+    folder: Path | str | None = None,
+    progress: Callable[[Row], None] | None = None,
+) -> Fit:
+    """Train `model` in place on raw embeddings.
+
+    `batches(s)` yields the batches `[n, d]` of steps s, s + 1, …; `held_out()` those to judge by. With a
+    `folder`, checkpoints go to `folder/checkpoints` (from which the same call resumes) and the curve to
+    `folder/curve.jsonl`. `progress` gets every new row of the curve. With `patience`, the model ends as it
+    was at its best held-out FVU.
+
+    Raises AccordError when the loss or the gradient stops being a finite number (naming step and term), when
+    the batches run out early, or when the folder holds another run.
+    """
+    run = _Run(model, training, held_out, Path(folder) if folder else None, progress)
+    supply = iter(batches(run.state.step))
+    model.train()
+    while run.state.step < training.steps and not run.stopped:
+        x = next(supply, None)
+        if x is None:
+            raise AccordError(
+                "the training batches ran out", got=f"{run.state.step} steps", wanted=training.steps
+            )
+        run.update(x.to(model.mean))  # stores may hold half precision
+    run.finish()
+    return Fit(run.state.rows, run.state.step, run.stopped)
+
+
+class _Run:
+    """A training run under way: optimiser, state, and what happens around an update."""
+
+    def __init__(
+        self,
+        model: ConceptModel,
+        training: Training,
+        held_out: Callable[[], Iterable[Tensor]] | None,
+        folder: Path | None,
+        progress: Callable[[Row], None] | None,
+    ) -> None:
+        if training.patience and held_out is None:
+            raise AccordError(
+                "patience needs held-out embeddings", got="held_out = None", fix="give some, or no patience"
+            )
+        self.model, self.training, self.held_out = model, training, held_out
+        self.folder, self.progress, self.started = folder, progress, time.monotonic()
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=training.lr, weight_decay=training.weight_decay, fused=True
+        )
+        self.generator = torch.Generator(device=model.mean.device)
+        settings = {"model": model.config.model_dump(), "d": model.d, "training": training.model_dump()}
+        self.state, self.best = State(settings, 0, []), None
+        saved = read_checkpoint(folder / "checkpoints", model, self.optimizer, settings) if folder else None
+        if saved is not None:
+            self.state, self.best = saved
+        self.earlier = self.state.rows[-1]["seconds"] if self.state.rows else 0.0
+
+    @property
+    def stopped(self) -> bool:
+        return self.training.patience is not None and self.state.stale >= self.training.patience
+
+    def update(self, x: Tensor) -> None:
+        model, t, done = self.model, self.training, self.state.step
+        model.check(x)
+        rate = learning_rate(done, t)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        step = Step(done, t.steps, self.generator.manual_seed(_mix(t.seed, done)))
+        self.optimizer.zero_grad(set_to_none=True)
+        terms = model.loss(x, step)
+        loss = torch.stack(list(terms.values())).sum()
+        _finite(loss, terms, done)
+        loss.backward()  # type: ignore[no-untyped-call]
+        model.before_update()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), t.clip or math.inf)
+        _finite(norm, {"gradient norm": norm}, done)
+        self.optimizer.step()
+        model.after_update()
+        if (done + 1) % t.reseed_every == 0 and done + 1 < t.steps * (1 - t.decay):
+            forget(self.optimizer, model, model.reseed(x, step))
+        self.state.step += 1
+        self._after(loss, terms, rate, len(x))
+
+    def _after(self, loss: Tensor, terms: dict[str, Tensor], rate: float, tokens: int) -> None:
+        t, step = self.training, self.state.step
+        last = step == t.steps
+        judge = self.held_out is not None and (last or step % t.evaluate_every == 0)
+        if last or judge or step % t.log_every == 0:
+            row: Row = {"step": step, "lr": rate, "loss": loss.item(), "batch": tokens}
+            row |= {name: term.item() for name, term in terms.items()}
+            if judge:
+                row |= self._judge()
+            row["seconds"] = self.earlier + time.monotonic() - self.started
+            self.state.rows.append(row)
+            if self.progress:
+                self.progress(row)
+        if self.folder and (last or self.stopped or step % t.checkpoint_every == 0):
+            write_checkpoint(self.folder / "checkpoints", self.model, self.optimizer, self.state, self.best)
+
+    def _judge(self) -> Row:
+        assert self.held_out is not None
+        self.model.eval()
+        quality = evaluate(self.model, self.held_out())
+        self.model.train()
+        fvu, state = quality.fvu, self.state
+        # While the loss's own weights still rise, FVU may rise with them: only afterwards does waiting count.
+        settled = state.step >= self.training.steps * max(self.model.ramp, self.training.warmup)
+        if self.training.patience and settled:
+            if state.best_fvu is None or fvu < state.best_fvu:
+                state.best_fvu, state.stale = fvu, 0
+                self.best = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+            else:
+                state.stale += 1
+        return {"fvu": fvu, "fvu_hard": quality.fvu_hard, "l0": quality.l0, "alive": quality.alive}
+
+    def finish(self) -> None:
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
+        self.model.eval()
+        if self.folder:
+            partial = self.folder / ".curve.jsonl.partial"
+            partial.write_text("".join(json.dumps(row) + "\n" for row in self.state.rows), encoding="utf-8")
+            partial.replace(self.folder / "curve.jsonl")
+
+
+def learning_rate(step: int, training: Training) -> float:
+    """Of update `step` (from 0): a linear rise over `warmup`, flat, a linear fall to 0 over `decay`."""
+    rise, fall = training.warmup * training.steps, training.decay * training.steps
+    up = (step + 1) / rise if rise else 1.0
+    down = (training.steps - step) / fall if fall else 1.0
+    return training.lr * min(1.0, up, down)
+
+
+@torch.no_grad()
+def forget(optimizer: torch.optim.Optimizer, model: ConceptModel, concepts: Tensor) -> None:
+    """Reset the optimiser's moments of these concepts: they belong to weights that are gone."""
+    for parameter in model.concept_parameters().values() if len(concepts) else ():
+        for name, moment in optimizer.state.get(parameter, {}).items():
+            if name != "step":
+                moment[concepts] = 0.0
+
+
+def _mix(seed: int, step: int) -> int:
+    return (seed * 1_000_003 + step) % 2**63
+
+
+def _finite(value: Tensor, terms: dict[str, Tensor], step: int) -> None:
+    if not torch.isfinite(value):
+        name, term = next(((n, t) for n, t in terms.items() if not torch.isfinite(t)), ("loss", value))
+        raise AccordError(
+            "training stopped: the loss is not a finite number",
+            where=f"step {step}",
+            got=f"{name} = {term.item()}",
+            fix="lower lr, or look for NaN and huge values in the embeddings",
+        )

@@ -1,0 +1,278 @@
+"""Every loss against a plain version written from its formula, number by number."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from accord.concepts import ConceptModel, Step
+from accord.concepts.gates import gate_entropy, rate_divergence, relaxed_bernoulli
+from accord.concepts.lcblm import block_overlap, similarity
+
+Make = Callable[..., ConceptModel]
+Rows = Callable[..., torch.Tensor]
+
+
+def step(index: int = 5, total: int = 10) -> Step:
+    return Step(index, total, torch.Generator().manual_seed(7))
+
+
+def sigmoid(v: float) -> float:
+    return 1 / (1 + math.exp(-v))
+
+
+def gelu(v: float) -> float:
+    return v * 0.5 * (1 + math.erf(v / math.sqrt(2)))
+
+
+def pre_activations(model: torch.nn.Module, x: Tensor) -> list[list[float]]:
+    xs = ((x - model.mean) / model.scale).tolist()
+    W, b, shift = model.W_enc.tolist(), model.b_enc.tolist(), model.b_dec.tolist()
+    rows = [[v - s for v, s in zip(row, shift, strict=True)] for row in xs]
+    return [
+        [sum(w * v for w, v in zip(W[k], row, strict=True)) + b[k] for k in range(len(b))] for row in rows
+    ]
+
+
+def reconstruction(model: torch.nn.Module, z: list[list[float]]) -> list[list[float]]:
+    W, b = model.W_dec.tolist(), model.b_dec.tolist()
+    return [[sum(row[k] * W[k][j] for k in range(len(W))) + b[j] for j in range(len(b))] for row in z]
+
+
+def mse(model: torch.nn.Module, x: Tensor, xhat: list[list[float]]) -> float:
+    xs = ((x - model.mean) / model.scale).tolist()
+    return (
+        sum((a - b) ** 2 for r, h in zip(xs, xhat, strict=True) for a, b in zip(r, h, strict=True))
+        / x.numel()
+    )
+
+
+def keep_largest(row: list[float], k: int) -> list[float]:
+    chosen = sorted(range(len(row)), key=lambda i: -row[i])[:k]
+    return [max(v, 0.0) if i in chosen else 0.0 for i, v in enumerate(row)]
+
+
+def test_topk(make: Make, embeddings: Rows) -> None:
+    model, x = make("topk"), embeddings(6)
+    z = [keep_largest(row, 3) for row in pre_activations(model, x)]
+    terms = model.loss(x, step())
+    assert terms["mse"].item() == pytest.approx(mse(model, x, reconstruction(model, z)), rel=1e-5)
+    assert terms["aux"].item() == 0
+    torch.testing.assert_close(model.encode(x).strength, torch.tensor(z), atol=1e-5, rtol=1e-5)
+
+
+def test_aux_k_models_the_residual_with_dead_latents(make: Make, embeddings: Rows) -> None:
+    model, x = make("topk"), embeddings(6)
+    dead = [1, 4, 7]
+    model.idle[dead] = 10**9
+    pre = pre_activations(model, x)
+    xhat = reconstruction(model, [keep_largest(row, 3) for row in pre])
+    xs = (x - model.mean) / model.scale
+    residual = xs - torch.tensor(xhat)
+    k_aux = model.d // 2
+    left = 0.0
+    for i, row in enumerate(pre):
+        z = keep_largest([row[k] for k in dead], k_aux)
+        for j in range(model.d):
+            left += (
+                residual[i, j].item() - sum(z[a] * model.W_dec[k, j].item() for a, k in enumerate(dead))
+            ) ** 2
+    want = left / (residual - residual.mean(0)).square().sum().item() * min(1, len(dead) / k_aux) / 32
+    terms = model.loss(x, step())
+    assert terms["aux"].item() == pytest.approx(want, rel=1e-4)
+    model.zero_grad()
+    terms["aux"].backward()
+    alive = [k for k in range(12) if k not in dead]
+    assert (
+        model.W_dec.grad[alive].abs().sum() == 0
+    )  # the residual is detached: only dead latents learn from it
+    assert model.W_dec.grad[dead].abs().sum() > 0
+
+
+def test_topk_gradients_equal_those_of_the_dense_loss(make: Make, embeddings: Rows) -> None:
+    model, x = make("topk"), embeddings(40)
+    sum(model.loss(x, step()).values()).backward()
+    got = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    xs = model.standardise(x)
+    pre = model.pre(xs)
+    top = pre.topk(3)
+    z = torch.zeros_like(pre).scatter(1, top.indices, top.values.relu())
+    (xs - z @ model.W_dec - model.b_dec).square().mean().backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(got[name], parameter.grad, atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_batchtopk(make: Make, embeddings: Rows) -> None:
+    model, x = make("batchtopk"), embeddings(6)
+    pre = pre_activations(model, x)
+    least = sorted((v for row in pre for v in row), reverse=True)[6 * 3 - 1]
+    z = [[max(v, 0.0) if v >= least else 0.0 for v in row] for row in pre]
+    terms = model.loss(x, step())
+    assert terms["mse"].item() == pytest.approx(mse(model, x, reconstruction(model, z)), rel=1e-5)
+    active = [v for row in z for v in row if v > 0]
+    assert model.threshold.tolist() == pytest.approx([0.99 * 0.4 + 0.01 * min(active)] * 12, rel=1e-5)
+    cut = model.threshold[0].item()
+    want = [[v if v > cut else 0.0 for v in row] for row in pre]
+    torch.testing.assert_close(model.encode(x).strength, torch.tensor(want), atol=1e-5, rtol=1e-5)
+
+
+def test_batchtopk_first_threshold_and_row_independence(make: Make, embeddings: Rows) -> None:
+    model, x = make("batchtopk"), embeddings(6)
+    model.loss(x, step(index=0))
+    assert model.threshold[0] != 0.4
+    alone = torch.cat([model.encode(row[None]).strength for row in x])
+    torch.testing.assert_close(alone, model.encode(x).strength, atol=1e-6, rtol=1e-5)
+
+
+def test_l1(make: Make, embeddings: Rows) -> None:
+    model, x = make("l1"), embeddings(6)
+    z = [[max(v, 0.0) for v in row] for row in pre_activations(model, x)]
+    norms = [math.sqrt(sum(w * w for w in row)) for row in model.W_dec.tolist()]
+    price = sum(v * n for row in z for v, n in zip(row, norms, strict=True)) / 6 / 5
+    terms = model.loss(x, step(index=5, total=100))
+    assert terms["mse"].item() == pytest.approx(mse(model, x, reconstruction(model, z)), rel=1e-5)
+    assert terms["sparsity"].item() == pytest.approx(
+        0.3 * 0.5 * price, rel=1e-5
+    )  # half of the warm-up is over
+
+
+def test_relaxed_gates_follow_their_formula() -> None:
+    logits = torch.tensor([[-2.0, 0.0, 3.0]])
+    u = torch.rand(1, 3, generator=torch.Generator().manual_seed(7))
+    want = [
+        sigmoid((v + math.log(q) - math.log(1 - q)) / 0.5)
+        for v, q in zip(logits[0].tolist(), u[0].tolist(), strict=True)
+    ]
+    got = relaxed_bernoulli(logits, 0.5, torch.Generator().manual_seed(7))
+    assert got[0].tolist() == pytest.approx(want, rel=1e-4)
+    many = relaxed_bernoulli(torch.full((20_000, 1), -1.0), 0.05, torch.Generator().manual_seed(1))
+    assert (many > 0.5).float().mean().item() == pytest.approx(sigmoid(-1.0), abs=0.01)
+
+
+def test_rate_divergence_and_entropy() -> None:
+    logits = torch.tensor([[0.3, -2.0], [1.5, -9.0], [-0.7, 60.0]])
+    alpha = [[sigmoid(v) for v in row] for row in logits.tolist()]
+    kl = 0.0
+    for k in range(2):
+        r = sum(row[k] for row in alpha) / 3
+        kl += (r * math.log(r / 0.2) + (1 - r) * math.log((1 - r) / 0.8)) / 2
+    assert rate_divergence(logits.sigmoid(), 0.2).item() == pytest.approx(kl, rel=1e-5)
+    H = [-a * math.log(a) - (1 - a) * math.log(1 - a) if 0 < a < 1 else 0.0 for row in alpha for a in row]
+    assert gate_entropy(logits).item() == pytest.approx(sum(H) / 6, rel=1e-4)
+
+
+def test_bernoulli(make: Make, embeddings: Rows) -> None:
+    model, x = make("bernoulli"), embeddings(6)
+    logits = torch.tensor(pre_activations(model, x))
+    c = relaxed_bernoulli(logits, 0.5, torch.Generator().manual_seed(7))
+    terms = model.loss(x, step())
+    assert terms["mse"].item() == pytest.approx(mse(model, x, reconstruction(model, c.tolist())), rel=1e-4)
+    assert terms["rate"].item() == pytest.approx(10 * rate_divergence(logits.sigmoid(), 0.2).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "inner", "distance"])
+def test_similarity(kind: str) -> None:
+    g = torch.Generator().manual_seed(0)
+    e, h = torch.randn(4, 3, 2, generator=g), torch.randn(3, 2, generator=g)
+    offset = torch.tensor([0.5, 1.0, 2.0])
+    got = similarity(kind, e, h, offset)
+    for n in range(4):
+        for k in range(3):
+            a, b = e[n, k].tolist(), h[k].tolist()
+            inner = sum(p * q for p, q in zip(a, b, strict=True))
+            want = {
+                "inner": inner,
+                "cosine": inner / math.hypot(*a) / math.hypot(*b),
+                "distance": offset[k].item() - math.dist(a, b),
+            }[kind]
+            assert got[n, k].item() == pytest.approx(want, rel=1e-4, abs=1e-5)
+    each = e[:, :1].expand(-1, 3, -1)
+    torch.testing.assert_close(similarity(kind, e[:, 0], h, offset), similarity(kind, each, h, offset))
+
+
+@pytest.mark.parametrize(("K", "E", "d"), [(5, 2, 3), (3, 2, 40)])
+def test_block_overlap_equals_the_loop_over_pairs(K: int, E: int, d: int) -> None:
+    W = torch.randn(K, E, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    V = [block / block.norm() for block in W]
+    pairs = [(V[k] @ V[m].T).square().sum().item() for k in range(K) for m in range(k)]
+    assert block_overlap(W).item() == pytest.approx(sum(pairs) / len(pairs), rel=1e-9)
+
+
+@pytest.mark.parametrize("encoder", ["gelu", "linear", "mlp"])
+@pytest.mark.parametrize("decoder", ["stacked", "sum"])
+def test_lcblm(encoder: str, decoder: str, make: Make, embeddings: Rows) -> None:
+    over = {"encoder": encoder, "decoder": decoder} | ({"ortho_weight": 0.0} if decoder == "sum" else {})
+    model, x = make("lcblm", **over), embeddings(4)
+    K, E = 6, 3
+    f = (x - model.mean) / model.scale
+    if encoder == "mlp":
+        f = torch.nn.functional.gelu(f @ model.hidden.weight.T + model.hidden.bias)
+    e = torch.zeros(4, K, E)
+    for n in range(4):
+        for k in range(K):
+            for j in range(E):
+                v = (model.W_enc[k, j] @ f[n] + model.b_enc[k, j]).item()
+                e[n, k, j] = gelu(v) if encoder == "gelu" else v
+    logits = torch.zeros(4, K)
+    for n in range(4):
+        for k in range(K):
+            cosine = (e[n, k] @ model.h[k] / e[n, k].norm() / model.h[k].norm()).item()
+            logits[n, k] = model.s.item() * cosine
+    generator = torch.Generator().manual_seed(7)
+    c = relaxed_bernoulli(logits, 0.5, generator)
+    noise = torch.randn(4, K, E, generator=generator)
+    xhat = torch.zeros(4, 5)
+    gamma = 0.0
+    for n in range(4):
+        xhat[n] = model.b_dec.detach()
+        for k in range(K):
+            z = c[n, k] * (e[n, k] + 0.1 * noise[n, k])
+            xhat[n] += (z @ (model.W_dec[k] if decoder == "stacked" else model.W_dec)).detach()
+            a = sigmoid(logits[n, k].item())
+            near = (e[n, k] - model.h[k]).square().sum().item() / E
+            gamma += (a * near + (1 - a) * e[n, k].square().sum().item() / E) / (4 * K)
+    terms = model.loss(x, step(index=1, total=10))  # half of the warm-up of 0.2
+    assert terms["mse"].item() == pytest.approx(mse(model, x, xhat.tolist()), rel=1e-4)
+    assert terms["prototype"].item() == pytest.approx(gamma, rel=1e-4)
+    assert terms["rate"].item() == pytest.approx(
+        0.5 * 4 * rate_divergence(logits.sigmoid(), 0.3).item(), rel=1e-3
+    )
+    assert terms["entropy"].item() == pytest.approx(0.5 * gate_entropy(logits).item(), rel=1e-4)
+    if decoder == "stacked":
+        assert terms["ortho"].item() == pytest.approx(0.25 * block_overlap(model.W_dec).item(), rel=1e-5)
+    encoded = model.encode(x)
+    torch.testing.assert_close(encoded.content, e, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(encoded.strength, logits.sigmoid(), atol=1e-5, rtol=1e-4)
+
+
+def test_prototype_term_does_not_move_the_gates(make: Make, embeddings: Rows) -> None:
+    model, x = make("lcblm"), embeddings(4)
+    model.loss(x, step())["prototype"].backward()
+    assert model.s.grad is None  # only the gates read s
+
+
+def test_lcblm_shared(make: Make, embeddings: Rows) -> None:
+    model, x = make("lcblm-shared"), embeddings(4)
+    f = (x - model.mean) / model.scale
+    e = torch.nn.functional.gelu(f @ model.W_enc.T + model.b_enc)
+    logits = torch.stack(
+        [torch.stack([model.s * (r @ h) / r.norm() / h.norm() for h in model.h]) for r in e]
+    ).detach()
+    generator = torch.Generator().manual_seed(7)
+    c = relaxed_bernoulli(logits, 0.5, generator)
+    noise = torch.randn(4, 6, 3, generator=generator)
+    xhat = model.b_dec.detach().repeat(4, 1)
+    for n in range(4):
+        for k in range(6):
+            xhat[n] += (c[n, k] * (model.h[k] + 0.1 * noise[n, k]) @ model.W_dec[k]).detach()
+    terms = model.loss(x, step())
+    assert "prototype" not in terms
+    assert terms["mse"].item() == pytest.approx(mse(model, x, xhat.tolist()), rel=1e-4)
+    soft = (
+        sum(model.encode(x).strength[:, k, None] * (model.h[k] @ model.W_dec[k])[None] for k in range(6))
+        + model.b_dec
+    )
+    torch.testing.assert_close(model.decode(model.encode(x)), model.restore(soft), atol=1e-4, rtol=1e-4)

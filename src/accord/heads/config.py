@@ -1,0 +1,89 @@
+"""What a study says of a head: which kind, what it reads, how it is trained. Every table is `[[heads]]`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from accord.concepts.base import Section
+from accord.concepts.train import Schedule
+from accord.errors import AccordError, nearest
+
+Reads = Literal["embedding", "latents", "reconstruction"]
+
+
+class HeadTraining(Schedule):
+    """How a head is trained."""
+
+    steps: int = Field(default=1000, ge=1, description="Updates; each sees one batch.")
+
+
+class FinetuneTraining(HeadTraining):
+    """How a copy of the original head is trained: in smaller steps, as it is good already."""
+
+    lr: float = Field(default=1e-4, gt=0, description="Learning rate of Adam.")
+
+
+class _HeadFields(Section):
+    hard: bool = Field(
+        default=False,
+        description="Read gates open or shut (above .5) instead of their probabilities; for gated concept models.",
+    )
+
+
+class _TrainedFields(_HeadFields):
+    vocabulary: Literal["full", "observed"] = Field(
+        default="full",
+        description="full: a logit for every token. observed: for those that follow somewhere in the training "
+        "texts, which is cheaper; all others share a small probability (Good-Turing).",
+    )
+
+
+class OriginalHead(_HeadFields):
+    """The backbone's own head, untouched; the state goes to it through the layers that remain."""
+
+    kind: Literal["original"] = "original"
+    reads: Literal["embedding", "reconstruction"] = Field(
+        default="reconstruction", description="The layer's state, or what the concepts make of it."
+    )
+
+
+class FinetunedHead(_TrainedFields):
+    """A copy of the backbone's final norm and head, trained on what it reads."""
+
+    kind: Literal["finetuned"] = "finetuned"
+    reads: Literal["embedding", "reconstruction"] = Field(
+        default="reconstruction", description="The layer's state, or what the concepts make of it."
+    )
+    training: FinetuneTraining = Field(default=FinetuneTraining(), description="How it is trained.")
+
+
+class NewHead(_TrainedFields):
+    """A linear map to the vocabulary, trained on what it reads."""
+
+    kind: Literal["new"] = "new"
+    reads: Reads = Field(
+        default="latents", description="The layer's state, the concepts, or what the concepts make of the state."
+    )
+    start: Literal["original", "zero"] = Field(
+        default="original",
+        description="First weights: what each input writes, through the original head; or zero.",
+    )
+    training: HeadTraining = Field(default=HeadTraining(), description="How it is trained.")
+
+
+HeadConfig = Annotated[OriginalHead | FinetunedHead | NewHead, Field(discriminator="kind")]
+HEAD_KINDS = ("original", "finetuned", "new")
+
+
+def read_head(table: dict[str, Any], where: object = "heads") -> HeadConfig:
+    """A section from a plain table with its `kind`; raises AccordError naming the key that is wrong."""
+    kind = table.get("kind")
+    if kind not in HEAD_KINDS:
+        raise AccordError("no such kind of head", where=where, got=repr(kind), wanted=nearest(str(kind), HEAD_KINDS))
+    try:
+        config: HeadConfig = TypeAdapter(HeadConfig).validate_python(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"][1:]) or kind
+        raise AccordError(first["msg"], where=f"{where}: {key}", got=repr(first["input"])) from None
+    return config

@@ -75,6 +75,12 @@ def test_no_batch_changes_a_sample() -> None:
     assert generate(lm, prompts=PROMPTS, n=4, max_new_tokens=15, seed=1) != whole
 
 
+def test_samples_can_be_made_in_parts() -> None:
+    lm = backbone()
+    whole = generate(lm, n=7, max_new_tokens=6)
+    assert generate(lm, n=3, max_new_tokens=6) + generate(lm, n=4, first=3, max_new_tokens=6) == whole
+
+
 def test_a_model_without_cache() -> None:
     lm = backbone()
     cached = generate(lm, prompts=PROMPTS, max_new_tokens=10)

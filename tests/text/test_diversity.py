@@ -5,17 +5,17 @@ from math import isnan
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accord.text.diversity import distinct, diversity, repeated
+from accord.text.diversity import distinct, measure_diversity, repeated
 
 
 def test_by_hand() -> None:
     texts = ["a b a b a b", "c d"]
-    found = diversity(texts)
+    found = measure_diversity(texts)
     assert found["distinct_1"] == 4 / 8
     assert found["distinct_2"] == 3 / 6
     assert found["distinct_3"] == 2 / 4
     assert found["repeated_4"] == 1 - 2 / 3
-    assert isnan(diversity(["", "x"])["distinct_2"])
+    assert isnan(measure_diversity(["", "x"])["distinct_2"])
 
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=12), max_size=5), st.integers(1, 4))

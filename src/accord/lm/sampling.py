@@ -45,6 +45,7 @@ def generate(
     *,
     prompts: Sequence[str] | None = None,
     n: int = 1,
+    first: int = 0,
     max_new_tokens: int = 100,
     temperature: float = 0.7,
     top_k: int = 100,
@@ -60,6 +61,8 @@ def generate(
 
     Args:
         prompts: texts to continue; None begins with the start token (BOS, or EOS where that separates texts).
+        first: number of the first sample: an interrupted run goes on where it stopped, since samples 0 to 49 and 50
+            to 99 are those of one call for 100.
         max_new_tokens: where a text is cut that the model does not end.
         temperature: divides the logits; 0 always takes the most probable token.
         top_k: keep the k most probable tokens (and ties of the last); 0 keeps all.
@@ -82,7 +85,7 @@ def generate(
     rows = [
         _Row(prompt, ids, np.random.default_rng([seed, i, j]).random(max_new_tokens))
         for i, (prompt, ids) in enumerate(begin)
-        for j in range(n)
+        for j in range(first, first + n)
     ]
     waiting = sorted(rows, key=lambda row: -len(row.start))  # prompts of like length waste no steps on each other
     while waiting:

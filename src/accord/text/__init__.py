@@ -1,0 +1,20 @@
+"""Texts and their embeddings: corpora, extraction into a store, reading it back, and how repetitive texts are."""
+
+from accord.text.corpora import Corpus, corpus
+from accord.text.diversity import measure_diversity
+from accord.text.embeddings import extract
+from accord.text.reader import Batch, Moments, batches, in_order, moments
+from accord.text.store import EmbeddingStore
+
+__all__ = [
+    "Batch",
+    "Corpus",
+    "EmbeddingStore",
+    "Moments",
+    "batches",
+    "corpus",
+    "extract",
+    "in_order",
+    "measure_diversity",
+    "moments",
+]

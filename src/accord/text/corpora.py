@@ -107,7 +107,7 @@ def corpus(
 
 def _rows(source: str, columns: Sequence[str], split: str | None, limit: int | None, seed: int) -> Iterator[Row]:
     path = Path(source).expanduser()
-    files = [path] if path.is_file() else sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    files = _files(path)
     on_the_hub = re.fullmatch(r"\w[\w.-]*/[\w.-]*\w(:[\w.-]+)?", source) and path.suffix not in ENDINGS
     if (path.is_dir() and source.strip()) or (not files and source not in TEXTS and on_the_hub):
         yield from hub_rows(str(path) if path.is_dir() else source, columns, split=split, limit=limit, seed=seed)
@@ -125,6 +125,16 @@ def _rows(source: str, columns: Sequence[str], split: str | None, limit: int | N
         raise AccordError("Only data sets of the hub have splits", where=source, got=f"split = {split!r}")
     for file in files:
         yield from file_rows(file, columns)
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or the files that the path names as a pattern."""
+    if path.is_file() or path.is_dir():
+        return [path] if path.is_file() else []
+    try:
+        return sorted(file for file in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if file.is_file())
+    except ValueError:  # "a**b" is no pattern
+        return []
 
 
 def _sort_out(

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 Words = Sequence[Hashable]
 
 
-def diversity(texts: Sequence[str]) -> dict[str, float]:
+def measure_diversity(texts: Sequence[str]) -> dict[str, float]:
     """`distinct_1`, `distinct_2`, `distinct_3` and `repeated_4` of texts, by their words (what spaces part).
 
     NaN where no text is long enough.

@@ -1,0 +1,209 @@
+"""Extraction: the hidden states of texts, any set of layers in one pass, into a store that outlives a kill.
+
+The texts are cut into shards before anything is computed, and each shard is computed by itself. So what a shard holds
+does not depend on when the run was interrupted: a resumed run ends with the same bytes.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accord.errors import AccordError
+from accord.lm.batching import Progress, in_batches
+from accord.lm.model import LanguageModel
+from accord.lm.windows import TokenTexts, Window, tokenize
+from accord.text.store import NO_NEXT, EmbeddingStore, Layout, is_intact, prepare, texts_fingerprint, write_shard
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@torch.no_grad()
+def extract(
+    lm: LanguageModel,
+    texts: Sequence[str],
+    folder: Path,
+    *,
+    layers: Sequence[int] | None = None,
+    max_tokens: int | None = None,
+    max_length: int = 512,
+    stride: int | None = None,
+    dtype: str = "float32",
+    shard_tokens: int = 2**15,
+    batch_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> EmbeddingStore:
+    """Write the hidden states of every token of `texts` into `folder`, going on from whole shards there.
+
+    Each text is read after the start token (BOS, or EOS where that separates texts), as in generation. The start
+    token itself is not stored: its state is the same in every text, and so large in most models (attention rests
+    there) that it alone would set the mean, the scale and the loss of whatever is trained on the store.
+
+    Args:
+        layers: which layers; the top one by default. See `LanguageModel` for their numbers.
+        max_tokens: stop at this many tokens, in the order of the texts; the last text is cut to fit.
+        max_length: tokens of one window, start token included; never more than the tokenizer's own limit.
+        stride: read long texts in windows that start so many tokens apart; each token is stored once, from the
+            first window that reaches it. By default a text is cut after its first window.
+        dtype: of the stored embeddings: "float32", "bfloat16" or "float16".
+        shard_tokens: tokens of one shard: what a kill can cost, and what is held in memory (in each layer).
+        batch_tokens: tokens of one forward pass; by default chosen for the device. It changes numbers within float
+            error, as does memory that runs out and halves the batches.
+        progress: called with (tokens done, tokens in all); shards that are there count as done.
+
+    Raises:
+        AccordError: a setting makes no sense, no text has a token, `folder` holds other embeddings, a state is not
+            finite in `dtype`, or one window exceeds memory.
+        OSError: the shards cannot be written.
+    """
+    chosen = sorted({lm.n_layers} if layers is None else set(layers))
+    _check(lm, chosen, dtype, shard_tokens, max_tokens, stride)
+    tokens = tokenize(lm.tokenizer, texts, max_length=max_length)
+    windows = _within(list(tokens.windows(stride)), max_tokens)
+    if not windows:
+        raise AccordError("No text has a token to extract", got=f"{len(texts)} texts")
+    shards = _shards(windows, shard_tokens)
+    settings = {
+        **lm.settings(),
+        "texts": texts_fingerprint(list(texts)),
+        "layers": chosen,
+        "max_tokens": max_tokens,
+        "max_length": tokens.max_length,
+        "stride": stride,
+        "dtype": dtype,
+        "shard_tokens": shard_tokens,
+    }
+    layout = Layout(settings, lm.d_model, [_fresh(shard) for shard in shards], *_left_out(tokens, windows))
+    prepare(folder, layout)
+    total, done = sum(layout.shards), 0
+
+    def compute(shard: list[Window]) -> dict[str, Tensor]:
+        def report(part: int, whole: int) -> None:  # of the tokens that are read; the stored ones are told
+            if progress:
+                progress(done + _fresh(shard) * part // whole, total)
+
+        return _compute(lm, tokens, shard, chosen, _DTYPES[dtype], batch_tokens, report)
+
+    with ThreadPoolExecutor(1) as writer:  # a shard is written and hashed while the next one is computed
+        writing: Future[None] | None = None
+        for number, shard in enumerate(shards):
+            if not is_intact(folder, number):
+                tensors = compute(shard)
+                if writing:
+                    writing.result()
+                writing = writer.submit(write_shard, folder, number, tensors)
+            done += _fresh(shard)
+            if progress:
+                progress(done, total)
+        if writing:
+            writing.result()
+    return EmbeddingStore(folder)
+
+
+def _check(
+    lm: LanguageModel, layers: list[int], dtype: str, shard_tokens: int, max_tokens: int | None, stride: int | None
+) -> None:
+    if wrong := [layer for layer in layers if not 0 <= layer <= lm.n_layers]:
+        raise AccordError("no such layer", got=wrong[0], wanted=f"0 to {lm.n_layers} in {lm.name}")
+    if not layers:
+        raise AccordError("no layer to extract", got="an empty list")
+    if dtype not in _DTYPES:
+        raise AccordError("unknown dtype", got=dtype, wanted=", ".join(_DTYPES))
+    for name, value in (("shard_tokens", shard_tokens), ("max_tokens", max_tokens), ("stride", stride)):
+        if value is not None and value < 1:
+            raise AccordError(f"{name} is a number of tokens", got=value, wanted="at least 1")
+
+
+def _within(windows: list[Window], max_tokens: int | None) -> list[Window]:
+    """The first windows that hold `max_tokens` fresh tokens, the last one cut: what follows cannot be seen."""
+    kept, room = [], max_tokens if max_tokens is not None else sum(map(_size, windows))
+    for window in windows:
+        if room <= 0:
+            break
+        kept.append(window._replace(end=min(window.end, window.fresh + room)))
+        room -= _size(kept[-1])
+    return kept
+
+
+def _shards(windows: list[Window], shard_tokens: int) -> list[list[Window]]:
+    """Consecutive windows, as many as fit into a shard; a window that is larger has one to itself."""
+    shards: list[list[Window]] = []
+    room = 0
+    for window in windows:
+        if not shards or _size(window) > room:
+            shards.append([])
+            room = shard_tokens
+        shards[-1].append(window)
+        room -= _size(window)
+    return shards
+
+
+def _size(window: Window) -> int:
+    return window.end - window.fresh
+
+
+def _fresh(windows: list[Window]) -> int:
+    return sum(map(_size, windows))
+
+
+def _left_out(tokens: TokenTexts, windows: list[Window]) -> tuple[int, dict[str, int]]:
+    """How many texts are in the store, and what is not: see `Layout`."""
+    lengths = np.diff(tokens.offsets)
+    inside = sorted({window.text for window in windows})
+    empty = int((lengths == 0).sum())
+    cut = int(lengths[inside].sum()) - _fresh(windows)
+    return len(inside), {"empty": empty, "beyond": len(lengths) - empty - len(inside), "cut": cut}
+
+
+def _compute(
+    lm: LanguageModel,
+    tokens: TokenTexts,
+    windows: list[Window],
+    layers: list[int],
+    dtype: torch.dtype,
+    batch_tokens: int | None,
+    progress: Callable[[int, int], None],
+) -> dict[str, Tensor]:
+    """All tensors of one shard."""
+    ends = np.cumsum([_size(window) for window in windows])
+    states = {layer: torch.empty(int(ends[-1]), lm.d_model, dtype=dtype) for layer in layers}
+
+    def run(batch: list[int]) -> None:
+        some = [windows[i] for i in batch]
+        found = lm.hidden(tokens.rows(some), layers=layers)
+        width = found[layers[0]].shape[1]
+        places = [np.arange(w.fresh, w.end) - w.begin + tokens.lead + row * width for row, w in enumerate(some)]
+        targets = [np.arange(ends[i] - _size(windows[i]), ends[i]) for i in batch]
+        source, target = (torch.from_numpy(np.concatenate(parts)) for parts in (places, targets))
+        for layer, state in found.items():
+            rows = state.flatten(0, 1).index_select(0, source.to(state.device))
+            states[layer].index_copy_(0, target, rows.to(dtype).cpu())
+
+    lengths = [tokens.lead + window.end - window.begin for window in windows]
+    in_batches(lm, lengths, run, batch_tokens=batch_tokens, progress=progress)
+    for layer, state in states.items():
+        if not bool(torch.isfinite(state).all()):
+            raise AccordError(
+                "hidden states are not finite",
+                where=f"{lm.name}, layer {layer}",
+                got=str(dtype).removeprefix("torch."),
+                fix='store them as dtype = "float32" or "bfloat16", which hold larger numbers than "float16"',
+            )
+    return {**{f"layer.{layer}": state for layer, state in states.items()}, **_labels(tokens, windows)}
+
+
+def _labels(tokens: TokenTexts, windows: list[Window]) -> dict[str, Tensor]:
+    """Token, next token, text and position of every row of a shard."""
+    parts: dict[str, list[Any]] = {"token": [], "next": [], "text": [], "position": []}
+    for window in windows:
+        own = tokens.of(window.text)
+        following = own[window.fresh + 1 : window.end + 1]
+        parts["token"].append(own[window.fresh : window.end])
+        parts["next"].append(np.append(following, [NO_NEXT] * (_size(window) - len(following))))
+        parts["text"].append(np.full(_size(window), window.text))
+        parts["position"].append(np.arange(window.fresh, window.end))
+    return {name: torch.from_numpy(np.concatenate(part).astype(np.int32)) for name, part in parts.items()}

@@ -1,0 +1,213 @@
+"""The sharded store of token embeddings: what lies in its folder, written whole, checked by size and SHA-256.
+
+    store.json              what the store holds and by which settings it was made
+    shard-00000.safetensors layer.L [n, d_model] for each layer L; token, next, text, position [n], int32
+    shard-00000.json        bytes and sha256 of the shard, written after it: a shard without it does not count
+
+Row i of a shard is one token of one text, in the order of the texts. `token` is its id, `next` the id that follows
+in the text (-1 at its end), `text` the number of the text in the list that was given, `position` its place among the
+text's tokens, from 0. Any safetensors reader opens a shard by itself.
+"""
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from accord.cache import hash_file
+from accord.errors import AccordError
+
+FORMAT = 1
+NO_NEXT = -1
+"""What `next` says of the last token of a text: nothing follows, so no head can be trained there."""
+
+STORE = "store.json"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a store will hold, known before anything is computed.
+
+    Attributes:
+        settings: everything that fixes the numbers: model, texts, layers, cuts, dtype.
+        d_model: width of an embedding.
+        shards: tokens of each shard.
+        texts: texts that have at least one token in the store.
+        left_out: what is not in it: `empty` texts without a token, texts `beyond` the budget of tokens, tokens
+            `cut` off by the length or the budget from texts that are in it.
+    """
+
+    settings: Mapping[str, Any]
+    d_model: int
+    shards: list[int]
+    texts: int
+    left_out: dict[str, int]
+    format: int = FORMAT
+
+
+class EmbeddingStore:
+    """A whole store, opened for reading; nothing is loaded until asked for.
+
+    Attributes:
+        folder: where it lies.
+        layout: what it holds.
+        layers, d_model, tokens: its layers, width of an embedding, rows of all shards together.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        found = read_layout(folder)
+        if found is None:
+            raise AccordError("This folder holds no embeddings that this version can read", where=folder)
+        self.layout = found
+        self.layers = tuple(found.settings["layers"])
+        self.d_model = found.d_model
+        self.tokens = sum(found.shards)
+        missing = [i for i in range(len(found.shards)) if not _is_there(folder, i)]
+        if missing:
+            raise AccordError(
+                "These embeddings are not whole",
+                where=folder,
+                got=f"{len(found.shards) - len(missing)} of {len(found.shards)} shards; missing: {_name(missing[0])}",
+                fix="run the extraction again: it goes on from the shards that are there",
+            )
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """Bytes of one embedding."""
+        return self.d_model * int(getattr(torch, self.layout.settings["dtype"]).itemsize)
+
+    def shard(self, number: int, layer: int) -> dict[str, Tensor]:
+        """The tensors of a shard: `x` [n, d_model], `token`, `next`, `text`, `position` [n].
+
+        They are mapped from the file: only the rows that are read are loaded, and the system may drop them again.
+
+        Raises AccordError if the store has no such layer.
+        """
+        if layer not in self.layers:
+            raise AccordError(
+                "This layer was not extracted", where=self.folder, got=layer, wanted=", ".join(map(str, self.layers))
+            )
+        with safe_open(self.folder / _name(number), "pt") as file:
+            labels = {name: file.get_tensor(name) for name in ("token", "next", "text", "position")}
+            return {"x": file.get_tensor(f"layer.{layer}"), **labels}
+
+    def verify(self) -> None:
+        """Compare every shard with its hash (reads everything); AccordError if one is damaged."""
+        damaged = [_name(i) for i in range(len(self.layout.shards)) if not is_intact(self.folder, i)]
+        if damaged:
+            raise AccordError(
+                "Embeddings are damaged",
+                where=self.folder,
+                got=", ".join(damaged),
+                fix="run the extraction again: it makes these shards anew",
+            )
+
+
+def read_layout(folder: Path) -> Layout | None:
+    """What a folder's store is to hold, or None if there is no store of this format in it."""
+    try:
+        content = json.loads((folder / STORE).read_text(encoding="utf-8"))
+        return Layout(**content) if content["format"] == FORMAT else None
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return None
+
+
+def prepare(folder: Path, layout: Layout) -> None:
+    """Make `folder` ready for the shards of `layout`, keeping those that it has.
+
+    Raises AccordError if the folder holds something else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = asdict(layout)
+    if read_layout(folder) == Layout(**json.loads(json.dumps(content))):
+        return
+    if any(folder.glob("shard-*")) or (folder / STORE).exists():
+        raise AccordError(
+            "This folder holds embeddings of other settings or texts",
+            where=folder,
+            fix="name another folder, or remove this one",
+        )
+    write_json(folder / STORE, content)
+
+
+def is_intact(folder: Path, number: int) -> bool:
+    """Whether a shard is there with the size and the SHA-256 that were noted when it was written."""
+    noted = _noted(folder, number)
+    return _is_there(folder, number) and hash_file(folder / _name(number)) == noted.get("sha256")
+
+
+def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor]) -> None:
+    """Write a shard aside, bring it to the disk, rename it, and note its size and hash.
+
+    Raises OSError if that fails, as on a full disk.
+    """
+    path = folder / _name(number)
+    aside = path.with_suffix(".tmp")
+    _note(folder, number).unlink(missing_ok=True)  # of a damaged one: must not vouch for what replaces it
+    try:
+        save_file(dict(tensors), aside)
+    except SafetensorError as error:
+        full = "No space left" in str(error)
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(aside)) from error
+    sync(aside)
+    noted = {"bytes": aside.stat().st_size, "sha256": hash_file(aside)}
+    aside.replace(path)
+    write_json(_note(folder, number), noted)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole: aside, to the disk, then in place."""
+    aside = path.with_name(path.name + ".tmp")
+    aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    sync(aside)
+    aside.replace(path)
+
+
+def sync(path: Path) -> None:
+    """Bring a file to the disk: a rename may otherwise outlive its contents."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def texts_fingerprint(texts: list[str]) -> str:
+    """Identity of a list of texts."""
+    digest = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def _name(number: int) -> str:
+    return f"shard-{number:05}.safetensors"
+
+
+def _note(folder: Path, number: int) -> Path:
+    return folder / f"shard-{number:05}.json"
+
+
+def _noted(folder: Path, number: int) -> dict[str, Any]:
+    try:
+        content = json.loads(_note(folder, number).read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_there(folder: Path, number: int) -> bool:
+    path = folder / _name(number)
+    return path.is_file() and path.stat().st_size == _noted(folder, number).get("bytes")

@@ -33,7 +33,8 @@ RECIPES: dict[str, dict[str, object]] = {
     "l1": {"size": 64, "sparsity": 1.0},
     "bernoulli": {"size": 64, "prior": 3 / 64, "rate_weight": 10.0},
     "lcblm": GATES | {"concepts": 64, "width": 4, "prototype_weight": 0.1, "rate_weight": 100.0},
-    "lcblm-shared": GATES | {"concepts": 64, "width": 32, "rate_weight": 50.0},
+    "lcblm-shared": GATES
+    | {"concepts": 64, "width": 32, "encoder": "linear", "similarity": "distance", "rate_weight": 10.0},
 }
 
 
@@ -43,7 +44,7 @@ def recover(kind: str, seed: int, steps: int) -> str:
     model = build(read_config({"kind": kind} | RECIPES[kind]), 32, seed)
     model.fit_scale(islice(truth.batches(512, seed=seed + 1000)(0), 20))
     start = time.perf_counter()
-    fit(model, truth.batches(512, seed), Training(steps=steps, lr=3e-3, seed=seed))
+    fit(model, truth.batches(512, seed), Training(steps=steps, lr=3e-3, clip=1.0, seed=seed))
     seconds = time.perf_counter() - start
     x, _ = truth.sample(4000, seed=999)
     found, quality = match(concept_directions(model, x), truth.atoms), evaluate(model, [x])

@@ -11,6 +11,7 @@ import torch
 from accord.concepts import Training, fit
 from accord.errors import AccordError
 from accord.heads import (
+    ConceptLM,
     FinetunedHead,
     FinetuneTraining,
     Head,
@@ -24,6 +25,9 @@ from accord.heads import (
     unigram_ce,
 )
 from accord.lm import Backbone
+from accord.lm.perplexity import perplexity
+from accord.text import batches as store_batches
+from accord.text import extract, in_order
 from tests.heads.conftest import Rows
 
 Make = Callable[..., Any]
@@ -135,3 +139,23 @@ def test_texts_ends_teach_nothing(llama: Backbone) -> None:
     with pytest.raises(AccordError, match="has a next token"):
         cross_entropy(head, Reader(), [ends])
     assert cross_entropy(head, Reader(), [ends, rows]) == cross_entropy(head, Reader(), [rows])
+
+
+def test_from_a_store_on_disk(llama: Backbone, concepts: Make, tmp_path: Path) -> None:
+    """Texts to a store to a head to a language model that predicts them better than before."""
+    texts = ["The birds are kind. Yes, no.", "A bee is a kind of food.", "Are chairs of food? no"] * 8
+    store = extract(llama, texts, tmp_path / "store", shard_tokens=150)
+    everything = list(in_order(store, llama.n_layers, 200))
+    reader = Reader("latents", concepts("topk", everything[0].x))
+    config = NewHead(vocabulary="observed", training=HeadTraining(**SHORT))
+    counts = next_counts(everything, llama.vocab_size)
+    head = build_head(config, llama, reader, everything[0].x, counts=counts)
+    nll = [perplexity(ConceptLM(llama, llama.n_layers, reader, head), texts).nll.sum()]
+    supply = lambda step: store_batches(store, llama.n_layers, 64, start_step=step)  # noqa: E731
+    train_head(head, reader, supply, held_out=lambda: everything)
+    nll.append(perplexity(ConceptLM(llama, llama.n_layers, reader, head), texts).nll.sum())
+    assert nll[1] < 0.6 * nll[0]
+    # What training saw is what the model says, but for the first tokens, which the backbone predicts.
+    short = perplexity(llama, [text[0] for text in texts]).nll.sum()
+    ce = cross_entropy(head, reader, everything) * float(counts.sum())
+    assert nll[1] - short == pytest.approx(ce, rel=1e-4)

@@ -15,6 +15,9 @@ class HeadTraining(Schedule):
     """How a head is trained."""
 
     steps: int = Field(default=1000, ge=1, description="Updates; each sees one batch.")
+    # The loss is a mean over rows, in nats: its gradients have norms around 1, where those of concept models, which
+    # are means over dimensions too, are far smaller.
+    clip: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
 
 
 class FinetuneTraining(HeadTraining):

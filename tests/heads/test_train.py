@@ -31,7 +31,7 @@ from accord.text import extract, in_order
 from tests.heads.conftest import Rows
 
 Make = Callable[..., Any]
-SHORT: dict[str, Any] = dict(steps=40, lr=1e-2, log_every=10, evaluate_every=20, checkpoint_every=16)
+SHORT: dict[str, Any] = dict(steps=40, lr=1e-2, log_every=10, evaluate_every=20, checkpoint_every=16, patience=None)
 
 
 @torch.no_grad()
@@ -130,10 +130,22 @@ def test_a_checkpoint_of_other_concepts_is_refused(llama: Backbone, concepts: Ma
         train_head(head, reader, batches(rows), folder=tmp_path)
 
 
+def test_it_stops_before_it_knows_the_texts_by_heart(llama: Backbone) -> None:
+    rows, held_out = chain(llama, 4, seed=1), chain(llama, 30, seed=2)
+    config = NewHead(reads="embedding", training=HeadTraining(lr=3e-2, evaluate_every=10))
+    head = build_head(config, llama, Reader(), rows.x)
+    result = train_head(head, Reader(), batches(rows), held_out=lambda: [held_out])
+    judged = [row["held_out_ce"] for row in result.rows if "held_out_ce" in row]
+    assert result.stopped_early and result.steps < 1000
+    assert cross_entropy(head, Reader(), [held_out]) == pytest.approx(min(judged[1:]))  # the first is in the warm-up
+    with pytest.raises(AccordError, match="patience needs held-out"):
+        train_head(head, Reader(), batches(rows))
+
+
 def test_texts_ends_teach_nothing(llama: Backbone) -> None:
     rows = chain(llama, 2, seed=1)
     ends = Rows(rows.x, torch.full_like(rows.next, -1))
-    head = build_head(NewHead(reads="embedding"), llama, Reader(), rows.x)
+    head = build_head(NewHead(reads="embedding", training=HeadTraining(**SHORT)), llama, Reader(), rows.x)
     with pytest.raises(AccordError, match="has a next token"):
         train_head(head, Reader(), batches(ends))
     with pytest.raises(AccordError, match="has a next token"):

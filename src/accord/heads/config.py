@@ -14,10 +14,20 @@ Reads = Literal["embedding", "latents", "reconstruction"]
 class HeadTraining(Schedule):
     """How a head is trained."""
 
-    steps: int = Field(default=1000, ge=1, description="Updates; each sees one batch.")
+    # A head has a weight for every input and token, far more than a store has rows: without a look at held-out rows
+    # it soon learns its training texts by heart (16,000 rows of SmolLM2-135M: within 200 steps).
+    steps: int = Field(default=1000, ge=1, description="Updates at most; each sees one batch.")
+    lr: float = Field(default=3e-4, gt=0, description="Learning rate of Adam.")
     # The loss is a mean over rows, in nats: its gradients have norms around 1, where those of concept models, which
     # are means over dimensions too, are far smaller.
     clip: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
+    evaluate_every: int = Field(default=50, ge=1, description="Steps between evaluations on held-out embeddings.")
+    patience: int | None = Field(
+        default=3,
+        ge=1,
+        description="Evaluations without a better held-out cross-entropy after which training stops, and the best "
+        "weights are taken; null: never (and no held-out embeddings are needed).",
+    )
 
 
 class FinetuneTraining(HeadTraining):

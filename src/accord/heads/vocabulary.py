@@ -49,7 +49,7 @@ class Vocabulary(nn.Module):
         column = torch.full((size,), -1, dtype=torch.int64)
         column[ids] = torch.arange(len(ids))
         self.register_buffer("observed", ids)
-        self.register_buffer("unseen", torch.tensor(unseen, dtype=torch.float64))
+        self.register_buffer("unseen", torch.tensor(unseen))
         self.register_buffer("column", column, persistent=False)
 
     @classmethod

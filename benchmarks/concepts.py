@@ -89,9 +89,7 @@ class SAELens(Peer):
 
     def step(self, x: Tensor) -> None:
         given = {"coefficients": {}, "dead_neuron_mask": self.idle > 1000, "is_logging_step": False}
-        out = self.sae.training_forward_pass(
-            step_input=self.input(sae_in=x, n_training_steps=self.done, **given)
-        )
+        out = self.sae.training_forward_pass(step_input=self.input(sae_in=x, n_training_steps=self.done, **given))
         with torch.no_grad():  # the book-keeping of its trainer's step
             firing = out.feature_acts.bool().float()
             fired = firing.sum(-2).bool()
@@ -228,9 +226,7 @@ def worst(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in {"steps": 60, "batch": 2048, "d": 576, "size": 4096, "k": 32}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     interchange()

@@ -123,9 +123,7 @@ def test_directions_are_what_a_unit_of_strength_writes(kind: str, make: Make, em
         assert directions is None
         return
     encoded = model.encode(x)
-    written = model.decode(model.edit(encoded, {2: Set(1.0)})) - model.decode(
-        model.edit(encoded, {2: Set(0.0)})
-    )
+    written = model.decode(model.edit(encoded, {2: Set(1.0)})) - model.decode(model.edit(encoded, {2: Set(0.0)}))
     torch.testing.assert_close(written, directions[2].expand(3, -1), atol=1e-4, rtol=1e-3)
 
 

@@ -31,9 +31,7 @@ def pre_activations(model: torch.nn.Module, x: Tensor) -> list[list[float]]:
     xs = ((x - model.mean) / model.scale).tolist()
     W, b, shift = model.W_enc.tolist(), model.b_enc.tolist(), model.b_dec.tolist()
     rows = [[v - s for v, s in zip(row, shift, strict=True)] for row in xs]
-    return [
-        [sum(w * v for w, v in zip(W[k], row, strict=True)) + b[k] for k in range(len(b))] for row in rows
-    ]
+    return [[sum(w * v for w, v in zip(W[k], row, strict=True)) + b[k] for k in range(len(b))] for row in rows]
 
 
 def reconstruction(model: torch.nn.Module, z: list[list[float]]) -> list[list[float]]:
@@ -43,10 +41,7 @@ def reconstruction(model: torch.nn.Module, z: list[list[float]]) -> list[list[fl
 
 def mse(model: torch.nn.Module, x: Tensor, xhat: list[list[float]]) -> float:
     xs = ((x - model.mean) / model.scale).tolist()
-    return (
-        sum((a - b) ** 2 for r, h in zip(xs, xhat, strict=True) for a, b in zip(r, h, strict=True))
-        / x.numel()
-    )
+    return sum((a - b) ** 2 for r, h in zip(xs, xhat, strict=True) for a, b in zip(r, h, strict=True)) / x.numel()
 
 
 def keep_largest(row: list[float], k: int) -> list[float]:
@@ -76,18 +71,14 @@ def test_aux_k_models_the_residual_with_dead_latents(make: Make, embeddings: Row
     for i, row in enumerate(pre):
         z = keep_largest([row[k] for k in dead], k_aux)
         for j in range(model.d):
-            left += (
-                residual[i, j].item() - sum(z[a] * model.W_dec[k, j].item() for a, k in enumerate(dead))
-            ) ** 2
+            left += (residual[i, j].item() - sum(z[a] * model.W_dec[k, j].item() for a, k in enumerate(dead))) ** 2
     want = left / (residual - residual.mean(0)).square().sum().item() * min(1, len(dead) / k_aux) / 32
     terms = model.loss(x, step())
     assert terms["aux"].item() == pytest.approx(want, rel=1e-4)
     model.zero_grad()
     terms["aux"].backward()
     alive = [k for k in range(12) if k not in dead]
-    assert (
-        model.W_dec.grad[alive].abs().sum() == 0
-    )  # the residual is detached: only dead latents learn from it
+    assert model.W_dec.grad[alive].abs().sum() == 0  # the residual is detached: only dead latents learn from it
     assert model.W_dec.grad[dead].abs().sum() > 0
 
 
@@ -134,9 +125,7 @@ def test_l1(make: Make, embeddings: Rows) -> None:
     price = sum(v * n for row in z for v, n in zip(row, norms, strict=True)) / 6 / 5
     terms = model.loss(x, step(index=5, total=100))
     assert terms["mse"].item() == pytest.approx(mse(model, x, reconstruction(model, z)), rel=1e-5)
-    assert terms["sparsity"].item() == pytest.approx(
-        0.3 * 0.5 * price, rel=1e-5
-    )  # half of the warm-up is over
+    assert terms["sparsity"].item() == pytest.approx(0.3 * 0.5 * price, rel=1e-5)  # half of the warm-up is over
 
 
 def test_relaxed_gates_follow_their_formula() -> None:
@@ -237,9 +226,7 @@ def test_lcblm(encoder: str, decoder: str, make: Make, embeddings: Rows) -> None
     terms = model.loss(x, step(index=1, total=10))  # half of the warm-up of 0.2
     assert terms["mse"].item() == pytest.approx(mse(model, x, xhat.tolist()), rel=1e-4)
     assert terms["prototype"].item() == pytest.approx(gamma, rel=1e-4)
-    assert terms["rate"].item() == pytest.approx(
-        0.5 * 4 * rate_divergence(logits.sigmoid(), 0.3).item(), rel=1e-3
-    )
+    assert terms["rate"].item() == pytest.approx(0.5 * 4 * rate_divergence(logits.sigmoid(), 0.3).item(), rel=1e-3)
     assert terms["entropy"].item() == pytest.approx(0.5 * gate_entropy(logits).item(), rel=1e-4)
     if decoder == "stacked":
         assert terms["ortho"].item() == pytest.approx(0.25 * block_overlap(model.W_dec).item(), rel=1e-5)
@@ -258,9 +245,7 @@ def test_lcblm_shared(make: Make, embeddings: Rows) -> None:
     model, x = make("lcblm-shared"), embeddings(4)
     f = (x - model.mean) / model.scale
     e = torch.nn.functional.gelu(f @ model.W_enc.T + model.b_enc)
-    logits = torch.stack(
-        [torch.stack([model.s * (r @ h) / r.norm() / h.norm() for h in model.h]) for r in e]
-    ).detach()
+    logits = torch.stack([torch.stack([model.s * (r @ h) / r.norm() / h.norm() for h in model.h]) for r in e]).detach()
     generator = torch.Generator().manual_seed(7)
     c = relaxed_bernoulli(logits, 0.5, generator)
     noise = torch.randn(4, 6, 3, generator=generator)
@@ -272,7 +257,6 @@ def test_lcblm_shared(make: Make, embeddings: Rows) -> None:
     assert "prototype" not in terms
     assert terms["mse"].item() == pytest.approx(mse(model, x, xhat.tolist()), rel=1e-4)
     soft = (
-        sum(model.encode(x).strength[:, k, None] * (model.h[k] @ model.W_dec[k])[None] for k in range(6))
-        + model.b_dec
+        sum(model.encode(x).strength[:, k, None] * (model.h[k] @ model.W_dec[k])[None] for k in range(6)) + model.b_dec
     )
     torch.testing.assert_close(model.decode(model.encode(x)), model.restore(soft), atol=1e-4, rtol=1e-4)

@@ -35,9 +35,7 @@ def theirs(folder: Path, x: Tensor) -> tuple[Tensor, Tensor]:
     """Strengths and reconstruction as SAELens computes them from a folder."""
     config, w = json.loads((folder / "cfg.json").read_text()), load_file(folder / "sae_weights.safetensors")
     pre = (x - w["b_dec"] * config["apply_b_dec_to_input"]) @ w["W_enc"] + w["b_enc"]
-    norm = (
-        w["W_dec"].norm(dim=-1) if config.get("rescale_acts_by_decoder_norm") else torch.ones(len(w["W_dec"]))
-    )
+    norm = w["W_dec"].norm(dim=-1) if config.get("rescale_acts_by_decoder_norm") else torch.ones(len(w["W_dec"]))
     if config["architecture"] == "topk":
         top = (pre * norm).topk(config["k"])
         acts = torch.zeros_like(pre).scatter(1, top.indices, top.values.relu())
@@ -65,9 +63,7 @@ def write(folder: Path, seed: int = 0, **over: object) -> None:
 
 
 @pytest.mark.parametrize("name", ["topk", "batchtopk", "l1"])
-def test_export_computes_the_same_from_raw_embeddings(
-    name: str, make: Make, embeddings: Rows, tmp_path: Path
-) -> None:
+def test_export_computes_the_same_from_raw_embeddings(name: str, make: Make, embeddings: Rows, tmp_path: Path) -> None:
     model, x = make(name), embeddings(50)
     export_saelens(model, tmp_path, {"model_name": "some-model", "hook_name": "blocks.3.hook_resid_post"})
     acts, xhat = theirs(tmp_path, x)

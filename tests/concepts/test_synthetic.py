@@ -54,9 +54,7 @@ def test_impossible_superpositions() -> None:
 
 
 def test_match_pairs_whatever_the_order_and_size() -> None:
-    atoms = torch.nn.functional.normalize(
-        torch.randn(6, 9, generator=torch.Generator().manual_seed(0)), dim=1
-    )
+    atoms = torch.nn.functional.normalize(torch.randn(6, 9, generator=torch.Generator().manual_seed(0)), dim=1)
     order = torch.tensor([4, 2, 0, 5, 1, 3])
     found = match(7.0 * atoms[order], atoms)
     assert found.fraction == 1

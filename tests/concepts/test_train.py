@@ -21,9 +21,7 @@ from accord.concepts.train import forget, learning_rate
 from accord.errors import AccordError
 
 TRUTH = Superposition.random(8, 12, active=2, seed=1)
-SHORT = Training(
-    steps=60, lr=3e-3, log_every=10, checkpoint_every=16, evaluate_every=20, reseed_every=7, seed=5
-)
+SHORT = Training(steps=60, lr=3e-3, log_every=10, checkpoint_every=16, evaluate_every=20, reseed_every=7, seed=5)
 
 
 def fresh(table: dict[str, object], **over: object) -> ConceptModel:
@@ -59,9 +57,7 @@ def test_resuming_gives_the_same_bits(table: dict[str, object], tmp_path: Path, 
     resumed = fresh(table)
     again = fit(resumed, TRUTH.batches(32), SHORT, held_out=held_out, folder=tmp_path)
     assert same_bits(whole, resumed)
-    timeless = [
-        [{k: v for k, v in row.items() if k != "seconds"} for row in run.rows] for run in (straight, again)
-    ]
+    timeless = [[{k: v for k, v in row.items() if k != "seconds"} for row in run.rows] for run in (straight, again)]
     assert timeless[0] == timeless[1]
 
 
@@ -230,9 +226,7 @@ def test_dead_concepts_are_revived(kind: str, revive: bool) -> None:
 @pytest.mark.parametrize("similarity", ["cosine", "inner", "distance"])
 @pytest.mark.parametrize("encoder", ["gelu", "linear", "mlp"])
 @pytest.mark.parametrize("name", ["lcblm", "lcblm-shared"])
-def test_a_reseeded_concept_fires_for_some_and_mends_its_token(
-    name: str, encoder: str, similarity: str
-) -> None:
+def test_a_reseeded_concept_fires_for_some_and_mends_its_token(name: str, encoder: str, similarity: str) -> None:
     size = {"concepts": 6, "width": 8, "similarity": similarity, "encoder": encoder}
     model = fresh({"kind": name} | size).eval()
     model.b_dec.data += 0.5

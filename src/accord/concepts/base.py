@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -115,7 +116,52 @@ class Step:
         return min(1.0, self.index / (share * self.total)) if share > 0 else 1.0
 
 
-class ConceptModel(nn.Module, ABC):
+class Learner(nn.Module):
+    """What the trainer asks of a module: a loss of a batch, a judgement, and what happens around an update.
+
+    A batch is whatever its supply yields and its `receive` takes.
+    """
+
+    ramp = 0.0  # share of training after which the loss's weights stand still
+    objective = "loss"  # the measure of `judge` that `patience` waits for; lower is better
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return next(self.parameters()).device
+
+    def settings(self) -> dict[str, Any]:
+        """What it is, as JSON: a checkpoint of another is refused."""
+        raise NotImplementedError
+
+    def receive(self, batch: Any) -> tuple[Any, int]:
+        """The batch on this device, and its rows; raises AccordError if it does not fit."""
+        raise NotImplementedError
+
+    def loss(self, batch: Any, step: Step) -> dict[str, Tensor]:
+        """Named terms whose sum is the training loss of a received batch."""
+        raise NotImplementedError
+
+    def judge(self, batches: Iterable[Any]) -> dict[str, float]:
+        """Named measures on held-out batches, `objective` among them."""
+        raise NotImplementedError
+
+    def reseed(self, batch: Any, step: Step) -> Tensor:
+        """Give what is dead in it a new start; returns the numbers of the concepts that got one."""
+        return torch.empty(0, dtype=torch.int64)
+
+    def concept_parameters(self) -> dict[str, nn.Parameter]:
+        """Parameters whose first axis is the concept: what a reseeded concept replaces."""
+        return {}
+
+    def before_update(self) -> None:
+        """Last touch on gradients before the optimiser moves."""
+
+    def after_update(self) -> None:
+        """Last touch on parameters after the optimiser moved."""
+
+
+class ConceptModel(Learner, ABC):
     """Encodes embeddings into concepts and back.
 
     `encode` takes and `decode` gives embeddings in their original space; inside, they are standardised with
@@ -124,7 +170,7 @@ class ConceptModel(nn.Module, ABC):
     """
 
     gated = False  # are strengths gates in (0, 1), which `harden` makes 0 or 1?
-    ramp = 0.0  # share of training after which the loss's weights stand still
+    objective = "fvu"
     mean: Tensor
     scale: Tensor
     idle: Tensor
@@ -206,9 +252,7 @@ class ConceptModel(nn.Module, ABC):
             total += (rows - shift).sum(0)
             square += (rows - shift).square().sum(0)
         if n == 0:
-            raise AccordError(
-                "no training embeddings to standardise with", wanted="at least one batch [n, d]"
-            )
+            raise AccordError("no training embeddings to standardise with", wanted="at least one batch [n, d]")
         std = (square / n - (total / n).square()).clamp_min(0).sqrt()
         self.mean.copy_(shift + total / n)
         self.scale.copy_(torch.where(std > 1e-6 * (1 + self.mean.abs()), std, 1.0))
@@ -216,27 +260,27 @@ class ConceptModel(nn.Module, ABC):
     def check(self, x: Tensor) -> None:
         """Raise AccordError unless x is `[n, d]`."""
         if x.ndim != 2 or x.shape[1] != self.d:
-            raise AccordError(
-                "embeddings do not fit the concept model", got=tuple(x.shape), wanted=f"[n, {self.d}]"
-            )
+            raise AccordError("embeddings do not fit the concept model", got=tuple(x.shape), wanted=f"[n, {self.d}]")
 
     def directions(self) -> Tensor | None:
         """What a unit of each concept's strength writes in raw space, `[K, d]`; None where that varies."""
         return None
 
-    def concept_parameters(self) -> dict[str, nn.Parameter]:
-        """Parameters whose first axis is the concept: what a reseeded concept replaces."""
-        return {}
+    def settings(self) -> dict[str, Any]:
+        """Its section and width."""
+        return {"model": self.config.model_dump(), "d": self.d}
 
-    def reseed(self, x: Tensor, step: Step) -> Tensor:
-        """Aim dead concepts at what raw embeddings `[n, d]` are missing; returns their numbers."""
-        return torch.empty(0, dtype=torch.int64)
+    def receive(self, batch: Tensor) -> tuple[Tensor, int]:
+        """Embeddings `[n, d]` in the model's own precision: stores may hold half of it."""
+        self.check(batch)
+        return batch.to(self.mean), len(batch)
 
-    def before_update(self) -> None:
-        """Last touch on gradients before the optimiser moves."""
+    def judge(self, batches: Iterable[Tensor]) -> dict[str, float]:
+        """`fvu`, `fvu_hard`, `l0` and `alive` of `accord.concepts.metrics.Quality`."""
+        from accord.concepts.metrics import evaluate  # which stands on this file
 
-    def after_update(self) -> None:
-        """Last touch on parameters after the optimiser moved."""
+        quality = evaluate(self, batches)
+        return {name: getattr(quality, name) for name in ("fvu", "fvu_hard", "l0", "alive")}
 
     @torch.no_grad()
     def count_idle(self, fired: Tensor, tokens: int) -> None:

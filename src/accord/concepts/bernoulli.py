@@ -21,15 +21,11 @@ class BernoulliConfig(Section):
 
     kind: Literal["bernoulli"] = "bernoulli"
     size: int = Field(ge=1, description="Number of concepts.")
-    prior: float = Field(
-        default=0.05, gt=0, lt=1, description="π, the share of tokens a concept should be on for."
-    )
+    prior: float = Field(default=0.05, gt=0, lt=1, description="π, the share of tokens a concept should be on for.")
     rate_weight: float = Field(
         default=10.0, ge=0, description="β, weight of the divergence of concepts' rates from the prior."
     )
-    temperature: float = Field(
-        default=0.5, gt=0, description="τ of the relaxed gates in training; lower is harder."
-    )
+    temperature: float = Field(default=0.5, gt=0, description="τ of the relaxed gates in training; lower is harder.")
     dead_after: int = Field(
         default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
     )

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from accord.concepts.base import ConceptModel
+from accord.concepts.base import Learner
 from accord.errors import AccordError
 
 Best = Mapping[str, Tensor]
@@ -31,12 +31,12 @@ class State:
     settings: dict[str, Any]  # of the model and the training: a checkpoint of others is refused
     step: int  # steps done
     rows: list[dict[str, float]]  # the curve so far
-    best_fvu: float | None = None
-    stale: int = 0  # evaluations since best_fvu
+    best_value: float | None = None
+    stale: int = 0  # evaluations since best_value
 
 
 def write_checkpoint(
-    folder: Path, model: ConceptModel, optimizer: torch.optim.Optimizer, state: State, best: Best | None
+    folder: Path, model: Learner, optimizer: torch.optim.Optimizer, state: State, best: Best | None
 ) -> None:
     """Publish a checkpoint in `folder`, then drop the older ones."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    folder: Path, model: ConceptModel, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+    folder: Path, model: Learner, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
 ) -> tuple[State, Best | None] | None:
     """Load the newest checkpoint in `folder` into model and optimiser; None where there is none.
 
@@ -78,11 +78,11 @@ def read_checkpoint(
 
 
 def _read(
-    folder: Path, model: ConceptModel, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+    folder: Path, model: Learner, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
 ) -> tuple[State, Best | None]:
     state = State(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
     _same_settings(state.settings, settings, folder)
-    device = model.mean.device
+    device = model.device
     model.load_state_dict(load_file(folder / "model.safetensors", device=str(device)))
     saved = load_file(folder / "optimizer.safetensors")
     for name, parameter in model.named_parameters():
@@ -104,7 +104,7 @@ def _same_settings(saved: dict[str, Any], now: dict[str, Any], where: Path) -> N
             )
 
 
-def _moments(model: ConceptModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _moments(model: Learner, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
         f"{name}/{key}": tensor
         for name, parameter in model.named_parameters()

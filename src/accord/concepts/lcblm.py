@@ -57,9 +57,7 @@ class LCBLMFields(Section):
     warmup: float = Field(
         default=0.2, ge=0, le=1, description="Share of training over which those three weights rise from 0."
     )
-    temperature: float = Field(
-        default=0.5, gt=0, description="τ of the relaxed gates in training; lower is harder."
-    )
+    temperature: float = Field(default=0.5, gt=0, description="τ of the relaxed gates in training; lower is harder.")
     noise: float = Field(default=0.1, ge=0, description="σ0, noise on concept embeddings in training.")
     dead_after: int = Field(
         default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
@@ -68,9 +66,7 @@ class LCBLMFields(Section):
     @model_validator(mode="after")
     def _blocks_to_compare(self) -> "LCBLMFields":
         if self.decoder == "sum" and self.ortho_weight > 0:
-            raise ValueError(
-                'ortho_weight compares decoder blocks, which decoder = "sum" has not: set it to 0'
-            )
+            raise ValueError('ortho_weight compares decoder blocks, which decoder = "sum" has not: set it to 0')
         return self
 
 
@@ -238,9 +234,7 @@ class LCBLM(LCBLMBase):
         if len(dead):
             xs = self.standardise(x)
             e = self.embed(xs)
-            row, residual = worst_rows(
-                xs, xs - self.write(self.logits(e).sigmoid()[:, :, None] * e), len(dead), step
-            )
+            row, residual = worst_rows(xs, xs - self.write(self.logits(e).sigmoid()[:, :, None] * e), len(dead), step)
             features = self.features(row)
             towards = residual if self.hidden is None else features
             unit = towards / towards.norm(dim=1, keepdim=True).clamp_min(1e-12)

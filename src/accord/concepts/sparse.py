@@ -65,9 +65,7 @@ def _offsets(groups: Tensor, count: int) -> Tensor:
 
 
 def _bags(indices: Tensor, rows: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
-    return F.embedding_bag(
-        indices, rows, offsets, per_sample_weights=weights, mode="sum", include_last_offset=True
-    )
+    return F.embedding_bag(indices, rows, offsets, per_sample_weights=weights, mode="sum", include_last_offset=True)
 
 
 def spmm(values: Tensor, pattern: Pattern, W: Tensor) -> Tensor:

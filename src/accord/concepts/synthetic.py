@@ -138,7 +138,5 @@ def intervention_consistency(model: ConceptModel, x: Tensor) -> Tensor:
     lengths = []
     for k in range(model.K):
         units = F.normalize(ablation_effects(model, x, k).double(), dim=1)
-        lengths.append(
-            units.mean(0).norm() if len(units) else torch.tensor(float("nan"), dtype=torch.float64)
-        )
+        lengths.append(units.mean(0).norm() if len(units) else torch.tensor(float("nan"), dtype=torch.float64))
     return torch.stack(lengths)

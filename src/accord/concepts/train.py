@@ -1,4 +1,4 @@
-"""One trainer for every kind of concept model: batches in, a trained model, its curve and checkpoints out.
+"""One trainer for whatever learns from batches (concept models, heads): curve and checkpoints out.
 
 Everything random in a step comes from (seed, step) and every batch from its step number, so a run that was
 killed and resumed ends with the same bits as one that was not.
@@ -10,57 +10,62 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from accord.concepts.base import ConceptModel, Section, Step
+from accord.concepts.base import Learner, Section, Step
 from accord.concepts.checkpoint import State, read_checkpoint, write_checkpoint
-from accord.concepts.metrics import evaluate
 from accord.errors import AccordError
 
 Row = dict[str, float]
 
 
-class Training(Section):
-    """How a concept model is trained."""
+class Schedule(Section):
+    """How anything is trained."""
 
     steps: int = Field(default=4000, ge=1, description="Updates; each sees one batch.")
     lr: float = Field(default=1e-3, gt=0, description="Learning rate of Adam.")
     warmup: float = Field(
         default=0.02, ge=0, le=1, description="Share of steps over which the learning rate rises from 0."
     )
-    decay: float = Field(
-        default=0.2, ge=0, le=1, description="Share of steps, the last, over which it falls to 0."
-    )
+    decay: float = Field(default=0.2, ge=0, le=1, description="Share of steps, the last, over which it falls to 0.")
     weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay (AdamW).")
     # Losses are means over rows and dimensions, so a gradient of norm 1 never comes. At 0.03 nearly every
     # step is brought to one length; otherwise Adam remembers the large first gradients for a thousand steps.
-    clip: float | None = Field(
-        default=0.03, gt=0, description="Largest norm of the whole gradient; null: no clipping."
-    )
-    reseed_every: int = Field(
-        default=250, ge=1, description="Steps between reseedings of dead concepts, until the decay."
-    )
+    clip: float | None = Field(default=0.03, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
     log_every: int = Field(default=50, ge=1, description="Steps between rows of the curve.")
-    evaluate_every: int = Field(
-        default=500, ge=1, description="Steps between evaluations on held-out embeddings."
-    )
+    evaluate_every: int = Field(default=500, ge=1, description="Steps between evaluations on held-out embeddings.")
     patience: int | None = Field(
         default=None,
         ge=1,
-        description="Evaluations without a better held-out FVU after which training stops; null: never.",
+        description="Evaluations without a better held-out result after which training stops; null: never.",
     )
-    checkpoint_every: int = Field(
-        default=500, ge=1, description="Steps between checkpoints, where a folder is given."
-    )
+    checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints, where a folder is given.")
     seed: int = Field(default=0, ge=0, description="Of the noise in the losses and of reseeding.")
+
+    def reseeds(self, done: int) -> bool:
+        """Whether dead concepts are reseeded after `done` updates."""
+        return False
+
+
+class Training(Schedule):
+    """How a concept model is trained."""
+
+    reseed_every: int = Field(
+        default=250, ge=1, description="Steps between reseedings of dead concepts, until the decay."
+    )
+
+    def reseeds(self, done: int) -> bool:
+        """Every `reseed_every` updates, until the decay."""
+        return done % self.reseed_every == 0 and done < self.steps * (1 - self.decay)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What training gave: the curve's rows, the steps done, and whether held-out FVU stopped it early."""
+    """What training gave: the curve's rows, the steps done, and whether held-out results stopped it early."""
 
     rows: list[Row]
     steps: int
@@ -68,20 +73,20 @@ class Fit:
 
 
 def fit(
-    model: ConceptModel,
-    batches: Callable[[int], Iterator[Tensor]],
-    training: Training,
+    model: Learner,
+    batches: Callable[[int], Iterator[Any]],
+    training: Schedule,
     *,
-    held_out: Callable[[], Iterable[Tensor]] | None = None,
+    held_out: Callable[[], Iterable[Any]] | None = None,
     folder: Path | str | None = None,
     progress: Callable[[Row], None] | None = None,
 ) -> Fit:
-    """Train `model` in place on raw embeddings.
+    """Train `model` in place; a concept model takes batches of raw embeddings `[n, d]`.
 
-    `batches(s)` yields the batches `[n, d]` of steps s, s + 1, …; `held_out()` those to judge by. With a
+    `batches(s)` yields the batches of steps s, s + 1, …; `held_out()` those to judge by. With a
     `folder`, checkpoints go to `folder/checkpoints` (from which the same call resumes) and the curve to
     `folder/curve.jsonl`. `progress` gets every new row of the curve. With `patience`, the model ends as it
-    was at its best held-out FVU.
+    was at its best held-out `objective`.
 
     Raises AccordError when the loss or the gradient stops being a finite number (naming step and term), when
     the batches run out early, or when the folder holds another run.
@@ -90,12 +95,10 @@ def fit(
     supply = iter(batches(run.state.step))
     model.train()
     while run.state.step < training.steps and not run.stopped:
-        x = next(supply, None)
-        if x is None:
-            raise AccordError(
-                "the training batches ran out", got=f"{run.state.step} steps", wanted=training.steps
-            )
-        run.update(x.to(model.mean))  # stores may hold half precision
+        batch = next(supply, None)
+        if batch is None:
+            raise AccordError("the training batches ran out", got=f"{run.state.step} steps", wanted=training.steps)
+        run.update(batch)
     run.finish()
     return Fit(run.state.rows, run.state.step, run.stopped)
 
@@ -105,9 +108,9 @@ class _Run:
 
     def __init__(
         self,
-        model: ConceptModel,
-        training: Training,
-        held_out: Callable[[], Iterable[Tensor]] | None,
+        model: Learner,
+        training: Schedule,
+        held_out: Callable[[], Iterable[Any]] | None,
         folder: Path | None,
         progress: Callable[[Row], None] | None,
     ) -> None:
@@ -120,8 +123,8 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=training.lr, weight_decay=training.weight_decay, fused=True
         )
-        self.generator = torch.Generator(device=model.mean.device)
-        settings = {"model": model.config.model_dump(), "d": model.d, "training": training.model_dump()}
+        self.generator = torch.Generator(device=model.device)
+        settings = {**model.settings(), "training": training.model_dump()}
         self.state, self.best = State(settings, 0, []), None
         saved = read_checkpoint(folder / "checkpoints", model, self.optimizer, settings) if folder else None
         if saved is not None:
@@ -132,9 +135,9 @@ class _Run:
     def stopped(self) -> bool:
         return self.training.patience is not None and self.state.stale >= self.training.patience
 
-    def update(self, x: Tensor) -> None:
+    def update(self, batch: Any) -> None:
         model, t, done = self.model, self.training, self.state.step
-        model.check(x)
+        x, rows = model.receive(batch)
         rate = learning_rate(done, t)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -149,17 +152,17 @@ class _Run:
         _finite(norm, {"gradient norm": norm}, done)
         self.optimizer.step()
         model.after_update()
-        if (done + 1) % t.reseed_every == 0 and done + 1 < t.steps * (1 - t.decay):
+        if t.reseeds(done + 1):
             forget(self.optimizer, model, model.reseed(x, step))
         self.state.step += 1
-        self._after(loss, terms, rate, len(x))
+        self._after(loss, terms, rate, rows)
 
-    def _after(self, loss: Tensor, terms: dict[str, Tensor], rate: float, tokens: int) -> None:
+    def _after(self, loss: Tensor, terms: dict[str, Tensor], rate: float, rows: int) -> None:
         t, step = self.training, self.state.step
         last = step == t.steps
         judge = self.held_out is not None and (last or step % t.evaluate_every == 0)
         if last or judge or step % t.log_every == 0:
-            row: Row = {"step": step, "lr": rate, "loss": loss.item(), "batch": tokens}
+            row: Row = {"step": step, "lr": rate, "loss": loss.item(), "batch": rows}
             row |= {name: term.item() for name, term in terms.items()}
             if judge:
                 row |= self._judge()
@@ -173,18 +176,18 @@ class _Run:
     def _judge(self) -> Row:
         assert self.held_out is not None
         self.model.eval()
-        quality = evaluate(self.model, self.held_out())
+        measures = self.model.judge(self.held_out())
         self.model.train()
-        fvu, state = quality.fvu, self.state
+        value, state = measures[self.model.objective], self.state
         # While the loss's own weights still rise, FVU may rise with them: only afterwards does waiting count.
         settled = state.step >= self.training.steps * max(self.model.ramp, self.training.warmup)
         if self.training.patience and settled:
-            if state.best_fvu is None or fvu < state.best_fvu:
-                state.best_fvu, state.stale = fvu, 0
+            if state.best_value is None or value < state.best_value:
+                state.best_value, state.stale = value, 0
                 self.best = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
             else:
                 state.stale += 1
-        return {"fvu": fvu, "fvu_hard": quality.fvu_hard, "l0": quality.l0, "alive": quality.alive}
+        return measures
 
     def finish(self) -> None:
         if self.best is not None:
@@ -196,7 +199,7 @@ class _Run:
             partial.replace(self.folder / "curve.jsonl")
 
 
-def learning_rate(step: int, training: Training) -> float:
+def learning_rate(step: int, training: Schedule) -> float:
     """Of update `step` (from 0): a linear rise over `warmup`, flat, a linear fall to 0 over `decay`."""
     rise, fall = training.warmup * training.steps, training.decay * training.steps
     up = (step + 1) / rise if rise else 1.0
@@ -205,7 +208,7 @@ def learning_rate(step: int, training: Training) -> float:
 
 
 @torch.no_grad()
-def forget(optimizer: torch.optim.Optimizer, model: ConceptModel, concepts: Tensor) -> None:
+def forget(optimizer: torch.optim.Optimizer, model: Learner, concepts: Tensor) -> None:
     """Reset the optimiser's moments of these concepts: they belong to weights that are gone."""
     for parameter in model.concept_parameters().values() if len(concepts) else ():
         for name, moment in optimizer.state.get(parameter, {}).items():

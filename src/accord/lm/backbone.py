@@ -145,6 +145,10 @@ class Backbone:
             hidden = module(hidden)
         return self._finish(self._head(hidden).float())
 
+    def lens_parts(self) -> tuple[list[nn.Module], nn.Module, Callable[[Tensor], Tensor]]:
+        """What the lens is made of, in order: final norm modules, head, and what is done to the head's logits."""
+        return self._final, self._head, self._finish
+
     def settings(self) -> dict[str, Any]:
         """See `LanguageModel.settings`."""
         return {

@@ -1,0 +1,60 @@
+"""Cross-entropy over a large vocabulary without its logits: they exist for a chunk of rows at a time.
+
+A batch's logits [n, vocab] and their gradients would take more memory than everything else together. As the loss is
+a sum over rows, each chunk's gradient can be taken at once and added up, and its logits dropped; nothing is computed
+twice, as it would be if chunks were recomputed in the backward pass (the idea of Liger's fused linear cross-entropy,
+Hsu et al. 2024, arXiv 2410.10989, for any head).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Logits of one chunk: 64 MB in float32, whatever the vocabulary.
+LOGIT_CHUNK = 2**24
+
+
+def chunks(n: int, columns: int) -> list[slice]:
+    """Rows 0 to n in pieces of at most LOGIT_CHUNK logits, one row at least."""
+    size = max(1, LOGIT_CHUNK // max(columns, 1))
+    return [slice(begin, min(begin + size, n)) for begin in range(0, n, size)]
+
+
+def mean_over_chunks(nll: Callable[[slice], Tensor], parts: Sequence[slice], parameters: Sequence[Tensor]) -> Tensor:
+    """The mean of `nll(part)` [rows of the part] over all rows, with its gradient of `parameters`.
+
+    The gradient reaches `parameters` alone, each of which `nll` must use; it costs one backward pass as usual, but
+    is computed here, chunk by chunk.
+    """
+    n = sum(part.stop - part.start for part in parts)
+    wanted = list(parameters) if torch.is_grad_enabled() else []
+    total: Tensor | None = None
+    sums: list[Tensor] = []
+    for part in parts:
+        loss = nll(part).sum() / n
+        if wanted:
+            found = torch.autograd.grad(loss, wanted)
+            sums = [a.add_(b) for a, b in zip(sums, found, strict=True)] if sums else list(found)
+        total = loss.detach() if total is None else total + loss.detach()
+    if total is None:
+        raise ValueError("no rows")
+    if not wanted:
+        return total
+    known: Tensor = _Known.apply(total, sums, *wanted)  # type: ignore[no-untyped-call]
+    return known
+
+
+class _Known(torch.autograd.Function):
+    """A value whose gradients are known already."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *parameters: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *(gradient * grad for gradient in ctx.gradients)

@@ -1,0 +1,150 @@
+"""A concept language model as one folder: safetensors and JSON, and the name of the backbone that it stands on.
+
+    config.json          format, backbone (name, fingerprint), layer, what is read, edits, the head's section
+    head.safetensors     weights of a trained head
+    concepts/            the concept model, a folder that `accord.concepts.load` opens by itself
+    probe.safetensors    states of the backbone on a few fixed tokens: how another backbone is told from this one
+
+config.json is written last: a folder without it is no model.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from accord import concepts as concept_models
+from accord.errors import AccordError
+from accord.heads.concept_lm import ConceptLM
+from accord.heads.config import FinetunedHead, OriginalHead, read_head
+from accord.heads.head import Finetuned, Head, Linear
+from accord.heads.reader import Reader, edits_as_json, edits_from_json
+from accord.heads.vocabulary import Vocabulary
+from accord.lm.backbone import Backbone, load
+
+FORMAT, VERSION = "accord.concept-lm", 1
+IN_MEMORY = "in memory"
+_PROBE_TOKENS = 16
+# Largest distance of the probe's states, as a share of their norm: kernels and devices differ by far less, other
+# weights by far more.
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
+
+
+def is_concept_lm(folder: Path | str) -> bool:
+    """Whether `save_concept_lm` wrote this folder, whole; of any version."""
+    try:
+        described = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(described, dict) and described.get("format") == FORMAT
+
+
+def save_concept_lm(lm: ConceptLM, folder: Path | str) -> None:
+    """Write the model into `folder`, which is made; the backbone is named, not copied."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").unlink(missing_ok=True)
+    if lm.reader.concepts is not None:
+        concept_models.save(lm.reader.concepts, folder / "concepts")
+    if lm.head is not None:
+        _save(lm.head.state_dict(), folder / "head.safetensors")
+    _save({"states": _probe(lm.backbone, lm.layer)}, folder / "probe.safetensors")
+    head = OriginalHead(reads=lm.reader.reads, hard=lm.reader.hard) if lm.head is None else lm.head.config  # type: ignore[arg-type]
+    described = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": lm.name,
+        "backbone": {"name": lm.backbone.name, "fingerprint": lm.backbone.fingerprint},
+        "layer": lm.layer,
+        "head": head.model_dump(),
+        "concepts": lm.reader.concepts is not None,
+        "edits": edits_as_json(lm.reader.edits),
+    }
+    (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+
+
+def load_concept_lm(
+    folder: Path | str, *, device: str = "auto", dtype: str = "auto", backbone: Backbone | None = None
+) -> ConceptLM:
+    """The model that `save_concept_lm` wrote.
+
+    Args:
+        device, dtype: of the backbone, as for `accord.load`; concepts and head are float32 on the same device.
+        backbone: loaded already, as when many models share it; `device` and `dtype` are then its own.
+
+    Raises:
+        AccordError: the folder is damaged or no such model, or its backbone cannot be loaded, or is another one.
+    """
+    folder = Path(folder)
+    try:
+        return _load(folder, device, dtype, backbone)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        got = str(error).strip() or type(error).__name__
+        raise AccordError("cannot read a concept language model", where=folder, got=got) from error
+
+
+def _load(folder: Path, device: str, dtype: str, backbone: Backbone | None) -> ConceptLM:
+    if not is_concept_lm(folder):
+        raise AccordError("not a concept language model of accord", where=folder / "config.json")
+    described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if described["version"] != VERSION:
+        got = described["version"]
+        raise AccordError("a concept language model of another version", where=folder, got=got, wanted=VERSION)
+    backbone = backbone or load(described["backbone"]["name"], device=device, dtype=dtype)
+    _same_backbone(backbone, described, folder)
+    config = read_head(described["head"], folder / "config.json")
+    concepts = concept_models.load(folder / "concepts", backbone.device) if described["concepts"] else None
+    reader = Reader(config.reads, concepts, config.hard, edits_from_json(described["edits"]))
+    head = None if isinstance(config, OriginalHead) else _load_head(config, backbone, folder / "head.safetensors")
+    return ConceptLM(backbone, described["layer"], reader, head, name=described["name"])
+
+
+def _load_head(config: Any, backbone: Backbone, path: Path) -> Head:
+    weights = load_file(path)
+    vocabulary = Vocabulary(backbone.vocab_size, weights["vocabulary.observed"], float(weights["vocabulary.unseen"]))
+    head: Head
+    if isinstance(config, FinetunedHead):
+        head = Finetuned(config, backbone, vocabulary)
+    else:
+        head = Linear(config, len(weights["weight"]), vocabulary)
+    head.load_state_dict(weights)
+    return head
+
+
+def _same_backbone(backbone: Backbone, described: dict[str, Any], folder: Path) -> None:
+    """Refuse a backbone whose weights are not those that concepts and head were made on.
+
+    An equal fingerprint settles it; else its states do, as a copied folder has another fingerprint.
+    """
+    noted = described["backbone"]
+    if backbone.fingerprint == noted["fingerprint"] != IN_MEMORY:
+        return
+    saved = load_file(folder / "probe.safetensors")["states"]
+    off = float("inf")
+    if 0 <= described["layer"] <= backbone.n_layers and backbone.d_model == saved.shape[-1]:
+        found = _probe(backbone, described["layer"])
+        off = float(((found - saved).flatten(1).norm(dim=1) / saved.flatten(1).norm(dim=1)).max())
+    if not off <= _TOLERANCE[backbone.dtype]:
+        raise AccordError(
+            "this concept language model was made on another backbone",
+            where=folder,
+            got=f"{backbone.name} ({backbone.fingerprint}), whose states differ by {off:.1%}",
+            wanted=f"{noted['name']} ({noted['fingerprint']})",
+            fix="load it with the backbone that it names",
+        )
+
+
+@torch.no_grad()
+def _probe(backbone: Backbone, layer: int) -> Tensor:
+    """States [layer and top, position, d] of fixed tokens, without the first position, which would drown the rest."""
+    ids = torch.randint(0, 2**31, (1, _PROBE_TOKENS), generator=torch.Generator().manual_seed(0)) % backbone.vocab_size
+    found = backbone.hidden(ids, layers=sorted({layer, backbone.n_layers}))
+    return torch.stack([found[wanted][0, 1:].float().cpu() for wanted in (layer, backbone.n_layers)])
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)

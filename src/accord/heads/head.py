@@ -1,0 +1,134 @@
+"""The heads that are trained: a copy of the original one, and a new linear map, both with float32 weights."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from accord.concepts.base import Sparse
+from accord.concepts.sparse import sparse_decode
+from accord.errors import AccordError
+from accord.heads.config import FinetunedHead, NewHead
+from accord.heads.vocabulary import Vocabulary
+from accord.lm.backbone import Backbone
+
+Inputs = Tensor | Sparse
+"""What a head reads: [n, width], or sparse latents."""
+
+
+class Head(nn.Module, ABC):
+    """Logits over the vocabulary of what a `Reader` gives.
+
+    Attributes:
+        config: its section.
+        width: numbers in a row that it reads.
+        vocabulary: which tokens have a logit of their own.
+    """
+
+    config: FinetunedHead | NewHead
+
+    def __init__(self, width: int, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.width, self.vocabulary = width, vocabulary
+
+    @abstractmethod
+    def columns(self, inputs: Inputs) -> Tensor:
+        """Logits [n, columns] of the tokens that have their own, with gradients."""
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Logits, float32 [n, vocab]."""
+        return self.vocabulary.spread(self.columns(inputs))
+
+    def nll(self, inputs: Inputs, following: Tensor) -> Tensor:
+        """−log p [n] of the tokens that follow, under the same distribution as `forward`."""
+        return self.vocabulary.nll(self.columns(inputs), following)
+
+
+class Finetuned(Head):
+    """Final norm, head and soft-cap as the backbone has them, its own copy: equal to the lens until trained.
+
+    Args:
+        backbone: whose lens is copied, in float32; nothing in the backbone itself is trained.
+        vocabulary: rows of the head that are kept.
+
+    Raises:
+        AccordError: the backbone's head is not a linear map.
+    """
+
+    def __init__(self, config: FinetunedHead, backbone: Backbone, vocabulary: Vocabulary) -> None:
+        super().__init__(backbone.d_model, vocabulary.to(backbone.device))
+        self.config = config
+        norm, self._finish = deepcopy(norm_modules(backbone)), backbone.lens_parts()[2]
+        self.norm = nn.ModuleList(norm).float().train(False)
+        weight, bias = head_weights(backbone)
+        self.weight = nn.Parameter(weight[self.vocabulary.observed])
+        self.bias = None if bias is None else nn.Parameter(bias[self.vocabulary.observed])
+        self.requires_grad_(True)
+
+    def columns(self, inputs: Inputs) -> Tensor:
+        """Logits [n, columns] of raw states [n, d]."""
+        assert isinstance(inputs, Tensor)
+        x = inputs
+        for module in self.norm:
+            x = module(x)
+        return self._finish(F.linear(x, self.weight, self.bias))
+
+
+class Linear(Head):
+    """x̃ W + b, with W [width, columns]: a row an input, so that sparse latents read only the rows of the active.
+
+    x̃ is the input standardised by `mean` and `scale` [width]. Hidden states need that: a few of their dimensions are
+    hundreds of times as large as others, and gradient descent on them raw does not get anywhere. A norm would make
+    the head non-linear, which is what the fine-tuned head is for. Latents are read as they are (mean 0, scale 1):
+    shifting them would make zeros cost work.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: NewHead, width: int, vocabulary: Vocabulary) -> None:
+        super().__init__(width, vocabulary)
+        self.config = config
+        self.weight = nn.Parameter(torch.zeros(width, vocabulary.columns))
+        self.bias = nn.Parameter(torch.zeros(vocabulary.columns))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+
+    def columns(self, inputs: Inputs) -> Tensor:
+        """Logits [n, columns]; the cost of sparse inputs goes with their active entries, forward and backward."""
+        if isinstance(inputs, Sparse):
+            return sparse_decode(inputs.values, inputs.pattern, self.weight) + self.bias
+        return torch.addmm(self.bias, (inputs - self.mean) / self.scale, self.weight)
+
+
+def norm_modules(backbone: Backbone) -> list[nn.Module]:
+    """The modules of the final norm."""
+    return backbone.lens_parts()[0]
+
+
+def head_weights(backbone: Backbone) -> tuple[Tensor, Tensor | None]:
+    """Weight [vocab, d'] and bias [vocab] of the backbone's head, float32; d' is what its final norm leaves.
+
+    Raises AccordError if the head is not a linear map.
+    """
+    head = backbone.lens_parts()[1]
+    if not isinstance(head, nn.Linear):
+        raise AccordError("this backbone's head is not a linear map", where=backbone.name, got=type(head).__name__)
+    bias = None if head.bias is None else head.bias.detach().float()
+    return head.weight.detach().float(), bias
+
+
+def normed(backbone: Backbone, x: Tensor) -> Tensor:
+    """What the backbone's head sees of raw states [n, d]: float32 [n, d']."""
+    x = x.to(backbone.device, backbone.dtype)
+    for module in norm_modules(backbone):
+        x = module(x)
+    return x.float()
+
+
+def finish_slope(finish: Callable[[Tensor], Tensor]) -> float:
+    """By what the model multiplies small logits after its head (1 for most; a soft-cap leaves small ones alone)."""
+    return float(finish(torch.tensor(1e-3))) / 1e-3

@@ -1,0 +1,116 @@
+"""CE recovered: how much of a backbone's next-token prediction survives when concepts take the place of a layer.
+
+Three cross-entropies on the same tokens: untouched, with the reconstruction put in, and with the training mean put in
+(which says nothing of the token): (CE_ablated − CE_recon)/(CE_ablated − CE_original).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from accord.concepts.base import ConceptModel
+from accord.concepts.metrics import ce_recovered
+from accord.errors import AccordError
+from accord.heads.chunked import chunks
+from accord.heads.reader import Reader
+from accord.heads.splice import Change, replaced
+from accord.heads.vocabulary import Rows
+from accord.lm.backbone import Backbone
+from accord.lm.perplexity import perplexity
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """Cross-entropies in nats a token, on the same `tokens` tokens; the hard one with gates open or shut."""
+
+    original: float
+    ablated: float
+    soft: float
+    hard: float
+    tokens: int
+
+    @property
+    def recovered(self) -> float:
+        """CE recovered by the reconstruction; AccordError where ablation does not hurt."""
+        return ce_recovered(self.original, self.soft, self.ablated)
+
+    @property
+    def recovered_hard(self) -> float:
+        """The same with hard gates; equal for kinds without gates."""
+        return ce_recovered(self.original, self.hard, self.ablated)
+
+
+def recovered_on_texts(
+    backbone: Backbone, layer: int, concepts: ConceptModel, texts: Sequence[str], **options: Any
+) -> Recovered:
+    """CE recovered at any layer, on texts: what is put in goes on through the remaining blocks.
+
+    The first position stays as it is in all three, and so does the loss of a text's first token, which cancels.
+
+    Args:
+        options: of `accord.lm.perplexity.perplexity`, such as `max_length`.
+
+    Raises AccordError as `perplexity` does, or when no token could be scored.
+    """
+
+    def measure(change: Change | None) -> tuple[float, int]:
+        if change is None:
+            found = perplexity(backbone, texts, **options)
+        else:
+            with replaced(backbone, layer, change):
+                found = perplexity(backbone, texts, **options)
+        tokens = int(found.tokens.sum())
+        if tokens == 0:
+            raise AccordError("no token of these texts can be scored", got=f"{len(texts)} texts")
+        return float(found.nll.sum()) / tokens, tokens
+
+    values = [measure(change) for change in [None, *_changes(concepts)]]
+    return _recovered([value for value, _ in values], values[0][1])
+
+
+@torch.no_grad()
+def recovered_on_rows(backbone: Backbone, concepts: ConceptModel, batches: Iterable[Rows]) -> Recovered:
+    """CE recovered at the top layer, on rows of an embedding store of that layer: no block needs to run.
+
+    Raises AccordError when no row has a next token.
+    """
+    changes: list[Change] = [lambda x: x, *_changes(concepts)]
+    totals, tokens = [0.0] * len(changes), 0
+    for batch in batches:
+        keep = batch.next >= 0
+        x, following = batch.x[keep].to(backbone.device).float(), batch.next[keep].to(backbone.device)
+        tokens += len(x)
+        for part in chunks(len(x), backbone.vocab_size):
+            for i, change in enumerate(changes):
+                logits = backbone.lens(change(x[part]).to(backbone.dtype))
+                totals[i] += float(F.cross_entropy(logits, following[part], reduction="none").double().sum())
+    if tokens == 0:
+        raise AccordError("no row has a next token")
+    return _recovered([total / tokens for total in totals], tokens)
+
+
+def _changes(concepts: ConceptModel) -> list[Change]:
+    """Mean ablation, soft reconstruction and, for gated kinds, the hard one."""
+
+    def reconstruction(hard: bool) -> Change:
+        reader = Reader("reconstruction", concepts, hard)
+
+        def change(x: Tensor) -> Tensor:
+            new = reader(x)
+            assert isinstance(new, Tensor)
+            return new
+
+        return change
+
+    def ablation(x: Tensor) -> Tensor:
+        return concepts.mean.expand(len(x), -1)
+
+    return [ablation, reconstruction(False), *([reconstruction(True)] if concepts.gated else [])]
+
+
+def _recovered(values: list[float], tokens: int) -> Recovered:
+    return Recovered(original=values[0], ablated=values[1], soft=values[2], hard=values[-1], tokens=tokens)

@@ -1,0 +1,57 @@
+"""Putting other states in the place of a layer's own while a backbone runs; the layers above read what was put.
+
+The first position of a sequence is left alone. Most models rest their attention there: its state is the same in every
+text and a hundred times as large as any other, so embedding stores leave it out, no concept model has seen it, and a
+reconstruction of it would wreck all that follows.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from accord.lm.backbone import Backbone
+
+Change = Callable[[Tensor], Tensor]
+"""From raw states [n, d] to the states [n, d] that take their place."""
+
+
+def past(cache: Cache | None) -> int:
+    """How many positions a cache holds."""
+    return 0 if cache is None else int(cache.get_seq_length())
+
+
+@contextmanager
+def replaced(backbone: Backbone, layer: int, change: Change, *, start: int = 0) -> Iterator[None]:
+    """While open, what leaves `layer` is what `change` makes of it, except at the sequence's first position.
+
+    Args:
+        layer: 0 for what enters the first block, l for what leaves block l.
+        start: position of the first column, as ids continue a cache: see `past`.
+    """
+
+    def put(state: Tensor) -> Tensor:
+        kept = 1 if start == 0 else 0
+        rows = state[:, kept:]
+        new = change(rows.reshape(-1, rows.shape[-1])).to(state).reshape(rows.shape)
+        return torch.cat([state[:, :kept], new], dim=1)
+
+    def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if args:
+            return (put(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": put(kwargs["hidden_states"])}
+
+    def after(_: Any, args: tuple[Any, ...], output: Any) -> Any:
+        return (put(output[0]), *output[1:]) if isinstance(output, tuple) else put(output)
+
+    if layer == 0:
+        handle = backbone.blocks[0].register_forward_pre_hook(before, with_kwargs=True)
+    else:
+        handle = backbone.blocks[layer - 1].register_forward_hook(after)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -15,7 +15,7 @@ from accord.gap.metrics import Interval, layer_matrix, summarize, summarize_laye
 from accord.lm.encoding import chat_text, encode_answer, encode_prompt, single_tokens
 from accord.lm.model import LanguageModel
 from accord.lm.scoring import Floats, Query, Score, score
-from accord.lm.states import Progress
+from accord.lm.batching import Progress
 from accord.tasks import Item, Task
 
 YES_FORMS = ("Yes", " Yes", "YES", "yes", " yes")

@@ -99,7 +99,7 @@ def test_wrong_usage_is_exit_code_2():
     ("error", "code", "words"),
     [
         (AccordError("wrong", got="x"), 1, ["error: wrong", "got:    x"]),
-        (KeyboardInterrupt(), 130, ["interrupted; run again to go on"]),
+        (KeyboardInterrupt(), 130, ["interrupted; the same command goes on"]),
         (OSError(errno.ENOSPC, "No space left on device", "{tmp}/gap"), 1, ["disk is full", "{tmp}", "MB free"]),
         (PermissionError(errno.EACCES, "Permission denied", "/root/x"), 1, ["Permission denied", "/root/x"]),
         (ZeroDivisionError("division by zero"), 1, ["a bug in accord", "ZeroDivisionError", "--debug"]),

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -30,22 +29,23 @@ def cache_root() -> Path:
     return Path(os.environ.get("ACCORD_HOME") or "~/.cache/accord").expanduser()
 
 
-def install(folder: Path, sha256: str, fetch: Fetch, convert: Convert, say: Say) -> Path:
+def install(folder: Path, sha256: str, fetch: Fetch, convert: Convert, say: Say, *, thorough: bool = False) -> Path:
     """Return `folder` with the conversion of the file of this SHA-256; made if it is not there whole.
 
     `fetch(empty folder)` returns the file's path, `convert(file, empty folder)` writes what is kept. Both work
     aside, in a folder that is renamed when its record is written, so a killed run leaves nothing that looks
-    whole. Processes that want the same folder wait for the first one.
+    whole. Processes that want the same folder wait for the first one. Files that are there are judged by their
+    sizes, or, if `thorough`, by their hashes.
 
     Raises AccordError if the file has another SHA-256, the disk is full or cannot be written, and whatever
     `fetch` and `convert` raise.
     """
     try:
-        if is_whole(folder):
+        if is_whole(folder, thorough=thorough):
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder, say):
-            if not is_whole(folder):
+            if not is_whole(folder, thorough=thorough):
                 _make(folder, sha256, fetch, convert)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -58,31 +58,23 @@ def install(folder: Path, sha256: str, fetch: Fetch, convert: Convert, say: Say)
     return folder
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether every file that was recorded when `folder` was made is there with its size."""
-    return not _damaged(folder, lambda file, seen: file.stat().st_size == seen["bytes"])
-
-
-def damaged(folder: Path) -> list[str]:
-    """The recorded files of `folder` that are missing or have other contents: reads all of them."""
-    return _damaged(folder, lambda file, seen: hash_file(file) == seen["sha256"])
+def is_whole(folder: Path, *, thorough: bool = False) -> bool:
+    """Whether every file that was recorded when `folder` was made is there with its size, or with its hash."""
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        return record["format"] == FORMAT and all(
+            (folder / name).stat().st_size == seen["bytes"]
+            and (not thorough or hash_file(folder / name) == seen["sha256"])
+            for name, seen in record["files"].items()
+        )
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+        return False
 
 
 def hash_file(file: Path) -> str:
     """The SHA-256 of a file's contents, in hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _damaged(folder: Path, same: Callable[[Path, dict[str, Any]], bool]) -> list[str]:
-    try:
-        record = json.loads((folder / RECORD).read_text())
-        if record["format"] != FORMAT:
-            return [RECORD]
-        files = {folder / name: seen for name, seen in record["files"].items()}
-        return [file.name for file, seen in files.items() if not (file.is_file() and same(file, seen))]
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
-        return [RECORD]
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, AccordError):
         return f"error: {error}", 1
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; run again to go on", 130
+        return "interrupted; the same command goes on from what is done", 130
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"error: {_no_space(error)}", 1
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
@@ -159,6 +159,10 @@ def gap(
     metrics = _measured(section, asked, backbone, seed, out)
     rows = [[name, *_numbers(metric)] for name, metric in metrics.items()]
     _print_table(("metric", "value", "low", "high"), rows, title=f"{asked.name} / {model}")
+    if (mass := metrics["yes_no_mass"]["value"]) < 0.5:
+        typer.echo(
+            f"Only {mass:.0%} of the probability is on yes and no: the validator's score means little.", err=True
+        )
 
 
 @app.command()
@@ -202,7 +206,7 @@ def show(
     validator: Validator = None,
     seed: Seed = 0,
 ) -> None:
-    """Show items of a task with both prompts, as the model will read them.
+    """Show items of a task with both prompts, before any chat template.
 
     Examples:
 

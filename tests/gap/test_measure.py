@@ -175,6 +175,14 @@ def test_the_chat_template_wraps_both_prompts(lm: Backbone) -> None:
     assert gap.scores["yes_no_mass"][0] == pytest.approx(float(p[forms].sum()), abs=1e-5)
 
 
+def test_fields_named_like_a_column_of_scores_keep_their_values(lm: Backbone) -> None:
+    item = Item({"noun": "bees", "generator_rank": "7", "group": "eu", "answer": "food"}, "food", gold=True)
+    scores = measure_gap(lm, Pairs([item]), resamples=0).scores
+    assert scores["field_generator_rank"].item() == "7" and scores["field_group"].item() == "eu"
+    assert scores["generator_rank"].item() >= 1 and scores["group"].item() is None
+    assert "field_answer" not in scores  # the same in both
+
+
 def test_a_task_without_items_is_refused(lm: Backbone) -> None:
     with pytest.raises(AccordError, match="no items"):
         measure_gap(lm, Pairs([]))

@@ -78,6 +78,18 @@ def test_a_model_whose_lens_cannot_be_proven_is_refused() -> None:
         Backbone(model, tiny_tokenizer())
 
 
+def test_broken_weights_are_called_by_their_name() -> None:
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[0, 0] = float("nan")
+    with pytest.raises(AccordError, match="not finite"):
+        Backbone(model, tiny_tokenizer())
+
+
+def test_double_precision_works() -> None:
+    assert Backbone(tiny_model("llama").double(), tiny_tokenizer()).cacheable
+
+
 def test_a_model_without_blocks_is_refused() -> None:
     model = tiny_model("llama")
     model.config.num_hidden_layers = 5

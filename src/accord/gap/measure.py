@@ -12,10 +12,10 @@ import torch
 
 from accord.errors import AccordError
 from accord.gap.metrics import Interval, layer_matrix, summarize, summarize_layers
+from accord.lm.batching import Progress
 from accord.lm.encoding import chat_text, encode_answer, encode_prompt, single_tokens
 from accord.lm.model import LanguageModel
 from accord.lm.scoring import Floats, Query, Score, score
-from accord.lm.batching import Progress
 from accord.tasks import Item, Task
 
 YES_FORMS = ("Yes", " Yes", "YES", "yes", " yes")
@@ -194,21 +194,21 @@ def _rows(lm: LanguageModel, forms: _Forms, item: int, generator: Score, validat
 
 
 def _score_table(task: Task, prompts: Sequence[tuple[str, str]], top: pd.DataFrame) -> pd.DataFrame:
-    records = []
-    for item, (generator, validator) in zip(task.items, prompts, strict=True):
-        records.append(
-            {
-                **item.fields,  # a field of the same name as a column below gives way to it
-                "group": item.group,
-                "similarity": item.similarity,
-                "gold": item.gold,
-                "answer": item.answer,
-                "generator_prompt": generator,
-                "validator_prompt": validator,
-            }
-        )
-    table = pd.DataFrame(records).join(top.drop(columns="layer"))
-    return table.astype({"generator_rank": "int64", "gold": "bool"})
+    known = pd.DataFrame(
+        {
+            "group": [item.group for item in task.items],
+            "similarity": [item.similarity for item in task.items],
+            "gold": [item.gold for item in task.items],
+            "answer": [item.answer for item in task.items],
+            "generator_prompt": [generator for generator, _ in prompts],
+            "validator_prompt": [validator for _, validator in prompts],
+        }
+    ).join(top.drop(columns="layer"))
+    fields = pd.DataFrame([dict(item.fields) for item in task.items])
+    table = fields.drop(columns=[name for name in fields if name in known and fields[name].equals(known[name])])
+    # What else the data calls like a column of ours keeps its values under another name.
+    table = table.rename(columns={name: f"field_{name}" for name in table if name in known})
+    return table.join(known).astype({"generator_rank": "int64", "gold": "bool"})
 
 
 @torch.no_grad()

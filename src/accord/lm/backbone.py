@@ -46,13 +46,13 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> "Ba
     """
     where = pick_device(device)
     kind = pick_dtype(dtype, where)
-    source = resolve(str(model))
+    source = resolve(str(model), thorough=True)
     progress_bars.disable_progress_bar()  # seconds at most, and it would tear other bars apart
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
         network = AutoModelForCausalLM.from_pretrained(
             source.folder, dtype=kind, local_files_only=True, use_safetensors=True, trust_remote_code=False
-        )
+        ).to(where)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise AccordError(
             "the model could not be loaded",
@@ -60,7 +60,7 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> "Ba
             got=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
             wanted="a causal language model in hub layout: config.json, safetensors weights, tokenizer files",
         ) from error
-    return Backbone(network.to(where), tokenizer, name=source.name, fingerprint=source.fingerprint)
+    return Backbone(network, tokenizer, name=source.name, fingerprint=source.fingerprint)
 
 
 def pick_device(device: str) -> torch.device:
@@ -73,8 +73,8 @@ def pick_device(device: str) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise AccordError("unknown device", got=device, wanted="auto, cpu, cuda, cuda:N or mps") from error
-    usable = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not usable.get(chosen.type, False):
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (chosen.index or 0) >= count.get(chosen.type, 0):
         raise AccordError("this machine has no such device", got=device, fix='use device = "auto" or "cpu"')
     return chosen
 
@@ -200,6 +200,8 @@ class Backbone:
         ids = self._probe_ids()
         with self._recording([self.n_layers]) as states, self._call_order() as order:
             logits = self.model(input_ids=ids, use_cache=False).logits.float()
+        if not bool(torch.isfinite(logits).all()):
+            raise not_finite(self.name)
         if self.n_layers not in states or self._head not in order:
             raise self._unsupported("its blocks or its head did not run in a plain forward pass")
         self._final = order[order.index(self.blocks[-1]) + 1 : order.index(self._head)]
@@ -209,7 +211,7 @@ class Backbone:
         except (RuntimeError, TypeError) as error:
             raise self._unsupported(f"its final norm could not be applied by itself: {error}") from error
         off = _relative_error(lens, logits)
-        if not off <= _TOLERANCE[self.dtype]:
+        if not off <= _TOLERANCE.get(self.dtype, 1e-4):
             raise self._unsupported(f"the lens of its top layer differs from its own logits by {off:.1e} of them")
         return top.shape[-1], self._final
 
@@ -229,17 +231,17 @@ class Backbone:
 
     @torch.no_grad()
     def _prove_cache(self) -> bool:
-        """Whether a plain cache of full keys and values, cut and joined, gives the states of the whole sequence."""
+        """Whether a plain cache of full keys and values, cut and continued, gives the logits of the whole sequence."""
         ids = self._probe_ids()
-        whole = self.hidden(ids)[self.n_layers]
+        whole = self.lens(self.hidden(ids)[self.n_layers])
         try:
             cache = DynamicCache()
             self.hidden(ids[:, :7], cache=cache)
             cut = kv_cache([(keys[:, :, :5], values[:, :, :5]) for keys, values in kv_pairs(cache)])
-            rest = self.hidden(ids[:, 5:], cache=cut)[self.n_layers]
+            rest = self.lens(self.hidden(ids[:, 5:], cache=cut)[self.n_layers])
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
             return False
-        return _relative_error(rest, whole[:, 5:]) <= _TOLERANCE[self.dtype]
+        return _relative_error(rest, whole[:, 5:]) <= _TOLERANCE.get(self.dtype, 1e-4)
 
     def _unsupported(self, reason: str) -> AccordError:
         return AccordError(
@@ -249,6 +251,15 @@ class Backbone:
             wanted="a decoder-only model: embeddings, a list of blocks, final norm, head (soft-capped or scaled)",
             fix="open an issue with the model's config.json; accord refuses rather than give wrong numbers",
         )
+
+
+def not_finite(where: str) -> AccordError:
+    """The error for logits with nan or infinity in them."""
+    return AccordError(
+        "the model gave logits that are not finite",
+        where=where,
+        fix='use dtype = "float32" (or "bfloat16" in place of "float16"), or check the weights',
+    )
 
 
 def kv_pairs(cache: Cache) -> list[tuple[Tensor, Tensor]]:

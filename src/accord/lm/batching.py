@@ -1,5 +1,6 @@
 """Length-sorted batches by a token budget, halved when memory runs out."""
 
+import re
 from collections.abc import Callable, Sequence
 
 import torch
@@ -22,7 +23,9 @@ def default_batch_tokens(device: torch.device) -> int:
 
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether an error says that memory ran out, on a GPU or a CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or bool(
+        re.search("out of memory|can't allocate memory", str(error))
+    )
 
 
 def in_batches(

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from accord.cache import FORMAT, Say, cache_root, damaged, hash_file, install, is_whole, pip_download
+from accord.cache import FORMAT, Say, cache_root, hash_file, install, is_whole, pip_download
 from accord.errors import AccordError, nearest
 from accord.lm.gguf import convert
 
-__all__ = ["CATALOG", "CatalogEntry", "Source", "cache_root", "entries", "resolve", "verify"]
+__all__ = ["CATALOG", "CatalogEntry", "Source", "cache_root", "entries", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,14 @@ def say_on_stderr(line: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(line, style="dim", markup=False)
 
 
-def resolve(model: str, *, say: Say = say_on_stderr) -> Source:
+def resolve(model: str, *, thorough: bool = False, say: Say = say_on_stderr) -> Source:
     """Find a model and have its weights on this machine.
 
     Args:
         model: an existing folder in hub layout, an existing `.gguf` file, a catalog name, or a hub id
             ("org/name"); what exists as a path wins.
+        thorough: compare the hashes of what lies in accord's cache, not only the sizes; what is damaged is made
+            again.
         say: takes one short line before each slow step. Nothing is said when the model is there.
 
     Raises:
@@ -121,9 +123,9 @@ def resolve(model: str, *, say: Say = say_on_stderr) -> Source:
     if model.strip() and path.is_dir():
         return Source(model, path.resolve(), _folder_fingerprint(_usable(path)))
     if path.is_file():
-        return _own_gguf(model, path, say)
+        return _own_gguf(model, path, thorough, say)
     if entry := CATALOG.get(model):
-        folder = install(entry.folder, entry.sha256, partial(_fetch, entry, say=say), convert, say)
+        folder = install(entry.folder, entry.sha256, partial(_fetch, entry, say=say), convert, say, thorough=thorough)
         return Source(model, folder, _fingerprint(entry.sha256))
     if re.fullmatch(r"\w[\w.-]*/[\w.-]*\w", model) and not model.endswith(".gguf"):
         folder = _usable(_snapshot(model))
@@ -143,26 +145,6 @@ def entries() -> list[CatalogEntry]:
     return list(CATALOG.values())
 
 
-def verify(name: str) -> Path:
-    """Compare all files of a cached catalog model with the hashes taken when it was made; return its folder.
-
-    Raises AccordError if the name is not in the catalog, the model is not cached, or a file is damaged.
-    """
-    if name not in CATALOG:
-        raise AccordError("The catalog has no such model.", got=repr(name), wanted=nearest(name, CATALOG))
-    folder = CATALOG[name].folder
-    if not folder.exists():
-        raise AccordError(f"{name} is not in the cache yet.", where=folder)
-    if broken := damaged(folder):
-        raise AccordError(
-            f"The cached files of {name} are damaged.",
-            where=folder,
-            got=", ".join(broken),
-            fix="delete this folder: it is made again when the model is next used",
-        )
-    return folder
-
-
 def _entry_folder(name: str, sha256: str) -> Path:
     return cache_root() / "models" / f"{name}-{sha256[:12]}"
 
@@ -171,7 +153,7 @@ def _fingerprint(sha256: str) -> str:
     return f"sha256:{sha256[:16]}.{FORMAT}"
 
 
-def _own_gguf(model: str, path: Path, say: Say) -> Source:
+def _own_gguf(model: str, path: Path, thorough: bool, say: Say) -> Source:
     if path.suffix.lower() != ".gguf":
         raise AccordError("A model is a folder or a .gguf file.", got=path, fix="name the folder it is in")
 
@@ -181,7 +163,7 @@ def _own_gguf(model: str, path: Path, say: Say) -> Source:
 
     sha256 = hash_file(path)
     name = re.sub(r"[^\w.-]+", "-", path.stem).strip(".-") or "model"
-    folder = install(_entry_folder(name, sha256), sha256, fetch, convert, say)
+    folder = install(_entry_folder(name, sha256), sha256, fetch, convert, say, thorough=thorough)
     return Source(model, folder, _fingerprint(sha256))
 
 

@@ -34,7 +34,7 @@ def encode_answer(
     ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
     # Special tokens cover no characters (0, 0): a BOS stays with the context, an EOS after the answer is dropped.
     covered = [i for i, end in enumerate(ends) if end > len(prompt)]
-    if not answer.strip() or not covered:
+    if not covered or not any(letter.isprintable() and not letter.isspace() for letter in answer):
         raise AccordError("an answer has no tokens", where=f"after the prompt {prompt[-60:]!r}", got=repr(answer))
     context = tuple(ids[: covered[0]])
     if not context:

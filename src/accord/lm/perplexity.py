@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.errors import AccordError
+from accord.lm.backbone import not_finite
 from accord.lm.batching import Progress, in_batches
 from accord.lm.model import LanguageModel
 from accord.lm.windows import TokenTexts, Window, tokenize
@@ -142,9 +143,5 @@ def _losses(lm: LanguageModel, states: Tensor, targets: Tensor) -> Floats:
         parts.append((logits.logsumexp(-1) - chosen).cpu().double().numpy())
     losses = np.concatenate(parts)
     if not np.isfinite(losses).all():
-        raise AccordError(
-            "the model gave logits that are not finite",
-            where=lm.name,
-            fix='use dtype = "float32" (or "bfloat16" in place of "float16"), or check the weights',
-        )
+        raise not_finite(lm.name)
     return losses

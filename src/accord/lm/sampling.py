@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import Cache
 
 from accord.errors import AccordError
-from accord.lm.backbone import kv_cache, kv_pairs
+from accord.lm.backbone import kv_cache, kv_pairs, not_finite
 from accord.lm.batching import Progress, out_of_memory, too_long
 from accord.lm.encoding import encode_prompt, start_id
 from accord.lm.model import LanguageModel
@@ -155,11 +155,7 @@ def _step(lm: LanguageModel, states: Tensor, rows: list[_Row], writing: list[int
         return []
     logits = lm.lens(states[writing])
     if not bool(torch.isfinite(logits.logsumexp(-1)).all()):
-        raise AccordError(
-            "the model gave logits that are not finite",
-            where=lm.name,
-            fix='use dtype = "float32" (or "bfloat16" in place of "float16"), or check the weights',
-        )
+        raise not_finite(lm.name)
     texts = [rows[i] for i in writing]
     chance = [row.chance[len(row.ids) - len(row.start)] for row in texts]
     tokens = draw(logits, torch.tensor([row.ids for row in texts]), torch.tensor(chance), settings)

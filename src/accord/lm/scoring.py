@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.errors import AccordError
+from accord.lm.backbone import not_finite
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
@@ -138,20 +139,17 @@ def _reduce(logits: Tensor, targets: list[list[int]], where: str) -> list[_Read]
     index = torch.tensor([row + [row[0]] * (width - len(row)) for row in targets], device=logits.device)
     norm = logits.logsumexp(-1, keepdim=True)
     if not bool(torch.isfinite(norm).all()):
-        raise AccordError(
-            "the model gave logits that are not finite",
-            where=where,
-            fix='use dtype = "float32" (or "bfloat16" in place of "float16"), or check the weights',
-        )
+        raise not_finite(where)
     chosen = logits.gather(-1, index)
-    first = (chosen - norm).double()
+    first = (chosen - norm).cpu().double()  # on the CPU: not every accelerator has float64
     ranks = torch.stack([(logits > chosen[:, j : j + 1]).sum(-1) + 1 for j in range(width)], dim=-1)
     logodds = first - _log1mexp(first)
     # Only the most probable token can have p > 1/2, where 1 − p cancels: sum the others instead.
     best, argmax = logits.max(-1)
     for row in (best.unsqueeze(-1) - norm > log(0.5)).squeeze(-1).nonzero().flatten().tolist():
-        others = torch.cat([logits[row, : argmax[row]], logits[row, argmax[row] + 1 :]]).double()
-        logodds[row][index[row] == argmax[row]] = best[row].double() - others.logsumexp(-1)
+        top, numbers = int(argmax[row]), logits[row].cpu().double()
+        others = torch.cat([numbers[:top], numbers[top + 1 :]]).logsumexp(-1)
+        logodds[row][index[row].cpu() == top] = numbers[top] - others
     values = (t.cpu().numpy() for t in (first, logodds, ranks))
     return [_Read(f[: len(row)], o[: len(row)], r[: len(row)]) for f, o, r, row in zip(*values, targets, strict=True)]
 

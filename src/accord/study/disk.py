@@ -70,7 +70,8 @@ def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     if path.is_dir() and os.name == "nt":  # Windows cannot open folders
         return
-    handle = os.open(path, os.O_RDONLY)
+    # Windows flushes only what was opened for writing.
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

@@ -7,6 +7,7 @@ folder, or none, and a partial that the next `publish` with the same recipe goes
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from accord.study.disk import aside, lock, sha256, sync, write_whole
 
 MANIFEST = "manifest.json"
 RECORD = "partial.json"  # in a partial: the recipe it is being built by
+_HASHED = 2**24  # bytes: files up to this size are hashed to see whether a stage is whole, larger ones are sized
 REPORT = "report.html"  # made anew from the results whenever asked for, so no part of them
 State = Literal["missing", "whole", "other", "damaged", "foreign"]
 _REFUSED: dict[State, str] = {
@@ -46,7 +48,7 @@ class Recipe:
 
 
 def state(folder: Path, recipe: Recipe) -> State:
-    """Compare what `folder` holds with `recipe`, by its manifest and the sizes (not the hashes) of its files.
+    """Compare what `folder` holds with `recipe`, by its manifest and its files' sizes, and hashes if small.
 
     missing: not there, or empty; whole: this recipe's results; other: another recipe's; damaged: files of
     this recipe are gone or changed in size; foreign: not a stage folder.
@@ -58,7 +60,7 @@ def state(folder: Path, recipe: Recipe) -> State:
         return "foreign"
     if manifest["fingerprint"] != recipe.fingerprint:
         return "other"
-    return "whole" if _sizes_match(folder, manifest) else "damaged"
+    return "whole" if _files_match(folder, manifest) else "damaged"
 
 
 def publish(folder: Path, recipe: Recipe, build: Callable[[Path], Mapping[str, Any]], *, replace: bool = True) -> bool:
@@ -111,7 +113,7 @@ def files_of(folder: Path) -> list[str]:
 def _check_place(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise AccordError("There is a file where the results should go.", where=folder, fix="Name another folder.")
-    if Path.cwd().is_relative_to(folder) or folder.is_mount():
+    if Path.cwd().is_relative_to(folder) or os.path.ismount(folder):
         raise AccordError(
             "Results go into a folder of their own, which is replaced as a whole.",
             where=folder,
@@ -186,9 +188,13 @@ def _swap_in(folder: Path, partial: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _sizes_match(folder: Path, manifest: Mapping[str, Any]) -> bool:
+def _files_match(folder: Path, manifest: Mapping[str, Any]) -> bool:
     try:
-        return all((folder / name).stat().st_size == file["bytes"] for name, file in manifest["files"].items())
+        return all(
+            (folder / name).stat().st_size == file["bytes"]
+            and (file["bytes"] > _HASHED or sha256(folder / name) == file["sha256"])
+            for name, file in manifest["files"].items()
+        )
     except OSError:
         return False
 

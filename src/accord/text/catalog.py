@@ -48,7 +48,7 @@ def texts_file(name: str, *, say: Say = say_on_stderr) -> Path:
     Raises AccordError if it cannot be fetched, or what arrives has another SHA-256.
     """
     folder = cache_root() / "texts" / f"{_PACKAGE.lower()}-{_SHA256[:12]}"
-    return install(folder, _SHA256, partial(_fetch, say=say), _convert, say) / f"{name}.jsonl"
+    return install(folder, _SHA256, partial(_fetch, say=say), _convert, say, thorough=True) / f"{name}.jsonl"
 
 
 # Asked for a source archive, pip prepares its metadata, which runs the archive's own setup.py, even if only to

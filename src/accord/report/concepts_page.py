@@ -72,15 +72,21 @@ def _table(groups: Sequence[Group], terms: Mapping[str, Term], run: Path) -> dic
 
 
 def _row(group: Group, terms: Mapping[str, Term]) -> dict[str, Any]:
-    kind = group.stages[0].names
-    row = kind.get("row", "")
-    what = row_meaning(row) if row else f"{kind['kind']}, layer {kind['layer']}"
+    row = group.stages[0].names.get("row", "")
+    what = row_meaning(row) if row else _built(group)
     return {
         "label": group.label,
         "what": what,
         "seeds": len(group.stages),
         "cells": [_cell(group, name, whole=term.whole) for name, term in terms.items()],
     }
+
+
+def _built(group: Group) -> str:
+    """What the label of a concept model does not say of its kind and layer."""
+    layer = f"layer {group.named('layer')}"
+    said = [group.named("kind") if group.named("kind") != group.named("name") else "", layer]
+    return ", ".join(part for part in said if part and part not in group.label)
 
 
 def _cell(group: Group, name: str, *, whole: bool) -> dict[str, str]:

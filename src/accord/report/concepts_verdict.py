@@ -18,6 +18,9 @@ def concept_findings(groups: Sequence[Group]) -> list[tuple[str, str]]:
     out = []
     for layer in layers:
         here = [group for group in groups if group.named("layer") == layer]
+        names = [group.named("name") for group in here]
+        if len(set(names)) == len(names):  # the layer is said once, in front
+            here = [Group(name, group.stages) for name, group in zip(names, here, strict=True)]
         where = f"At layer {layer}, " if len(layers) > 1 else ""
         headline, evidence = _finding(here)
         out.append((_capital(where + headline) if not where else where + headline, evidence))

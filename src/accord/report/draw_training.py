@@ -11,7 +11,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from accord.report import style
 from accord.report.concepts_data import ConceptLine
 from accord.report.concepts_groups import Group, concept_groups, row_groups
-from accord.report.data import Metric
 from accord.report.dots import look
 from accord.report.drawn import Drawn
 from accord.report.wording import amount, in_figure
@@ -27,8 +26,8 @@ def draw_concept_training(line: ConceptLine) -> Drawn | None:
     if drawn is None:
         return None
     figure, ends, note = drawn
-    title = f"What the reconstruction leaves unexplained, at the end: {ends}"
-    gates = " Dashed: the mean with hard gates." if any(_gated(group) for group in groups) else ""
+    title = f"What the reconstruction leaves unexplained{ends}"
+    gates = " Dashed: the mean with hard gates." if any(group.gated for group in groups) else ""
     caption = (
         "Share of held-out variance that is not explained (FVU, 1 − R²; 1 is no better than the mean embedding) as "
         f"training goes on. Thin: each seed. Thick: their mean, where all were evaluated.{gates}{note}"
@@ -43,7 +42,7 @@ def draw_head_training(line: ConceptLine) -> Drawn | None:
     if drawn is None:
         return None
     figure, ends, note = drawn
-    title = f"Held-out cross-entropy of the heads, at the end: {ends}"
+    title = f"Held-out cross-entropy of the heads{ends}"
     caption = (
         "Nats a token on texts that a head was not trained on, as training goes on; where it rises again, the head has "
         f"begun to learn its texts by heart, and the weights before are kept. Thin: each seed. Thick: their mean.{note}"
@@ -52,7 +51,7 @@ def draw_head_training(line: ConceptLine) -> Drawn | None:
 
 
 def _multiples(groups: Sequence[Group], soft: str, hard: str | None, label: str) -> tuple[Figure, str, str] | None:
-    """The panels, what each curve ends at, and a word on those that are not shown."""
+    """The panels, what the trained models reach, and a word on those that are not shown."""
     known = [(i, g) for i, g in enumerate(groups) if any(_evaluated(c, soft) is not None for c in _curves(g))]
     if not known:
         return None
@@ -65,9 +64,10 @@ def _multiples(groups: Sequence[Group], soft: str, hard: str | None, label: str)
         spare.set_visible(False)
     ends = []
     for axes, (i, group) in zip(panels.flat, shown, strict=False):
-        end = _panel(axes, group, look(i)[0], soft, hard)
+        _panel(axes, group, look(i)[0], soft, hard)
         axes.set_title(in_figure(group.label, 34))
-        ends.append(f"{in_figure(group.label, 30)} {amount(Metric(end, end, end))[0]}")
+        if group.metric(soft).known:
+            ends.append(f"{in_figure(group.label, 30)} {amount(group.metric(soft))[0]}")
     for axes in panels[:, 0]:
         axes.set_ylabel(label)
     for k, axes in enumerate(panels.flat[: len(shown)]):
@@ -75,17 +75,17 @@ def _multiples(groups: Sequence[Group], soft: str, hard: str | None, label: str)
             axes.set_xlabel("step")
     note = f" Shown: {len(shown)} of {len(known)}." if len(known) > len(shown) else ""
     more = f", and {len(ends) - 3} more" if len(ends) > 3 else ""
-    return figure, ", ".join(ends[:3]) + more, note
+    return figure, (": " if ends else "") + ", ".join(ends[:3]) + more, note
 
 
-def _panel(axes: Axes, group: Group, colour: str, soft: str, hard: str | None) -> float:
-    """One model; gives what its mean curve ends at."""
+def _panel(axes: Axes, group: Group, colour: str, soft: str, hard: str | None) -> None:
+    """One model: its seeds, their mean, and the mean of the hard reading."""
     parts = [c for curve in _curves(group) if (c := _evaluated(curve, soft)) is not None]
     for part in parts if len(parts) > 1 else ():
         axes.plot(part.index, part, color=colour, linewidth=0.8, alpha=0.5)
     middle = _mean(parts)
     axes.plot(middle.index, middle, color=colour, linewidth=2.0)
-    if hard is not None and _gated(group):
+    if hard is not None and group.gated:
         readings = [c for curve in _curves(group) if (c := _evaluated(curve, hard)) is not None]
         if readings:
             other = _mean(readings)
@@ -95,7 +95,6 @@ def _panel(axes: Axes, group: Group, colour: str, soft: str, hard: str | None) -
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=style.ROUND_STEPS))
     axes.yaxis.set_major_formatter(style.tick)
     axes.grid(axis="y", color=style.GRID, linewidth=0.7)
-    return float(middle.iloc[-1]) if len(middle) else float("nan")
 
 
 def _mean(parts: Sequence[pd.Series]) -> pd.Series:
@@ -113,10 +112,6 @@ def _evaluated(curve: pd.DataFrame, name: str) -> pd.Series | None:
         return None
     known = curve[np.isfinite(curve[name])].drop_duplicates("step", keep="last").set_index("step")[name]
     return known if len(known) else None
-
-
-def _gated(group: Group) -> bool:
-    return group.gated
 
 
 def _width(panels: int) -> float:

@@ -101,3 +101,16 @@ def put(path: Path, content: object) -> None:
 def put_rows(path: Path, rows: Iterable[object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def change(folder: Path, **changed: object) -> None:
+    """Other numbers in a metrics.json; None of the key's values means null."""
+    path = folder / "metrics.json"
+    put(path, json.loads(path.read_text()) | changed)
+
+
+def drop(folder: Path, key: str) -> None:
+    path = folder / "metrics.json"
+    content = json.loads(path.read_text())
+    del content[key]
+    put(path, content)

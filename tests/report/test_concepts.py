@@ -1,33 +1,22 @@
 """The part of the page on concept models and perplexity: right sentences, means over seeds, missing parts, safety."""
 
-import ast
-import json
 import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
-from tests.report.line_folder import put, put_rows, write_concepts, write_line, write_row
+from tests.report.line_folder import change, put, put_rows, write_concepts, write_line, write_row
 from tests.report.test_html import HOSTILE, Page, asks_network
 
-import accord.errors
-from accord.errors import AccordError
 from accord.report import style
 from accord.report.concepts_data import read_line
 from accord.report.concepts_figures import draw_line, write_concept_figures
-from accord.report.concepts_glossary import CONCEPT_TERMS, HEAD_TERMS, PERPLEXITY_TERMS
 from accord.report.concepts_groups import concept_groups, row_groups
 from accord.report.concepts_verdict import concept_findings, perplexity_remarks
-from accord.report.data import Metric
 from accord.report.html import write_report
-from accord.report.seeds import differ, over_seeds
-from accord.report.wording import amount
 
-NAN = float("nan")
 FIGURES = ["sparsity", "recovered", "training", "perplexity", "head-training"]
 
 
@@ -54,58 +43,6 @@ def read(run: Path) -> Page:
 
 def finding(run: Path) -> str:
     return " | ".join(": ".join(parts) for parts in concept_findings(concept_groups(read_line(run))))
-
-
-def change(folder: Path, **changed: object) -> None:
-    """Other numbers in a metrics.json; None of the key's values means null."""
-    path = folder / "metrics.json"
-    put(path, json.loads(path.read_text()) | changed)
-
-
-def drop(folder: Path, key: str) -> None:
-    path = folder / "metrics.json"
-    content = json.loads(path.read_text())
-    del content[key]
-    put(path, content)
-
-
-def test_mean_and_interval_are_those_of_student() -> None:
-    values = [0.58, 0.61, 0.595, 0.6]
-    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
-    assert over_seeds(values) == pytest.approx((np.mean(values), low, high))
-    assert over_seeds([*values, NAN]) == over_seeds(values)
-    assert over_seeds([0.5])[0] == 0.5
-    assert math.isnan(over_seeds([0.5]).low)
-    assert over_seeds([0.1, 0.1, 0.1]) == (0.1, 0.1, 0.1)
-    assert over_seeds([1.0, math.inf]).value == math.inf
-    assert math.isnan(over_seeds([1.0, math.inf]).high)
-    assert not over_seeds([NAN]).known
-    assert not over_seeds([]).known
-
-
-def test_differ() -> None:
-    assert differ(Metric(0.6, 0.59, 0.61), Metric(0.5, 0.49, 0.51)) is True
-    assert differ(Metric(0.6, 0.5, 0.7), Metric(0.55, 0.45, 0.65)) is False
-    assert differ(Metric(0.6, NAN, NAN), Metric(0.5, 0.4, 0.6)) is None
-
-
-@pytest.mark.parametrize(
-    ("metric", "value", "interval"),
-    [
-        (Metric(0.5854, 0.57, 0.6), ".585", "[.570, .600]"),
-        (Metric(-0.2, -0.3, -0.1), "−.200", "[−.300, −.100]"),
-        (Metric(12.34, 11.9, 12.8), "12.3", "[11.9, 12.8]"),
-        (Metric(431.2, 400.1, 460), "431", "[400, 460]"),
-        (Metric(61000.4, -1200, 123201), "61,000", "[−1,200, 123,201]"),
-        (Metric(32.0, 32.0, 32.0), "32.0", ""),
-        (Metric(5.0, NAN, NAN), "5.00", ""),
-        (Metric(math.inf, NAN, NAN), "∞", ""),
-        (Metric(NAN, NAN, NAN), "n/a", ""),
-    ],
-)
-def test_amount(metric: Metric, value: str, interval: str) -> None:
-    shown = amount(metric)
-    assert (shown[0], shown[1].replace("\N{NO-BREAK SPACE}", " ")) == (value, interval)
 
 
 def test_the_finding_says_who_reconstructs_better_and_at_what_price(run: Path, tmp_path: Path) -> None:
@@ -230,36 +167,6 @@ def test_curves_may_be_absent_and_unfinished_stages_are_not_there(tmp_path: Path
     assert "Without their metrics, and so not here: concepts/topk-s2." in read(tmp_path).text
 
 
-@pytest.mark.parametrize("key", ["r2_hard", "kind", "ce_recovered", "seed"])
-def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
-    drop(write_concepts(tmp_path, "topk", 0), key)
-    with pytest.raises(AccordError, match=rf"(?s)lacks a key.*metrics\.json.*wanted: {key}"):
-        write_report(tmp_path)
-
-
-def test_missing_columns_and_broken_files(tmp_path: Path) -> None:
-    folder = write_concepts(tmp_path, "topk", 0)
-    put_rows(folder / "curve.jsonl", [{"step": 1, "loss": 2}, {"loss": 2}])
-    with pytest.raises(AccordError, match=r"(?s)lacks a column.*line 2.*wanted: step"):
-        write_report(tmp_path)
-    put_rows(folder / "curve.jsonl", [])
-    for broken, problem in (({"r2": "much"}, "not a number"), ({"seed": 0.5}, "whole number")):
-        change(folder, **broken)
-        with pytest.raises(AccordError, match=problem):
-            write_report(tmp_path)
-        change(folder, r2=0.5, seed=0)
-    put(folder / "metrics.json", [])
-    with pytest.raises(AccordError, match="must be an object"):
-        write_report(tmp_path)
-    (folder / "metrics.json").write_text("{")
-    with pytest.raises(AccordError, match="not JSON"):
-        write_report(tmp_path)
-    (folder / "metrics.json").unlink()
-    put_rows(tmp_path / "texts" / "backbone-s0" / "texts.jsonl", [{"row": "backbone", "seed": 0, "index": 0}])
-    with pytest.raises(AccordError, match="text, tokens, finished"):
-        write_report(tmp_path)
-
-
 def test_foreign_text_stays_text(tmp_path: Path) -> None:
     write_line(tmp_path, seeds=[0, 1], models=["topk"])
     put(tmp_path / "embeddings" / "corpus.json", {HOSTILE: HOSTILE})
@@ -322,13 +229,3 @@ def test_many_models_draw(tmp_path: Path) -> None:
     with style.house_style():
         captions = {d.name: d.caption for d in draw_line(read_line(tmp_path))}
     assert "Shown: 18 of 20." in captions["training"]
-
-
-def test_definitions_exist() -> None:
-    for term in (*CONCEPT_TERMS.values(), *HEAD_TERMS.values(), *PERPLEXITY_TERMS.values()):
-        module, _, name = term.defined.rpartition(".")
-        if not module.startswith("accord."):
-            continue
-        path = Path(accord.errors.__file__).parent / (module.removeprefix("accord.").replace(".", "/") + ".py")
-        names = {n.name for n in ast.parse(path.read_text()).body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
-        assert name in names

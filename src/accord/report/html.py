@@ -18,6 +18,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from accord.errors import AccordError
+from accord.report.concepts_data import holds_line, read_line
+from accord.report.concepts_page import concepts_shown, perplexity_shown
 from accord.report.data import Gap, gap_folders, plain, read_gap
 from accord.report.gap_page import flat, gap_section, overview_row
 from accord.report.glossary import FILES
@@ -35,15 +37,22 @@ class Section:
     title: str
     template: str
     shown: dict[str, Any]
+    folded: bool = False
+
+    @property
+    def findings_count(self) -> int:
+        """How many sentences it adds to the findings at the top (those of the gaps are counted by gap)."""
+        return len(self.shown.get("findings", ()))
 
 
 def write_report(run_folder: Path) -> Path:
     """Write RUN/report.html, the page that shows a run folder (or a single gap folder); its path.
 
-    Raises AccordError when there is no measured gap in it, or a table lacks what the page needs.
+    Raises AccordError when there is neither a measured gap nor a concept model in it, or a file lacks what the page
+    needs.
     """
     run = Path(run_folder)
-    gaps = [read_gap(folder) for folder in gap_folders(run)]
+    gaps = [read_gap(folder) for folder in _gap_folders(run)]
     text = _render(run, gaps)
     target, aside = run / REPORT, run / f".{REPORT}.partial"
     try:
@@ -55,6 +64,16 @@ def write_report(run_folder: Path) -> Path:
     return target
 
 
+def _gap_folders(run: Path) -> list[Path]:
+    """The gap folders; a run may do without where it has concept models or texts to show."""
+    try:
+        return gap_folders(run)
+    except AccordError:
+        if holds_line(run):
+            return []
+        raise
+
+
 def gap_sections(run: Path, gaps: Sequence[Gap]) -> list[Section]:
     """A section a measured gap."""
     sections, spent = [], 0
@@ -62,11 +81,26 @@ def gap_sections(run: Path, gaps: Sequence[Gap]) -> list[Section]:
         key = f"gap-{i + 1}"
         shown = gap_section(gap, key, light=spent > FIGURE_BUDGET) | _provenance(run, gap)
         spent += sum(len(f["svg"]) for f in [*shown["figures"], shown["categories"] or {"svg": ""}])
-        sections.append(Section(key, gap.name, "gap.html", shown))
+        sections.append(Section(key, gap.name, "gap.html", shown, folded=i > 0))
     return sections
 
 
-SECTIONS: tuple[Callable[[Path, Sequence[Gap]], list[Section]], ...] = (gap_sections,)
+def line_sections(run: Path, gaps: Sequence[Gap]) -> list[Section]:
+    """Concept models, then what their heads write and what a judge finds in it; those that the run has."""
+    if not holds_line(run):
+        return []
+    line = read_line(run)
+    sections = []
+    if line.concepts or line.corpus or line.left_out:
+        shown = concepts_shown(line, run, "concepts")
+        sections.append(Section("concepts", "Concept models", "concepts.html", shown))
+    if line.heads or line.perplexity or line.texts:
+        shown = perplexity_shown(line, run, "perplexity")
+        sections.append(Section("perplexity", "Heads and their texts", "perplexity.html", shown))
+    return sections
+
+
+SECTIONS: tuple[Callable[[Path, Sequence[Gap]], list[Section]], ...] = (gap_sections, line_sections)
 
 
 def _render(run: Path, gaps: Sequence[Gap]) -> str:
@@ -109,7 +143,7 @@ def _study(run: Path) -> tuple[str, str]:
 def _date(gaps: Sequence[Gap]) -> str:
     """The day on which the last measurement ended, or nothing."""
     ends = [str(gap.manifest.get("finished", "")) for gap in gaps]
-    last = max(ends)
+    last = max(ends, default="")
     return last[:10] if re.match(r"\d{4}-\d{2}-\d{2}", last) else ""
 
 

@@ -75,3 +75,20 @@ def _glyph(character: str) -> str:
 def _charmap() -> frozenset[int]:
     font = Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return frozenset(FT2Font(str(font)).get_charmap())
+
+
+def amount(metric: Metric) -> tuple[str, str]:
+    """A number of any size and its interval, in as many digits as its size deserves: `12.4`, `[11.9, 12.9]`.
+
+    No interval where it has no width: the number does not depend on what was varied.
+    """
+    size = abs(metric.value)
+    digits = 3 if size < 1 else 2 if size < 10 else 1 if size < 100 else 0
+
+    def shown(value: float) -> str:
+        grouped = size >= 1000 and math.isfinite(value)
+        return f"{value:,.0f}".replace("-", _MINUS) if grouped else number(value, digits)
+
+    if not (math.isfinite(metric.low) and math.isfinite(metric.high)) or metric.low == metric.high:
+        return shown(metric.value), ""
+    return shown(metric.value), f"[{shown(metric.low)},{_FIXED}{shown(metric.high)}]"

@@ -1,0 +1,129 @@
+"""What the concept models amount to, in a plain sentence a layer, and what to beware of in the perplexities."""
+
+import math
+from collections.abc import Sequence
+
+from accord.report.concepts_groups import Group
+from accord.report.data import Metric
+from accord.report.seeds import differ
+from accord.report.wording import amount, count, number
+
+CLOSE = 0.05  # L0 that differ by less than this share count as about the same
+REPETITIVE = 0.2  # share of repeated runs of four words from which a text is no longer read as text
+
+
+def concept_findings(groups: Sequence[Group]) -> list[tuple[str, str]]:
+    """(headline, evidence) for each layer: reconstructions of different layers cannot be compared."""
+    layers = list(dict.fromkeys(group.named("layer") for group in groups))
+    out = []
+    for layer in layers:
+        here = [group for group in groups if group.named("layer") == layer]
+        names = [group.named("name") for group in here]
+        if len(set(names)) == len(names):  # the layer is said once, in front
+            here = [Group(name, group.stages) for name, group in zip(names, here, strict=True)]
+        where = f"At layer {layer}, " if len(layers) > 1 else ""
+        headline, evidence = _finding(here)
+        out.append((_capital(where + headline) if not where else where + headline, evidence))
+    return out
+
+
+def seeds_of(groups: Sequence[Group]) -> str:
+    """`3 seeds`, `1 to 3 seeds`."""
+    numbers = sorted({len(group.stages) for group in groups})
+    return count(numbers[0], "seed") if len(numbers) == 1 else f"{numbers[0]} to {count(numbers[-1], 'seed')}"
+
+
+def perplexity_remarks(groups: Sequence[Group]) -> list[str]:
+    """Rows whose perplexity cannot be taken at face value, and judges that differ."""
+    out = []
+    judges = list(dict.fromkeys(group.named("judge") for group in groups))
+    if len(judges) > 1:
+        out.append(f"Rows have different judges ({', '.join(judges)}): their numbers cannot be compared.")
+    loops = [g for g in groups if g.metric("repeated_4").value >= REPETITIVE]
+    if loops:
+        listed = ", ".join(f"{g.label} ({g.metric('repeated_4').value:.0%})" for g in loops)
+        out.append(f"Repetitive, so its perplexity flatters: {listed} of runs of four words are repeats.")
+    lost = [(g, sum(v for v in g.values("unscored") if math.isfinite(v))) for g in groups]
+    if any(n for _, n in lost):
+        listed = ", ".join(f"{g.label} ({n:.0f})" for g, n in lost if n)
+        out.append(f"Texts too short to be scored, and so in no mean: {listed}.")
+    return out
+
+
+def _finding(groups: Sequence[Group]) -> tuple[str, str]:
+    ranked = sorted((g for g in groups if math.isfinite(g.best_r2.value)), key=lambda g: -g.best_r2.value)
+    if not ranked:
+        return "how well the concept models reconstruct is not known", ""
+    over = f"over {seeds_of(ranked[:2])}"
+    if len(ranked) == 1:
+        best = ranked[0]
+        return (
+            f"{best.label} reconstructs {_share(best.best_r2.value)} of the variance",
+            f"{_numbers(best).removesuffix(',')}, {over}.",
+        )
+    best, other = ranked[:2]
+    of = f"; the best two of {len(ranked)} concept models" if len(ranked) > 2 else ""
+    chance = (
+        "" if differ(best.best_r2, other.best_r2) is not None else "; too few seeds to tell the difference from chance"
+    )
+    return _comparison(best, other), f"{_sentence(best, other)}, {over}{of}{chance}."
+
+
+def _comparison(best: Group, other: Group) -> str:
+    """Who reconstructs better, and at what price in active concepts."""
+    clear = differ(best.best_r2, other.best_r2)
+    if clear is False or best.best_r2.value == other.best_r2.value:
+        both = f"{best.label} and {other.label} reconstruct equally well, as far as the seeds can tell"
+        return both + _price(best, other)
+    sparser = _sparser(best, other)
+    if sparser is None:
+        with_what = ""
+    elif sparser == 0:
+        with_what = " with about as many active concepts"
+    else:
+        with_what = " with fewer active concepts" if sparser > 0 else ", but with more active concepts"
+    verb = "reconstructs" if clear else "may reconstruct"
+    return f"{best.label} {verb} better than {other.label}{with_what}"
+
+
+def _price(best: Group, other: Group) -> str:
+    sparser = _sparser(best, other)
+    if not sparser:
+        return ", with about as many active concepts" if sparser == 0 else ""
+    return f", {(best if sparser > 0 else other).label} with fewer active concepts"
+
+
+def _sparser(one: Group, other: Group) -> int | None:
+    """1 where `one` uses fewer concepts, −1 where more, 0 where about as many, None where not known."""
+    a, b = one.metric("l0").value, other.metric("l0").value
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return None
+    return 0 if abs(a - b) <= CLOSE * max(a, b) else (1 if a < b else -1)
+
+
+def _numbers(group: Group) -> str:
+    """`R² .590 [.582, .598] at L0 10.3 and CE recovered .760 [.752, .768], with hard gates`."""
+    hard = group.gated
+    parts = [f"R² {_joined(group.best_r2)} at L0 {amount(group.metric('l0'))[0]}"]
+    recovered = group.metric("ce_recovered_hard" if hard else "ce_recovered")
+    if recovered.known:
+        parts.append(f"CE recovered {_joined(recovered)}")
+    return " and ".join(parts) + (", gates hard," if hard else "")
+
+
+def _sentence(best: Group, other: Group) -> str:
+    one, two = _numbers(best).removesuffix(","), _numbers(other)
+    return f"{one}, against {two} for {other.label}"
+
+
+def _joined(metric: Metric) -> str:
+    return "\N{NO-BREAK SPACE}".join(part for part in amount(metric) if part)
+
+
+def _share(value: float) -> str:
+    return f"{value:.0%}" if value >= 0 else f"less than nothing ({number(value)})"
+
+
+def _capital(text: str) -> str:
+    """A name at the start keeps its own spelling; only our own words get a capital."""
+    return "How" + text[3:] if text.startswith("how ") else text

@@ -1,0 +1,66 @@
+"""Means over seeds with their intervals, how they are printed, and that every column is explained."""
+
+import ast
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import accord.errors
+from accord.report.concepts_glossary import CONCEPT_TERMS, HEAD_TERMS, PERPLEXITY_TERMS
+from accord.report.data import Metric
+from accord.report.seeds import differ, over_seeds
+from accord.report.wording import amount
+
+NAN = float("nan")
+
+
+def test_mean_and_interval_are_those_of_student() -> None:
+    values = [0.58, 0.61, 0.595, 0.6]
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert over_seeds(values) == pytest.approx((np.mean(values), low, high))
+    assert over_seeds([*values, NAN]) == over_seeds(values)
+    assert over_seeds([0.5])[0] == 0.5
+    assert math.isnan(over_seeds([0.5]).low)
+    assert over_seeds([0.1, 0.1, 0.1]) == (0.1, 0.1, 0.1)
+    assert over_seeds([1.0, math.inf]).value == math.inf
+    assert math.isnan(over_seeds([1.0, math.inf]).high)
+    assert not over_seeds([NAN]).known
+    assert not over_seeds([]).known
+
+
+def test_differ() -> None:
+    assert differ(Metric(0.6, 0.59, 0.61), Metric(0.5, 0.49, 0.51)) is True
+    assert differ(Metric(0.6, 0.5, 0.7), Metric(0.55, 0.45, 0.65)) is False
+    assert differ(Metric(0.6, NAN, NAN), Metric(0.5, 0.4, 0.6)) is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "interval"),
+    [
+        (Metric(0.5854, 0.57, 0.6), ".585", "[.570, .600]"),
+        (Metric(-0.2, -0.3, -0.1), "−.200", "[−.300, −.100]"),
+        (Metric(12.34, 11.9, 12.8), "12.3", "[11.9, 12.8]"),
+        (Metric(431.2, 400.1, 460), "431", "[400, 460]"),
+        (Metric(61000.4, -1200, 123201), "61,000", "[−1,200, 123,201]"),
+        (Metric(32.0, 32.0, 32.0), "32.0", ""),
+        (Metric(5.0, NAN, NAN), "5.00", ""),
+        (Metric(math.inf, NAN, NAN), "∞", ""),
+        (Metric(NAN, NAN, NAN), "n/a", ""),
+    ],
+)
+def test_amount(metric: Metric, value: str, interval: str) -> None:
+    shown = amount(metric)
+    assert (shown[0], shown[1].replace("\N{NO-BREAK SPACE}", " ")) == (value, interval)
+
+
+def test_definitions_exist() -> None:
+    for term in (*CONCEPT_TERMS.values(), *HEAD_TERMS.values(), *PERPLEXITY_TERMS.values()):
+        module, _, name = term.defined.rpartition(".")
+        if not module.startswith("accord."):
+            continue
+        path = Path(accord.errors.__file__).parent / (module.removeprefix("accord.").replace(".", "/") + ".py")
+        names = {n.name for n in ast.parse(path.read_text()).body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
+        assert name in names

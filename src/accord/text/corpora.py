@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from accord.cache import hash_file
 from accord.errors import AccordError, nearest
 from accord.text.catalog import TEXTS, texts_file
 from accord.text.rows import ENDINGS, NOT_UTF8, Row, file_rows, hub_rows
@@ -103,6 +104,22 @@ def corpus(
     table["held_out"], table["row"] = sides, [places[i] for i in order]
     duplicates = int(table["text"].duplicated().sum())
     return Corpus(name, table, rejected, duplicates, _fingerprint(table))
+
+
+def is_local(source: str) -> bool:
+    """Whether the source is on this machine, so that looking at it fetches nothing."""
+    path = Path(source).expanduser()
+    return bool(_files(path)) or (path.is_dir() and bool(source.strip()))
+
+
+def source_fingerprint(source: str) -> str:
+    """Identity of what a source holds, without reading it as texts; of what is fetched, its name."""
+    path = Path(source).expanduser()
+    files = _files(path) or (sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [])
+    if not files:
+        return source
+    digest = hashlib.sha256("".join(f"{file.name}\0{hash_file(file)}\n" for file in files).encode())
+    return f"files:{digest.hexdigest()[:16]}"
 
 
 def _rows(source: str, columns: Sequence[str], split: str | None, limit: int | None, seed: int) -> Iterator[Row]:

@@ -12,10 +12,10 @@ import torch
 
 from accord.errors import AccordError
 from accord.gap.metrics import Interval, layer_matrix, summarize, summarize_layers
+from accord.lm.batching import Progress
 from accord.lm.encoding import chat_text, encode_answer, encode_prompt, single_tokens
 from accord.lm.model import LanguageModel
 from accord.lm.scoring import Floats, Query, Score, score
-from accord.lm.batching import Progress
 from accord.tasks import Item, Task
 
 YES_FORMS = ("Yes", " Yes", "YES", "yes", " yes")

@@ -15,7 +15,7 @@ from accord.study.rows import BACKBONE, RANDOM, all_rows, known_rows
 from accord.study.sections import Backbone, Layer
 from accord.study.text_sections import PerplexitySection, TextSection
 from accord.text.catalog import TEXTS
-from accord.text.corpora import is_local, source_fingerprint
+from accord.text.corpora import is_hub_name, is_local
 
 Collected = Callable[..., AbstractContextManager[None]]
 
@@ -73,16 +73,13 @@ def layer_count(backbone: Backbone, *, fetch: bool) -> int:
 def _check_source(section: TextSection, seed: int) -> None:
     if is_local(section.source):
         read_corpus(section, seed)
-    elif section.source not in TEXTS:
-        looks_like_hub = section.source.count("/") == 1 and "." not in section.source.rpartition("/")[2]
-        if not looks_like_hub:
-            raise AccordError(
-                "There is no such source of texts.",
-                got=repr(section.source),
-                wanted=nearest(section.source, TEXTS),
-                fix='use one of these, a file or pattern, or a hub data set "org/name"',
-            )
-    source_fingerprint(section.source)
+    elif section.source not in TEXTS and not is_hub_name(section.source):
+        raise AccordError(
+            "There is no such source of texts.",
+            got=repr(section.source),
+            wanted=nearest(section.source, TEXTS),
+            fix='use one of these, a file or pattern, or a hub data set "org/name"',
+        )
 
 
 def _without_text(file: StudyFile) -> Iterator[AccordError]:

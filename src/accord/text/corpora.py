@@ -112,6 +112,11 @@ def is_local(source: str) -> bool:
     return bool(_files(path)) or (path.is_dir() and bool(source.strip()))
 
 
+def is_hub_name(source: str) -> bool:
+    """Whether this is written like a data set of the hub: "org/name" or "org/name:config"."""
+    return bool(re.fullmatch(r"\w[\w.-]*/[\w.-]*\w(:[\w.-]+)?", source)) and Path(source).suffix not in ENDINGS
+
+
 def source_fingerprint(source: str) -> str:
     """Identity of what a source holds, without reading it as texts; of what is fetched, its name."""
     path = Path(source).expanduser()
@@ -125,8 +130,7 @@ def source_fingerprint(source: str) -> str:
 def _rows(source: str, columns: Sequence[str], split: str | None, limit: int | None, seed: int) -> Iterator[Row]:
     path = Path(source).expanduser()
     files = _files(path)
-    on_the_hub = re.fullmatch(r"\w[\w.-]*/[\w.-]*\w(:[\w.-]+)?", source) and path.suffix not in ENDINGS
-    if (path.is_dir() and source.strip()) or (not files and source not in TEXTS and on_the_hub):
+    if (path.is_dir() and source.strip()) or (not files and source not in TEXTS and is_hub_name(source)):
         yield from hub_rows(str(path) if path.is_dir() else source, columns, split=split, limit=limit, seed=seed)
         return
     if not files and source in TEXTS:

@@ -92,7 +92,6 @@ def made(tmp_path_factory):
 def run(made, tmp_path, monkeypatch):
     """Write a study beside the model, run it below `tmp_path`; which stages it made, by their order."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("accord.report.write_report", lambda folder: (folder / "report.html").write_text("report"))
 
     def run(text, step=None, out=None):
         path = made / "study.toml"

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 import accord
+from accord.lm import load
 from accord.lm.batching import in_batches
 from accord.lm.windows import TokenTexts, Window, tokenize
 from accord.text.corpora import corpus
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs="*", help="the top one by default")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    lm = accord.load(arguments.model)
+    lm = load(arguments.model)
     layers = arguments.layers or [lm.n_layers]
     texts = corpus(arguments.source, limit=arguments.texts).table["text"].tolist()
     tokens = tokenize(lm.tokenizer, texts, max_length=512)

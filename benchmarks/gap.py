@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import accord
+from accord.lm import load
 from accord.lm.encoding import encode_answer
 
 Pair = tuple[str, str]
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=16, help="of the harness")
     arguments = parser.parse_args()
-    lm = accord.load(arguments.model)
+    lm = load(arguments.model)
     pairs = requests(accord.task("hypernymy", split="all", limit=arguments.items))
     ways: dict[str, Callable[[], NDArray[np.float64]]] = {
         "accord": lambda: ours(lm, pairs),

@@ -16,7 +16,8 @@ from accord.lazy import exports
 if TYPE_CHECKING:
     from accord.errors import AccordError
     from accord.gap import Gap, measure_gap
-    from accord.lm import Backbone, LanguageModel, Query, Score, load, score
+    from accord.lm import Backbone, LanguageModel, Query, Score, score
+    from accord.loading import load
     from accord.tasks import Item, Task, task
 
 __version__ = version("accord")
@@ -47,7 +48,7 @@ __getattr__ = exports(
         "Query": "accord.lm",
         "Score": "accord.lm",
         "Task": "accord.tasks",
-        "load": "accord.lm",
+        "load": "accord.loading",
         "measure_gap": "accord.gap",
         "score": "accord.lm",
         "task": "accord.tasks",

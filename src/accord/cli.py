@@ -8,15 +8,13 @@ import os
 import shutil
 import sys
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
+from accord.cli_concepts import register as _register
+from accord.cli_parts import print_table, progress_console
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -112,7 +110,12 @@ def accord(
 
 @app.command()
 def gap(
-    model: Annotated[str, typer.Option(help="A model of `accord models`, a hub id, a folder, or a .gguf file.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A model of `accord models`, a hub id, a folder (of a concept language model too), or a .gguf."
+        ),
+    ],
     task: TaskName,
     data: Data = None,
     split: Split = "test",
@@ -137,6 +140,7 @@ def gap(
     - `accord gap --model smollm2-135m --task hypernymy --limit 100`
     - `accord gap --model smollm2-135m --task hypernymy --layers --out results/hypernymy`
     - `accord gap --model ./my-model --task my-task.toml --shots zero`
+    - `accord gap --model runs/demo/heads/lcblm-reconstruction-original-s0 --task hypernymy --limit 100`
     """
     from accord.study import Backbone, from_options
 
@@ -158,7 +162,7 @@ def gap(
     )
     metrics = _measured(section, asked, backbone, seed, out)
     rows = [[name, *_numbers(metric)] for name, metric in metrics.items()]
-    _print_table(("metric", "value", "low", "high"), rows, title=f"{asked.name} / {model}")
+    print_table(("metric", "value", "low", "high"), rows, title=f"{asked.name} / {model}")
     if (mass := metrics["yes_no_mass"]["value"]) < 0.5:
         typer.echo(
             f"Only {mass:.0%} of the probability is on yes and no: the validator's score means little.", err=True
@@ -245,13 +249,15 @@ def run(
     - `accord run study.toml`
     - `accord run study.toml --check`
     """
-    from accord import study as room
+    from accord.study import load
+    from accord.study import run as run_study
+    from accord.study.validate import check as check_study
 
     if check:
-        room.check(room.load(study))
+        check_study(load(study))
         typer.echo(f"{study}: no problem found")
     else:
-        typer.echo(room.run(study, out, console=_progress_console()))
+        typer.echo(run_study(study, out, console=progress_console()))
 
 
 @app.command()
@@ -283,7 +289,7 @@ def check(folder: RunFolder) -> None:
 
     Example: `accord check runs/demo`
     """
-    from accord.study import check_files
+    from accord.study.check import check as check_files
 
     problems = check_files(folder)
     for problem in problems:
@@ -291,6 +297,9 @@ def check(folder: RunFolder) -> None:
     if problems:
         raise typer.Exit(1)
     typer.echo(f"{folder}: all files are as they were written")
+
+
+_register(app)
 
 
 def main() -> None:
@@ -316,10 +325,10 @@ def _measured(section: "GapSection", task: "Task", backbone: "Backbone", seed: i
     weights = study.lazy(backbone)
     if out is None:
         lm = weights()
-        with study.bars(_progress_console()) as bar:
+        with study.bars(progress_console()) as bar:
             return study.measure(lm, section, task, seed, bar(task.name)).metrics
     stage = study.gap_stage(section, task, backbone, seed, weights)
-    with study.bars(_progress_console()) as bar:
+    with study.bars(progress_console()) as bar:
         made = study.publish(out, stage.recipe, lambda work: stage.build(work, bar(task.name)), replace=False)
     typer.echo(f"{out}: {'written' if made else 'up to date'}", err=True)
     metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
@@ -338,17 +347,3 @@ def _print_record(name: str, said: str, parts: dict[str, str]) -> None:
     typer.echo(f"{name}: {said}")
     for label, text in parts.items():
         typer.echo(f"  {label:<24}" + text.replace("\n", "\n" + " " * 26))
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """A table as wide as the terminal; without a terminal plain and complete, however wide."""
-    plain = not Console().is_terminal
-    console = Console(highlight=False, markup=False, width=10_000 if plain else None)
-    table = Table(*header, title=None if plain else title, box=None if plain else box.SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-
-
-def _progress_console() -> Console:
-    return Console(stderr=True)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from accord.errors import AccordError
 from accord.study import engine
-from accord.study.stages import Stage
+from accord.study.stage import Stage
 from accord.study.store import Recipe
 
 STUDY = """

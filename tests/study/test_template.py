@@ -23,8 +23,10 @@ def test_the_template_is_a_good_study(tmp_path):
 def test_every_key_is_there_and_valid(tmp_path):
     path = tmp_path / "study.toml"
     write_template(path)
-    path.write_text(re.sub(r"^# (?=\w+ = |\[tasks)", "", path.read_text(), flags=re.MULTILINE))
+    path.write_text(re.sub(r"^# (?=\w+ = |\[)", "", path.read_text(), flags=re.MULTILINE))
     study = load(path).study
+    for section in (study.text, *study.concepts, *study.heads, study.perplexity):
+        assert section.model_fields_set == type(section).model_fields.keys()
     assert study.gap[0].model_fields_set == GapSection.model_fields.keys()
     assert study.backbone.model_fields_set == Backbone.model_fields.keys()
     assert study.tasks["my-task"].model_fields_set == CustomTask.model_fields.keys()

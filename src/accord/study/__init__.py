@@ -1,14 +1,24 @@
-"""From a study file to a run folder: config, stages, store, engine."""
+"""From a study file to a run folder: sections, config, validate, plan, stages, store, engine.
 
-from accord.study.check import Problem
-from accord.study.check import check as check_files
-from accord.study.config import StudyFile, from_options, load
-from accord.study.engine import bars, plan, run
-from accord.study.sections import Backbone, GapSection, Study
-from accord.study.stages import Stage, gap_stage, lazy, measure
-from accord.study.store import Recipe, publish
-from accord.study.template import template, write_template
-from accord.study.validate import check, task_of
+Names are imported when first used: the sections of concepts and heads need torch, which takes seconds. `check` of a
+study is in `accord.study.validate`, `check` of a run folder in `accord.study.check`.
+"""
+
+from typing import TYPE_CHECKING
+
+from accord.lazy import exports
+
+if TYPE_CHECKING:
+    from accord.study.check import Problem
+    from accord.study.config import StudyFile, from_options, load
+    from accord.study.engine import bars, run
+    from accord.study.gap_stages import gap_stage, measure
+    from accord.study.root import Study
+    from accord.study.sections import Backbone, GapSection
+    from accord.study.stage import Stage, lazy
+    from accord.study.store import Recipe, publish
+    from accord.study.template import write_template
+    from accord.study.validate import task_of
 
 __all__ = [
     "Backbone",
@@ -19,17 +29,36 @@ __all__ = [
     "Study",
     "StudyFile",
     "bars",
-    "check",
-    "check_files",
     "from_options",
     "gap_stage",
     "lazy",
     "load",
     "measure",
-    "plan",
     "publish",
     "run",
     "task_of",
-    "template",
     "write_template",
 ]
+
+__getattr__ = exports(
+    __name__,
+    {
+        "Backbone": "accord.study.sections",
+        "GapSection": "accord.study.sections",
+        "Problem": "accord.study.check",
+        "Recipe": "accord.study.store",
+        "Stage": "accord.study.stage",
+        "Study": "accord.study.root",
+        "StudyFile": "accord.study.config",
+        "bars": "accord.study.engine",
+        "from_options": "accord.study.config",
+        "gap_stage": "accord.study.gap_stages",
+        "lazy": "accord.study.stage",
+        "load": "accord.study.config",
+        "measure": "accord.study.gap_stages",
+        "publish": "accord.study.store",
+        "run": "accord.study.engine",
+        "task_of": "accord.study.validate",
+        "write_template": "accord.study.template",
+    },
+)

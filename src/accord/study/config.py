@@ -5,14 +5,17 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from accord.errors import AccordError, nearest
-from accord.study.sections import Section, Study
+from accord.study.sections import Section
 from accord.study.toml_lines import line_of
+
+if TYPE_CHECKING:
+    from accord.study.root import Study
 
 S = TypeVar("S", bound=Section)
 
@@ -23,7 +26,7 @@ class StudyFile:
 
     path: Path
     text: str
-    study: Study
+    study: "Study"
 
     def where(self, path: Sequence[str | int]) -> str:
         """File, line, table and key of a value."""
@@ -39,6 +42,8 @@ def load(path: Path) -> StudyFile:
 
     Raises AccordError, listing every problem with its line.
     """
+    from accord.study.root import Study
+
     text = _read(path)
     try:
         content = tomllib.loads(text)
@@ -50,8 +55,9 @@ def load(path: Path) -> StudyFile:
         return StudyFile(path, text, Study.model_validate(content))
     except ValidationError as error:
         problems = [
-            _problem(found, Study, f"{path}:{line_of(text, found['loc'])}, {_spell(found['loc'])}")
+            _problem(found, Study, f"{path}:{line_of(text, place)}, {_spell(place)}")
             for found in error.errors()
+            for place in [_untagged(found, content)]
         ]
         raise together(problems, path) from None
 
@@ -98,6 +104,13 @@ def _problem(found: ErrorDetails, root: type[BaseModel], where: str) -> AccordEr
         return AccordError("Unknown key.", where=where, got=key, wanted=nearest(key, model.model_fields))
     if found["type"] == "missing":
         return AccordError("A key is missing.", where=where, wanted=f"{key}: {about or 'a table'}")
+    if found["type"] == "union_tag_not_found":
+        return AccordError("A key is missing.", where=where, wanted="kind: which of the kinds this section is of")
+    if found["type"] == "union_tag_invalid":
+        kinds = re.findall(r"'([^']*)'", found["ctx"]["expected_tags"])
+        return AccordError(
+            "Unknown value.", where=where, got=repr(found["ctx"]["tag"]), wanted=nearest(found["ctx"]["tag"], kinds)
+        )
     got = found["input"]
     shown = repr(got) if isinstance(got, str | int | float | bool) else f"a {type(got).__name__}"
     if found["type"] == "literal_error":
@@ -113,10 +126,34 @@ def _problem(found: ErrorDetails, root: type[BaseModel], where: str) -> AccordEr
 
 def _model_at(model: type[BaseModel], loc: Sequence[str | int]) -> type[BaseModel]:
     """The section that the last part of `loc` is a key of."""
+    members: list[type[BaseModel]] = []
     for part in loc[:-1]:
         field = model.model_fields.get(part) if isinstance(part, str) else None
-        model = next(_models_in(field.annotation), model) if field is not None else model
+        if field is not None:
+            members = list(_models_in(field.annotation))
+            model = members[0] if members else model
+        elif isinstance(part, str):  # the kind of a section that may be of several
+            model = next((one for one in members if _kind_of(one) == part), model)
     return model
+
+
+def _kind_of(section: type[BaseModel]) -> Any:
+    field = section.model_fields.get("kind")
+    return None if field is None else field.default
+
+
+def _untagged(found: ErrorDetails, content: Any) -> list[str | int]:
+    """Where a problem is in the file: pydantic also names the kind of a section, which is no key of its table."""
+    place: list[str | int] = []
+    for part in found["loc"]:
+        if isinstance(content, dict) and part not in content and part == content.get("kind"):
+            continue
+        place.append(part)
+        try:
+            content = content[part]
+        except (LookupError, TypeError):
+            content = None
+    return [*place, "kind"] if found["type"] == "union_tag_invalid" else place
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -15,32 +15,49 @@ from accord.study import store
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile, load
 from accord.study.disk import lock, write_whole
-from accord.study.stages import Progress, Stage, gap_stage, lazy
+from accord.study.gap_stages import gap_stage
+from accord.study.plan import concept_stages
+from accord.study.rows import BACKBONE
+from accord.study.stage import Progress, Run, Stage, lazy
 from accord.study.validate import backbone_of, check
 from accord.tasks import Task
 
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
 
 
-def run(path: Path, out: Path | None = None, *, console: Console) -> Path:
+# The steps of a study and the kinds of stages that each needs: those of its own, and what they are made from.
+STEPS: dict[str, tuple[str, ...]] = {"embed": ("embeddings",)}
+STEPS["train"] = (*STEPS["embed"], "concepts", "heads")
+STEPS["generate"] = (*STEPS["train"], "texts")
+STEPS["perplexity"] = (*STEPS["generate"], "perplexity")
+
+
+def run(path: Path, out: Path | None = None, *, console: Console, step: str | None = None) -> Path:
     """Bring the run folder of a study up to date; returns the report's path.
 
     The folder is `out`, or runs/NAME below the current folder. Stages that are whole and unchanged are left
-    alone; when all are, no weights are loaded.
+    alone; when all are, no weights are loaded. With a `step` of `STEPS`, only its stages run, and no report is
+    written: the run folder is returned, as it is where there is no gap to report.
 
     Raises AccordError for anything wrong in the study file, its data or the model, before weights are loaded,
     and when the folder holds something else or another process works on it.
     """
     file = load(path)
-    stages = plan(file, check(file))
     folder = Path("runs") / file.study.name if out is None else out
+    stages = plan(file, check(file), folder)
+    left = [] if step is None else [stage for stage in stages if stage.kind not in STEPS[step]]
+    todo = [stage for stage in stages if stage not in left]
+    if not todo:
+        raise AccordError(f"This study has nothing to {step}.", where=path, wanted="a [text] section, and what follows")
     _check_folder(folder, file)
     with lock(folder.resolve()):
         _keep_study(file, folder)
-        _show_plan(stages, folder, console)
+        _show_plan(todo, stages, folder, console)
         with bars(console) as bar:
-            for stage in stages:
+            for stage in todo:
                 _run_stage(stage, folder, bar)
+        if step is not None or not file.study.gap:
+            return folder
         report = folder / store.REPORT
         if not _is_newest(report, folder):
             from accord.report import write_report
@@ -49,14 +66,16 @@ def run(path: Path, out: Path | None = None, *, console: Console) -> Path:
     return report
 
 
-def plan(file: StudyFile, tasks: list[Task]) -> list[Stage]:
+def plan(file: StudyFile, tasks: list[Task], folder: Path) -> list[Stage]:
     """The stages of a checked study, in the order they run. Fetches the model if need be."""
     backbone = backbone_of(file)
     weights = lazy(backbone)
-    return [
+    gaps = [
         gap_stage(section, task, backbone, file.study.seeds[0], weights)
         for section, task in zip(file.study.gap, tasks, strict=True)
+        if section.model == BACKBONE
     ]
+    return [*gaps, *concept_stages(file, Run(folder.absolute(), backbone, weights), tasks)]
 
 
 @contextmanager
@@ -103,8 +122,8 @@ def _keep_study(file: StudyFile, folder: Path) -> None:
         write_whole(copy, file.text)
 
 
-def _show_plan(stages: list[Stage], folder: Path, console: Console) -> None:
-    for stage in stages:
+def _show_plan(todo: list[Stage], stages: list[Stage], folder: Path, console: Console) -> None:
+    for stage in todo:
         found = store.state(folder / stage.name, stage.recipe)
         console.print(f"{stage.name}: {_PLANNED.get(found, 'to do')}", highlight=False)
     asked = {folder / stage.name for stage in stages}

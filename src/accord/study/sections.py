@@ -1,12 +1,12 @@
-"""The sections of a study file. Errors and `accord init` take what they say of a key from its description."""
+"""The sections of a study file that ask a model. Errors and `accord init` take what they say of a key from its
+description. Nothing here imports torch: commands that need no model start at once.
+"""
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from accord.tasks import CustomTask
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 Shots = Literal["zero", "few"]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # needs no quoting anywhere
@@ -16,6 +16,21 @@ class Section(BaseModel):
     """A table of the study file; keys it does not know are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+Layer = int | Literal["last"]
+
+
+def _as_layers(value: object) -> list[Layer]:
+    """One message for whatever is wrong, where a union would give one for each of its members."""
+    found: list[Any] = value if isinstance(value, list) and value else [value]
+    good: list[Layer] = [one for one in found if one == "last" or (type(one) is int and one >= 0)]
+    if len(good) != len(found) or len(set(map(str, found))) != len(found):
+        raise ValueError('"last", a layer from 0, or a list of different ones')
+    return good
+
+
+Layers = Annotated[list[Layer], PlainValidator(_as_layers)]
 
 
 class Backbone(Section):
@@ -35,6 +50,11 @@ class Backbone(Section):
         default="auto",
         description="auto (float32 on a CPU, bfloat16 on a GPU), float32, bfloat16 or float16.",
     )
+    layer: Layers = Field(
+        default=["last"],
+        description='Whose states concepts and heads are made on: "last", a number (0 is what enters the first '
+        "block), or a list of them.",
+    )
 
 
 class GapSection(Section):
@@ -50,6 +70,12 @@ class GapSection(Section):
         description="Folder of the results, gap/NAME (letters, digits, . _ -). "
         "Without it made from the task and what differs.",
         examples=["hypernymy-400"],
+    )
+    model: str = Field(
+        default="backbone",
+        min_length=1,
+        description="Which model is asked: backbone, or a row of the perplexity table such as "
+        "CONCEPTS-latents-new (with -L6 for layer 6), as the first seed made it.",
     )
     data: str | None = Field(
         default=None,
@@ -108,22 +134,5 @@ _QUESTION = (
     ("generator_phrasing", "generator-", None),
     ("validator_phrasing", "validator-", None),
     ("chat", "chat", False),
+    ("model", "", "backbone"),
 )
-
-
-class Study(Section):
-    """One study: a model, the questions put to it, and what is done about the answers."""
-
-    name: FolderName = Field(
-        description="Name of the study and of its run folder, runs/NAME; letters, digits, . _ -",
-        examples=["my-study"],
-    )
-    seeds: list[int] = Field(
-        default=[0],
-        min_length=1,
-        description="Random seeds. [[gap]] uses only the first: for the split, the choice of items under "
-        "`limit`, and the bootstrap; the scores themselves are deterministic.",
-    )
-    backbone: Backbone
-    tasks: dict[str, CustomTask] = Field(default={}, description="Tasks of your own.")
-    gap: list[GapSection] = Field(default=[], description="Gap measurements.")

@@ -9,12 +9,17 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from accord.errors import AccordError
-from accord.study.sections import Backbone, GapSection, Study
+from accord.study.concept_sections import LCBLMSection, NewHeadSection, TopKSection
+from accord.study.root import Study
+from accord.study.sections import Backbone, GapSection
+from accord.study.text_sections import PerplexitySection, TextSection
 from accord.tasks import CustomTask
 
 _CUSTOM = "[tasks.my-task]"
 # What the template shows for keys that have neither a default nor an example of their own.
 _EXAMPLES = {
+    "size": 2048,
+    "patience": 5,
     "data": "capitals.tsv",
     "generator": "The capital of {country} is",
     "validator": "Is {city} the capital of {country}? Answer:",
@@ -44,26 +49,44 @@ def template() -> str:
         "# Keys that are commented out show their default, or an example where the default is none.",
         "# Paths are relative to this file.",
         "",
-        *_keys(Study, without=("backbone", "tasks", "gap")),
+        *_keys(Study, without=("backbone", "tasks", "gap", "text", "concepts", "heads", "perplexity")),
         *_table("[backbone]", Backbone),
         *_table("[[gap]]", GapSection),
-        *("# " + line if line and not line.startswith("#") else line for line in _table(_CUSTOM, CustomTask)),
+        *_optional(_CUSTOM, CustomTask),
+        *_optional("[text]", TextSection),
+        *_optional("[[concepts]]", TopKSection),
+        *_optional("[[concepts]]", LCBLMSection),
+        *_optional("[[heads]]", NewHeadSection),
+        *_optional("[perplexity]", PerplexitySection),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _optional(header: str, section: type[BaseModel]) -> Iterator[str]:
+    """A section that a study may lack: commented out as a whole."""
+    return ("# " + line if line and not line.startswith("#") else line for line in _table(header, section))
 
 
 def _table(header: str, section: type[BaseModel]) -> Iterator[str]:
     yield ""
     yield from _comment(section.__doc__ or "")
     yield header
-    yield from _keys(section)
+    inner = {name: type(field.default) for name, field in section.model_fields.items() if _is_table(field)}
+    yield from _keys(section, without=inner)
+    for name, table in inner.items():
+        yield from _table(f"[{header.strip('[]')}.{name}]", table)
+
+
+def _is_table(field: FieldInfo) -> bool:
+    return isinstance(field.default, BaseModel)
 
 
 def _keys(section: type[BaseModel], without: Collection[str] = ()) -> Iterator[str]:
     for name, field in section.model_fields.items():
-        if name not in without:
+        if name not in without and not (name == "seed" and "batch" in section.model_fields):  # the study's own
             yield from _comment(field.description or "")
-            yield ("" if field.is_required() else "# ") + f"{name} = {_value(name, field)}"
+            needed = field.is_required() or name == "kind"
+            yield ("" if needed else "# ") + f"{name} = {_value(name, field)}"
 
 
 def _value(name: str, field: FieldInfo) -> str:

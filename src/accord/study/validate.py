@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from accord.errors import AccordError, nearest
 from accord.study.config import StudyFile, together
+from accord.study.gap_stages import check_model
 from accord.study.sections import Backbone, GapSection
-from accord.study.stages import check_model
 from accord.tasks import CustomTask, Task, catalog
 from accord.tasks import task as make_task
 
@@ -19,23 +19,27 @@ def check(file: StudyFile) -> list[Task]:
 
     Raises AccordError, listing every problem with its line. Loads no weights and fetches nothing.
     """
+    from accord.study.validate_concepts import problems as concept_problems
+
     problems: list[AccordError] = []
     tasks: list[Task] = []
-    with _collected(problems, file, ("backbone",), file.study.backbone):
+    with collected(problems, file, ("backbone",), file.study.backbone):
         check_model(backbone_of(file).model)
     sound = set(file.study.tasks)
     for name, custom in file.study.tasks.items():
-        with _collected(problems, file, ("tasks", name), custom):
+        with collected(problems, file, ("tasks", name), custom):
             sound.discard(name)
             _task(file, GapSection(task=name, split="all"))
             sound.add(name)
     for index, section in enumerate(file.study.gap):
         if section.task in sound or section.task not in file.study.tasks:
-            with _collected(problems, file, ("gap", index), section):
+            with collected(problems, file, ("gap", index), section):
                 tasks.append(_task(file, section))
     problems += _twice(file)
-    if not file.study.gap:
-        problems.append(AccordError("The study asks for nothing.", where=file.path, wanted="a [[gap]] section"))
+    if not any((file.study.gap, file.study.text, file.study.concepts, file.study.heads, file.study.perplexity)):
+        wanted = "a [[gap]] section, or [text] and [[concepts]]"
+        problems.append(AccordError("The study asks for nothing.", where=file.path, wanted=wanted))
+    problems += concept_problems(file, collected)
     if problems:
         raise together(problems, file.path)
     return tasks
@@ -44,7 +48,7 @@ def check(file: StudyFile) -> list[Task]:
 def backbone_of(file: StudyFile) -> Backbone:
     """The backbone, with a path to a model taken relative to the study file."""
     backbone = file.study.backbone
-    beside = file.beside(backbone.model)
+    beside = file.beside(backbone.model).absolute()  # saved models name it, and are loaded from anywhere
     return backbone.model_copy(update={"model": str(beside)}) if beside.exists() else backbone
 
 
@@ -82,7 +86,7 @@ def _task(file: StudyFile, section: GapSection) -> Task:
 
 
 @contextmanager
-def _collected(
+def collected(
     problems: list[AccordError], file: StudyFile, path: tuple[str | int, ...], section: BaseModel
 ) -> Iterator[None]:
     """Add an error to the list, with its place: the key whose value it quotes, else the section."""

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from accord.cache import hash_file
 from accord.errors import AccordError, nearest
 from accord.text.catalog import TEXTS, texts_file
 from accord.text.rows import ENDINGS, NOT_UTF8, Row, file_rows, hub_rows
@@ -105,11 +106,31 @@ def corpus(
     return Corpus(name, table, rejected, duplicates, _fingerprint(table))
 
 
+def is_local(source: str) -> bool:
+    """Whether the source is on this machine, so that looking at it fetches nothing."""
+    path = Path(source).expanduser()
+    return bool(_files(path)) or (path.is_dir() and bool(source.strip()))
+
+
+def is_hub_name(source: str) -> bool:
+    """Whether this is written like a data set of the hub: "org/name" or "org/name:config"."""
+    return bool(re.fullmatch(r"\w[\w.-]*/[\w.-]*\w(:[\w.-]+)?", source)) and Path(source).suffix not in ENDINGS
+
+
+def source_fingerprint(source: str) -> str:
+    """Identity of what a source holds, without reading it as texts; of what is fetched, its name."""
+    path = Path(source).expanduser()
+    files = _files(path) or (sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [])
+    if not files:
+        return source
+    digest = hashlib.sha256("".join(f"{file.name}\0{hash_file(file)}\n" for file in files).encode())
+    return f"files:{digest.hexdigest()[:16]}"
+
+
 def _rows(source: str, columns: Sequence[str], split: str | None, limit: int | None, seed: int) -> Iterator[Row]:
     path = Path(source).expanduser()
     files = _files(path)
-    on_the_hub = re.fullmatch(r"\w[\w.-]*/[\w.-]*\w(:[\w.-]+)?", source) and path.suffix not in ENDINGS
-    if (path.is_dir() and source.strip()) or (not files and source not in TEXTS and on_the_hub):
+    if (path.is_dir() and source.strip()) or (not files and source not in TEXTS and is_hub_name(source)):
         yield from hub_rows(str(path) if path.is_dir() else source, columns, split=split, limit=limit, seed=seed)
         return
     if not files and source in TEXTS:

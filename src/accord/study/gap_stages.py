@@ -1,14 +1,13 @@
-"""The stages of a study: each turns a section of the study file into one folder of results."""
+"""Stages that measure the gap: of the backbone, or of a language model that the study made."""
 
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accord.study.sections import Backbone, GapSection
+from accord.study.stage import Progress, Run, Stage, found_by, identity
 from accord.study.store import Recipe
 from accord.tasks import Task
 
@@ -18,64 +17,49 @@ if TYPE_CHECKING:
 
 GAP_VERSION = 1  # raise it when the same settings give other files or numbers
 
-Progress = Callable[[int, int], None]  # takes how much is done, and of how much
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A folder of results and how to make it."""
-
-    name: str  # where in the run folder: "gap/hypernymy"
-    recipe: Recipe
-    build: Callable[[Path, Progress], dict[str, Any]]  # writes into a work folder, going on from what is there
-
 
 def check_model(model: str) -> None:
     """AccordError unless `model` is in the catalog, is written like a hub id, or is a folder or file that will do."""
     from accord.lm.catalog import CATALOG, resolve
+    from accord.loading import is_concept_lm
 
     path = Path(model).expanduser()
     is_gguf = path.suffix.lower() == ".gguf"
     is_hub_id = re.fullmatch(r"\w[\w.-]*/[\w.-]*\w", model) is not None and not is_gguf
     would_fetch = model in CATALOG or is_hub_id or (is_gguf and path.is_file())
-    if path.is_dir() or not would_fetch:
+    if (path.is_dir() and not is_concept_lm(path)) or not (would_fetch or path.is_dir()):
         resolve(model)
-
-
-def lazy(backbone: Backbone) -> Callable[[], "LanguageModel"]:
-    """A function that loads the weights when first called: stages share them, and a rerun loads none."""
-
-    @cache
-    def weights() -> "LanguageModel":
-        from accord.lm import load
-
-        return load(backbone.model, device=backbone.device, dtype=backbone.dtype)
-
-    return weights
 
 
 def gap_stage(
     section: GapSection, task: Task, backbone: Backbone, seed: int, weights: Callable[[], "LanguageModel"]
 ) -> Stage:
-    """Measure the gap of the backbone on a task. Fetches the model if it is not on this machine."""
-    from accord.lm.catalog import resolve
+    """Measure the gap of a model on a task. Fetches the model if it is not on this machine."""
+    return _stage(section, task, identity(backbone), seed, weights)
 
-    settings: dict[str, Any] = {
-        "model": Path(backbone.model).name if Path(backbone.model).exists() else backbone.model,
-        "weights": resolve(backbone.model).fingerprint,
-        # As asked, not as found: results brought from a machine with a GPU to one without stay up to date.
-        "device": backbone.device.partition(":")[0],
-        "dtype": backbone.dtype,
-        "task": task.settings,
-        "layers": section.layers,
-        "resamples": section.resamples,
-    }
+
+def row_gap_stage(section: GapSection, task: Task, run: Run, model: Stage, seed: int) -> Stage:
+    """Measure the gap of a row that the stage `model` makes."""
+
+    def weights() -> "LanguageModel":
+        from accord.heads import load_concept_lm
+
+        return load_concept_lm(run.folder / model.name, backbone=run.lm())
+
+    asked = {**run.identity(), "model": model.name.partition("/")[2], "weights": model.recipe.fingerprint}
+    return _stage(section, task, asked, seed, weights)
+
+
+def _stage(
+    section: GapSection, task: Task, asked: dict[str, Any], seed: int, weights: Callable[[], "LanguageModel"]
+) -> Stage:
+    settings = {**asked, "task": task.settings, "layers": section.layers, "resamples": section.resamples}
 
     def build(work: Path, progress: Progress) -> dict[str, Any]:
         from accord.report.figures import write_figures
 
         lm = weights()
-        found = {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch.")}
+        found = found_by(lm)
         # Named by what "auto" turned out to be, so that parts of two machines are never mixed.
         parts = work / f"parts-{'-'.join(found.values())}"
         gap = measure(lm, section, task, seed, progress, parts)

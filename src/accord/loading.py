@@ -1,0 +1,56 @@
+"""Any language model by name or folder: a backbone, or a concept language model that was saved."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from accord.cache import hash_file
+
+if TYPE_CHECKING:
+    from accord.lm import LanguageModel
+
+_PARTS = ("config.json", "head.safetensors", "concepts/config.json", "concepts/weights.safetensors")
+
+
+def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> "LanguageModel":
+    """Load a language model.
+
+    Args:
+        model: a catalog name, a hub id, a local folder or a `.gguf` file; or a folder of a concept language model,
+            such as `runs/NAME/heads/topk-latents-new-s0`.
+        device: "auto" (a GPU when there is one), "cpu", "cuda", "cuda:1", "mps".
+        dtype: of the backbone: "auto" (float32 on a CPU, bfloat16 on a GPU), "float32", "bfloat16" or "float16".
+
+    Raises:
+        AccordError: the model is unknown, broken or unsafe to load, or fails its proofs.
+    """
+    if is_concept_lm(model):
+        from accord.heads import load_concept_lm
+
+        return load_concept_lm(Path(model).expanduser(), device=device, dtype=dtype)
+    from accord.lm import load as load_backbone
+
+    return load_backbone(model, device=device, dtype=dtype)
+
+
+def fingerprint(model: str) -> str:
+    """Identity of a model's weights. Fetches it if it is not on this machine; loads nothing."""
+    if not is_concept_lm(model):
+        from accord.lm.catalog import resolve
+
+        return resolve(model).fingerprint
+    folder, digest = Path(model).expanduser(), hashlib.sha256()
+    for part in _PARTS:
+        if (folder / part).exists():
+            digest.update(f"{part}\0{hash_file(folder / part)}\n".encode())
+    return f"concept-lm:{digest.hexdigest()[:16]}"
+
+
+def is_concept_lm(model: str | Path) -> bool:
+    """Whether this is a folder of a concept language model; looks before it imports anything slow."""
+    folder = Path(model).expanduser()
+    if not (folder / "probe.safetensors").is_file():
+        return False
+    from accord.heads import is_concept_lm as found
+
+    return found(folder)

@@ -1,0 +1,31 @@
+"""The study file as a whole. Importing this imports torch, which the sections of concepts and heads need."""
+
+from pydantic import Field
+
+from accord.study.concept_sections import ConceptSection, HeadSection
+from accord.study.sections import Backbone, FolderName, GapSection, Section
+from accord.study.text_sections import PerplexitySection, TextSection
+from accord.tasks import CustomTask
+
+
+class Study(Section):
+    """One study: a model, the questions put to it, and what is done about the answers."""
+
+    name: FolderName = Field(
+        description="Name of the study and of its run folder, runs/NAME; letters, digits, . _ -",
+        examples=["my-study"],
+    )
+    seeds: list[int] = Field(
+        default=[0],
+        min_length=1,
+        description="Random seeds. Concepts, heads and texts are made with each of them; [[gap]] and [text] use only "
+        "the first: for the split, the choice of items under `limit`, and the bootstrap; the scores themselves are "
+        "deterministic.",
+    )
+    backbone: Backbone
+    tasks: dict[str, CustomTask] = Field(default={}, description="Tasks of your own.")
+    gap: list[GapSection] = Field(default=[], description="Gap measurements.")
+    text: TextSection | None = Field(default=None, description="Texts to learn from.")
+    concepts: list[ConceptSection] = Field(default=[], description="Concept models.")
+    heads: list[HeadSection] = Field(default=[], description="Next-token heads.")
+    perplexity: PerplexitySection | None = Field(default=None, description="Texts written and judged.")

@@ -1,0 +1,121 @@
+"""What every stage of a study is, and what the stages of one run share."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accord.errors import AccordError
+from accord.study.sections import Backbone
+from accord.study.store import RECORD, Recipe
+
+if TYPE_CHECKING:
+    from accord.lm import Backbone as LoadedBackbone
+    from accord.lm import LanguageModel
+
+Progress = Callable[[int, int], None]  # takes how much is done, and of how much
+_FOUND = "found.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A folder of results and how to make it."""
+
+    name: str  # where in the run folder: "gap/hypernymy"
+    recipe: Recipe
+    build: Callable[[Path, Progress], dict[str, Any]]  # writes into a work folder, going on from what is there
+
+    @property
+    def kind(self) -> str:
+        """Which step of a study it belongs to: gap, embeddings, concepts, heads, texts or perplexity."""
+        return self.name.partition("/")[0]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the stages of one run share. Stages meet through the files in `folder` only."""
+
+    folder: Path
+    backbone: Backbone
+    weights: Callable[[], "LanguageModel"]
+
+    def lm(self) -> "LoadedBackbone":
+        """The backbone, loaded once."""
+        from accord.lm import Backbone as LoadedBackbone
+
+        lm = self.weights()
+        if not isinstance(lm, LoadedBackbone):
+            raise AccordError("Concepts and heads are made on a backbone.", got=lm.name)
+        return lm
+
+    def identity(self) -> dict[str, Any]:
+        """What of the backbone fixes the numbers made with it."""
+        return identity(self.backbone)
+
+
+def identity(backbone: Backbone) -> dict[str, Any]:
+    """What of a model fixes the numbers made with it. Fetches it if it is not on this machine.
+
+    Device and dtype are as asked, not as found: results brought from a machine with a GPU to one without stay up
+    to date.
+    """
+    from accord.loading import fingerprint
+
+    return {
+        "model": Path(backbone.model).name if Path(backbone.model).exists() else backbone.model,
+        "weights": fingerprint(backbone.model),
+        "device": backbone.device.partition(":")[0],
+        "dtype": backbone.dtype,
+    }
+
+
+def lazy(backbone: Backbone) -> Callable[[], "LanguageModel"]:
+    """A function that loads the weights when first called: stages share them, and a rerun loads none."""
+
+    @cache
+    def weights() -> "LanguageModel":
+        from accord.loading import load
+
+        return load(backbone.model, device=backbone.device, dtype=backbone.dtype)
+
+    return weights
+
+
+def found_by(lm: "LanguageModel") -> dict[str, str]:
+    """What "auto" turned out to be."""
+    return {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch.")}
+
+
+def keep_if_same(work: Path, found: Mapping[str, str]) -> None:
+    """Empty a work folder that was begun on another device or in another precision: parts are never mixed."""
+    note = work / _FOUND
+    if note.exists() and json.loads(note.read_text(encoding="utf-8")) == found:
+        return
+    for left in work.iterdir():
+        if left.name == RECORD:
+            continue
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+    write_json(note, found)
+
+
+def finish(work: Path, *folders: str) -> None:
+    """Remove what only an interrupted stage needs."""
+    for name in folders:
+        shutil.rmtree(work / name, ignore_errors=True)
+    (work / _FOUND).unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a small table; numbers that are not finite become null, which every reader of JSON takes."""
+    table = {key: None if isinstance(value, float) and not _finite(value) else value for key, value in content.items()}
+    path.write_text(json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _finite(value: float) -> bool:
+    return abs(value) < float("inf")  # false for NaN too

@@ -1,0 +1,155 @@
+"""Can the texts, concepts, heads and perplexity of a study be made? Found out before any weights are loaded."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from accord.errors import AccordError, nearest
+from accord.study.concept_stages import read_corpus
+from accord.study.config import StudyFile
+from accord.study.gap_stages import check_model
+from accord.study.rows import BACKBONE, RANDOM, all_rows, known_rows
+from accord.study.sections import Backbone, Layer
+from accord.study.text_sections import PerplexitySection, TextSection
+from accord.text.catalog import TEXTS
+from accord.text.corpora import is_hub_name, is_local
+
+Collected = Callable[..., AbstractContextManager[None]]
+
+
+def problems(file: StudyFile, collected: Collected) -> list[AccordError]:
+    """What is wrong with the sections from [text] to [perplexity]; fetches nothing."""
+    found: list[AccordError] = []
+    study = file.study
+    if study.text is not None:
+        with collected(found, file, ("text",), study.text):
+            _check_source(text_of(file), study.seeds[0])
+    if study.perplexity is not None:
+        with collected(found, file, ("perplexity",), study.perplexity):
+            check_model(judge_of(file, study.perplexity).model)
+    found += _without_text(file)
+    found += _layers(file)
+    found += _names(file)
+    found += _unknown(file)
+    return found
+
+
+def text_of(file: StudyFile) -> TextSection:
+    """The [text] section, with a path taken relative to the study file."""
+    section = file.study.text
+    assert section is not None
+    beside = str(file.beside(section.source))
+    return section.model_copy(update={"source": beside}) if is_local(beside) else section
+
+
+def judge_of(file: StudyFile, section: PerplexitySection) -> Backbone:
+    """The judge as a model section: on the backbone's device, in its precision."""
+    beside = file.beside(section.judge).absolute()
+    model = str(beside) if beside.exists() else section.judge
+    return file.study.backbone.model_copy(update={"model": model})
+
+
+def layer_count(backbone: Backbone, *, fetch: bool) -> int:
+    """How many layers a backbone has; AccordError, or 0 without `fetch`, where that takes fetching it."""
+    from transformers import AutoConfig
+
+    from accord.lm.catalog import CATALOG, resolve
+
+    if backbone.model in CATALOG and not Path(backbone.model).exists():
+        return CATALOG[backbone.model].layers
+    if not fetch and not Path(backbone.model).expanduser().is_dir():
+        return 0
+    folder = resolve(backbone.model).folder
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise AccordError("The model's config.json cannot be read.", where=folder, got=str(error)) from None
+    return int(config.get_text_config().num_hidden_layers)
+
+
+def _check_source(section: TextSection, seed: int) -> None:
+    if is_local(section.source):
+        read_corpus(section, seed)
+    elif section.source not in TEXTS and not is_hub_name(section.source):
+        raise AccordError(
+            "There is no such source of texts.",
+            got=repr(section.source),
+            wanted=nearest(section.source, TEXTS),
+            fix='use one of these, a file or pattern, or a hub data set "org/name"',
+        )
+
+
+def _without_text(file: StudyFile) -> Iterator[AccordError]:
+    study = file.study
+    if study.text is None:
+        for key, there in (("concepts", study.concepts), ("heads", study.heads), ("perplexity", study.perplexity)):
+            if there:
+                yield AccordError("This needs texts.", where=file.where((key,)), wanted="a [text] section")
+
+
+def _layers(file: StudyFile) -> Iterator[AccordError]:
+    """Layers that the backbone does not have, where its depth is known without fetching it."""
+    from accord.study.validate import backbone_of
+
+    study = file.study
+    places: list[tuple[tuple[Any, ...], list[Layer]]] = [(("backbone", "layer"), study.backbone.layer)]
+    places += [(("concepts", i, "layers"), section.layers or []) for i, section in enumerate(study.concepts)]
+    if all(layer == "last" for _, layers in places for layer in layers):
+        return
+    try:
+        depth = layer_count(backbone_of(file), fetch=False)
+    except AccordError:  # told where the model is checked
+        return
+    for place, layers in places:
+        for layer in layers:
+            if depth and layer != "last" and layer > depth:
+                wanted = f"0 to {depth} in {study.backbone.model}"
+                yield AccordError("No such layer.", where=file.where(place), got=layer, wanted=wanted)
+
+
+def _names(file: StudyFile) -> Iterator[AccordError]:
+    """Concept models or rows that would share a folder."""
+    study = file.study
+    seen: set[str] = set()
+    for index, section in enumerate(study.concepts):
+        if section.title.casefold() in seen:
+            where, fix = file.where(("concepts", index)), 'give one of them a name: name = "…"'
+            yield AccordError("Two [[concepts]] have the same name.", where=where, got=section.title, fix=fix)
+        seen.add(section.title.casefold())
+    if len(set(study.seeds)) != len(study.seeds):
+        yield AccordError("A seed is given twice.", where=file.where(("seeds",)), got=study.seeds)
+    if min(study.seeds) < 0 and study.text is not None:
+        yield AccordError("A seed is below 0.", where=file.where(("seeds",)), got=min(study.seeds))
+    if len(seen) < len(study.concepts):
+        return
+    counts = Counter(row.label.casefold() for row in all_rows(study))
+    twice = [label for label, count in counts.items() if count > 1 or label == RANDOM]
+    if twice and study.heads:
+        fix = 'give one of them a name: name = "…"'
+        yield AccordError("Two [[heads]] make the same row.", where=file.where(("heads",)), got=twice[0], fix=fix)
+
+
+def _unknown(file: StudyFile) -> Iterator[AccordError]:
+    """Names of concepts and rows that nothing in the study makes."""
+    study = file.study
+    titles = [section.title for section in study.concepts]
+    for index, head in enumerate(study.heads):
+        reads = head.reads != "embedding"
+        if reads and (not titles or head.concepts not in ("all", *titles)):
+            where, got = file.where(("heads", index, "concepts")), repr(head.concepts)
+            wanted = nearest(head.concepts, ["all", *titles]) if titles else "a [[concepts]] section"
+            yield AccordError("No [[concepts]] has this name.", where=where, got=got, wanted=wanted)
+    rows = study.perplexity.rows if study.perplexity is not None else "all"
+    for row in rows if rows != "all" else []:
+        if row not in known_rows(study):
+            where = file.where(("perplexity", "rows"))
+            yield AccordError("No such row.", where=where, got=repr(row), wanted=nearest(row, known_rows(study)))
+    made = [row.label for row in all_rows(study)]
+    for index, section in enumerate(study.gap):
+        if section.model != BACKBONE and section.model not in made:
+            where, got = file.where(("gap", index, "model")), repr(section.model)
+            wanted = nearest(section.model, [BACKBONE, *made])
+            yield AccordError("The study makes no such model.", where=where, got=got, wanted=wanted)

@@ -119,12 +119,13 @@ def _stage(folder: Path, kind: str) -> Stage:
     raw = _read_object(path)
     _need(raw, (*_NAMES[kind], *_NUMBERS[kind]), path, "key")
     numbers = {name: _number(raw[name], name, path) for name in _NUMBERS[kind]}
-    if not numbers["seed"].is_integer():
+    seed = 0.0 if raw["seed"] is None else numbers["seed"]  # null: what no seed changes, as the backbone's own head
+    if not seed.is_integer():
         raise AccordError("`seed` must be a whole number.", where=path, got=raw["seed"], fix=_AGAIN)
     return Stage(
         path=folder,
         group=_group(folder),
-        seed=int(numbers["seed"]),
+        seed=int(seed),
         numbers=numbers,
         names={name: "" if raw[name] is None else plain(str(raw[name])) for name in _NAMES[kind]},
         curve=_curve(folder / CURVE, _CURVE_NEEDS[kind]) if kind in _CURVE_NEEDS else None,

@@ -26,7 +26,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 def extract(
     lm: LanguageModel,
     texts: Sequence[str],
-    folder: Path,
+    folder: Path | str,
     *,
     layers: Sequence[int] | None = None,
     max_tokens: int | None = None,
@@ -60,6 +60,7 @@ def extract(
             finite in `dtype`, or one window exceeds memory.
         OSError: the shards cannot be written.
     """
+    folder = Path(folder)
     chosen = sorted({lm.n_layers} if layers is None else set(layers))
     _check(lm, chosen, dtype, shard_tokens, max_tokens, stride)
     tokens = tokenize(lm.tokenizer, texts, max_length=max_length)

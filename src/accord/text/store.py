@@ -64,8 +64,8 @@ class EmbeddingStore:
         layers, d_model, tokens: its layers, width of an embedding, rows of all shards together.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = folder = Path(folder)
         found = read_layout(folder)
         if found is None:
             raise AccordError("This folder holds no embeddings that this version can read", where=folder)

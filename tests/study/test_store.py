@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from accord.disk import lock
 from accord.errors import AccordError
-from accord.study.disk import lock
 from accord.study.store import Recipe, publish, read_manifest, state
 
 RECIPE = Recipe("gap", 1, {"task": "t", "limit": 8}, 0)
@@ -234,9 +234,7 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path):
 
 
 def test_two_processes_do_not_collide(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from accord.study.disk import lock\nwith lock(Path(sys.argv[1])): pass"
-    )
+    code = "import sys; from pathlib import Path; from accord.disk import lock\nwith lock(Path(sys.argv[1])): pass"
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     with lock(tmp_path / "gap"):
         second = subprocess.run(

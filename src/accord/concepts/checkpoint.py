@@ -6,7 +6,6 @@ whole one. Nothing is pickled.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from accord.concepts.base import Learner
+from accord.disk import sync
 from accord.errors import AccordError
 
 Best = Mapping[str, Tensor]
@@ -52,9 +52,9 @@ def write_checkpoint(
         _save(best, partial / "best.safetensors")
     (partial / "state.json").write_text(json.dumps(vars(state)), encoding="utf-8")
     for path in [*partial.iterdir(), partial]:
-        _flush(path)
+        sync(path)
     partial.rename(final)
-    _flush(folder)
+    sync(folder)
     for older in folder.glob("step-*"):
         if older != final:
             shutil.rmtree(older)
@@ -114,11 +114,3 @@ def _moments(model: Learner, optimizer: torch.optim.Optimizer) -> dict[str, Tens
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

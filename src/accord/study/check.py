@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accord.disk import sha256
 from accord.errors import AccordError
-from accord.study.disk import sha256
 from accord.study.store import MANIFEST, files_of, read_manifest
 
 

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBars
 
+from accord.disk import lock, write_whole
 from accord.errors import AccordError
 from accord.study import store
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile, load
-from accord.study.disk import lock, write_whole
 from accord.study.gap_stages import gap_stage
 from accord.study.plan import concept_stages
 from accord.study.rows import BACKBONE

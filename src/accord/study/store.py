@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from accord.disk import aside, lock, sha256, sync, write_whole
 from accord.errors import AccordError
 from accord.study import provenance
-from accord.study.disk import aside, lock, sha256, sync, write_whole
 
 MANIFEST = "manifest.json"
 RECORD = "partial.json"  # in a partial: the recipe it is being built by

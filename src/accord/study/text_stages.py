@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from accord.disk import write_whole
 from accord.heads import load_concept_lm
 from accord.lm import LanguageModel, generate
 from accord.lm.perplexity import Perplexity, perplexity
 from accord.study.concept_stages import held_out_texts
-from accord.study.disk import write_whole
 from accord.study.sections import Backbone
 from accord.study.stage import Progress, Run, Stage, finish, found_by, identity, keep_if_same, write_json
 from accord.study.store import Recipe

@@ -12,7 +12,6 @@ text's tokens, from 0. Any safetensors reader opens a shard by itself.
 import errno
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -25,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from accord.cache import hash_file
+from accord.disk import sync, write_whole
 from accord.errors import AccordError
 
 FORMAT = 1
@@ -167,20 +167,8 @@ def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor]) -> Non
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole: aside, to the disk, then in place."""
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    sync(aside)
-    aside.replace(path)
-
-
-def sync(path: Path) -> None:
-    """Bring a file to the disk: a rename may otherwise outlive its contents."""
-    handle = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Write a JSON file whole."""
+    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def texts_fingerprint(texts: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""What stage folders need of the disk: whole writes, locks, hashes."""
+"""What folders of results need of the disk: whole writes, locks, hashes."""
 
 import errno
 import hashlib

@@ -1,6 +1,18 @@
 """The generator/validator gap: measured per item and layer, with every measure's interval."""
 
-from accord.gap.measure import NO_FORMS, YES_FORMS, Gap, measure_gap
+from accord.gap.measure import Gap, measure_gap
 from accord.gap.metrics import MEASURES, summarize
+from accord.gap.probe import Probe, validator_states
+from accord.gap.questions import NO_FORMS, YES_FORMS, Forms
 
-__all__ = ["MEASURES", "NO_FORMS", "YES_FORMS", "Gap", "measure_gap", "summarize"]
+__all__ = [
+    "MEASURES",
+    "NO_FORMS",
+    "YES_FORMS",
+    "Forms",
+    "Gap",
+    "Probe",
+    "measure_gap",
+    "summarize",
+    "validator_states",
+]

@@ -12,14 +12,13 @@ import torch
 
 from accord.errors import AccordError
 from accord.gap.metrics import Interval, layer_matrix, summarize, summarize_layers
+from accord.gap.questions import Forms, as_read
 from accord.lm.batching import Progress
-from accord.lm.encoding import chat_text, encode_answer, encode_prompt, single_tokens
+from accord.lm.encoding import encode_prompt
 from accord.lm.model import LanguageModel
-from accord.lm.scoring import Floats, Query, Score, score
-from accord.tasks import Item, Task
+from accord.lm.scoring import Query, Score, score
+from accord.tasks import Task
 
-YES_FORMS = ("Yes", " Yes", "YES", "yes", " yes")
-NO_FORMS = ("No", " No", "NO", "no", " no")
 # Items of one part file: what a killed run loses at most. Small beside a study, large beside a batch.
 _PART = 128
 # Positions of the token map's picture: more are not legible.
@@ -86,9 +85,9 @@ def measure_gap(
     """
     if not task.items:
         raise AccordError("the task has no items", where=task.name, got=f"split {task.split!r}")
-    forms = _Forms.of(lm)
+    forms = Forms.of(lm)
     prompts = [task.prompts(item) for item in task.items]
-    queries = [forms.queries(lm, task, item, pair) for item, pair in zip(task.items, prompts, strict=True)]
+    queries = [forms.queries(lm, task, item) for item in task.items]
     # Neighbours in this order share prompts, so that a part computes few of them twice.
     order = sorted(range(len(queries)), key=lambda i: (prompts[i], i))
     tables = []
@@ -115,37 +114,9 @@ def measure_gap(
     )
 
 
-@dataclass(frozen=True)
-class _Forms:
-    """Ids of the validator's answers."""
-
-    yes: tuple[int, ...]
-    no: tuple[int, ...]
-
-    @classmethod
-    def of(cls, lm: LanguageModel) -> "_Forms":
-        return cls(single_tokens(lm.tokenizer, YES_FORMS), single_tokens(lm.tokenizer, NO_FORMS))
-
-    def queries(self, lm: LanguageModel, task: Task, item: Item, prompts: tuple[str, str]) -> tuple[Query, Query]:
-        generator, validator = (_as_read(lm, prompt, task.chat) for prompt in prompts)
-        context, answer = encode_answer(lm.tokenizer, generator, item.answer, special=not task.chat)
-        asked = encode_prompt(lm.tokenizer, validator, special=not task.chat)
-        return Query(context, (answer,)), Query(asked, tuple((i,) for i in self.yes + self.no))
-
-    def logodds(self, first: Floats) -> Floats:
-        """l_V from log-probabilities [..., form]."""
-        split = len(self.yes)
-        yes, no = np.logaddexp.reduce(first[..., :split], -1), np.logaddexp.reduce(first[..., split:], -1)
-        return np.asarray(yes - no)
-
-
-def _as_read(lm: LanguageModel, prompt: str, chat: bool) -> str:
-    return chat_text(lm.tokenizer, prompt) if chat else prompt
-
-
 def _part(
     lm: LanguageModel,
-    forms: _Forms,
+    forms: Forms,
     which: Sequence[int],
     queries: Sequence[tuple[Query, Query]],
     layers: bool,
@@ -177,7 +148,7 @@ def _pairs(scored: Sequence[Score]) -> Iterator[tuple[Score, Score]]:
     return zip(scored[::2], scored[1::2], strict=True)
 
 
-def _rows(lm: LanguageModel, forms: _Forms, item: int, generator: Score, validator: Score) -> Iterator[dict[str, Any]]:
+def _rows(lm: LanguageModel, forms: Forms, item: int, generator: Score, validator: Score) -> Iterator[dict[str, Any]]:
     if generator.layer_logodds is not None and validator.layer_first is not None:
         l_g, l_v = generator.layer_logodds[:-1, 0], forms.logodds(validator.layer_first[:-1])
         for layer, (g, v) in enumerate(zip(l_g, l_v, strict=True)):
@@ -218,7 +189,7 @@ def _token_map(lm: LanguageModel, scores: pd.DataFrame, *, chat: bool) -> pd.Dat
     item = int(disagreement.to_numpy().argmax())
     rows = []
     for form in ("generator", "validator"):
-        prompt = _as_read(lm, scores[f"{form}_prompt"].iloc[item], chat)
+        prompt = as_read(lm, scores[f"{form}_prompt"].iloc[item], chat)
         ids = encode_prompt(lm.tokenizer, prompt, special=not chat)
         shown = range(max(0, len(ids) - _LENS_POSITIONS), len(ids))
         states = lm.hidden(torch.tensor([ids]), layers=range(lm.n_layers + 1), at=torch.tensor([list(shown)]))

@@ -15,9 +15,9 @@ from accord.heads.head import Finetuned, Head, Linear
 from accord.heads.initial import build_head
 from accord.heads.reader import Reader, latents
 from accord.heads.recovered import Recovered, recovered_on_rows, recovered_on_texts
-from accord.heads.splice import replaced
 from accord.heads.train import cross_entropy, train_head, unigram_ce
 from accord.heads.vocabulary import Rows, Vocabulary, next_counts
+from accord.lm.splice import replaced
 
 __all__ = [
     "ConceptLM",

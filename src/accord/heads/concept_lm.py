@@ -26,8 +26,8 @@ from accord.concepts.base import Edit
 from accord.errors import AccordError
 from accord.heads.head import Head
 from accord.heads.reader import Reader, fingerprint
-from accord.heads.splice import past, replaced
 from accord.lm.backbone import Backbone
+from accord.lm.splice import no_first, past, replaced
 
 
 class ConceptLM:
@@ -119,12 +119,8 @@ class ConceptLM:
 
     def _marked(self, layer: int, state: Tensor, at: Tensor | None, start: int) -> Tensor:
         """States [b, p, d] with the mark [b, p, 1] of what the head reads: the top layer, but the first position."""
-        mark = state.new_full((*state.shape[:2], 1), float(layer == self.n_layers))
-        if start == 0 and at is None:
-            mark[:, 0] = 0.0
-        elif start == 0 and at is not None:
-            mark[(at == 0).to(mark.device)] = 0.0
-        return torch.cat([state, mark], dim=-1)
+        mark = no_first(state, at, start) * float(layer == self.n_layers)
+        return torch.cat([state, mark[..., None]], dim=-1)
 
     def _reconstruct(self, states: Tensor) -> Tensor:
         new = self.reader(states)

@@ -17,10 +17,10 @@ from accord.concepts.metrics import ce_recovered
 from accord.errors import AccordError
 from accord.heads.chunked import chunks
 from accord.heads.reader import Reader
-from accord.heads.splice import Change, replaced
 from accord.heads.vocabulary import Rows
 from accord.lm.backbone import Backbone
 from accord.lm.perplexity import perplexity
+from accord.lm.splice import Change, replaced
 
 
 @dataclass(frozen=True)

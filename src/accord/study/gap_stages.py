@@ -21,13 +21,14 @@ GAP_VERSION = 1  # raise it when the same settings give other files or numbers
 def check_model(model: str) -> None:
     """AccordError unless `model` is in the catalog, is written like a hub id, or is a folder or file that will do."""
     from accord.lm.catalog import CATALOG, resolve
-    from accord.loading import is_concept_lm
+    from accord.loading import is_concept_lm, is_repaired
 
     path = Path(model).expanduser()
     is_gguf = path.suffix.lower() == ".gguf"
     is_hub_id = re.fullmatch(r"\w[\w.-]*/[\w.-]*\w", model) is not None and not is_gguf
     would_fetch = model in CATALOG or is_hub_id or (is_gguf and path.is_file())
-    if (path.is_dir() and not is_concept_lm(path)) or not (would_fetch or path.is_dir()):
+    made_here = is_concept_lm(path) or is_repaired(path)
+    if (path.is_dir() and not made_here) or not (would_fetch or path.is_dir()):
         resolve(model)
 
 

@@ -25,19 +25,27 @@ def past(cache: Cache | None) -> int:
 
 
 @contextmanager
-def replaced(backbone: Backbone, layer: int, change: Change, *, start: int = 0) -> Iterator[None]:
-    """While open, what leaves `layer` is what `change` makes of it, except at the sequence's first position.
+def replaced(
+    backbone: Backbone, layer: int, change: Change, *, start: int = 0, first: int = 1, stop: int | None = None
+) -> Iterator[None]:
+    """While open, what leaves `layer` is what `change` makes of it, at positions `first` to `stop` of the sequence.
 
     Args:
         layer: 0 for what enters the first block, l for what leaves block l.
         start: position of the first column, as ids continue a cache: see `past`.
+        first: the first position that is changed; at least 1, as the first of a sequence is left alone.
+        stop: the position before which changes end; None: at every later position.
     """
 
     def put(state: Tensor) -> Tensor:
-        kept = 1 if start == 0 else 0
-        rows = state[:, kept:]
+        width = state.shape[1]
+        begin = min(max(max(first, 1) - start, 0), width)
+        end = width if stop is None else min(max(stop - start, begin), width)
+        if begin == end:
+            return state
+        rows = state[:, begin:end]
         new = change(rows.reshape(-1, rows.shape[-1])).to(state).reshape(rows.shape)
-        return torch.cat([state[:, :kept], new], dim=1)
+        return torch.cat([state[:, :begin], new, state[:, end:]], dim=1)
 
     def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if args:
@@ -55,3 +63,18 @@ def replaced(backbone: Backbone, layer: int, change: Change, *, start: int = 0) 
         yield
     finally:
         handle.remove()
+
+
+def no_first(like: Tensor, at: Tensor | None, start: int) -> Tensor:
+    """1 where a column is not the first position of its sequence, else 0, for states `like` [batch, p, d]: [batch, p].
+
+    Args:
+        at: the positions within the ids that were kept, as `LanguageModel.hidden` takes them.
+        start: as for `replaced`.
+    """
+    kept = like.new_ones(like.shape[:2])
+    if start == 0 and at is None:
+        kept[:, 0] = 0.0
+    elif start == 0 and at is not None:
+        kept[(at == 0).to(kept.device)] = 0.0
+    return kept

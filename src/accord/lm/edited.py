@@ -1,0 +1,195 @@
+"""A language model with edits: its states changed at some layers, or its logits moved by what a layer says.
+
+Both wrap any `LanguageModel` and are one again, so scoring, the gap, perplexity and generation work on them, and they
+can be stacked.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from accord.errors import AccordError
+from accord.lm.backbone import Backbone
+from accord.lm.model import LanguageModel
+from accord.lm.splice import no_first, past, replaced
+
+
+class StateEdit(Protocol):
+    """A change of a layer's states."""
+
+    @property
+    def layer(self) -> int:
+        """Whose states change."""
+        ...
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """From raw states [n, d] to those that take their place, [n, d]."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """What fixes the change, as JSON."""
+        ...
+
+
+class _Wrapped:
+    """What an edited model shares with the model it wraps."""
+
+    def __init__(self, lm: LanguageModel, name: str | None, what: str) -> None:
+        self.lm, self.name = lm, name or f"{lm.name}, {what}"
+        self.tokenizer, self.vocab_size, self.n_layers, self.d_model = (
+            lm.tokenizer,
+            lm.vocab_size,
+            lm.n_layers,
+            lm.d_model,
+        )
+        self.device, self.dtype, self.cacheable = lm.device, lm.dtype, lm.cacheable
+
+
+class Steered(_Wrapped):
+    """A language model whose states are changed while it runs; the layers above read what was put.
+
+    Args:
+        lm: a backbone, or a model made on one.
+        edits: applied in the order of their layers; several of one layer in the order given.
+        first, stop: positions of a sequence, from `first` to before `stop`, that are changed; the first position of
+            all (0) never is, see `accord.lm.splice`.
+
+    Raises:
+        AccordError: the backbone has no such layer.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        edits: Sequence[StateEdit],
+        *,
+        first: int = 1,
+        stop: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(lm, name, "steered")
+        self.edits, self.first, self.stop = tuple(edits), first, stop
+        self.backbone = backbone_of(lm)
+        for edit in self.edits:
+            if not 0 <= edit.layer <= self.backbone.n_layers:
+                wanted = f"0 to {self.backbone.n_layers} in {lm.name}"
+                raise AccordError("no such layer to steer", got=edit.layer, wanted=wanted)
+
+    def hidden(
+        self,
+        ids: Tensor,
+        *,
+        layers: Sequence[int] | None = None,
+        at: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> dict[int, Tensor]:
+        """See `LanguageModel.hidden`; states are those after the edits."""
+        with ExitStack() as changed:
+            for edit in self.edits:
+                changed.enter_context(
+                    replaced(self.backbone, edit.layer, edit, start=past(cache), first=self.first, stop=self.stop)
+                )
+            return self.lm.hidden(ids, layers=layers, at=at, cache=cache)
+
+    def lens(self, hidden: Tensor) -> Tensor:
+        """See `LanguageModel.lens`."""
+        return self.lm.lens(hidden)
+
+    def settings(self) -> dict[str, Any]:
+        """See `LanguageModel.settings`: the model's, and the edits."""
+        edits = [edit.settings() for edit in self.edits]
+        return {**self.lm.settings(), "model": self.name, "steered": edits, "positions": [self.first, self.stop]}
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A number read off a layer's state that moves the logits of some tokens up and of others down.
+
+    With value v = w·h + b, logits of `plus` rise by v/2 and those of `minus` fall by v/2: the log-odds between the two
+    groups, log Σ p(plus) − log Σ p(minus), change by exactly v.
+
+    Attributes:
+        layer: whose state h [d] is read.
+        weight: w [d], float32.
+        bias: b, in nats.
+        plus, minus: token ids; no id in both.
+    """
+
+    layer: int
+    weight: Tensor
+    bias: float
+    plus: tuple[int, ...]
+    minus: tuple[int, ...]
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """v [...] of states [..., d]."""
+        weight = self.weight.to(states.device)
+        return states[..., : len(weight)].float() @ weight + self.bias
+
+
+class WithReadout(_Wrapped):
+    """A language model whose logits a `Readout` moves, at every position but a sequence's first.
+
+    Its states are one number wider than those of the model it wraps: the top layer's carry the value that was read at
+    `readout.layer` (0 on the layers below), so that the lens can move the logits by it.
+
+    Raises:
+        AccordError: no such layer, or the weights are for states of another width.
+    """
+
+    def __init__(self, lm: LanguageModel, readout: Readout, *, name: str | None = None) -> None:
+        super().__init__(lm, name, "with readout")
+        if not 0 <= readout.layer <= lm.n_layers:
+            raise AccordError("no such layer to read", got=readout.layer, wanted=f"0 to {lm.n_layers} in {lm.name}")
+        if len(readout.weight) > lm.d_model:
+            raise AccordError("the readout is for wider states", got=len(readout.weight), wanted=lm.d_model)
+        self.readout, self.d_model = readout, lm.d_model + 1
+
+    def hidden(
+        self,
+        ids: Tensor,
+        *,
+        layers: Sequence[int] | None = None,
+        at: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> dict[int, Tensor]:
+        """See `LanguageModel.hidden`; float32, as the value read must keep its digits."""
+        wanted = (self.n_layers,) if layers is None else tuple(layers)
+        start = past(cache)
+        states = self.lm.hidden(ids, layers=sorted({*wanted, self.readout.layer}), at=at, cache=cache)
+        own = states[self.readout.layer]
+        value = self.readout(own) * no_first(own, at, start).float()
+        return {
+            layer: torch.cat([states[layer].float(), (value * float(layer == self.n_layers))[..., None]], dim=-1)
+            for layer in wanted
+        }
+
+    def lens(self, hidden: Tensor) -> Tensor:
+        """See `LanguageModel.lens`."""
+        logits = self.lm.lens(hidden[..., :-1].to(self.dtype)).clone()
+        half = hidden[..., -1:].float() / 2
+        logits[..., list(self.readout.plus)] += half
+        logits[..., list(self.readout.minus)] -= half
+        return logits
+
+    def settings(self) -> dict[str, Any]:
+        """See `LanguageModel.settings`: the model's, and the readout."""
+        read = self.readout
+        about = {"layer": read.layer, "weight": read.weight.tolist(), "bias": read.bias}
+        return {**self.lm.settings(), "model": self.name, "readout": {**about, "plus": read.plus, "minus": read.minus}}
+
+
+def backbone_of(lm: LanguageModel) -> Backbone:
+    """The backbone that a model, however wrapped, stands on. Raises AccordError if it stands on none."""
+    seen: Any = lm
+    while not isinstance(seen, Backbone):
+        inner = getattr(seen, "backbone", None) or getattr(seen, "lm", None)
+        if inner is None:
+            raise AccordError("this model stands on no backbone whose layers could be reached", got=lm.name)
+        seen = inner
+    return seen

@@ -1,0 +1,184 @@
+"""A repaired model as one small folder: what was changed, and the name of the model that it was changed on.
+
+    repair.json                  format, what the change is, the base (name or relative folder, fingerprint), about
+    adapter_config.json, adapter_model.safetensors      a PEFT adapter, which `peft` opens by itself
+    edits.safetensors            tensors of a readout or of steering directions
+    concepts-N/                  concept model of the N-th edit, a folder that `accord.concepts.load` opens
+
+repair.json is written last: a folder without it is no repaired model.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from accord import concepts as concept_models
+from accord.errors import AccordError
+from accord.heads.reader import edits_as_json, edits_from_json
+from accord.lm.backbone import Backbone
+from accord.lm.edited import Readout, StateEdit, Steered, WithReadout, backbone_of
+from accord.lm.model import LanguageModel
+from accord.steering.edits import AddDirection, EditConcepts
+
+FORMAT, VERSION = "accord.repair", 1
+DESCRIPTION = "repair.json"
+
+
+def is_repaired(folder: Path | str) -> bool:
+    """Whether this folder holds a repaired model, whole; of any version."""
+    try:
+        described = json.loads((Path(folder) / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(described, dict) and described.get("format") == FORMAT
+
+
+def save_adapter(model: PeftModel, folder: Path | str, *, base: str, about: Mapping[str, Any]) -> None:
+    """Write a trained adapter into `folder`, which is made.
+
+    Args:
+        base: what `accord.load` took: a catalog name, a hub id, or a folder.
+        about: what the repair was, as JSON: method, settings, seed.
+    """
+    folder = _begin(folder)
+    model.save_pretrained(str(folder), safe_serialization=True)
+    _describe(folder, base, about, {"kind": "adapter"})
+
+
+def save_edits(
+    edits: Sequence[StateEdit | Readout], folder: Path | str, *, base: str, about: Mapping[str, Any]
+) -> None:
+    """Write edits of a model into `folder`; see `save_adapter`. State edits act before readouts."""
+    folder = _begin(folder)
+    tensors: dict[str, Tensor] = {}
+    described = [_edit_as_json(edit, i, folder, tensors) for i, edit in enumerate(edits)]
+    save_file(tensors, folder / "edits.safetensors")
+    _describe(folder, base, about, {"kind": "edits", "edits": described})
+
+
+def load_repaired(folder: Path | str, *, device: str = "auto", dtype: str = "auto") -> LanguageModel:
+    """The model that `save_adapter` or `save_edits` wrote, on its base.
+
+    Raises AccordError if the folder is damaged, or its base cannot be loaded or is another one.
+    """
+    folder = Path(folder)
+    try:
+        described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        if described["version"] != VERSION:
+            got = described["version"]
+            raise AccordError("a repaired model of another version", where=folder, got=got, wanted=VERSION)
+        base = _load_base(folder, described, device, dtype)
+        if described["change"]["kind"] == "adapter":
+            return _with_adapter(base, folder)
+        return with_edits(base, _edits_of(folder, described["change"]["edits"], base), name=str(folder))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        got = str(error).strip() or type(error).__name__
+        raise AccordError("cannot read a repaired model", where=folder, got=got) from error
+
+
+def with_edits(lm: LanguageModel, edits: Sequence[StateEdit | Readout], *, name: str | None = None) -> LanguageModel:
+    """A model with edits: its states first, then what is read off them."""
+    changes = [edit for edit in edits if not isinstance(edit, Readout)]
+    edited: LanguageModel = Steered(lm, changes, name=name) if changes else lm
+    for edit in edits:
+        if isinstance(edit, Readout):
+            edited = WithReadout(edited, edit, name=name)
+    return edited
+
+
+def base_of(folder: Path | str) -> str:
+    """The model that a repaired one was made from, as `accord.load` takes it."""
+    folder = Path(folder)
+    base = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["base"]
+    return str((folder / base["folder"]).resolve()) if "folder" in base else str(base["model"])
+
+
+def _load_base(folder: Path, described: dict[str, Any], device: str, dtype: str) -> LanguageModel:
+    from accord.loading import fingerprint, load
+
+    base = base_of(folder)
+    found, wanted = fingerprint(base), described["base"]["fingerprint"]
+    if found != wanted:
+        raise AccordError(
+            "this model was repaired from another base",
+            where=folder,
+            got=f"{base} ({found})",
+            wanted=f"{base} ({wanted})",
+            fix="put the base back, or repair again",
+        )
+    return load(base, device=device, dtype=dtype)
+
+
+def _with_adapter(base: LanguageModel, folder: Path) -> Backbone:
+    if not isinstance(base, Backbone):
+        raise AccordError("an adapter needs a backbone under it", where=folder, got=base.name)
+    model = PeftModel.from_pretrained(base.model, str(folder))
+    from accord.loading import fingerprint
+
+    return Backbone(model.base_model.model, base.tokenizer, name=str(folder), fingerprint=fingerprint(str(folder)))
+
+
+def _begin(folder: Path | str) -> Path:
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DESCRIPTION).unlink(missing_ok=True)
+    return folder
+
+
+def _describe(folder: Path, base: str, about: Mapping[str, Any], change: Mapping[str, Any]) -> None:
+    from accord.loading import fingerprint
+
+    path = Path(base).expanduser()
+    named = {"folder": os.path.relpath(path.resolve(), folder.resolve())} if path.exists() else {"model": base}
+    described = {
+        "format": FORMAT,
+        "version": VERSION,
+        "base": {**named, "fingerprint": fingerprint(base)},
+        "change": change,
+        "about": about,
+    }
+    (folder / DESCRIPTION).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+
+
+def _edit_as_json(edit: StateEdit | Readout, i: int, folder: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    if isinstance(edit, Readout):
+        tensors[f"{i}.weight"] = edit.weight.detach().cpu().contiguous()
+        plus, minus = list(edit.plus), list(edit.minus)
+        return {"kind": "readout", "layer": edit.layer, "bias": edit.bias, "plus": plus, "minus": minus}
+    if isinstance(edit, AddDirection):
+        tensors[f"{i}.vector"] = edit.vector.detach().cpu().contiguous()
+        return {"kind": "direction", "layer": edit.layer}
+    if isinstance(edit, EditConcepts):
+        concept_models.save(edit.concepts, folder / f"concepts-{i}")
+        edits = edits_as_json(edit.edits)
+        return {
+            "kind": "concepts",
+            "layer": edit.layer,
+            "edits": edits,
+            "keep_error": edit.keep_error,
+            "hard": edit.hard,
+        }
+    raise AccordError("this kind of edit cannot be saved", got=type(edit).__name__)
+
+
+def _edits_of(folder: Path, described: list[dict[str, Any]], base: LanguageModel) -> list[StateEdit | Readout]:
+    tensors = load_file(folder / "edits.safetensors")
+    edits: list[StateEdit | Readout] = []
+    for i, one in enumerate(described):
+        if one["kind"] == "readout":
+            plus, minus = tuple(one["plus"]), tuple(one["minus"])
+            edits.append(Readout(one["layer"], tensors[f"{i}.weight"], one["bias"], plus, minus))
+        elif one["kind"] == "direction":
+            edits.append(AddDirection(one["layer"], tensors[f"{i}.vector"]))
+        else:
+            concepts = concept_models.load(folder / f"concepts-{i}", backbone_of(base).device)
+            chosen = edits_from_json(one["edits"])
+            edits.append(EditConcepts(one["layer"], concepts, chosen, one["keep_error"], one["hard"]))
+    return edits

@@ -1,0 +1,66 @@
+"""What steering does to the states of a layer: add a direction, or edit concepts; each is a `StateEdit`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.concepts.base import ConceptModel, Edit
+from accord.heads.reader import Reader, edits_as_json, fingerprint
+
+
+@dataclass(frozen=True)
+class AddDirection:
+    """Adds the same vector [d] to every state: activation addition (Turner et al., arXiv 2308.10248)."""
+
+    layer: int
+    vector: Tensor
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """States [n, d] plus the vector."""
+        return states + self.vector.to(states)
+
+    def settings(self) -> dict[str, Any]:
+        """The layer, and the vector's identity and norm."""
+        vector = fingerprint({"vector": self.vector})
+        return {"kind": "direction", "layer": self.layer, "vector": vector, "norm": float(self.vector.norm())}
+
+
+@dataclass(frozen=True)
+class EditConcepts:
+    """Turns concepts of a concept model off or up.
+
+    Attributes:
+        concepts: made on the states of `layer`.
+        edits: concept -> new strength or factor.
+        keep_error: add only what the edits change of the reconstruction, so that whatever the concepts do not explain
+            stays as it is; else the edited reconstruction takes the state's place.
+        hard: with gates open or shut, for gated kinds.
+    """
+
+    layer: int
+    concepts: ConceptModel
+    edits: Mapping[int, Edit]
+    keep_error: bool = True
+    hard: bool = False
+
+    @torch.no_grad()
+    def __call__(self, states: Tensor) -> Tensor:
+        """The states [n, d] with their concepts edited."""
+        x = states.float()
+        encoded = Reader("reconstruction", self.concepts, self.hard).encode(x)
+        edited = self.concepts.decode(self.concepts.edit(encoded, self.edits))
+        return x + edited - self.concepts.decode(encoded) if self.keep_error else edited
+
+    def settings(self) -> dict[str, Any]:
+        """Layer, the concept model's identity, the edits."""
+        return {
+            "kind": "concepts",
+            "layer": self.layer,
+            "concepts": fingerprint(self.concepts.state_dict()),
+            "edits": edits_as_json(self.edits),
+            "keep_error": self.keep_error,
+            "hard": self.hard,
+        }

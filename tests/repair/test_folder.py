@@ -1,0 +1,80 @@
+"""Repaired models as folders: what is loaded answers as what was saved."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from tests.tiny import tiny_model, tiny_tokenizer
+
+import accord
+from accord import concepts
+from accord.concepts import Scale
+from accord.errors import AccordError
+from accord.lm.edited import Readout
+from accord.repair import save_adapter, save_edits
+from accord.repair.folder import with_edits
+from accord.steering import AddDirection, EditConcepts
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    folder = tmp_path / "base"
+    tiny_model("llama").save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def _logits(lm: accord.LanguageModel) -> torch.Tensor:
+    ids = torch.randint(3, 250, (2, 8), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return lm.lens(lm.hidden(ids)[lm.n_layers])
+
+
+def test_edits_come_back_and_stack(base: Path, tmp_path: Path) -> None:
+    lm = accord.load(base)
+    draw = torch.Generator().manual_seed(1)
+    model = concepts.build(concepts.read_config({"kind": "topk", "size": 16, "k": 4}), d=lm.d_model, seed=0)
+    edits = [
+        AddDirection(1, torch.randn(lm.d_model, generator=draw)),
+        EditConcepts(2, model, {3: Scale(4.0)}),
+        Readout(2, torch.randn(lm.d_model, generator=draw), 0.5, (7, 8), (9,)),
+    ]
+    save_edits(edits, tmp_path / "one", base=str(base), about={"kind": "test"})
+    once = accord.load(tmp_path / "one")
+    torch.testing.assert_close(_logits(once), _logits(with_edits(lm, edits)))
+    assert not torch.allclose(_logits(once), _logits(lm))
+    second = [Readout(3, torch.zeros(lm.d_model), 2.0, (7,), (9,))]
+    save_edits(second, tmp_path / "two", base=str(tmp_path / "one"), about={})
+    torch.testing.assert_close(_logits(accord.load(tmp_path / "two")), _logits(with_edits(once, second)))
+
+
+def test_an_adapter_comes_back(base: Path, tmp_path: Path) -> None:
+    lm = accord.load(base)
+    before = _logits(lm)
+    adapted = get_peft_model(lm.model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    save_adapter(adapted, tmp_path / "adapter", base=str(base), about={"kind": "test"})
+    after = _logits(lm)
+    assert not torch.allclose(before, after)
+    torch.testing.assert_close(_logits(accord.load(tmp_path / "adapter")), after)
+
+
+def test_another_base_is_refused(base: Path, tmp_path: Path) -> None:
+    save_edits([], tmp_path / "one", base=str(base), about={})
+    tiny_model("llama", seed=5).save_pretrained(base)
+    (base / "config.json").touch()
+    with pytest.raises(AccordError, match="another base"):
+        accord.load(tmp_path / "one")
+
+
+def test_a_damaged_folder_says_so(base: Path, tmp_path: Path) -> None:
+    save_edits([AddDirection(1, torch.ones(32))], tmp_path / "one", base=str(base), about={})
+    (tmp_path / "one" / "edits.safetensors").write_bytes(b"broken")
+    with pytest.raises(AccordError, match="cannot read a repaired model"):
+        accord.load(tmp_path / "one")
+    described = json.loads((tmp_path / "one" / "repair.json").read_text())
+    described["version"] = 99
+    (tmp_path / "one" / "repair.json").write_text(json.dumps(described))
+    with pytest.raises(AccordError, match="another version"):
+        accord.load(tmp_path / "one")

@@ -77,8 +77,8 @@ app = typer.Typer(
 
 TaskName = Annotated[str, typer.Option("--task", help="A task of `accord tasks`, or a task file (.toml).")]
 Data = Annotated[Path | None, typer.Option(help="Data file, where the task brings none or another is wanted.")]
-Split = Annotated[str, typer.Option(help="train, test or all.")]
-SplitKind = Annotated[str, typer.Option(help="random, unseen-hypernyms or unseen-both.")]
+Split = Annotated[str, typer.Option(help="train, test or all; see `accord.task`.")]
+SplitKind = Annotated[str, typer.Option(help="random, unseen-hypernyms, unseen-both or nested.")]
 Shots = Annotated[
     Literal["zero", "few"] | None,
     typer.Option(help="Worked examples in both forms; by default only in the validator's."),

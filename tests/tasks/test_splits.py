@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from accord.errors import AccordError
 from accord.tasks.base import Item
-from accord.tasks.splits import mixed, random_sides, spread, unseen_sides
+from accord.tasks.splits import mixed, nested_sides, random_sides, spread, unseen_sides
 
 WORDS = ("noun1", "noun2")
 
@@ -148,3 +148,22 @@ def test_unseen_hypernyms_balances_categories_that_are_mostly_right_or_mostly_wr
     items = [pair(f"n{c}-{m}", f"c{c}", (m < 9) == (c % 2 == 0)) for c in range(16) for m in range(10)]
     sides = unseen_sides(items, WORDS, 0.25, seed, both=False)
     assert share_of_right(sides.test) == share_of_right(sides.train) == 0.5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nested_gives_one_training_side_and_tests_ever_further_from_it(seed):
+    items = lexicon(seed, categories=16)
+    sides = nested_sides(items, WORDS, 0.25, seed)
+    parts = [sides.train, sides.test, sides.unseen_hypernyms, sides.unseen_both]
+    assert sum(map(len, parts)) + sides.dropped == len(items)
+    assert len({id(item) for part in parts for item in part}) == sum(map(len, parts))
+    trained = {name: words(sides.train, name) | words(sides.test, name) for name in WORDS}
+    assert not words(sides.unseen_hypernyms, "noun2") & trained["noun2"]
+    assert not words(sides.unseen_both, "noun2") & trained["noun2"]
+    assert not words(sides.unseen_both, "noun1") & trained["noun1"]
+    assert words(sides.unseen_hypernyms, "noun1") <= {item.fields["noun1"] for item in items} - words(
+        sides.unseen_both, "noun1"
+    )
+    assert 0.2 < len(sides.test) / (len(sides.test) + len(sides.train)) < 0.3
+    for part in (sides.train, sides.test, sides.unseen_both):
+        assert abs(share_of_right(part) - 0.5) < 0.15

@@ -1,5 +1,6 @@
 """The generator/validator gap: measured per item and layer, with every measure's interval."""
 
+from accord.gap.compare import Change, compare
 from accord.gap.measure import Gap, measure_gap
 from accord.gap.metrics import MEASURES, summarize
 from accord.gap.probe import Probe, validator_states
@@ -9,9 +10,11 @@ __all__ = [
     "MEASURES",
     "NO_FORMS",
     "YES_FORMS",
+    "Change",
     "Forms",
     "Gap",
     "Probe",
+    "compare",
     "measure_gap",
     "summarize",
     "validator_states",

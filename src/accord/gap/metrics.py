@@ -155,18 +155,18 @@ def summarize(
     whole = sample(scores)
     drawn: dict[str, list[Floats]] = {name: [] for name in measures}
     n = len(scores)
-    for index in _resamples(n, whole.n_yes, resamples, seed):
+    for index in resampled_items(n, whole.n_yes, resamples, seed):
         resampled = whole.take(index)
         for name, of in measures.items():
             drawn[name].append(of(resampled))
     counts = {"n": n, "n_yes": whole.n_yes, "n_no": n - whole.n_yes}
     result: dict[str, Interval] = {k: {"value": float(v), "low": None, "high": None} for k, v in counts.items()}
     for name, of in measures.items():
-        result[name] = _interval(float(of(whole)), np.concatenate(drawn[name]) if drawn[name] else np.array([]))
+        result[name] = interval(float(of(whole)), np.concatenate(drawn[name]) if drawn[name] else np.array([]))
     return result
 
 
-def _resamples(n: int, n_yes: int, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+def resampled_items(n: int, n_yes: int, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
     """Blocks of item indices [resample, item]."""
     generator = np.random.default_rng(seed)
     block = max(1, _BLOCK // max(n, 1))
@@ -177,7 +177,7 @@ def _resamples(n: int, n_yes: int, resamples: int, seed: int) -> Iterator[NDArra
         yield np.where(yes, draws * n_yes, n_yes + draws * (n - n_yes)).astype(np.int64)
 
 
-def _interval(value: float, drawn: Floats) -> Interval:
+def interval(value: float, drawn: Floats) -> Interval:
     defined = drawn[~np.isnan(drawn)]
     if np.isnan(value):
         return {"value": None, "low": None, "high": None}

@@ -82,10 +82,15 @@ class GapSection(Section):
         description="Data file, where the task brings none or another is wanted.",
         examples=["pairs.tsv"],
     )
-    split: str = Field(default="test", description="Which part of the items: train, test or all.")
+    split: str = Field(
+        default="test",
+        description="Which part of the items: train, test or all; of a nested split also test-unseen-hypernyms and "
+        "test-unseen-both.",
+    )
     split_kind: str = Field(
         default="random",
-        description="What test may share with train: random, unseen-hypernyms or unseen-both.",
+        description="What test may share with train: random (the words), unseen-hypernyms (no category), unseen-both "
+        "(no word), or nested: one training side, all three tests.",
     )
     limit: int | None = Field(
         default=None, ge=1, description="At most so many items, balanced; without it all.", examples=[400]

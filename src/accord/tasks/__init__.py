@@ -56,8 +56,9 @@ def task(
 
     `split` is train, test or all. `split_kind` says what a test item may share with training: "random"
     nothing but the words, "unseen-hypernyms" no category, "unseen-both" no word at all (pairs that cross are
-    dropped and counted). `limit` keeps that many items, balanced: the items come in an order whose every
-    prefix is balanced.
+    dropped and counted). "nested" has one training side and all three tests of it, so that one repair is tried
+    on each: "test" (random), "test-unseen-hypernyms", "test-unseen-both". `limit` keeps that many items,
+    balanced: the items come in an order whose every prefix is balanced.
 
     Shots are "zero" or "few"; `validator_shots=None` is few where the task has worked examples. Phrasings are
     named in `catalog`; None is the first. `chat` asks the scorer for the model's chat template. `seed` fixes

@@ -9,10 +9,10 @@ from typing import Any
 from accord.errors import AccordError, nearest
 from accord.tasks.base import Definition, Form, Found, Item, Task, Template
 from accord.tasks.readers import Source
-from accord.tasks.splits import Sides, mixed, random_sides, unseen_sides
+from accord.tasks.splits import Sides, mixed, nested_sides, random_sides, unseen_sides
 
-SPLITS = ("train", "test", "all")
-SPLIT_KINDS = ("random", "unseen-hypernyms", "unseen-both")
+SPLITS = ("train", "test", "test-unseen-hypernyms", "test-unseen-both", "all")
+SPLIT_KINDS = ("random", "unseen-hypernyms", "unseen-both", "nested")
 SHOTS = ("zero", "few")
 
 
@@ -76,6 +76,12 @@ def _check(definition: Definition, choices: Choices) -> None:
     _known("number of shots", choices.validator_shots or "few", SHOTS)
     if choices.limit is not None and choices.limit < 1:
         raise AccordError("The limit leaves no items", got=choices.limit, wanted="1 or more, or no limit")
+    if choices.split.startswith("test-") and choices.split_kind != "nested":
+        raise AccordError(
+            "Only a nested split has this part",
+            got=f"split {choices.split!r}, split kind {choices.split_kind!r}",
+            fix='use split kind "nested", or split "test"',
+        )
     if choices.split_kind != "random" and definition.words is None:
         raise AccordError(
             f"Task {definition.name!r} has no pairs of words to divide",
@@ -171,8 +177,14 @@ def _side(
     if found[0].split is not None:
         return [one.item for one in found if one.split == choices.split], {}
     sides = _divide(items, definition, generator, choices)
-    dropped = {"crossing pairs": sides.dropped} if choices.split_kind == "unseen-both" else {}
-    return (sides.test if choices.split == "test" else sides.train), dropped
+    dropped = {"crossing pairs": sides.dropped} if choices.split_kind in ("unseen-both", "nested") else {}
+    parts = {
+        "train": sides.train,
+        "test": sides.test,
+        "test-unseen-hypernyms": sides.unseen_hypernyms,
+        "test-unseen-both": sides.unseen_both,
+    }
+    return parts[choices.split], dropped
 
 
 def _divide(items: Sequence[Item], definition: Definition, generator: Template, choices: Choices) -> Sides:
@@ -182,4 +194,6 @@ def _divide(items: Sequence[Item], definition: Definition, generator: Template, 
         return random_sides(items, lambda item: generator.fill(item.fields), share, seed)
     if choices.split_kind == "random":
         return random_sides(items, lambda item: (item.fields[words[0]], item.fields[words[1]]), share, seed)
+    if choices.split_kind == "nested":
+        return nested_sides(items, words, share, seed)
     return unseen_sides(items, words, share, seed, both=choices.split_kind == "unseen-both")

@@ -5,7 +5,7 @@ items, and about as many right answers among them as the whole.
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
@@ -22,11 +22,16 @@ STARTS = 10  # searches from different random divisions; the best one counts
 
 @dataclass(frozen=True)
 class Sides:
-    """The two sides of a split, and how many items belong to neither."""
+    """The two sides of a split, and how many items belong to neither.
+
+    A nested split has two more: pairs whose category no training pair has, and pairs of which neither word does.
+    """
 
     train: list[Item]
     test: list[Item]
     dropped: int = 0
+    unseen_hypernyms: list[Item] = field(default_factory=list)
+    unseen_both: list[Item] = field(default_factory=list)
 
 
 def spread(things: Sequence[T], keys: Sequence[Callable[[T], object]], rng: Random) -> list[T]:
@@ -69,18 +74,43 @@ def unseen_sides(items: Sequence[Item], words: tuple[str, str], share: float, se
     that helps: few pairs lost, a test side of the wished size, right and wrong answers balanced on both sides.
     """
     pairs = _Pairs(items, words, share, both)
-    if pairs.n_categories < 2:
-        raise AccordError(
-            "The categories cannot be divided", got=f"{pairs.n_categories} category", wanted="two or more"
-        )
-    rng = Random(f"unseen {seed}")
-    best = min((_search(pairs, rng) for _ in range(STARTS)), key=pairs.cost)
-    testing, kept = pairs.place(best)
+    testing, kept = pairs.place(_best(pairs, seed))
     return Sides(
         [item for item, test, keep in zip(items, testing, kept, strict=True) if keep and not test],
         [item for item, test, keep in zip(items, testing, kept, strict=True) if keep and test],
         int((~kept).sum()),
     )
+
+
+def nested_sides(items: Sequence[Item], words: tuple[str, str], share: float, seed: int) -> Sides:
+    """One training side and three tests of it, ever further away, so that one repair is tried on all of them.
+
+    The words are divided as by `unseen_sides` with `both`. Pairs of two test words are `unseen_both`; pairs of a test
+    category with a training member are `unseen_hypernyms`; pairs of two training words are divided at random into
+    `train` and `test`. Pairs of a test member with a training category belong to none.
+    """
+    pairs = _Pairs(items, words, share, True)
+    testing, kept = pairs.place(_best(pairs, seed))
+    sorted_out = list(zip(items, testing, kept, strict=True))
+    seen = [item for item, test, keep in sorted_out if keep and not test]
+    near = random_sides(seen, lambda item: (item.fields[words[0]], item.fields[words[1]]), share, seed)
+    return Sides(
+        near.train,
+        near.test,
+        sum(not keep and not test for _, test, keep in sorted_out),
+        unseen_hypernyms=[item for item, test, keep in sorted_out if test and not keep],
+        unseen_both=[item for item, test, keep in sorted_out if test and keep],
+    )
+
+
+def _best(pairs: "_Pairs", seed: int) -> NDArray[np.bool_]:
+    """The best division of the categories that searches from several random ones find."""
+    if pairs.n_categories < 2:
+        raise AccordError(
+            "The categories cannot be divided", got=f"{pairs.n_categories} category", wanted="two or more"
+        )
+    rng = Random(f"unseen {seed}")
+    return min((_search(pairs, rng) for _ in range(STARTS)), key=pairs.cost)
 
 
 def _search(pairs: "_Pairs", rng: Random) -> NDArray[np.bool_]:

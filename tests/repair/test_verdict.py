@@ -59,7 +59,9 @@ def test_a_constant_shift_moves_accuracy_and_no_correlation(lm: Backbone, tests:
             summarize(after[test], seed=0, resamples=0)[measure]["value"], nan_ok=True
         )
         if measure.startswith("pearson") and change.change["value"] is not None:
-            assert change.change["value"] == pytest.approx(0, abs=1e-2)  # rounding, beside a spread of .01
+            assert change.change["value"] == pytest.approx(
+                0, abs=0.05
+            )  # yes and no are a share of what it may say, too
     difference = after["test"]["validator_logodds"] - before["test"]["validator_logodds"]
     assert difference.to_numpy() == pytest.approx(2.5, abs=1e-3)
 

@@ -261,3 +261,10 @@ def test_the_catalog_lists_every_task_with_its_phrasings():
     assert all(len(row.generator_phrasings) >= 3 and len(row.validator_phrasings) >= 3 for row in rows.values())
     assert (rows["hypernymy"].items or 0) > 1000
     assert rows["trivia"].items is None
+
+
+def test_a_task_tells_how_else_it_could_be_asked_and_divided():
+    asked = task("hypernymy", limit=2, generator_phrasing="plain")
+    assert asked.nested
+    assert "plain" not in asked.rewordings["generator"] and "complete" in asked.rewordings["generator"]
+    assert "think" not in asked.rewordings["validator"] and "true" in asked.rewordings["validator"]

@@ -51,6 +51,12 @@ class Run:
             raise AccordError("Concepts and heads are made on a backbone.", got=lm.name)
         return lm
 
+    def repaired(self, repair: "Stage") -> "LanguageModel":
+        """The model that a stage of a repair made."""
+        from accord.repair import load_repaired
+
+        return load_repaired(self.folder / repair.name, device=self.backbone.device, dtype=self.backbone.dtype)
+
     def identity(self) -> dict[str, Any]:
         """What of the backbone fixes the numbers made with it."""
         return identity(self.backbone)

@@ -29,12 +29,12 @@ def check(file: StudyFile) -> list[Task]:
     for name, custom in file.study.tasks.items():
         with collected(problems, file, ("tasks", name), custom):
             sound.discard(name)
-            _task(file, GapSection(task=name, split="all"))
+            task_in(file, GapSection(task=name, split="all"))
             sound.add(name)
     for index, section in enumerate(file.study.gap):
         if section.task in sound or section.task not in file.study.tasks:
             with collected(problems, file, ("gap", index), section):
-                tasks.append(_task(file, section))
+                tasks.append(task_in(file, section))
     problems += _twice(file)
     if not any((file.study.gap, file.study.text, file.study.concepts, file.study.heads, file.study.perplexity)):
         wanted = "a [[gap]] section, or [text] and [[concepts]]"
@@ -69,7 +69,8 @@ def task_of(section: GapSection, name: str | CustomTask, data: Path | None, seed
     )
 
 
-def _task(file: StudyFile, section: GapSection) -> Task:
+def task_in(file: StudyFile, section: GapSection) -> Task:
+    """The task that a section of a study file asks for, its names and paths as the file means them."""
     name: str | CustomTask = section.task
     if section.task in file.study.tasks:
         custom = file.study.tasks[section.task]

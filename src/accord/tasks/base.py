@@ -98,6 +98,8 @@ class Task:
     validator: Form
     chat: bool
     settings: dict[str, Any]
+    nested: bool = False  # can it be divided by `split_kind="nested"`?
+    rewordings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # form -> its other phrasings
 
     def prompts(self, item: Item) -> tuple[str, str]:
         """The generator prompt and the validator prompt of an item, neither with a space at its end."""

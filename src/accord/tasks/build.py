@@ -66,7 +66,20 @@ def build(definition: Definition, data: Path | None, choices: Choices) -> Task:
         "items": len(items),
         "skipped": {**reading.skipped, **skipped, **dropped},
     }
-    return Task(definition.name, choices.split, tuple(items), generator, validator, choices.chat, settings)
+    return Task(
+        definition.name,
+        choices.split,
+        tuple(items),
+        generator,
+        validator,
+        choices.chat,
+        settings,
+        nested=definition.words is not None and found[0].split is None,
+        rewordings={
+            "generator": tuple(name for name in definition.generators if name != generator.phrasing),
+            "validator": tuple(name for name in definition.validators if name != validator.phrasing),
+        },
+    )
 
 
 def _check(definition: Definition, choices: Choices) -> None:

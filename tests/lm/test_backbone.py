@@ -146,3 +146,12 @@ def test_the_small_real_model_is_itself_behind_the_boundary() -> None:
     ids = torch.tensor([lm.tokenizer("A bee is a kind of insect that lives in a hive.")["input_ids"]])
     with torch.no_grad():
         torch.testing.assert_close(lm.lens(lm.hidden(ids)[30]), own(ids).logits, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+@torch.no_grad()
+def test_the_lens_of_a_few_tokens_is_that_of_all(family):
+    lm = Backbone(tiny_model(family), tiny_tokenizer())
+    states = torch.randn(2, 3, lm.d_model, generator=torch.Generator().manual_seed(0))
+    tokens = torch.tensor([7, 250, 7])
+    torch.testing.assert_close(lm.lens_of(states, tokens), lm.lens(states)[..., tokens])

@@ -1,6 +1,7 @@
 """The generator/validator gap: measured per item and layer, with every measure's interval."""
 
 from accord.gap.compare import Change, compare
+from accord.gap.explain import Explanation, explain_gap
 from accord.gap.measure import Gap, measure_gap
 from accord.gap.metrics import MEASURES, summarize
 from accord.gap.probe import Probe, validator_states
@@ -11,10 +12,12 @@ __all__ = [
     "NO_FORMS",
     "YES_FORMS",
     "Change",
+    "Explanation",
     "Forms",
     "Gap",
     "Probe",
     "compare",
+    "explain_gap",
     "measure_gap",
     "summarize",
     "validator_states",

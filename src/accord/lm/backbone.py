@@ -145,6 +145,15 @@ class Backbone:
             hidden = module(hidden)
         return self._finish(self._head(hidden).float())
 
+    def lens_of(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """The lens' logits of a few tokens [n] only, float32 [..., n], of hidden states [..., d_model]."""
+        if not isinstance(self._head, nn.Linear):
+            return self.lens(hidden)[..., tokens]
+        for module in self._final:
+            hidden = module(hidden)
+        bias = None if self._head.bias is None else self._head.bias[tokens]
+        return self._finish(nn.functional.linear(hidden, self._head.weight[tokens], bias).float())
+
     def lens_parts(self) -> tuple[list[nn.Module], nn.Module, Callable[[Tensor], Tensor]]:
         """What the lens is made of, in order: final norm modules, head, and what is done to the head's logits."""
         return self._final, self._head, self._finish

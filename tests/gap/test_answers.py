@@ -1,0 +1,75 @@
+"""Answers as functions of a state: against measure_gap, against hooks set by hand, against finite differences."""
+
+import numpy as np
+import pytest
+import torch
+
+from accord.errors import AccordError
+from accord.gap import measure_gap
+from accord.gap.answers import Answers
+from accord.lm import Backbone
+from accord.tasks import task
+from tests.tiny import tiny_model, tiny_tokenizer
+
+FORMS = ("generator", "validator")
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma3", "gpt2"])
+def lm(request: pytest.FixtureRequest) -> Backbone:
+    return Backbone(tiny_model(request.param), tiny_tokenizer())
+
+
+@pytest.fixture(scope="module")
+def asked():
+    return task("hypernymy", limit=5, validator_shots="zero")
+
+
+@pytest.mark.parametrize("layer", [0, 2, 3])
+@pytest.mark.parametrize("form", FORMS)
+def test_own_states_give_the_measured_logodds(lm, asked, form, layer) -> None:
+    measured = measure_gap(lm, asked, resamples=0).scores[f"{form}_logodds"]
+    answers = Answers.of(lm, asked, form, layer)
+    found = answers.vary(lambda states, _: [states, states])
+    assert found.shape == (2, 5)
+    for row in found.numpy():
+        np.testing.assert_allclose(row, measured, atol=2e-3)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_another_state_is_what_a_hook_on_the_whole_prompt_gives(lm, asked, form) -> None:
+    answers = Answers.of(lm, asked, form, 2)
+    shift = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(0))
+    [found] = answers.vary(lambda states, _: [states + shift])
+    for i, context in enumerate(answers.contexts):
+
+        def hook(module, args, output):
+            state = output[0] if isinstance(output, tuple) else output
+            state[:, -1] += shift
+            return output
+
+        handle = lm.blocks[1].register_forward_hook(hook)
+        with torch.no_grad():
+            logits = lm.model(input_ids=torch.tensor([context]), use_cache=False).logits[0, -1].double()
+        handle.remove()
+        p = logits.softmax(-1)
+        up = p[list(answers.plus[i])].sum()
+        down = 1 - up if answers.minus is None else p[list(answers.minus[i])].sum()
+        assert float(found[i]) == pytest.approx(float(up.log() - down.log()), abs=2e-3)
+
+
+@pytest.mark.parametrize("layer", [1, 3])
+@pytest.mark.parametrize("form", FORMS)
+def test_gradients_are_finite_differences(lm, asked, form, layer) -> None:
+    answers = Answers.of(lm, asked, form, layer)
+    slope = answers.gradient()
+    direction = torch.randn(5, lm.d_model, generator=torch.Generator().manual_seed(1))
+    step = 2e-2
+    up, down = answers.vary(lambda s, which: [s + step * direction[which], s - step * direction[which]])
+    np.testing.assert_allclose(
+        (slope * direction).sum(-1).numpy(), ((up - down) / (2 * step)).numpy(), atol=5e-3, rtol=5e-2
+    )
+
+
+def test_a_layer_that_is_not_there(lm, asked) -> None:
+    with pytest.raises(AccordError, match="no such layer"):
+        Answers.of(lm, asked, "validator", 7)

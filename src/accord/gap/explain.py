@@ -104,9 +104,8 @@ def explain_gap(
     contributions = {form: logodds[form] - exact[form] for form in FORMS}  # [candidate, item]
     halves = _halves([item.gold for item in task.items], seed)
     choosing, checking = halves
-    found = choose(
-        contributions["validator"][:, choosing], *(logodds[form][choosing] for form in FORMS), picked, chosen
-    )
+    said, affirmed = (logodds[form][choosing] for form in FORMS)
+    found = choose(contributions["validator"][:, choosing], said, affirmed, picked, chosen)
     checked = check(told["validator"], found, logodds["generator"], checking, draws, seed, resamples)
     return Explanation(
         _concept_table(told, logodds, contributions, picked, seed, resamples),

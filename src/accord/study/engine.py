@@ -18,11 +18,13 @@ from accord.study.config import StudyFile, load
 from accord.study.gap_stages import gap_stage
 from accord.study.plan import concept_stages
 from accord.study.rows import BACKBONE
-from accord.study.stage import Progress, Run, Stage, lazy
+from accord.study.stage import Progress, Run, Stage, load_once
 from accord.study.validate import backbone_of, check
 from accord.tasks import Task
 
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
+SEARCH = "search.json"  # in the run folder of a search
+Bar = Callable[[str], Progress]
 
 
 # The steps of a study and the kinds of stages that each needs: those of its own, and what they are made from.
@@ -44,7 +46,8 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
     """
     file = load(path)
     folder = Path("runs") / file.study.name if out is None else out
-    stages = plan(file, check(file), folder)
+    tasks = check(file)
+    stages = plan(file, tasks, Run(folder.absolute(), backbone_of(file), load_once()))
     left = [] if step is None else [stage for stage in stages if stage.kind not in STEPS[step]]
     todo = [stage for stage in stages if stage not in left]
     if not todo:
@@ -66,20 +69,18 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
     return report
 
 
-def plan(file: StudyFile, tasks: list[Task], folder: Path) -> list[Stage]:
+def plan(file: StudyFile, tasks: list[Task], run: Run) -> list[Stage]:
     """The stages of a checked study, in the order they run. Fetches the model if need be."""
-    backbone = backbone_of(file)
-    weights = lazy(backbone)
     gaps = [
-        gap_stage(section, task, backbone, file.study.seeds[0], weights)
+        gap_stage(section, task, run.backbone, file.study.seeds[0], run.weights)
         for section, task in zip(file.study.gap, tasks, strict=True)
         if section.model == BACKBONE
     ]
-    return [*gaps, *concept_stages(file, Run(folder.absolute(), backbone, weights), tasks)]
+    return [*gaps, *concept_stages(file, run, tasks)]
 
 
 @contextmanager
-def bars(console: Console) -> Iterator[Callable[[str], Progress]]:
+def bars(console: Console) -> Iterator[Bar]:
     """Progress bars: a function that makes one by name."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with ProgressBars(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
@@ -91,7 +92,7 @@ def bars(console: Console) -> Iterator[Callable[[str], Progress]]:
         yield bar
 
 
-def _run_stage(stage: Stage, folder: Path, bar: Callable[[str], Progress]) -> None:
+def _run_stage(stage: Stage, folder: Path, bar: Bar) -> None:
     store.publish(folder / stage.name, stage.recipe, lambda work: stage.build(work, bar(stage.name)))
 
 
@@ -103,6 +104,8 @@ def _check_folder(folder: Path, file: StudyFile) -> None:
     fix = "name another with --out"
     if not (folder / STUDY).is_file() or (folder / STUDY).samefile(file.path):
         raise AccordError("This is not a run folder of accord.", where=folder, fix=fix)
+    if (folder / SEARCH).exists():
+        raise AccordError("This folder holds a search.", where=folder, fix=fix)
     name = tomllib.loads((folder / STUDY).read_text(encoding="utf-8")).get("name")
     if name != file.study.name:
         raise AccordError(

@@ -18,7 +18,6 @@ from tests.tiny import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
 from accord import cli
-from accord.disk import lock
 from accord.errors import AccordError
 from accord.study import engine, objective, search_file, store
 from accord.study.config import load
@@ -292,3 +291,89 @@ def test_metrics_are_those_that_the_stages_write(made, tmp_path, monkeypatch):
             assert set(objective.METRICS[kind]) <= numbers | {"own_perplexity"}
             about = {"layer", "seed", "n", "concepts", "own_perplexity"}
             assert numbers - about <= set(objective.METRICS[kind])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("low = 8, high = 32", "low = 32, high = 8", 17, ["key size", "low below high"]),
+        ("low = 8, high = 32, step = 8", "low = 8, high = 9.5, step = -1", 17, ["a step above 0"]),
+        ("low = 8, high = 32, step = 8", "low = 8, high = 32, steps = 8", 17, ["Unknown key", "did you mean 'step'?"]),
+        ("low = 8, high = 32, step = 8", 'low = "8", high = 32', 17, ["a number", "smallest value"]),
+        ("low = 8, high = 32, step = 8", "low = 0, high = 32, log = true", 17, ["low above 0"]),
+        ("low = 8, high = 32, step = 8", "low = 8.5, high = 32.5", 17, ["key size", "valid integer"]),
+        ("low = 8, high = 32, step = 8", "low = 0, high = 32", 17, ["key size", "greater than or equal to 1"]),
+        ('["topk", "batchtopk"]', '["topk", "topk"]', 16, ["choices that differ"]),
+        ('["topk", "batchtopk"]', '["topk", { a = 1 }]', 16, ["strings, numbers"]),
+        ('["topk", "batchtopk"]', '["topk", "batchtopj"]', 16, ["did you mean 'batchtopk'?"]),
+        ('name = "s"', 'name = { choices = ["s", "t"] }', 2, ["no range here"]),
+        ("concepts/sae:r2", "concepts/sea:r2", 27, ["[search], key objective", "did you mean 'concepts/sae'?"]),
+        ("concepts/sae:r2", "concepts/sae:r2_hrd", 27, ["no such metric", "did you mean 'r2_hard'?"]),
+        ("concepts/sae:r2", "concepts/sae", 27, ["no such metric", "concepts/sae:METRIC"]),
+        ("concepts/sae:r2", "concepts/l1:r2", 27, ["No range touches"]),
+        ('"maximize"', '"maximise"', 28, ["did you mean 'maximize'?"]),
+        ("texts.txt", "text.txt", 10, ["no such source"]),
+        (STUDY[STUDY.index("[search]") :], "", "", ["does not say what is sought"]),
+    ],
+)
+def test_mistakes_are_told_before_any_work(run, made, tmp_path, monkeypatch, old, new, line, words):
+    assert old in STUDY
+    monkeypatch.setattr("accord.lm.load", None)
+    with pytest.raises(AccordError) as caught:
+        run(STUDY.replace(old, new, 1))
+    message = str(caught.value)
+    assert f"study.toml:{line}" in message or not line, message
+    for word in words:
+        assert word in message, message
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ranges_and_plain_studies_are_told_apart(made):
+    (made / "study.toml").write_text(STUDY)
+    for words in (["run"], ["run", "--check"], ["train"]):
+        done = CliRunner().invoke(cli.app, [words[0], str(made / "study.toml"), *words[1:]])
+        assert done.exit_code == 1 and "study.toml:16, [[concepts]] number 1, key kind" in done.stderr
+        assert "accord search" in done.stderr
+    (made / "study.toml").write_text('name = "s"\nbackbone.model = "model"\n')
+    with pytest.raises(AccordError, match="no range"):
+        search_file.load(made / "study.toml")
+    (made / "study.toml").write_text(STUDY.replace("k = 2", "[concepts.k]\nlow = 1\nhigh = 2\n[concepts.x]"))
+    with pytest.raises(AccordError, match="inline table"):
+        search_file.load(made / "study.toml")
+
+
+def test_an_end_may_need_company(made):
+    """k above the smallest size is no mistake: it fits the largest."""
+    text = STUDY.replace("k = 2", "k = { low = 2, high = 20 }")
+    (made / "study.toml").write_text(text)
+    assert len(search_file.load(made / "study.toml").ranges) == 4
+    (made / "study.toml").write_text(text.replace("high = 20", "high = 40"))
+    with pytest.raises(AccordError, match="larger than size"):
+        search_file.load(made / "study.toml")
+
+
+def test_the_command(made, tmp_path, monkeypatch, quick):
+    monkeypatch.chdir(tmp_path)
+    (made / "study.toml").write_text(STUDY.replace("high = 1e-2", "high = 1e-3"))
+    done = CliRunner().invoke(cli.app, ["search", str(made / "study.toml"), "--trials", "2", "--out", "out"])
+    assert done.exit_code == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["trial", "objective", "kind", "size", "lr"]
+    assert len(lines) == 4 and lines[3] == str(Path("out") / "best.toml")
+    values = [float(line.split()[1]) for line in lines[1:3]]
+    assert values == sorted(values, reverse=True)
+
+
+def test_paths_and_odd_spellings_in_the_best_file(made, tmp_path):
+    text = STUDY.replace('source = "texts.txt"', "source = 'texts.txt' # \"model\"")
+    text = text.replace("{ choices = [", "{ 'choices' = [ # }\n", 1).replace('"batchtopk"] }', '"batchtopk",\n] }')
+    (made / "study.toml").write_text(text)
+    file = search_file.load(made / "study.toml")
+    folder = tmp_path / "deep" / "er"
+    folder.mkdir(parents=True)
+    ready = file.ready({"kind": "topk", "size": 16, "lr": 1e-3}, folder, "t")
+    (folder / "x.toml").write_text(ready)
+    found = load(folder / "x.toml")
+    assert found.beside(found.study.backbone.model).resolve() == (made / "model").resolve()
+    assert found.beside(found.study.text.source).resolve() == (made / "texts.txt").resolve()
+    assert '# "model"' in ready and (found.study.name, found.study.concepts[0].size) == ("t", 16)

@@ -1,7 +1,7 @@
 """The trials of a search as parallel coordinates: a scale for each range, and a line through them for each trial."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,11 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from accord.report import style
 from accord.report.drawn import Drawn
-from accord.report.search_data import Search, Searched
-from accord.report.wording import count, in_figure, number
+from accord.report.search_data import Search, Searched, result
+from accord.report.wording import count, in_figure
 
 MOST = 8  # ranges beside the objective; more cannot be followed by eye
-_FAINT, _STRONG = 0.16, 0.9  # of the worst line and of the best but one
+_FAINT, _STRONG = 0.25, 0.9  # of the worst line and of the best but one
 _SPREAD = 0.035  # trials of the same choice or whole number are told apart by so much of the scale
 
 
@@ -35,22 +35,20 @@ def draw_search(search: Search) -> Drawn | None:
     goal = (search.trials["value"].to_numpy(dtype=float) - ends[0]) / (ends[1] - ends[0])
     columns.append(1 - goal if flip else goal)
     places = pd.DataFrame(np.column_stack(columns), index=search.trials["trial"])
-    for number_, trial in enumerate(search.failed["trial"]):
-        _failed(axes, places.loc[trial].to_numpy()[:-1], "did not finish" if number_ == 0 else None)
+    for trial in search.failed["trial"]:
+        _failed(axes, places.loc[trial].to_numpy()[:-1])
     for rank, trial in reversed(list(enumerate(done["trial"]))):
         _line(axes, places.loc[trial].to_numpy(), rank, len(done))
     for x, one in enumerate(shown):
         _scale(axes, x, one.name, "log scale" if one.log else "", _ticks(one))
-    to = (
-        (lambda v: 1 - (v - ends[0]) / (ends[1] - ends[0])) if flip else (lambda v: (v - ends[0]) / (ends[1] - ends[0]))
-    )
+    ticks = [(1 - place if flip else place, said) for place, said in _linear_ticks(*ends)]
     label = in_figure(search.objective.rpartition(":")[2], 22)
-    _scale(axes, len(shown), label, "upwards: better", _linear_ticks(*ends, to), bold=True)
+    _scale(axes, len(shown), label, "upwards: better", ticks, goal=True)
     axes.set_xlim(-0.42, len(shown) + 0.3)
     axes.set_ylim(-0.06, 1.2)
     axes.axis("off")
     best = done.iloc[0]
-    title = f"Trial {best['trial']} of {len(search.trials)} is the best: {label} {_amount(best['value'])}"
+    title = f"Trial {best['trial']} of {len(search.trials)} is the best: {label} {result(best['value'])}"
     style.title(figure, title, 110)
     return Drawn("search", figure, title, _caption(search), _alt(search, title), wide=True)
 
@@ -58,8 +56,8 @@ def draw_search(search: Search) -> Drawn | None:
 def _caption(search: Search) -> str:
     said = (
         "Each line is a trial: where it crosses an upright scale is the value that was drawn there, at the right what "
-        "came of it. The stronger a line, the better its rank; black: the best. Where all strong lines cross a scale "
-        "at one height, that value matters; where they cross it anywhere, it does not."
+        "came of it. The stronger a line, the better its rank; the thickest is the best. Where all strong lines "
+        "cross a scale at one height, that value matters; where they cross it anywhere, it does not."
     )
     if len(search.failed):
         said += f" Dotted, without an end: {count(len(search.failed), 'trial')} that failed."
@@ -108,7 +106,7 @@ def _line(axes: Axes, heights: np.ndarray, rank: int, total: int) -> None:
     axes.add_patch(PathPatch(_curve(heights), facecolor="none", edgecolor=colour, linewidth=width, alpha=alpha))
 
 
-def _failed(axes: Axes, heights: np.ndarray, label: str | None) -> None:
+def _failed(axes: Axes, heights: np.ndarray) -> None:
     axes.add_patch(
         PathPatch(_curve(heights), facecolor="none", edgecolor=style.MUTED, linewidth=1.1, linestyle=(0, (1, 2)))
     )
@@ -128,15 +126,16 @@ def _curve(heights: np.ndarray) -> Path:
 Ticks = Sequence[tuple[float, str]]
 
 
-def _scale(axes: Axes, x: int, name: str, note: str, ticks: Ticks, *, bold: bool = False) -> None:
-    axes.plot([x, x], [0, 1], color=style.INK if bold else style.MUTED, linewidth=1.4 if bold else 1.0, zorder=3)
-    weight = "bold" if bold else "normal"
+def _scale(axes: Axes, x: int, name: str, note: str, ticks: Ticks, *, goal: bool = False) -> None:
+    axes.plot([x, x], [0, 1], color=style.INK if goal else style.MUTED, linewidth=1.4 if goal else 1.0, zorder=3)
+    weight, side = ("bold", 1) if goal else ("normal", -1)
     axes.text(x, 1.1, in_figure(name, 22), ha="center", va="bottom", fontsize=9.5, fontweight=weight)
     axes.text(x, 1.085, note, ha="center", va="top", fontsize=8, color=style.MUTED)
     for place, label in ticks:
-        axes.plot([x - 0.02, x], [place, place], color=style.MUTED, linewidth=0.8, zorder=3)
+        axes.plot([x, x + side * 0.02], [place, place], color=style.MUTED, linewidth=0.8, zorder=3)
         axes.text(
-            x - 0.04, place, label, ha="right", va="center", fontsize=8.5, zorder=5, path_effects=style.halo()
+            x + side * 0.04, place, label, ha="left" if goal else "right", va="center", fontsize=8.5, zorder=5,
+            path_effects=style.halo(3.5),
         )  # fmt: skip
 
 
@@ -144,22 +143,18 @@ def _ticks(one: Searched) -> Ticks:
     if one.choices:
         return [(_place(one, i), in_figure(choice, 16)) for i, choice in enumerate(one.choices)]
     if not one.log:
-        return _linear_ticks(one.low, one.high, lambda v: _place(one, v), whole=one.whole)
+        return _linear_ticks(one.low, one.high, whole=one.whole)
     decades = math.log10(one.high / one.low)
     subs = (1.0,) if decades > 2.2 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 5.0)
     found = LogLocator(subs=subs, numticks=12).tick_values(one.low, one.high)
     inside = [float(v) for v in found if one.low * 0.999 <= v <= one.high * 1.001]
-    return [(_place(one, v), _short(v)) for v in inside if not one.whole or v == int(v)]
+    return [(_place(one, v), style.tick(v, None)) for v in inside if not one.whole or v == int(v)]
 
 
-def _linear_ticks(low: float, high: float, place: Callable[[float], float], *, whole: bool = False) -> Ticks:
+def _linear_ticks(low: float, high: float, *, whole: bool = False) -> Ticks:
     found = MaxNLocator(5, integer=whole, steps=style.ROUND_STEPS).tick_values(low, high)
-    return [(place(float(v)), style.tick(float(v), None)) for v in found if low <= v <= high]
+    return [((float(v) - low) / (high - low), style.tick(float(v), None)) for v in found if low <= v <= high]
 
 
 def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) and value != int(value) else in_figure(value)
-
-
-def _amount(value: float) -> str:
-    return number(value, 3) if abs(value) < 10 else f"{value:,.4g}"

@@ -42,6 +42,11 @@ class Section:
     folded: bool = False
 
     @property
+    def over_seeds(self) -> bool:
+        """Whether its findings have intervals over seeds in brackets."""
+        return self.key == "concepts" and self.findings_count > 0
+
+    @property
     def findings_count(self) -> int:
         """How many sentences it adds to the findings at the top (those of the gaps are counted by gap)."""
         return len(self.shown.get("findings", ()))

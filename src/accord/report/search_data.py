@@ -10,6 +10,7 @@ import pandas as pd
 
 from accord.errors import AccordError
 from accord.report.data import plain
+from accord.report.wording import number
 
 SEARCH, TABLE = "search.json", "trials.csv"
 _NEEDS = ("objective", "direction", "sampler", "ranges")
@@ -72,7 +73,9 @@ def read_search(run: Path) -> Search:
     ranges = [_range(one) for one in told["ranges"]]
     objective = str(told["objective"])
     try:
-        table = pd.read_csv(run / TABLE, dtype={one.name: str for one in ranges if one.choices}, keep_default_na=True)
+        chosen = {one.name: str for one in ranges if one.choices}  # among which "NA" and "" are words like others
+        empty = {objective: [""], "failed": [""]}
+        table = pd.read_csv(run / TABLE, dtype=chosen, keep_default_na=False, na_values=empty)
     except ValueError as error:  # what pandas raises for a table that is none
         raise AccordError("This table cannot be read.", where=run / TABLE, got=error, fix=_AGAIN) from error
     absent = [name for name in ("trial", objective, "failed", *(one.name for one in ranges)) if name not in table]
@@ -82,9 +85,14 @@ def read_search(run: Path) -> Search:
     return Search(plain(objective), str(told["direction"]), str(told["sampler"]), ranges, table)
 
 
+def result(value: float) -> str:
+    """An objective's value: in more digits than other numbers have, since trials differ by little."""
+    return number(value, 4) if abs(value) < 10 else f"{value:,.5g}"
+
+
 def _range(told: Mapping[str, Any]) -> Searched:
     if "choices" in told:
-        choices = [one if isinstance(one, str) else json.dumps(one) for one in told["choices"]]
+        choices = [one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in told["choices"]]
         return Searched(told["name"], 0, len(choices) - 1, False, False, choices)
     low, high = told["low"], told["high"]
     whole = isinstance(low, int) and isinstance(high, int)

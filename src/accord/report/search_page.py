@@ -9,10 +9,11 @@ from markupsafe import Markup
 from accord.report import style
 from accord.report.data import plain
 from accord.report.draw_search import draw_search
-from accord.report.search_data import Search, Searched
-from accord.report.wording import count, number
+from accord.report.search_data import Search, Searched, result
+from accord.report.wording import count
 
 TOP = 10  # trials; the others are folded
+_FIXED = "\N{NO-BREAK SPACE}"
 
 
 def search_shown(search: Search, run: Path, key: str) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def search_shown(search: Search, run: Path, key: str) -> dict[str, Any]:
         "top": rows[:TOP],
         "others": rows[TOP:],
         "failed": [
-            {"trial": int(trial["trial"]), "why": plain(str(trial["failed"])), "values": _values(search, trial)}
+            {"trial": int(trial["trial"]), "why": _why(str(trial["failed"])), "values": _values(search, trial)}
             for _, trial in search.failed.iterrows()
         ],
         "figures": _figures(search, key),
@@ -39,10 +40,10 @@ def _finding(search: Search) -> dict[str, str]:
     """The best trial, and how much better it is than the middle one."""
     done = search.done
     best = done.iloc[0]
-    values = ", ".join(f"{plain(one.name)} = {_shown(one, best)}" for one in search.ranges)
-    middle = f" The trial in the middle has {_amount(float(done['value'].median()))}." if len(done) > 2 else ""
+    values = ", ".join(f"{plain(one.name)}{_FIXED}={_FIXED}{_shown(one, best)}" for one in search.ranges)
+    middle = f" The trial in the middle has {result(float(done['value'].median()))}." if len(done) > 2 else ""
     return {
-        "headline": f"Best of {count(len(done), 'trial')}: {search.objective} = {_amount(best['value'])}",
+        "headline": f"Best of {count(len(done), 'trial')}: {search.objective} = {result(best['value'])}",
         "verdict": f"with {values}.{middle}",
     }
 
@@ -58,7 +59,7 @@ def _row(search: Search, trial: pd.Series, run: Path) -> dict[str, Any]:
     return {
         "trial": int(trial["trial"]),
         "href": f"./{path}" if (run / path).is_file() else "",
-        "value": _amount(trial["value"]),
+        "value": result(trial["value"]),
         "values": _values(search, trial),
     }
 
@@ -72,8 +73,9 @@ def _shown(one: Searched, trial: pd.Series) -> str:
     return plain(str(value)) if one.choices else f"{int(value):,}" if one.whole else f"{value:.3g}"
 
 
-def _amount(value: float) -> str:
-    return number(value, 4) if abs(value) < 10 else f"{value:,.5g}"
+def _why(reason: str) -> str:
+    """An error of several lines on one."""
+    return "; ".join(plain(line) for line in reason.splitlines())
 
 
 def _figures(search: Search, key: str) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from accord.disk import lock, write_whole
 from accord.errors import AccordError
 from accord.study import engine, objective, store
 from accord.study.config import StudyFile
+from accord.study.ranges import Choices
 from accord.study.search_file import SearchFile
 from accord.study.search_file import load as load_search
 from accord.study.stage import Loader, Run, Stage, load_once
@@ -156,7 +157,7 @@ def _conclude(plan: _Plan, found: list[Trial]) -> None:
     from accord.report import write_report
 
     rows = [
-        {"trial": one.number, plan.file.section.objective: one.value, **_cells(one.values), "failed": one.reason}
+        {"trial": one.number, plan.file.section.objective: one.value, **_cells(plan, one), "failed": one.reason}
         for one in found
     ]
     with lock(plan.folder.resolve(), wait=True):
@@ -169,8 +170,13 @@ def _conclude(plan: _Plan, found: list[Trial]) -> None:
         write_report(plan.folder)
 
 
-def _cells(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: json.dumps(value) if isinstance(value, list) else value for name, value in values.items()}
+def _cells(plan: _Plan, trial: Trial) -> dict[str, Any]:
+    """Numbers, and choices as text: a column of several types would not come back as it was."""
+    chosen = {one.name for one in plan.file.ranges if isinstance(one.values, Choices)}
+    return {
+        name: json.dumps(value, ensure_ascii=False) if name in chosen and not isinstance(value, str) else value
+        for name, value in trial.values.items()
+    }
 
 
 def say(values: Mapping[str, Any]) -> str:

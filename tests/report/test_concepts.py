@@ -229,3 +229,17 @@ def test_many_models_draw(tmp_path: Path) -> None:
     with style.house_style():
         captions = {d.name: d.caption for d in draw_line(read_line(tmp_path))}
     assert "Shown: 18 of 20." in captions["training"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_header_tells_model_and_date_without_a_gap(tmp_path: Path) -> None:
+    write_concepts(tmp_path, "topk", 0)
+    assert "Model" not in read(tmp_path).text.partition("Finding")[0]
+    put(
+        tmp_path / "embeddings" / "manifest.json",
+        {"settings": {"model": "smollm2-135m"}, "finished": "2025-11-21T10:00:00Z"},
+    )
+    put(tmp_path / "concepts" / "topk-s0" / "manifest.json", {"finished": "2025-11-22T10:00:00Z", "started": ""})
+    put(tmp_path / "concepts" / ".topk-s1.partial" / "manifest.json", {"finished": "2025-11-23T10:00:00Z"})
+    header = read(tmp_path).text.partition("Finding")[0]
+    assert "Model smollm2-135m" in header and "Measured 2025-11-22" in header and "Task" not in header

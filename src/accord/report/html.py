@@ -6,7 +6,7 @@ there and a template beside `gap.html`.
 
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
@@ -20,7 +20,7 @@ from markupsafe import Markup
 from accord.errors import AccordError
 from accord.report.concepts_data import holds_line, read_line
 from accord.report.concepts_page import concepts_shown, perplexity_shown
-from accord.report.data import Gap, gap_folders, plain, read_gap
+from accord.report.data import Gap, called, gap_folders, manifests, plain, read_gap
 from accord.report.gap_page import flat, gap_section, overview_row
 from accord.report.glossary import FILES
 from accord.report.search_data import holds_search, read_search
@@ -126,12 +126,12 @@ def _render(run: Path, gaps: Sequence[Gap]) -> str:
         lstrip_blocks=True,
     )
     study, source = _study(run)
-    models = list(dict.fromkeys(gap.model for gap in gaps))
+    backbones = [called(one.get("settings", {}).get("model")) for one in manifests(run, "embeddings")]
     page = environment.get_template("report.html").render(
         title=study,
-        models=models,
+        models=list(dict.fromkeys([*filter(None, backbones), *(gap.model for gap in gaps)])),
         tasks=list(dict.fromkeys(gap.task for gap in gaps)),
-        date=_date(gaps),
+        date=_date([*(gap.manifest for gap in gaps), *manifests(run)]),
         study_file=source,
         overview=[overview_row(gap, f"gap-{i + 1}") for i, gap in enumerate(gaps)],
         sections=[section for make in SECTIONS for section in make(run, gaps)],
@@ -154,9 +154,9 @@ def _study(run: Path) -> tuple[str, str]:
         return name, text
 
 
-def _date(gaps: Sequence[Gap]) -> str:
-    """The day on which the last measurement ended, or nothing."""
-    ends = [str(gap.manifest.get("finished", "")) for gap in gaps]
+def _date(manifests: Sequence[Mapping[str, Any]]) -> str:
+    """The day on which the last stage ended, or nothing."""
+    ends = [str(manifest.get("finished", "")) for manifest in manifests]
     last = max(ends, default="")
     return last[:10] if re.match(r"\d{4}-\d{2}-\d{2}", last) else ""
 

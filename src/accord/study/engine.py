@@ -23,6 +23,7 @@ from accord.study.validate import backbone_of, check
 from accord.tasks import Task
 
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
+FIGURES = "figures"  # in the run folder: those of concept models and of perplexity, for papers and slides
 SEARCH = "search.json"  # in the run folder of a search
 Bar = Callable[[str], Progress]
 
@@ -39,7 +40,7 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
 
     The folder is `out`, or runs/NAME below the current folder. Stages that are whole and unchanged are left
     alone; when all are, no weights are loaded. With a `step` of `STEPS`, only its stages run, and no report is
-    written: the run folder is returned, as it is where there is no gap to report.
+    written: the run folder is returned, as it is where there are but embeddings.
 
     Raises AccordError for anything wrong in the study file, its data or the model, before weights are loaded,
     and when the folder holds something else or another process works on it.
@@ -59,12 +60,14 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
         with bars(console) as bar:
             for stage in todo:
                 _run_stage(stage, folder, bar)
-        if step is not None or not file.study.gap:
+        if step is not None or all(stage.kind == "embeddings" for stage in stages):
             return folder
         report = folder / store.REPORT
         if not _is_newest(report, folder):
-            from accord.report import write_report
+            from accord.report import write_concept_figures, write_report
 
+            if file.study.text is not None:  # a gap's figures are in its own folder
+                write_concept_figures(folder, folder / FIGURES)
             write_report(folder)
     return report
 

@@ -20,8 +20,8 @@ def aside(folder: Path, what: str) -> Path:
 
 
 @contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Keep other processes out of `folder`; an AccordError if one is in there.
+def lock(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Keep other processes out of `folder`; an AccordError if one is in there, or `wait` until it has left.
 
     The error of a full disk, which often names no file, is made to name the folder.
     """
@@ -29,7 +29,7 @@ def lock(folder: Path) -> Iterator[None]:
     path = aside(folder, "lock")
     held = FileLock(path)
     try:
-        held.acquire(blocking=False)
+        held.acquire(blocking=wait)
     except Timeout:
         raise AccordError(
             "Another accord process is working on this folder.",

@@ -49,7 +49,14 @@ def write_concepts(
     put(folder / "manifest.json", {"started": started})
     rows = []
     for step in range(50, STEPS + 1, 50):
-        row = {"step": step, "lr": 1e-3, "loss": math.exp(-step / 500) + 0.4, "mse": 0.4, "seconds": step / 65}
+        row = {
+            "step": step,
+            "lr": 1e-3,
+            "loss": math.exp(-step / 500) + 0.4,
+            "mse": 0.4 + 0.01 * seed,
+            "seconds": step / 65,
+        }
+        row |= {"rate": 0.2 * math.exp(-step / 900), "entropy": 0.0} if kind == "lcblm" else {"aux": 1 / step}
         if step % 250 == 0:
             fvu = (1 - r2) + 0.6 * math.exp(-step / 600) - shift
             row |= {"fvu": fvu, "fvu_hard": fvu + (r2 - hard) + 0.2 * (hard < r2) * math.exp(-step / 800), "l0": l0}

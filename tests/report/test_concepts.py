@@ -17,7 +17,7 @@ from accord.report.concepts_groups import concept_groups, row_groups
 from accord.report.concepts_verdict import concept_findings, perplexity_remarks
 from accord.report.html import write_report
 
-FIGURES = ["sparsity", "recovered", "training", "perplexity", "head-training"]
+FIGURES = ["sparsity", "recovered", "training", "loss-terms", "perplexity", "head-training"]
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_figures_are_there_and_fit_for_a_page(run: Path, tmp_path: Path) -> None
             assert len(d.alt) > 40
     (tmp_path / "concepts").symlink_to(run / "concepts", target_is_directory=True)
     names = [path.name for path in write_concept_figures(tmp_path, tmp_path / "figures")]
-    assert names == [f"{name}.{kind}" for name in FIGURES[:3] for kind in ("svg", "png")]
+    assert names == [f"{name}.{kind}" for name in FIGURES[:4] for kind in ("svg", "png")]
 
 
 def test_many_models_draw(tmp_path: Path) -> None:
@@ -229,3 +229,29 @@ def test_many_models_draw(tmp_path: Path) -> None:
     with style.house_style():
         captions = {d.name: d.caption for d in draw_line(read_line(tmp_path))}
     assert "Shown: 18 of 20." in captions["training"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_header_tells_model_and_date_without_a_gap(tmp_path: Path) -> None:
+    write_concepts(tmp_path, "topk", 0)
+    assert "Model" not in read(tmp_path).text.partition("Finding")[0]
+    put(
+        tmp_path / "embeddings" / "manifest.json",
+        {"settings": {"model": "smollm2-135m"}, "finished": "2025-11-21T10:00:00Z"},
+    )
+    put(tmp_path / "concepts" / "topk-s0" / "manifest.json", {"finished": "2025-11-22T10:00:00Z", "started": ""})
+    put(tmp_path / "concepts" / ".topk-s1.partial" / "manifest.json", {"finished": "2025-11-23T10:00:00Z"})
+    header = read(tmp_path).text.partition("Finding")[0]
+    assert "Model smollm2-135m" in header and "Measured 2025-11-22" in header and "Task" not in header
+
+
+def test_loss_terms_are_means_over_seeds(run: Path) -> None:
+    with style.house_style():
+        drawn = next(one for one in draw_line(read_line(run)) if one.name == "loss-terms")
+    panels = {axes.get_title(loc="left"): axes for axes in drawn.figure.axes}
+    assert {title: [str(curve.get_label()) for curve in axes.lines] for title, axes in panels.items()} == {
+        "topk": ["mse", "aux"],
+        "lcblm": ["mse", "rate"],  # a term that is 0 throughout has no line
+    }
+    mse = panels["topk"].lines[0]
+    assert list(mse.get_xdata())[:2] == [50, 100] and mse.get_ydata()[0] == pytest.approx(0.41)  # of .40, .41, .42

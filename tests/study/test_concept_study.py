@@ -90,8 +90,10 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def run(made, tmp_path, monkeypatch):
-    """Write a study beside the model, run it below `tmp_path`; which stages it made, by their order."""
+    """Write a study beside the model and run it below `tmp_path`, undrawn; which stages it made, in order."""
     monkeypatch.chdir(tmp_path)
+    for name in ("write_report", "write_concept_figures"):
+        monkeypatch.setattr(f"accord.report.{name}", lambda *folders: None)
 
     def run(text, step=None, out=None):
         path = made / "study.toml"
@@ -136,8 +138,13 @@ def stop_at(call, function):
 
 
 def test_a_whole_study(run, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
     done = run(short(STUDY))
     folder = tmp_path / "runs" / "s"
+    names = {path.name for path in (folder / "figures").iterdir()}
+    assert {"sparsity.svg", "sparsity.png", "perplexity.svg", "head-training.png"} <= names
+    assert "How well they reconstruct" in (folder / "report.html").read_text()
     found = metrics(folder)
     seeds = (0, 1)
     models = ["heads/backbone", *(f"heads/{row}-s{seed}" for seed in seeds for row in ROWS)]

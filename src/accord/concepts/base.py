@@ -116,7 +116,7 @@ class Step:
         return min(1.0, self.index / (share * self.total)) if share > 0 else 1.0
 
 
-class Learner(nn.Module):
+class Learner(nn.Module, ABC):
     """What the trainer asks of a module: a loss of a batch, a judgement, and what happens around an update.
 
     A batch is whatever its supply yields and its `receive` takes.
@@ -130,21 +130,21 @@ class Learner(nn.Module):
         """Where its parameters are."""
         return next(self.parameters()).device
 
+    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """What it is, as JSON: a checkpoint of another is refused."""
-        raise NotImplementedError
 
+    @abstractmethod
     def receive(self, batch: Any) -> tuple[Any, int]:
         """The batch on this device, and its rows; raises AccordError if it does not fit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(self, batch: Any, step: Step) -> dict[str, Tensor]:
         """Named terms whose sum is the training loss of a received batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def judge(self, batches: Iterable[Any]) -> dict[str, float]:
         """Named measures on held-out batches, `objective` among them."""
-        raise NotImplementedError
 
     def reseed(self, batch: Any, step: Step) -> Tensor:
         """Give what is dead in it a new start; returns the numbers of the concepts that got one."""
@@ -161,7 +161,7 @@ class Learner(nn.Module):
         """Last touch on parameters after the optimiser moved."""
 
 
-class ConceptModel(Learner, ABC):
+class ConceptModel(Learner):
     """Encodes embeddings into concepts and back.
 
     `encode` takes and `decode` gives embeddings in their original space; inside, they are standardised with

@@ -7,13 +7,14 @@ from accord.report import style
 from accord.report.concepts_data import ConceptLine, read_line
 from accord.report.draw_concepts import draw_recovered, draw_sparsity
 from accord.report.draw_perplexity import draw_perplexity
+from accord.report.draw_terms import draw_loss_terms
 from accord.report.draw_training import draw_concept_training, draw_head_training
 from accord.report.drawn import Drawn
 
 Draw = Callable[[ConceptLine], Drawn | None]
 
 # In the order of the page, by section. Each gives None where the run does not hold what it draws.
-CONCEPT_FIGURES: tuple[Draw, ...] = (draw_sparsity, draw_recovered, draw_concept_training)
+CONCEPT_FIGURES: tuple[Draw, ...] = (draw_sparsity, draw_recovered, draw_concept_training, draw_loss_terms)
 PERPLEXITY_FIGURES: tuple[Draw, ...] = (draw_perplexity, draw_head_training)
 
 

@@ -74,12 +74,12 @@ class Gap:
     @property
     def model(self) -> str:
         """The name of the model under study, or a phrase that fits where a name would stand."""
-        return _called(self.settings.get("model")) or "the model"
+        return called(self.settings.get("model")) or "the model"
 
     @property
     def task(self) -> str:
         """The name of the task, or else of the stage."""
-        return _called(self.settings.get("task")) or self.name
+        return called(self.settings.get("task")) or self.name
 
     def metric(self, name: str) -> Metric:
         """A metric by name; unknown ones are all NaN, so that callers need no special case."""
@@ -102,6 +102,17 @@ def gap_folders(run: Path) -> list[Path]:
             fix="run `accord run STUDY.toml` or `accord gap --out DIR` first",
         )
     return sorted(found, key=lambda p: (str(_read_json(p / MANIFEST, {}).get("started", "")), p.name))
+
+
+def manifests(run: Path, stage: str = "*") -> list[dict[str, Any]]:
+    """What the whole stages of a run (or its stages of one name) say of themselves, those of trials too."""
+    paths = [path for path in run.rglob(f"{stage}/{MANIFEST}") if _shown(path.relative_to(run))]
+    return [_read_json(path, {}) for path in sorted(paths)]
+
+
+def _shown(path: Path) -> bool:
+    """Whether no part of a path is hidden: a stage that is being written has a name with a leading dot."""
+    return not any(part.startswith(".") for part in path.parts)
 
 
 def read_gap(folder: Path) -> Gap:
@@ -224,7 +235,7 @@ def _read_json(path: Path, default: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _called(value: object) -> str:
+def called(value: object) -> str:
     """The name inside a setting that is a name, or a table with a name."""
     if isinstance(value, Mapping):
         value = value.get("name") or value.get("model") or value.get("task")

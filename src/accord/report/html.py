@@ -6,7 +6,7 @@ there and a template beside `gap.html`.
 
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
@@ -20,9 +20,11 @@ from markupsafe import Markup
 from accord.errors import AccordError
 from accord.report.concepts_data import holds_line, read_line
 from accord.report.concepts_page import concepts_shown, perplexity_shown
-from accord.report.data import Gap, gap_folders, plain, read_gap
+from accord.report.data import Gap, called, gap_folders, manifests, plain, read_gap
 from accord.report.gap_page import flat, gap_section, overview_row
 from accord.report.glossary import FILES
+from accord.report.search_data import holds_search, read_search
+from accord.report.search_page import search_shown
 
 REPORT = "report.html"
 FIGURE_BUDGET = 3_500_000  # bytes; from there on, further sections show only their first figure
@@ -40,6 +42,11 @@ class Section:
     folded: bool = False
 
     @property
+    def over_seeds(self) -> bool:
+        """Whether its findings have intervals over seeds in brackets."""
+        return self.key == "concepts" and self.findings_count > 0
+
+    @property
     def findings_count(self) -> int:
         """How many sentences it adds to the findings at the top (those of the gaps are counted by gap)."""
         return len(self.shown.get("findings", ()))
@@ -48,8 +55,8 @@ class Section:
 def write_report(run_folder: Path) -> Path:
     """Write RUN/report.html, the page that shows a run folder (or a single gap folder); its path.
 
-    Raises AccordError when there is neither a measured gap nor a concept model in it, or a file lacks what the page
-    needs.
+    Raises AccordError when there is neither a measured gap nor a concept model nor a search in it, or a file lacks
+    what the page needs.
     """
     run = Path(run_folder)
     gaps = [read_gap(folder) for folder in _gap_folders(run)]
@@ -65,11 +72,11 @@ def write_report(run_folder: Path) -> Path:
 
 
 def _gap_folders(run: Path) -> list[Path]:
-    """The gap folders; a run may do without where it has concept models or texts to show."""
+    """The gap folders; a run may do without where it has concept models, texts or trials to show."""
     try:
         return gap_folders(run)
     except AccordError:
-        if holds_line(run):
+        if holds_line(run) or holds_search(run):
             return []
         raise
 
@@ -100,7 +107,14 @@ def line_sections(run: Path, gaps: Sequence[Gap]) -> list[Section]:
     return sections
 
 
-SECTIONS: tuple[Callable[[Path, Sequence[Gap]], list[Section]], ...] = (gap_sections, line_sections)
+def search_sections(run: Path, gaps: Sequence[Gap]) -> list[Section]:
+    """The trials of a search, where the run is one."""
+    if not holds_search(run):
+        return []
+    return [Section("search", "Search", "search.html", search_shown(read_search(run), run, "search"))]
+
+
+SECTIONS: tuple[Callable[[Path, Sequence[Gap]], list[Section]], ...] = (gap_sections, line_sections, search_sections)
 
 
 def _render(run: Path, gaps: Sequence[Gap]) -> str:
@@ -112,12 +126,12 @@ def _render(run: Path, gaps: Sequence[Gap]) -> str:
         lstrip_blocks=True,
     )
     study, source = _study(run)
-    models = list(dict.fromkeys(gap.model for gap in gaps))
+    backbones = [called(one.get("settings", {}).get("model")) for one in manifests(run, "embeddings")]
     page = environment.get_template("report.html").render(
         title=study,
-        models=models,
+        models=list(dict.fromkeys([*filter(None, backbones), *(gap.model for gap in gaps)])),
         tasks=list(dict.fromkeys(gap.task for gap in gaps)),
-        date=_date(gaps),
+        date=_date([*(gap.manifest for gap in gaps), *manifests(run)]),
         study_file=source,
         overview=[overview_row(gap, f"gap-{i + 1}") for i, gap in enumerate(gaps)],
         sections=[section for make in SECTIONS for section in make(run, gaps)],
@@ -140,9 +154,9 @@ def _study(run: Path) -> tuple[str, str]:
         return name, text
 
 
-def _date(gaps: Sequence[Gap]) -> str:
-    """The day on which the last measurement ended, or nothing."""
-    ends = [str(gap.manifest.get("finished", "")) for gap in gaps]
+def _date(manifests: Sequence[Mapping[str, Any]]) -> str:
+    """The day on which the last stage ended, or nothing."""
+    ends = [str(manifest.get("finished", "")) for manifest in manifests]
     last = max(ends, default="")
     return last[:10] if re.match(r"\d{4}-\d{2}-\d{2}", last) else ""
 

@@ -67,12 +67,12 @@ def read_corpus(section: TextSection, seed: int) -> Corpus:
 
 def held_out_texts(run: Run) -> list[str]:
     """The held-out texts whose embeddings are stored, in their order."""
-    return list(pd.read_parquet(run.folder / EMBEDDINGS / f"{HELD_OUT}_texts.parquet")["text"])
+    return list(pd.read_parquet(run.at(EMBEDDINGS) / f"{HELD_OUT}_texts.parquet")["text"])
 
 
 def open_store(run: Run, side: str) -> EmbeddingStore:
     """The embeddings of one side."""
-    return EmbeddingStore(run.folder / EMBEDDINGS / side)
+    return EmbeddingStore(run.at(EMBEDDINGS) / side)
 
 
 def shuffled(

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from accord.errors import AccordError, nearest
+from accord.study.ranges import find as find_ranges
 from accord.study.sections import Section
 from accord.study.toml_lines import line_of
 
@@ -30,7 +31,7 @@ class StudyFile:
 
     def where(self, path: Sequence[str | int]) -> str:
         """File, line, table and key of a value."""
-        return f"{self.path}:{line_of(self.text, path)}, {_spell(path)}"
+        return f"{self.path}:{line_of(self.text, path)}, {spell(path)}"
 
     def beside(self, name: str) -> Path:
         """A path written in the file: relative to the file, not to the current folder."""
@@ -42,20 +43,34 @@ def load(path: Path) -> StudyFile:
 
     Raises AccordError, listing every problem with its line.
     """
-    from accord.study.root import Study
+    text, content = read(path)
+    for place, _ in find_ranges(content):
+        where = f"{path}:{line_of(text, place)}, {spell(place)}"
+        fix = f"accord search {path} --trials 20, or put a value in its place"
+        raise AccordError("A range is there for accord search to draw from.", where=where, fix=fix)
+    return validated(path, text, content)
 
+
+def read(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a study file and the tables in it; AccordError if there is none or it is not TOML."""
     text = _read(path)
     try:
-        content = tomllib.loads(text)
+        return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
         where = f"{path}:{line[1] if line else text.count(chr(10)) + 1}"
         raise AccordError("This is not valid TOML.", where=where, got=str(error)) from None
+
+
+def validated(path: Path, text: str, content: Mapping[str, Any]) -> StudyFile:
+    """The study of these tables, which are those of the text. Raises AccordError, listing every problem."""
+    from accord.study.root import Study
+
     try:
         return StudyFile(path, text, Study.model_validate(content))
     except ValidationError as error:
         problems = [
-            _problem(found, Study, f"{path}:{line_of(text, place)}, {_spell(place)}")
+            problem(found, Study, f"{path}:{line_of(text, place)}, {spell(place)}")
             for found in error.errors()
             for place in [_untagged(found, content)]
         ]
@@ -68,7 +83,7 @@ def from_options(section: type[S], values: Mapping[str, Any]) -> S:
         return section.model_validate(values)
     except ValidationError as error:
         problems = [
-            _problem(found, section, "--" + ".".join(map(str, found["loc"])).replace("_", "-"))
+            problem(found, section, "--" + ".".join(map(str, found["loc"])).replace("_", "-"))
             for found in error.errors()
         ]
         raise together(problems, None) from None
@@ -94,7 +109,7 @@ def _read(path: Path) -> str:
         raise AccordError("The study file is not UTF-8 text.", where=f"{path}:{line}") from None
 
 
-def _problem(found: ErrorDetails, root: type[BaseModel], where: str) -> AccordError:
+def problem(found: ErrorDetails, root: type[BaseModel], where: str) -> AccordError:
     """One of pydantic's errors in our words."""
     model = _model_at(root, found["loc"])
     key = next((part for part in reversed(found["loc"]) if isinstance(part, str)), "")
@@ -163,7 +178,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(inner)
 
 
-def _spell(path: Sequence[str | int]) -> str:
+def spell(path: Sequence[str | int]) -> str:
     """A path as the file's reader would say it: `[[gap]] number 2, key limit`."""
     *table, key = path or ("the top",)
     if isinstance(key, int):

@@ -18,11 +18,14 @@ from accord.study.config import StudyFile, load
 from accord.study.gap_stages import gap_stage
 from accord.study.plan import concept_stages
 from accord.study.rows import BACKBONE
-from accord.study.stage import Progress, Run, Stage, lazy
+from accord.study.stage import Progress, Run, Stage, load_once
 from accord.study.validate import backbone_of, check
 from accord.tasks import Task
 
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
+FIGURES = "figures"  # in the run folder: those of concept models and of perplexity, for papers and slides
+SEARCH = "search.json"  # in the run folder of a search
+Bar = Callable[[str], Progress]
 
 
 # The steps of a study and the kinds of stages that each needs: those of its own, and what they are made from.
@@ -37,14 +40,15 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
 
     The folder is `out`, or runs/NAME below the current folder. Stages that are whole and unchanged are left
     alone; when all are, no weights are loaded. With a `step` of `STEPS`, only its stages run, and no report is
-    written: the run folder is returned, as it is where there is no gap to report.
+    written: the run folder is returned, as it is where there are but embeddings.
 
     Raises AccordError for anything wrong in the study file, its data or the model, before weights are loaded,
     and when the folder holds something else or another process works on it.
     """
     file = load(path)
     folder = Path("runs") / file.study.name if out is None else out
-    stages = plan(file, check(file), folder)
+    tasks = check(file)
+    stages = plan(file, tasks, Run(folder.absolute(), backbone_of(file), load_once()))
     left = [] if step is None else [stage for stage in stages if stage.kind not in STEPS[step]]
     todo = [stage for stage in stages if stage not in left]
     if not todo:
@@ -56,30 +60,30 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
         with bars(console) as bar:
             for stage in todo:
                 _run_stage(stage, folder, bar)
-        if step is not None or not file.study.gap:
+        if step is not None or all(stage.kind == "embeddings" for stage in stages):
             return folder
         report = folder / store.REPORT
         if not _is_newest(report, folder):
-            from accord.report import write_report
+            from accord.report import write_concept_figures, write_report
 
+            if file.study.text is not None:  # a gap's figures are in its own folder
+                write_concept_figures(folder, folder / FIGURES)
             write_report(folder)
     return report
 
 
-def plan(file: StudyFile, tasks: list[Task], folder: Path) -> list[Stage]:
+def plan(file: StudyFile, tasks: list[Task], run: Run) -> list[Stage]:
     """The stages of a checked study, in the order they run. Fetches the model if need be."""
-    backbone = backbone_of(file)
-    weights = lazy(backbone)
     gaps = [
-        gap_stage(section, task, backbone, file.study.seeds[0], weights)
+        gap_stage(section, task, run.backbone, file.study.seeds[0], run.weights)
         for section, task in zip(file.study.gap, tasks, strict=True)
         if section.model == BACKBONE
     ]
-    return [*gaps, *concept_stages(file, Run(folder.absolute(), backbone, weights), tasks)]
+    return [*gaps, *concept_stages(file, run, tasks)]
 
 
 @contextmanager
-def bars(console: Console) -> Iterator[Callable[[str], Progress]]:
+def bars(console: Console) -> Iterator[Bar]:
     """Progress bars: a function that makes one by name."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with ProgressBars(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
@@ -91,7 +95,7 @@ def bars(console: Console) -> Iterator[Callable[[str], Progress]]:
         yield bar
 
 
-def _run_stage(stage: Stage, folder: Path, bar: Callable[[str], Progress]) -> None:
+def _run_stage(stage: Stage, folder: Path, bar: Bar) -> None:
     store.publish(folder / stage.name, stage.recipe, lambda work: stage.build(work, bar(stage.name)))
 
 
@@ -103,6 +107,8 @@ def _check_folder(folder: Path, file: StudyFile) -> None:
     fix = "name another with --out"
     if not (folder / STUDY).is_file() or (folder / STUDY).samefile(file.path):
         raise AccordError("This is not a run folder of accord.", where=folder, fix=fix)
+    if (folder / SEARCH).exists():
+        raise AccordError("This folder holds a search.", where=folder, fix=fix)
     name = tomllib.loads((folder / STUDY).read_text(encoding="utf-8")).get("name")
     if name != file.study.name:
         raise AccordError(

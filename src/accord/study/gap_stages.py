@@ -45,7 +45,7 @@ def row_gap_stage(section: GapSection, task: Task, run: Run, model: Stage, seed:
     def weights() -> "LanguageModel":
         from accord.heads import load_concept_lm
 
-        return load_concept_lm(run.folder / model.name, backbone=run.lm())
+        return load_concept_lm(run.at(model.name), backbone=run.lm())
 
     asked = {**run.identity(), "model": model.name.partition("/")[2], "weights": model.recipe.fingerprint}
     return _stage(section, task, asked, seed, weights)

@@ -73,7 +73,7 @@ def head_stage(run: Run, row: Row, layer: int, seed: int | None, embeddings: Sta
         lm = run.lm()
         keep_if_same(work, found := found_by(lm))
         rows = _Rows(open_store(run, TRAIN), open_store(run, HELD_OUT), layer)
-        model = load_concepts(run.folder / concepts.name, lm.device) if concepts is not None else None
+        model = load_concepts(run.at(concepts.name), lm.device) if concepts is not None else None
         reader = Reader(config.reads, model, config.hard)
         if isinstance(config, OriginalHead):
             made = ConceptLM(lm, layer, reader)

@@ -11,7 +11,7 @@ from accord.study.head_stages import head_stage
 from accord.study.root import Study
 from accord.study.rows import BACKBONE, RANDOM, Row, all_rows, asked, layers_of
 from accord.study.sections import Layer
-from accord.study.stage import Run, Stage, lazy
+from accord.study.stage import Run, Stage
 from accord.study.text_stages import perplexity_stage, texts_stage
 from accord.study.validate_concepts import judge_of, layer_count, text_of
 from accord.tasks import Task
@@ -35,7 +35,7 @@ class ConceptPlan:
         section = self.study.perplexity
         if section is not None:
             judge = judge_of(self.file, section)
-            weights = lazy(judge)
+            weights = self.run.loader(judge)
             for stage, row, model in texts:
                 yield perplexity_stage(self.run, section, (judge, weights), stage, model, row)
 

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from accord.study.concept_sections import ConceptSection, HeadSection
-from accord.study.sections import Backbone, FolderName, GapSection, Section
+from accord.study.sections import Backbone, FolderName, GapSection, SearchSection, Section
 from accord.study.text_sections import PerplexitySection, TextSection
 from accord.tasks import CustomTask
 
@@ -29,3 +29,4 @@ class Study(Section):
     concepts: list[ConceptSection] = Field(default=[], description="Concept models.")
     heads: list[HeadSection] = Field(default=[], description="Next-token heads.")
     perplexity: PerplexitySection | None = Field(default=None, description="Texts written and judged.")
+    search: SearchSection | None = Field(default=None, description="How accord search looks for the best values.")

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from accord.lm import LanguageModel
 
 Progress = Callable[[int, int], None]  # takes how much is done, and of how much
+Weights = Callable[[], "LanguageModel"]
+Loader = Callable[[Backbone], Weights]
 _FOUND = "found.json"
 
 
@@ -36,11 +38,25 @@ class Stage:
 
 @dataclass(frozen=True)
 class Run:
-    """What the stages of one run share. Stages meet through the files in `folder` only."""
+    """What the stages of one run share. Stages meet through the files in `folder` only.
+
+    The trials of a search share more: stages named in `elsewhere` are in a folder of their own, and models that one
+    trial has loaded are there for the next.
+    """
 
     folder: Path
     backbone: Backbone
-    weights: Callable[[], "LanguageModel"]
+    loader: Loader
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> Weights:
+        """Loads the backbone when first called."""
+        return self.loader(self.backbone)
+
+    def at(self, name: str) -> Path:
+        """Where a stage is."""
+        return self.elsewhere.get(name, self.folder / name)
 
     def lm(self) -> "LoadedBackbone":
         """The backbone, loaded once."""
@@ -78,7 +94,7 @@ def identity(backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def lazy(backbone: Backbone) -> Callable[[], "LanguageModel"]:
+def lazy(backbone: Backbone) -> Weights:
     """A function that loads the weights when first called: stages share them, and a rerun loads none."""
 
     @cache
@@ -88,6 +104,12 @@ def lazy(backbone: Backbone) -> Callable[[], "LanguageModel"]:
         return load(backbone.model, device=backbone.device, dtype=backbone.dtype)
 
     return weights
+
+
+def load_once() -> Loader:
+    """`lazy` for several models: who asks again for the same one, gets the same weights."""
+    known: dict[tuple[str, str, str], Weights] = {}
+    return lambda model: known.setdefault((model.model, model.device, model.dtype), lazy(model))
 
 
 def found_by(lm: "LanguageModel") -> dict[str, str]:

@@ -63,7 +63,14 @@ def state(folder: Path, recipe: Recipe) -> State:
     return "whole" if _files_match(folder, manifest) else "damaged"
 
 
-def publish(folder: Path, recipe: Recipe, build: Callable[[Path], Mapping[str, Any]], *, replace: bool = True) -> bool:
+def publish(
+    folder: Path,
+    recipe: Recipe,
+    build: Callable[[Path], Mapping[str, Any]],
+    *,
+    replace: bool = True,
+    wait: bool = False,
+) -> bool:
     """Make `folder` hold the results of `recipe`; False if it already does.
 
     `build(work)` writes the results into the folder `work`, which holds what an earlier, interrupted call
@@ -72,11 +79,11 @@ def publish(folder: Path, recipe: Recipe, build: Callable[[Path], Mapping[str, A
     or refused without `replace`.
 
     Raises AccordError if `folder` holds something that must not be replaced, or is in use by another
-    process. What `build` raises passes through; its work is kept for the next call.
+    process (without `wait`). What `build` raises passes through; its work is kept for the next call.
     """
     folder = folder.resolve()
     _check_place(folder)
-    with lock(folder):
+    with lock(folder, wait=wait):
         _recover(folder)
         found = state(folder, recipe)
         if found == "foreign" or (found in _REFUSED and not replace):

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from accord.errors import AccordError
 from accord.study.concept_sections import LCBLMSection, NewHeadSection, TopKSection
 from accord.study.root import Study
-from accord.study.sections import Backbone, GapSection
+from accord.study.sections import Backbone, GapSection, SearchSection
 from accord.study.text_sections import PerplexitySection, TextSection
 from accord.tasks import CustomTask
 
@@ -49,7 +49,7 @@ def template() -> str:
         "# Keys that are commented out show their default, or an example where the default is none.",
         "# Paths are relative to this file.",
         "",
-        *_keys(Study, without=("backbone", "tasks", "gap", "text", "concepts", "heads", "perplexity")),
+        *_keys(Study, without=("backbone", "tasks", "gap", "text", "concepts", "heads", "perplexity", "search")),
         *_table("[backbone]", Backbone),
         *_table("[[gap]]", GapSection),
         *_optional(_CUSTOM, CustomTask),
@@ -58,6 +58,7 @@ def template() -> str:
         *_optional("[[concepts]]", LCBLMSection),
         *_optional("[[heads]]", NewHeadSection),
         *_optional("[perplexity]", PerplexitySection),
+        *_optional("[search]", SearchSection),
     ]
     return "\n".join(lines) + "\n"
 

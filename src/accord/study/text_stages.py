@@ -37,7 +37,7 @@ def texts_stage(run: Run, section: PerplexitySection, label: str, name: str, see
     def make(work: Path, progress: Progress) -> dict[str, Any]:
         backbone = run.lm()
         keep_if_same(work, found := found_by(backbone))
-        lm = backbone if model is None else load_concept_lm(run.folder / model.name, backbone=backbone)
+        lm = backbone if model is None else load_concept_lm(run.at(model.name), backbone=backbone)
         lines: list[str] = []
         (work / "parts").mkdir(exist_ok=True)
         for first in range(0, section.samples, _PART):
@@ -89,7 +89,7 @@ def perplexity_stage(
     }
 
     def make(work: Path, progress: Progress) -> dict[str, Any]:
-        lines = (run.folder / texts.name / TEXTS).read_text(encoding="utf-8").splitlines()
+        lines = (run.at(texts.name) / TEXTS).read_text(encoding="utf-8").splitlines()
         written = [json.loads(line)["text"] for line in lines]
         lm = judge[1]()
         found = perplexity(lm, written, progress=progress)
@@ -123,5 +123,5 @@ def _judged(found: Perplexity, seed: int) -> dict[str, float]:
 
 def _own(run: Run, section: PerplexitySection, model: Stage) -> float:
     """Of all tokens of the held-out texts together, under the row's own model."""
-    lm = load_concept_lm(run.folder / model.name, backbone=run.lm())
+    lm = load_concept_lm(run.at(model.name), backbone=run.lm())
     return perplexity(lm, held_out_texts(run)[: section.own_texts]).token_weighted

@@ -1,0 +1,160 @@
+"""The trials of a search as parallel coordinates: a scale for each range, and a line through them for each trial."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from accord.report import style
+from accord.report.drawn import Drawn
+from accord.report.search_data import Search, Searched, result
+from accord.report.wording import count, in_figure
+
+MOST = 8  # ranges beside the objective; more cannot be followed by eye
+_FAINT, _STRONG = 0.25, 0.9  # of the worst line and of the best but one
+_SPREAD = 0.035  # trials of the same choice or whole number are told apart by so much of the scale
+
+
+def draw_search(search: Search) -> Drawn | None:
+    """Every trial a line, the better the stronger; None while no trial has a value."""
+    done = search.done
+    if done.empty:
+        return None
+    shown = search.ranges[:MOST]
+    figure = Figure(figsize=(style.WIDE, 5.0))
+    axes = figure.add_subplot()
+    ends = _objective_ends(done["value"])
+    flip = search.direction == "minimize"
+    columns = [_places(one, search.trials) for one in shown]
+    goal = (search.trials["value"].to_numpy(dtype=float) - ends[0]) / (ends[1] - ends[0])
+    columns.append(1 - goal if flip else goal)
+    places = pd.DataFrame(np.column_stack(columns), index=search.trials["trial"])
+    for trial in search.failed["trial"]:
+        _failed(axes, places.loc[trial].to_numpy()[:-1])
+    for rank, trial in reversed(list(enumerate(done["trial"]))):
+        _line(axes, places.loc[trial].to_numpy(), rank, len(done))
+    for x, one in enumerate(shown):
+        _scale(axes, x, one.name, "log scale" if one.log else "", _ticks(one))
+    ticks = [(1 - place if flip else place, said) for place, said in _linear_ticks(*ends)]
+    label = in_figure(search.objective.rpartition(":")[2], 22)
+    _scale(axes, len(shown), label, "upwards: better", ticks, goal=True)
+    axes.set_xlim(-0.42, len(shown) + 0.3)
+    axes.set_ylim(-0.06, 1.2)
+    axes.axis("off")
+    best = done.iloc[0]
+    title = f"Trial {best['trial']} of {len(search.trials)} is the best: {label} {result(best['value'])}"
+    style.title(figure, title, 110)
+    return Drawn("search", figure, title, _caption(search), _alt(search, title), wide=True)
+
+
+def _caption(search: Search) -> str:
+    said = (
+        "Each line is a trial: where it crosses an upright scale is the value that was drawn there, at the right what "
+        "came of it. The stronger a line, the better its rank; the thickest is the best. Where all strong lines "
+        "cross a scale at one height, that value matters; where they cross it anywhere, it does not."
+    )
+    if len(search.failed):
+        said += f" Dotted, without an end: {count(len(search.failed), 'trial')} that failed."
+    if len(search.ranges) > MOST:
+        said += f" Shown: the first {MOST} of {len(search.ranges)} ranges."
+    return said
+
+
+def _alt(search: Search, title: str) -> str:
+    best = search.done.iloc[0]
+    values = ", ".join(f"{in_figure(one.name)} {_short(best[one.name])}" for one in search.ranges)
+    return f"Parallel coordinates of {count(len(search.trials), 'trial')}. {title}, with {values}."
+
+
+def _places(one: Searched, trials: pd.DataFrame) -> np.ndarray:
+    """Where each trial crosses the scale, from 0 to 1."""
+    drawn = trials[one.name]
+    values = np.array([one.choices.index(v) for v in drawn]) if one.choices else drawn.to_numpy(dtype=float)
+    places = np.array([_place(one, float(v)) for v in values])
+    if one.choices or one.whole:
+        # lines that share a value would lie on each other; a fixed order keeps the picture the same
+        for value in np.unique(values):
+            same = np.flatnonzero(values == value)
+            places[same] += np.linspace(-_SPREAD, _SPREAD, len(same)) / 2 if len(same) > 1 else 0.0
+    return places
+
+
+def _place(one: Searched, value: float) -> float:
+    low, high = one.low, one.high
+    if one.log:
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    return (value - low) / (high - low)
+
+
+def _objective_ends(values: pd.Series) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    room = 0.04 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - room, high + room
+
+
+def _line(axes: Axes, heights: np.ndarray, rank: int, total: int) -> None:
+    best = rank == 0
+    share = 1 - rank / max(total - 1, 1)
+    alpha = 1.0 if best else _FAINT + (_STRONG - _FAINT) * share**1.5
+    colour, width = (style.INK, 2.6) if best else (style.RIGHT, 0.9 + 0.9 * share)
+    axes.add_patch(PathPatch(_curve(heights), facecolor="none", edgecolor=colour, linewidth=width, alpha=alpha))
+
+
+def _failed(axes: Axes, heights: np.ndarray) -> None:
+    axes.add_patch(
+        PathPatch(_curve(heights), facecolor="none", edgecolor=style.MUTED, linewidth=1.1, linestyle=(0, (1, 2)))
+    )
+    axes.plot(len(heights) - 1, heights[-1], marker="x", markersize=6, color=style.MUTED, zorder=4)
+
+
+def _curve(heights: np.ndarray) -> Path:
+    """Level at every scale: of lines that meet there, it shows which goes where."""
+    vertices, codes = [(0.0, float(heights[0]))], [Path.MOVETO]
+    for x in range(1, len(heights)):
+        before, here = float(heights[x - 1]), float(heights[x])
+        vertices += [(x - 0.6, before), (x - 0.4, here), (float(x), here)]
+        codes += [Path.CURVE4] * 3
+    return Path(vertices, codes)
+
+
+Ticks = Sequence[tuple[float, str]]
+
+
+def _scale(axes: Axes, x: int, name: str, note: str, ticks: Ticks, *, goal: bool = False) -> None:
+    axes.plot([x, x], [0, 1], color=style.INK if goal else style.MUTED, linewidth=1.4 if goal else 1.0, zorder=3)
+    weight, side = ("bold", 1) if goal else ("normal", -1)
+    axes.text(x, 1.1, in_figure(name, 22), ha="center", va="bottom", fontsize=9.5, fontweight=weight)
+    axes.text(x, 1.085, note, ha="center", va="top", fontsize=8, color=style.MUTED)
+    for place, label in ticks:
+        axes.plot([x, x + side * 0.02], [place, place], color=style.MUTED, linewidth=0.8, zorder=3)
+        axes.text(
+            x + side * 0.04, place, label, ha="left" if goal else "right", va="center", fontsize=8.5, zorder=5,
+            path_effects=style.halo(3.5),
+        )  # fmt: skip
+
+
+def _ticks(one: Searched) -> Ticks:
+    if one.choices:
+        return [(_place(one, i), in_figure(choice, 16)) for i, choice in enumerate(one.choices)]
+    if not one.log:
+        return _linear_ticks(one.low, one.high, whole=one.whole)
+    decades = math.log10(one.high / one.low)
+    subs = (1.0,) if decades > 2.2 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 5.0)
+    found = LogLocator(subs=subs, numticks=12).tick_values(one.low, one.high)
+    inside = [float(v) for v in found if one.low * 0.999 <= v <= one.high * 1.001]
+    return [(_place(one, v), style.tick(v, None)) for v in inside if not one.whole or v == int(v)]
+
+
+def _linear_ticks(low: float, high: float, *, whole: bool = False) -> Ticks:
+    found = MaxNLocator(5, integer=whole, steps=style.ROUND_STEPS).tick_values(low, high)
+    return [((float(v) - low) / (high - low), style.tick(float(v), None)) for v in found if low <= v <= high]
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) and value != int(value) else in_figure(value)

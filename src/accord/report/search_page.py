@@ -1,0 +1,89 @@
+"""A search as the page shows it: what was found, every trial in a table, and the trials as a picture."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from accord.report import style
+from accord.report.data import plain
+from accord.report.draw_search import draw_search
+from accord.report.search_data import Search, Searched, result
+from accord.report.wording import count
+
+TOP = 10  # trials; the others are folded
+_FIXED = "\N{NO-BREAK SPACE}"
+
+
+def search_shown(search: Search, run: Path, key: str) -> dict[str, Any]:
+    """All that `search.html` shows."""
+    done = search.done
+    rows = [_row(search, trial, run) for _, trial in done.iterrows()]
+    return {
+        "findings": [] if done.empty else [_finding(search)],
+        "objective": search.objective,
+        "how": _how(search),
+        "ranges": [(plain(one.name), one.words) for one in search.ranges],
+        "top": rows[:TOP],
+        "others": rows[TOP:],
+        "failed": [
+            {"trial": int(trial["trial"]), "why": _why(str(trial["failed"])), "values": _values(search, trial)}
+            for _, trial in search.failed.iterrows()
+        ],
+        "figures": _figures(search, key),
+        "best": (run / "best.toml").is_file(),
+    }
+
+
+def _finding(search: Search) -> dict[str, str]:
+    """The best trial, and how much better it is than the middle one."""
+    done = search.done
+    best = done.iloc[0]
+    values = ", ".join(f"{plain(one.name)}{_FIXED}={_FIXED}{_shown(one, best)}" for one in search.ranges)
+    middle = f" The trial in the middle has {result(float(done['value'].median()))}." if len(done) > 2 else ""
+    return {
+        "headline": f"Best of {count(len(done), 'trial')}: {search.objective} = {result(best['value'])}",
+        "verdict": f"with {values}.{middle}",
+    }
+
+
+def _how(search: Search) -> str:
+    verb = "the highest" if search.direction == "maximize" else "the lowest"
+    said = f"Sought: {verb} {search.objective}. {count(len(search.trials), 'trial')}, sampler {search.sampler}"
+    return said + (f"; {len(search.failed)} failed." if len(search.failed) else ".")
+
+
+def _row(search: Search, trial: pd.Series, run: Path) -> dict[str, Any]:
+    path = f"trials/{int(trial['trial']):04}/study.toml"
+    return {
+        "trial": int(trial["trial"]),
+        "href": f"./{path}" if (run / path).is_file() else "",
+        "value": result(trial["value"]),
+        "values": _values(search, trial),
+    }
+
+
+def _values(search: Search, trial: pd.Series) -> list[dict[str, Any]]:
+    return [{"text": _shown(one, trial), "number": not one.choices} for one in search.ranges]
+
+
+def _shown(one: Searched, trial: pd.Series) -> str:
+    value = trial[one.name]
+    return plain(str(value)) if one.choices else f"{int(value):,}" if one.whole else f"{value:.3g}"
+
+
+def _why(reason: str) -> str:
+    """An error of several lines on one."""
+    return "; ".join(plain(line) for line in reason.splitlines())
+
+
+def _figures(search: Search, key: str) -> list[dict[str, Any]]:
+    with style.house_style():
+        drawn = draw_search(search)
+        if drawn is None:
+            return []
+        # Safe to mark so: glyphs are outlines, and inline_svg takes matplotlib's comments out.
+        svg = Markup(style.inline_svg(drawn.figure, f"{key}-{drawn.name}"))
+    told = {name: getattr(drawn, name) for name in ("name", "title", "caption", "alt", "wide")}
+    return [{**told, "svg": svg}]

@@ -1,0 +1,189 @@
+"""`accord search`: trials of a study with values drawn from its ranges, each through the stages of any study."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from accord.disk import lock, write_whole
+from accord.errors import AccordError
+from accord.study import engine, objective, store
+from accord.study.config import StudyFile
+from accord.study.ranges import Choices
+from accord.study.search_file import SearchFile
+from accord.study.search_file import load as load_search
+from accord.study.stage import Loader, Run, Stage, load_once
+from accord.study.trials import Claim, Trial, Trials
+from accord.study.validate import backbone_of, check
+
+TABLE, BEST = "trials.csv", "best.toml"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is found out of a search before any work: the stages that no range touches, and what would undo them."""
+
+    file: SearchFile
+    folder: Path
+    loader: Loader
+    shared: Mapping[str, Stage]  # by name; made once, in the run folder
+    fingerprint: str  # of all that the trials' values depend on: other than this, they cannot be compared
+
+
+def search(path: Path, trials: int, out: Path | None = None, *, console: Console) -> tuple[list[Trial], Path]:
+    """Bring the trials of a search to this number; all of them, best first and failed ones last, and the run folder.
+
+    The folder is `out`, or runs/NAME below the current folder. It gets trials/NNNN/ (a run folder of the stages that
+    the objective needs and a range touches, with its study file), trials.csv, best.toml (the study with the best
+    values), search.json (what is sought, and where) and the report. Several processes may work on it at once; trials
+    of processes that died are gone on with. A trial that fails counts, with its reason.
+
+    Raises AccordError for anything wrong in the study file, its data or the model, before any weights are loaded; when
+    the folder holds something else; and when no trial gives a value.
+    """
+    plan = _plan(load_search(path), out)
+    _open(plan)
+    with engine.bars(console) as bar:
+        for stage in plan.shared.values():
+            _publish(stage, plan.folder / stage.name, bar)
+        kept = Trials(plan.folder, plan.file.name, plan.file.section, plan.file.ranges)
+        while _one(plan, kept, trials, bar, console):
+            pass
+    found = kept.finished()
+    _conclude(plan, found)
+    if found and found[0].value is None:
+        raise AccordError("No trial gives a value.", where=plan.folder / TABLE, got=found[0].reason)
+    return found, plan.folder
+
+
+def _plan(file: SearchFile, out: Path | None) -> _Plan:
+    """Check the study with every end of its ranges, and see which stages are the same whatever is drawn."""
+    section, loader = file.section, load_once()
+    where = file.where(("search", "objective"))
+
+    def stages(one: StudyFile) -> list[Stage]:
+        run = Run((out or Path("runs") / one.study.name).absolute(), backbone_of(one), loader)
+        planned = engine.plan(one, check(one), run)
+        return objective.needed(planned, objective.target(planned, section.objective, where))
+
+    first, *others = file.each(stages)
+    prints = [{stage.name: stage.recipe.fingerprint for stage in other} for other in others]
+    shared = {s.name: s for s in first if all(other.get(s.name) == s.recipe.fingerprint for other in prints)}
+    if len(shared) == len(first):
+        raise AccordError("No range touches what the objective is made from.", where=where, got=section.objective)
+    told = {"ranges": [[one.name, one.values.model_dump()] for one in file.ranges], "objective": section.objective}
+    fixed = [{**told, "direction": section.direction}, [stage.recipe.fingerprint for stage in first]]
+    digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+    return _Plan(file, out or Path("runs") / file.name, loader, shared, digest)
+
+
+def _open(plan: _Plan) -> None:
+    """See that the folder is this search's own, and keep with it what is sought.
+
+    Raises AccordError if it holds something else.
+    """
+    file, folder, section = plan.file, plan.folder, plan.file.section
+    fix = "name another with --out"
+    with lock(folder.resolve(), wait=True):
+        if (folder / engine.SEARCH).is_file():
+            if json.loads((folder / engine.SEARCH).read_text(encoding="utf-8"))["fingerprint"] != plan.fingerprint:
+                raise AccordError(
+                    "This folder holds the trials of another search: other ranges, objective, data, settings or model.",
+                    where=folder,
+                    fix=fix,
+                )
+        elif folder.exists() and not (
+            folder.is_dir() and {one.name for one in folder.iterdir()} <= {engine.SEARCH + ".tmp"}
+        ):
+            raise AccordError("This is not the folder of a search.", where=folder, fix=fix)
+        ranges = [{"name": one.name, **one.values.model_dump(exclude_none=True)} for one in file.ranges]
+        told = {**section.model_dump(), "ranges": ranges, "fingerprint": plan.fingerprint}
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / engine.SEARCH, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+        write_whole(folder / engine.STUDY, file.text)
+
+
+def _one(plan: _Plan, kept: Trials, wanted: int, bar: engine.Bar, console: Console) -> bool:
+    """Bring one trial to its end; False if there is none left to begin."""
+    with kept.claim(wanted) as claim:
+        if claim is None:
+            return False
+        console.print(f"trial {claim.number}: {say(claim.values)}", highlight=False)
+        try:
+            value = _value(plan, claim, bar)
+        except AccordError as error:
+            for partial in claim.folder.rglob(".*.partial"):  # nobody will go on from it
+                shutil.rmtree(partial)
+            kept.finish(claim, None, str(error))
+            console.print(f"trial {claim.number}: failed. {error}", highlight=False)
+        else:
+            kept.finish(claim, value)
+            console.print(f"trial {claim.number}: {plan.file.section.objective} = {value:.6g}", highlight=False)
+        return True
+
+
+def _value(plan: _Plan, claim: Claim, bar: engine.Bar) -> float:
+    """Run what a trial needs, in its folder, but for what all trials share; its objective."""
+    claim.folder.mkdir(exist_ok=True)
+    file, sought = plan.file.study(claim.values), plan.file.section.objective
+    name = f"{plan.file.name}-{claim.number:04}"
+    write_whole(claim.folder / engine.STUDY, plan.file.ready(claim.values, claim.folder, name))
+    elsewhere: dict[str, Path] = {}  # filled in below: which stages are shared shows in their recipes
+    run = Run(claim.folder.absolute(), backbone_of(file), plan.loader, elsewhere)
+    stages = engine.plan(file, check(file), run)
+    for stage in stages:
+        shared = plan.shared.get(stage.name)
+        if shared is not None and shared.recipe.fingerprint == stage.recipe.fingerprint:
+            elsewhere[stage.name] = (plan.folder / stage.name).absolute()
+    targets = objective.target(stages, sought, plan.file.where(("search", "objective")))
+    for stage in objective.needed(stages, targets):
+        _publish(stage, run.at(stage.name), bar)
+    return objective.read(targets, sought, run.at)
+
+
+def _publish(stage: Stage, folder: Path, bar: engine.Bar) -> None:
+    """Make a stage, once whoever else is at it has left."""
+    store.publish(folder, stage.recipe, lambda work: stage.build(work, bar(stage.name)), wait=True)
+
+
+def _conclude(plan: _Plan, found: list[Trial]) -> None:
+    """Write what all trials together tell: the table, the best study, the report."""
+    from accord.report import write_report
+
+    rows = [
+        {"trial": one.number, plan.file.section.objective: one.value, **_cells(plan, one), "failed": one.reason}
+        for one in found
+    ]
+    with lock(plan.folder.resolve(), wait=True):
+        write_whole(plan.folder / TABLE, pd.DataFrame(rows).to_csv(index=False))
+        if found and found[0].value is not None:
+            best = found[0]
+            about = f"# The best of {len(found)} trials of accord search: trial {best.number}, "
+            about += f"{plan.file.section.objective} = {best.value:.6g}\n"
+            write_whole(plan.folder / BEST, about + plan.file.ready(best.values, plan.folder, f"{plan.file.name}-best"))
+        write_report(plan.folder)
+
+
+def _cells(plan: _Plan, trial: Trial) -> dict[str, Any]:
+    """Numbers, and choices as text: a column of several types would not come back as it was."""
+    chosen = {one.name for one in plan.file.ranges if isinstance(one.values, Choices)}
+    return {
+        name: json.dumps(value, ensure_ascii=False) if name in chosen and not isinstance(value, str) else value
+        for name, value in trial.values.items()
+    }
+
+
+def say(values: Mapping[str, Any]) -> str:
+    """The values of a trial on one line."""
+    return ", ".join(f"{name} = {short(value)}" for name, value in values.items())
+
+
+def short(value: Any) -> str:
+    """A value in few digits, for tables."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,185 @@
+"""The trials of a search: drawn by Optuna, worked on by one process at a time, finished once, all of it on disk.
+
+A process that works on a trial holds the lock of its folder, which the system opens when the process dies, however it
+dies. So a trial that is begun and whose lock is free was left behind: whoever comes next goes on with it.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from accord.disk import lock, write_whole
+from accord.errors import AccordError
+from accord.study.ranges import Choices, Range
+from accord.study.sections import SearchSection
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+TRIALS, JOURNAL, RESULT = "trials", "optuna.log", "trial.json"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A finished trial: its value, or the reason why it has none."""
+
+    number: int
+    values: Mapping[str, Any]
+    value: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that this process works on."""
+
+    number: int
+    values: Mapping[str, Any]
+    folder: Path
+
+
+class Trials:
+    """The trials in a run folder."""
+
+    def __init__(self, folder: Path, name: str, section: SearchSection, ranges: Sequence[Range]) -> None:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # its progress, and what would make it faster
+        self.folder, self.section, self.ranges = folder, section, ranges
+        journal = folder / TRIALS / JOURNAL
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        with self.alone():
+            self.study: Study = optuna.create_study(
+                # A lock by a file that must not exist works on every file system, over the network too.
+                storage=JournalStorage(JournalFileBackend(str(journal), JournalFileOpenLock(str(journal)))),
+                study_name=name,
+                direction=section.direction,
+                load_if_exists=True,
+            )
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from the list of trials for a moment."""
+        with lock((self.folder / TRIALS).resolve(), wait=True):
+            yield
+
+    @contextmanager
+    def claim(self, wanted: int) -> Iterator[Claim | None]:
+        """A trial to work on: one that was left behind, or a new one while there are fewer than `wanted`; else None.
+
+        The trial is this process's own within the `with`.
+        """
+        with ExitStack() as held:
+            with self.alone():
+                claim = self._left_behind(held) or self._new(wanted, held)
+            yield claim
+
+    def finish(self, claim: Claim, value: float | None, reason: str | None = None) -> None:
+        """Record the value of a trial, or the reason why it failed."""
+        from optuna.trial import TrialState
+
+        told = {"trial": claim.number, "values": dict(claim.values), "value": value, "reason": reason}
+        write_whole(claim.folder / RESULT, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+        with self.alone():
+            self.study.tell(claim.number, value, state=TrialState.FAIL if value is None else TrialState.COMPLETE)
+
+    def finished(self) -> list[Trial]:
+        """The finished trials, the best first, and those that failed at the end."""
+        found = [self._read(trial) for trial in self._trials() if self._counts(trial)]
+        sign = -1 if self.section.direction == "maximize" else 1
+        return sorted(found, key=lambda one: (one.value is None, sign * (one.value or 0.0), one.number))
+
+    def place(self, number: int) -> Path:
+        """The folder of a trial."""
+        return self.folder / TRIALS / f"{number:04}"
+
+    def _left_behind(self, held: ExitStack) -> Claim | None:
+        for trial in self._trials():
+            if not trial.state.is_finished() and self._hold(trial.number, held):
+                if trial.params.keys() == {one.name for one in self.ranges}:
+                    return Claim(trial.number, self._values(trial.params), self.place(trial.number))
+                self._void(trial)
+        return None
+
+    def _new(self, wanted: int, held: ExitStack) -> Claim | None:
+        trials = self._trials()
+        if sum(self._counts(trial) or not trial.state.is_finished() for trial in trials) >= wanted:
+            return None
+        # By its number, so that a trial's draw does not depend on which process makes it, or how often.
+        seed = np.random.SeedSequence([self.section.seed, len(trials)]).generate_state(1)[0]
+        self.study.sampler = _SAMPLERS[self.section.sampler](int(seed))
+        trial = self.study.ask({one.name: _distribution(one) for one in self.ranges})
+        assert self._hold(trial.number, held)
+        return Claim(trial.number, self._values(trial.params), self.place(trial.number))
+
+    def _hold(self, number: int, held: ExitStack) -> bool:
+        try:
+            held.enter_context(lock(self.place(number).resolve()))
+        except AccordError:
+            return False
+        return True
+
+    def _void(self, trial: "FrozenTrial") -> None:
+        """A trial of a process that died while drawing it is none: without a result in its folder it does not count."""
+        from optuna.trial import TrialState
+
+        self.study.tell(trial.number, state=TrialState.FAIL)
+
+    def _counts(self, trial: "FrozenTrial") -> bool:
+        return trial.state.is_finished() and (self.place(trial.number) / RESULT).is_file()
+
+    def _read(self, trial: "FrozenTrial") -> Trial:
+        told = json.loads((self.place(trial.number) / RESULT).read_text(encoding="utf-8"))
+        return Trial(trial.number, told["values"], told["value"], told["reason"])
+
+    def _trials(self) -> list["FrozenTrial"]:
+        return self.study.get_trials(deepcopy=False)
+
+    def _values(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Choices are kept as they are spelled, since Optuna takes no lists."""
+        return {
+            one.name: json.loads(params[one.name]) if isinstance(one.values, Choices) else params[one.name]
+            for one in self.ranges
+        }
+
+
+def _distribution(one: Range) -> "BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    values = one.values
+    if isinstance(values, Choices):
+        return CategoricalDistribution(values.spelled)
+    if values.whole:
+        return IntDistribution(int(values.low), int(values.top), log=values.log, step=int(values.step or 1))
+    return FloatDistribution(float(values.low), float(values.top), log=values.log, step=values.step)
+
+
+def _random(seed: int) -> "BaseSampler":
+    from optuna.samplers import RandomSampler
+
+    return RandomSampler(seed)
+
+
+def _tpe(seed: int) -> "BaseSampler":
+    from optuna.samplers import TPESampler
+
+    return TPESampler(seed=seed, constant_liar=True)  # trials under way count as bad: processes keep apart
+
+
+def _gp(seed: int) -> "BaseSampler":
+    from optuna.samplers import GPSampler
+
+    return GPSampler(seed=seed)
+
+
+_SAMPLERS: Mapping[str, Callable[[int], "BaseSampler"]] = {"random": _random, "tpe": _tpe, "gp": _gp}

@@ -1,0 +1,379 @@
+"""Searching: ranges in a study file, trials through the stages, several processes, kills, and what is left behind."""
+
+import io
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from tests.tiny import tiny_model, tiny_tokenizer
+from typer.testing import CliRunner
+
+from accord import cli
+from accord.errors import AccordError
+from accord.study import engine, objective, search_file, store
+from accord.study.config import load
+from accord.study.ranges import Interval
+from accord.study.search import search
+from accord.study.trials import Trials
+
+STUDY = """\
+# what is sought
+name = "s"
+seeds = [0, 1]
+
+[backbone]
+model = "model"            # don't touch
+device = "cpu"
+
+[text]
+source = "texts.txt"
+max_tokens = 200
+held_out_tokens = 100
+
+[[concepts]]
+name = "sae"
+kind = { choices = ["topk", "batchtopk"] }
+size = { low = 8, high = 32, step = 8 }  # the dictionary
+k = 2
+training = { steps = 4, batch = 64, lr = { low = 1e-4, high = 1e-2, log = true } }
+
+[[concepts]]
+kind = "l1"
+size = 8
+training = { steps = 4, batch = 64 }
+
+[search]
+objective = "concepts/sae:r2"
+direction = "maximize"
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a model and texts."""
+    folder = tmp_path_factory.mktemp("search")
+    tiny_model().save_pretrained(folder / "model")
+    tiny_tokenizer().save_pretrained(folder / "model")
+    words = ["food", "bird", "kind", "of", "are", "yes", "no"]
+    lines = [" ".join(words[(i * j + j) % 7] for j in range(3, 8)) + f" {i}" for i in range(25)]
+    (folder / "texts.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def run(made, tmp_path, monkeypatch):
+    """Write a study beside the model and search it below `tmp_path`; the trials."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(text=STUDY, trials=3, out=None):
+        path = made / "study.toml"
+        path.write_text(text)
+        return search(path, trials, out, console=Console(file=io.StringIO()))[0]
+
+    return run
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """No pages are drawn."""
+    monkeypatch.setattr("accord.report.write_report", lambda folder: folder)
+
+
+def test_a_search(run, made, tmp_path, monkeypatch):
+    found = run()
+    folder = tmp_path / "runs" / "s"
+    assert [one.number for one in sorted(found, key=lambda one: one.number)] == [0, 1, 2]
+    assert found[0].value == max(one.value for one in found)
+    # What no range touches is made once; what the objective does not need is not made.
+    assert (folder / "embeddings" / "train" / "store.json").is_file()
+    assert {path.name for path in folder.glob("trials/0*/*/*")} == {"sae-s0", "sae-s1"}
+    assert not list(folder.glob("concepts/*")) and not list(folder.glob("trials/*/embeddings"))
+    # The objective is the mean over the study's seeds.
+    for one in found:
+        paths = [folder / f"trials/{one.number:04}/concepts/sae-s{seed}/metrics.json" for seed in (0, 1)]
+        values = [json.loads(path.read_text()) for path in paths]
+        assert one.value == pytest.approx(sum(value["r2"] for value in values) / 2)
+        assert all(value["kind"] == one.values["kind"] for value in values)
+        kept = load(folder / f"trials/{one.number:04}/study.toml").study
+        assert kept.concepts[0].training.lr == one.values["lr"] and kept.concepts[0].size == one.values["size"]
+    table = pd.read_csv(folder / "trials.csv")
+    assert list(table.columns) == ["trial", "concepts/sae:r2", "kind", "size", "lr", "failed"]
+    assert list(table["concepts/sae:r2"]) == [one.value for one in found]
+
+    # The best study is one for accord run, in a folder of its own, with the user's comments.
+    best = folder / "best.toml"
+    assert "# don't touch" in best.read_text() and "# the dictionary" in best.read_text()
+    assert engine.run(best, console=Console(file=io.StringIO()), step="train") == Path("runs/s-best")
+    again = json.loads((tmp_path / "runs/s-best/concepts/sae-s1/metrics.json").read_text())
+    first = json.loads((folder / f"trials/{found[0].number:04}/concepts/sae-s1/metrics.json").read_text())
+    assert again["r2"] == first["r2"]
+
+    page = (folder / "report.html").read_text()
+    assert "Best of 3 trials" in page and "best.toml" in page
+    monkeypatch.setattr("accord.lm.load", None)  # a rerun must not load weights
+    assert run() == found
+
+
+def begin(made, folder, trials, log):
+    """A real process of `accord search`, its messages in a file."""
+    words = [sys.executable, "-m", "accord", "search", made / "study.toml", "--trials", trials, "--out", folder]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with log.open("w") as messages:
+        return subprocess.Popen(
+            list(map(str, words)), env=environment, stdout=subprocess.DEVNULL, stderr=messages, text=True
+        )
+
+
+def test_several_processes_and_one_that_is_killed(run, made, tmp_path, quick):
+    slow = STUDY.replace("training = { steps = 4, batch = 64, lr", "training = { steps = 100, batch = 64, lr")
+    (made / "study.toml").write_text(slow)
+    folder, logs = tmp_path / "out", [tmp_path / f"{i}.log" for i in range(2)]
+    begun = [begin(made, folder, 4, log) for log in logs]
+    # Each process says which trial it begins, and again when it is done: with one line it is in the midst of its first.
+    while not (at_work := [i for i in range(2) if logs[i].read_text().count("trial ") == 1]):
+        assert all(one.poll() is None for one in begun), [log.read_text() for log in logs]
+        time.sleep(0.02)
+    killed = at_work[0]
+    begun[killed].send_signal(signal.SIGKILL)
+    left = re.search(r"trial (\d+)", logs[killed].read_text())[1]
+    for i, one in enumerate(begun):
+        assert one.wait(timeout=120) == 0 or i == killed, logs[i].read_text()
+    others = "".join(logs[i].read_text() for i in range(2) if i != killed)
+    assert f"trial {left}: concepts/sae:r2 = " in others  # gone on with by one of them
+    found = run(slow, 4, folder)
+    assert sorted(one.number for one in found) == list(range(4))
+    # Each trial has the values that its number gives it, whichever process drew them, and the same result.
+    alone = {one.number: one for one in run(slow, 4, tmp_path / "alone")}
+    assert {one.number: one.values for one in found} == {number: one.values for number, one in alone.items()}
+    assert [one.value for one in found] == pytest.approx([alone[one.number].value for one in found])
+    assert len({one.values["lr"] for one in found}) == 4
+
+
+def test_an_interrupted_trial_is_gone_on_with(run, tmp_path, monkeypatch, quick):
+    done = []
+
+    def publish(folder, recipe, build, **options):
+        if folder.parent.name == "concepts":
+            done.append(folder)
+            if len(done) == 4:  # the second seed of the second trial
+                raise KeyboardInterrupt
+        return original(folder, recipe, build, **options)
+
+    original = store.publish
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "publish", publish)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert not (tmp_path / "runs/s/trials.csv").exists() and len(done) == 4
+    before = json.loads((tmp_path / "runs/s/trials/0001/concepts/sae-s0/manifest.json").read_text())
+    found = run()
+    assert sorted(one.number for one in found) == [0, 1, 2]
+    after = json.loads((tmp_path / "runs/s/trials/0001/concepts/sae-s0/manifest.json").read_text())
+    assert before == after
+
+
+def test_a_process_that_dies_while_drawing_leaves_no_trial(run, tmp_path, monkeypatch, quick):
+    from optuna.trial import Trial
+
+    original = Trial._suggest
+
+    def suggest(trial, name, distribution):
+        if name == "lr":
+            raise KeyboardInterrupt
+        return original(trial, name, distribution)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trial, "_suggest", suggest)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert sorted(one.number for one in run(trials=2)) == [1, 2]
+
+
+def test_a_trial_that_fails_is_told_and_not_tried_again(run, tmp_path, quick):
+    text = STUDY.replace("k = 2", "k = { low = 2, high = 20 }").replace(
+        "low = 8, high = 32, step = 8", "low = 8, high = 24"
+    )
+    found = run(text, 8)
+    failed = [one for one in found if one.value is None]
+    assert len(found) == 8 and 0 < len(failed) < 8 and found[-len(failed) :] == failed
+    for one in failed:
+        assert one.values["k"] > one.values["size"] and "larger than size" in one.reason
+    assert run(text, 8) == found
+    table = pd.read_csv(tmp_path / "runs/s/trials.csv")
+    assert list(table["failed"].notna()) == [one.value is None for one in found]
+    hopeless = STUDY.replace(
+        "k = 2\ntraining = { steps = 4, batch = 64, lr = { low = 1e-4, high = 1e-2, log = true } }",
+        "k = 2\ntraining = { steps = 4, batch = 64, lr = { low = 1e38, high = 1e39 } }",
+    )
+    with pytest.raises(AccordError, match="No trial gives a value") as caught:
+        run(hopeless, 2, tmp_path / "hopeless")
+    assert "not a finite number" in str(caught.value) and not (tmp_path / "hopeless/best.toml").exists()
+    assert not list((tmp_path / "hopeless/trials").rglob(".*.partial"))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_samplers_that_learn(tmp_path, sampler):
+    """Later draws lie nearer to the best value than random ones."""
+    from accord.study.ranges import Range
+    from accord.study.sections import SearchSection
+
+    def late(sampler):
+        section = SearchSection(objective="x", direction="minimize", sampler=sampler, seed=1)
+        trials = Trials(tmp_path / sampler, "s", section, [Range(("x",), "x", Interval(low=0.0, high=1.0))])
+        (tmp_path / sampler).mkdir(exist_ok=True)
+        for _ in range(25):
+            with trials.claim(25) as claim:
+                claim.folder.mkdir(parents=True)
+                trials.finish(claim, (claim.values["x"] - 0.3) ** 2)
+        with trials.claim(25) as claim:
+            assert claim is None
+        found = sorted(trials.finished(), key=lambda one: one.number)
+        assert trials.finished()[0].value == min(one.value for one in found)
+        return statistics.median(abs(one.values["x"] - 0.3) for one in found[-12:])
+
+    assert late(sampler) < 0.6 * late("random")
+
+
+def test_two_claims_are_two_trials(tmp_path):
+    from accord.study.ranges import Range
+    from accord.study.sections import SearchSection
+
+    section = SearchSection(objective="x", direction="maximize")
+    one, other = (Trials(tmp_path, "s", section, [Range(("x",), "x", Interval(low=0, high=9))]) for _ in range(2))
+    with one.claim(2) as first, other.claim(2) as second:
+        assert {first.number, second.number} == {0, 1}
+        with other.claim(2) as third:
+            assert third is None  # both are under way
+    with other.claim(2) as again:
+        assert again == first  # given up without a result, so left behind
+
+
+def test_other_folders_are_left_alone(run, made, tmp_path, quick):
+    run(trials=1)
+    with pytest.raises(AccordError, match="another search"):
+        run(STUDY.replace("high = 1e-2", "high = 1e-1"), 1)
+    with pytest.raises(AccordError, match="another search"):
+        run(STUDY.replace("max_tokens = 200", "max_tokens = 150"), 1)
+    run(
+        STUDY.replace("# the dictionary", "# as it was").replace("size = 8\n", "size = 16\n"), 1
+    )  # nothing that matters
+    assert "# as it was" in (tmp_path / "runs/s/study.toml").read_text()
+    plain = STUDY.split("[[concepts]]")[0]
+    (made / "plain.toml").write_text(plain)
+    with pytest.raises(AccordError, match="holds a search"):
+        engine.run(made / "plain.toml", Path("runs/s"), console=Console(file=io.StringIO()), step="embed")
+    engine.run(made / "plain.toml", Path("runs/plain"), console=Console(file=io.StringIO()), step="embed")
+    with pytest.raises(AccordError, match="not the folder of a search"):
+        run(STUDY, 1, Path("runs/plain"))
+
+
+def test_metrics_are_those_that_the_stages_write(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = STUDY.split("[[concepts]]")[0].replace("[0, 1]", "[0]")
+    text += '[[concepts]]\nkind = "topk"\nsize = 8\nk = 2\ntraining = { steps = 2, batch = 16 }\n'
+    text += '[[heads]]\nkind = "new"\nreads = "latents"\ntraining = { steps = 2, batch = 16 }\n'
+    text += '[perplexity]\njudge = "model"\nsamples = 2\nmax_new_tokens = 5\nown_texts = 2\n'
+    (made / "all.toml").write_text(text)
+    engine.run(made / "all.toml", console=Console(file=io.StringIO()), step="perplexity")
+    for kind in ("concepts", "heads", "perplexity"):
+        for path in (tmp_path / "runs/s").glob(f"{kind}/*/metrics.json"):
+            told = json.loads(path.read_text())
+            numbers = {name for name, value in told.items() if not isinstance(value, str)}
+            assert set(objective.METRICS[kind]) <= numbers | {"own_perplexity"}
+            about = {"layer", "seed", "n", "concepts", "own_perplexity"}
+            assert numbers - about <= set(objective.METRICS[kind])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("low = 8, high = 32", "low = 32, high = 8", 17, ["key size", "low below high"]),
+        ("low = 8, high = 32, step = 8", "low = 8, high = 9.5, step = -1", 17, ["a step above 0"]),
+        ("low = 8, high = 32, step = 8", "low = 8, high = 32, steps = 8", 17, ["Unknown key", "did you mean 'step'?"]),
+        ("low = 8, high = 32, step = 8", 'low = "8", high = 32', 17, ["a number", "smallest value"]),
+        ("low = 8, high = 32, step = 8", "low = 0, high = 32, log = true", 17, ["low above 0"]),
+        ("low = 8, high = 32, step = 8", "low = 8.5, high = 32.5", 17, ["key size", "valid integer"]),
+        ("low = 8, high = 32, step = 8", "low = 0, high = 32", 17, ["key size", "greater than or equal to 1"]),
+        ('["topk", "batchtopk"]', '["topk", "topk"]', 16, ["choices that differ"]),
+        ('["topk", "batchtopk"]', '["topk", { a = 1 }]', 16, ["strings, numbers"]),
+        ('["topk", "batchtopk"]', '["topk", "batchtopj"]', 16, ["did you mean 'batchtopk'?"]),
+        ('name = "s"', 'name = { choices = ["s", "t"] }', 2, ["no range here"]),
+        ("concepts/sae:r2", "concepts/sea:r2", 27, ["[search], key objective", "did you mean 'concepts/sae'?"]),
+        ("concepts/sae:r2", "concepts/sae:r2_hrd", 27, ["no such metric", "did you mean 'r2_hard'?"]),
+        ("concepts/sae:r2", "concepts/sae", 27, ["no such metric", "concepts/sae:METRIC"]),
+        ("concepts/sae:r2", "concepts/l1:r2", 27, ["No range touches"]),
+        ('"maximize"', '"maximise"', 28, ["did you mean 'maximize'?"]),
+        ("texts.txt", "text.txt", 10, ["no such source"]),
+        (STUDY[STUDY.index("[search]") :], "", "", ["does not say what is sought"]),
+    ],
+)
+def test_mistakes_are_told_before_any_work(run, made, tmp_path, monkeypatch, old, new, line, words):
+    assert old in STUDY
+    monkeypatch.setattr("accord.lm.load", None)
+    with pytest.raises(AccordError) as caught:
+        run(STUDY.replace(old, new, 1))
+    message = str(caught.value)
+    assert f"study.toml:{line}" in message or not line, message
+    for word in words:
+        assert word in message, message
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ranges_and_plain_studies_are_told_apart(made):
+    (made / "study.toml").write_text(STUDY)
+    for words in (["run"], ["run", "--check"], ["train"]):
+        done = CliRunner().invoke(cli.app, [words[0], str(made / "study.toml"), *words[1:]])
+        assert done.exit_code == 1 and "study.toml:16, [[concepts]] number 1, key kind" in done.stderr
+        assert "accord search" in done.stderr
+    (made / "study.toml").write_text('name = "s"\nbackbone.model = "model"\n')
+    with pytest.raises(AccordError, match="no range"):
+        search_file.load(made / "study.toml")
+    (made / "study.toml").write_text(STUDY.replace("k = 2", "[concepts.k]\nlow = 1\nhigh = 2\n[concepts.x]"))
+    with pytest.raises(AccordError, match="inline table"):
+        search_file.load(made / "study.toml")
+
+
+def test_an_end_may_need_company(made):
+    """k above the smallest size is no mistake: it fits the largest."""
+    text = STUDY.replace("k = 2", "k = { low = 2, high = 20 }")
+    (made / "study.toml").write_text(text)
+    assert len(search_file.load(made / "study.toml").ranges) == 4
+    (made / "study.toml").write_text(text.replace("high = 20", "high = 40"))
+    with pytest.raises(AccordError, match="larger than size"):
+        search_file.load(made / "study.toml")
+
+
+def test_the_command(made, tmp_path, monkeypatch, quick):
+    monkeypatch.chdir(tmp_path)
+    (made / "study.toml").write_text(STUDY.replace("high = 1e-2", "high = 1e-3"))
+    done = CliRunner().invoke(cli.app, ["search", str(made / "study.toml"), "--trials", "2", "--out", "out"])
+    assert done.exit_code == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["trial", "objective", "kind", "size", "lr"]
+    assert len(lines) == 4 and lines[3] == str(Path("out") / "best.toml")
+    values = [float(line.split()[1]) for line in lines[1:3]]
+    assert values == sorted(values, reverse=True)
+
+
+def test_paths_and_odd_spellings_in_the_best_file(made, tmp_path):
+    text = STUDY.replace('source = "texts.txt"', "source = 'texts.txt' # \"model\"")
+    text = text.replace("{ choices = [", "{ 'choices' = [ # }\n", 1).replace('"batchtopk"] }', '"batchtopk",\n] }')
+    (made / "study.toml").write_text(text)
+    file = search_file.load(made / "study.toml")
+    folder = tmp_path / "deep" / "er"
+    folder.mkdir(parents=True)
+    ready = file.ready({"kind": "topk", "size": 16, "lr": 1e-3}, folder, "t")
+    (folder / "x.toml").write_text(ready)
+    found = load(folder / "x.toml")
+    assert found.beside(found.study.backbone.model).resolve() == (made / "model").resolve()
+    assert found.beside(found.study.text.source).resolve() == (made / "texts.txt").resolve()
+    assert '# "model"' in ready and (found.study.name, found.study.concepts[0].size) == ("t", 16)

@@ -178,6 +178,7 @@ def resampled_items(n: int, n_yes: int, resamples: int, seed: int) -> Iterator[N
 
 
 def interval(value: float, drawn: Floats) -> Interval:
+    """A measure and the 95 % percentile interval of its resampled values, of which undefined ones do not count."""
     defined = drawn[~np.isnan(drawn)]
     if np.isnan(value):
         return {"value": None, "low": None, "high": None}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from accord.cli_concepts import register as _register
+from accord.cli_damage import register as _register_damage
 from accord.cli_parts import print_table, progress_console
 from accord.errors import AccordError
 
@@ -300,6 +301,7 @@ def check(folder: RunFolder) -> None:
 
 
 _register(app)
+_register_damage(app)
 
 
 def main() -> None:

@@ -75,7 +75,8 @@ class Changes:
             return x, y, y / x if ratio else y - x
 
         base, repaired, changed = (float(one) for one in pair(slice(None)))
-        drawn = [pair(index)[2] for index in resampled_items(n, n_yes, self.resamples, self.seed)]
+        resamples = self.resamples if n > 1 else 0  # a single unit would be its own interval
+        drawn = [pair(index)[2] for index in resampled_items(n, n_yes, resamples, self.seed)]
         found = interval(changed, np.concatenate(drawn) if drawn else np.empty(0))
         self._row(group, measure, base, repaired, changed, (found["low"], found["high"]), n, worse, ratio)
 

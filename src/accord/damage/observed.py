@@ -18,6 +18,7 @@ from torch import Tensor
 from accord.damage.free_text import write_free
 from accord.damage.parts import Parts
 from accord.damage.questions import Questions
+from accord.errors import AccordError
 from accord.gap import Forms, measure_gap
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
@@ -91,8 +92,8 @@ def observe(
         progress: called with (questions done, questions in all), texts, items and samples alike.
 
     Raises:
-        AccordError: the folder is of other questions, the tokenizer has no single yes or no token, logits are not
-            finite, or memory runs out on one text.
+        AccordError: the folder is of other questions, the tokenizer has no single yes or no token, no text has a token
+            to score, logits are not finite, or memory runs out on one text.
     """
     asked = {"model": lm.settings(), "judge": judge.settings() if judge else None, **questions.settings()}
     kept = Parts.open(parts, asked)
@@ -144,7 +145,10 @@ def _read(
         found.append({**part, "owner": part["owner"] + start})
         before += len(part["owner"])
         count.add(len(some))
-    whole = {key: torch.cat([part[key] for part in found]) for key in found[0]}
+    if not any(part["tokens"].any() for part in found):
+        raise AccordError("no text has a token to score", got=f"{len(texts)} texts", wanted="longer ones")
+    # Left out where empty: the states of a part without any do not have the model's precision.
+    whole = {key: torch.cat([part[key] for part in found if len(part[key])]) for key in found[0]}
     return Perplexity(whole["nll"].numpy(), whole["tokens"].numpy()), whole["owner"].numpy(), whole["states"]
 
 

@@ -34,13 +34,14 @@ class Parts:
             folder.mkdir(parents=True, exist_ok=True)
             digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
             note = folder / _ASKED
-            if note.exists() and json.loads(note.read_text(encoding="utf-8"))["sha256"] != digest:
+            if not note.exists():
+                write_whole(note, json.dumps({"sha256": digest}) + "\n")
+            elif json.loads(note.read_text(encoding="utf-8"))["sha256"] != digest:
                 raise AccordError(
                     "this folder holds observations of another model, or of other questions",
                     where=folder,
                     fix="name another folder, or remove this one",
                 )
-            write_whole(note, json.dumps({"sha256": digest}) + "\n")
         return cls(folder)
 
     def tensors(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

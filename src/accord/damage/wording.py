@@ -39,7 +39,19 @@ def sentence(table: pd.DataFrame) -> str:
         told = f"Got worse: {'; '.join(worse)}."
     else:
         told = f"Nothing got measurably worse, in {len(known)} measures of {_sizes(rows)}."
-    return f"{told} {_distance(rows)}"
+    return " ".join(part for part in (told, _leaning(rows), _distance(rows)) if part)
+
+
+def _leaning(rows: Rows) -> str:
+    """Whether the share of yes moved: neither way is worse by itself, but a yes to everything is no validator."""
+    row = rows.get(("relations", "yes_share"))
+    if row is None or not (row["low"] > 0 or row["high"] < 0):
+        return ""
+    base, repaired = f"{row['base']:.0%}", f"{row['repaired']:.0%}"
+    return (
+        f"Other relations: it now says yes to {repaired} of their questions, of which half are right; "
+        f"the base to {base}."
+    )
 
 
 def _change(row: dict[str, Any]) -> str:

@@ -266,14 +266,12 @@ def test_mistakes_are_told(base: Backbone, own: Task) -> None:
 
 
 @pytest.mark.real
-def test_the_small_real_model_is_hurt_by_noise_and_not_by_itself() -> None:
+def test_the_small_real_model_is_hurt_by_noise() -> None:
     lm = accord.load("smollm2-135m")
     questions = Questions(
         ["The film was long, and the music was better than the story.", "It rained."], facts=2, samples=0
     )
     before = observe(lm, questions)
-    null = compare(lm, before, lm, observe(lm, questions), questions, resamples=100)
-    assert not null.table["worsened"].any() and "is that of the base" in null.sentence
     vector = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(0))
     noisy = with_edits(lm, [AddDirection(15, vector * 80 / vector.norm())])  # half a state's norm at this layer
     hurt = compare(lm, before, noisy, observe(noisy, questions), questions, resamples=100)

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from accord.cli_concepts import register as _register_concepts
+from accord import cli_concepts, cli_damage, cli_search
 from accord.cli_parts import print_table, progress_console
-from accord.cli_search import register as _register_search
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -300,8 +299,8 @@ def check(folder: RunFolder) -> None:
     typer.echo(f"{folder}: all files are as they were written")
 
 
-_register_concepts(app)
-_register_search(app)
+for _commands in (cli_concepts, cli_search, cli_damage):
+    _commands.register(app)
 
 
 def main() -> None:

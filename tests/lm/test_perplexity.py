@@ -56,6 +56,22 @@ def test_equal_to_one_text_at_a_time(family: str, bos: bool) -> None:
     check(backbone(family, bos=bos), TEXTS, batch_tokens=64)
 
 
+@pytest.mark.parametrize("bos", [True, False])
+def test_tokens_are_given_once_with_their_places(bos: bool) -> None:
+    lm = backbone(bos=bos)
+    tokens = tokenize(lm.tokenizer, TEXTS, max_length=12)
+    found: dict[tuple[int, int], int] = {}
+
+    def visit(owner: Any, place: Any, states: Tensor, targets: Tensor) -> None:
+        assert len(states) == len(targets) == len(owner) == len(place)
+        for key, token in zip(zip(owner.tolist(), place.tolist(), strict=True), targets.tolist(), strict=True):
+            assert key not in found
+            found[key] = token
+
+    module.read_tokens(lm, tokens, visit, stride=5, batch_tokens=64)
+    assert found == {(text, i): token for text in range(len(TEXTS)) for i, token in enumerate(tokens.of(text))}
+
+
 def test_no_start_token_at_all() -> None:
     lm = backbone(bos=False)
     lm.tokenizer.eos_token = None

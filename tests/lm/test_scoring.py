@@ -48,6 +48,15 @@ def random_queries(seed: int, n: int = 12) -> list[Query]:
     return queries + queries[:2]
 
 
+@torch.no_grad()
+def test_states_are_seen_as_they_are_read() -> None:
+    lm, queries, found = backbone(), random_queries(2), {}
+    score(lm, queries, layers=True, seen=lambda ids, states: found.update(zip(ids, states, strict=True)))
+    assert {query.context for query in queries} <= found.keys()
+    for ids, state in found.items():
+        torch.testing.assert_close(state, lm.hidden(torch.tensor([ids]))[lm.n_layers][0, -1], atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_matches_the_plain_reference(family: str) -> None:
     lm = backbone(family)

@@ -44,7 +44,7 @@ def compare(before: pd.DataFrame, after: pd.DataFrame, *, seed: int = 0, resampl
     Raises:
         AccordError: the tables are not of the same items in the same order.
     """
-    _same_items(before, after)
+    same_items(before, after)
     samples = [sample(before), sample(after)]
     drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in COMPARED}
     for index in resampled_items(len(before), samples[0].n_yes, resamples, seed):
@@ -72,7 +72,8 @@ def _closure(pair: NDArray[np.float64]) -> Any:
         return np.where(rest > 1e-9, (pair[1] - pair[0]) / rest, np.nan)
 
 
-def _same_items(before: pd.DataFrame, after: pd.DataFrame) -> None:
+def same_items(before: pd.DataFrame, after: pd.DataFrame) -> None:
+    """AccordError unless two score tables are of the same items in the same order."""
     named = ["generator_prompt", "validator_prompt", "answer", "gold"]
     for column in named:
         if column not in before or column not in after:

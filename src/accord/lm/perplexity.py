@@ -4,7 +4,7 @@ Each text is scored from the start token on (BOS, or EOS where that separates te
 The numbers are those of one text at a time: `tests/lm/test_perplexity.py` holds them to such a reference.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ from accord.lm.model import LanguageModel
 from accord.lm.windows import TokenTexts, Window, tokenize
 
 Floats = NDArray[np.float64]
+Visit = Callable[[NDArray[np.int64], NDArray[np.int64], Tensor, Tensor], None]
+"""Called with tokens to score: the text of each, its place in it, the state [token, d_model] before it, its id."""
 
 # Logits are made this many numbers at a time: 64 MB in float32, whatever the vocabulary.
 _LOGIT_CHUNK = 2**24
@@ -100,24 +102,46 @@ def perplexity(
     Raises:
         AccordError: max_length or stride leave no room, logits are not finite, or a window exceeds memory.
     """
+    tokens = tokenize(lm.tokenizer, texts, max_length=max_length)
+    nll, counts = np.zeros(len(texts)), np.zeros(len(texts), dtype=np.int64)
+
+    def add(owner: NDArray[np.int64], _: NDArray[np.int64], states: Tensor, targets: Tensor) -> None:
+        losses = token_losses(lm, states, targets)  # whole before anything is added: memory may run out
+        np.add.at(nll, owner, losses)
+        np.add.at(counts, owner, 1)
+
+    read_tokens(lm, tokens, add, stride=stride, batch_tokens=batch_tokens, progress=progress)
+    return Perplexity(nll, counts)
+
+
+@torch.no_grad()
+def read_tokens(
+    lm: LanguageModel,
+    tokens: TokenTexts,
+    visit: Visit,
+    *,
+    stride: int | None = None,
+    batch_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Give `visit` the state before every token of every text, each token once; options as for `perplexity`.
+
+    `visit` is called anew with a part of a batch when memory runs out in it.
+    """
     if stride is not None and stride < 1:
         raise AccordError("stride is a number of tokens", got=stride, wanted="at least 1")
-    tokens = tokenize(lm.tokenizer, texts, max_length=max_length)
     windows = list(tokens.windows(stride or max(1, tokens.max_length // 2)))
-    nll, counts = np.zeros(len(texts)), np.zeros(len(texts), dtype=np.int64)
 
     def compute(batch: list[int]) -> None:
         some = [windows[i] for i in batch]
         rows, places, targets = _targets(tokens, some)
         states = lm.hidden(tokens.rows(some))[lm.n_layers]
-        losses = _losses(lm, states[rows, places], targets)  # whole before anything is added: memory may run out
         owner = np.array([window.text for window in some])[rows.numpy()]
-        np.add.at(nll, owner, losses)
-        np.add.at(counts, owner, 1)
+        begin = np.array([window.begin for window in some])[rows.numpy()]
+        visit(owner, begin + places.numpy() - tokens.lead + 1, states[rows, places], targets)
 
     lengths = [tokens.lead + window.end - window.begin for window in windows]
     in_batches(lm, lengths, compute, batch_tokens=batch_tokens, progress=progress)
-    return Perplexity(nll, counts)
 
 
 def _targets(tokens: TokenTexts, windows: Sequence[Window]) -> tuple[Tensor, Tensor, Tensor]:
@@ -133,7 +157,7 @@ def _targets(tokens: TokenTexts, windows: Sequence[Window]) -> tuple[Tensor, Ten
     return whole[0], whole[1], whole[2]
 
 
-def _losses(lm: LanguageModel, states: Tensor, targets: Tensor) -> Floats:
+def token_losses(lm: LanguageModel, states: Tensor, targets: Tensor) -> Floats:
     """−log p of each target from the state [token, d_model] before it; logits never exceed a chunk."""
     size = max(1, _LOGIT_CHUNK // lm.vocab_size)
     parts = [np.empty(0)]

@@ -5,7 +5,7 @@ plain one-prompt-at-a-time reference.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
 
@@ -22,6 +22,8 @@ from accord.lm.prefix_tree import Ids
 from accord.lm.states import end_states
 
 Floats = NDArray[np.float64]
+Seen = Callable[[Sequence[Ids], Tensor], None]
+"""Called with sequences of token ids, and the top layer's states [sequence, d_model] at their ends."""
 
 # Logits are made this many numbers at a time: 64 MB in float32, whatever the vocabulary.
 _LOGIT_CHUNK = 2**24
@@ -62,6 +64,7 @@ def score(
     queries: Sequence[Query],
     *,
     layers: bool = False,
+    seen: Seen | None = None,
     batch_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> list[Score]:
@@ -69,6 +72,7 @@ def score(
 
     Args:
         layers: also score first tokens by the lens of every layer.
+        seen: is given the states of the top layer as they are read, for whoever wants more of them than scores.
         batch_tokens: tokens of one forward pass; by default chosen for the device.
         progress: called with (tokens done, tokens in all).
 
@@ -88,6 +92,8 @@ def score(
     results: dict[tuple[Ids, int], _Read] = {}
 
     def read(layer: int, states: Tensor, which: list[int]) -> None:
+        if seen is not None and layer == lm.n_layers:
+            seen([sequences[i] for i in which], states)
         wanted = [j for j, i in enumerate(which) if layer == lm.n_layers or sequences[i] in lens_wanted]
         size = max(1, _LOGIT_CHUNK // lm.vocab_size)
         for begin in range(0, len(wanted), size):

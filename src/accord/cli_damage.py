@@ -1,0 +1,105 @@
+"""The command that measures what a repair cost."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+
+import typer
+
+from accord.cli_parts import print_table, progress_console
+from accord.errors import AccordError
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the command line."""
+    app.command()(damage)
+
+
+def damage(
+    repaired: Annotated[str, typer.Option(help="The repaired model: a folder, or whatever --base may be.")],
+    base: Annotated[
+        str | None,
+        typer.Option(help="The model it was made from; by default the one that the repaired folder names."),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="The task that was repaired, whose generator should have stayed.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Its data file, where it brings none.")] = None,
+    split_kind: Annotated[str, typer.Option(help="Its split, as the repair was trained.")] = "random",
+    items: Annotated[int | None, typer.Option(min=1, help="At most so many of its test items; by default all.")] = None,
+    other: Annotated[list[str] | None, typer.Option(help="Another task that should have stayed; repeatable.")] = None,
+    texts: Annotated[str, typer.Option(help="Held-out texts, as [text] source of a study.")] = "movie-reviews",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many texts.")] = 200,
+    facts: Annotated[
+        int | None, typer.Option(min=0, help="Facts of each built-in relation, at most; 0: none; by default all.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Free texts that each model writes.")] = 32,
+    judge: Annotated[str | None, typer.Option(help="Model that reads them, such as gemma3-270m.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the splits, the free texts, and the bootstrap.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
+    ] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder for the tables and texts; without it, only print.")] = None,
+) -> None:
+    """Measure what a repair cost: text, other relations, the task's own generator, free texts.
+
+    Examples:
+
+    - `accord damage --repaired runs/demo/repair/rankalign-s0 --task hypernymy`
+    - `accord damage --base smollm2-135m --repaired ./my-adapter --judge gemma3-270m --out results/damage`
+    """
+    from accord.study import Backbone, bars, from_options, publish, task_of
+    from accord.study.damage_stages import Asked, pair_stage
+    from accord.study.gap_stages import check_model
+    from accord.study.repair_sections import DamageSection
+    from accord.study.sections import GapSection
+
+    keys = {"texts": texts, "limit": limit, "facts": facts, "samples": samples, "judge": judge, "tasks": other}
+    section = from_options(DamageSection, {key: value for key, value in keys.items() if value is not None})
+    own = None
+    if task is not None:
+        asked = from_options(GapSection, {"task": task, "split_kind": split_kind, "limit": items})
+        own = task_of(asked, task, data, seed)
+    models = [
+        from_options(Backbone, {"model": model, "device": device, "dtype": dtype})
+        for model in (base or _base_of(repaired), repaired)
+    ]
+    for model in models:
+        check_model(model.model)
+    stage = pair_stage(Asked.of(section, own, models[0], seed), *models)
+    with TemporaryDirectory() as kept_nowhere, bars(progress_console()) as bar:
+        folder = out or Path(kept_nowhere) / "damage"
+        made = publish(folder, stage.recipe, lambda work: stage.build(work, bar("damage")), replace=False)
+        found = json.loads((folder / "damage.json").read_text(encoding="utf-8"))
+    if out is not None:
+        typer.echo(f"{out}: {'written' if made else 'up to date'}", err=True)
+    _print(found, repaired)
+
+
+def _base_of(repaired: str) -> str:
+    from accord.loading import is_repaired
+
+    if not is_repaired(repaired):
+        raise AccordError("This folder does not say what it was made from.", got=repaired, fix="name it: --base MODEL")
+    from accord.repair.folder import base_of
+
+    return base_of(repaired)
+
+
+def _print(found: dict[str, Any], title: str) -> None:
+    header = ("group", "measure", "base", "repaired", "change", "low", "high", "n", "worse")
+    rows = [
+        [row["group"], row["measure"], *_numbers(row), str(row["n"]), "worse" if row["worsened"] else ""]
+        for row in found["table"]
+    ]
+    print_table(header, rows, title=title)
+    typer.echo(found["sentence"])
+
+
+def _numbers(row: dict[str, Any]) -> list[str]:
+    times = "×" if row["change_is"] == "ratio" else ""
+    values = [row[key] for key in ("base", "repaired", "change", "low", "high")]
+    shown = ["undefined" if value is None else f"{value:.4g}" for value in values]
+    return [*shown[:2], times + shown[2], *shown[3:]]

@@ -1,0 +1,27 @@
+"""What a repair cost: perplexity, drift, other relations and free text, each before and after with its interval."""
+
+from typing import TYPE_CHECKING
+
+from accord.lazy import exports
+
+if TYPE_CHECKING:
+    from accord.damage.measure import Damage, compare, measure_damage
+    from accord.damage.observed import Observed, observe
+    from accord.damage.questions import Questions
+    from accord.damage.relations import RELATIONS, relation_tasks
+
+__all__ = ["RELATIONS", "Damage", "Observed", "Questions", "compare", "measure_damage", "observe", "relation_tasks"]
+
+__getattr__ = exports(
+    __name__,
+    {
+        "RELATIONS": "accord.damage.relations",
+        "Damage": "accord.damage.measure",
+        "Observed": "accord.damage.observed",
+        "Questions": "accord.damage.questions",
+        "compare": "accord.damage.measure",
+        "measure_damage": "accord.damage.measure",
+        "observe": "accord.damage.observed",
+        "relation_tasks": "accord.damage.relations",
+    },
+)

@@ -1,0 +1,63 @@
+"""Free texts of a model: teacher-forced scores flatter edits (arXiv 2502.11177), so let it write, too."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from accord.damage.parts import Parts
+from accord.damage.questions import Questions
+from accord.lm.batching import Progress
+from accord.lm.model import LanguageModel
+from accord.lm.perplexity import perplexity
+from accord.lm.sampling import generate
+
+_PART = 32  # texts that a kill can cost
+# As usual, but without a repetition penalty, which would hide what is looked for.
+_DRAW = {"temperature": 0.7, "top_k": 100, "top_p": 0.9, "repetition_penalty": 1.0}
+_COLUMNS = ("prompt", "text", "tokens", "finished")
+
+
+def write_free(
+    lm: LanguageModel, questions: Questions, judge: LanguageModel | None, parts: Parts, progress: Progress | None
+) -> pd.DataFrame:
+    """A row a sample: prompt, text, tokens, finished, judge_nll, judge_tokens (nan where nobody judged)."""
+    openings = questions.openings
+    tables = [pd.DataFrame({name: [] for name in _COLUMNS})]
+    for start in range(0, len(openings), _PART):
+        make = partial(_part, lm, questions, openings[start : start + _PART], start)
+        tables.append(parts.table(f"free-{start:06}", make))
+        if progress:
+            progress(start + len(tables[-1]), len(openings))
+    table = pd.concat(tables[1:] or tables, ignore_index=True)
+    if judge is None or table.empty:
+        return table.assign(judge_nll=np.nan, judge_tokens=np.nan)
+    found = parts.tensors("judged", partial(_judged, judge, table))
+    return table.assign(judge_nll=found["nll"].numpy(), judge_tokens=found["tokens"].numpy())
+
+
+def _part(lm: LanguageModel, questions: Questions, openings: list[str], start: int) -> pd.DataFrame:
+    # A seed of its own for every part: `generate` numbers its prompts from 0.
+    seed = int(np.random.SeedSequence([questions.seed, start]).generate_state(1)[0])
+    samples = generate(
+        lm,
+        prompts=openings,
+        max_new_tokens=questions.new_tokens,
+        seed=seed,
+        batch_size=_PART,
+        **_DRAW,  # type: ignore[arg-type]
+    )
+    rows = [(one.prompt, one.text, len(one.ids), one.finished) for one in samples]
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
+
+
+def _judged(judge: LanguageModel, table: pd.DataFrame) -> dict[str, Tensor]:
+    """What the judge finds in each text after its prompt: that of both together, less that of the prompt."""
+    whole = perplexity(judge, list(table["prompt"] + table["text"]))
+    alone = perplexity(judge, list(table["prompt"]))
+    return {
+        "nll": torch.from_numpy(whole.nll - alone.nll),
+        "tokens": torch.from_numpy((whole.tokens - alone.tokens).astype(np.float64)),
+    }

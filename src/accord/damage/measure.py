@@ -1,0 +1,225 @@
+"""What a repair cost: a base and a repaired model asked the same; all that changed, as one table and one sentence."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from accord.damage import measures
+from accord.damage.changes import Changes
+from accord.damage.distance import Distance, distance
+from accord.damage.observed import Observed, observe
+from accord.damage.questions import Questions
+from accord.damage.relations import relation_tasks
+from accord.damage.wording import sentence
+from accord.disk import write_whole
+from accord.errors import AccordError
+from accord.gap.compare import same_items
+from accord.lm.batching import Progress
+from accord.lm.model import LanguageModel
+from accord.tasks import Task
+
+Scores = tuple[pd.DataFrame, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What changed from a base to a repaired model.
+
+    Attributes:
+        table: a row a measure: group, measure, base, repaired, change (see change_is: "difference" or "ratio"), low and
+            high (its 95 % interval), n (units resampled: texts, prompts, facts or items), worse_if ("higher", "lower"
+            or "neither"), worsened (the interval excludes no change, on the worse side, by more than
+            rounding). Groups: "text", "relations" and "relations: NAME", "NAME" of other tasks, "own task",
+            "free text". Rows of a single relation are many, so some worsen by chance: judge by those of all.
+        sentence: what got worse, in plain words.
+        texts: text, tokens, nll_base, nll_repaired of every text.
+        relations: of every fact, relation, subject, answer, wrong; and, for base and repaired each, log p of both
+            answers (answer_logprob_…, wrong_logprob_…) and l_V of both yes/no questions (answer_logodds_…,
+            wrong_logodds_…).
+        free: prompt, base, repaired, and where judged the perplexity of each, base_perplexity and repaired_perplexity.
+    """
+
+    table: pd.DataFrame
+    sentence: str
+    texts: pd.DataFrame
+    relations: pd.DataFrame
+    free: pd.DataFrame
+
+    def write(self, folder: Path) -> None:
+        """Write damage.json (sentence and table), damage, texts and relations.parquet, generations.jsonl."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.table.to_parquet(folder / "damage.parquet", index=False)
+        self.texts.to_parquet(folder / "texts.parquet", index=False)
+        self.relations.to_parquet(folder / "relations.parquet", index=False)
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in _records(self.free))
+        write_whole(folder / "generations.jsonl", "".join(lines))
+        whole = {"sentence": self.sentence, "table": _records(self.table)}
+        write_whole(folder / "damage.json", json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def measure_damage(
+    base: LanguageModel,
+    repaired: LanguageModel,
+    *,
+    texts: Sequence[str],
+    own: Task | None = None,
+    tasks: Sequence[Task] = (),
+    facts: int | None = None,
+    judge: LanguageModel | None = None,
+    scores: Scores | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+    samples: int = 32,
+    new_tokens: int = 60,
+    parts: Path | None = None,
+    progress: Progress | None = None,
+) -> Damage:
+    """Ask two models the same, and compare. To compare many with one base, `observe` it once and use `compare`.
+
+    Args:
+        texts: ordinary text that the repair was not fitted on.
+        own: the task that was repaired, on items that the repair never saw; tells how its generator drifted.
+        tasks: other tasks, whose answers should be as before.
+        facts: of each built-in relation, at most; None for all, 0 for none.
+        judge: a third model that reads the free texts.
+        scores: score tables of base and repaired on `own` (or on any one task), where they are known.
+        seed: of the free texts and the bootstrap.
+        resamples: of the bootstrap; 0 for no intervals.
+        samples, new_tokens: how many free texts, and how long.
+        parts: a folder for finished parts: a killed run goes on from there.
+        progress: called with (questions done, questions in all).
+
+    Raises:
+        AccordError: the questions make no sense, the models read with different tokenizers, `parts` is of other
+            questions, or a model fails.
+    """
+    questions = Questions(texts, own, tasks, facts, samples, new_tokens, seed)
+    check_pair(base, repaired)
+    known: tuple[pd.DataFrame | None, pd.DataFrame | None] = scores or (None, None)
+    found = []
+    for i, (name, lm) in enumerate((("base", base), ("repaired", repaired))):
+        bar = _half(progress, i)
+        where = parts / name if parts else None
+        found.append(observe(lm, questions, judge=judge, scores=known[i], parts=where, progress=bar))
+    return compare(base, found[0], repaired, found[1], questions, seed=seed, resamples=resamples)
+
+
+def _half(progress: Progress | None, which: int) -> Progress | None:
+    """Progress of one of two models as progress of both."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(which * total + done, 2 * total)
+
+
+def check_pair(base: LanguageModel, repaired: LanguageModel) -> None:
+    """AccordError unless two models speak of the same tokens."""
+    if base.vocab_size != repaired.vocab_size or base.tokenizer.get_vocab() != repaired.tokenizer.get_vocab():
+        raise AccordError(
+            "damage is measured token by token, and these models have different tokens",
+            got=f"{base.name}: {base.vocab_size}, {repaired.name}: {repaired.vocab_size}",
+            wanted="a model that was made from the base",
+        )
+
+
+def compare(
+    base: LanguageModel,
+    before: Observed,
+    repaired: LanguageModel,
+    after: Observed,
+    questions: Questions,
+    *,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> Damage:
+    """What changed between two models that were asked `questions`: only lenses run, no forward pass.
+
+    Raises:
+        AccordError: the observations are not of the same questions, or logits are not finite.
+    """
+    check_pair(base, repaired)
+    if len(before.texts.nll) != len(after.texts.nll) or before.tasks.keys() != after.tasks.keys():
+        raise AccordError("these two models were asked different questions", got=f"{base.name}, {repaired.name}")
+    changes = Changes(seed, resamples)
+    far = distance(base, before.states, repaired, after.states)
+    measures.text_rows(changes, before.texts, after.texts, before.owner, far)
+    _add_prompts(changes, base, before, repaired, after, questions)
+    if before.own is not None and after.own is not None:
+        same_items(before.own, after.own)
+        measures.drift_rows(changes, before.own, after.own)
+    if len(before.free):
+        measures.free_rows(changes, before.free, after.free)
+    table = changes.table()
+    facts = _fact_table(questions, before, after)
+    return Damage(table, sentence(table), _text_table(questions, before, after), facts, _free_table(before, after))
+
+
+def _add_prompts(
+    changes: Changes, base: LanguageModel, before: Observed, repaired: LanguageModel, after: Observed, asked: Questions
+) -> None:
+    """Rows of all relations together, of every other task, and of every single relation."""
+    far = {
+        (task.name, form): distance(
+            base, before.tasks[task.name].states[form], repaired, after.tasks[task.name].states[form]
+        )
+        for task in asked.asked
+        for form in ("generator", "validator")
+    }
+    names = [task.name for task in relation_tasks(asked.facts)]
+    groups = {measures.RELATIONS: names} if names else {}
+    groups |= {task.name: [task.name] for task in asked.tasks}
+    groups |= {f"{measures.RELATIONS}: {name}": [name] for name in names}
+    for group, members in groups.items():
+        for form in ("generator", "validator"):
+            measures.prompt_rows(changes, group, form, _joined([far[name, form] for name in members]))
+        if set(members) <= set(names):
+            sides = ([side.tasks[name] for name in members] for side in (before, after))
+            measures.fact_rows(changes, group, *sides)
+
+
+def _joined(parts: Sequence[Distance]) -> Distance:
+    return Distance(*(np.concatenate([getattr(one, key) for one in parts]) for key in ("forward", "backward", "same")))
+
+
+def _text_table(questions: Questions, before: Observed, after: Observed) -> pd.DataFrame:
+    columns = {"text": list(questions.texts), "tokens": before.texts.tokens}
+    return pd.DataFrame({**columns, "nll_base": before.texts.nll, "nll_repaired": after.texts.nll})
+
+
+def _fact_table(questions: Questions, before: Observed, after: Observed) -> pd.DataFrame:
+    tables = [pd.DataFrame()]
+    for task in relation_tasks(questions.facts):
+        columns: dict[str, Any] = {
+            "relation": task.name,
+            "subject": [item.fields["subject"] for item in task.items[::2]],
+            "answer": [item.answer for item in task.items[::2]],
+            "wrong": [item.answer for item in task.items[1::2]],
+        }
+        for side, observed in (("base", before), ("repaired", after)):
+            found = observed.tasks[task.name]
+            for i, which in enumerate(("answer", "wrong")):
+                columns[f"{which}_logprob_{side}"] = found.generator_logprob[i::2]
+                columns[f"{which}_logodds_{side}"] = found.validator_logodds[i::2]
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def _free_table(before: Observed, after: Observed) -> pd.DataFrame:
+    table = pd.DataFrame({"prompt": before.free["prompt"], "base": before.free["text"], "repaired": after.free["text"]})
+    for side, found in (("base", before.free), ("repaired", after.free)):
+        if found["judge_tokens"].notna().any():
+            tokens = found["judge_tokens"].where(found["judge_tokens"] > 0)
+            table[f"{side}_perplexity"] = np.exp(found["judge_nll"] / tokens)
+    return table
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON takes them: null for what is not a number."""
+    return [
+        {str(key): None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
+        for row in table.to_dict("records")
+    ]

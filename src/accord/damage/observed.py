@@ -1,0 +1,210 @@
+"""What one model does with the questions: asked once of a base, then of each model that was made from it.
+
+States of the top layer are kept beside the scores, at the prompts' ends and at the first tokens of the texts: logits of
+two models can then be compared without running the first again, and are never stored.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from accord.damage.free_text import write_free
+from accord.damage.parts import Parts
+from accord.damage.questions import Questions
+from accord.errors import AccordError
+from accord.gap import Forms, measure_gap
+from accord.lm.batching import Progress
+from accord.lm.model import LanguageModel
+from accord.lm.perplexity import Perplexity, read_tokens, token_losses
+from accord.lm.prefix_tree import Ids
+from accord.lm.scoring import score
+from accord.lm.windows import tokenize
+from accord.tasks import Task
+
+Floats = NDArray[np.float64]
+
+STATES = 4096  # tokens of the texts whose states are kept: enough for a mean over tokens, 9 MB at width 576
+_TEXTS = 64  # of a part
+_MAX_LENGTH = 1024
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A task's answers. Arrays have an entry an item, states a row a distinct prompt in the order of the items.
+
+    Attributes:
+        generator_logprob: log p of the whole answer after the generator prompt.
+        validator_logodds: l_V, see `accord.gap`.
+        yes_no_mass: probability on the yes and no forms together.
+        states: form -> top layer's states [prompt, d] at the prompts' ends.
+    """
+
+    generator_logprob: Floats
+    validator_logodds: Floats
+    yes_no_mass: Floats
+    states: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a model did with `Questions`.
+
+    Attributes:
+        texts: −log p of each text, and its tokens.
+        owner: of the first `STATES` tokens of the texts, the text of each [token].
+        states: and the top layer's state before each [token, d], in the model's own precision.
+        tasks: answers by the name of the task.
+        own: score table of the repaired task (see `accord.gap.measure_gap`), or None.
+        free: free texts: prompt, text, tokens, finished; where judged, judge_nll and judge_tokens of what follows
+            the prompt.
+    """
+
+    texts: Perplexity
+    owner: NDArray[np.int64]
+    states: Tensor
+    tasks: dict[str, Answers]
+    own: pd.DataFrame | None
+    free: pd.DataFrame
+
+
+def observe(
+    lm: LanguageModel,
+    questions: Questions,
+    *,
+    judge: LanguageModel | None = None,
+    scores: pd.DataFrame | None = None,
+    parts: Path | None = None,
+    progress: Progress | None = None,
+) -> Observed:
+    """Ask a model everything.
+
+    Args:
+        judge: a third model that reads the free texts; without it they are only counted.
+        scores: the model's score table of `questions.own`, where it is known.
+        parts: a folder for finished parts; what is there is not computed again, so a finished one is only read.
+        progress: called with (questions done, questions in all), texts, items and samples alike.
+
+    Raises:
+        AccordError: the folder is of other questions, the tokenizer has no single yes or no token, no text has a token
+            to score, logits are not finite, or memory runs out on one text.
+    """
+    asked = {"model": lm.settings(), "judge": judge.settings() if judge else None, **questions.settings()}
+    kept = Parts.open(parts, asked)
+    own = questions.own if scores is None else None
+    sizes = [len(questions.texts), *(len(task.items) for task in questions.asked), len(own.items) if own else 0]
+    count = _Count(progress, sum(sizes) + questions.samples)
+    texts, owner, states = _read(lm, questions.texts, kept, count)
+    forms = Forms.of(lm) if questions.asked else None
+    tasks = {task.name: _ask(lm, forms, task, kept, count) for task in questions.asked if forms}
+    if own is not None:
+        scores = measure_gap(lm, own, resamples=0, parts=kept.within("own"), progress=count.of(len(own.items))).scores
+        count.add(len(own.items))
+    free = write_free(lm, questions, judge, kept, count.of(questions.samples))
+    count.add(questions.samples)
+    return Observed(texts, owner, states, tasks, scores, free)
+
+
+@dataclass
+class _Count:
+    """Progress of many steps as one."""
+
+    progress: Progress | None
+    total: int
+    done: int = 0
+
+    def of(self, size: int) -> Progress | None:
+        """Progress of a step that is worth `size`."""
+        if self.progress is None:
+            return None
+        whole, begun = self.progress, self.done
+        return lambda done, total: whole(begun + size * done // max(total, 1), self.total)
+
+    def add(self, size: int) -> None:
+        """A step is done."""
+        self.done += size
+        if self.progress:
+            self.progress(self.done, self.total)
+
+
+def _read(
+    lm: LanguageModel, texts: Sequence[str], parts: Parts, count: _Count
+) -> tuple[Perplexity, NDArray[np.int64], Tensor]:
+    found: list[dict[str, Tensor]] = []
+    before = 0
+    for start in range(0, len(texts), _TEXTS):
+        some = texts[start : start + _TEXTS]
+        read = partial(_read_part, lm, some, STATES - before, count.of(len(some)))
+        part = parts.tensors(f"texts-{start:06}", read)
+        found.append({**part, "owner": part["owner"] + start})
+        before += len(part["owner"])
+        count.add(len(some))
+    if not any(part["tokens"].any() for part in found):
+        raise AccordError("no text has a token to score", got=f"{len(texts)} texts", wanted="longer ones")
+    # Left out where empty: the states of a part without any do not have the model's precision.
+    whole = {key: torch.cat([part[key] for part in found if len(part[key])]) for key in found[0]}
+    return Perplexity(whole["nll"].numpy(), whole["tokens"].numpy()), whole["owner"].numpy(), whole["states"]
+
+
+@torch.no_grad()
+def _read_part(lm: LanguageModel, texts: Sequence[str], room: int, progress: Progress | None) -> dict[str, Tensor]:
+    """nll and tokens [text]; owner and states of the first `room` scored tokens."""
+    tokens = tokenize(lm.tokenizer, texts, max_length=_MAX_LENGTH)
+    nll, counts = np.zeros(len(texts)), np.zeros(len(texts), dtype=np.int64)
+    size = min(len(tokens.ids), max(room, 0))
+    owners = np.full(size, -1)  # stays so for a first token that no start token predicts
+    states = torch.zeros(size, lm.d_model)
+
+    def visit(owner: NDArray[np.int64], place: NDArray[np.int64], found: Tensor, targets: Tensor) -> None:
+        nonlocal states
+        losses = token_losses(lm, found, targets)
+        np.add.at(nll, owner, losses)
+        np.add.at(counts, owner, 1)
+        slot = tokens.offsets[owner] + place
+        near = slot < size
+        states = states.to(found.dtype)
+        states[slot[near]] = found[torch.from_numpy(near).to(found.device)].cpu()
+        owners[slot[near]] = owner[near]
+
+    read_tokens(lm, tokens, visit, progress=progress)
+    scored = owners >= 0
+    return {
+        "nll": torch.from_numpy(nll),
+        "tokens": torch.from_numpy(counts),
+        "owner": torch.from_numpy(owners[scored]),
+        "states": states[torch.from_numpy(scored)],
+    }
+
+
+def _ask(lm: LanguageModel, forms: Forms, task: Task, parts: Parts, count: _Count) -> Answers:
+    bar = count.of(len(task.items))
+    found = parts.tensors(f"task-{task.name}", lambda: _ask_all(lm, forms, task, bar))
+    count.add(len(task.items))
+    states = {form: found.pop(f"{form}_states") for form in ("generator", "validator")}
+    return Answers(**{key: value.numpy() for key, value in found.items()}, states=states)
+
+
+def _ask_all(lm: LanguageModel, forms: Forms, task: Task, progress: Progress | None) -> dict[str, Tensor]:
+    pairs = [forms.queries(lm, task, item) for item in task.items]
+    contexts = [list(dict.fromkeys(pair[form].context for pair in pairs)) for form in (0, 1)]
+    wanted = {context for side in contexts for context in side}
+    ends: dict[Ids, Tensor] = {}
+
+    def seen(sequences: Sequence[Ids], states: Tensor) -> None:
+        ends.update({ids: state for ids, state in zip(sequences, states.cpu(), strict=True) if ids in wanted})
+
+    scored = score(lm, [query for pair in pairs for query in pair], seen=seen, progress=progress)
+    first = np.stack([one.first for one in scored[1::2]])
+    return {
+        "generator_logprob": torch.tensor([one.total[0] for one in scored[::2]], dtype=torch.float64),
+        "validator_logodds": torch.from_numpy(forms.logodds(first)),
+        "yes_no_mass": torch.from_numpy(np.exp(np.logaddexp.reduce(first, axis=-1))),
+        "generator_states": torch.stack([ends[ids] for ids in contexts[0]]),
+        "validator_states": torch.stack([ends[ids] for ids in contexts[1]]),
+    }

@@ -1,0 +1,76 @@
+"""What both models are asked: texts to read, prompts to answer, beginnings to go on from."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from accord.damage.relations import relation_tasks
+from accord.errors import AccordError
+from accord.tasks import Task
+
+# Words of a text that free generation goes on from: enough for a topic, too few for what follows.
+_OPENING = 5
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What a base and its repaired models are asked, the same for all.
+
+    Attributes:
+        texts: ordinary text that no repair was fitted on.
+        own: the task that was repaired, on items that the repair never saw: its generator should have stayed.
+        tasks: other tasks, whose prompts should be answered as before.
+        facts: of each built-in relation (see `accord.damage.relations`), at most; None for all, 0 for none.
+        samples: free texts to write; each goes on from the first words of one of `texts`.
+        new_tokens: tokens after which a free text is cut.
+        seed: of the free texts.
+
+    Raises:
+        AccordError: no texts, a task without items, or two tasks of one name.
+    """
+
+    texts: Sequence[str]
+    own: Task | None = None
+    tasks: Sequence[Task] = ()
+    facts: int | None = None
+    samples: int = 32
+    new_tokens: int = 60
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not any(text.split() for text in self.texts):
+            raise AccordError("damage is measured on texts, and there are none", got=f"{len(self.texts)} empty texts")
+        if self.samples < 0 or self.new_tokens < 1 or (self.facts or 0) < 0:
+            got = (self.samples, self.facts, self.new_tokens)
+            raise AccordError("samples and facts are numbers from 0, new_tokens one from 1", got=got)
+        names = [task.name for task in self.asked]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise AccordError("two tasks have the same name", got=twice[0], fix="give one of them another name")
+        for task in (*self.tasks, *([self.own] if self.own else [])):
+            if not task.items:
+                raise AccordError("the task has no items", where=task.name, got=f"split {task.split!r}")
+
+    @property
+    def asked(self) -> tuple[Task, ...]:
+        """The tasks whose answers should not have moved: relations first."""
+        return (*relation_tasks(self.facts), *self.tasks)
+
+    @property
+    def openings(self) -> list[str]:
+        """What each free text goes on from."""
+        texts = [text for text in self.texts if text.split()]
+        return [" ".join(texts[i % len(texts)].split()[:_OPENING]) for i in range(self.samples)]
+
+    def settings(self) -> dict[str, Any]:
+        """What fixes the questions, as JSON; texts by their hash."""
+        texts = hashlib.sha256(json.dumps(list(self.texts)).encode()).hexdigest()
+        return {
+            "texts": texts,
+            "own": self.own.settings if self.own else None,
+            "tasks": [task.settings for task in self.asked],
+            "samples": self.samples,
+            "new_tokens": self.new_tokens,
+            "seed": self.seed,
+        }

@@ -1,0 +1,85 @@
+"""The table of damage in plain words: what got worse, by how much, and how far the repaired model is from its base."""
+
+from typing import Any
+
+import pandas as pd
+
+Rows = dict[tuple[str, str], dict[str, Any]]
+
+# What is said of a measure that got worse. The rest is left to the table, lest one change be told five times; and so
+# are rows of single relations: of some seventy, a few worsen by chance.
+_SAID = {
+    ("text", "perplexity"): "perplexity of held-out text",
+    ("relations", "true_beats_false"): "other relations, share of right answers that beat the wrong one",
+    ("relations", "yes_beats_no"): "other relations, share of right answers with the higher odds of yes",
+    ("relations", "validator_accuracy"): "other relations, yes/no accuracy",
+    ("relations", "yes_excess"): "other relations, excess of yes or of no",
+    ("relations", "yes_no_mass"): "other relations, probability on yes and no",
+    ("own task", "generator_auc"): "the task's own generator, AUC",
+    ("own task", "mrr_yes"): "the task's own generator, mean reciprocal rank",
+    ("free text", "distinct_2"): "free text, share of different word pairs",
+    ("free text", "repeated_4"): "free text, share of repeated word fours",
+    ("free text", "judge_perplexity"): "free text, the judge's perplexity",
+}
+_MOVED = {
+    "on held-out text": ("text", ""),
+    "after other relations' sentences": ("relations", "generator_"),
+    "after their yes/no questions": ("relations", "validator_"),
+}
+
+
+def sentence(table: pd.DataFrame) -> str:
+    """What got worse (its interval excludes no change), or that nothing did; then the distance from the base."""
+    records: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]  # columns have names
+    rows = {(row["group"], row["measure"]): row for row in records}
+    known = [(text, rows[key]) for key, text in _SAID.items() if key in rows]
+    if all(row["low"] != row["low"] for _, row in known):  # nan: no intervals
+        told = "Without intervals nothing can be said to have got worse."
+    elif worse := [f"{text} {_change(row)}" for text, row in known if row["worsened"]]:
+        told = f"Got worse: {'; '.join(worse)}."
+    else:
+        told = f"Nothing got measurably worse, in {len(known)} measures of {_sizes(rows)}."
+    return " ".join(part for part in (told, _leaning(rows), _distance(rows)) if part)
+
+
+def _leaning(rows: Rows) -> str:
+    """Whether the share of yes moved: neither way is worse by itself, but a yes to everything is no validator."""
+    row = rows.get(("relations", "yes_share"))
+    if row is None or not (row["low"] > 0 or row["high"] < 0):
+        return ""
+    base, repaired = f"{row['base']:.0%}", f"{row['repaired']:.0%}"
+    return (
+        f"Other relations: it now says yes to {repaired} of their questions, of which half are right; "
+        f"the base to {base}."
+    )
+
+
+def _change(row: dict[str, Any]) -> str:
+    ends = f"95 % {_number(row['low'], row)} to {_number(row['high'], row)}"
+    if row["change_is"] == "ratio":
+        return f"× {row['change']:.3f} ({ends})"
+    return f"{row['base']:.3f} → {row['repaired']:.3f} ({_number(row['change'], row)}, {ends})"
+
+
+def _number(value: float, row: dict[str, Any]) -> str:
+    text = f"{value:.3f}" if row["change_is"] == "ratio" else f"{value:+.3f}"
+    return text.replace("-", "−")
+
+
+def _sizes(rows: Rows) -> str:
+    of = {"texts": ("text", "perplexity"), "facts": ("relations", "yes_beats_no")}
+    of |= {"items": ("own task", "generator_auc"), "free texts": ("free text", "distinct_2")}
+    return ", ".join(f"{rows[key]['n']} {what}" for what, key in of.items() if key in rows)
+
+
+def _distance(rows: Rows) -> str:
+    """KL and unchanged argmax, which say how far the model moved, for better or worse."""
+    moved = {
+        where: (rows[group, f"{form}kl_base_repaired"]["repaired"], rows[group, f"{form}same_top"]["repaired"])
+        for where, (group, form) in _MOVED.items()
+        if (group, f"{form}same_top") in rows
+    }
+    if all(kl == 0 and same == 1 for kl, same in moved.values()):
+        return "Every next-token distribution is that of the base."
+    told = (f"{kl:.4f} nats {where} ({same:.1%} of argmaxes unchanged)" for where, (kl, same) in moved.items())
+    return f"Distance from the base, KL a position: {', '.join(told)}."

@@ -106,7 +106,7 @@ class Asked:
         """The readout curve of both models; `scores` is the base model's table of the first test."""
         tables = {name: self._scores(name, task, scores, steps) for name, task in self.tests.items()}
         learned = once(self.parts, "train", partial(_generator_logodds, self.base, train, steps.next()))
-        target = torch.from_numpy(learned["generator_logodds"].to_numpy())
+        target = torch.from_numpy(learned["generator_logodds"].to_numpy(copy=True))
         groups = [item.group for item in train.items]
 
         def of(model: str) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from accord.errors import AccordError
 from accord.gap.metrics import PAIRED, summarize
 from accord.gap.probe import Probe
 
-PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Of `Probe.fit`, tried on parts of the training items."""
 _FOLDS = 4
 _READ = {

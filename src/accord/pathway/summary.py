@@ -7,30 +7,30 @@ import pandas as pd
 
 from accord.pathway.result import BASE, INTO_BASE, INTO_REPAIRED, LAST, REPAIRED, Pathway, value_of
 
-STARTS, WHOLE = 0.1, 0.9
-"""Share of the effect from which a layer's states are said to carry the repair at all, and to carry it whole."""
+STARTS, MOST = 0.1, 0.75
+"""Share of the effect from which a layer's states are said to carry the repair at all, and to carry most of it."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a repair is in the states: the layers from which on they carry `STARTS` and `WHOLE` of its effect.
+    """Where a repair is in the states: the layers from which on they carry `STARTS` and `MOST` of its effect.
 
     None where they never do, up to the top layer; `top` is the share there, None where there is no effect.
     """
 
     starts: int | None
-    whole: int | None
+    most: int | None
     top: float | None
 
 
 def entry(patching: pd.DataFrame, direction: str, positions: str = LAST) -> Entry:
-    """Where the states' effect begins and is whole: from which layer on it stays at or above each share."""
+    """Where the states' effect begins, and where most of it is there: the layers from which on it stays that high."""
     of = {"direction": direction, "positions": positions, "what": "states"}
     layers = sorted(int(layer) for layer in patching["layer"].unique())
     values = [value_of(patching, {**of, "layer": layer}) for layer in layers]
     if values[-1] is None:
         return Entry(None, None, None)
-    return Entry(_stays(layers, values, STARTS), _stays(layers, values, WHOLE), values[-1])
+    return Entry(_stays(layers, values, STARTS), _stays(layers, values, MOST), values[-1])
 
 
 def _stays(layers: list[int], values: list[float | None], share: float) -> int | None:
@@ -77,23 +77,24 @@ def _enters(at: Entry) -> str:
         "Put into the base model at the validator's last position, the repaired model's states carry at least "
         f"{STARTS:.0%} of the repair's effect from layer {at.starts} on"
     )
-    if at.whole is None:
+    if at.most is None:
         return f"{said}, but only {at.top:.0%} at the top layer: the rest is made at the logits."
-    where = f"at layer {at.starts}" if at.starts == at.whole else f"between layers {at.starts} and {at.whole}"
-    return f"{said} and at least {WHOLE:.0%} from layer {at.whole} on: the repair enters {where}."
+    where = f"at layer {at.starts}" if at.starts == at.most else f"between layers {at.starts} and {at.most}"
+    return f"{said} and at least {MOST:.0%} from layer {at.most} on: the repair enters {where}."
 
 
 def _control(random: dict[str, Any] | None, at: Entry) -> list[str]:
     if random is None or at.starts is None:
         return []
-    return [f"Random changes of the same norm carry {random['value']:.0%} at most (layer {random['layer']})."]
+    size = abs(random["value"])
+    return [f"Random changes of the same norm have {size:.0%} of the effect at most (layer {random['layer']})."]
 
 
 def _back(at: Entry) -> str:
     if at.starts is None:
         return ""
-    whole = "" if at.whole is None else f", and at least {WHOLE:.0%} from layer {at.whole} on"
-    return f"The base model's states undo at least {STARTS:.0%} of it from layer {at.starts} on{whole}."
+    most = "" if at.most is None else f", and at least {MOST:.0%} from layer {at.most} on"
+    return f"The base model's states undo at least {STARTS:.0%} of it from layer {at.starts} on{most}."
 
 
 def _known(read: dict[str, Any], top: dict[str, Any]) -> list[str]:

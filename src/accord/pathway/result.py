@@ -57,6 +57,13 @@ class Pathway:
         text = json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "pathway.json").write_text(text + "\n", encoding="utf-8")
 
+    @classmethod
+    def read(cls, folder: Path) -> "Pathway":
+        """What `write` wrote."""
+        about = json.loads((folder / "pathway.json").read_text(encoding="utf-8"))["about"]
+        paths = {name: folder / f"{name}.parquet" for name in (*TABLES, "patched")}
+        return cls(about, **{name: pd.read_parquet(path) for name, path in paths.items() if path.exists()})
+
     def by_layer(self) -> Iterator[dict[str, float | None]]:
         """A compact table, a row a layer: `layer`, and the columns of `COLUMNS`."""
         for layer in sorted(self.cka["layer"].unique()):

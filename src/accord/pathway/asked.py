@@ -1,0 +1,191 @@
+"""A base and a repaired model, the items, and each measure of the pathway on them; every one a part once done."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from accord.concepts.base import ConceptModel
+from accord.gap.measure import Gap, measure_gap
+from accord.gap.metrics import summarize_layers
+from accord.gap.probe import context_states
+from accord.gap.questions import Forms
+from accord.lm.batching import Progress
+from accord.lm.edited import backbone_of
+from accord.lm.model import LanguageModel
+from accord.lm.prefix_tree import Ids
+from accord.lm.scoring import Query, score
+from accord.pathway.cka import linear_cka
+from accord.pathway.concept_changes import concept_changes
+from accord.pathway.parts import once
+from accord.pathway.patching import patch, recovered
+from accord.pathway.progress import Steps
+from accord.pathway.readout import readout_curve
+from accord.pathway.receiver import own_states
+from accord.pathway.result import ALL, BASE, INTO_BASE, REPAIRED
+from accord.tasks import Task
+
+GENERATOR, VALIDATOR = FORMS = ("generator", "validator")
+States = dict[int, Tensor]
+
+
+@dataclass
+class Asked:
+    """The two models, the items, and the states that several measures share."""
+
+    base: LanguageModel
+    repaired: LanguageModel
+    tests: Mapping[str, Task]
+    layers: list[int]  # that are reported
+    read: list[int]  # whose states are read: these, and the concept model's
+    seed: int
+    resamples: int
+    parts: Path | None
+    kept: dict[tuple[str, str], States] = field(default_factory=dict)
+
+    @property
+    def models(self) -> dict[str, LanguageModel]:
+        """Both, by the names they have in every table."""
+        return {BASE: self.base, REPAIRED: self.repaired}
+
+    @property
+    def first(self) -> Task:
+        """The test that everything but the readout is measured on."""
+        return next(iter(self.tests.values()))
+
+    def part(self, name: str) -> Path | None:
+        """Where a step keeps what is done."""
+        return None if self.parts is None else self.parts / name
+
+    def gap(self, model: str, progress: Progress) -> Gap:
+        """The gap of a model on the first test, by layer."""
+        return measure_gap(
+            self.models[model],
+            self.first,
+            layers=True,
+            seed=self.seed,
+            resamples=self.resamples,
+            parts=self.part(f"gap-{model}"),
+            progress=progress,
+        )
+
+    def states(self, model: str, task: Task, form: str, steps: Steps) -> States:
+        """The backbone's own states at the end of each item's prompt: layer -> [item, d]. Those of the first test are
+        kept, as several measures read them.
+        """
+        if task is self.first and (model, form) in self.kept:
+            return self.kept[model, form]
+        lm, contexts = self.models[model], contexts_of(self.base, task, form)
+        found = context_states(lm, contexts, self.read, progress=steps.next())
+        states = {layer: own_states(own, backbone_of(lm).d_model) for layer, own in found.items()}
+        if task is self.first:
+            self.kept[model, form] = states
+        return states
+
+    def cka(self, steps: Steps) -> pd.DataFrame:
+        """CKA of the two models' states on distinct prompts of either form."""
+
+        def of(form: str) -> pd.DataFrame:
+            place = {context: i for i, context in enumerate(contexts_of(self.base, self.first, form))}
+            distinct = sorted(place.values())
+            old, new = (self.states(model, self.first, form, steps) for model in self.models)
+            rows = [
+                {"form": form, "layer": layer}
+                | linear_cka(old[layer][distinct], new[layer][distinct], seed=self.seed, resamples=self.resamples)
+                for layer in self.layers
+            ]
+            return pd.DataFrame(rows).astype({"value": float, "low": float, "high": float})
+
+        return pd.concat([once(self.parts, f"cka-{form}", partial(of, form)) for form in FORMS], ignore_index=True)
+
+    def readout(self, train: Task, scores: pd.DataFrame, steps: Steps) -> pd.DataFrame:
+        """The readout curve of both models; `scores` is the base model's table of the first test."""
+        tables = {name: self._scores(name, task, scores, steps) for name, task in self.tests.items()}
+        learned = once(self.parts, "train", partial(_generator_logodds, self.base, train, steps.next()))
+        target = torch.from_numpy(learned["generator_logodds"].to_numpy(copy=True))
+        groups = [item.group for item in train.items]
+
+        def of(model: str) -> pd.DataFrame:
+            own = self.states(model, train, VALIDATOR, steps)
+            tests = {
+                name: (self.states(model, task, VALIDATOR, steps), tables[name]) for name, task in self.tests.items()
+            }
+            own = {layer: own[layer] for layer in self.layers}
+            table = readout_curve(own, target, groups, tests, seed=self.seed, resamples=self.resamples)
+            return table.assign(model=model)[["model", *table.columns]]
+
+        return pd.concat([once(self.parts, f"readout-{m}", partial(of, m)) for m in self.models], ignore_index=True)
+
+    def _scores(self, name: str, task: Task, first: pd.DataFrame, steps: Steps) -> pd.DataFrame:
+        if task is self.first:
+            return first
+        return measure_gap(
+            self.base, task, resamples=0, parts=self.part(f"scores-{name}"), progress=steps.next()
+        ).scores
+
+    def concepts(self, layer: int, model: ConceptModel, steps: Steps) -> pd.DataFrame:
+        """What changed of each concept at the end of the first test's validator prompts."""
+        old, new = (self.states(one, self.first, VALIDATOR, steps)[layer] for one in self.models)
+        return concept_changes(model, old, new, seed=self.seed, resamples=self.resamples)
+
+
+def patch_both(
+    asked: Asked, task: Task, ways: Sequence[tuple[str, str]], draws: int, steps: Steps
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The recovered effects, and the l_V behind them."""
+    patched: list[pd.DataFrame] = []
+    effects: list[pd.DataFrame] = []
+    for way, place in ways:
+        into_base = way == INTO_BASE
+        table = patch(
+            asked.repaired if into_base else asked.base,
+            asked.base if into_base else asked.repaired,
+            task,
+            layers=asked.layers,
+            draws=draws,
+            every_position=place == ALL,
+            seed=asked.seed,
+            parts=asked.part(f"patch-{place}-{'into-base' if into_base else 'into-repaired'}"),
+            progress=steps.next(),
+        )
+        effect = recovered(table, seed=asked.seed, resamples=asked.resamples)
+        for rows, kept in ((table, patched), (effect, effects)):
+            rows.insert(0, "direction", way)
+            rows.insert(1, "positions", place)
+            kept.append(rows)
+    return pd.concat(effects, ignore_index=True), pd.concat(patched, ignore_index=True)
+
+
+def curves(gap: Gap, seed: int, resamples: int) -> pd.DataFrame:
+    """The lens' measures of each layer, and how its l_V agrees with the model's own final l_G."""
+    assert gap.layers is not None and gap.layer_metrics is not None
+    final = gap.layers["item"].map(gap.scores["generator_logodds"])
+    against = summarize_layers(gap.scores, gap.layers.assign(generator_logodds=final), seed=seed, resamples=resamples)
+    against = against[against["metric"].str.startswith("pearson")]
+    return pd.concat([gap.layer_metrics, against.assign(metric="final_" + against["metric"])])
+
+
+def told(tables: Mapping[str, pd.DataFrame | None], layers: Sequence[int], *columns: str) -> pd.DataFrame:
+    """Tables of both models as one, of the layers asked for."""
+    whole = pd.concat([table.assign(model=model) for model, table in tables.items() if table is not None])
+    for column in columns:
+        whole = whole[whole[column].isin(layers)]
+    return whole[["model", *(name for name in whole if name != "model")]].reset_index(drop=True)
+
+
+def contexts_of(lm: LanguageModel, task: Task, form: str) -> list[Ids]:
+    """The prompts of a form as the model reads them, an entry an item."""
+    forms, place = Forms.of(lm), FORMS.index(form)
+    return [forms.queries(lm, task, item)[place].context for item in task.items]
+
+
+def _generator_logodds(lm: LanguageModel, task: Task, progress: Progress) -> pd.DataFrame:
+    """l_G of every item, by itself."""
+    forms = Forms.of(lm)
+    asked = [forms.queries(lm, task, item)[0] for item in task.items]
+    scored = score(lm, [Query(one.context, (one.answers[0][:1],)) for one in asked], progress=progress)
+    return pd.DataFrame({"generator_logodds": [float(one.logodds[0]) for one in scored]})

@@ -1,0 +1,157 @@
+"""Batches of prompts on which one model's states are put into another, layer by layer, in as few runs as possible.
+
+Equally long prompts share a batch. What they share at their beginning is run once; if only the last position is
+patched, all before it is run once for all layers, as the receiver's keys and values there stay as they are. The
+donor's states and the random ones of a layer are variants of the same batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from accord.gap.metrics import Floats
+from accord.gap.questions import Forms
+from accord.lm.batching import Progress, in_batches
+from accord.lm.edited import backbone_of
+from accord.lm.prefix_tree import Ids
+from accord.lm.states import KeysValues
+from accord.pathway.receiver import Put, Receiver, own_states
+
+STATES, RANDOM = "states", "random"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one patching run does with every group of prompts."""
+
+    donor: Receiver
+    receiver: Receiver
+    forms: Forms
+    layers: list[int]
+    draws: int
+    seed: int
+
+    def logodds(self, model: Receiver, states: Tensor) -> Floats:
+        """l_V [row] from top states [row, position, d]; the normaliser of the softmax cancels."""
+        logits = model.lm.lens(states[:, -1]).cpu().double()
+        yes, no = (logits[:, list(ids)].logsumexp(-1) for ids in (self.forms.yes, self.forms.no))
+        return np.asarray((yes - no).numpy())
+
+
+def group_table(
+    asked: Question, contexts: Sequence[Ids], which: Sequence[int], first: int, progress: Progress | None
+) -> pd.DataFrame:
+    """The table of prompts of one length; batches go by the prompts' own ends behind what all share."""
+    shared = min(_shared([contexts[i] for i in which]), len(contexts[which[0]]) - 1)
+    own = len(contexts[which[0]]) - shared
+    tables: list[pd.DataFrame] = []
+
+    def compute(batch: list[int]) -> None:
+        items = [which[j] for j in batch]
+        tables.append(_batch(asked, torch.tensor([contexts[i] for i in items]), items, shared, first))
+
+    in_batches(asked.receiver.lm, [own] * len(which), compute, progress=progress)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _shared(contexts: Sequence[Ids]) -> int:
+    """How many first tokens all of them share: those that the first and the last in order do."""
+    first, last = min(contexts), max(contexts)
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=True)) if a != b), len(first))
+
+
+def _batch(asked: Question, ids: Tensor, items: list[int], shared: int, first: int) -> pd.DataFrame:
+    cacheable = asked.receiver.lm.cacheable and asked.donor.lm.cacheable
+    pieces, starts = _cut(ids, shared, first, cacheable)
+    left = sum(start + piece.shape[1] <= first for start, piece in zip(starts, pieces, strict=True))
+    runs = []
+    for model in (asked.donor, asked.receiver):
+        _, before = _walk(model, pieces[:left], [], layers=[model.lm.n_layers])
+        states, _ = _walk(model, pieces[left:], before, layers=sorted({*asked.layers, model.lm.n_layers}))
+        runs.append((states, before, asked.logodds(model, states[-1][model.lm.n_layers])))
+    (given, _, l_donor), (own, before, l_receiver) = runs
+    rows = []
+    for layer in asked.layers:
+        skipped = [max(first - start, 0) for start in starts[left:]]
+        width = backbone_of(asked.receiver.lm).d_model
+        pairs = [
+            (own_states(g[layer][:, skip:], width), own_states(o[layer][:, skip:], width))
+            for g, o, skip in zip(given, own, skipped, strict=True)
+        ]
+        if all(torch.equal(g, o) for g, o in pairs):  # nothing is changed by putting it there
+            found = np.tile(l_receiver, (1 + asked.draws, 1))
+        else:
+            found = _patched(asked, layer, first, pairs, pieces[left:], before, items)
+        averaged = [(STATES, found[0])] + ([(RANDOM, found[1:].mean(0))] if asked.draws else [])
+        for what, patched in averaged:
+            columns = {"item": items, "layer": layer, "what": what}
+            rows.append(pd.DataFrame({**columns, "receiver": l_receiver, "donor": l_donor, "patched": patched}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _cut(ids: Tensor, shared: int, first: int, cacheable: bool) -> tuple[list[Tensor], list[int]]:
+    """Pieces of prompts [row, position] to run one after the other, and where they start.
+
+    What all rows share is one row. What is before the first position that is patched is a piece of its own, run once
+    for all layers. A model without a cache runs the whole at once.
+    """
+    if not cacheable:
+        return [ids], [0]
+    places = sorted({0, shared, *([first] if first > shared else [])})
+    ends = [*places[1:], ids.shape[1]]
+    pieces = [ids[: 1 if end <= shared else None, start:end] for start, end in zip(places, ends, strict=True)]
+    return pieces, places
+
+
+def _walk(
+    model: Receiver,
+    pieces: Sequence[Tensor],
+    before: KeysValues,
+    *,
+    layers: Sequence[int],
+    puts: Sequence[Put] | None = None,
+) -> tuple[list[dict[int, Tensor]], KeysValues]:
+    """States of each piece, and the keys and values of all that was run."""
+    found = []
+    for i, piece in enumerate(pieces):
+        states, before = model.run(piece, before, layers=layers, put=puts[i] if puts else None)
+        found.append(states)
+    return found, before
+
+
+def _patched(
+    asked: Question,
+    layer: int,
+    first: int,
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    pieces: Sequence[Tensor],
+    before: KeysValues,
+    items: Sequence[int],
+) -> Floats:
+    """l_V [1 + draws, item] with the donor's states in `layer`, and with each draw of random ones; all in one batch.
+
+    `pairs` are the donor's and the receiver's states of each piece, [row, position, d].
+    """
+    variants = 1 + asked.draws
+    puts = []
+    for k, (given, own) in enumerate(pairs):
+        norm = (given - own).norm(dim=-1, keepdim=True)
+        rows = items if len(own) == len(items) else [-1]
+        noise = [_directions(own, (asked.seed, layer, draw, k), rows) for draw in range(asked.draws)]
+        puts.append(Put(layer, first, torch.cat([given, *(own + norm * one for one in noise)])))
+    repeated = [(k.repeat(variants, 1, 1, 1), v.repeat(variants, 1, 1, 1)) for k, v in before]
+    top = asked.receiver.lm.n_layers
+    states, _ = _walk(asked.receiver, [p.repeat(variants, 1) for p in pieces], repeated, layers=[top], puts=puts)
+    return asked.logodds(asked.receiver, states[-1][top]).reshape(variants, len(items))
+
+
+def _directions(like: Tensor, seed: tuple[int, ...], items: Sequence[int]) -> Tensor:
+    """Random unit vectors [row, position, d], drawn item by item so that batches do not change them."""
+    drawn = np.stack([np.random.default_rng([*seed, i + 1]).standard_normal(like.shape[1:]) for i in items])
+    noise = torch.from_numpy(drawn).to(like)
+    unit: Tensor = noise / noise.norm(dim=-1, keepdim=True)
+    return unit

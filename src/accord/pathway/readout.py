@@ -1,0 +1,109 @@
+"""Where the answer is known: how well the generator's log-odds can be read from the validator's state, by layer.
+
+A ridge regression from the validator prompt's last state to the base model's l_G, fitted on training items, and
+judged on others. Where it reads l_G well, the validator holds what the generator would say; where its own l_V agrees
+less, that is lost on the way out.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from accord.errors import AccordError
+from accord.gap.metrics import PAIRED, summarize
+from accord.gap.probe import Probe
+
+PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+"""Of `Probe.fit`, tried on parts of the training items."""
+_FOLDS = 4
+_READ = {
+    **{name: PAIRED[name] for name in ("pearson_all", "pearson_yes", "pearson_no")},
+    "auc": PAIRED["validator_auc"],
+}
+_MIN_TRAIN = 2 * _FOLDS
+
+
+def readout_curve(
+    states: Mapping[int, Tensor],
+    target: Tensor,
+    groups: Sequence[str | None],
+    tests: Mapping[str, tuple[Mapping[int, Tensor], pd.DataFrame]],
+    *,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> pd.DataFrame:
+    """How well each layer's states tell the target: rows (layer, items, metric, value, low, high).
+
+    `metric` is pearson_all, pearson_yes and pearson_no of what is read with l_G, over all items and within gold
+    classes, `auc` of what is read for gold, and `penalty`, the one that was chosen.
+
+    Args:
+        states: layer -> states of the training items [item, d].
+        target: l_G of the training items [item].
+        groups: of the training items; the penalty is chosen on groups that a fit has not seen, as test items may have
+            a group that no training item has.
+        tests: name -> states by layer of other items, and their score table, whose `generator_logodds` is the target.
+
+    Raises:
+        AccordError: fewer than 8 training items.
+    """
+    if len(target) < _MIN_TRAIN:
+        raise AccordError(
+            "too few training items to read anything off", got=len(target), wanted=f"{_MIN_TRAIN} or more"
+        )
+    fold = folds(groups, seed)
+    rows = []
+    for layer, own in states.items():
+        penalty = choose_penalty(own, target, fold)
+        probe = Probe.fit(own, target, penalty=penalty)
+        for name, (theirs, scores) in tests.items():
+            table = scores.assign(validator_logodds=probe(theirs[layer]).double().numpy())
+            measured = summarize(table, _READ, seed=seed, resamples=resamples)
+            rows += [{"layer": layer, "items": name, "metric": metric, **measured[metric]} for metric in _READ]
+        rows.append(
+            {"layer": layer, "items": "train", "metric": "penalty", "value": penalty, "low": None, "high": None}
+        )
+    return pd.DataFrame(rows).astype({"value": float, "low": float, "high": float})
+
+
+def folds(groups: Sequence[str | None], seed: int) -> NDArray[np.int64]:
+    """Which of 4 parts each item is in: whole groups where there are enough of them, else at random."""
+    draw = np.random.default_rng(seed)
+    names = sorted({str(group) for group in groups})
+    if len(names) < _FOLDS:
+        return np.asarray(draw.permutation(len(groups)) % _FOLDS, dtype=np.int64)
+    place = dict(zip(draw.permutation(names).tolist(), np.arange(len(names)) % _FOLDS, strict=True))
+    return np.array([place[str(group)] for group in groups], dtype=np.int64)
+
+
+def choose_penalty(states: Tensor, target: Tensor, fold: NDArray[np.int64]) -> float:
+    """The penalty of `PENALTIES` with the least squared error on the parts that a fit left out."""
+    errors = torch.zeros(len(PENALTIES), dtype=torch.float64)
+    for part in np.unique(fold):
+        out = torch.from_numpy(fold == part)
+        guesses = _path(states[~out].double(), target[~out].double(), states[out].double())
+        errors += (guesses - target[out].double()).square().sum(1)
+    return PENALTIES[int(errors.argmin())]
+
+
+def _path(x: Tensor, y: Tensor, other: Tensor) -> Tensor:
+    """What `Probe.fit` with each penalty reads off other states: [penalty, item]; one decomposition serves all.
+
+    With z the standardised states, w = (zᵀz/n + penalty)⁻¹ zᵀ(y − ȳ)/n, and as zzᵀ/n has the same eigenvalues, the
+    smaller of the two is decomposed.
+    """
+    mean, deviation = x.mean(0), x.std(0, correction=0).clamp_min(1e-6)
+    z, away, n = (x - mean) / deviation, (other - mean) / deviation, len(x)
+    penalties, centre = torch.tensor(PENALTIES, dtype=torch.float64)[:, None], y.mean()
+    if n < z.shape[1]:
+        values, vectors = torch.linalg.eigh(z @ z.T / n)
+        left, goal = away @ z.T @ vectors / n, vectors.T @ (y - centre)
+    else:
+        values, vectors = torch.linalg.eigh(z.T @ z / n)
+        left, goal = away @ vectors, vectors.T @ (z.T @ (y - centre)) / n
+    read: Tensor = (goal / (values + penalties)) @ left.T + centre
+    return read

@@ -1,0 +1,106 @@
+"""A model that can be given another model's states, whatever edits it has: states are put beneath all of them."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from accord.lm.backbone import Backbone, kv_cache, kv_pairs
+from accord.lm.edited import backbone_of
+from accord.lm.model import LanguageModel
+from accord.lm.splice import past, replaced
+from accord.lm.states import KeysValues
+
+
+@dataclass(frozen=True)
+class Put:
+    """States [row, position, d] that take the place of those of `layer`, from position `first` (at least 1) on."""
+
+    layer: int
+    first: int
+    states: Tensor
+
+    def change(self, states: Tensor) -> Tensor:
+        """As `replaced` asks: from states [n, d] to those in their place."""
+        return self.states.reshape(states.shape)
+
+
+class _Core(Backbone):
+    """The same backbone, weights shared, whose states can be replaced.
+
+    An edited model changes states around the backbone's run; what is put here comes after those changes and before
+    anything reads the layer, so the layer's final states are the ones that were put.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.__dict__.update(backbone.__dict__)
+        self.put: Put | None = None
+
+    def hidden(
+        self,
+        ids: Tensor,
+        *,
+        layers: Sequence[int] | None = None,
+        at: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> dict[int, Tensor]:
+        """See `LanguageModel.hidden`."""
+        put = self.put
+        changed = (
+            nullcontext() if put is None else replaced(self, put.layer, put.change, start=past(cache), first=put.first)
+        )
+        with changed:
+            return super().hidden(ids, layers=layers, at=at, cache=cache)
+
+
+class Receiver:
+    """A model that runs on prompts cut into pieces, and takes another's states."""
+
+    def __init__(self, lm: LanguageModel) -> None:
+        self._core = _Core(backbone_of(lm))
+        self.lm = _around(lm, self._core)
+
+    def run(
+        self, ids: Tensor, before: KeysValues, *, layers: Sequence[int] | None = None, put: Put | None = None
+    ) -> tuple[dict[int, Tensor], KeysValues]:
+        """States [row, position, d] of `ids` [row, position], and the keys and values with them.
+
+        Args:
+            before: keys and values of the positions before; a row of them serves as many rows of ids as there are to
+                each, in order. None at the start.
+            put: what takes the place of a layer's states.
+        """
+        cache = kv_cache([(_rows(k, len(ids)), _rows(v, len(ids))) for k, v in before]) if self.lm.cacheable else None
+        self._core.put = put
+        try:
+            states = self.lm.hidden(ids, layers=layers, cache=cache)
+        finally:
+            self._core.put = None
+        return states, kv_pairs(cache) if cache is not None else []
+
+
+def _rows(kept: Tensor, rows: int) -> Tensor:
+    return kept if len(kept) == rows else kept.repeat_interleave(rows // len(kept), dim=0)
+
+
+def _around(lm: LanguageModel, core: Backbone) -> LanguageModel:
+    """The model, however wrapped, with `core` in the place of its backbone; weights are shared."""
+    if isinstance(lm, Backbone):
+        return core
+    changed: Any = copy(lm)
+    if hasattr(changed, "backbone"):
+        changed.backbone = core
+    if hasattr(changed, "lm"):
+        changed.lm = _around(changed.lm, core)
+    wrapped: LanguageModel = changed
+    return wrapped
+
+
+def own_states(states: Tensor, width: int) -> Tensor:
+    """The backbone's own part of states: wrappers append numbers of their own behind it."""
+    return states[..., :width].to(torch.float32)

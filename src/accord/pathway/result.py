@@ -1,0 +1,102 @@
+"""What was found of a repair's pathway, as tables that other tools open and a summary in words."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+BASE, REPAIRED = "base", "repaired"
+INTO_BASE, INTO_REPAIRED = "repaired into base", "base into repaired"
+LAST, ALL = "last", "all"
+TABLES = ("curves", "matrix", "cka", "readout", "patching", "concepts")
+
+
+@dataclass(frozen=True)
+class Pathway:
+    """Which way a repair goes through the layers; intervals are 95 % bootstrap intervals over items.
+
+    Attributes:
+        about: what was compared: names of the models and tasks, numbers of items.
+        curves: (model, layer, metric, value, low, high): the measures of `accord.gap.metrics.PAIRED` by the lens of
+            each layer, and `final_pearson_all`, `_yes`, `_no`: of the layer's l_V with the model's own final l_G.
+        matrix: (model, generator_layer, validator_layer, pearson, pearson_yes, pearson_no).
+        cka: (form, layer, value, low, high): linear CKA of base and repaired states at the end of the prompts.
+        readout: (model, layer, items, metric, value, low, high), see `accord.pathway.readout.readout_curve`; what is
+            read is the base model's l_G.
+        patching: (direction, positions, layer, what, value, low, high), see `accord.pathway.patching.recovered`;
+            `positions` is "last" or "all" (but the first).
+        patched: (direction, positions, item, layer, what, receiver, donor, patched): the l_V behind it.
+        concepts: (concept, before, after, change, low, high, certain), see `accord.pathway.concept_changes`, or None.
+    """
+
+    about: Mapping[str, Any]
+    curves: pd.DataFrame
+    matrix: pd.DataFrame
+    cka: pd.DataFrame
+    readout: pd.DataFrame
+    patching: pd.DataFrame
+    patched: pd.DataFrame
+    concepts: pd.DataFrame | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """What was compared, the numbers that the sentences rest on, and the sentences."""
+        from accord.pathway.summary import summarize_pathway
+
+        return {"about": dict(self.about), **summarize_pathway(self)}
+
+    def write(self, folder: Path) -> None:
+        """Write `pathway.json`, the summary, and every table as NAME.parquet."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (*TABLES, "patched"):
+            table = getattr(self, name)
+            if table is not None:
+                table.to_parquet(folder / f"{name}.parquet", index=False)
+        text = json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False)
+        (folder / "pathway.json").write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Pathway":
+        """What `write` wrote."""
+        about = json.loads((folder / "pathway.json").read_text(encoding="utf-8"))["about"]
+        paths = {name: folder / f"{name}.parquet" for name in (*TABLES, "patched")}
+        return cls(about, **{name: pd.read_parquet(path) for name, path in paths.items() if path.exists()})
+
+    def by_layer(self) -> Iterator[dict[str, float | None]]:
+        """A compact table, a row a layer: `layer`, and the columns of `COLUMNS`."""
+        for layer in sorted(self.cka["layer"].unique()):
+            row: dict[str, float | None] = {"layer": int(layer)}
+            for title, (table, keys) in COLUMNS.items():
+                row[title] = value_of(getattr(self, table), {**self._first(table), **keys, "layer": layer})
+            yield row
+
+    def _first(self, table: str) -> dict[str, str]:
+        """The test items that the compact table is about, where a table has several."""
+        return {"items": self.about["tests"][0]} if table == "readout" else {}
+
+
+_PATCHED = {"positions": LAST, "what": "states"}
+COLUMNS: Mapping[str, tuple[str, dict[str, str]]] = {
+    "AUC before": ("curves", {"model": BASE, "metric": "validator_auc"}),
+    "AUC after": ("curves", {"model": REPAIRED, "metric": "validator_auc"}),
+    "r before": ("curves", {"model": BASE, "metric": "final_pearson_all"}),
+    "r after": ("curves", {"model": REPAIRED, "metric": "final_pearson_all"}),
+    "CKA validator": ("cka", {"form": "validator"}),
+    "CKA generator": ("cka", {"form": "generator"}),
+    "read before": ("readout", {"model": BASE, "metric": "pearson_all"}),
+    "read after": ("readout", {"model": REPAIRED, "metric": "pearson_all"}),
+    "into base": ("patching", {"direction": INTO_BASE, **_PATCHED}),
+    "random": ("patching", {"direction": INTO_BASE, "positions": LAST, "what": "random"}),
+    "into repaired": ("patching", {"direction": INTO_REPAIRED, **_PATCHED}),
+}
+"""Title of a column -> the table it is from, and which of its rows."""
+
+
+def value_of(table: pd.DataFrame, keys: Mapping[str, Any]) -> float | None:
+    """The value of the one row with these keys; None where it is undefined or not there."""
+    found = table
+    for column, wanted in keys.items():
+        found = found[found[column] == wanted]
+    return None if found.empty or pd.isna(found["value"].iloc[0]) else float(found["value"].iloc[0])

@@ -1,0 +1,149 @@
+"""The pathway in plain sentences, each from stated numbers by a stated rule."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from accord.pathway.result import BASE, INTO_BASE, INTO_REPAIRED, LAST, REPAIRED, Pathway, value_of
+
+STARTS, MOST = 0.1, 0.75
+"""Share of the effect from which a layer's states are said to carry the repair at all, and to carry most of it."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a repair is in the states: the layers from which on they carry `STARTS` and `MOST` of its effect.
+
+    None where they never do, up to the top layer; `top` is the share there, None where there is no effect.
+    """
+
+    starts: int | None
+    most: int | None
+    top: float | None
+
+
+def entry(patching: pd.DataFrame, direction: str, positions: str = LAST) -> Entry:
+    """Where the states' effect begins, and where most of it is there: the layers from which on it stays that high."""
+    of = {"direction": direction, "positions": positions, "what": "states"}
+    layers = sorted(int(layer) for layer in patching["layer"].unique())
+    values = [value_of(patching, {**of, "layer": layer}) for layer in layers]
+    if values[-1] is None:
+        return Entry(None, None, None)
+    return Entry(_stays(layers, values, STARTS), _stays(layers, values, MOST), values[-1])
+
+
+def _stays(layers: list[int], values: list[float | None], share: float) -> int | None:
+    found = None
+    for layer, value in zip(reversed(layers), reversed(values), strict=True):
+        if value is None or value < share:
+            return found
+        found = layer
+    return found
+
+
+def summarize_pathway(found: Pathway) -> dict[str, Any]:
+    """The numbers and the sentences of `pathway.json`."""
+    into = {name: entry(found.patching, name) for name in (INTO_BASE, INTO_REPAIRED)}
+    read = {model: _best(found, model) for model in (BASE, REPAIRED)}
+    differs = {str(form): _extreme(part, -part["value"]) for form, part in found.cka.groupby("form")}
+    numbers: dict[str, Any] = {
+        "entry": {name: vars(one) for name, one in into.items()},
+        "random": _loudest(found.patching),
+        "readout": read,
+        "lowest_cka": differs,
+        "top": {model: _top(found, model) for model in (BASE, REPAIRED)},
+    }
+    sentences = [_enters(into[INTO_BASE]), *_control(numbers["random"], into[INTO_BASE])]
+    sentences += [_back(into[INTO_REPAIRED]), *_known(read, numbers["top"]), *_apart(differs)]
+    if found.concepts is not None:
+        certain = int(found.concepts["certain"].sum())
+        numbers["concepts"] = {"certain": certain, "of": len(found.concepts)}
+        sentences.append(
+            f"{certain} of {len(found.concepts)} concepts changed for certain (simultaneous 95 % intervals)."
+        )
+    return {**numbers, "sentences": [sentence for sentence in sentences if sentence]}
+
+
+def _enters(at: Entry) -> str:
+    if at.top is None:
+        return "Both models answer the validator's question alike (within 0.001 nats): there is no effect to locate."
+    if at.starts is None:
+        return (
+            f"The repair is not in the states: put into the base model, the repaired model's states carry {at.top:.0%} "
+            "of its effect at the top layer, so it is made at the logits."
+        )
+    said = (
+        "Put into the base model at the validator's last position, the repaired model's states carry at least "
+        f"{STARTS:.0%} of the repair's effect from layer {at.starts} on"
+    )
+    if at.most is None:
+        return f"{said}, but only {at.top:.0%} at the top layer: the rest is made at the logits."
+    where = f"at layer {at.starts}" if at.starts == at.most else f"between layers {at.starts} and {at.most}"
+    return f"{said} and at least {MOST:.0%} from layer {at.most} on: the repair enters {where}."
+
+
+def _control(random: dict[str, Any] | None, at: Entry) -> list[str]:
+    if random is None or at.starts is None:
+        return []
+    size = abs(random["value"])
+    return [f"Random changes of the same norm have {size:.0%} of the effect at most (layer {random['layer']})."]
+
+
+def _back(at: Entry) -> str:
+    if at.starts is None:
+        return ""
+    most = "" if at.most is None else f", and at least {MOST:.0%} from layer {at.most} on"
+    return f"The base model's states undo at least {STARTS:.0%} of it from layer {at.starts} on{most}."
+
+
+def _known(read: dict[str, Any], top: dict[str, Any]) -> list[str]:
+    said = []
+    for model, best in read.items():
+        own = top[model]["final_pearson_all"]
+        if best is None or own is None:
+            continue
+        verdict = "known and not said" if own < best["low"] else "what is known is said"
+        said.append(
+            f"In the {model} model the base model's generator is read best from the validator's state of layer "
+            f"{best['layer']} (r {best['value']:.2f}); its own answer agrees with its own generator with r {own:.2f}: "
+            f"{verdict}."
+        )
+    return said
+
+
+def _apart(differs: dict[str, Any]) -> list[str]:
+    parts = [f"{one['value']:.3f} at layer {one['layer']} on {form} prompts" for form, one in differs.items() if one]
+    return [f"States differ most (lowest CKA): {'; '.join(parts)}."] if parts else []
+
+
+def _loudest(patching: pd.DataFrame) -> dict[str, Any] | None:
+    """The layer at which random changes put into the base model do most."""
+    wanted = (patching["what"] == "random") & (patching["direction"] == INTO_BASE) & (patching["positions"] == LAST)
+    part = patching[wanted]
+    return _extreme(part, part["value"].abs())
+
+
+def _best(found: Pathway, model: str) -> dict[str, Any] | None:
+    """The layer from which l_G is read best on the first test items."""
+    table = found.readout
+    wanted = (table["model"] == model) & (table["items"] == found.about["tests"][0])
+    part = table[wanted & (table["metric"] == "pearson_all")]
+    return _extreme(part, part["value"])
+
+
+def _extreme(part: pd.DataFrame, by: pd.Series) -> dict[str, Any] | None:
+    """Layer, value and lower end of the row with the highest `by`; None where nothing is defined."""
+    known = by.notna().to_numpy()
+    if not known.any():
+        return None
+    row = part[known].iloc[int(by[known].to_numpy().argmax())]
+    low = row["value"] if pd.isna(row["low"]) else row["low"]
+    return {"layer": int(row["layer"]), "value": float(row["value"]), "low": float(low)}
+
+
+def _top(found: Pathway, model: str) -> dict[str, float | None]:
+    """The model's own answers: the curves at the top layer."""
+    layer = found.curves["layer"].max()
+    metrics = ("validator_auc", "generator_auc", "final_pearson_all", "final_pearson_yes", "final_pearson_no")
+    return {name: value_of(found.curves, {"model": model, "layer": layer, "metric": name}) for name in metrics}

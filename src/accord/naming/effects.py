@@ -1,0 +1,104 @@
+"""What concepts write: their directions, the tokens that these make more and less probable, and their neighbours."""
+
+from copy import deepcopy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from accord.concepts.base import ConceptModel, Encoded
+from accord.heads.head import finish_slope, head_weights, norm_modules
+from accord.lm.backbone import Backbone
+from accord.naming.collect import Collected
+
+_BLOCK = 256
+
+
+@torch.no_grad()
+def written(model: ConceptModel, found: Collected) -> Tensor:
+    """What each concept adds to the reconstruction in raw space, its mean over the tokens on which it fires, `[K, d]`.
+
+    Every kind's decoder is affine in strength · content, so the mean effect is the effect of the mean: decode of the
+    mean strength (for kinds with content, of the mean of strength · content) of one concept alone, less decode of
+    none. For an autoencoder that is mean strength × decoder row; for LCBLM the concept's decoder block applied to
+    its mean gated embedding. Zero for a concept that never fires.
+    """
+    count = torch.from_numpy(np.maximum(found.count, 1))[:, None]
+    mean = torch.from_numpy(found.total)[:, None] / count
+    content = None if found.content is None else torch.from_numpy(found.content) / count
+    parts = []
+    for begin in range(0, model.K, _BLOCK):
+        own = torch.arange(begin, min(begin + _BLOCK, model.K))
+        place = torch.arange(len(own)), own
+        strength = torch.zeros(len(own), model.K)
+        strength[place] = (mean[own, 0] if content is None else torch.ones(len(own))).float()
+        blocks = None
+        if content is not None:
+            blocks = torch.zeros(len(own), model.K, content.shape[1])
+            blocks[place] = content[own].float()
+            blocks = blocks.to(model.device)
+        alone = model.decode(Encoded(strength.to(model.device), blocks))
+        off = torch.zeros(1, model.K, device=model.device)
+        none = model.decode(Encoded(off, None if blocks is None else blocks[:1]))
+        parts.append(alone - none)
+    return torch.cat(parts).float()
+
+
+def through_lens(backbone: Backbone, states: Tensor, directions: Tensor) -> Tensor:
+    """How fast each direction `[K, d]` moves what the head reads, at real states `[m, d]` on average: `[K, d']`.
+
+    J w with J = E_x[∂ norm(x)/∂x], the exact derivative of the final norm. The head is linear behind it, so that
+    W_U J w are the changes of the logits to first order. For a layer below the top this is the direct path alone:
+    what the blocks between make of the direction is not in it.
+    """
+    norm = nn.ModuleList(deepcopy(norm_modules(backbone))).float().requires_grad_(False)
+
+    def normed(x: Tensor) -> Tensor:
+        for module in norm:
+            x = module(x)
+        return x
+
+    directions = directions.to(backbone.device)
+    total: Tensor | None = None
+    for state in states.to(backbone.device).float():
+        _, moved = torch.func.jvp(normed, (state.expand_as(directions).contiguous(),), (directions,))
+        total = moved if total is None else total + moved
+    assert total is not None
+    return (total / len(states)).detach()
+
+
+@torch.no_grad()
+def moved_tokens(backbone: Backbone, moved: Tensor, count: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The tokens whose logits `moved [K, d']` raises most and lowers most: change and id `[K, count]`, twice.
+
+    Changes are relative to the mean over the vocabulary, which no probability depends on.
+    """
+    weight = head_weights(backbone)[0] * finish_slope(backbone.lens_parts()[2])
+    weight = weight - weight.mean(0)
+    up, down = [], []
+    for part in torch.split(moved, _BLOCK):
+        change = part @ weight.T
+        up.append(change.topk(count))
+        low = (-change).topk(count)
+        down.append((-low.values, low.indices))
+    join = [tuple(torch.cat([pair[i] for pair in pairs]).cpu() for i in (0, 1)) for pairs in (up, down)]
+    return (join[0][0], join[0][1]), (join[1][0], join[1][1])
+
+
+def nearest(directions: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Cosine and number of the concepts whose directions `[K, d]` are nearest to each: `[K, min(count, K − 1)]`.
+
+    Concepts that write nothing have cosine 0 to all.
+    """
+    unit = F.normalize(directions, dim=1)
+    count = min(count, len(unit) - 1)
+    values, indices = [], []
+    for begin in range(0, len(unit), _BLOCK):
+        cosine = unit[begin : begin + _BLOCK] @ unit.T
+        rows = torch.arange(len(cosine))
+        cosine[rows, rows + begin] = -torch.inf
+        top = cosine.topk(count)
+        values.append(top.values.cpu())
+        indices.append(top.indices.cpu())
+    return torch.cat(values), torch.cat(indices)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from accord.cli_concepts import register as _register
+from accord.cli_names import names
 from accord.cli_parts import print_table, progress_console
 from accord.errors import AccordError
 
@@ -300,6 +301,7 @@ def check(folder: RunFolder) -> None:
 
 
 _register(app)
+app.command()(names)
 
 
 def main() -> None:

@@ -81,7 +81,9 @@ def generate(
     settings = Sampling(temperature, top_k, top_p, repetition_penalty)
     if max_new_tokens < 1 or n < 1 or batch_size < 1:
         raise AccordError("n, max_new_tokens and batch_size must be at least 1", got=(n, max_new_tokens, batch_size))
-    begin: list[tuple[str, Ids]] = [(prompt, encode_prompt(lm.tokenizer, prompt, special=special)) for prompt in prompts or ()]
+    begin: list[tuple[str, Ids]] = [
+        (prompt, encode_prompt(lm.tokenizer, prompt, special=special)) for prompt in prompts or ()
+    ]
     if prompts is None:
         begin = [("", (start_id(lm.tokenizer),))]
     rows = [

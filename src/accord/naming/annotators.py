@@ -12,6 +12,7 @@ from accord.naming.config import AnyAnnotator, OpenAIAnnotator, TokensAnnotator,
 if TYPE_CHECKING:
     from accord.naming.server import ServerAnnotator
 
+_BEGUN = '{"concept": "'  # how the answer to every request for a name begins
 _DRAWN = 0.7  # temperature of all attempts but the first
 
 
@@ -55,8 +56,8 @@ class Tokens:
 class Local:
     """A chat model that runs here; a model without a chat template gets the plain prompt.
 
-    The first words of its answer are given to it, `{"concept": "`: a small model that is to choose them itself rarely
-    begins with JSON.
+    It names concepts only; names are judged by its log-odds. The first words of its answer are given to it: a small
+    model that is to choose them itself rarely begins with JSON.
     """
 
     lm: LanguageModel
@@ -86,19 +87,15 @@ class Local:
 
     def _write(self, requests: list[Request], attempt: int) -> list[str]:
         chat = bool(self.lm.tokenizer.chat_template)
-        begun = ['{"%s": "' % next(iter(request.form.model_fields)) for request in requests]
-        prompts = [
-            (chat_text(self.lm.tokenizer, request.prompt) if chat else request.prompt + "\nAnswer: ") + start
-            for request, start in zip(requests, begun, strict=True)
-        ]
+        texts = [chat_text(self.lm.tokenizer, one.prompt) if chat else f"{one.prompt}\nAnswer: " for one in requests]
         samples = generate(
             self.lm,
-            prompts=prompts,
+            prompts=[text + _BEGUN for text in texts],
             special=not chat,
             max_new_tokens=self.section.max_tokens,
             temperature=_DRAWN if attempt else 0.0,
             repetition_penalty=1.0,
             seed=attempt,
-            batch_size=len(prompts),
+            batch_size=len(texts),
         )
-        return [start + sample.text for start, sample in zip(begun, samples, strict=True)]
+        return [_BEGUN + sample.text for sample in samples]

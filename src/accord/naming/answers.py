@@ -1,7 +1,7 @@
 """Asking an annotator: every answer is on the disk before the next counts, and what is there is never asked again.
 
-    answers.jsonl   a line an answer, in the order they came: key, what was answered, attempts, seconds
-    failures.jsonl  a line a request that has no answer: key, reason, attempts
+answers.jsonl   a line an answer, in the order they came: key, what was answered, attempts, seconds
+failures.jsonl  a line a request that has no answer: key, reason, attempts
 """
 
 import json
@@ -101,14 +101,14 @@ def annotate(
     Raises:
         AccordError: as `ask`.
     """
-    train = dict(list(examples[examples["side"] == "train"].groupby("concept")))
+    train = {int(str(concept)): own for concept, own in examples[examples["side"] == "train"].groupby("concept")}
     requests = [
         Request(
-            f"name:{row.concept}",
-            naming_prompt(train[row.concept], [str(one["token"]) for one in row.promoted], shown),
-            words=tuple(str(one["token"]) for one in row.types),
+            f"name:{row['concept']}",
+            naming_prompt(train[row["concept"]], [str(one["token"]) for one in row["promoted"]], shown),
+            words=tuple(str(one["token"]) for one in row["types"]),
         )
-        for row in concepts.itertuples()
+        for row in concepts[["concept", "promoted", "types"]].to_dict("records")
     ]
     answered, failed = ask(annotator, requests, folder, progress=progress)
 

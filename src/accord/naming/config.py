@@ -1,13 +1,18 @@
 """The sections of the annotators. What they say of a key feeds errors, `accord init` and the docs."""
 
-from typing import Annotated, Literal
+import os
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from accord.errors import AccordError
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    manner: ClassVar[set[str]] = set()
+    """Keys that say how it is asked, not what: other values of them give no other answers."""
 
 
 class TokensAnnotator(_Section):
@@ -20,6 +25,7 @@ class TokensAnnotator(_Section):
 class TransformersAnnotator(_Section):
     """A chat model that runs here."""
 
+    manner: ClassVar[set[str]] = {"batch"}
     kind: Literal["transformers"] = "transformers"
     model: str = Field(
         min_length=1,
@@ -42,6 +48,9 @@ class TransformersAnnotator(_Section):
 class OpenAIAnnotator(_Section):
     """A chat model behind any server that speaks OpenAI's chat completions."""
 
+    manner: ClassVar[set[str]] = {
+        "base_url", "key_variable", "concurrency", "per_minute", "timeout", "attempts", "first_wait", "longest_wait"
+    }  # fmt: skip
     kind: Literal["openai"] = "openai"
     model: str = Field(min_length=1, description="As the server calls it.", examples=["local"])
     base_url: str = Field(
@@ -80,6 +89,21 @@ class OpenAIAnnotator(_Section):
         if parts.username or parts.password:
             raise ValueError("no user name or password in the address: it is written to disk")
         return value
+
+    def key(self) -> str:
+        """The key, from the environment; empty where there is none and the server may need none.
+
+        Raises AccordError where it is needed.
+        """
+        key = os.environ.get(self.key_variable, "").strip()
+        if not key and self.base_url.startswith("https://"):
+            raise AccordError(
+                "This server needs a key.",
+                where=self.base_url,
+                got=f"the environment variable {self.key_variable} is not set",
+                fix=f"export {self.key_variable}=…, or name another variable with key_variable",
+            )
+        return key
 
 
 AnyAnnotator = Annotated[TokensAnnotator | TransformersAnnotator | OpenAIAnnotator, Field(discriminator="kind")]

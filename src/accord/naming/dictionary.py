@@ -18,7 +18,7 @@
 side's texts), position (of the token), token, before, after. Kinds:
 
     top       the strongest training tokens, few of a type
-    quantile  training tokens drawn at random from all it fires on; band 1 is the weakest quarter of them, 4 the strongest
+    quantile  training tokens drawn at random from all it fires on; band 1 is their weakest quarter, 4 the strongest
     text      training texts with the highest mean strength: no token is marked, `before` is how the text begins
     on        held-out tokens drawn at random from all it fires on
     off       a token near each of those (same context, in the same order) on which it is off
@@ -130,7 +130,7 @@ def build_dictionary(
     judged = collect(model, held_out.store, layer, types, judged_sizes, labels=labels, first_label=first, seed=seed)
     live = _live(learned, judged)
     table = _numbers(learned, judged, live)
-    table["types"] = list(_types(learned, live, names, shown.tokens))
+    table["types"] = pd.Series(list(_types(learned, live, names, shown.tokens)))
     states = next(batches(train.store, layer, min(_STATES, train.store.tokens), seed=seed)).x
     _add_effects(table, model, backbone, written(model, learned)[live], states, shown)
     if labels is not None:
@@ -204,13 +204,14 @@ def _add_effects(
         ]
 
     up, down = moved_tokens(backbone, through_lens(backbone, states, directions), shown.tokens)
-    table["promoted"], table["suppressed"] = words(up), words(down)
+    table["promoted"], table["suppressed"] = pd.Series(words(up)), pd.Series(words(down))
     cosine, which = nearest(directions / model.scale, shown.neighbours)
     live = table["concept"].to_numpy()
-    table["neighbours"] = [
+    near = [
         [{"concept": int(live[i]), "cosine": c} for i, c in zip(row, cosines, strict=True)]
         for row, cosines in zip(which.tolist(), cosine.tolist(), strict=True)
     ]
+    table["neighbours"] = pd.Series(near)
 
 
 def _training_examples(found: Collected, live: Ints, shown: Shown) -> Iterator[dict[str, Any]]:

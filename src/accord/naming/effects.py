@@ -62,7 +62,7 @@ def through_lens(backbone: Backbone, states: Tensor, directions: Tensor) -> Tens
     directions = directions.to(backbone.device)
     total: Tensor | None = None
     for state in states.to(backbone.device).float():
-        _, moved = torch.func.jvp(normed, (state.expand_as(directions).contiguous(),), (directions,))
+        moved: Tensor = torch.func.jvp(normed, (state.expand_as(directions).contiguous(),), (directions,))[1]
         total = moved if total is None else total + moved
     assert total is not None
     return (total / len(states)).detach()
@@ -76,14 +76,13 @@ def moved_tokens(backbone: Backbone, moved: Tensor, count: int) -> tuple[tuple[T
     """
     weight = head_weights(backbone)[0] * finish_slope(backbone.lens_parts()[2])
     weight = weight - weight.mean(0)
-    up, down = [], []
+    parts = []
     for part in torch.split(moved, _BLOCK):
         change = part @ weight.T
-        up.append(change.topk(count))
-        low = (-change).topk(count)
-        down.append((-low.values, low.indices))
-    join = [tuple(torch.cat([pair[i] for pair in pairs]).cpu() for i in (0, 1)) for pairs in (up, down)]
-    return (join[0][0], join[0][1]), (join[1][0], join[1][1])
+        up, down = change.topk(count), (-change).topk(count)
+        parts.append((up.values.cpu(), up.indices.cpu(), -down.values.cpu(), down.indices.cpu()))
+    up_by, up_ids, down_by, down_ids = (torch.cat(column) for column in zip(*parts, strict=True))
+    return (up_by, up_ids), (down_by, down_ids)
 
 
 def nearest(directions: Tensor, count: int) -> tuple[Tensor, Tensor]:

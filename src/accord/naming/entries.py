@@ -115,4 +115,3 @@ class Bins:
     def of(self, strength: Floats) -> Ints:
         """The bin of each strength."""
         return np.clip(np.searchsorted(self.edges, strength, side="left") - 1, 0, len(self.edges) - 2)
-

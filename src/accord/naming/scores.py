@@ -56,7 +56,7 @@ def score_names(judge: Judge, names: Mapping[int, Answer], examples: pd.DataFram
 
     Raises AccordError as the judge does.
     """
-    held_out = dict(list(examples[examples["side"] == "held_out"].groupby("concept")))
+    held_out = {int(str(k)): own for k, own in examples[examples["side"] == "held_out"].groupby("concept")}
     scored = sorted(concept for concept in names if concept in held_out)
     other = _others(scored, seed)
     trials = [

@@ -1,6 +1,5 @@
 """The annotator behind a server: several requests at a time, none faster than allowed, each tried a few times."""
 
-import os
 import random
 import threading
 import time
@@ -37,14 +36,7 @@ class ServerAnnotator:
 
     def __init__(self, section: OpenAIAnnotator) -> None:
         self.section = section
-        self._key = os.environ.get(section.key_variable, "").strip()
-        if not self._key and section.base_url.startswith("https://"):
-            raise AccordError(
-                "This server needs a key.",
-                where=section.base_url,
-                got=f"environment variable {section.key_variable} is not set",
-                fix=f"export {section.key_variable}=…, or name another variable with key_variable",
-            )
+        self._key = section.key()
         self._stopped = threading.Event()
         self._pace = Pace(section.per_minute, self._stopped)
         self._client = openai.OpenAI(

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from accord.study.concept_sections import ConceptSection, HeadSection
+from accord.study.name_sections import NamesSection
 from accord.study.sections import Backbone, FolderName, GapSection, Section
 from accord.study.text_sections import PerplexitySection, TextSection
 from accord.tasks import CustomTask
@@ -29,3 +30,4 @@ class Study(Section):
     concepts: list[ConceptSection] = Field(default=[], description="Concept models.")
     heads: list[HeadSection] = Field(default=[], description="Next-token heads.")
     perplexity: PerplexitySection | None = Field(default=None, description="Texts written and judged.")
+    names: NamesSection | None = Field(default=None, description="Concepts named, and the names scored.")

@@ -51,8 +51,9 @@ def names(
     """
     given: dict[str, Any] = {"kind": annotator}
     given |= {key: value for key, value in (("model", model), ("base_url", base_url)) if value is not None}
-    if (annotator == "tokens" and len(given) > 1) or (annotator == "transformers" and base_url is not None):
-        raise AccordError(f"--annotator {annotator} takes no --{'model' if model else 'base-url'}.")
+    for option, value, takers in (("model", model, ("transformers", "openai")), ("base-url", base_url, ("openai",))):
+        if value is not None and annotator not in takers:
+            raise AccordError(f"--annotator {annotator} takes no --{option}.")
     if annotator != "tokens" and model is None:
         raise AccordError(f"--annotator {annotator} needs a --model.")
     from accord.study import bars, from_options, publish

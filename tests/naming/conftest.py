@@ -1,5 +1,7 @@
 """A tiny backbone, stores of both sides of a corpus with labels, and concept models of two sorts on them."""
 
+from string import ascii_letters
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,7 +41,8 @@ def sides(lm, tmp_path_factory):
     words = ["food", "bird", "Bird", "kind", "of", "are", "yes", "no", "x"]
 
     def side(name, count):
-        texts = [" ".join(draw.choice(words, draw.integers(1, 12))) for _ in range(count)]
+        # Each begins like no other: equal beginnings have states that differ by rounding alone, and so no order.
+        texts = [f"{ascii_letters[i]} " + " ".join(draw.choice(words, draw.integers(1, 12))) for i in range(count)]
         labels = [None if i % 7 == 3 else float(draw.normal()) for i in range(count)]
         store = extract(lm, texts, tmp_path_factory.mktemp(name), layers=[LAYER], shard_tokens=50)
         return Side(store, pd.DataFrame({"text": texts, "label": labels}))
@@ -48,8 +51,8 @@ def sides(lm, tmp_path_factory):
 
 
 def make(kind, sides):
-    """A random model of this kind, in the scale of the training embeddings."""
+    """A random model of this kind, in the scale of the training embeddings; float64, so that few strengths tie."""
     store = sides["train"].store
     model = build(read_config(TABLES[kind]), store.d_model, seed=3)
     model.fit_scale([store.shard(0, LAYER)["x"]])
-    return model.eval()
+    return model.double().eval()

@@ -31,15 +31,15 @@ def written(model: ConceptModel, found: Collected) -> Tensor:
     for begin in range(0, model.K, _BLOCK):
         own = torch.arange(begin, min(begin + _BLOCK, model.K))
         place = torch.arange(len(own)), own
-        strength = torch.zeros(len(own), model.K)
-        strength[place] = (mean[own, 0] if content is None else torch.ones(len(own))).float()
+        strength = torch.zeros(len(own), model.K, dtype=model.mean.dtype)
+        strength[place] = (mean[own, 0] if content is None else torch.ones(len(own))).to(strength)
         blocks = None
         if content is not None:
-            blocks = torch.zeros(len(own), model.K, content.shape[1])
-            blocks[place] = content[own].float()
+            blocks = torch.zeros(len(own), model.K, content.shape[1], dtype=strength.dtype)
+            blocks[place] = content[own].to(strength)
             blocks = blocks.to(model.device)
         alone = model.decode(Encoded(strength.to(model.device), blocks))
-        off = torch.zeros(1, model.K, device=model.device)
+        off = torch.zeros_like(strength[:1]).to(model.device)
         none = model.decode(Encoded(off, None if blocks is None else blocks[:1]))
         parts.append(alone - none)
     return torch.cat(parts).float()
@@ -62,7 +62,7 @@ def through_lens(backbone: Backbone, states: Tensor, directions: Tensor) -> Tens
     directions = directions.to(backbone.device)
     total: Tensor | None = None
     for state in states.to(backbone.device).float():
-        moved: Tensor = torch.func.jvp(normed, (state.expand_as(directions).contiguous(),), (directions,))[1]
+        moved: Tensor = torch.autograd.functional.jvp(normed, state.expand_as(directions).contiguous(), directions)[1]
         total = moved if total is None else total + moved
     assert total is not None
     return (total / len(states)).detach()

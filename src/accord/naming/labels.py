@@ -78,5 +78,5 @@ def _moments(sums: Floats) -> tuple[Floats, Floats, Floats]:
     n, total, square = sums[:, 0], sums[:, 1], sums[:, 2]
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / n
-        variance = np.maximum(square - n * mean**2, 0) / (n - 1)
+        variance = np.where(n > 1, np.maximum(square - n * mean**2, 0) / (n - 1), np.nan)
     return n, mean, variance

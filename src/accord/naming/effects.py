@@ -62,7 +62,8 @@ def through_lens(backbone: Backbone, states: Tensor, directions: Tensor) -> Tens
     directions = directions.to(backbone.device)
     total: Tensor | None = None
     for state in states.to(backbone.device).float():
-        moved: Tensor = torch.autograd.functional.jvp(normed, state.expand_as(directions).contiguous(), directions)[1]
+        here = state.expand_as(directions).contiguous()
+        moved: Tensor = torch.autograd.functional.jvp(normed, here, directions)[1]  # type: ignore[no-untyped-call]
         total = moved if total is None else total + moved
     assert total is not None
     return (total / len(states)).detach()

@@ -20,12 +20,14 @@ def naming_prompt(examples: pd.DataFrame, promoted: Sequence[str], shown: int) -
     rows = pd.concat([top.head(shown - shown // 3), drawn.head(shown // 3)])
     lines = [f"{number}. {marked(*text)}" for number, text in enumerate(_texts(rows), 1)]
     words = ", ".join(one_line(word) for word in promoted[:_PROMOTED])
+    # No values are given to copy: a small model that is shown {"concept": "a name"} answers just that.
     return (
         f"A detector fires on the words between {OPEN} and {CLOSE} in these texts:\n"
         + "\n".join(lines)
-        + f"\nAfter such a word, these become more likely: {words}\n"
-        "What do the marked words, as they are used here, have in common? Answer with JSON only: "
-        '{"concept": "a name of at most five words", "alternatives": ["another name", "a third name"]}'
+        + f"\nThe marked words alone: {', '.join(one_line(word) for word in rows['token'])}\n"
+        + f"After such a word, these become more likely: {words}\n"
+        "What do the marked words, as they are used here, have in common? Answer with JSON only, with two keys: "
+        "concept (its name, at most five words) and alternatives (a list of two other names)."
     )
 
 

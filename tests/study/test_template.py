@@ -25,7 +25,7 @@ def test_every_key_is_there_and_valid(tmp_path):
     write_template(path)
     path.write_text(re.sub(r"^# (?=\w+ = |\[)", "", path.read_text(), flags=re.MULTILINE))
     study = load(path).study
-    for section in (study.text, *study.concepts, *study.heads, study.perplexity):
+    for section in (study.text, *study.concepts, *study.heads, study.perplexity, study.names, study.names.annotator):
         assert section.model_fields_set == type(section).model_fields.keys()
     assert study.gap[0].model_fields_set == GapSection.model_fields.keys()
     assert study.backbone.model_fields_set == Backbone.model_fields.keys()

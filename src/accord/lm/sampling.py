@@ -52,6 +52,7 @@ def generate(
     top_p: float = 0.9,
     repetition_penalty: float = 1.5,
     seed: int = 0,
+    special: bool = True,
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> list[Sample]:
@@ -69,6 +70,7 @@ def generate(
         top_p: then keep the fewest most probable tokens that hold this much probability; 1 keeps all.
         repetition_penalty: makes tokens less probable that the prompt or the text already has; 1 for none.
         seed: sample j of prompt i depends on (seed, i, j) and on nothing else.
+        special: let the tokenizer add its special tokens (BOS) to prompts; off for text that a chat template made.
         batch_size: texts at a time; halved when memory runs out.
         progress: called with (texts done, texts in all).
 
@@ -79,7 +81,9 @@ def generate(
     settings = Sampling(temperature, top_k, top_p, repetition_penalty)
     if max_new_tokens < 1 or n < 1 or batch_size < 1:
         raise AccordError("n, max_new_tokens and batch_size must be at least 1", got=(n, max_new_tokens, batch_size))
-    begin: list[tuple[str, Ids]] = [(prompt, encode_prompt(lm.tokenizer, prompt)) for prompt in prompts or ()]
+    begin: list[tuple[str, Ids]] = [
+        (prompt, encode_prompt(lm.tokenizer, prompt, special=special)) for prompt in prompts or ()
+    ]
     if prompts is None:
         begin = [("", (start_id(lm.tokenizer),))]
     rows = [

@@ -8,12 +8,13 @@ from accord.study.concept_stages import concept_stage, embeddings_stage
 from accord.study.config import StudyFile
 from accord.study.gap_stages import row_gap_stage
 from accord.study.head_stages import head_stage
+from accord.study.name_stages import Named, names_stage
 from accord.study.root import Study
 from accord.study.rows import BACKBONE, RANDOM, Row, all_rows, asked, layers_of
 from accord.study.sections import Layer
 from accord.study.stage import Run, Stage
 from accord.study.text_stages import perplexity_stage, texts_stage
-from accord.study.validate_concepts import judge_of, layer_count, text_of
+from accord.study.validate_concepts import judge_of, layer_count, names_of, text_of
 from accord.tasks import Task
 
 
@@ -29,6 +30,7 @@ class ConceptPlan:
             return
         yield self.embeddings
         yield from self._concepts.values()
+        yield from self._names()
         yield from self._heads.values()
         texts = list(self._texts())
         yield from (stage for stage, _, _ in texts)
@@ -62,6 +64,17 @@ class ConceptPlan:
             for section in self.study.concepts
             for layer in layers_of(self.study, section)
         }
+
+    def _names(self) -> Iterator[Stage]:
+        """Dictionaries of the concept models of the first seed."""
+        if self.study.names is None:
+            return
+        section, first = names_of(self.file), self.study.seeds[0]
+        for (title, layer, seed), stage in self._concepts.items():
+            if seed == first and section.concepts in ("all", title):
+                inputs = (self.embeddings.recipe.fingerprint, stage.recipe.fingerprint)
+                named = Named(stage.name, self._number(layer), seed, inputs)
+                yield names_stage(self.run, section, named)
 
     @cached_property
     def _heads(self) -> dict[tuple[str, int | None], Stage]:

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from accord.study.concept_sections import ConceptSection, HeadSection
+from accord.study.name_sections import NamesSection
 from accord.study.sections import Backbone, FolderName, GapSection, SearchSection, Section
 from accord.study.text_sections import PerplexitySection, TextSection
 from accord.tasks import CustomTask
@@ -30,3 +31,4 @@ class Study(Section):
     heads: list[HeadSection] = Field(default=[], description="Next-token heads.")
     perplexity: PerplexitySection | None = Field(default=None, description="Texts written and judged.")
     search: SearchSection | None = Field(default=None, description="How accord search looks for the best values.")
+    names: NamesSection | None = Field(default=None, description="Concepts named, and the names scored.")

@@ -32,7 +32,7 @@ class Stage:
 
     @property
     def kind(self) -> str:
-        """Which step of a study it belongs to: gap, embeddings, concepts, heads, texts or perplexity."""
+        """Which step of a study it belongs to: gap, embeddings, concepts, names, heads, texts or perplexity."""
         return self.name.partition("/")[0]
 
 

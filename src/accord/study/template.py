@@ -4,12 +4,14 @@ import json
 import textwrap
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from accord.errors import AccordError
 from accord.study.concept_sections import LCBLMSection, NewHeadSection, TopKSection
+from accord.study.name_sections import NamesSection
 from accord.study.root import Study
 from accord.study.sections import Backbone, GapSection, SearchSection
 from accord.study.text_sections import PerplexitySection, TextSection
@@ -49,7 +51,7 @@ def template() -> str:
         "# Keys that are commented out show their default, or an example where the default is none.",
         "# Paths are relative to this file.",
         "",
-        *_keys(Study, without=("backbone", "tasks", "gap", "text", "concepts", "heads", "perplexity", "search")),
+        *_keys(Study, without=set(Study.model_fields) - {"name", "seeds"}),
         *_table("[backbone]", Backbone),
         *_table("[[gap]]", GapSection),
         *_optional(_CUSTOM, CustomTask),
@@ -59,6 +61,7 @@ def template() -> str:
         *_optional("[[heads]]", NewHeadSection),
         *_optional("[perplexity]", PerplexitySection),
         *_optional("[search]", SearchSection),
+        *_optional("[names]", NamesSection),
     ]
     return "\n".join(lines) + "\n"
 
@@ -72,7 +75,7 @@ def _table(header: str, section: type[BaseModel]) -> Iterator[str]:
     yield ""
     yield from _comment(section.__doc__ or "")
     yield header
-    inner = {name: type(field.default) for name, field in section.model_fields.items() if _is_table(field)}
+    inner = {name: type(_shown(field)) for name, field in section.model_fields.items() if _is_table(field)}
     yield from _keys(section, without=inner)
     for name, table in inner.items():
         yield from _table(f"[{header.strip('[]')}.{name}]", table)
@@ -80,6 +83,11 @@ def _table(header: str, section: type[BaseModel]) -> Iterator[str]:
 
 def _is_table(field: FieldInfo) -> bool:
     return isinstance(field.default, BaseModel)
+
+
+def _shown(field: FieldInfo) -> Any:
+    """The table that stands for a field: its example, where several kinds would do, else its default."""
+    return field.examples[0] if field.examples else field.default
 
 
 def _keys(section: type[BaseModel], without: Collection[str] = ()) -> Iterator[str]:

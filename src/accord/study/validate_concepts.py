@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from accord.errors import AccordError, nearest
+from accord.naming.config import OpenAIAnnotator, TransformersAnnotator
 from accord.study.concept_stages import read_corpus
 from accord.study.config import StudyFile
 from accord.study.gap_stages import check_model
+from accord.study.name_sections import NamesSection
 from accord.study.rows import BACKBONE, RANDOM, all_rows, known_rows
 from accord.study.sections import Backbone, Layer
 from accord.study.text_sections import PerplexitySection, TextSection
@@ -30,6 +32,9 @@ def problems(file: StudyFile, collected: Collected) -> list[AccordError]:
     if study.perplexity is not None:
         with collected(found, file, ("perplexity",), study.perplexity):
             check_model(judge_of(file, study.perplexity).model)
+    if study.names is not None:
+        with collected(found, file, ("names", "annotator"), study.names.annotator):
+            _check_annotator(names_of(file))
     found += _without_text(file)
     found += _layers(file)
     found += _names(file)
@@ -50,6 +55,23 @@ def judge_of(file: StudyFile, section: PerplexitySection) -> Backbone:
     beside = file.beside(section.judge).absolute()
     model = str(beside) if beside.exists() else section.judge
     return file.study.backbone.model_copy(update={"model": model})
+
+
+def names_of(file: StudyFile) -> NamesSection:
+    """The [names] section, with a path to a model taken relative to the study file."""
+    section = file.study.names
+    assert section is not None
+    annotator = section.annotator
+    if isinstance(annotator, TransformersAnnotator) and file.beside(annotator.model).exists():
+        annotator = annotator.model_copy(update={"model": str(file.beside(annotator.model).absolute())})
+    return section.model_copy(update={"annotator": annotator})
+
+
+def _check_annotator(section: NamesSection) -> None:
+    if isinstance(section.annotator, TransformersAnnotator):
+        check_model(section.annotator.model)
+    if isinstance(section.annotator, OpenAIAnnotator):
+        section.annotator.key()
 
 
 def layer_count(backbone: Backbone, *, fetch: bool) -> int:
@@ -147,6 +169,11 @@ def _unknown(file: StudyFile) -> Iterator[AccordError]:
         if row not in known_rows(study):
             where = file.where(("perplexity", "rows"))
             yield AccordError("No such row.", where=where, got=repr(row), wanted=nearest(row, known_rows(study)))
+    wanted = study.names.concepts if study.names is not None else "all"
+    if study.names is not None and (not titles or wanted not in ("all", *titles)):
+        where = file.where(("names", "concepts") if titles else ("names",))
+        known = nearest(wanted, ["all", *titles]) if titles else "a [[concepts]] section"
+        yield AccordError("No [[concepts]] has this name.", where=where, got=repr(wanted), wanted=known)
     made = [row.label for row in all_rows(study)]
     for index, section in enumerate(study.gap):
         if section.model != BACKBONE and section.model not in made:

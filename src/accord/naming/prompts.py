@@ -1,0 +1,66 @@
+"""What annotators and judges are asked."""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+OPEN, CLOSE = "<<", ">>"
+_PROMOTED = 5
+
+
+def naming_prompt(examples: pd.DataFrame, promoted: Sequence[str], shown: int) -> str:
+    """Ask for a concept's name, from its training examples and the tokens that it promotes.
+
+    Two thirds are its strongest tokens; the others come from all its strengths, the stronger quarters first.
+    """
+    top = examples[examples["kind"] == "top"]
+    drawn = examples[examples["kind"] == "quantile"]
+    turn = drawn.groupby("band").cumcount()
+    drawn = drawn.assign(turn=turn).sort_values(["turn", "band"], ascending=[True, False], kind="stable")
+    rows = pd.concat([top.head(shown - shown // 3), drawn.head(shown // 3)])
+    lines = [f"{number}. {marked(*text)}" for number, text in enumerate(_texts(rows), 1)]
+    words = ", ".join(one_line(word) for word in promoted[:_PROMOTED])
+    # No values are given to copy: a small model that is shown {"concept": "a name"} answers just that.
+    return (
+        f"A detector fires on the words between {OPEN} and {CLOSE} in these texts:\n"
+        + "\n".join(lines)
+        + f"\nThe marked words alone: {', '.join(one_line(word) for word in rows['token'])}\n"
+        + f"After such a word, these become more likely: {words}\n"
+        "What do the marked words, as they are used here, have in common? Answer with JSON only, with two keys: "
+        "concept (its name, at most five words) and alternatives (a list of two other names)."
+    )
+
+
+def question(task: str, name: str, before: str, token: str, after: str) -> str:
+    """Ask for a yes or no: does the context show the concept (detection), or the marked word (fuzzing)?"""
+    if task == "detection":
+        return f'Text: {one_line(before + token + after)}\nDoes this text contain "{name}"? Answer Yes or No.'
+    text = marked(before, token, after)
+    return f'Text: {text}\nIs the word between {OPEN} and {CLOSE} an example of "{name}"? Answer Yes or No.'
+
+
+def list_question(task: str, name: str, contexts: Sequence[tuple[str, str, str]]) -> str:
+    """Ask which of the contexts do, all at once; the answer is JSON with their numbers."""
+    if task == "detection":
+        asked, texts = f'Which of these texts contain "{name}"?', (one_line("".join(one)) for one in contexts)
+    else:
+        asked = f'In which of these texts is the word between {OPEN} and {CLOSE} an example of "{name}"?'
+        texts = (marked(*one) for one in contexts)
+    lines = [f"{number}. {text}" for number, text in enumerate(texts, 1)]
+    return f"{asked} It may be none or all.\n" + "\n".join(lines) + '\nAnswer with JSON only: {"numbers": [1, 2]}'
+
+
+def marked(before: str, token: str, after: str) -> str:
+    """A context in one line, its token between marks."""
+    word = token.strip()
+    left, right = token[: len(token) - len(token.lstrip())], token[len(token.rstrip()) :] if word else ""
+    return one_line(f"{before}{left}{OPEN}{word}{CLOSE}{right}{after}")
+
+
+def one_line(text: str) -> str:
+    """Without line breaks and runs of spaces."""
+    return " ".join(text.split())
+
+
+def _texts(rows: pd.DataFrame) -> Iterable[tuple[str, str, str]]:
+    return rows[["before", "token", "after"]].itertuples(index=False, name=None)

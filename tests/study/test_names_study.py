@@ -1,0 +1,134 @@
+"""`[names]` of a study and `accord names`: the same stage, whoever asks for it."""
+
+import json
+
+import pandas as pd
+import pytest
+from tests.naming.server import ChatServer
+from tests.study.test_concept_study import STUDY, made  # noqa: F401
+from typer.testing import CliRunner
+
+from accord import cli
+from accord.errors import AccordError
+from accord.naming.judges import ListJudge
+from accord.study.config import load
+from accord.study.validate import check
+
+BASE = STUDY.partition("[perplexity]")[0]
+NAMES = "\n[names]\nlimit = 5\nheld_out = 3\n"
+
+
+@pytest.fixture
+def accord(made, tmp_path, monkeypatch):  # noqa: F811
+    """The command line, below `tmp_path`, with the study of this text beside its model."""
+    monkeypatch.chdir(tmp_path)
+
+    def accord(*words, text=None):
+        if text is not None:
+            (made / "study.toml").write_text(text)
+        result = CliRunner().invoke(cli.app, [str(word) for word in words], env={"COLUMNS": "200"})
+        return result.exit_code, result.stdout, result.stderr
+
+    return accord
+
+
+def test_a_study_and_the_command_line(accord, made, tmp_path, monkeypatch):  # noqa: F811
+    code, _, err = accord("run", made / "study.toml", text=BASE + NAMES)
+    assert code == 0, err
+    folder = tmp_path / "runs" / "s" / "names"
+    assert sorted(path.name for path in folder.iterdir()) == ["gates-L2-s0", "topk-s0"]  # the first seed's
+    for name in ("gates-L2-s0", "topk-s0"):
+        assert sorted(path.name for path in (folder / name).iterdir()) == [
+            "answers.jsonl", "concepts.parquet", "examples.parquet", "failures.jsonl", "manifest.json", "metrics.json",
+        ]  # fmt: skip
+        metrics = json.loads((folder / name / "metrics.json").read_text())
+        table = pd.read_parquet(folder / name / "concepts.parquet")
+        assert metrics["live"] == len(table) and metrics["named"] == 5 == table["name"].notna().sum()
+        assert {"detection", "fuzzing_auc_shuffled", "types", "promoted", "no_name"} <= set(table)
+        assert metrics["fuzzing"]["n"] == table["fuzzing"].notna().sum() > 0
+    monkeypatch.setattr("accord.lm.load", None)  # a rerun must not load weights
+    code, out, err = accord("names", "runs/s", "--limit", 5, "--backbone", made / "model")
+    assert code == 1 and "other settings" in err and "--replace" in err  # ten held-out examples, not three
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    words = ["names", "runs/s", "--limit", 4, "--concepts", "topk", "--backbone", made / "model", "--replace"]
+    code, out, err = accord(*words)
+    assert code == 0 and "4 asked, 4 named, 0 failed" in out and "detection_shuffled" in out, err
+    assert "up to date" in accord(*words)[2]
+    assert accord("check", "runs/s")[0] == 0
+    code, _, err = accord("names", "runs/s")  # the study's `model = "model"` is beside the study
+    assert code == 1 and "no such model" in err
+    code, _, err = accord("names", "runs/s", "--backbone", made / "judge")
+    assert code == 1 and "another model" in err
+    code, _, err = accord("names", "runs/s", "--concepts", "topq", "--backbone", made / "model")
+    assert code == 1 and "topk-s0" in err
+    code, _, err = accord("names", made)
+    assert code == 1 and "no embeddings" in err
+
+
+def test_a_server_names_and_judges(accord, made, tmp_path, monkeypatch):  # noqa: F811
+    """An interrupted stage goes on with what is missing, and another pace redoes nothing."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    def answer(prompt):
+        return {"concept": "birds"} if "detector" in prompt else {"numbers": [1, 2]}
+
+    def text(server, **over):
+        keys = {"kind": "openai", "model": "m", "base_url": server.url, "first_wait": 0.0, **over}
+        table = ", ".join(f"{key} = {json.dumps(value)}" for key, value in keys.items())
+        return BASE + NAMES + f'concepts = "topk"\nannotator = {{ {table} }}\n'
+
+    with ChatServer(answer=answer) as server:
+        monkeypatch.setattr(ListJudge, "judge", stop)
+        assert accord("run", made / "study.toml", text=text(server))[0] == 130
+        assert server.answered.total() == 5
+        monkeypatch.undo()
+        monkeypatch.chdir(tmp_path)
+        server.faulty, server.faults = 0.2, ("busy", "schema")
+        code, _, err = accord("run", made / "study.toml", text=text(server, attempts=8))
+        assert code == 0, err
+        asked = server.answered.copy()
+        assert all(times == 1 for prompt, times in asked.items() if "detector" in prompt) and asked.total() > 5
+        code, _, err = accord("run", made / "study.toml", text=text(server, concurrency=1))
+        assert code == 0 and server.answered == asked and "names/topk-s0: up to date" in err
+    folder = tmp_path / "runs" / "s" / "names" / "topk-s0"
+    keys = [json.loads(line)["key"] for line in (folder / "answers.jsonl").read_text().splitlines()]
+    assert len(keys) == len(set(keys)) and {key.partition(":")[0] for key in keys} == {
+        "name", "detection", "detection-shuffled", "fuzzing", "fuzzing-shuffled",
+    }  # fmt: skip
+    assert set(pd.read_parquet(folder / "concepts.parquet")["name"].dropna()) == {"birds"}
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ('annotator = { kind = "opnai" }', ["did you mean 'openai'?"]),
+        ('annotator = { kind = "openai" }', ["key is missing", "model"]),
+        ('annotator = { kind = "openai", model = "m" }', ["needs a key", "OPENAI_API_KEY is not set", "[names]"]),
+        ('annotator = { kind = "openai", model = "m", base_url = "http://a:b@c/v1" }', ["written to disk"]),
+        ('annotator = { kind = "transformers", model = "absent" }', ["no such model", "key model"]),
+        ('concepts = "topj"', ["did you mean 'topk'?", "key concepts"]),
+        ("limit = 0", ["key limit"]),
+        ("example = 3", ["did you mean 'examples'?"]),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_done(made, monkeypatch, section, words):  # noqa: F811
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    path = made / "wrong.toml"
+    path.write_text(BASE + "[names]\n" + section + "\n")
+    with pytest.raises(AccordError) as caught:
+        check(load(path))
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+
+
+def test_options_that_do_not_go_together(accord):
+    for words, said in (
+        (["--annotator", "openai"], "needs a --model"),
+        (["--model", "m"], "takes no --model"),
+        (["--annotator", "transformers", "--model", "m", "--base-url", "http://x/v1"], "takes no --base-url"),
+    ):
+        code, _, err = accord("names", "nowhere", *words)
+        assert code == 1 and said in err

@@ -103,7 +103,7 @@ def _known(read: dict[str, Any], top: dict[str, Any]) -> list[str]:
         own = top[model]["final_pearson_all"]
         if best is None or own is None:
             continue
-        verdict = "known and not said" if own < best["low"] else "what is known is said"
+        verdict = "known and not said" if own < best["low"] else "said about as well as it is known"
         said.append(
             f"In the {model} model the base model's generator is read best from the validator's state of layer "
             f"{best['layer']} (r {best['value']:.2f}); its own answer agrees with its own generator with r {own:.2f}: "

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from scipy.special import logsumexp
 from transformers import PreTrainedTokenizerBase
 
-from accord.gap.measure import NO_FORMS, YES_FORMS
+from accord.gap.questions import NO_FORMS, YES_FORMS
 from accord.lm import LanguageModel, Query, score
 from accord.lm.encoding import chat_text, encode_prompt, single_tokens
 from accord.naming.answers import Annotator, Answer, Request, ask

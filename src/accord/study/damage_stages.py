@@ -113,10 +113,10 @@ def damage_stage(
 
     def make(work: Path, progress: Progress) -> dict[str, Any]:
         first = run.weights()
-        lm = load(run.folder / repaired.name, device=run.backbone.device, dtype=run.backbone.dtype)
+        lm = load(run.at(repaired.name), device=run.backbone.device, dtype=run.backbone.dtype)
         keep_if_same(work, found := found_by(lm))
         questions, judge = asked.questions(), asked.judge_model()
-        before = observe(first, questions, judge=judge, parts=run.folder / base.name)
+        before = observe(first, questions, judge=judge, parts=run.at(base.name))
         known = scores() if scores else None
         after = observe(lm, questions, judge=judge, scores=known, parts=work / "parts", progress=progress)
         resamples = asked.section.resamples

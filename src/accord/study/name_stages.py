@@ -32,7 +32,7 @@ from accord.study.concept_stages import EMBEDDINGS, HELD_OUT, TRAIN, open_store
 from accord.study.gap_stages import check_model
 from accord.study.name_sections import NamesSection
 from accord.study.sections import Backbone
-from accord.study.stage import Progress, Run, Stage, finish, found_by, identity, keep_if_same, lazy, write_json
+from accord.study.stage import Progress, Run, Stage, finish, found_by, identity, keep_if_same, load_once, write_json
 from accord.study.store import Recipe, read_manifest
 
 NAMES_VERSION = 1  # raise it when the same settings give other files or numbers
@@ -99,7 +99,7 @@ def open_run(folder: Path, backbone: str | None = None) -> tuple[Run, int]:
     if identity(model)["weights"] != manifest["settings"]["weights"]:
         fix = "name the model that was: --backbone MODEL"
         raise AccordError("The embeddings were made with another model.", where=folder, got=model.model, fix=fix)
-    return Run(folder.absolute(), model, lazy(model)), study.seeds[0]
+    return Run(folder.absolute(), model, load_once()), study.seeds[0]
 
 
 def named_in(folder: Path, concepts: str, seed: int) -> list[Named]:
@@ -142,7 +142,7 @@ def _dictionary(run: Run, section: NamesSection, named: Named, work: Path) -> Di
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         lm = run.lm()
-        model = load_concepts(run.folder / named.folder, lm.device)
+        model = load_concepts(run.at(named.folder), lm.device)
         shown = Shown(held_out=section.held_out, top=max(12, section.examples))
         train, held_out = (Side(open_store(run, side), _texts(run, side)) for side in (TRAIN, HELD_OUT))
         build_dictionary(model, lm, named.layer, train, held_out, shown=shown, seed=named.seed).write(aside)
@@ -151,7 +151,7 @@ def _dictionary(run: Run, section: NamesSection, named: Named, work: Path) -> Di
 
 
 def _texts(run: Run, side: str) -> pd.DataFrame:
-    return pd.read_parquet(run.folder / EMBEDDINGS / f"{side}_texts.parquet")
+    return pd.read_parquet(run.at(EMBEDDINGS) / f"{side}_texts.parquet")
 
 
 def _choose(concepts: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:

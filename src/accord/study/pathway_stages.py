@@ -76,7 +76,7 @@ def _made(run: Run, concepts: tuple[int, Stage] | None) -> Concepts | None:
     if concepts is None:
         return None
     layer, stage = concepts
-    return Concepts(layer, stage.recipe.fingerprint, lambda lm: load_concepts(run.folder / stage.name, lm))
+    return Concepts(layer, stage.recipe.fingerprint, lambda lm: load_concepts(run.at(stage.name), lm))
 
 
 def load_concepts(folder: Path, lm: "LanguageModel") -> "ConceptModel":

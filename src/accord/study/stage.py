@@ -71,7 +71,7 @@ class Run:
         """The model that a stage of a repair made."""
         from accord.repair import load_repaired
 
-        return load_repaired(self.folder / repair.name, device=self.backbone.device, dtype=self.backbone.dtype)
+        return load_repaired(self.at(repair.name), device=self.backbone.device, dtype=self.backbone.dtype)
 
     def identity(self) -> dict[str, Any]:
         """What of the backbone fixes the numbers made with it."""

@@ -58,7 +58,7 @@ def verdict_stage(run: Run, section: VerdictSection, asked: Sequence[Trial], bas
     def build(work: Path, progress: Progress) -> dict[str, Any]:
         lm = run.repaired(repair)
         found = _answer(lm, work, asked, progress)
-        before = read_scores(asked, run.folder / base.name)
+        before = read_scores(asked, run.at(base.name))
         verdict = judge(before, read_scores(asked, work), asked, seed=seed, resamples=section.resamples)
         verdict.write(work)
         _add(work / "verdict.json", {**repair.recipe.settings["about"], "base": base.name.partition("/")[2]})

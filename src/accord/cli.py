@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from accord.cli_concepts import register as _register
+from accord.cli_concepts import register as _register_concepts
 from accord.cli_parts import print_table, progress_console
+from accord.cli_repair import register as _register_repair
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -299,7 +300,8 @@ def check(folder: RunFolder) -> None:
     typer.echo(f"{folder}: all files are as they were written")
 
 
-_register(app)
+_register_concepts(app)
+_register_repair(app)
 
 
 def main() -> None:

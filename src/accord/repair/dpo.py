@@ -57,9 +57,11 @@ class Preferring:
         pairs = [one.better for one in chosen] + [one.worse for one in chosen]
 
         def loss(scores: Tensor) -> Terms:
-            better, worse = scores.split(len(chosen))
+            better, worse = torch.split(scores, len(chosen))
             reference = torch.tensor([one.reference for one in chosen], device=scores.device)
-            return {"preferences": torch.nn.functional.softplus(-self.config.beta * (better - worse - reference)).mean()}
+            return {
+                "preferences": torch.nn.functional.softplus(-self.config.beta * (better - worse - reference)).mean()
+            }
 
         return Batch(pairs, loss, {"pairs": len(chosen)})
 

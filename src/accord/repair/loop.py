@@ -74,15 +74,20 @@ def _update(
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
     with torch.random.fork_rng(), trainee.training():
-        terms = backward(
-            trainee.lm, batch.pairs, batch.loss, micro_batch=config.micro_batch, seed=mix(seed, step)
-        )
+        terms = backward(trainee.lm, batch.pairs, batch.loss, micro_batch=config.micro_batch, seed=mix(seed, step))
     _finite(terms, step)
     norm = torch.nn.utils.clip_grad_norm_(trainee.weights.values(), config.clip or math.inf)
     _finite({"gradient norm": norm}, step)
     optimizer.step()
     named = {name: term.item() for name, term in terms.items()}
-    return {"step": step + 1, "loss": sum(named.values()), **named, **batch.counts, "grad_norm": norm.item(), "lr": rate}
+    return {
+        "step": step + 1,
+        "loss": sum(named.values()),
+        **named,
+        **batch.counts,
+        "grad_norm": norm.item(),
+        "lr": rate,
+    }
 
 
 def _finite(terms: Terms, step: int) -> None:

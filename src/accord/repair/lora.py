@@ -37,7 +37,7 @@ class Trainee:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.lm.device
+        return next(iter(self.weights.values())).device
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The weights that learn."""
@@ -86,7 +86,7 @@ def trainable(lm: LanguageModel, config: Trained, seed: int) -> Iterator[Trainee
     base = check_base(lm, config)
     if config.full:
         network = copy.deepcopy(base.model)
-        weights = {name: weight for name, weight in network.named_parameters()}
+        weights = dict(network.named_parameters())
         for weight in weights.values():
             weight.requires_grad_(True)
         yield Trainee(Backbone(network, base.tokenizer, name=base.name), weights, None)

@@ -83,9 +83,7 @@ def _check(folder: Path, out: Path) -> dict[str, Any]:
     if kind == "weights":
         raise AccordError("these are whole weights already", where=folder, fix="open the folder as it is")
     if kind != "adapter":
-        raise AccordError(
-            "only an adapter can be merged: edits act on states, not on weights", where=folder, got=kind
-        )
+        raise AccordError("only an adapter can be merged: edits act on states, not on weights", where=folder, got=kind)
     if out.exists() and any(out.iterdir()):
         raise AccordError("the folder for the merged weights is not empty", where=out, fix="name another")
     return described

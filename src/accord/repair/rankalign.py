@@ -92,7 +92,7 @@ class RankAligning:
                 share = {"g2v": self.config.weight, "v2g": 1 - self.config.weight}
             return {
                 name: share[name] * ranking.loss(items, part, weights[name])
-                for (name, ranking), part in zip(self.rankings.items(), scores.split(len(items)), strict=True)
+                for (name, ranking), part in zip(self.rankings.items(), torch.split(scores, len(items)), strict=True)
             }
 
         return Batch(pairs, loss, {f"pairs_{name}": float((w > 0).sum()) for name, w in weights.items()})

@@ -113,7 +113,7 @@ class _Prefix:
         # The first layer's keys may not depend on any weight that learns.
         some = [(t, g) for t, g in zip(tensors, gradients, strict=True) if t.requires_grad and g is not None]
         if some:
-            torch.autograd.backward(*map(list, zip(*some, strict=True)))
+            torch.autograd.backward([t for t, _ in some], [g for _, g in some])
 
 
 def _forward(
@@ -143,7 +143,8 @@ def _suffixes(lm: LanguageModel, pairs: Sequence[Pair], start: int, prefix: _Pre
     ids = torch.tensor([row + row[-1:] * (width - len(row)) for row in rows])
     cache = kv_cache(prefix.rows(len(rows))) if prefix else None
     states = lm.hidden(ids, cache=cache)[lm.n_layers]
-    owner, places = [], []
+    owner: list[int] = []
+    places: list[int] = []
     for i, pair in enumerate(pairs):
         first = len(pair.context) - start - 1
         reads = 1 if pair.against else len(pair.answer)

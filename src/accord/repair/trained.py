@@ -1,5 +1,6 @@
 """Train a repair: a language model, a task's training items and a section in; a folder of the repaired model out."""
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from accord.loading import load
 from accord.repair.config import DPO, SFT, Consistency, RankAlign, Trained, TrainedConfig, read_repair
 from accord.repair.consistency import Agreeing
 from accord.repair.dpo import Preferring
-from accord.repair.folder import is_repaired
+from accord.repair.folder import DESCRIPTION, is_repaired
 from accord.repair.loop import fit
 from accord.repair.lora import check_base, trainable
 from accord.repair.method import Method
@@ -42,7 +43,8 @@ def train(
 ) -> Path:
     """Repair a model by training; the folder, which `accord.load` opens. The model itself stays as it was.
 
-    A killed call goes on from its last checkpoint in `folder` when called again, and ends with the same bytes.
+    A killed call goes on from its last checkpoint in `folder` when called again, and ends with the same bytes;
+    a finished one is left as it is.
 
     Args:
         lm: a backbone, or what `accord.load` takes.
@@ -53,21 +55,29 @@ def train(
         progress: called with (work done, work in all), first as base scores are measured, then by steps.
 
     Raises:
-        AccordError: the folder holds a repaired model already; the model, the task or a key does not fit; the loss is
+        AccordError: the folder holds another repair; the model, the task or a key does not fit; the loss is
             not finite.
     """
     section = read_repair(dict(config)) if isinstance(config, Mapping) else config
     folder = Path(folder)
-    if is_repaired(folder):
-        raise AccordError("this folder holds a repaired model", where=folder, fix="name another, or remove this one")
     model = load(lm) if isinstance(lm, str) else lm
     check_base(model, section)
     settings = {**model.settings(), "task": task.settings, "repair": section.model_dump(), "seed": seed}
+    if is_repaired(folder):
+        return _finished(folder, settings)
     method = _METHODS[type(section)](section, model, task, seed, progress)
     folder.mkdir(parents=True, exist_ok=True)
     with trainable(model, section, seed) as trainee:
         fit(trainee, method, section, seed=seed, folder=folder, settings=settings, progress=progress)
         prompts = [task.prompts(item)[1] for item in task.items[:_KEPT_PROMPTS]]
         trainee.save(folder, base=base or model.name, about={**settings, "prompts": prompts})
-    shutil.rmtree(folder / "checkpoints")
+    return _finished(folder, settings)
+
+
+def _finished(folder: Path, settings: Mapping[str, Any]) -> Path:
+    """A folder that holds this repair, without what only an unfinished one needs."""
+    about = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["about"]
+    if any(about.get(key) != value for key, value in json.loads(json.dumps(settings)).items()):
+        raise AccordError("this folder holds another repair", where=folder, fix="name another, or remove this one")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return folder

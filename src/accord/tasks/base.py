@@ -138,5 +138,7 @@ class Definition:
     data: Path | None = None  # the file it reads when the user names none
     words: tuple[str, str] | None = None  # member and category field, where items are pairs of words
     test_share: float = 0.25
-    negated: Mapping[str, str] = field(default_factory=dict)  # generator phrasing -> template that wrong answers continue
+    negated: Mapping[str, str] = field(
+        default_factory=dict
+    )  # generator phrasing -> template that wrong answers continue
     recorded: Mapping[str, Any] = field(default_factory=dict)  # further settings to record

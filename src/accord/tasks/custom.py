@@ -37,8 +37,8 @@ class CustomTask(BaseModel):
     )
     negated: str | None = Field(
         None,
-        description="The generator prompt that a wrong answer rightly continues: '{City} is not the capital of'. Only "
-        "repairs that train on negations read it.",
+        description="The generator prompt as a wrong answer rightly continues it: 'The capital of {country} is not'. "
+        "Only repairs that train on negations read it.",
     )
     gold: str = Field(description="Column that says whether the answer is right: yes/no, true/false or 1/0.")
     group: str | None = Field(None, description="Column with a category, for slices of the report.")

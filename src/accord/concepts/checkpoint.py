@@ -7,21 +7,41 @@ whole one. Nothing is pickled.
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from accord.concepts.base import Learner
 from accord.disk import sync
 from accord.errors import AccordError
 
 Best = Mapping[str, Tensor]
+
+
+class Trainee(Protocol):
+    """What is trained: a concept model, a head, or the weights of a language model that a repair may change."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        ...
+
+    def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """Its weights that learn, by name."""
+        ...
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """All that a checkpoint must keep of it."""
+        ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> Any:
+        """Take the tensors that `state_dict` gave."""
+        ...
 
 
 @dataclass
@@ -33,10 +53,11 @@ class State:
     rows: list[dict[str, float]]  # the curve so far
     best_value: float | None = None
     stale: int = 0  # evaluations since best_value
+    memory: dict[str, Any] = field(default_factory=dict)  # what the data of later steps depend on, as JSON
 
 
 def write_checkpoint(
-    folder: Path, model: Learner, optimizer: torch.optim.Optimizer, state: State, best: Best | None
+    folder: Path, model: Trainee, optimizer: torch.optim.Optimizer, state: State, best: Best | None
 ) -> None:
     """Publish a checkpoint in `folder`, then drop the older ones."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +82,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    folder: Path, model: Learner, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+    folder: Path, model: Trainee, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
 ) -> tuple[State, Best | None] | None:
     """Load the newest checkpoint in `folder` into model and optimiser; None where there is none.
 
@@ -78,7 +99,7 @@ def read_checkpoint(
 
 
 def _read(
-    folder: Path, model: Learner, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+    folder: Path, model: Trainee, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
 ) -> tuple[State, Best | None]:
     state = State(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
     _same_settings(state.settings, settings, folder)
@@ -104,7 +125,7 @@ def _same_settings(saved: dict[str, Any], now: dict[str, Any], where: Path) -> N
             )
 
 
-def _moments(model: Learner, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _moments(model: Trainee, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
         f"{name}/{key}": tensor
         for name, parameter in model.named_parameters()

@@ -23,8 +23,8 @@ from accord.errors import AccordError
 Row = dict[str, float]
 
 
-class Schedule(Section):
-    """How anything is trained."""
+class Pace(Section):
+    """How far each update moves."""
 
     steps: int = Field(default=4000, ge=1, description="Updates; each sees one batch.")
     lr: float = Field(default=1e-3, gt=0, description="Learning rate of Adam.")
@@ -36,6 +36,11 @@ class Schedule(Section):
     # Losses are means over rows and dimensions, so a gradient of norm 1 never comes. At 0.03 nearly every
     # step is brought to one length; otherwise Adam remembers the large first gradients for a thousand steps.
     clip: float | None = Field(default=0.03, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
+
+
+class Schedule(Pace):
+    """How anything is trained."""
+
     log_every: int = Field(default=50, ge=1, description="Steps between rows of the curve.")
     evaluate_every: int = Field(default=500, ge=1, description="Steps between evaluations on held-out embeddings.")
     patience: int | None = Field(
@@ -141,7 +146,7 @@ class _Run:
         rate = learning_rate(done, t)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        step = Step(done, t.steps, self.generator.manual_seed(_mix(t.seed, done)))
+        step = Step(done, t.steps, self.generator.manual_seed(mix(t.seed, done)))
         self.optimizer.zero_grad(set_to_none=True)
         terms = model.loss(x, step)
         loss = torch.stack(list(terms.values())).sum()
@@ -199,7 +204,7 @@ class _Run:
             partial.replace(self.folder / "curve.jsonl")
 
 
-def learning_rate(step: int, training: Schedule) -> float:
+def learning_rate(step: int, training: Pace) -> float:
     """Of update `step` (from 0): a linear rise over `warmup`, flat, a linear fall to 0 over `decay`."""
     rise, fall = training.warmup * training.steps, training.decay * training.steps
     up = (step + 1) / rise if rise else 1.0
@@ -216,7 +221,8 @@ def forget(optimizer: torch.optim.Optimizer, model: Learner, concepts: Tensor) -
                 moment[concepts] = 0.0
 
 
-def _mix(seed: int, step: int) -> int:
+def mix(seed: int, step: int) -> int:
+    """A seed for one step of a run."""
     return (seed * 1_000_003 + step) % 2**63
 
 

@@ -5,16 +5,34 @@ from typing import TYPE_CHECKING
 from accord.lazy import exports
 
 if TYPE_CHECKING:
-    from accord.repair.folder import is_repaired, load_repaired, save_adapter, save_edits
+    from accord.repair.config import read_repair
+    from accord.repair.folder import is_repaired, load_repaired, save_adapter, save_edits, save_weights
+    from accord.repair.merging import Drift, merge
+    from accord.repair.trained import train
 
-__all__ = ["is_repaired", "load_repaired", "save_adapter", "save_edits"]
+__all__ = [
+    "Drift",
+    "is_repaired",
+    "load_repaired",
+    "merge",
+    "read_repair",
+    "save_adapter",
+    "save_edits",
+    "save_weights",
+    "train",
+]
 
 __getattr__ = exports(
     __name__,
     {
+        "Drift": "accord.repair.merging",
         "is_repaired": "accord.repair.folder",
         "load_repaired": "accord.repair.folder",
+        "merge": "accord.repair.merging",
+        "read_repair": "accord.repair.config",
         "save_adapter": "accord.repair.folder",
         "save_edits": "accord.repair.folder",
+        "save_weights": "accord.repair.folder",
+        "train": "accord.repair.trained",
     },
 )

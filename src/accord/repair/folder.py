@@ -2,6 +2,7 @@
 
     repair.json                  format, what the change is, the base (name or relative folder, fingerprint), about
     adapter_config.json, adapter_model.safetensors      a PEFT adapter, which `peft` opens by itself
+    config.json, model.safetensors, tokenizer files     whole weights, which `transformers` opens by itself
     edits.safetensors            tensors of a readout or of steering directions
     concepts-N/                  concept model of the N-th edit, a folder that `accord.concepts.load` opens
 
@@ -23,6 +24,7 @@ from accord import concepts as concept_models
 from accord.errors import AccordError
 from accord.heads.reader import edits_as_json, edits_from_json
 from accord.lm.backbone import Backbone
+from accord.lm.backbone import load as load_backbone
 from accord.lm.edited import Readout, StateEdit, Steered, WithReadout, backbone_of
 from accord.lm.model import LanguageModel
 from accord.steering.edits import AddDirection, EditConcepts
@@ -48,8 +50,19 @@ def save_adapter(model: PeftModel, folder: Path | str, *, base: str, about: Mapp
         about: what the repair was, as JSON: method, settings, seed.
     """
     folder = _begin(folder)
+    for config in model.peft_config.values():
+        if isinstance(config.target_modules, set):  # whose order changes from run to run, and with it the file
+            config.target_modules = sorted(config.target_modules)
     model.save_pretrained(str(folder), safe_serialization=True)
     _describe(folder, base, about, {"kind": "adapter"})
+
+
+def save_weights(lm: Backbone, folder: Path | str, *, base: str, about: Mapping[str, Any]) -> None:
+    """Write a model whose weights were all trained into `folder`; see `save_adapter`."""
+    folder = _begin(folder)
+    lm.model.save_pretrained(str(folder))
+    lm.tokenizer.save_pretrained(str(folder))
+    _describe(folder, base, about, {"kind": "weights"})
 
 
 def save_edits(
@@ -74,7 +87,9 @@ def load_repaired(folder: Path | str, *, device: str = "auto", dtype: str = "aut
         if described["version"] != VERSION:
             got = described["version"]
             raise AccordError("a repaired model of another version", where=folder, got=got, wanted=VERSION)
-        base = _load_base(folder, described, device, dtype)
+        if described["change"]["kind"] == "weights":
+            return load_backbone(folder, device=device, dtype=dtype)
+        base = checked_base(folder, described, device, dtype)
         if described["change"]["kind"] == "adapter":
             return _with_adapter(base, folder)
         return with_edits(base, _edits_of(folder, described["change"]["edits"], base), name=str(folder))
@@ -100,7 +115,8 @@ def base_of(folder: Path | str) -> str:
     return str((folder / base["folder"]).resolve()) if "folder" in base else str(base["model"])
 
 
-def _load_base(folder: Path, described: dict[str, Any], device: str, dtype: str) -> LanguageModel:
+def checked_base(folder: Path, described: Mapping[str, Any], device: str, dtype: str) -> LanguageModel:
+    """The model that a repaired one was made from. Raises AccordError if another one has taken its name."""
     from accord.loading import fingerprint, load
 
     base = base_of(folder)

@@ -30,6 +30,7 @@ _EXAMPLES = {
     "group": "continent",
     "similarity": "similarity",
     "split": "split",
+    "negated": "The capital of {country} is not",
 }
 
 

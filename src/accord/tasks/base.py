@@ -68,10 +68,12 @@ class Form:
     template: Template
     shots: str  # "zero" or "few"
     examples: tuple[str, ...]  # filled in, with their answers; empty for zero-shot
+    negated: Template | None = None  # the same said of what is not so, for training; nothing is measured with it
 
-    def prompt(self, item: Item) -> str:
-        """The examples and the filled-in template, a blank line between them."""
-        return "\n\n".join((*self.examples, self.template.fill(item.fields)))
+    def prompt(self, item: Item, *, negated: bool = False) -> str:
+        """The examples and the filled-in template (the negated one, if asked), a blank line between them."""
+        template = self.negated if negated and self.negated else self.template
+        return "\n\n".join((*self.examples, template.fill(item.fields)))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -138,4 +140,7 @@ class Definition:
     data: Path | None = None  # the file it reads when the user names none
     words: tuple[str, str] | None = None  # member and category field, where items are pairs of words
     test_share: float = 0.25
+    negated: Mapping[str, str] = field(
+        default_factory=dict
+    )  # generator phrasing -> template that wrong answers continue
     recorded: Mapping[str, Any] = field(default_factory=dict)  # further settings to record

@@ -124,7 +124,9 @@ def _generator_form(definition: Definition, choices: Choices) -> Form:
     phrasing, template = _phrasing("generator", definition, definition.generators, choices.generator_phrasing)
     shots = _shots(definition, choices.generator_shots, definition.generator_shots)
     examples = tuple(f"{template.fill(shot.fields)} {shot.answer}" for shot in shots)
-    return Form(phrasing, template, choices.generator_shots, examples)
+    text = definition.negated.get(phrasing)
+    negated = None if text is None else Template.parse(text, where=f"negated template of {definition.name!r}")
+    return Form(phrasing, template, choices.generator_shots, examples, negated)
 
 
 def _validator_form(definition: Definition, choices: Choices) -> Form:

@@ -35,6 +35,11 @@ class CustomTask(BaseModel):
         min_length=1,
         description="What continues the generator prompt: a column ('city') or a template ('the {river}').",
     )
+    negated: str | None = Field(
+        None,
+        description="The generator prompt as a wrong answer rightly continues it: 'The capital of {country} is not'. "
+        "Only repairs that train on negations read it.",
+    )
     gold: str = Field(description="Column that says whether the answer is right: yes/no, true/false or 1/0.")
     group: str | None = Field(None, description="Column with a category, for slices of the report.")
     similarity: str | None = Field(None, description="Column with high or low, for slices of the report.")
@@ -104,6 +109,7 @@ def definition(custom: CustomTask) -> Definition:
         validators={"custom": custom.validator},
         generator_shots=[shot for shot in shots if shot.gold],
         validator_shots=shots,
+        negated={} if custom.negated is None else {"custom": custom.negated},
         read=lambda source: Reading([form.found(row) for row in read_rows(source)]),
         data=custom.data,
         test_share=custom.test_share,
@@ -124,6 +130,8 @@ class _Columns:
         if "{" in custom.answer:
             self.answer = Template.parse(custom.answer, where=f"{custom.name}: answer")
             self.templates.append(("answer", self.answer))
+        if custom.negated is not None:
+            self.templates.append(("negated", Template.parse(custom.negated, where=f"{custom.name}: negated")))
 
     def item(self, row: Row) -> Item:
         for key, template in self.templates:

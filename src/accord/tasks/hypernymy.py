@@ -47,6 +47,12 @@ DEFINITION = Definition(
         "type": "Everyone knows that {noun1} are a type of",
         "teacher": "Our teacher explained to us that {noun1} are a kind of",
     },
+    negated={
+        "complete": "Complete the sentence: {noun1} are not a kind of",
+        "plain": "{Noun1} are not a kind of",
+        "type": "Everyone knows that {noun1} are not a type of",
+        "teacher": "Our teacher explained to us that {noun1} are not a kind of",
+    },
     validators={
         "think": "Do you think {noun1} are a kind of {noun2}? Answer:",
         "true": "Is it true that {noun1} are a kind of {noun2}? Answer:",

@@ -1,0 +1,66 @@
+"""Consistency fine-tuning: the model's own answers, where its two forms agree, in rounds.
+
+Source: Li et al., arXiv 2310.01846.
+"""
+
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from accord.errors import AccordError
+from accord.lm.batching import Progress
+from accord.lm.model import LanguageModel
+from accord.repair.config import Consistency
+from accord.repair.method import Asked, Batch, drawn
+from accord.repair.sft import answer_loss
+from accord.tasks import Task
+
+
+@dataclass
+class Agreeing:
+    """See `accord.repair.method.Method`.
+
+    `memory` holds the round, and the items kept in it as [number, says yes].
+    """
+
+    config: Consistency
+    asked: Asked
+    seed: int
+    memory: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def build(
+        cls, config: Consistency, lm: LanguageModel, task: Task, seed: int, progress: Progress | None
+    ) -> "Agreeing":
+        """Raises AccordError if there are more rounds than steps."""
+        if config.rounds > config.steps:
+            raise AccordError("each round needs a step", got=f"{config.rounds} rounds", wanted=f"up to {config.steps}")
+        return cls(config, Asked.of(lm, task), seed)
+
+    def batch(self, lm: LanguageModel, step: int) -> Batch:
+        """See `Method.batch`; the first batch of a round measures."""
+        round_ = step * self.config.rounds // self.config.steps
+        if self.memory.get("round") != round_:
+            self.memory = {"round": round_, "kept": self._agreed(lm, round_)}
+        kept = self.memory["kept"]
+        pairs = []
+        for i in drawn(len(kept), self.config.batch, step, self.seed):
+            item, yes = self.asked.task.items[kept[i][0]], kept[i][1]
+            pairs += [self.asked.generator(item)] if yes else []
+            pairs.append(self.asked.validator(item, "Yes" if yes else "No"))
+        return Batch(pairs, lambda scores: answer_loss(pairs, scores), {"pairs": len(pairs), "kept": len(kept)})
+
+    def _agreed(self, lm: LanguageModel, round_: int) -> list[list[Any]]:
+        """Items on which both forms of the present model say the same, and what they say."""
+        numbers = sorted(drawn(len(self.asked.task.items), self.config.items, round_, self.seed))
+        items = [self.asked.task.items[i] for i in numbers]
+        said, odds = self.asked.said(lm, items), self.asked.affirmed(lm, items)
+        if self.config.rank is None:
+            middle = median(said.logodds)
+            yes = [value > middle for value in said.logodds]
+        else:
+            yes = [rank <= self.config.rank for rank in said.rank]
+        kept = [[i, y] for i, y, v in zip(numbers, yes, odds, strict=True) if y == (v > 0)]
+        if not kept:
+            raise AccordError("the two forms agree on no item", where=f"round {round_}", got=f"{len(items)} asked")
+        return kept

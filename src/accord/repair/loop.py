@@ -1,0 +1,101 @@
+"""The one loop that trains every repair: batches from a method, its loss, AdamW, curve and checkpoints.
+
+Everything random in a step comes from (seed, step), so a run that was killed and resumed ends with the same bytes as
+one that was not.
+"""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accord.concepts.checkpoint import State, read_checkpoint, write_checkpoint
+from accord.concepts.train import learning_rate, mix
+from accord.disk import write_whole
+from accord.errors import AccordError
+from accord.lm.batching import Progress
+from accord.repair.config import Trained
+from accord.repair.lora import Trainee
+from accord.repair.method import Method
+from accord.repair.scores import Terms, backward
+
+Row = dict[str, float]
+
+
+def fit(
+    trainee: Trainee,
+    method: Method,
+    config: Trained,
+    *,
+    seed: int,
+    folder: Path,
+    settings: dict[str, Any],
+    progress: Progress | None = None,
+) -> list[Row]:
+    """Train to the last step, from the newest checkpoint in `folder/checkpoints` where there is one.
+
+    Writes `folder/curve.jsonl`, a row a step: step, loss, the loss's terms, the method's counts, grad_norm (before
+    clipping), lr, seconds since the start.
+
+    Args:
+        settings: all that fixes the run: a checkpoint of another is refused.
+
+    Raises:
+        AccordError: the loss or its gradient is not a finite number (naming step and term), or the folder's
+            checkpoint is damaged or of other settings.
+    """
+    optimizer = torch.optim.AdamW(trainee.weights.values(), lr=config.lr, weight_decay=config.weight_decay)
+    saved = read_checkpoint(folder / "checkpoints", trainee, optimizer, settings)
+    state = saved[0] if saved else State(settings, 0, [])
+    method.memory = state.memory
+    earlier = state.rows[-1]["seconds"] if state.rows else 0.0
+    started = time.monotonic()
+    while state.step < config.steps:
+        row = _update(trainee, method, config, optimizer, state.step, seed)
+        state.step, state.memory = state.step + 1, method.memory
+        state.rows.append({**row, "seconds": earlier + time.monotonic() - started})
+        if progress:
+            progress(state.step, config.steps)
+        if state.step % config.checkpoint_every == 0 or state.step == config.steps:
+            write_checkpoint(folder / "checkpoints", trainee, optimizer, state, None)
+    write_whole(folder / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in state.rows))
+    return state.rows
+
+
+def _update(
+    trainee: Trainee, method: Method, config: Trained, optimizer: torch.optim.Optimizer, step: int, seed: int
+) -> Row:
+    batch = method.batch(trainee.lm, step)
+    rate = learning_rate(step, config)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    with torch.random.fork_rng(), trainee.training():
+        terms = backward(trainee.lm, batch.pairs, batch.loss, micro_batch=config.micro_batch, seed=mix(seed, step))
+    _finite(terms, step)
+    norm = torch.nn.utils.clip_grad_norm_(trainee.weights.values(), config.clip or math.inf)
+    _finite({"gradient norm": norm}, step)
+    optimizer.step()
+    named = {name: term.item() for name, term in terms.items()}
+    return {
+        "step": step + 1,
+        "loss": sum(named.values()),
+        **named,
+        **batch.counts,
+        "grad_norm": norm.item(),
+        "lr": rate,
+    }
+
+
+def _finite(terms: Terms, step: int) -> None:
+    for name, term in terms.items():
+        if not torch.isfinite(term):
+            raise AccordError(
+                "training stopped: the loss is not a finite number",
+                where=f"step {step}",
+                got=f"{name} = {term.item()}",
+                fix="lower lr, or load the model in float32",
+            )

@@ -1,0 +1,133 @@
+"""Which weights of a model a repair trains: a PEFT adapter on it, or all of a copy. The base stays as it was."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from accord.errors import AccordError
+from accord.lm.backbone import Backbone
+from accord.lm.model import LanguageModel
+from accord.repair.config import Trained
+from accord.repair.folder import save_adapter, save_weights
+
+
+@dataclass
+class Trainee:
+    """A model while it is trained.
+
+    Attributes:
+        lm: the model as trained so far; in eval mode but for `dropout` within `training`.
+        weights: those that learn, by name.
+        adapter: what PEFT made of it; None where all weights learn.
+    """
+
+    lm: Backbone
+    weights: dict[str, nn.Parameter]
+    adapter: PeftModel | None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(iter(self.weights.values())).device
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The weights that learn."""
+        return iter(self.weights.items())
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """The weights that learn: no others change."""
+        return dict(self.weights)
+
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
+        """Put other values into the weights that learn."""
+        if state_dict.keys() != self.weights.keys():
+            raise ValueError("other weights than those that learn")
+        for name, weight in self.weights.items():
+            weight.copy_(state_dict[name])
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """With the adapter's dropout; the model's own stays off, as its scores were measured without."""
+        layers = [m for m in self.lm.model.modules() if isinstance(m, BaseTunerLayer)]
+        dropout = [layer.lora_dropout for layer in layers]
+        for module in dropout:
+            module.train()
+        try:
+            yield
+        finally:
+            for module in dropout:
+                module.eval()
+
+    def save(self, folder: Path, *, base: str, about: Mapping[str, Any]) -> None:
+        """Write the repaired model into `folder`."""
+        if self.adapter is None:
+            save_weights(self.lm, folder, base=base, about=about)
+        else:
+            save_adapter(self.adapter, folder, base=base, about=about)
+
+
+@contextmanager
+def trainable(lm: LanguageModel, config: Trained, seed: int) -> Iterator[Trainee]:
+    """A model ready to be trained, and the base as it was when done.
+
+    Raises:
+        AccordError: the model is no plain backbone, or full fine-tuning would lose its updates in half precision.
+    """
+    base = check_base(lm, config)
+    if config.full:
+        network = copy.deepcopy(base.model)
+        weights = dict(network.named_parameters())
+        for weight in weights.values():
+            weight.requires_grad_(True)
+        yield Trainee(Backbone(network, base.tokenizer, name=base.name), weights, None)
+        return
+    learns = {name: weight.requires_grad for name, weight in base.model.named_parameters()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        adapter = get_peft_model(base.model, _lora(base.model, config))
+    try:
+        weights = {name: weight for name, weight in adapter.named_parameters() if weight.requires_grad}
+        # A boundary of its own: the base's may hold modules that PEFT has just replaced.
+        yield Trainee(Backbone(base.model, base.tokenizer, name=base.name), weights, adapter)
+    finally:
+        adapter.unload()
+        if hasattr(base.model, "peft_config"):
+            del base.model.peft_config
+        for name, weight in base.model.named_parameters():
+            weight.requires_grad_(learns[name])
+
+
+def check_base(lm: LanguageModel, config: Trained) -> Backbone:
+    """The backbone to train, before anything expensive is done; see `trainable`."""
+    if not isinstance(lm, Backbone):
+        raise AccordError(
+            "only a backbone's own weights can be trained", got=lm.name, fix="repair the model that this one stands on"
+        )
+    if any(isinstance(module, BaseTunerLayer) for module in lm.model.modules()):
+        raise AccordError("this model has an adapter", got=lm.name, fix="merge it first: accord merge DIR --out DIR2")
+    if config.full and lm.dtype != torch.float32:
+        raise AccordError(
+            "full fine-tuning loses small updates in half precision", got=lm.dtype, fix='load it with dtype = "float32"'
+        )
+    return lm
+
+
+def _lora(model: nn.Module, config: Trained) -> LoraConfig:
+    return LoraConfig(
+        r=config.r,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules="all-linear",
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+        task_type="CAUSAL_LM",
+    )

@@ -1,0 +1,204 @@
+"""Log-probabilities with gradients: what every trained repair computes, at the least cost.
+
+A few-shot prefix that the pairs of a batch share is computed once, with gradients: its keys and values are given to
+every row. Padding is on the right and logits are made only where they are read, as in `accord.lm.scoring`, whose
+numbers these are (`tests/repair/test_scores.py` holds values and gradients to one pair at a time).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from accord.errors import AccordError
+from accord.lm.backbone import kv_cache, kv_pairs
+from accord.lm.model import LanguageModel
+from accord.lm.prefix_tree import Ids
+from accord.lm.states import KeysValues
+
+Terms = Mapping[str, Tensor]
+"""Named parts of a loss, scalars; their sum is the loss."""
+
+# A prefix of fewer tokens is computed anew in every row: handling a cache would cost more.
+_MIN_PREFIX = 16
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What to score: log p of `answer`, all its tokens, as the continuation of `context`.
+
+    With `against`, the log-odds log Σ p(answer) − log Σ p(against) of two sets of single tokens after `context`.
+    """
+
+    context: Ids
+    answer: Ids
+    against: Ids = ()
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Pairs, by their places in the batch, whose contexts share a prefix; the shorter suffixes first."""
+
+    prefix: Ids
+    places: tuple[int, ...]
+
+    def chunks(self, size: int | None) -> list[tuple[int, ...]]:
+        """The places, `size` at a time."""
+        step = size or len(self.places)
+        return [self.places[begin : begin + step] for begin in range(0, len(self.places), step)]
+
+
+def scores(lm: LanguageModel, pairs: Sequence[Pair]) -> Tensor:
+    """The score of every pair [n], float32 with gradients.
+
+    Raises:
+        AccordError: a context or an answer is empty.
+    """
+    parts = _forward(lm, pairs, _groups(lm, pairs), None)
+    return _in_order([(places, values) for places, values, _ in parts], len(pairs))
+
+
+def backward(
+    lm: LanguageModel,
+    pairs: Sequence[Pair],
+    loss: Callable[[Tensor], Terms],
+    *,
+    micro_batch: int | None = None,
+    seed: int = 0,
+) -> Terms:
+    """Add the gradient of a loss of all pairs' scores to the weights' `.grad`; the loss's terms, detached.
+
+    With a `micro_batch` the pairs pass through the model so many at a time, and yet the gradient is that of the whole
+    batch, whatever the loss: a first pass without gradients gives the scores and what the loss asks of each; a second
+    one, with the same dropout, carries that back. The shared prefix is passed through once a pass.
+
+    Args:
+        seed: of the dropout.
+    """
+    torch.manual_seed(seed)
+    if micro_batch is None or micro_batch >= len(pairs):
+        terms = loss(scores(lm, pairs))
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        return {name: term.detach() for name, term in terms.items()}
+    groups = _groups(lm, pairs)
+    with torch.no_grad():
+        found = _in_order([(places, s) for places, s, _ in _forward(lm, pairs, groups, micro_batch)], len(pairs))
+    terms = loss(found.requires_grad_())
+    (wanted,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), found)
+    torch.manual_seed(seed)
+    for places, values, prefix in _forward(lm, pairs, groups, micro_batch):
+        values.backward(wanted[list(places)])  # type: ignore[no-untyped-call]
+        if prefix is not None:
+            prefix.finish()
+    return {name: term.detach() for name, term in terms.items()}
+
+
+class _Prefix:
+    """Keys and values of a shared prefix; cut off from its graph, so that chunks can be carried back one by one."""
+
+    def __init__(self, made: KeysValues, *, cut: bool) -> None:
+        self.made, self.pairs = made, made
+        if cut and torch.is_grad_enabled():
+            self.pairs = [(k.detach().requires_grad_(), v.detach().requires_grad_()) for k, v in made]
+
+    def rows(self, n: int) -> KeysValues:
+        """For a batch of n rows; no copies are made."""
+        return [(k.expand(n, -1, -1, -1), v.expand(n, -1, -1, -1)) for k, v in self.pairs]
+
+    def finish(self) -> None:
+        """Carry what the chunks left at the cut back through the prefix."""
+        tensors = [tensor for pair in self.made for tensor in pair]
+        gradients = [tensor.grad for pair in self.pairs for tensor in pair]
+        # The first layer's keys may not depend on any weight that learns.
+        some = [(t, g) for t, g in zip(tensors, gradients, strict=True) if t.requires_grad and g is not None]
+        if some:
+            torch.autograd.backward([t for t, _ in some], [g for _, g in some])
+
+
+def _forward(
+    lm: LanguageModel, pairs: Sequence[Pair], groups: Sequence[_Group], size: int | None
+) -> Iterator[tuple[tuple[int, ...], Tensor, _Prefix | None]]:
+    """Chunk by chunk: places in the batch, scores, and with a prefix's last chunk the prefix, where it was cut off."""
+    for group in groups:
+        prefix = _prefix(lm, group.prefix, cut=size is not None)
+        chunks = group.chunks(size)
+        for chunk in chunks:
+            values = _suffixes(lm, [pairs[i] for i in chunk], len(group.prefix), prefix)
+            yield chunk, values, prefix if chunk is chunks[-1] and size is not None else None
+
+
+def _prefix(lm: LanguageModel, tokens: Ids, *, cut: bool) -> _Prefix | None:
+    if not tokens:
+        return None
+    cache = kv_cache([])
+    lm.hidden(torch.tensor([tokens]), cache=cache)
+    return _Prefix(kv_pairs(cache), cut=cut)
+
+
+def _suffixes(lm: LanguageModel, pairs: Sequence[Pair], start: int, prefix: _Prefix | None) -> Tensor:
+    """Scores [n] of pairs from what follows position `start` of their sequences, in one forward pass."""
+    rows = [pair.context[start:] + (() if pair.against else pair.answer[:-1]) for pair in pairs]
+    width = max(map(len, rows))
+    ids = torch.tensor([row + row[-1:] * (width - len(row)) for row in rows])
+    cache = kv_cache(prefix.rows(len(rows))) if prefix else None
+    states = lm.hidden(ids, cache=cache)[lm.n_layers]
+    owner: list[int] = []
+    places: list[int] = []
+    for i, pair in enumerate(pairs):
+        first = len(pair.context) - start - 1
+        reads = 1 if pair.against else len(pair.answer)
+        owner += [i] * reads
+        places += range(first, first + reads)
+    logits = lm.lens(states[owner, places])  # [read, vocab]
+    at = torch.tensor(owner, device=logits.device)
+    values = torch.stack(list(_values(pairs, logits)))
+    return values.new_zeros(len(pairs)).index_add(0, at, values)
+
+
+def _values(pairs: Sequence[Pair], logits: Tensor) -> Iterator[Tensor]:
+    """What each read adds to its pair's score."""
+    norm, read = logits.logsumexp(-1), 0
+    for pair in pairs:
+        if pair.against:
+            yes, no = (logits[read, list(tokens)].logsumexp(-1) for tokens in (pair.answer, pair.against))
+            yield yes - no
+            read += 1
+            continue
+        for token in pair.answer:
+            yield logits[read, token] - norm[read]
+            read += 1
+
+
+def _groups(lm: LanguageModel, pairs: Sequence[Pair]) -> list[_Group]:
+    """Pairs by shared prefix; those that share none are a group too. A prefix leaves every context its last token."""
+    for pair in pairs:
+        if not pair.context or not pair.answer:
+            raise AccordError("a pair needs a context and an answer of at least one token", got=pair)
+    order = sorted(range(len(pairs)), key=lambda i: pairs[i].context)
+    found: list[tuple[int, list[int]]] = []  # tokens shared, places
+    for i in order:
+        context = pairs[i].context
+        if found:
+            length, places = found[-1]
+            shared = min(length, _common(pairs[places[-1]].context, context), len(context) - 1)
+            if shared >= _MIN_PREFIX and lm.cacheable:
+                found[-1] = (shared, [*places, i])
+                continue
+        found.append((len(context) - 1, [i]))
+    alone = [places[0] for _, places in found if len(places) == 1]
+    groups = [_Group(pairs[places[0]].context[:n], tuple(places)) for n, places in found if len(places) > 1]
+    groups += [_Group((), tuple(alone))] if alone else []
+    return [_Group(g.prefix, tuple(sorted(g.places, key=lambda i: len(pairs[i].context)))) for g in groups]
+
+
+def _common(a: Ids, b: Ids) -> int:
+    """How many tokens two sequences share at their start."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _in_order(parts: Sequence[tuple[tuple[int, ...], Tensor]], n: int) -> Tensor:
+    """Scores of the parts at their places in the batch."""
+    places = torch.tensor([i for part, _ in parts for i in part])
+    values = torch.cat([part for _, part in parts])
+    return values[torch.empty(n, dtype=torch.long).scatter_(0, places, torch.arange(n)).to(values.device)]

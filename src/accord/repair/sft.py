@@ -1,0 +1,74 @@
+"""Supervised fine-tuning on gold answers, in the forms that Rodriguez et al. (arXiv 2504.11381) compare."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from accord.errors import AccordError
+from accord.lm.batching import Progress
+from accord.lm.model import LanguageModel
+from accord.repair.config import SFT
+from accord.repair.method import Asked, Batch, drawn
+from accord.repair.scores import Pair, Terms
+from accord.tasks import Item, Task
+
+
+def answer_loss(pairs: Sequence[Pair], scores: Tensor) -> Terms:
+    """Mean of −log p over the answers' tokens: what fine-tuning on the answer only minimises."""
+    return {"answers": -scores.sum() / sum(len(pair.answer) for pair in pairs)}
+
+
+@dataclass
+class FineTuning:
+    """See `accord.repair.method.Method`."""
+
+    config: SFT
+    examples: list[list[Pair]]  # of each item that trains
+    seed: int
+    memory: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, config: SFT, lm: LanguageModel, task: Task, seed: int, progress: Progress | None) -> "FineTuning":
+        """Raises AccordError where the task has no negated wording and one is asked for, or nothing would train."""
+        asked = Asked.of(lm, task)
+        if config.negation and task.generator.negated is None:
+            raise AccordError(
+                f"task {task.name!r} has no negated wording of its generator form {task.generator.phrasing!r}",
+                fix="give one (`negated` in a task file), or leave negation off",
+            )
+        if config.form == "joint" and task.chat:
+            raise AccordError("joint examples are one text, and a chat has turns", fix="use union, or leave chat off")
+        items = [item for item in task.items if item.gold or not config.positives_only]
+        examples = [found for item in items if (found := _examples(config, asked, item))]
+        if not examples:
+            raise AccordError("no item trains this form", where=f"{task.name}, form {config.form}", got="no gold yes")
+        return cls(config, examples, seed)
+
+    def batch(self, lm: LanguageModel, step: int) -> Batch:
+        """See `Method.batch`."""
+        chosen = drawn(len(self.examples), self.config.batch, step, self.seed)
+        pairs = [pair for i in chosen for pair in self.examples[i]]
+        return Batch(pairs, lambda scores: answer_loss(pairs, scores), {"pairs": len(pairs)})
+
+
+def _examples(config: SFT, asked: Asked, item: Item) -> list[Pair]:
+    generator, validator = _generator(config, asked, item), asked.task.validator.prompt(item)
+    word = "Yes" if item.gold else "No"
+    said = [] if generator is None else [asked.continued(generator, item.answer)]
+    affirmed = [asked.continued(validator, word)]
+    if config.form == "joint" and generator is not None:
+        # The second answer of a joint text has the first form and its answer before it.
+        first = f"{generator} {item.answer}\n\n{validator}"
+        second = f"{validator} {word}\n\n{generator}"
+        return [*said, asked.continued(first, word), *affirmed, asked.continued(second, item.answer)]
+    return {"generator": said, "validator": affirmed, "union": said + affirmed, "joint": []}[config.form]
+
+
+def _generator(config: SFT, asked: Asked, item: Item) -> str | None:
+    """The generator prompt that the item's answer rightly continues, if any."""
+    form = asked.task.generator
+    if item.gold:
+        return form.prompt(item)
+    return form.prompt(item, negated=True) if config.negation else None

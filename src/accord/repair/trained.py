@@ -1,0 +1,83 @@
+"""Train a repair: a language model, a task's training items and a section in; a folder of the repaired model out."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from accord.errors import AccordError
+from accord.lm.batching import Progress
+from accord.lm.model import LanguageModel
+from accord.loading import load
+from accord.repair.config import DPO, SFT, Consistency, RankAlign, Trained, TrainedConfig, read_repair
+from accord.repair.consistency import Agreeing
+from accord.repair.dpo import Preferring
+from accord.repair.folder import DESCRIPTION, is_repaired
+from accord.repair.loop import fit
+from accord.repair.lora import check_base, trainable
+from accord.repair.method import Method
+from accord.repair.rankalign import RankAligning
+from accord.repair.sft import FineTuning
+from accord.tasks import Task
+
+_METHODS: dict[type[Trained], Callable[..., Method]] = {
+    RankAlign: RankAligning.build,
+    SFT: FineTuning.build,
+    Consistency: Agreeing.build,
+    DPO: Preferring.build,
+}
+# Prompts that are kept with a repair, for those who later ask whether merging changed what it says.
+_KEPT_PROMPTS = 8
+
+
+def train(
+    lm: LanguageModel | str,
+    task: Task,
+    config: TrainedConfig | Mapping[str, Any],
+    *,
+    folder: Path | str,
+    seed: int = 0,
+    base: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Repair a model by training; the folder, which `accord.load` opens. The model itself stays as it was.
+
+    A killed call goes on from its last checkpoint in `folder` when called again, and ends with the same bytes;
+    a finished one is left as it is.
+
+    Args:
+        lm: a backbone, or what `accord.load` takes.
+        task: its training items.
+        config: a section of `accord.repair.config`, or its keys: `{"kind": "rankalign"}`.
+        seed: of the adapter's first weights, the order of items, and the dropout.
+        base: what `accord.load` takes to open the model again, where `lm.name` is not that.
+        progress: called with (work done, work in all), first as base scores are measured, then by steps.
+
+    Raises:
+        AccordError: the folder holds another repair; the model, the task or a key does not fit; the loss is
+            not finite.
+    """
+    section = read_repair(dict(config)) if isinstance(config, Mapping) else config
+    folder = Path(folder)
+    model = load(lm) if isinstance(lm, str) else lm
+    check_base(model, section)
+    settings = {**model.settings(), "task": task.settings, "repair": section.model_dump(), "seed": seed}
+    if is_repaired(folder):
+        return _finished(folder, settings)
+    method = _METHODS[type(section)](section, model, task, seed, progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    with trainable(model, section, seed) as trainee:
+        fit(trainee, method, section, seed=seed, folder=folder, settings=settings, progress=progress)
+        prompts = [task.prompts(item)[1] for item in task.items[:_KEPT_PROMPTS]]
+        trainee.save(folder, base=base or model.name, about={**settings, "prompts": prompts})
+    return _finished(folder, settings)
+
+
+def _finished(folder: Path, settings: Mapping[str, Any]) -> Path:
+    """A folder that holds this repair, without what only an unfinished one needs."""
+    about = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["about"]
+    if any(about.get(key) != value for key, value in json.loads(json.dumps(settings)).items()):
+        raise AccordError("this folder holds another repair", where=folder, fix="name another, or remove this one")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return folder

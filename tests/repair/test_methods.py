@@ -1,0 +1,233 @@
+"""Every method's batches and losses against plain loops."""
+
+from math import exp, log1p
+from statistics import median
+
+import pytest
+import torch
+from tests.tiny import tiny_model, tiny_tokenizer
+
+import accord
+from accord.errors import AccordError
+from accord.lm import Backbone
+from accord.repair.config import DPO, SFT, Consistency, RankAlign, read_repair
+from accord.repair.consistency import Agreeing
+from accord.repair.dpo import Preferring
+from accord.repair.method import Batch, drawn, reached
+from accord.repair.rankalign import RankAligning, median_difference
+from accord.repair.sft import FineTuning
+from accord.tasks import Task, task
+
+
+@pytest.fixture(scope="module")
+def lm() -> Backbone:
+    return Backbone(tiny_model(), tiny_tokenizer())
+
+
+def minus_log_sigmoid(x: float) -> float:
+    return log1p(exp(-x))
+
+
+def total(batch: Batch, values: torch.Tensor) -> float:
+    return float(torch.stack(list(batch.loss(values).values())).sum())
+
+
+def texts(lm: Backbone, batch: Batch) -> set[tuple[str, str]]:
+    decode = lm.tokenizer.decode
+    return {(decode(pair.context, skip_special_tokens=True), decode(pair.answer)) for pair in batch.pairs}
+
+
+def test_items_are_drawn_without_repeats_and_reached_tells_which() -> None:
+    steps = [drawn(10, 3, step, seed=4) for step in range(7)]
+    for epoch in (steps[:3], steps[3:6]):
+        assert len({i for step in epoch for i in step}) == 9
+    assert steps != [drawn(10, 3, step, seed=5) for step in range(7)]
+    assert reached(10, 3, 2, seed=4) == sorted(steps[0] + steps[1])
+    assert sorted(drawn(4, 9, 3, seed=0)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("reference", [False, True])
+@pytest.mark.parametrize("direction", ["g2v", "v2g"])
+def test_rankalign_is_a_loop_over_pairs(lm: Backbone, words_task: Task, direction: str, reference: bool) -> None:
+    gap = accord.measure_gap(lm, words_task, resamples=0).scores
+    scored = gap["generator_logprob" if direction == "g2v" else "validator_logodds"].to_numpy()
+    delta = float(scored.std()) / 2
+    config = RankAlign(direction=direction, generated="answer", reference=reference, delta=delta, batch=8, steps=3)
+    batch = RankAligning.build(config, lm, words_task, 0, None).batch(lm, 1)
+    items = drawn(len(words_task.items), 8, 1, 0)
+    teacher = scored[items]
+    values = torch.randn(8, generator=torch.Generator().manual_seed(1))
+    before = torch.zeros(8)
+    if reference:
+        queries = [accord.Query(pair.context, (pair.answer,)) for pair in batch.pairs]
+        before = torch.tensor([float(s.total[0]) for s in accord.score(lm, queries)])
+    each = [
+        minus_log_sigmoid(float(values[i] - values[j] - before[i] + before[j]))
+        for i in range(8)
+        for j in range(8)
+        if teacher[i] - teacher[j] > delta
+    ]
+    assert 5 < len(each) < 28
+    assert batch.counts[f"pairs_{direction}"] == len(each)
+    assert total(batch, values) == pytest.approx(sum(each) / len(each), rel=1e-5)
+    wanted = {" Yes"} if direction == "g2v" else {" " + words_task.items[i].answer for i in items}
+    assert {answer for _, answer in texts(lm, batch)} == wanted
+
+
+def test_rankalign_both_weighs_each_direction(lm: Backbone, words_task: Task) -> None:
+    values = torch.randn(16, generator=torch.Generator().manual_seed(2))
+
+    def made(**keys: object) -> Batch:
+        config = RankAlign.model_validate({"batch": 8, "steps": 2, "delta": 0.5, **keys})
+        return RankAligning.build(config, lm, words_task, 0, None).batch(lm, 0)
+
+    alone = [total(made(direction=d), v) for d, v in zip(("g2v", "v2g"), values.split(8), strict=True)]
+    both = made(direction="both", weight=0.25)
+    assert total(both, values) == pytest.approx(0.25 * alone[0] + 0.75 * alone[1], rel=1e-5)
+    # By gold: pairs that put a wrong item above a right one do not teach.
+    gold = torch.tensor([words_task.items[i].gold for i in drawn(len(words_task.items), 8, 0, 0)])
+    generator = accord.measure_gap(lm, words_task, resamples=0).scores["generator_logodds"].to_numpy()
+    said = [generator[i] for i in drawn(len(words_task.items), 8, 0, 0)]
+    each = [
+        minus_log_sigmoid(float(values[i] - values[j]))
+        for i in range(8)
+        for j in range(8)
+        if said[i] - said[j] > 0.5 and not (gold[j] and not gold[i])
+    ]
+    terms = made(direction="both", weight="gold").loss(values)
+    assert float(terms["g2v"]) == pytest.approx(sum(each) / len(each), rel=1e-5)
+    assert len(each) < both.counts["pairs_g2v"]
+
+
+def test_rankalign_learns_log_odds_and_counts_no_pair_as_no_loss(lm: Backbone, words_task: Task) -> None:
+    config = RankAlign(score="logodds", delta=1000.0, batch=8, steps=1)
+    batch = RankAligning.build(config, lm, words_task, 0, None).batch(lm, 0)
+    assert all(len(pair.answer) == len(pair.against) == 4 for pair in batch.pairs)
+    assert total(batch, torch.randn(8)) == 0.0
+
+
+def test_the_automatic_delta_keeps_half_of_the_pairs() -> None:
+    values = torch.randn(400, generator=torch.Generator().manual_seed(0)).tolist()
+    delta = median_difference(values, seed=0)
+    share = sum(abs(x - y) > delta for x in values for y in values) / (400 * 399)
+    assert share == pytest.approx(0.5, abs=0.01)
+
+
+def test_sft_trains_what_is_right(lm: Backbone, words_task: Task) -> None:
+    def made(**keys: object) -> set[tuple[str, str]]:
+        config = SFT.model_validate({"batch": 36, "steps": 1, **keys})
+        return texts(lm, FineTuning.build(config, lm, words_task, 0, None).batch(lm, 0))
+
+    shots = "Is dog like doe? Answer: Yes\n\nIs elk like fox? Answer: No\n\n"
+    yes, no = (shots + "Is ant like ape? Answer:", " Yes"), (shots + "Is ant like bat? Answer:", " No")
+    said, negated = ("Ant is like", " ape"), ("Ant is not like", " bat")
+    generator, validator = made(form="generator"), made(form="validator")
+    assert said in generator and len(generator) == 9
+    assert {yes, no} <= validator and len(validator) == 36
+    assert made(form="union") == generator | validator
+    assert made(form="validator", positives_only=True) == {pair for pair in validator if pair[1] == " Yes"}
+    assert negated in made(form="generator", negation=True) and ("Ant is like", " bat") not in generator
+    joint = made(form="joint", negation=True)
+    assert {said, negated, yes, no} <= joint and len(joint) == 36 * 4
+    assert ("Ant is not like bat\n\n" + no[0], " No") in joint
+    assert (yes[0] + " Yes\n\nAnt is like", " ape") in joint
+
+
+def test_sft_is_the_mean_over_answer_tokens(lm: Backbone, words_task: Task) -> None:
+    batch = FineTuning.build(SFT(batch=4, steps=1), lm, words_task, 0, None).batch(lm, 0)
+    losses, tokens = 0.0, 0
+    for pair in batch.pairs:
+        logits = lm.model(torch.tensor([pair.context + pair.answer])).logits
+        labels = torch.tensor([pair.answer])
+        cut = logits[:, len(pair.context) - 1 : -1]
+        losses += float(torch.nn.functional.cross_entropy(cut[0], labels[0], reduction="sum").detach())
+        tokens += len(pair.answer)
+    scored = accord.score(lm, [accord.Query(pair.context, (pair.answer,)) for pair in batch.pairs])
+    found = total(batch, torch.tensor([s.total[0] for s in scored]))
+    assert found == pytest.approx(losses / tokens, rel=1e-5)
+
+
+def test_consistency_keeps_what_both_forms_say(lm: Backbone, words_task: Task) -> None:
+    config = Consistency(rounds=2, items=20, batch=50, steps=4)
+    method = Agreeing.build(config, lm, words_task, 0, None)
+    batch = method.batch(lm, 0)
+    asked = sorted(drawn(36, 20, 0, 0))
+    gap = accord.measure_gap(lm, words_task, resamples=0).scores.iloc[asked]
+    middle = median(gap["generator_logodds"])
+    says = {i: row.generator_logodds > middle for i, row in zip(asked, gap.itertuples(), strict=True)}
+    odds = dict(zip(asked, gap["validator_logodds"], strict=True))
+    kept = [[i, says[i]] for i in asked if says[i] == (odds[i] > 0)]
+    assert 0 < len(kept) < 20
+    assert method.memory == {"round": 0, "kept": kept}
+    assert len(batch.pairs) == sum(2 if yes else 1 for _, yes in kept)
+    assert {answer for _, answer in texts(lm, batch)} >= {" Yes" if yes else " No" for _, yes in kept}
+    method.batch(lm, 1)
+    assert method.memory["round"] == 0
+    method.batch(lm, 2)
+    assert method.memory["round"] == 1
+    ranked = Agreeing.build(config.model_copy(update={"rank": 1}), lm, words_task, 0, None)
+    ranked.batch(lm, 0)
+    first = {i: rank == 1 for i, rank in zip(asked, gap["generator_rank"], strict=True)}
+    assert ranked.memory["kept"] == [[i, first[i]] for i in asked if first[i] == (odds[i] > 0)]
+
+
+def test_dpo_prefers_what_the_other_form_ranks_higher(lm: Backbone, words_task: Task) -> None:
+    gap = accord.measure_gap(lm, words_task, resamples=0).scores
+    prompts = dict(zip(gap["validator_prompt"], gap["generator_logodds"], strict=True))
+    method = Preferring.build(DPO(batch=36, steps=1), lm, words_task, 0, None)
+    middle = median(prompts.values())
+    decode = lm.tokenizer.decode
+    for one in method.preferences:
+        prompt = decode(one.better.context, skip_special_tokens=True)
+        assert decode(one.better.answer) == (" Yes" if prompts[prompt] > middle else " No")
+        assert {decode(one.better.answer), decode(one.worse.answer)} == {" Yes", " No"}
+    batch = method.batch(lm, 0)
+    values = torch.randn(72, generator=torch.Generator().manual_seed(3))
+    scored = accord.score(lm, [accord.Query(pair.context, (pair.answer,)) for pair in batch.pairs])
+    before = [float(s.total[0]) for s in scored]
+    each = [minus_log_sigmoid(0.1 * float(values[i] - before[i] - values[36 + i] + before[36 + i])) for i in range(36)]
+    assert total(batch, values) == pytest.approx(sum(each) / 36, rel=1e-5)
+
+
+def test_dpo_the_other_way_compares_answers_to_one_prompt(lm: Backbone, words_task: Task) -> None:
+    gap = accord.measure_gap(lm, words_task, resamples=0).scores
+    odds = {(row.generator_prompt, " " + row.answer): row.validator_logodds for row in gap.itertuples()}
+    method = Preferring.build(DPO(direction="v2g", batch=36, steps=9), lm, words_task, 0, None)
+    assert len(method.preferences) == sum(n * (n - 1) // 2 for n in range(9))
+    for one in method.preferences:
+        assert one.better.context == one.worse.context
+        better, worse = (texts(lm, Batch([pair], dict)).pop() for pair in (one.better, one.worse))
+        assert odds[better] > odds[worse]
+
+
+def test_what_a_task_cannot_give_is_refused(lm: Backbone, words_task: Task) -> None:
+    hypernymy = task("hypernymy", limit=12)
+    assert hypernymy.generator.prompt(hypernymy.items[0], negated=True).endswith(" are not a kind of")
+    plain = Task(**{**vars(words_task), "items": words_task.items[:1]})
+    with pytest.raises(AccordError, match="items to train on"):
+        RankAligning.build(RankAlign(), lm, plain, 0, None)
+    unsaid = Task(**{**vars(words_task), "generator": words_task.validator})
+    with pytest.raises(AccordError, match="negated wording"):
+        FineTuning.build(SFT(negation=True), lm, unsaid, 0, None)
+    wrong = Task(**{**vars(words_task), "items": tuple(i for i in words_task.items if not i.gold)})
+    with pytest.raises(AccordError, match="no item trains"):
+        FineTuning.build(SFT(form="generator"), lm, wrong, 0, None)
+    single = Task(**{**vars(words_task), "items": (words_task.items[0], words_task.items[-1])})
+    with pytest.raises(AccordError, match="no two answers compete"):
+        Preferring.build(DPO(direction="v2g"), lm, single, 0, None)
+    with pytest.raises(AccordError, match="each round"):
+        Agreeing.build(Consistency(rounds=9, steps=2), lm, words_task, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"kind": "rankaling"}, "did you mean 'rankalign'"),
+        ({"kind": "sft", "from": "joint"}, "did you mean 'form'"),
+        ({"kind": "rankalign", "delta": -1}, "'delta' is wrong"),
+        ({"kind": "dpo", "direction": "both"}, "'direction' is wrong"),
+    ],
+)
+def test_a_wrong_key_is_named(table: dict[str, object], said: str) -> None:
+    with pytest.raises(AccordError, match=said):
+        read_repair(table)

@@ -1,0 +1,106 @@
+"""Scores with gradients against one pair at a time through the plain model."""
+
+from typing import Any
+
+import pytest
+import torch
+from tests.tiny import tiny_model, tiny_tokenizer
+from torch import Tensor
+
+from accord.errors import AccordError
+from accord.lm import Backbone
+from accord.repair.method import frozen
+from accord.repair.scores import Pair, backward, scores
+
+PREFIX = tuple(range(10, 34))
+PAIRS = [
+    Pair((*PREFIX, 40), (50,)),
+    Pair((5, 6, 7), (8, 9, 11)),
+    Pair((*PREFIX, 41, 42, 43), (51, 52)),
+    Pair((*PREFIX, 41), (53, 54), against=(55, 56, 57)),
+    Pair((9,), (60, 61)),
+    Pair((*PREFIX, 44, 45), (58, 59, 60)),
+    Pair((*PREFIX, 40), (50,)),  # the same again
+    Pair((5, 6, 8, 70), (3,), against=(4,)),
+]
+
+
+def one_at_a_time(model: Any, pairs: list[Pair]) -> Tensor:
+    values = []
+    for pair in pairs:
+        answer = () if pair.against else pair.answer
+        logp = model(torch.tensor([pair.context + answer])).logits.float().log_softmax(-1)[0]
+        end = len(pair.context) - 1
+        if pair.against:
+            values.append(logp[end, list(pair.answer)].logsumexp(0) - logp[end, list(pair.against)].logsumexp(0))
+        else:
+            values.append(sum(logp[end + i, token] for i, token in enumerate(answer)))
+    return torch.stack(values)
+
+
+def pairwise(values: Tensor) -> dict[str, Tensor]:
+    """A loss in which every score meets every other."""
+    return {"a": torch.nn.functional.softplus(values[None] - values[:, None]).mean(), "b": values.square().mean() / 9}
+
+
+def gradients(model: torch.nn.Module) -> Tensor:
+    found = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+def close(got: Tensor, wanted: Tensor) -> None:
+    """To 1e-5 of the largest."""
+    assert float((got - wanted).detach().abs().max()) <= 1e-5 * float(wanted.detach().abs().max())
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3", "opt", "qwen3", "mistral"])
+@pytest.mark.parametrize("cacheable", [True, False])
+def test_scores_and_gradients_are_those_of_one_pair_at_a_time(family: str, cacheable: bool) -> None:
+    lm = Backbone(tiny_model(family), tiny_tokenizer())
+    lm.cacheable &= cacheable
+    wanted = one_at_a_time(lm.model, PAIRS)
+    sum(pairwise(wanted).values()).backward()
+    expected = gradients(lm.model)
+    got = scores(lm, PAIRS)
+    close(got, wanted)
+    close(torch.tensor(frozen(lm, PAIRS)), wanted)
+    for micro_batch in (None, 1, 3):
+        terms = backward(lm, PAIRS, pairwise, micro_batch=micro_batch)
+        close(gradients(lm.model), expected)
+        close(terms["a"], pairwise(wanted)["a"])
+
+
+@pytest.mark.parametrize(("micro_batch", "passes"), [(None, 1), (2, 2)])
+def test_a_shared_prefix_passes_once(micro_batch: int | None, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = Backbone(tiny_model(), tiny_tokenizer())
+    seen, hidden = [], lm.hidden
+
+    def counted(ids: Tensor, **how: Any) -> dict[int, Tensor]:
+        seen.append(ids.numel())
+        return hidden(ids, **how)
+
+    monkeypatch.setattr(lm, "hidden", counted)
+    pairs = [Pair((*PREFIX, 40 + i), (50,)) for i in range(6)]
+    backward(lm, pairs, pairwise, micro_batch=micro_batch)
+    assert sum(seen) == passes * (len(PREFIX) + 6)
+
+
+def test_chunks_are_carried_back_with_the_dropout_of_their_scores() -> None:
+    lm = Backbone(tiny_model("gpt2", resid_pdrop=0.5), tiny_tokenizer())
+    lm.model.train()
+    pairs = [Pair((5, 6, i), (8, 9)) for i in range(10, 16)]
+    torch.manual_seed(4)
+    parts = torch.cat([scores(lm, pairs[:4]), scores(lm, pairs[4:])])
+    sum(pairwise(parts).values()).backward()
+    expected = gradients(lm.model)
+    backward(lm, pairs, pairwise, micro_batch=4, seed=4)
+    close(gradients(lm.model), expected)
+    backward(lm, pairs, pairwise, micro_batch=4, seed=5)
+    assert (gradients(lm.model) - expected).abs().max() > 1e-3
+
+
+def test_a_pair_of_nothing_is_refused() -> None:
+    lm = Backbone(tiny_model(), tiny_tokenizer())
+    with pytest.raises(AccordError, match="at least one token"):
+        scores(lm, [Pair((5,), ())])

@@ -23,7 +23,7 @@ class _Searched(_Section):
         description="Share of the training items that settings are chosen on; whole groups, where items have them.",
     )
     budget: float = Field(
-        default=1.005,
+        default=1.008,
         gt=1,
         description="Largest ratio of perplexities, repaired to base, on texts that the repair was not fitted to. "
         "A little below what may be lost, as other texts differ.",
@@ -52,7 +52,7 @@ class ReadoutConfig(_Searched):
         description="Ridge penalties to try, on standardised states.",
     )
     quiet_weights: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)] = Field(
-        default=[0.01, 0.03, 0.3],
+        default=[0.03, 0.1, 0.3],
         description="Weights to try of ordinary text, where the readout should give 0.",
     )
     strengths: Positives = Field(default=[0.5, 0.75, 1.0], description="Factors on the readout to try.")

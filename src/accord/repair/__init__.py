@@ -6,15 +6,19 @@ from accord.lazy import exports
 
 if TYPE_CHECKING:
     from accord.repair.config import read_repair
+    from accord.repair.fitted import Fitted
     from accord.repair.folder import is_repaired, load_repaired, save_adapter, save_edits, save_weights
     from accord.repair.merging import Drift, merge
+    from accord.repair.surgery import operate
     from accord.repair.trained import train
 
 __all__ = [
     "Drift",
+    "Fitted",
     "is_repaired",
     "load_repaired",
     "merge",
+    "operate",
     "read_repair",
     "save_adapter",
     "save_edits",
@@ -26,9 +30,11 @@ __getattr__ = exports(
     __name__,
     {
         "Drift": "accord.repair.merging",
+        "Fitted": "accord.repair.fitted",
         "is_repaired": "accord.repair.folder",
         "load_repaired": "accord.repair.folder",
         "merge": "accord.repair.merging",
+        "operate": "accord.repair.surgery",
         "read_repair": "accord.repair.config",
         "save_adapter": "accord.repair.folder",
         "save_edits": "accord.repair.folder",

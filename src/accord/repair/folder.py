@@ -27,7 +27,7 @@ from accord.lm.backbone import Backbone
 from accord.lm.backbone import load as load_backbone
 from accord.lm.edited import Readout, StateEdit, Steered, WithReadout, backbone_of
 from accord.lm.model import LanguageModel
-from accord.steering.edits import AddDirection, EditConcepts
+from accord.steering.edits import AddDirection, AmplifyDirection, EditConcepts
 
 FORMAT, VERSION = "accord.repair", 1
 DESCRIPTION = "repair.json"
@@ -171,6 +171,9 @@ def _edit_as_json(edit: StateEdit | Readout, i: int, folder: Path, tensors: dict
     if isinstance(edit, AddDirection):
         tensors[f"{i}.vector"] = edit.vector.detach().cpu().contiguous()
         return {"kind": "direction", "layer": edit.layer}
+    if isinstance(edit, AmplifyDirection):
+        tensors[f"{i}.direction"] = edit.direction.detach().cpu().contiguous()
+        return {"kind": "amplify", "layer": edit.layer, "center": edit.center, "factor": edit.factor}
     if isinstance(edit, EditConcepts):
         concept_models.save(edit.concepts, folder / f"concepts-{i}")
         edits = edits_as_json(edit.edits)
@@ -193,6 +196,8 @@ def _edits_of(folder: Path, described: list[dict[str, Any]], base: LanguageModel
             edits.append(Readout(one["layer"], tensors[f"{i}.weight"], one["bias"], plus, minus))
         elif one["kind"] == "direction":
             edits.append(AddDirection(one["layer"], tensors[f"{i}.vector"]))
+        elif one["kind"] == "amplify":
+            edits.append(AmplifyDirection(one["layer"], tensors[f"{i}.direction"], one["center"], one["factor"]))
         else:
             concepts = concept_models.load(folder / f"concepts-{i}", backbone_of(base).device)
             chosen = edits_from_json(one["edits"])

@@ -1,4 +1,4 @@
-"""What steering does to the states of a layer: add a direction, or edit concepts; each is a `StateEdit`."""
+"""What steering does to a layer's states: add a direction, amplify one, or edit concepts; each is a `StateEdit`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +26,35 @@ class AddDirection:
         """The layer, and the vector's identity and norm."""
         vector = fingerprint({"vector": self.vector})
         return {"kind": "direction", "layer": self.layer, "vector": vector, "norm": float(self.vector.norm())}
+
+
+@dataclass(frozen=True)
+class AmplifyDirection:
+    """Adds to every state h what it has along a direction u [d] of norm 1, less what is usual: factor · (h·u − center).
+
+    Unlike a constant direction, which moves all states alike, this moves states apart (or together, below 0).
+    """
+
+    layer: int
+    direction: Tensor
+    center: float
+    factor: float
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """States [n, d], amplified along the direction."""
+        along = states.float() @ self.direction.to(states.device) - self.center
+        return states + (self.factor * along[:, None] * self.direction.to(states.device)).to(states)
+
+    def settings(self) -> dict[str, Any]:
+        """The layer, the direction's identity, center and factor."""
+        direction = fingerprint({"direction": self.direction})
+        return {
+            "kind": "amplify",
+            "layer": self.layer,
+            "direction": direction,
+            "center": self.center,
+            "factor": self.factor,
+        }
 
 
 @dataclass(frozen=True)

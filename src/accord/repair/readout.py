@@ -1,0 +1,228 @@
+"""The readout repair: what the validator's own state knows of the generator's log-odds, written back. Closed form.
+
+A readout adds v = w·h + b to the validator's log-odds exactly (`accord.lm.edited.Readout`), so v is fitted to what is
+missing: the wanted log-odds less the model's own. It needs no labels: what is wanted is the model's own generator.
+Positions of ordinary text are in the regression with 0 as their target, so that the readout stays silent there.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accord.gap.metrics import Floats
+from accord.gap.questions import Forms
+from accord.lm.batching import Progress
+from accord.lm.edited import Readout
+from accord.lm.model import LanguageModel
+from accord.repair.evidence import Evidence, gather
+from accord.repair.fitted import Fitted, best_within
+from accord.repair.ordinary import Ordinary, ordinary_texts, read_texts
+from accord.repair.surgery_config import ReadoutConfig
+from accord.tasks import Task
+
+
+def fit(
+    lm: LanguageModel,
+    task: Task,
+    config: ReadoutConfig | None = None,
+    *,
+    seed: int = 0,
+    texts: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Fit a readout on the items of `task`: layers, penalty, weight of ordinary text and strength are chosen on
+    items and texts held out from them, then all items are fitted.
+
+    First every layer alone, then the band of neighbours that does best: each of its layers gets a readout of its own,
+    and their values add up. Neighbours say the same with different noise, so together they read it better.
+
+    Args:
+        task: its training side.
+        seed: what is held out, and the order of the texts.
+        texts: ordinary text; the training side of movie-reviews by default. One half is fitted on, the other judges.
+
+    Raises:
+        AccordError: too few items or texts, no such layer, or nothing stays within the budget.
+    """
+    config = config or ReadoutConfig()
+    layers = config.layers or list(range(lm.n_layers + 1))
+    evidence = gather(lm, task, layers=layers, held_out=config.held_out, seed=seed, progress=progress)
+    sides = _split(ordinary_texts(texts, seed))
+    quiet, check = (read_texts(lm, side, layers, positions=config.positions, progress=progress) for side in sides)
+    search = _Search(config, evidence, quiet, check)
+    tried = [row for layer in layers for row in search.rows([layer])]
+    if min(config.window, len(layers)) > 1:
+        tried += search.rows(_band(tried, config.window))
+    best, table = best_within(tried, config.budget)
+    readouts, value, measured = _final(lm, search, tried[best])
+    settings = {key: tried[best][key] for key in ("layers", "penalty", "quiet_weight", "strength")}
+    chosen = {
+        **settings,
+        "held_out": {key: tried[best][key] for key in measured},
+        "training": measured,
+        "silence": float(value.abs().mean()),
+    }
+    return Fitted(readouts, chosen, table)
+
+
+def wanted(generator: Floats, spread: float) -> Floats:
+    """The log-odds that the validator should have: (l_G − median) / deviation · spread.
+
+    An affine map, so that its correlation with l_G is 1. Its threshold is at the generator's median: without labels,
+    as many items are affirmed as denied (`calibrate` moves that). Not l_G itself, whose deviation of several nats
+    would ask for larger values, which cost more on other text.
+    """
+    deviation = float(generator.std())
+    return np.asarray((generator - np.median(generator)) / (deviation if deviation > 0 else 1.0) * spread)
+
+
+@dataclass
+class Ridge:
+    """Ridge regressions of the same states on the same targets, for many penalties.
+
+    Minimises mean (w·z + c − target)² + quiet_weight · mean over quiet states of (w·z + c)² + penalty · ‖w‖², as
+    `accord.gap.Probe.fit` does, z being states standardised by the items' mean and deviation. What the penalties
+    share is computed once. Where states are wider than there are rows, the rows' own products are solved instead:
+    with rows centred by their weighted mean, w = Zᵀ (Z Zᵀ + penalty)⁻¹ y.
+
+    Args:
+        states: [n, d] of items.
+        target: [n].
+        quiet: [m, d] of ordinary text.
+    """
+
+    states: Tensor
+    target: Tensor
+    quiet: Tensor
+    _grams: dict[float, tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        x = self.states.double()
+        self._mean, self._deviation = x.mean(0), x.std(0, correction=0).clamp_min(1e-6)
+        self._x = (x - self._mean) / self._deviation
+        self._q = (self.quiet.double() - self._mean) / self._deviation
+        self._y = self.target.double()
+        self.wide = x.shape[1] > len(self._x) + len(self._q)
+        if not self.wide:
+            self._xx, self._qq = self._x.T @ self._x / len(self._x), self._q.T @ self._q / len(self._q)
+
+    def solve(self, penalty: float, quiet_weight: float) -> tuple[Tensor, float]:
+        """w [d] and b, float64, of raw states: v = h·w + b."""
+        gram, goal, center, offset = self._gram(quiet_weight)
+        factor = torch.linalg.cholesky(gram + penalty * torch.eye(len(gram), dtype=torch.float64))
+        solution = torch.cholesky_solve(goal[:, None], factor)[:, 0]
+        w = self._rows(quiet_weight, center).T @ solution if self.wide else solution
+        weight = w / self._deviation
+        return weight, float(offset - center @ w - self._mean @ weight)
+
+    def _gram(self, quiet_weight: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Products of the centred rows, their products with the target, the rows' mean [d], the target's mean."""
+        if quiet_weight not in self._grams:
+            total = 1 + quiet_weight  # items weigh 1 together, quiet states quiet_weight
+            center = (self._x.mean(0) + quiet_weight * self._q.mean(0)) / total
+            offset = self._y.mean() / total
+            if self.wide:
+                rows = self._rows(quiet_weight, center)
+                goals = torch.cat([self._y - offset, -offset * torch.ones(len(self._q), dtype=torch.float64)])
+                goal = goals * self._roots(quiet_weight)
+                self._grams[quiet_weight] = (rows @ rows.T, goal, center, offset)
+            else:
+                gram = self._xx + quiet_weight * self._qq - total * torch.outer(center, center)
+                goal = self._x.T @ self._y / len(self._x) - total * center * offset
+                self._grams[quiet_weight] = (gram, goal, center, offset)
+        return self._grams[quiet_weight]
+
+    def _roots(self, quiet_weight: float) -> Tensor:
+        """Square roots of the rows' weights."""
+        n, m = len(self._x), len(self._q)
+        weights = torch.cat([torch.full((n,), 1 / n), torch.full((m,), quiet_weight / m)])
+        return weights.double().sqrt()
+
+    def _rows(self, quiet_weight: float, center: Tensor) -> Tensor:
+        return (torch.cat([self._x, self._q]) - center) * self._roots(quiet_weight)[:, None]
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What settings are tried on."""
+
+    config: ReadoutConfig
+    evidence: Evidence
+    quiet: Ordinary
+    check: Ordinary
+
+    def ridge(self, layers: Sequence[int], *, all_items: bool) -> Ridge:
+        """The regression on these layers side by side, of all items or those that are not held out."""
+        used = self.evidence
+        where = np.ones_like(used.gold) if all_items else used.held == 0
+        target = wanted(used.generator[where], self.config.spread) - used.validator[where]
+        states = beside(used.states, layers)[torch.from_numpy(where)]
+        return Ridge(states, torch.from_numpy(target), beside(self.quiet.states, layers))
+
+    def rows(self, layers: Sequence[int]) -> list[dict[str, Any]]:
+        """Every setting on these layers, judged on held-out items and texts."""
+        where = self.evidence.held > 0
+        held, check = beside(self.evidence.states, layers)[where], beside(self.check.states, layers)
+        ridge, rows = self.ridge(layers, all_items=False), []
+        for penalty, quiet_weight in self._grid():
+            weight, bias = ridge.solve(penalty, quiet_weight)
+            value, on_text = held.double() @ weight + bias, check.double() @ weight + bias
+            for strength in self.config.strengths:
+                moved = self.evidence.validator.copy()
+                moved[where] += strength * value.numpy()
+                settings = {"penalty": penalty, "quiet_weight": quiet_weight, "strength": strength}
+                judged = self.evidence.judge(moved, where)
+                rows.append({"layers": list(layers), **settings, **judged, **self.check.cost(strength * on_text)})
+        return rows
+
+    def _grid(self) -> Iterator[tuple[float, float]]:
+        for quiet_weight in self.config.quiet_weights:
+            for penalty in self.config.penalties:
+                yield penalty, quiet_weight
+
+
+def beside(states: Mapping[int, Tensor], layers: Sequence[int]) -> Tensor:
+    """States of several layers side by side, [n, layers · d]."""
+    return torch.cat([states[layer] for layer in layers], dim=1)
+
+
+def _final(
+    lm: LanguageModel, search: _Search, row: Mapping[str, Any]
+) -> tuple[list[Readout], Tensor, dict[str, float]]:
+    """The readouts of a setting fitted on all items, their values on the texts held out, and what is measured."""
+    layers, strength = row["layers"], row["strength"]
+    weight, bias = search.ridge(layers, all_items=True).solve(row["penalty"], row["quiet_weight"])
+    weight, bias = weight * strength, bias * strength
+    forms = Forms.of(lm)
+    readouts = [
+        Readout(layer, part.float().clone(), bias if i == 0 else 0.0, forms.yes, forms.no)
+        for i, (layer, part) in enumerate(zip(layers, weight.chunk(len(layers)), strict=True))
+    ]
+    value = beside(search.check.states, layers).double() @ weight + bias
+    items = beside(search.evidence.states, layers).double() @ weight + bias
+    everything = np.ones_like(search.evidence.gold)
+    judged = search.evidence.judge(search.evidence.validator + items.numpy(), everything)
+    return readouts, value, {**judged, **search.check.cost(value)}
+
+
+def _band(tried: Sequence[Mapping[str, Any]], window: int) -> list[int]:
+    """The neighbouring layers that agree best by themselves, on average, each at its best setting.
+
+    An average, as one layer's lead over the next is mostly chance; and whatever it costs, as together they cost less.
+    """
+    best: dict[int, float] = {}
+    for row in tried:
+        layer = row["layers"][0]
+        best[layer] = max(best.get(layer, -1.0), row["agreement"])
+    ordered = sorted(best)
+    bands = [ordered[begin : begin + window] for begin in range(max(1, len(ordered) - window + 1))]
+    return max(bands, key=lambda band: sum(best[layer] for layer in band))
+
+
+def _split(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    half = len(texts) // 2
+    return list(texts[:half]), list(texts[half:])

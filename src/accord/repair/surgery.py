@@ -1,0 +1,44 @@
+"""Every repair without training by its section: one way in for commands and studies."""
+
+from collections.abc import Sequence
+
+from accord.concepts.base import ConceptModel
+from accord.errors import AccordError
+from accord.lm.batching import Progress
+from accord.lm.model import LanguageModel
+from accord.repair import calibrate, concept_edit, direction, readout
+from accord.repair.fitted import Fitted
+from accord.repair.surgery_config import CalibrateConfig, DirectionConfig, ReadoutConfig, SurgeryConfig
+from accord.tasks import Task
+
+
+def operate(
+    lm: LanguageModel,
+    task: Task,
+    config: SurgeryConfig,
+    *,
+    concepts: tuple[ConceptModel, int] | None = None,
+    seed: int = 0,
+    texts: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Fit the repair that `config` asks for on `task`, its training side.
+
+    Args:
+        concepts: a concept model and the layer it was made on, for kind "concepts".
+        seed: what is held out, and the order of the texts.
+        texts: ordinary text; the training side of movie-reviews by default.
+
+    Raises:
+        AccordError: concepts are asked for and none given; else see the `fit` of each kind.
+    """
+    if isinstance(config, ReadoutConfig):
+        return readout.fit(lm, task, config, seed=seed, texts=texts, progress=progress)
+    if isinstance(config, CalibrateConfig):
+        return calibrate.fit(lm, task, config, seed=seed, texts=texts, progress=progress)
+    if isinstance(config, DirectionConfig):
+        return direction.fit(lm, task, config, seed=seed, texts=texts, progress=progress)
+    if concepts is None:
+        raise AccordError("a repair by concepts needs a concept model, and the layer it was made on", got=config.kind)
+    model, layer = concepts
+    return concept_edit.fit(lm, task, config, concepts=model, layer=layer, seed=seed, texts=texts, progress=progress)

@@ -1,0 +1,145 @@
+"""The readout repair: its regression against the formula, its cost against the edited model, and the whole."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tests.tiny import tiny_model, tiny_tokenizer
+
+import accord
+from accord.errors import AccordError
+from accord.gap import Forms, Probe
+from accord.lm import Backbone
+from accord.lm.edited import Readout, WithReadout
+from accord.lm.perplexity import perplexity
+from accord.repair import operate, readout
+from accord.repair.evidence import ask, gather, hold_out
+from accord.repair.fitted import best_within
+from accord.repair.ordinary import ordinary_texts, read_texts
+from accord.repair.readout import Ridge, wanted
+from accord.repair.surgery_config import ReadoutConfig
+from accord.tasks import task
+from accord.text import corpus
+
+TEXTS = [f"the {word} was no good, yes it was not, No but" * 2 for word in ("film", "plot", "cast", "score", "end")]
+QUICK = ReadoutConfig(positions=120, penalties=[0.1, 1.0], quiet_weights=[0.03], budget=1.2)
+
+
+@pytest.fixture(scope="module")
+def lm() -> Backbone:
+    return Backbone(tiny_model("llama"), tiny_tokenizer())
+
+
+@pytest.mark.parametrize("d", [6, 90])  # narrower and wider than there are rows
+@pytest.mark.parametrize("quiet_weight", [0.0, 0.7])
+def test_the_regression_is_that_of_the_probe(d: int, quiet_weight: float) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, quiet = torch.randn(40, d, generator=draw) * 3 + 1, torch.randn(25, d, generator=draw) * 2
+    y = x[:, 0] - 2 * x[:, 1] + torch.randn(40, generator=draw) + 4
+    ridge = Ridge(x, y, quiet)
+    assert ridge.wide == (d == 90)
+    for penalty in (0.2, 3.0):
+        weight, bias = ridge.solve(penalty, quiet_weight)
+        probe = Probe.fit(x, y, penalty=penalty, quiet=quiet, quiet_weight=quiet_weight)
+        torch.testing.assert_close(weight.float(), probe.weight, rtol=1e-3, atol=1e-5)
+        assert bias == pytest.approx(probe.bias, rel=1e-3, abs=1e-4)
+
+
+@torch.no_grad()
+def test_the_cost_is_what_the_edited_model_loses(lm: Backbone) -> None:
+    forms = Forms.of(lm)
+    weight = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(1)) / 3
+    read = Readout(2, weight, 0.7, forms.yes, forms.no)
+    model = WithReadout(lm, read)
+    found = read_texts(lm, TEXTS, [2], positions=10_000)
+    assert {1.0, -1.0, 0.0} == set(found.sign.tolist())  # texts with yes, with no, and other tokens
+    cost = found.cost(read(found.states[2]))
+    before, after = perplexity(lm, TEXTS), perplexity(model, TEXTS)
+    assert len(found.sign) == before.tokens.sum() - len(TEXTS)  # all but the first of each
+    assert np.log(cost["perplexity_ratio"]) * len(found.sign) == pytest.approx((after.nll - before.nll).sum(), rel=1e-3)
+    divergences = []
+    for text in TEXTS:
+        ids = torch.tensor([[1, *lm.tokenizer(text, add_special_tokens=False)["input_ids"]]])
+        old, new = (one.lens(one.hidden(ids)[3])[0, 1:-1].double().log_softmax(-1) for one in (lm, model))
+        divergences.append((old.exp() * (old - new)).sum(-1))
+    assert cost["kl"] == pytest.approx(float(torch.cat(divergences).mean()), rel=1e-3)
+
+
+def test_what_is_wanted_follows_the_generator() -> None:
+    l_g = np.random.default_rng(0).normal(-7, 4, 51)
+    target = wanted(l_g, 2.0)
+    assert np.corrcoef(target, l_g)[0, 1] == pytest.approx(1.0)
+    assert target.std() == pytest.approx(2.0) and np.median(target) == pytest.approx(0.0)
+
+
+def test_items_are_held_out_by_themselves_and_in_groups() -> None:
+    items = task("hypernymy", split="train", limit=400).items
+    sides = hold_out(items, 0.25, seed=0)
+    assert (sides > 0).mean() == pytest.approx(0.25, abs=0.03) and (sides == 2).mean() == pytest.approx(0.125, abs=0.03)
+    whole = {item.group for item, side in zip(items, sides, strict=True) if side == 2}
+    assert whole and not whole & {item.group for item, side in zip(items, sides, strict=True) if side != 2}
+    few = [item for item in items if item.group in {items[0].group, items[1].group}]
+    assert set(hold_out(few, 0.25, seed=0)) == {0, 1}
+    assert (hold_out(items, 0.25, seed=1) != sides).any()
+
+
+def test_the_best_within_the_budget_is_taken() -> None:
+    rows = [
+        {"agreement": 0.9, "perplexity_ratio": 1.2},
+        {"agreement": 0.5, "perplexity_ratio": 1.0},
+        {"agreement": 0.7, "perplexity_ratio": 1.01},
+        {"agreement": float("nan"), "perplexity_ratio": 1.0},
+    ]
+    best, table = best_within(rows, 1.01)
+    assert best == 2 and table["chosen"].tolist() == [False, False, True, False]
+    assert table["allowed"].tolist() == [False, True, True, True]
+    with pytest.raises(AccordError, match="budget"):
+        best_within(rows[:1], 1.01)
+
+
+def test_a_fitted_readout_repairs_and_comes_back(tmp_path: Path) -> None:
+    tiny_model("llama").save_pretrained(tmp_path / "base")
+    tiny_tokenizer().save_pretrained(tmp_path / "base")
+    lm = accord.load(tmp_path / "base")
+    train = task("hypernymy", split="train", limit=120)
+    fitted = operate(lm, train, QUICK, seed=0, texts=TEXTS)
+    assert len(fitted.choices) == (4 + 1) * 2 * 3  # four layers and one band, penalties, strengths
+    assert fitted.choices["chosen"].sum() == 1
+    evidence, repaired = gather(lm, train), fitted.on(lm)
+    before = evidence.judge(evidence.validator, np.ones(120, dtype=bool))["pearson_all"]
+    moved = ask(repaired, train, train.items)
+    after = evidence.judge(moved, np.ones(120, dtype=bool))["pearson_all"]
+    assert after > before + 0.2
+    assert after == pytest.approx(fitted.chosen["training"]["pearson_all"], abs=1e-3)
+    fitted.save(tmp_path / "repaired", base=str(tmp_path / "base"), about={"method": "readout"})
+    back = accord.load(tmp_path / "repaired")
+    np.testing.assert_allclose(ask(back, train, train.items), moved, rtol=1e-4, atol=1e-4)
+    assert len(pd.read_parquet(tmp_path / "repaired" / "choices.parquet")) == len(fitted.choices)
+
+
+def test_wrong_wishes_are_refused(lm: Backbone) -> None:
+    train = task("hypernymy", split="train", limit=40)
+    with pytest.raises(AccordError, match="no such layer"):
+        readout.fit(lm, train, ReadoutConfig(layers=[9]), texts=TEXTS)
+    with pytest.raises(AccordError, match="too few training items"):
+        readout.fit(lm, task("hypernymy", split="train", limit=10), QUICK, texts=TEXTS)
+    with pytest.raises(AccordError, match="too short"):
+        read_texts(lm, ["", "a"], [1], positions=10)
+    with pytest.raises(AccordError, match="ordinary texts"):
+        ordinary_texts(["one"], 0)
+
+
+@pytest.mark.real
+def test_the_small_model_says_what_it_knows() -> None:
+    lm = accord.load("smollm2-135m")
+    train, test = (task("hypernymy", split=split, limit=limit) for split, limit in (("train", 120), ("test", 60)))
+    config = ReadoutConfig(layers=[18, 20], window=2, positions=300, penalties=[0.3], quiet_weights=[0.03], budget=1.02)
+    fitted = readout.fit(lm, train, config, texts=corpus("movie-reviews").train[:60])
+    evidence = gather(lm, test)
+    everything = np.ones(60, dtype=bool)
+    before = evidence.judge(evidence.validator, everything)
+    after = evidence.judge(ask(fitted.on(lm), test, test.items), everything)
+    assert before["pearson_all"] < 0.3 and after["pearson_all"] > 0.55
+    assert after["validator_auc"] > before["validator_auc"] + 0.1

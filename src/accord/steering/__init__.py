@@ -1,18 +1,60 @@
-"""Edits of a running model's states: directions, and concepts turned off or up."""
+"""Edits of a running model's states: directions, and concepts turned off or up; and what that does to what it says."""
 
 from typing import TYPE_CHECKING
 
 from accord.lazy import exports
 
 if TYPE_CHECKING:
-    from accord.steering.edits import AddDirection, EditConcepts
+    from accord.steering.arms import Dose, associated, equal_rates, live, pick
+    from accord.steering.edits import AddDirection, EditConcepts, SameNorm
+    from accord.steering.effects import promoted_effects, written_effects
+    from accord.steering.outcome import Effects
+    from accord.steering.promotion import promoted
+    from accord.steering.reading import Reading
+    from accord.steering.scorers import Classifier, Scorer, Sentiment, fit_classifier, store_means, text_means
+    from accord.steering.target import Target, steer
+    from accord.steering.typical import Typical, measure_typical
+    from accord.steering.writing import NEUTRAL, Writing
 
-__all__ = ["AddDirection", "EditConcepts"]
+__all__ = [
+    "NEUTRAL",
+    "AddDirection",
+    "Classifier",
+    "Dose",
+    "EditConcepts",
+    "Effects",
+    "Reading",
+    "SameNorm",
+    "Scorer",
+    "Sentiment",
+    "Target",
+    "Typical",
+    "Writing",
+    "associated",
+    "equal_rates",
+    "fit_classifier",
+    "live",
+    "measure_typical",
+    "pick",
+    "promoted",
+    "promoted_effects",
+    "steer",
+    "store_means",
+    "text_means",
+    "written_effects",
+]
 
-__getattr__ = exports(
-    __name__,
-    {
-        "AddDirection": "accord.steering.edits",
-        "EditConcepts": "accord.steering.edits",
-    },
-)
+_HOMES = {
+    "arms": ("Dose", "associated", "equal_rates", "live", "pick"),
+    "edits": ("AddDirection", "EditConcepts", "SameNorm"),
+    "effects": ("promoted_effects", "written_effects"),
+    "outcome": ("Effects",),
+    "promotion": ("promoted",),
+    "reading": ("Reading",),
+    "scorers": ("Classifier", "Scorer", "Sentiment", "fit_classifier", "store_means", "text_means"),
+    "target": ("Target", "steer"),
+    "typical": ("Typical", "measure_typical"),
+    "writing": ("NEUTRAL", "Writing"),
+}
+
+__getattr__ = exports(__name__, {name: f"accord.steering.{home}" for home, names in _HOMES.items() for name in names})

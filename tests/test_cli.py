@@ -14,7 +14,7 @@ from accord.errors import AccordError
 from tests.tiny import tiny_model, tiny_tokenizer
 
 COMMANDS = ("gap", "models", "tasks", "show", "run", "init", "report", "check")
-COMMANDS += ("embed", "train", "generate", "perplexity")
+COMMANDS += ("embed", "train", "generate", "perplexity", "steer")
 
 
 def accord(*words, **environment):

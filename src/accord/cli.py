@@ -15,6 +15,7 @@ import typer
 
 from accord.cli_concepts import register as _register
 from accord.cli_parts import print_table, progress_console
+from accord.cli_steering import register as _register_steering
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -300,6 +301,7 @@ def check(folder: RunFolder) -> None:
 
 
 _register(app)
+_register_steering(app)
 
 
 def main() -> None:

@@ -78,7 +78,8 @@ def random_unit(target: Target, seed: int, concept: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(int(np.random.default_rng([seed, concept]).integers(2**31)))
     drawn = torch.randn(target.concepts.d, generator=generator) * target.concepts.scale.cpu()
-    return drawn / drawn.norm()
+    unit: Tensor = drawn / drawn.norm()
+    return unit
 
 
 def equal_rates(typical: Typical, chosen: Sequence[int], seed: int) -> dict[int, int]:

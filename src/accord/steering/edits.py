@@ -87,7 +87,8 @@ class SameNorm:
         """States [n, d] plus ‖edit(states) − states‖ · unit; the edit as if the reconstruction's error were kept."""
         x = states.float()
         size = (replace(self.edit, keep_error=True)(x) - x).norm(dim=1, keepdim=True)
-        return x + size * self.unit.to(x)
+        moved: Tensor = x + size * self.unit.to(x)
+        return moved
 
     def settings(self) -> dict[str, Any]:
         """The edit, and the direction's identity."""

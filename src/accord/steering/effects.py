@@ -117,7 +117,7 @@ def written_effects(
                 texts += [_text(arm, (concept, dose), one, i, writing, after) for i, one in enumerate(samples)]
                 for name, new, old in _measures(writing, after, base, way):
                     found.setdefault(name, {})[arm.control] = over_prompts(new - old, seed, resamples)
-                    level.setdefault(name, {})[arm.control] = float(np.nanmean(new)) if (~np.isnan(new)).any() else np.nan
+                    level.setdefault(name, {})[arm.control] = over_prompts(new, seed, 0).value
                 done += 1
                 if progress:
                     progress(done, total)

@@ -105,10 +105,9 @@ class Effects:
         what = MEASURES[measure].format(label=self.about.get("label", "the label"))
         clauses = []
         for (kind, dose), one in part.groupby(["kind", "dose"], sort=True):
-            by = one.set_index("control")
-            n = int(by.loc[CONCEPT, "n"])
-            acted = round(float(by.loc[CONCEPT, "share"]) * n)
-            controls = f"random concepts {by.loc[OTHER, 'share']:.0%}, random directions {by.loc[PUSH, 'share']:.0%}"
-            at = f"{kind} {dose:g}" if kind == "factor" else f"{dose:g} times the typical strength"
-            clauses.append(f"at {at} {acted} of {n} ({controls})")
+            share = {str(control): float(value) for control, value in zip(one["control"], one["share"], strict=True)}
+            n = int(one.loc[one["control"] == CONCEPT, "n"].iloc[0])
+            at = f"factor {dose}" if str(kind) == "factor" else f"{dose} times the typical strength"
+            controls = f"random concepts {share[OTHER]:.0%}, random directions {share[PUSH]:.0%}"
+            clauses.append(f"at {at} {round(share[CONCEPT] * n)} of {n} ({controls})")
         return f"Concepts that {what}, beyond both controls: {'; '.join(clauses)}."

@@ -52,7 +52,8 @@ def _change(target: Target, typical: Typical, concept: int, x: Tensor, plain: Te
         own = typical.latents[concept].to(head.weight)
         width = len(own)
         logits = own @ head.weight[concept * width : (concept + 1) * width]
-        return torch.full((head.vocabulary.size,), -torch.inf).index_copy(0, head.vocabulary.observed.cpu(), logits.cpu())
+        found = torch.full((head.vocabulary.size,), -torch.inf)
+        return found.index_copy(0, head.vocabulary.observed.cpu(), logits.cpu())
     after = _read(target, x + typical.written[concept].to(x))
     return ((after - after.mean(1, keepdim=True)) - (plain - plain.mean(1, keepdim=True))).mean(0).cpu()
 

@@ -112,5 +112,5 @@ def _width(tokens: TokenTexts, window: Window) -> int:
 @torch.no_grad()
 def _active(target: Target, states: Tensor) -> Tensor:
     reader = Reader("reconstruction", target.concepts, hard=True)
-    parts = [reader.encode(part.to(target.lm.device)).strength != 0 for part in states.split(4096)]
+    parts = [reader.encode(part.to(target.lm.device)).strength != 0 for part in torch.split(states, 4096)]
     return torch.cat(parts).cpu()

@@ -25,11 +25,22 @@ _ROWS = 4096
 
 
 class Scorer(Protocol):
-    """A property of texts as a number; from `high` on a text has it, up to `low` it has the opposite."""
+    """A property of texts as a number."""
 
-    name: str
-    low: float
-    high: float
+    @property
+    def name(self) -> str:
+        """What the property is called."""
+        ...
+
+    @property
+    def low(self) -> float:
+        """Up to here a text has the opposite."""
+        ...
+
+    @property
+    def high(self) -> float:
+        """From here on a text has the property."""
+        ...
 
     def __call__(self, texts: Sequence[str]) -> Floats:
         """A number for each text; NaN for one that cannot be scored."""

@@ -79,7 +79,8 @@ def steering_stage(
             None if labels is None else lambda text: labels[text.cpu()],
         )
         typical.table().to_parquet(work / "typical.parquet", index=False)
-        doses = [*(Dose("factor", one) for one in section.factors), *(Dose("typical", one) for one in section.strengths)]
+        doses = [Dose("factor", one) for one in section.factors]
+        doses += [Dose("typical", one) for one in section.strengths]
         rows, tokens = _read(run, section, target, typical, doses, seed, progress)
         texts: list[dict[str, Any]] = []
         described: dict[str, Any] = {"name": title, "kind": target.concepts.settings()["model"]["kind"]}

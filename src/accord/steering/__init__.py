@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from accord.lazy import exports
 
 if TYPE_CHECKING:
-    from accord.steering.arms import Dose, associated, equal_rates, live, pick
+    from accord.steering.arms import Dose, equal_rates
+    from accord.steering.choosing import associated, live, pick, promoted_labels, token_labels
     from accord.steering.edits import AddDirection, EditConcepts, SameNorm
     from accord.steering.effects import promoted_effects, written_effects
     from accord.steering.outcome import Effects
@@ -38,14 +39,17 @@ __all__ = [
     "pick",
     "promoted",
     "promoted_effects",
+    "promoted_labels",
     "steer",
     "store_means",
     "text_means",
+    "token_labels",
     "written_effects",
 ]
 
 _HOMES = {
-    "arms": ("Dose", "associated", "equal_rates", "live", "pick"),
+    "arms": ("Dose", "equal_rates"),
+    "choosing": ("associated", "live", "pick", "promoted_labels", "token_labels"),
     "edits": ("AddDirection", "EditConcepts", "SameNorm"),
     "effects": ("promoted_effects", "written_effects"),
     "outcome": ("Effects",),

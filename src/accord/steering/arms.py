@@ -16,7 +16,6 @@ from accord.steering.target import Target
 from accord.steering.typical import Typical
 
 CONCEPT, OTHER, PUSH = "concept", "random concept", "random direction"
-LIVE = (0.002, 0.5)  # rates of the concepts that experiments choose from
 _NEAREST = 10  # concepts of nearly the same rate that a control is drawn from
 
 
@@ -98,22 +97,3 @@ def equal_rates(typical: Typical, chosen: Sequence[int], seed: int) -> dict[int,
         found[concept] = near[int(generator.integers(len(near)))]
         left.remove(found[concept])
     return found
-
-
-def live(typical: Typical, low: float = LIVE[0], high: float = LIVE[1]) -> list[int]:
-    """Concepts active often enough to be measured and not nearly always."""
-    return torch.nonzero((typical.rate >= low) & (typical.rate <= high)).flatten().tolist()
-
-
-def pick(typical: Typical, n: int, seed: int) -> list[int]:
-    """`n` live concepts at random, or all if there are fewer."""
-    found = live(typical)
-    drawn = np.random.default_rng(seed).permutation(len(found))[:n]
-    return [found[i] for i in sorted(drawn.tolist())]
-
-
-def associated(typical: Typical, n: int) -> dict[int, int]:
-    """The `n` live concepts that go most with the label or with its opposite -> 1 or −1, the strongest first."""
-    known = [k for k in live(typical) if not bool(typical.association[k].isnan())]
-    best = sorted(known, key=lambda k: -abs(float(typical.association[k])))[:n]
-    return {k: 1 if float(typical.association[k]) > 0 else -1 for k in best}

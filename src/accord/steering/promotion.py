@@ -34,19 +34,22 @@ def promoted(
     """
     for concept in chosen:
         typical.edit(concept, 1.0)  # raises
-    x = states[:_STATES].float().to(target.lm.device)
-    if not len(x):
+    if not len(states):
         raise AccordError("no states to read what concepts promote", wanted="[1 or more, d]")
+    x = states[:_STATES].float().to(target.lm.device)
     plain = _read(target, x)
-    found = {}
-    for concept in chosen:
-        change = _change(target, typical, concept, x, plain)  # [vocab]
-        found[concept] = change.topk(n).indices.tolist()
-    return found
+    return {k: logit_changes(target, typical, k, x, plain).topk(n).indices.tolist() for k in chosen}
 
 
-def _change(target: Target, typical: Typical, concept: int, x: Tensor, plain: Tensor) -> Tensor:
-    """What the concept does to the logits [vocab]; −∞ for a token without a logit of its own."""
+@torch.no_grad()
+def logit_changes(target: Target, typical: Typical, concept: int, x: Tensor, plain: Tensor | None = None) -> Tensor:
+    """What a concept, as strong as it typically is, does to the logits [vocab] of raw states `x` [m, d], on average.
+
+    Up to a constant; −∞ for a token without a logit of its own.
+
+    Args:
+        plain: the logits [m, vocab] of `x` itself, where they are known.
+    """
     head = target.lm.head if isinstance(target.lm, ConceptLM) and target.own else None
     if isinstance(head, Linear) and head.config.reads == "latents":
         own = typical.latents[concept].to(head.weight)
@@ -54,6 +57,7 @@ def _change(target: Target, typical: Typical, concept: int, x: Tensor, plain: Te
         logits = own @ head.weight[concept * width : (concept + 1) * width]
         found = torch.full((head.vocabulary.size,), -torch.inf)
         return found.index_copy(0, head.vocabulary.observed.cpu(), logits.cpu())
+    plain = _read(target, x) if plain is None else plain
     after = _read(target, x + typical.written[concept].to(x))
     return ((after - after.mean(1, keepdim=True)) - (plain - plain.mean(1, keepdim=True))).mean(0).cpu()
 

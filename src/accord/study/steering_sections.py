@@ -39,6 +39,11 @@ class SteeringSection(Section):
         description="Concepts that go most with the label, steered while texts are written; 0 for none. Needs a label "
         "in [text].",
     )
+    by: Literal["tokens", "strength"] = Field(
+        default="tokens",
+        description="What of a concept goes with the label: the tokens that it promotes (tokens), or how strong it is "
+        "in texts that have it (strength).",
+    )
     scorer: Literal["sentiment", "classifier"] = Field(
         default="sentiment",
         description="What tells the label of a written text: sentiment (VADER, a lexicon), or a classifier trained on "

@@ -29,7 +29,9 @@ from accord.steering import (
     pick,
     promoted,
     promoted_effects,
+    promoted_labels,
     store_means,
+    token_labels,
     written_effects,
 )
 from accord.study.concept_stages import EMBEDDINGS, HELD_OUT, ROWS_AT_ONCE, TRAIN, held_out_texts, open_store
@@ -87,12 +89,17 @@ def steering_stage(
         described |= {"layer": layer, "seed": seed, "keep_error": section.keep_error, "tokens": typical.tokens}
         if section.written:
             writing = _writing(run, section, layer, seed, judge)
-            more, texts, directions = _write(section, target, typical, writing, doses, seed, progress)
+            chosen = _chosen(run, section, target, typical)
+            more, texts = _write(section, target, typical, writing, chosen, doses, seed, progress)
             rows += more
-            described |= {"label": writing.scorer.name, "written": _described(directions, typical)}
+            words = _words(lm, promoted(target, typical, list(chosen), target.concepts.mean[None], n=section.promoted))
+            about_chosen = [
+                {"concept": k, "score": score, "rate": float(typical.rate[k]), "promoted": words[str(k)]}
+                for k, score in chosen.items()
+            ]
+            described |= {"label": writing.scorer.name, "by": section.by, "written": about_chosen}
             described["scorer_accuracy"] = getattr(writing.scorer, "accuracy", None)
-        words = {str(k): [lm.tokenizer.decode([one]) for one in own] for k, own in tokens.items()}
-        Effects.of(rows, texts, typical, {**described, "promoted": words}).write(work)
+        Effects.of(rows, texts, typical, {**described, "promoted": _words(lm, tokens)}).write(work)
         finish(work)
         return found
 
@@ -136,16 +143,27 @@ def _write(
     target: Target,
     typical: Typical,
     writing: Writing,
+    chosen: dict[int, float],
     doses: list[Dose],
     seed: int,
     progress: Progress,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[int, int]]:
-    """Effects on texts, the texts, and the concepts steered with their directions."""
-    directions = associated(typical, section.written)
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Effects on texts, and the texts."""
+    directions = {k: 1 if score > 0 else -1 for k, score in chosen.items()}
     others = equal_rates(typical, list(directions), seed)
     options: dict[str, Any] = {"resamples": section.resamples, "progress": progress}
-    rows, texts = written_effects(target, typical, writing, directions, others, doses, seed=seed, **options)
-    return rows, texts, directions
+    return written_effects(target, typical, writing, directions, others, doses, seed=seed, **options)
+
+
+def _chosen(run: Run, section: SteeringSection, target: Target, typical: Typical) -> dict[int, float]:
+    """The concepts that go most with the label -> how much, as `section.by` asks."""
+    if section.by == "strength":
+        return associated(typical.association, typical, section.written)
+    labels = _labels(run, section, TRAIN)
+    rows = in_order(open_store(run, TRAIN), target.layer, ROWS_AT_ONCE)
+    of_tokens = token_labels(rows, lambda text: labels[text], target.lm.vocab_size)
+    scores = promoted_labels(target, typical, of_tokens, target.concepts.mean)
+    return associated(scores, typical, section.written)
 
 
 def _writing(run: Run, section: SteeringSection, layer: int, seed: int, judge: Judge | None) -> Writing:
@@ -190,8 +208,5 @@ def _labels(run: Run, section: SteeringSection, side: str) -> Tensor:
     return torch.tensor(column.to_numpy(dtype=float))
 
 
-def _described(directions: dict[int, int], typical: Typical) -> list[dict[str, Any]]:
-    return [
-        {"concept": k, "direction": way, "association": float(typical.association[k]), "rate": float(typical.rate[k])}
-        for k, way in directions.items()
-    ]
+def _words(lm: LanguageModel, tokens: dict[int, list[int]]) -> dict[str, list[str]]:
+    return {str(k): [str(lm.tokenizer.decode([one])) for one in own] for k, own in tokens.items()}

@@ -17,12 +17,14 @@ from transformers import (
 import accord
 from accord.concepts import ConceptModel, Encoded, Scale, Set
 from accord.errors import AccordError
+from accord.gap import measure_gap
 from accord.heads import ConceptLM, Reader
 from accord.lm import Backbone, LanguageModel, Query, generate, score
 from accord.lm.backbone import kv_cache
 from accord.lm.encoding import encode_prompt
 from accord.lm.perplexity import perplexity
 from accord.steering.target import Target
+from tests.gap.test_measure import pairs
 
 LAYERS = (1, 3)
 HEADS = ("original", "new")
@@ -214,8 +216,13 @@ def test_steered_models_are_read_like_any_other(lm: Backbone, concepts: Any, con
         steered = accord.steer(model, {0: Set(3.0)}, **options)
         assert not np.allclose(perplexity(steered, texts).nll, perplexity(model, texts).nll, atol=1e-2)
         assert steered.settings() != model.settings()
+        gaps = [measure_gap(one, pairs(6), layers=True, resamples=0).scores for one in (model, steered)]
+        columns = ["generator_logodds", "validator_logodds"]
+        assert not np.allclose(gaps[0][columns], gaps[1][columns], atol=1e-2)
         part = accord.steer(model, {0: Set(3.0)}, positions="generated", **options)
         assert part.settings() != steered.settings()
+        found = measure_gap(part, pairs(6), layers=True, resamples=0)
+        assert not np.allclose(found.scores[columns], gaps[0][columns], atol=1e-2)
         with pytest.raises(AccordError, match="where a prompt ends"):
             perplexity(part, texts)
 

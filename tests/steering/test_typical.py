@@ -112,8 +112,10 @@ def test_labels_of_tokens_and_of_what_concepts_promote(lm: Backbone, concepts: A
     labels = torch.randn(lm.vocab_size, generator=torch.Generator().manual_seed(0))
     labels[::3] = torch.nan
     scores = promoted_labels(target, typical, labels, x.mean(0))
-    for k in live(typical)[:4]:
-        change = logit_changes(target, typical, k, x.mean(0)[None])
+    for k, change in logit_changes(target, typical, live(typical)[:4], x.mean(0)[None]):
+        with torch.no_grad():
+            moved = lm.lens(x.mean(0) + typical.written[k]) - lm.lens(x.mean(0))
+        torch.testing.assert_close(change, moved - moved.mean(), rtol=1e-4, atol=1e-4)
         expected = np.corrcoef(change[~labels.isnan()], labels[~labels.isnan()])[0, 1]
         np.testing.assert_allclose(float(scores[k]), expected, atol=1e-5)
     best = associated(scores, typical, 3)

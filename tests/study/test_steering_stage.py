@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from accord import cli
 from accord.errors import AccordError
-from accord.study import engine, store
+from accord.study import engine, steering_stages, store
 from accord.study.sections import Backbone
 from accord.study.stage import Run, Stage, lazy
 from accord.study.steering_sections import SteeringSection
@@ -94,6 +94,36 @@ def test_a_stage_writes_what_it_says(run: Run, by: str) -> None:
         *("effects.parquet", "doses.parquet", "samples.jsonl", "effects.json", "typical.parquet"),
         store.MANIFEST,
     }
+
+
+def test_a_killed_stage_goes_on_from_its_parts(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = stage(run, SteeringSection(**SMALL, written=2))  # type: ignore[arg-type]
+    (tmp_path / "whole").mkdir()
+    made.build(tmp_path / "whole", lambda *_: None)
+    seen: list[tuple[int, int]] = []
+
+    def kill(done: int, total: int) -> None:
+        seen.append((done, total))
+        if len(seen) == 4:  # three concepts' tokens, and the first one's texts
+            raise KeyboardInterrupt
+
+    work = tmp_path / "work"
+    work.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        made.build(work, kill)
+    calls: list[str] = []
+    for name in ("promoted_effects", "written_effects"):
+        real = getattr(steering_stages, name)
+        monkeypatch.setattr(
+            steering_stages, name, lambda *args, _real=real, _name=name, **kw: calls.append(_name) or _real(*args, **kw)
+        )
+    made.build(work, lambda *_: None)
+    assert calls == ["written_effects"]
+    for name in ("samples.jsonl", "effects.json"):
+        assert (work / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    a, b = (pd.read_parquet(folder / "effects.parquet") for folder in (work, tmp_path / "whole"))
+    pd.testing.assert_frame_equal(a, b)
+    assert not (work / "parts").exists()
 
 
 def test_an_inner_layer_and_a_classifier(run: Run, tmp_path: Path) -> None:

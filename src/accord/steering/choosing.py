@@ -71,8 +71,7 @@ def promoted_labels(target: Target, typical: Typical, labels: Tensor, state: Ten
         state: a raw state [d] of the layer, such as the mean, that logits are read around.
     """
     scores = torch.full_like(typical.rate, torch.nan)
-    for concept in live(typical):
-        change = logit_changes(target, typical, concept, state[None])
+    for concept, change in logit_changes(target, typical, live(typical), state[None].to(target.lm.device)):
         known = ~labels.isnan() & change.isfinite()
         pair = torch.stack([change[known], labels[known]]).double()
         if pair.shape[1] > 2:

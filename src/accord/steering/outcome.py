@@ -10,9 +10,10 @@
 values (tokens, or texts) or, in doses.parquet, concepts. `control` is "concept", "random concept", "random direction",
 or "concept over …": the paired difference. `expected` is the sign that the change should have, 0 for none; `acts` is
 whether the interval lies wholly on that side and the lead over the controls does too (for a control, over the other
-one). In doses.parquet values with an expected sign are turned so that positive is as expected, and `share` is the share
-of concepts that act. `per_float` is the value for each number that the concept writes through: 1 for a latent, E for
-a concept with an embedding.
+one). Any push moves given tokens one way or the other, so up to half of the random directions act on promoted tokens
+by chance: how far tells concepts from them. In doses.parquet values with an expected sign are turned so that positive
+is as expected, and `share` is the share of concepts that act. `per_float` is the value for each number that the concept
+writes through: 1 for a latent, E for a concept with an embedding.
 """
 
 import json
@@ -105,9 +106,12 @@ class Effects:
         what = MEASURES[measure].format(label=self.about.get("label", "the label"))
         clauses = []
         for (kind, dose), one in part.groupby(["kind", "dose"], sort=True):
-            share = {str(control): float(value) for control, value in zip(one["control"], one["share"], strict=True)}
-            n = int(one.loc[one["control"] == CONCEPT, "n"].iloc[0])
+            arm = {control: one[one["control"] == control].iloc[0] for control in (CONCEPT, OTHER, PUSH)}
+            n = len(self.table[self.table["measure"] == measure]["concept"].unique())
             at = f"factor {dose}" if str(kind) == "factor" else f"{dose} times the typical strength"
-            controls = f"random concepts {share[OTHER]:.0%}, random directions {share[PUSH]:.0%}"
-            clauses.append(f"at {at} {round(share[CONCEPT] * n)} of {n} ({controls})")
+            controls = ", ".join(
+                f"{control}s {arm[control]['share']:.0%}, {arm[control]['value']:+.2f}" for control in (OTHER, PUSH)
+            )
+            own = arm[CONCEPT]
+            clauses.append(f"at {at} {round(own['share'] * n)} of {n}, mean {own['value']:+.2f} ({controls})")
         return f"Concepts that {what}, beyond both controls: {'; '.join(clauses)}."

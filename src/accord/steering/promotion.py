@@ -1,6 +1,6 @@
 """The tokens that a concept promotes: what it writes, read off directly by the head."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from accord.steering.target import Target
 from accord.steering.typical import Typical
 
 _STATES = 32  # states that a lens's change is averaged over: it hardly depends on them
+_ROWS = 64  # states read at a time
 
 
 @torch.no_grad()
@@ -37,37 +38,40 @@ def promoted(
     if not len(states):
         raise AccordError("no states to read what concepts promote", wanted="[1 or more, d]")
     x = states[:_STATES].float().to(target.lm.device)
-    plain = _read(target, x)
-    return {k: logit_changes(target, typical, k, x, plain).topk(n).indices.tolist() for k in chosen}
+    return {k: change.topk(n).indices.tolist() for k, change in logit_changes(target, typical, chosen, x)}
 
 
 @torch.no_grad()
-def logit_changes(target: Target, typical: Typical, concept: int, x: Tensor, plain: Tensor | None = None) -> Tensor:
-    """What a concept, as strong as it typically is, does to the logits [vocab] of raw states `x` [m, d], on average.
+def logit_changes(target: Target, typical: Typical, chosen: Sequence[int], x: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """What each concept, as strong as it typically is, does to the logits [vocab] of raw states `x` [m, d] on average.
 
     Up to a constant; −∞ for a token without a logit of its own.
-
-    Args:
-        plain: the logits [m, vocab] of `x` itself, where they are known.
     """
     head = target.lm.head if isinstance(target.lm, ConceptLM) and target.own else None
     if isinstance(head, Linear) and head.config.reads == "latents":
-        own = typical.latents[concept].to(head.weight)
-        width = len(own)
-        logits = own @ head.weight[concept * width : (concept + 1) * width]
-        found = torch.full((head.vocabulary.size,), -torch.inf)
-        return found.index_copy(0, head.vocabulary.observed.cpu(), logits.cpu())
-    plain = _read(target, x) if plain is None else plain
-    after = _read(target, x + typical.written[concept].to(x))
-    return ((after - after.mean(1, keepdim=True)) - (plain - plain.mean(1, keepdim=True))).mean(0).cpu()
+        weight = head.weight.reshape(len(typical.latents), -1, head.vocabulary.columns)
+        for concept in chosen:
+            found = torch.full((head.vocabulary.size,), -torch.inf)
+            own = (typical.latents[concept].to(weight) @ weight[concept]).cpu()
+            yield concept, found.index_copy(0, head.vocabulary.observed.cpu(), own)
+        return
+    plain = _centred(_read(target, x)).mean(0)
+    size = max(1, _ROWS // len(x))
+    for begin in range(0, len(chosen), size):
+        some = list(chosen[begin : begin + size])
+        rows = x[None] + typical.written[some].to(x)[:, None]
+        after = _centred(_read(target, rows.flatten(0, 1))).reshape(len(some), len(x), -1).mean(1)
+        yield from zip(some, (after - plain).cpu(), strict=True)
+
+
+def _centred(logits: Tensor) -> Tensor:
+    return logits - logits.mean(1, keepdim=True)
 
 
 def _read(target: Target, x: Tensor) -> Tensor:
     """Logits [m, vocab] of states as they are: nothing encodes them again."""
     lm = target.lm
     if target.own and isinstance(lm, ConceptLM) and lm.head is not None:
-        if lm.reader.reads == "latents":
-            return x.new_zeros(len(x), 1)
         logits: Tensor = lm.head(x)
         return logits
     backbone = backbone_of(lm)

@@ -1,6 +1,8 @@
 """Stages that turn concepts off and up and measure what it does: one for each concept model."""
 
+import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from accord.concepts import load as load_concepts
+from accord.disk import write_whole
 from accord.errors import AccordError
 from accord.lm import LanguageModel
 from accord.steering import (
@@ -83,14 +86,15 @@ def steering_stage(
         typical.table().to_parquet(work / "typical.parquet", index=False)
         doses = [Dose("factor", one) for one in section.factors]
         doses += [Dose("typical", one) for one in section.strengths]
-        rows, tokens = _read(run, section, target, typical, doses, seed, progress)
+        parts = work / "parts"
+        rows, tokens = _read(run, section, target, typical, doses, seed, parts, progress)
         texts: list[dict[str, Any]] = []
         described: dict[str, Any] = {"name": title, "kind": target.concepts.settings()["model"]["kind"]}
         described |= {"layer": layer, "seed": seed, "keep_error": section.keep_error, "tokens": typical.tokens}
         if section.written:
             writing = _writing(run, section, layer, seed, judge)
             chosen = _chosen(run, section, target, typical)
-            more, texts = _write(section, target, typical, writing, chosen, doses, seed, progress)
+            more, texts = _write(section, target, typical, writing, chosen, doses, seed, parts, progress)
             rows += more
             words = _words(lm, promoted(target, typical, list(chosen), target.concepts.mean[None], n=section.promoted))
             about_chosen = [
@@ -100,7 +104,7 @@ def steering_stage(
             described |= {"label": writing.scorer.name, "by": section.by, "written": about_chosen}
             described["scorer_accuracy"] = getattr(writing.scorer, "accuracy", None)
         Effects.of(rows, texts, typical, {**described, "promoted": _words(lm, tokens)}).write(work)
-        finish(work)
+        finish(work, "parts")
         return found
 
     name = concepts.name.replace("concepts/", "steering/", 1)
@@ -125,17 +129,23 @@ def _read(
     typical: Typical,
     doses: list[Dose],
     seed: int,
+    parts: Path,
     progress: Progress,
 ) -> tuple[list[dict[str, Any]], dict[int, list[int]]]:
-    """Effects on promoted tokens, and which these are."""
+    """Effects on promoted tokens, and which these are; a concept that is in the folder of parts is not done again."""
     chosen = pick(typical, section.number, seed)
     first = next(in_order(open_store(run, TRAIN), target.layer, ROWS_AT_ONCE)).x
     tokens = promoted(target, typical, chosen, first, n=section.promoted)
     length = open_store(run, HELD_OUT).layout.settings["max_length"]
     reading = Reading.of(target, held_out_texts(run)[: section.texts], max_length=length)
-    options: dict[str, Any] = {"places": section.places, "resamples": section.resamples, "progress": progress}
+    options: dict[str, Any] = {"places": section.places, "resamples": section.resamples, "seed": seed}
     others = equal_rates(typical, chosen, seed)
-    return promoted_effects(reading, typical, tokens, others, doses, seed=seed, **options), tokens
+    rows = []
+    for done, (concept, own) in enumerate(tokens.items(), 1):
+        measure = partial(promoted_effects, reading, typical, {concept: own}, others, doses, **options)
+        rows += _kept(parts / f"promoted-{concept}.json", measure)
+        progress(done, len(tokens))
+    return rows, tokens
 
 
 def _write(
@@ -146,13 +156,30 @@ def _write(
     chosen: dict[int, float],
     doses: list[Dose],
     seed: int,
+    parts: Path,
     progress: Progress,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Effects on texts, and the texts."""
     directions = {k: 1 if score > 0 else -1 for k, score in chosen.items()}
     others = equal_rates(typical, list(directions), seed)
-    options: dict[str, Any] = {"resamples": section.resamples, "progress": progress}
-    return written_effects(target, typical, writing, directions, others, doses, seed=seed, **options)
+    options: dict[str, Any] = {"resamples": section.resamples, "seed": seed}
+    rows: list[dict[str, Any]] = []
+    texts: list[dict[str, Any]] = []
+    for done, (concept, way) in enumerate(directions.items(), 1):
+        measure = partial(written_effects, target, typical, writing, {concept: way}, others, doses, **options)
+        own, wrote = _kept(parts / f"written-{concept}.json", measure)
+        rows += own
+        texts += [text for text in wrote if done == 1 or text["control"] != "none"]  # the unsteered ones once
+        progress(done, len(directions))
+    return rows, texts
+
+
+def _kept(place: Path, make: Callable[[], Any]) -> Any:
+    """What an interrupted stage has made already, or `make` it."""
+    if not place.exists():
+        place.parent.mkdir(exist_ok=True)
+        write_whole(place, json.dumps(make(), ensure_ascii=False))
+    return json.loads(place.read_text(encoding="utf-8"))
 
 
 def _chosen(run: Run, section: SteeringSection, target: Target, typical: Typical) -> dict[int, float]:

@@ -14,7 +14,7 @@ from accord.errors import AccordError
 from tests.tiny import tiny_model, tiny_tokenizer
 
 COMMANDS = ("gap", "models", "tasks", "show", "run", "init", "report", "check")
-COMMANDS += ("embed", "train", "generate", "perplexity", "damage", "pathway", "names", "repair", "merge")
+COMMANDS += ("embed", "train", "generate", "perplexity", "damage", "pathway", "names", "repair", "merge", "steer")
 
 
 def accord(*words, **environment):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from accord.gap import Gap, measure_gap
     from accord.lm import Backbone, LanguageModel, Query, Score, score
     from accord.loading import load
+    from accord.steering import steer
     from accord.tasks import Item, Task, task
 
 __version__ = version("accord")
@@ -34,6 +35,7 @@ __all__ = [
     "load",
     "measure_gap",
     "score",
+    "steer",
     "task",
 ]
 
@@ -51,6 +53,7 @@ __getattr__ = exports(
         "load": "accord.loading",
         "measure_gap": "accord.gap",
         "score": "accord.lm",
+        "steer": "accord.steering",
         "task": "accord.tasks",
     },
 )

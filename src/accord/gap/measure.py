@@ -16,6 +16,7 @@ from accord.gap.questions import Forms, as_read
 from accord.lm.batching import Progress
 from accord.lm.encoding import encode_prompt
 from accord.lm.model import LanguageModel
+from accord.lm.prompted import after_prompt
 from accord.lm.scoring import Query, Score, score
 from accord.tasks import Task
 
@@ -192,7 +193,9 @@ def _token_map(lm: LanguageModel, scores: pd.DataFrame, *, chat: bool) -> pd.Dat
         prompt = as_read(lm, scores[f"{form}_prompt"].iloc[item], chat)
         ids = encode_prompt(lm.tokenizer, prompt, special=not chat)
         shown = range(max(0, len(ids) - _LENS_POSITIONS), len(ids))
-        states = lm.hidden(torch.tensor([ids]), layers=range(lm.n_layers + 1), at=torch.tensor([list(shown)]))
+        states = after_prompt(lm, len(ids)).hidden(
+            torch.tensor([ids]), layers=range(lm.n_layers + 1), at=torch.tensor([list(shown)])
+        )
         for layer, state in states.items():
             best, top = lm.lens(state[0]).softmax(-1).max(-1)
             for position, probability, token in zip(shown, best.tolist(), top.tolist(), strict=True):

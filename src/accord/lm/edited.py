@@ -36,7 +36,7 @@ class StateEdit(Protocol):
         ...
 
 
-class _Wrapped:
+class Wrapped:
     """What an edited model shares with the model it wraps."""
 
     def __init__(self, lm: LanguageModel, name: str | None, what: str) -> None:
@@ -50,7 +50,7 @@ class _Wrapped:
         self.device, self.dtype, self.cacheable = lm.device, lm.dtype, lm.cacheable
 
 
-class Steered(_Wrapped):
+class Steered(Wrapped):
     """A language model whose states are changed while it runs; the layers above read what was put.
 
     Args:
@@ -132,7 +132,7 @@ class Readout:
         return states[..., : len(weight)].float() @ weight + self.bias
 
 
-class WithReadout(_Wrapped):
+class WithReadout(Wrapped):
     """A language model whose logits a `Readout` moves, at every position but a sequence's first.
 
     Its states are one number wider than those of the model it wraps: the top layer's carry the value that was read at

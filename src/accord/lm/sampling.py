@@ -20,6 +20,7 @@ from accord.lm.encoding import encode_prompt, start_id
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.processors import Sampling, draw
+from accord.lm.prompted import Prompted, after_prompt
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,11 @@ def generate(
     waiting = sorted(rows, key=lambda row: -len(row.start))  # prompts of like length waste no steps on each other
     while waiting:
         batch = waiting[:batch_size]
+        length = len(batch[0].start)
+        if isinstance(lm, Prompted):  # one length of prompt at a time
+            batch = [row for row in batch if len(row.start) == length]
         try:
-            _write(lm, batch, settings)
+            _write(after_prompt(lm, length), batch, settings)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise

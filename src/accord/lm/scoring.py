@@ -19,6 +19,7 @@ from accord.lm.backbone import not_finite
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
+from accord.lm.prompted import Prompted
 from accord.lm.states import end_states
 
 Floats = NDArray[np.float64]
@@ -74,11 +75,13 @@ def score(
         layers: also score first tokens by the lens of every layer.
         seen: is given the states of the top layer as they are read, for whoever wants more of them than scores.
         batch_tokens: tokens of one forward pass; by default chosen for the device.
-        progress: called with (tokens done, tokens in all).
+        progress: called with (tokens done, tokens in all); with queries for a model that must be told its prompt.
 
     Raises:
         AccordError: a context or answer is empty, logits are not finite, or one sequence alone exceeds memory.
     """
+    if isinstance(lm, Prompted):
+        return _by_length(lm, queries, layers, batch_tokens, progress)
     targets: dict[Ids, dict[int, int]] = defaultdict(dict)  # context -> token -> its place in the read
     for query in queries:
         if not query.context or not query.answers or not all(query.answers):
@@ -106,6 +109,22 @@ def score(
     depth = range(lm.n_layers + 1) if layers else [lm.n_layers]
     end_states(lm, sequences, read, layers=depth, batch_tokens=batch_tokens, progress=progress)
     return [_assemble(query, targets, results, list(depth)) for query in queries]
+
+
+def _by_length(
+    lm: Prompted, queries: Sequence[Query], layers: bool, batch_tokens: int | None, progress: Progress | None
+) -> list[Score]:
+    """The queries of each length of context under the model of that length of prompt."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for i, query in enumerate(queries):
+        groups[max(len(query.context), 1)].append(i)  # an empty one is refused as ever
+    found: dict[int, Score] = {}
+    for length, own in groups.items():
+        scores = score(lm.after_prompt(length), [queries[i] for i in own], layers=layers, batch_tokens=batch_tokens)
+        found.update(zip(own, scores, strict=True))
+        if progress:
+            progress(len(found), len(queries))
+    return [found[i] for i in range(len(queries))]
 
 
 @dataclass

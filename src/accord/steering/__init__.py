@@ -1,19 +1,65 @@
-"""Edits of a running model's states: directions, and concepts turned off or up."""
+"""Edits of a running model's states: directions, and concepts turned off or up; and what that does to what it says."""
 
 from typing import TYPE_CHECKING
 
 from accord.lazy import exports
 
 if TYPE_CHECKING:
-    from accord.steering.edits import AddDirection, AmplifyDirection, EditConcepts
+    from accord.steering.arms import Dose, equal_rates
+    from accord.steering.choosing import associated, live, pick, promoted_labels, token_labels
+    from accord.steering.edits import AddDirection, AmplifyDirection, EditConcepts, SameNorm
+    from accord.steering.effects import promoted_effects, written_effects
+    from accord.steering.outcome import Effects
+    from accord.steering.promotion import promoted
+    from accord.steering.reading import Reading
+    from accord.steering.scorers import Classifier, Scorer, Sentiment, fit_classifier, store_means, text_means
+    from accord.steering.target import Target, steer
+    from accord.steering.typical import Typical, measure_typical
+    from accord.steering.writing import NEUTRAL, Writing
 
-__all__ = ["AddDirection", "AmplifyDirection", "EditConcepts"]
+__all__ = [
+    "NEUTRAL",
+    "AddDirection",
+    "AmplifyDirection",
+    "Classifier",
+    "Dose",
+    "EditConcepts",
+    "Effects",
+    "Reading",
+    "SameNorm",
+    "Scorer",
+    "Sentiment",
+    "Target",
+    "Typical",
+    "Writing",
+    "associated",
+    "equal_rates",
+    "fit_classifier",
+    "live",
+    "measure_typical",
+    "pick",
+    "promoted",
+    "promoted_effects",
+    "promoted_labels",
+    "steer",
+    "store_means",
+    "text_means",
+    "token_labels",
+    "written_effects",
+]
 
-__getattr__ = exports(
-    __name__,
-    {
-        "AddDirection": "accord.steering.edits",
-        "AmplifyDirection": "accord.steering.edits",
-        "EditConcepts": "accord.steering.edits",
-    },
-)
+_HOMES = {
+    "arms": ("Dose", "equal_rates"),
+    "choosing": ("associated", "live", "pick", "promoted_labels", "token_labels"),
+    "edits": ("AddDirection", "AmplifyDirection", "EditConcepts", "SameNorm"),
+    "effects": ("promoted_effects", "written_effects"),
+    "outcome": ("Effects",),
+    "promotion": ("promoted",),
+    "reading": ("Reading",),
+    "scorers": ("Classifier", "Scorer", "Sentiment", "fit_classifier", "store_means", "text_means"),
+    "target": ("Target", "steer"),
+    "typical": ("Typical", "measure_typical"),
+    "writing": ("NEUTRAL", "Writing"),
+}
+
+__getattr__ = exports(__name__, {name: f"accord.steering.{home}" for home, names in _HOMES.items() for name in names})

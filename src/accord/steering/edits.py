@@ -1,7 +1,7 @@
 """What steering does to a layer's states: add a direction, amplify one, or edit concepts; each is a `StateEdit`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -93,3 +93,32 @@ class EditConcepts:
             "keep_error": self.keep_error,
             "hard": self.hard,
         }
+
+
+@dataclass(frozen=True)
+class SameNorm:
+    """Adds a direction, in every row as long as what an edit changes there: what any push of that size would do.
+
+    Attributes:
+        edit: whose change is measured and not made.
+        unit: the direction [d], of norm 1.
+    """
+
+    edit: EditConcepts
+    unit: Tensor
+
+    @property
+    def layer(self) -> int:
+        """The edit's."""
+        return self.edit.layer
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """States [n, d] plus ‖edit(states) − states‖ · unit; the edit as if the reconstruction's error were kept."""
+        x = states.float()
+        size = (replace(self.edit, keep_error=True)(x) - x).norm(dim=1, keepdim=True)
+        moved: Tensor = x + size * self.unit.to(x)
+        return moved
+
+    def settings(self) -> dict[str, Any]:
+        """The edit, and the direction's identity."""
+        return {**self.edit.settings(), "kind": "same norm", "unit": fingerprint({"unit": self.unit})}

@@ -1,0 +1,109 @@
+"""The command that steers: texts with and without concepts turned off or up, side by side."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from accord.cli_parts import print_table
+from accord.errors import AccordError
+
+if TYPE_CHECKING:
+    from accord.concepts import Edit
+    from accord.steering import Target
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(steer)
+
+
+def steer(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or one of a concept language model.")],
+    model: Annotated[str | None, typer.Option(help="In a run: a concept language model of its heads/.")] = None,
+    concepts: Annotated[
+        str | None, typer.Option(help="In a run: a concept model of its concepts/, spliced into the backbone.")
+    ] = None,
+    concept: Annotated[list[int] | None, typer.Option(help="A concept; each --factor is for one, in order.")] = None,
+    factor: Annotated[list[float] | None, typer.Option(help="Times its strength, where it is active.")] = None,
+    off: Annotated[list[int] | None, typer.Option(help="A concept to turn off.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="CONCEPT=VALUE", help="Its strength, at every position.")
+    ] = None,
+    typical: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONCEPT=TIMES", help="The same in units of its mean strength where active, in a run."),
+    ] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="What to continue; by default nothing.")] = None,
+    positions: Annotated[
+        Literal["all", "prompt", "generated"],
+        typer.Option(help="Edit everywhere, where generated tokens are written, or before."),
+    ] = "all",
+    number: Annotated[int, typer.Option("-n", min=1, help="Texts of each prompt.")] = 3,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens after which a text is cut.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws, the same with and without edits.")] = 0,
+    drop_error: Annotated[
+        bool, typer.Option("--drop-error", help="Put the reconstruction alone in the state's place.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+) -> None:
+    """Write texts with concepts turned off or up, beside the same texts without.
+
+    Examples:
+
+    - `accord steer runs/demo --concepts topk --concept 12 --factor 4 --prompt "The film was"`
+    - `accord steer runs/demo --concepts lcblm --off 3 --typical 7=2`
+    - `accord steer runs/demo/heads/topk-latents-new-s0 --off 12 --set 7=3.5 --positions generated`
+    """
+    asked = _asked(concept or [], factor or [], off or [], set_ or [], typical or [])
+    from accord.lm import generate
+    from accord.steering.open import open_target
+
+    target = open_target(folder, model=model, concepts=concepts, device=device, keep_error=not drop_error)
+    steered = target.at(_edits(asked, folder, target), positions)
+    options = {"prompts": prompt or None, "n": number, "max_new_tokens": tokens, "seed": seed}
+    pairs = zip(generate(target.lm, **options), generate(steered, **options), strict=True)  # type: ignore[arg-type]
+    rows = [[before.prompt, before.text.strip(), after.text.strip()] for before, after in pairs]
+    print_table(("prompt", "without", "with"), rows)
+
+
+def _asked(
+    concept: list[int], factor: list[float], off: list[int], sets: list[str], typical: list[str]
+) -> dict[int, tuple[str, float]]:
+    """Concept -> kind of edit and its number; before anything is loaded."""
+    if len(concept) != len(factor):
+        got = f"{len(concept)} --concept, {len(factor)} --factor"
+        raise AccordError("Every --concept needs a --factor, and the other way round.", got=got)
+    found = [(one, ("factor", times)) for one, times in zip(concept, factor, strict=True)]
+    found += [(one, ("factor", 0.0)) for one in off]
+    for kind, words in (("set", sets), ("typical", typical)):
+        found += [(one, (kind, value)) for one, value in (_pair(word, f"--{kind}") for word in words)]
+    if not found:
+        raise AccordError("There is nothing to steer.", fix="name a concept: --off 12, or --concept 12 --factor 4")
+    if twice := {one for one, _ in found if sum(one == other for other, _ in found) > 1}:
+        raise AccordError("A concept is named twice.", got=", ".join(map(str, sorted(twice))))
+    return dict(found)
+
+
+def _pair(word: str, option: str) -> tuple[int, float]:
+    number, _, value = word.partition("=")
+    try:
+        return int(number), float(value)
+    except ValueError:
+        raise AccordError("An edit is a concept, =, and a number.", where=option, got=word, wanted="12=3.5") from None
+
+
+def _edits(asked: dict[int, tuple[str, float]], folder: Path, target: "Target") -> dict[int, "Edit"]:
+    """What is asked for as edits; typical strengths are measured on the run's embeddings."""
+    from accord.concepts import Scale, Set
+    from accord.steering.open import run_typical
+    from accord.steering.target import as_edits
+
+    usual = run_typical(folder, target) if any(kind == "typical" for kind, _ in asked.values()) else None
+    edits: dict[int, Edit] = {}
+    for concept, (kind, number) in asked.items():
+        if usual is not None and kind == "typical":
+            edits[concept] = usual.edit(concept, number)
+        else:
+            edits[concept] = Set(number) if kind == "set" else Scale(number)
+    return as_edits(edits)

@@ -1,0 +1,83 @@
+"""Models that treat a prompt and what follows it differently, such as one that is steered in what it writes only.
+
+`LanguageModel.hidden` sees ids and cannot tell where a prompt ends. So whoever knows (sampling, scoring) asks for the
+model of one length of prompt, and reads sequences of that length together.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NoReturn, Protocol, runtime_checkable
+
+from torch import Tensor
+from transformers import Cache
+
+from accord.errors import AccordError
+from accord.lm.edited import Wrapped
+from accord.lm.model import LanguageModel
+
+Positions = Literal["all", "prompt", "generated"]
+"""Positions are told apart by what is read off them. "generated": those that write generated tokens, from the prompt's
+last token on, as the first generated token is read there. "prompt": those before. "all": both."""
+
+
+@runtime_checkable
+class Prompted(Protocol):
+    """A model that must be told how long a prompt is."""
+
+    def after_prompt(self, length: int) -> LanguageModel:
+        """The model for sequences whose first `length` tokens are the prompt."""
+        ...
+
+
+def after_prompt(lm: LanguageModel, length: int) -> LanguageModel:
+    """The model to read sequences with whose first `length` tokens are the prompt: most models are the same for all."""
+    return lm.after_prompt(length) if isinstance(lm, Prompted) else lm
+
+
+class InPart(Wrapped):
+    """A language model that is changed in the prompt only, or in what is generated only.
+
+    Sampling and scoring work on it (a query's context is its prompt). What knows no prompt does not: it is refused.
+
+    Args:
+        lm: the model that is changed.
+        make: from the first position that is changed, and the one before which changes end, to the changed model.
+        part: "prompt" or "generated".
+        changed: what the change is, for `settings`.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        make: Callable[[int, int | None], LanguageModel],
+        part: Literal["prompt", "generated"],
+        changed: dict[str, Any],
+    ) -> None:
+        super().__init__(lm, None, f"steered in the {part} part")
+        self.make, self.part, self.changed = make, part, changed
+
+    def after_prompt(self, length: int) -> LanguageModel:
+        """See `Prompted`."""
+        return self.make(length - 1, None) if self.part == "generated" else self.make(1, length - 1)
+
+    def hidden(
+        self,
+        ids: Tensor,
+        *,
+        layers: Sequence[int] | None = None,
+        at: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> NoReturn:
+        """Raises AccordError: where the prompt ends is not known here."""
+        raise AccordError(
+            f"This model is steered in the {self.part} part, and nothing here says where a prompt ends.",
+            where=self.name,
+            fix='steer with positions = "all", or ask for the model of one length of prompt: after_prompt(length)',
+        )
+
+    def lens(self, hidden: Tensor) -> Tensor:
+        """See `LanguageModel.lens`; of states that no change has touched."""
+        return self.lm.lens(hidden)
+
+    def settings(self) -> dict[str, Any]:
+        """See `LanguageModel.settings`: the model's, and the change."""
+        return {**self.lm.settings(), "model": self.name, "steered": self.changed, "positions": self.part}

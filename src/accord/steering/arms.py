@@ -1,0 +1,99 @@
+"""What is done to a concept, and what is done instead as a control: doses and arms of an experiment."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accord.concepts.base import Edit, Scale
+from accord.errors import AccordError
+from accord.lm.model import LanguageModel
+from accord.steering.edits import SameNorm
+from accord.steering.target import Target
+from accord.steering.typical import Typical
+
+CONCEPT, OTHER, PUSH = "concept", "random concept", "random direction"
+_NEAREST = 10  # concepts of nearly the same rate that a control is drawn from
+
+
+@dataclass(frozen=True)
+class Dose:
+    """How a concept is edited: by a factor where it is active, or to so many times its typical strength everywhere."""
+
+    kind: Literal["factor", "typical"]
+    value: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.value < float("inf") or (self.kind, self.value) == ("factor", 1.0):
+            raise AccordError("no dose", got=f"{self.kind} {self.value}", wanted="0 or more, and no factor of 1")
+
+    @property
+    def sign(self) -> int:
+        """Whether the concept is turned up (1) or down (−1)."""
+        return -1 if self.value == 0 or (self.kind == "factor" and self.value < 1) else 1
+
+    def edit(self, concept: int, typical: Typical) -> Edit:
+        """The edit of a concept."""
+        return Scale(self.value) if self.kind == "factor" else typical.edit(concept, self.value)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to run the model: `concept` edited, or, with a `push`, moved as far in a random direction instead."""
+
+    control: str
+    concept: int
+    edits: Mapping[int, Edit]
+    push: SameNorm | None = None
+
+    def model(self, target: Target) -> LanguageModel:
+        """The model that is run."""
+        if self.push is not None:
+            return target.pushed(self.push)
+        return target.steered(self.edits) if self.edits else target.lm
+
+
+def arms(target: Target, typical: Typical, concept: int, other: int, dose: Dose, seed: int) -> list[Arm]:
+    """The concept and its two controls: another concept of equal rate at its own dose, and a random direction that
+    moves every state exactly as far as the concept's edit does.
+    """
+    edits = {concept: dose.edit(concept, typical)}
+    push = SameNorm(target.change(edits), random_unit(target, seed, concept))
+    return [
+        Arm(CONCEPT, concept, edits),
+        Arm(OTHER, other, {other: dose.edit(other, typical)}),
+        Arm(PUSH, concept, {}, push),
+    ]
+
+
+def random_unit(target: Target, seed: int, concept: int) -> Tensor:
+    """A random direction [d] of norm 1, as unequal across dimensions as the states are.
+
+    A few dimensions of hidden states vary hundreds of times as much as others. A direction drawn evenly would be
+    outlandish, and do more than any concept for being so.
+    """
+    generator = torch.Generator().manual_seed(int(np.random.default_rng([seed, concept]).integers(2**31)))
+    drawn = torch.randn(target.concepts.d, generator=generator) * target.concepts.scale.cpu()
+    unit: Tensor = drawn / drawn.norm()
+    return unit
+
+
+def equal_rates(typical: Typical, chosen: Sequence[int], seed: int) -> dict[int, int]:
+    """For each chosen concept another, not chosen and nobody else's, drawn from the ten of nearest rate.
+
+    Raises AccordError if there are too few live concepts for that.
+    """
+    generator = np.random.default_rng(seed)
+    left = set(torch.nonzero(typical.rate > 0).flatten().tolist()) - set(chosen)
+    found = {}
+    for concept in chosen:
+        if not left:
+            raise AccordError("too few live concepts for controls", got=len(chosen), wanted="half of them or fewer")
+        distance = {k: abs(float((typical.rate[k] / typical.rate[concept]).log())) for k in left}
+        near = sorted(left, key=lambda k: (distance[k], k))[:_NEAREST]
+        found[concept] = near[int(generator.integers(len(near)))]
+        left.remove(found[concept])
+    return found

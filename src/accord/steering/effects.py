@@ -1,0 +1,184 @@
+"""Do concepts do something? Each is turned off and up, beside controls, and what changes is measured.
+
+Two questions, each with its expected direction. *Promoted tokens*: their log-probability on held-out texts falls where
+the concept is turned down and rises where it is turned up. *Label*: texts written with the concept turned up have
+more of the label that its strength goes with in the training texts (CB-LLM's steerability: the share of them that
+an independent classifier puts in the wanted class). Fluency is measured beside it. The controls: another concept of
+equal rate at its own dose, and a random direction that moves every state as far as the concept's edit.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from accord.errors import AccordError
+from accord.lm.batching import Progress
+from accord.steering.arms import CONCEPT, OTHER, PUSH, Arm, Dose, arms
+from accord.steering.reading import Reading
+from accord.steering.resampling import Estimate, over_prompts, over_texts
+from accord.steering.target import Target
+from accord.steering.typical import Typical
+from accord.steering.writing import Writing
+
+Floats = NDArray[np.float64]
+OVER = "concept over "
+
+_RIVALS = {CONCEPT: (OTHER, PUSH), OTHER: (PUSH,), PUSH: (OTHER,)}
+"""What an arm must beat to act as expected: the concept both controls, and each control the other."""
+
+
+def promoted_effects(
+    reading: Reading,
+    typical: Typical,
+    tokens: Mapping[int, Sequence[int]],
+    others: Mapping[int, int],
+    doses: Sequence[Dose],
+    *,
+    places: int = 100,
+    seed: int = 0,
+    resamples: int = 1000,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Change of the mean log-probability of each concept's promoted tokens, in nats, where it is edited.
+
+    A factor changes states where the concept is active, so it is measured there (the control concept where *that* is
+    active, on the same tokens); a set strength anywhere.
+
+    Args:
+        tokens: concept -> ids of the tokens that it promotes.
+        others: concept -> the control of equal rate.
+        places: positions of the texts at most, for each concept and dose.
+        progress: called with (concepts done, concepts in all).
+
+    Returns:
+        Rows of `Effects.table`.
+    """
+    rows = []
+    for done, (concept, own) in enumerate(tokens.items()):
+        plain: dict[tuple[str, int], Floats] = {}
+        for dose in doses:
+            found, level = {}, {}
+            for arm in arms(reading.target, typical, concept, others[concept], dose, seed):
+                where = reading.places(arm.concept if dose.kind == "factor" else None, places, seed)
+                after = reading.log_probs(arm, where, own)
+                if (key := (dose.kind, arm.concept)) not in plain:
+                    plain[key] = reading.log_probs(None, where, own)
+                change = after - plain[key]
+                found[arm.control] = over_texts(reading.text[where], change, reading.texts, seed, resamples)
+                level[arm.control] = float(after.mean()) if len(after) else float("nan")
+            rows += _rows(concept, dose, "promoted", found, level, dose.sign)
+        if progress:
+            progress(done + 1, len(tokens))
+    return rows
+
+
+def written_effects(
+    target: Target,
+    typical: Typical,
+    writing: Writing,
+    directions: Mapping[int, int],
+    others: Mapping[int, int],
+    doses: Sequence[Dose],
+    *,
+    seed: int = 0,
+    resamples: int = 1000,
+    progress: Progress | None = None,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Change of the measures of `Writing.read` against the unsteered text of the same prompt and random numbers.
+
+    Args:
+        directions: concept -> 1 if its strength goes with the label, −1 if with its opposite.
+        progress: called with (sets of texts done, sets in all).
+
+    Returns:
+        Rows of `Effects.table`, and a row for every text.
+
+    Raises:
+        AccordError: a direction is neither 1 nor −1.
+    """
+    if wrong := [way for way in directions.values() if way not in (1, -1)]:
+        raise AccordError("a concept goes with the label (1) or with its opposite (-1)", got=wrong[0])
+    before = writing.write(target.lm)
+    base = writing.read(before)
+    texts = [_text(None, None, sample, i, writing, base) for i, sample in enumerate(before)]
+    rows: list[dict[str, Any]] = []
+    total, done = len(directions) * len(doses) * len(_RIVALS), 0
+    for concept, direction in directions.items():
+        for dose in doses:
+            way = direction * dose.sign
+            found: dict[str, dict[str, Estimate]] = {}
+            level: dict[str, dict[str, float]] = {}
+            for arm in arms(target, typical, concept, others[concept], dose, seed):
+                samples = writing.write(arm.model(target))
+                after = writing.read(samples)
+                texts += [_text(arm, (concept, dose), one, i, writing, after) for i, one in enumerate(samples)]
+                for name, new, old in _measures(writing, after, base, way):
+                    found.setdefault(name, {})[arm.control] = over_prompts(new - old, seed, resamples)
+                    level.setdefault(name, {})[arm.control] = over_prompts(new, seed, 0).value
+                done += 1
+                if progress:
+                    progress(done, total)
+            for name, estimates in found.items():
+                expected = {"label": way, "wanted": 1}.get(name, 0)
+                rows += _rows(concept, dose, name, estimates, level[name], expected)
+    return rows, texts
+
+
+def _measures(
+    writing: Writing, after: Mapping[str, Floats], base: Mapping[str, Floats], way: int
+) -> list[tuple[str, Floats, Floats]]:
+    """Name, values and unsteered values [prompt, n] of what is measured of texts steered one way."""
+    wanted = ("wanted", writing.wanted(after["label"], way), writing.wanted(base["label"], way))
+    return [wanted, *((name, after[name], base[name]) for name in after)]
+
+
+def _rows(
+    concept: int, dose: Dose, measure: str, found: Mapping[str, Estimate], level: Mapping[str, float], expected: int
+) -> list[dict[str, Any]]:
+    """A row for each arm, and one for the concept's lead over each control."""
+    about = {"concept": concept, "kind": dose.kind, "dose": dose.value}
+    rows = []
+    for control, estimate in found.items():
+        acts = bool(expected) and estimate.beyond(expected)
+        acts = acts and all((estimate - found[rival]).beyond(expected) for rival in _RIVALS[control])
+        verdict = {"expected": expected, "acts": acts if expected else None}
+        rows.append({**about, "control": control, "measure": measure, **_numbers(estimate, level[control]), **verdict})
+    for rival in _RIVALS[CONCEPT]:
+        lead = _numbers(found[CONCEPT] - found[rival], float("nan"))
+        rows.append({**about, "control": OVER + rival, "measure": measure, **lead, "expected": expected, "acts": None})
+    return rows
+
+
+def _numbers(estimate: Estimate, level: float) -> dict[str, float | int]:
+    low, high = estimate.interval
+    return {"value": estimate.value, "low": low, "high": high, "n": estimate.n, "level": level}
+
+
+def _text(
+    arm: Arm | None,
+    what: tuple[int, Dose] | None,
+    sample: Any,
+    number: int,
+    writing: Writing,
+    measured: Mapping[str, Floats],
+) -> dict[str, Any]:
+    prompt, index = divmod(number, writing.n)
+    scores = {name: float(values[prompt, index]) for name, values in measured.items()}
+    return {
+        "concept": what[0] if what else None,
+        "kind": what[1].kind if what else None,
+        "dose": what[1].value if what else None,
+        "control": arm.control if arm else "none",
+        "prompt": sample.prompt,
+        "index": index,
+        "text": sample.text,
+        **{name: value if value == value else None for name, value in scores.items()},
+    }
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows as a table whose column `acts` may be empty."""
+    return pd.DataFrame(list(rows)).astype({"acts": "boolean"})

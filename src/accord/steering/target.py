@@ -1,0 +1,167 @@
+"""What is steered: a language model, and the concepts of one of its layers; and the steered model that edits make."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.concepts.base import ConceptModel, Edit, Scale, Set
+from accord.errors import AccordError
+from accord.heads.concept_lm import ConceptLM
+from accord.heads.reader import edits_as_json
+from accord.lm.backbone import Backbone
+from accord.lm.edited import Steered, backbone_of
+from accord.lm.model import LanguageModel
+from accord.lm.prompted import InPart, Positions
+from accord.steering.edits import EditConcepts, SameNorm
+from accord.steering.span import EditedSpan
+
+
+@dataclass(frozen=True)
+class Target:
+    """A language model and the concepts that are edited in it: a concept language model's own, or others spliced in.
+
+    Attributes:
+        concepts: made on the states of `layer`.
+        keep_error: for concepts that are spliced in; see `EditConcepts`.
+    """
+
+    lm: LanguageModel
+    concepts: ConceptModel
+    layer: int
+    keep_error: bool = True
+
+    @classmethod
+    def of(
+        cls, lm: LanguageModel, concepts: ConceptModel | None, layer: int | None, keep_error: bool = True
+    ) -> "Target":
+        """The target as `accord.steer` takes it. Raises AccordError if it is not whole or does not fit."""
+        if concepts is None and layer is None and isinstance(lm, ConceptLM):
+            if lm.reader.concepts is None:
+                raise AccordError("nothing to steer: this model reads no concepts", got=lm.name)
+            return cls(lm, lm.reader.concepts, lm.layer, keep_error)
+        if concepts is None or layer is None:
+            raise AccordError(
+                "steering a model without concepts of its own needs a concept model and its layer",
+                where=lm.name,
+                got=f"concepts = {concepts and type(concepts).__name__}, layer = {layer}",
+            )
+        target = cls(lm, concepts.to(lm.device).eval(), layer, keep_error)
+        if concepts.d != (width := backbone_of(lm).d_model):
+            raise AccordError("the concept model is for other embeddings", got=concepts.d, wanted=width)
+        Steered(lm, [target.change({})])  # raises for a layer that does not exist
+        return target
+
+    @property
+    def own(self) -> bool:
+        """Whether the concepts are those that the model itself reads."""
+        return isinstance(self.lm, ConceptLM) and self.lm.reader.concepts is self.concepts
+
+    @property
+    def source(self) -> LanguageModel:
+        """The model whose states of the layer the concepts read, before any edit."""
+        return self.lm.backbone if self.own and isinstance(self.lm, ConceptLM) else self.lm
+
+    @property
+    def at_top(self) -> bool:
+        """Whether no block follows what is edited, so that logits can be had from states alone: see `logits`."""
+        return self.layer == self.lm.n_layers and (self.own or isinstance(self.lm, Backbone))
+
+    def change(self, edits: Mapping[int, Edit]) -> EditConcepts:
+        """The edits as a change of the layer's states; raises AccordError for a concept that does not exist."""
+        hard = self.lm.reader.hard if self.own and isinstance(self.lm, ConceptLM) else False
+        self.concepts.edit(self.concepts.encode(self.concepts.mean[None]), edits)
+        return EditConcepts(self.layer, self.concepts, edits, self.keep_error, hard)
+
+    def steered(self, edits: Mapping[int, Edit], first: int = 1, stop: int | None = None) -> LanguageModel:
+        """The model with the edits at positions `first` to before `stop`, beside any edits of its own."""
+        change = self.change(edits)
+        if not (self.own and isinstance(self.lm, ConceptLM)):
+            return Steered(self.lm, [change], first=first, stop=stop)
+        merged = {**self.lm.reader.edits, **edits}
+        if first <= 1 and stop is None:
+            return self.lm.with_edits(merged)
+        return EditedSpan(self.lm, merged, first=first, stop=stop)
+
+    def pushed(self, push: SameNorm) -> LanguageModel:
+        """The model with a direction added to its states."""
+        return Steered(self.lm, [push], name=f"{self.lm.name}, pushed")
+
+    def at(self, edits: Mapping[int, Edit], positions: Positions) -> LanguageModel:
+        """The model with the edits in the part of a sequence that is asked for."""
+        if positions == "all":
+            return self.steered(edits)
+        self.change(edits)
+        return InPart(
+            self.lm,
+            lambda first, stop: self.steered(edits, first, stop),
+            positions,
+            {"layer": self.layer, "edits": edits_as_json(edits), "keep_error": self.keep_error},
+        )
+
+    @torch.no_grad()
+    def logits(self, states: Tensor, edits: Mapping[int, Edit], push: SameNorm | None = None) -> Tensor:
+        """Logits [n, vocab] of raw states [n, d] of the layer, edited or pushed; only where the target is `at_top`."""
+        assert self.at_top
+        x = states.to(self.lm.device)
+        x = push(x) if push is not None else x
+        if isinstance(self.lm, ConceptLM):
+            reader = self.lm.reader.with_edits({**self.lm.reader.edits, **edits})
+            read = reader(x)
+            if self.lm.head is not None:
+                logits: Tensor = self.lm.head(read)
+                return logits
+            assert isinstance(read, Tensor)
+            return self.lm.backbone.lens(read.to(self.lm.dtype))
+        x = self.change(edits)(x) if edits else x
+        return self.lm.lens(x.to(self.lm.dtype))
+
+
+def steer(
+    lm: LanguageModel,
+    edits: Mapping[int, float | Edit],
+    *,
+    concepts: ConceptModel | None = None,
+    layer: int | None = None,
+    keep_error: bool = True,
+    positions: Positions = "all",
+) -> LanguageModel:
+    """A language model with concepts turned off or up; scoring, the gap, perplexity and generation work on it.
+
+    `accord.steer(lm, {12: 0.0, 7: 3.0})` turns concept 12 off and makes 7 three times as strong.
+
+    Args:
+        lm: a concept language model, whose own concepts are edited (at every position that it reads them); or any
+            model on a backbone, with `concepts` and `layer`.
+        edits: concept -> factor: 0.0 is off, 1.0 changes nothing, and 3.0 is three times as strong *where the concept
+            is active*: a factor cannot wake it elsewhere. `Set(value)` gives it a strength at every position, `Scale`
+            is the factor spelled out. `Typical.edit` gives strengths in units of the concept's own.
+        concepts: spliced in at `layer`: encoded, edited, decoded.
+        keep_error: spliced in, change the state by what the edits change of the reconstruction, and leave the rest of
+            it alone; else the edited reconstruction takes the state's place. A concept language model that reads
+            its concepts has no such rest.
+        positions: "all"; "generated": those that write generated tokens, from the prompt's last token on; "prompt":
+            those before. The first position of a sequence is never edited (see `accord.lm.splice`). The last two
+            are for sampling and scoring, where it is known how long a prompt is.
+
+    Raises:
+        AccordError: no such concept, layer or positions, no number, or a concept model that does not fit.
+    """
+    if positions not in ("all", "prompt", "generated"):
+        raise AccordError("no such positions", got=positions, wanted="all, prompt or generated")
+    return Target.of(lm, concepts, layer, keep_error).at(as_edits(edits), positions)
+
+
+def as_edits(edits: Mapping[int, float | Edit]) -> dict[int, Edit]:
+    """The edits, numbers as factors. Raises AccordError for what is no finite number."""
+    found: dict[int, Edit] = {}
+    for concept, asked in edits.items():
+        edit: Any = asked if isinstance(asked, Set | Scale) else Scale(asked)
+        number = edit.value if isinstance(edit, Set) else edit.factor
+        if isinstance(number, bool) or not isinstance(number, int | float) or not isfinite(number):
+            raise AccordError("an edit is a finite factor, Set or Scale", where=f"concept {concept}", got=asked)
+        found[concept] = edit
+    return found

@@ -1,0 +1,224 @@
+"""The experiment: controls are fair, numbers are those of plain loops, and a planted concept is found to act."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from accord.concepts import Scale, Set
+from accord.errors import AccordError
+from accord.lm import Backbone
+from accord.lm.sampling import generate
+from accord.steering import (
+    Dose,
+    Effects,
+    Reading,
+    Target,
+    Typical,
+    Writing,
+    equal_rates,
+    live,
+    measure_typical,
+    promoted,
+    promoted_effects,
+    written_effects,
+)
+from accord.steering.arms import CONCEPT, OTHER, PUSH, arms, random_unit
+from accord.steering.resampling import over_prompts, over_texts
+from tests.steering.test_typical import batches
+
+TEXTS = [
+    "A bee is a kind of food.",
+    "",
+    "no",
+    "The birds are kind of yes " * 3,
+    "Yes, yes.",
+    "Are birds food, or kind?",
+]
+
+
+def active(typical: Typical) -> list[int]:
+    """Concepts that are ever active: untrained gates are rarely `live`."""
+    found: list[int] = torch.nonzero(typical.rate > 0).flatten().tolist()
+    return found
+
+
+class Letters:
+    """Counts a letter: an independent judge that is easily checked."""
+
+    name, low, high = "letters", 0.0, 2.0
+
+    def __call__(self, texts: list[str]) -> np.ndarray:
+        return np.array([float(text.count("e")) for text in texts])
+
+
+@pytest.fixture
+def target(lm: Backbone, concepts: Any) -> Target:
+    return Target.of(lm, concepts("topk", 3), 3)
+
+
+@pytest.fixture
+def planted(lm: Backbone, concepts: Any) -> Target:
+    """Concept 0 writes what raises " food" (in place of what it wrote)."""
+    model = concepts("topk", 3)
+    food = lm.tokenizer(" food", add_special_tokens=False)["input_ids"]
+    row = lm.lens_parts()[1].weight[food[0]].detach() / model.scale  # type: ignore[index]
+    with torch.no_grad():
+        model.W_dec[0] = 6 * row / row.norm()
+    return Target.of(lm, model, 3)
+
+
+def test_doses_and_controls(target: Target, states: Any) -> None:
+    x = states(3)
+    typical = measure_typical(target.concepts, batches(x, 64))
+    assert [Dose("factor", v).sign for v in (0.0, 0.5, 2.0)] == [-1, -1, 1]
+    assert [Dose("typical", v).sign for v in (0.0, 0.5)] == [-1, 1]
+    k = live(typical)[0]
+    assert Dose("factor", 3.0).edit(k, typical) == Scale(3.0)
+    assert Dose("typical", 3.0).edit(k, typical) == Set(3.0 * float(typical.mean[k]))
+    for wrong in (("factor", 1.0), ("factor", -1.0), ("typical", math.nan)):
+        with pytest.raises(AccordError, match="no dose"):
+            Dose(*wrong)  # type: ignore[arg-type]
+    chosen = live(typical)[:4]
+    others = equal_rates(typical, chosen, 0)
+    assert len(set(others.values())) == 4 and not set(others.values()) & set(chosen)
+    with pytest.raises(AccordError, match="too few live"):
+        equal_rates(typical, torch.nonzero(typical.rate > 0).flatten().tolist(), 0)
+    # The push moves every state exactly as far as the edit, which is not at all where the concept is not active.
+    for dose in (Dose("factor", 0.0), Dose("typical", 2.0)):
+        own, other, push = arms(target, typical, k, others[k], dose, 0)
+        assert (own.control, other.control, push.control) == (CONCEPT, OTHER, PUSH) and push.push is not None
+        moved = target.change(own.edits)(x) - x
+        pushed = push.push(x) - x
+        torch.testing.assert_close(pushed.norm(dim=1), moved.norm(dim=1), rtol=1e-3, atol=1e-3)
+        active = moved.norm(dim=1) > 1e-2
+        along = pushed[active] / pushed[active].norm(dim=1, keepdim=True)
+        torch.testing.assert_close(along, random_unit(target, 0, k).expand_as(along), rtol=1e-2, atol=1e-2)
+    assert bool(active.any()) and not torch.allclose(random_unit(target, 0, k), random_unit(target, 1, k))
+
+
+def test_resampled_means_against_loops() -> None:
+    texts, values = np.array([0, 0, 2, 3, 3, 3]), np.array([1.0, 2.0, 5.0, -1.0, 0.0, 4.0])
+    found = over_texts(texts, values, 4, seed=3, resamples=50)
+    index = np.random.default_rng(3).integers(0, 4, (50, 4))
+    for row, draw in zip(index, found.draws, strict=True):
+        own = [value for t in row for value in values[texts == t]]
+        np.testing.assert_allclose(draw, np.mean(own) if own else np.nan)
+    assert found.value == values.mean() and found.n == 6
+    grid = np.array([[1.0, 2.0, np.nan], [4.0, 6.0, 8.0]])
+    two = over_prompts(grid, seed=1, resamples=4000)
+    assert two.value == pytest.approx(21 / 5) and two.n == 5
+    low, high = two.interval
+    assert low < 2.2 and high > 6.0  # both prompts, or one of them twice
+    assert (two - two).interval == (0.0, 0.0)  # the same resamples
+    assert over_prompts(grid + 9, 1, 400).beyond(1) and not over_prompts(grid - 3, 1, 400).beyond(1)
+    assert over_prompts(-grid, 1, 400).beyond(-1)
+    empty = over_texts(np.array([], dtype=np.int64), np.array([]), 4, 0, 10)
+    assert math.isnan(empty.value) and not empty.beyond(1)
+
+
+@pytest.mark.parametrize("where", ["spliced", "inner", "original", "new", "inner-original"])
+def test_log_probs_are_those_of_the_steered_model(
+    lm: Backbone, concepts: Any, concept_lm: Any, states: Any, where: str
+) -> None:
+    layer = 1 if where.startswith("inner") else 3
+    if where in ("spliced", "inner"):
+        target = Target.of(lm, concepts("lcblm", layer), layer)
+    else:
+        target = Target.of(concept_lm("lcblm", layer, where.removeprefix("inner-")), None, None)
+    assert target.at_top == (layer == 3)
+    typical = measure_typical(target.concepts, batches(states(layer), 64))
+    reading = Reading.of(target, TEXTS)
+    places = reading.places(None, 20, 0)
+    tokens = [5, 9, 200]
+    edited = arms(target, typical, *active(typical)[:2], Dose("typical", 3.0), 0)
+    for arm in [None, *edited]:
+        model = target.lm if arm is None else arm.model(target)
+        found = reading.log_probs(arm, places, tokens)
+        for place, value in zip(places.tolist(), found, strict=True):
+            window = reading.windows[int(reading.row[place])]
+            row = reading.tokens.rows([window])
+            with torch.no_grad():
+                logits = model.lens(model.hidden(row)[model.n_layers])[0, int(reading.column[place])]
+            np.testing.assert_allclose(value, float(logits.log_softmax(-1)[tokens].mean()), rtol=1e-4, atol=1e-4)
+    assert set(reading.text.tolist()) == {0, 2, 3, 4, 5} and len(reading.states) == sum(
+        len(lm.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in TEXTS
+    )
+
+
+def test_a_planted_concept_acts_on_its_tokens_and_controls_do_not(
+    lm: Backbone, planted: Target, states: Any, tmp_path: Path
+) -> None:
+    typical = measure_typical(planted.concepts, batches(states(3), 64))
+    food = lm.tokenizer(" food", add_special_tokens=False)["input_ids"][0]
+    tokens = promoted(planted, typical, [0], states(3), n=1)
+    assert tokens == {0: [food]}
+    reading = Reading.of(planted, TEXTS * 3)
+    doses = [Dose("factor", 0.0), Dose("typical", 1.0), Dose("typical", 4.0)]
+    rows = promoted_effects(reading, typical, tokens, equal_rates(typical, [0], 0), doses, places=40, resamples=200)
+    table = pd.DataFrame(rows).set_index(["kind", "dose", "control"])
+    off, once, more = (table.loc[(*key, CONCEPT)] for key in (("factor", 0.0), ("typical", 1.0), ("typical", 4.0)))
+    assert off["value"] < 0 < once["value"] < more["value"]
+    assert off["acts"] and more["acts"] and not table.loc[("typical", 4.0, OTHER), "acts"]
+    lead = table.loc[("typical", 4.0, f"concept over {PUSH}")]
+    np.testing.assert_allclose(lead["value"], more["value"] - table.loc[("typical", 4.0, PUSH), "value"])
+    # The change by hand, where the concept is active.
+    where = reading.places(0, 40, 0)
+    x = reading.states[where]
+    with torch.no_grad():
+        after = lm.lens(planted.change({0: Set(0.0)})(x)).log_softmax(-1)[:, food]
+        before = lm.lens(x).log_softmax(-1)[:, food]
+    np.testing.assert_allclose(off["value"], float((after - before).mean()), rtol=1e-3, atol=1e-4)
+    assert off["n"] == len(where) > 5 and off["level"] == pytest.approx(float(after.mean()), abs=1e-4)
+
+
+def test_texts_are_paired_and_written_down(planted: Target, lm: Backbone, states: Any, tmp_path: Path) -> None:
+    typical = measure_typical(planted.concepts, batches(states(3), 64))
+    writing = Writing(Letters(), ("A bee is", "No"), n=3, max_new_tokens=6, judge=lm)
+    doses, others = [Dose("factor", 0.0), Dose("typical", 3.0)], equal_rates(typical, [0, 1], 0)
+    rows, texts = written_effects(planted, typical, writing, {0: 1, 1: -1}, others, doses, resamples=100)
+    table = pd.DataFrame(rows).set_index(["concept", "kind", "dose", "control", "measure"])
+    options = {"prompts": list(writing.prompts), "n": 3, "max_new_tokens": 6}
+    before = generate(lm, **options)  # type: ignore[arg-type]
+    edit = typical.edit(1, 3.0)
+    after = generate(planted.steered({1: edit}), **options)  # type: ignore[arg-type]
+    change = np.mean([a.text.count("e") - b.text.count("e") for a, b in zip(after, before, strict=True)])
+    row = table.loc[(1, "typical", 3.0, CONCEPT, "label")]
+    assert row["value"] == pytest.approx(change) and row["expected"] == -1 and row["n"] == 6
+    wanted = np.mean([a.text.count("e") <= 0 for a in after])  # the opposite of the label
+    assert table.loc[(1, "typical", 3.0, CONCEPT, "wanted"), "level"] == pytest.approx(wanted)
+    assert table.loc[(1, "factor", 0.0, CONCEPT, "label"), "expected"] == 1
+    assert table.loc[(0, "typical", 3.0, CONCEPT, "judge_nll"), "expected"] == 0
+    assert len(texts) == 6 * (1 + 2 * 2 * 3) and [text["text"] for text in texts[:6]] == [s.text for s in before]
+    effects = Effects.of(rows, texts, typical, {"name": "planted", "label": "letters"})
+    effects.write(tmp_path / "out")
+    read = pd.read_parquet(tmp_path / "out" / "effects.parquet")
+    assert len(read) == len(rows) and {"per_float", "acts", "low", "high"} <= set(read)
+    pooled = pd.read_parquet(tmp_path / "out" / "doses.parquet").set_index(["kind", "dose", "control", "measure"])
+    own = table.xs(("typical", 3.0, CONCEPT, "label"), level=("kind", "dose", "control", "measure"))
+    signed = own.loc[0, "value"] - own.loc[1, "value"]  # the second is expected to fall
+    assert pooled.loc[("typical", 3.0, CONCEPT, "label"), "value"] == pytest.approx(signed / 2)
+    assert math.isnan(pooled.loc[("typical", 3.0, CONCEPT, "judge_nll"), "share"])
+    lines = (tmp_path / "out" / "samples.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["control"] == PUSH and len(lines) == len(texts)
+    said = json.loads((tmp_path / "out" / "effects.json").read_text())
+    assert "at 3.0 times the typical strength" in said["said"] and said["floats_per_concept"] == 1
+    with pytest.raises(AccordError, match="goes with the label"):
+        written_effects(planted, typical, writing, {0: 0}, others, doses)
+
+
+def test_a_concept_of_many_floats_is_told_per_float(lm: Backbone, concepts: Any, states: Any) -> None:
+    target = Target.of(lm, concepts("lcblm", 3), 3)
+    typical = measure_typical(target.concepts, batches(states(3), 64))
+    k, other = active(typical)[:2]
+    reading = Reading.of(target, TEXTS)
+    rows = promoted_effects(reading, typical, {k: [5]}, {k: other}, [Dose("factor", 0.0)], resamples=20)
+    effects = Effects.of(rows, [], typical, {})
+    np.testing.assert_allclose(effects.table["per_float"], effects.table["value"] / 3)
+    rate = float(typical.rate.sum())
+    assert effects.about["active_floats_per_token"] == pytest.approx(3 * rate)

@@ -55,7 +55,7 @@ def compare(before: pd.DataFrame, after: pd.DataFrame, *, seed: int = 0, resampl
     for name, of in COMPARED.items():
         whole = np.array([float(of(one)) for one in samples])
         both = np.concatenate(drawn[name], axis=1) if drawn[name] else np.empty((2, 0))
-        closed = interval(_closure(whole), _closure(both)) if name in CORRELATIONS else None
+        closed = interval(float(_closure(whole)), _closure(both)) if name in CORRELATIONS else None
         found[name] = Change(
             interval(float(whole[0]), both[0]),
             interval(float(whole[1]), both[1]),

@@ -1,4 +1,4 @@
-"""What each column of the repair's tables and each measure of damage means, with its formula and where it is defined."""
+"""What each column of the repairs and each measure of damage means, with its formula, and where it is defined."""
 
 from accord.report.glossary import Term
 
@@ -63,7 +63,7 @@ DAMAGE_TERMS: dict[str, Term] = {
         _DAMAGE,
     ),
     "kl_repaired_base": Term("KL(repaired ‖ base)", "the same the other way round", _DAMAGE),
-    "same_top": Term("Same top token", "share of predictions whose most likely token is still the base model's", _DAMAGE),
+    "same_top": Term("Same top token", "share of predictions whose top token is still the base model's", _DAMAGE),
     "true_beats_false": Term(
         "True beats false", "share of facts whose true answer is more probable than a false one (ROME)", _DAMAGE
     ),
@@ -90,6 +90,16 @@ DAMAGE_TERMS: dict[str, Term] = {
     "tokens": Term("Length", "tokens of a free text", _DAMAGE),
     "judge_perplexity": Term("Judge's perplexity", "of the free texts under another model; ratio", _DAMAGE),
 }  # fmt: skip
+
+
+DAMAGE_GROUPS = {
+    "text": "held-out text",
+    "relations": "other relations",
+    "own task": "the repaired task's generator",
+    "free text": "free texts",
+}
+"""Groups of measures in the order of the page: what stands in the table, and what the page calls it. Others (single
+relations, other tasks) have their own names."""
 
 
 def damage_term(measure: str) -> Term:

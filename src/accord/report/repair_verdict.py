@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from accord.report.data import Metric
-from accord.report.repair_glossary import damage_term, in_sentence
+from accord.report.repair_glossary import DAMAGE_GROUPS, damage_term, in_sentence
 from accord.report.repair_groups import Repair, furthest, nearest, pooled, trials_of, within
 from accord.report.wording import count, measured, number
 
@@ -23,11 +23,12 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence that leads, what it rests on, and what to know before quoting it."""
+    """A sentence that leads, what it rests on, what to know before quoting it, and how the others did."""
 
     headline: str
     evidence: str
     remarks: list[str]
+    others: str
 
 
 def best(repairs: Sequence[Repair]) -> Repair:
@@ -62,11 +63,13 @@ def finding(repairs: Sequence[Repair]) -> Finding:
     chosen, near = best(repairs), nearest(repairs)
     if not chosen.closes(near):
         return _none_closes(repairs, chosen, near)
-    closure = chosen.metric(near, "pearson_all", "closure")
-    cost = f"perplexity × {factor(chosen.perplexity)[0]}" if chosen.perplexity.known else "at a cost not measured"
+    closure, cost = chosen.metric(near, "pearson_all", "closure"), "at a cost not measured"
+    if chosen.perplexity.known:
+        cost = f"perplexity × {factor(chosen.perplexity)[0]}"
     headline = f"{chosen.label} closes {share(closure.value)} of the gap, {cost}"
     parts = [_correlates(chosen, near), _carries(chosen, near, furthest(repairs), repairs), _broke(chosen)]
-    return Finding(headline, "; ".join(part for part in parts if part) + ".", _remarks(repairs, chosen, near))
+    evidence = ". ".join(part for part in parts if part) + "."
+    return Finding(headline, evidence, _remarks(chosen, near), _others(repairs, chosen, near))
 
 
 def share(value: float) -> str:
@@ -74,7 +77,7 @@ def share(value: float) -> str:
     if not math.isfinite(value):
         return "an unknown share"
     shown = f"{min(value, 0.99) if value < 1 else value:.0%}"
-    return shown.replace("-", "−")
+    return "0%" if shown == "-0%" else shown.replace("-", "−")
 
 
 def factor(metric: Metric) -> tuple[str, str]:
@@ -88,7 +91,7 @@ def factor(metric: Metric) -> tuple[str, str]:
 
 
 def worsened(repair: Repair) -> list[str]:
-    """What damage calls clearly worse, in at least half of the seeds; a measure of each group before any second one."""
+    """What damage calls clearly worse, in at least half of the seeds; one of each group before any second one."""
     tables = [one.damage.table for one in repair.seeds if one.damage is not None]
     hits: dict[tuple[str, str], list[pd.Series]] = {}
     for table in tables:
@@ -96,14 +99,15 @@ def worsened(repair: Repair) -> list[str]:
             hits.setdefault((row["group"], row["measure"]), []).append(row)
     often = [(group, rows) for (group, _), rows in hits.items() if 2 * len(rows) >= len(tables)]
     groups = [group for group, _ in often]
-    nth = [groups[:i].count(group) for i, group in enumerate(groups)]
+    nth = [(group not in DAMAGE_GROUPS, groups[:i].count(group)) for i, group in enumerate(groups)]
     return [_worse(often[i][1]) for i in sorted(range(len(often)), key=nth.__getitem__)]
 
 
 def _worse(rows: Sequence[pd.Series]) -> str:
-    """`perplexity (text) × 1.02 [1.01, 1.03]`."""
+    """`perplexity (held-out text) × 1.02 [1.01, 1.03]`."""
     metric = pooled([Metric(row["change"], row["low"], row["high"]) for row in rows])
-    name = f"{in_sentence(damage_term(rows[0]['measure']).label)} ({rows[0]['group']})"
+    group = rows[0]["group"]
+    name = f"{in_sentence(damage_term(rows[0]['measure']).label)} ({DAMAGE_GROUPS.get(group, group)})"
     if rows[0]["ratio"]:
         return f"{name} × {' '.join(factor(metric)).strip()}"
     return f"{name} {'+' if metric.value > 0 else ''}{measured(metric, 3 if abs(metric.value) < 0.01 else 2)}"
@@ -113,15 +117,15 @@ def _correlates(repair: Repair, near: str) -> str:
     """Before → after, with intervals, items and seeds; within the classes too."""
     before, after = repair.before(near, "pearson_all"), repair.metric(near, "pearson_all")
     seeds, n = count(len(repair.seeds), "seed"), count(repair.n(near), "test item")
-    text = (
-        f"its two forms now correlate with r = {measured(after)} where they did with {measured(before)} ({n}, {seeds})"
+    parts = [
+        f"{number(r.value)} within {label} answers"
+        for name, label in (("pearson_yes", "right"), ("pearson_no", "wrong"))
+        if (r := repair.metric(near, name)).known
+    ]
+    return (
+        f"the two forms now correlate with r = {measured(after)} where they did with {measured(before)} ({n}, {seeds})"
+        + (f"; {' and '.join(parts)}" if parts else "")
     )
-    parts = []
-    for name, label in (("pearson_yes", "right"), ("pearson_no", "wrong")):
-        r = repair.metric(near, name)
-        if r.known:
-            parts.append(f"{number(r.value)} within {label} answers (before {number(repair.before(near, name).value)})")
-    return text + (f", {' and '.join(parts)}" if parts else "")
 
 
 def _carries(repair: Repair, near: str, far: str, repairs: Sequence[Repair]) -> str:
@@ -129,23 +133,24 @@ def _carries(repair: Repair, near: str, far: str, repairs: Sequence[Repair]) -> 
     if far == near:
         return ""
     where, r = _where(far, repairs), repair.metric(far, "pearson_all")
-    if not repair.changed(far, "pearson_all") or not r.known:
+    where = where[0].upper() + where[1:]
+    if not r.known:
         return f"{where} it was not measured"
     closure = repair.metric(far, "pearson_all", "closure")
     if repair.closes(far):
-        return f"{where} r = {measured(r)}, closing {share(closure.value)}"
+        return f"{where}: r = {measured(r)}, closing {share(closure.value)}"
     return f"{where} the gap is not shown to close (r = {measured(r)}, closure {measured(closure)})"
 
 
 def _broke(repair: Repair) -> str:
     """What got worse, in the same breath."""
     if not repair.damaged:
-        return "what it broke was not measured"
+        return "What it broke was not measured"
     worse, n = worsened(repair), max(len(one.damage.table) for one in repair.seeds if one.damage is not None)
     if not worse:
-        return f"of {count(n, 'measure')} of damage none is clearly worse"
+        return f"Of {count(n, 'measure')} of damage none is clearly worse"
     more = f", and {len(worse) - MOST_WORSE} more" if len(worse) > MOST_WORSE else ""
-    return f"worse: {', '.join(worse[:MOST_WORSE])}{more}, of {count(n, 'measure')} of damage"
+    return f"Worse, of {count(n, 'measure')} of damage: {', '.join(worse[:MOST_WORSE])}{more}"
 
 
 def _none_closes(repairs: Sequence[Repair], chosen: Repair, near: str) -> Finding:
@@ -161,13 +166,13 @@ def _none_closes(repairs: Sequence[Repair], chosen: Repair, near: str) -> Findin
     evidence = (
         f"{'it' if len(repairs) == 1 else chosen.label} takes the correlation of the two forms from {measured(before)} "
         f"to {measured(after)} ({count(chosen.n(near), 'test item')}, {count(len(chosen.seeds), 'seed')}), closure "
-        f"{measured(closure)}, {why}; {_broke(chosen)}."
+        f"{measured(closure)}, {why}. {_broke(chosen)}."
     )
     headline = f"{what} {'not ' if len(repairs) == 1 else ''}shown to close the gap"
-    return Finding(headline, evidence, _remarks(repairs, chosen, near))
+    return Finding(headline, evidence, _remarks(chosen, near), _others(repairs, chosen, near))
 
 
-def _remarks(repairs: Sequence[Repair], chosen: Repair, near: str) -> list[str]:
+def _remarks(chosen: Repair, near: str) -> list[str]:
     out = []
     r, inside = chosen.metric(near, "pearson_all"), within(chosen, near)
     if inside and chosen.closes(near) and r.value - sum(m.value for m in inside) / len(inside) >= 0.2:
@@ -195,21 +200,19 @@ def _remarks(repairs: Sequence[Repair], chosen: Repair, near: str) -> list[str]:
         out.append(f"Its perplexity is beyond the budget of × {BUDGET:g}; no repair that closes the gap keeps to it.")
     if len(chosen.seeds) == 1 and chosen.first.curve is not None:
         out.append("One seed: how much of this depends on the seed is not known.")
-    return out + _others(repairs, chosen, near)
+    return out
 
 
-def _others(repairs: Sequence[Repair], chosen: Repair, near: str) -> list[str]:
+def _others(repairs: Sequence[Repair], chosen: Repair, near: str) -> str:
     """One line on all the others, so that the first is not taken for the only one."""
     rest = [r for r in repairs if r is not chosen]
-    if not rest:
-        return []
     closing = sorted((r for r in rest if r.closes(near)), key=lambda r: -r.metric(near, "pearson_all", "closure").value)
     said = [f"{r.label} {share(r.metric(near, 'pearson_all', 'closure').value)}" + _priced(r) for r in closing]
     text = f"The other repairs close, {_where(near, repairs)}: {', '.join(said)}." if said else ""
     failed = [r.label for r in rest if not r.closes(near)]
     if failed and chosen.closes(near):
         text += f"{' ' if text else ''}Not shown to close it: {', '.join(failed)}."
-    return [text] if text else []
+    return text
 
 
 def _priced(repair: Repair) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from tests.report.conftest import make_scores
-from tests.report.line_folder import put, put_rows
+from tests.report.line_folder import WORDS, put, put_rows
 
 from accord.gap.compare import compare
 from accord.repair.verdict import Verdict
@@ -123,7 +123,8 @@ def damage_table(one: Made, seed: int) -> pd.DataFrame:
         bad = (worse == "higher" and low > none) or (worse == "lower" and high < none)
         rows.append(
             {"group": group, "measure": measure, "base": base, "repaired": changed, "change": change, "low": low,
-             "high": high, "n": 200, "change_is": "ratio" if ratio else "difference", "worse_if": worse, "worsened": bad}
+             "high": high, "n": 200, "change_is": "ratio" if ratio else "difference", "worse_if": worse,
+             "worsened": bad}
         )  # fmt: skip
 
     wobble = 1 + 0.05 * float(rng.normal())
@@ -151,12 +152,11 @@ def write_damage(folder: Path, name: str, one: Made, seed: int) -> None:
         {"sentence": f"{worse} of {len(table)} measures got worse.", "repair": name, "seed": seed},
     )
     table.to_parquet(folder / "damage.parquet")
-    words = "the film is a quiet and moving story about people who never find what they want in a small town".split()
     rows = [
         {
             "prompt": "The film opens with a",
-            "base": " ".join(rng.choice(words, 40)),
-            "repaired": " ".join(rng.choice(words, 40)),
+            "base": " ".join(rng.choice(WORDS, 40)),
+            "repaired": " ".join(rng.choice(WORDS, 40)),
         }
         for _ in range(6)
     ]
@@ -202,8 +202,8 @@ def write_pathway(folder: Path, one: Made, seed: int, n_layers: int = LAYERS) ->
     for k in range(40):
         change = float(rng.normal() * np.exp(-k / 8))
         tables["concepts"].append(
-            {"concept": k, "before": 0.4, "after": 0.4 + change, "change": change, "low": change - 0.1, "high": change + 0.1,
-             "certain": abs(change) > 0.1}
+            {"concept": k, "before": 0.4, "after": 0.4 + change, "change": change, "low": change - 0.1,
+             "high": change + 0.1, "certain": abs(change) > 0.1}
         )  # fmt: skip
     put(
         folder / "pathway.json",

@@ -55,7 +55,7 @@ def rule(repairs: Sequence[Repair]) -> str:
 def within_budget(repair: Repair) -> bool | None:
     """Whether perplexity stays within the budget; None where it was not measured."""
     metric = repair.perplexity
-    return metric.value <= BUDGET if metric.known else None
+    return bool(metric.value <= BUDGET) if metric.known else None
 
 
 def finding(repairs: Sequence[Repair]) -> Finding:

@@ -115,9 +115,7 @@ def damage_table(one: Made, seed: int) -> pd.DataFrame:
     rng, off = np.random.default_rng(seed), one.ratio - 1
     rows: list[dict[str, Any]] = []
 
-    def row(
-        group: str, measure: str, base: float, change: float, worse: str | None, half: float, ratio: bool = False
-    ) -> None:
+    def row(group: str, measure: str, base: float, change: float, worse: str, half: float, ratio: bool = False) -> None:
         none, changed = (1.0, base * change) if ratio else (0.0, base + change)
         low, high = change - half, change + half
         bad = (worse == "higher" and low > none) or (worse == "lower" and high < none)
@@ -131,11 +129,11 @@ def damage_table(one: Made, seed: int) -> pd.DataFrame:
     row("text", "perplexity", 31.7, 1 + off * wobble, "higher", 0.2 * off + 0.0004, ratio=True)
     row("text", "kl_base_repaired", 0.0, 0.8 * off * wobble, "higher", 0.1 * off)
     row("text", "same_top", 1.0, -1.2 * off, "lower", 0.1 * off)
-    for group in ("relations", *(f"relation {name}" for name in RELATIONS)):
+    for group in ("relations", *(f"relations: {name}" for name in RELATIONS)):
         row(group, "validator_same_top", 1.0, -min(0.6, 2 * off + 0.02), "lower", 0.02)
         row(group, "true_beats_false", 0.81, -0.1 * off, "lower", 0.03)
         row(group, "validator_auc", 0.62, 0.05 - off, "lower", 0.03)
-        row(group, "yes_share", 0.71, 0.04, None, 0.03)
+        row(group, "yes_share", 0.71, 0.04, "neither", 0.03)
     row("own task", "generator_auc", 0.92, -0.2 * off, "lower", 0.01)
     row("own task", "generator_moved", 0.0, 4 * off, "higher", 0.3 * off)
     row("free text", "distinct_2", 0.84, -0.3 * off, "lower", 0.02)

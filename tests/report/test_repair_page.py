@@ -64,7 +64,7 @@ def test_the_page_has_every_part_in_order(whole: Path) -> None:
     wanted = ["Finding", "closes", "perplexity ×", "Brackets", "Repairs", "Before and after", "Every repair"]
     wanted += ["before any repair", "named first", "Named first:", "What the columns mean", "(r after − r before)"]
     wanted += ["Every test set in numbers", "→", "Each seed in numbers", "How far it carries", "What it broke"]
-    wanted += ["▾ worse", "Relation by relation", "What the measures mean", "What they write by themselves"]
+    wanted += ["▾ worse", "moved", "Relation by relation", "What the measures mean", "What they write by themselves"]
     wanted += ["By which pathway", "The repair enters", "The 10 items that changed most", "Training"]
     wanted += ["How they were made", "settings.lr"]
     places = []

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,9 @@ def test_no_claim_where_the_interval_includes_nothing() -> None:
         assert why in text
     worse = repair("a", [{"test": trial((-0.5, -0.6, -0.4))}])
     assert "it widens the gap" in said(worse)
+    better = repair("a", [{"test": trial((0.05, -0.03, 0.13), validator_accuracy=plain(0.8, (0.2, 0.1, 0.3)))}])
+    assert "Its yes or no is right more often than before, though: .80 [.78, .82]" in said(better)
+    assert "more often" not in said(items)
     assert said(items, worse).startswith("None of 2 repairs is shown to close the gap: a takes")
 
 
@@ -165,10 +169,34 @@ def test_worsened_in_half_of_the_seeds_counts() -> None:
     text = worsened(Repair("a", seeds))
     assert len(text) == 1 and text[0].startswith("perplexity (held-out text) × 1.020")
     table = damage_table(Repair("a", seeds))
-    assert [(row["worse"], row["in_seeds"]) for row in table["rows"]] == [
-        (True, "in 2 of 3 seeds"), (False, "in 1 of 3 seeds"),
-    ]  # fmt: skip
+    told_rows = [(row["verdict"], row["in_seeds"]) for row in table["rows"]]
+    assert told_rows == [("worse", "in 2 of 3 seeds"), ("", "in 1 of 3 seeds")]
     assert (table["worse"], table["of"]) == (1, 2)
+
+
+def test_distance_and_single_relations_are_no_harm() -> None:
+    """They are in the table, but any repair at all moves a model, and of many relations some get worse by chance."""
+    found = damage(worse=[])
+    first = found.table.iloc[[0]]
+    rows = [("text", "kl_base_repaired"), ("relations", "validator_same_top"), ("relations: synonym", "yes_beats_no")]
+    more = [first.assign(group=g, measure=m, worsened=True) for g, m in rows]
+    neutral = first.assign(group="relations", measure="yes_share", worse_if="neither")
+    one = repair(
+        "a", [{"test": trial((0.8, 0.7, 0.9))}], replace(found, table=pd.concat([found.table, *more, neutral]))
+    )
+    assert worsened(one) == []
+    assert "Of 2 measures of damage none is clearly worse." in said(one)
+    table = damage_table(one)
+    assert [row["verdict"] for row in table["rows"]] == ["", "", "moved", "moved", "neutral"]
+    assert [row["verdict"] for row in table["more"]] == ["worse"]
+
+
+def test_without_intervals_of_damage_nothing_is_said_to_be_unharmed() -> None:
+    blind = damage()
+    blind = replace(blind, table=blind.table.assign(low=math.nan, high=math.nan))
+    text = said(good("a", broke=blind))
+    assert "cannot be said, as damage was measured without intervals" in text
+    assert "none is clearly worse" not in text
 
 
 def test_numbers_of_damage_in_either_form() -> None:

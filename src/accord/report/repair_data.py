@@ -84,20 +84,20 @@ class Repairs:
 
 def holds_repairs(run: Path) -> bool:
     """Whether a run folder has repairs, or what was found of them."""
-    return any(not p.name.startswith(BASE) for part in (VERDICT, REPAIR) for p in folders(run / part))
+    return bool(_verdicts(run) or folders(run / REPAIR))
 
 
 def read_repairs(run: Path) -> Repairs:
     """Read and check what a run folder holds of repairs; says which file lacks which key or column."""
-    whole = {p.name: p for p in folders(run / VERDICT) if not p.name.startswith(BASE)}
-    judged = [name for name, path in whole.items() if (path / "verdict.json").is_file()]
+    whole = _verdicts(run)
+    judged = [path.name for path in whole if (path / "verdict.json").is_file()]
     made = [p.name for p in folders(run / REPAIR)]
     order = {name: i for i, name in enumerate(made)}
     judged.sort(key=lambda name: order.get(name, len(order)))
     return Repairs(
         run=run,
         seeds=[_repaired(run, name) for name in judged],
-        left_out=[plain(name) for name in dict.fromkeys([*made, *whole]) if name not in judged],
+        left_out=[plain(name) for name in dict.fromkeys([*made, *(path.name for path in whole)]) if name not in judged],
     )
 
 
@@ -118,6 +118,12 @@ def read_scores(run: Path, one: Repaired, trial: str) -> tuple[pd.DataFrame, pd.
             fix=AGAIN,
         )
     return base.assign(gold=base["gold"].astype(bool)), repaired.assign(gold=base["gold"].astype(bool))
+
+
+def _verdicts(run: Path) -> list[Path]:
+    """Folders of verdicts, whole or not; those of base scores have none to give."""
+    found = folders(run / VERDICT)
+    return [p for p in found if (p / "verdict.json").is_file() or not p.name.startswith(BASE)]
 
 
 def _repaired(run: Path, name: str) -> Repaired:

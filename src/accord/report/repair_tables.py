@@ -9,9 +9,9 @@ import pandas as pd
 
 from accord.report.data import UNKNOWN, Metric
 from accord.report.repair_data import CORRELATIONS, Repaired
-from accord.report.repair_glossary import DAMAGE_GROUPS, REPAIR_TERMS, damage_term
+from accord.report.repair_glossary import DAMAGE_GROUPS, REPAIR_TERMS, damage_term, is_distance
 from accord.report.repair_groups import Repair, nearest, pooled, trials_of, wordings
-from accord.report.repair_verdict import factor
+from accord.report.repair_verdict import factor, harms, worsened
 from accord.report.wording import interval, measured, number
 
 Cell = dict[str, str]
@@ -76,8 +76,8 @@ def damage_table(repair: Repair) -> dict[str, Any]:
         "of_seed": f"seed {repair.first.seed}" if len(repair.seeds) > 1 else "",
         "rows": [_damage_row(rows[key], len(measured_seeds)) for key in main],
         "more": [_damage_row(found, len(measured_seeds)) for key, found in rows.items() if key not in main],
-        "worse": sum(_often(found, len(measured_seeds)) for found in rows.values()),
-        "of": len(rows),
+        "worse": len(worsened(repair)),
+        "of": max((len(table) for table in harms(repair)), default=0),
     }
 
 
@@ -172,10 +172,10 @@ def _href(one: Repaired, run: Path) -> str:
     return "./" + quote((one.path / "verdict.json").relative_to(run).as_posix())
 
 
-def _often(rows: Sequence[pd.Series], seeds: int) -> bool:
-    """Whether at least half of the seeds call it worse."""
-    hits = sum(bool(row["worsened"]) for row in rows)
-    return hits > 0 and 2 * hits >= seeds
+def _verdict(row: pd.Series, hit: bool) -> str:
+    if row["worse_if"] not in ("higher", "lower"):
+        return "neutral"
+    return ("moved" if is_distance(row["measure"]) else "worse") if hit else ""
 
 
 def _damage_row(rows: Sequence[pd.Series], seeds: int) -> dict[str, Any]:
@@ -196,9 +196,8 @@ def _damage_row(rows: Sequence[pd.Series], seeds: int) -> dict[str, Any]:
         "repaired": _sized(after, change),
         "change": moved,
         "n": "" if pd.isna(first["n"]) else f"{int(first['n']):,}",
-        "worse": _often(rows, seeds),
+        "verdict": _verdict(first, 2 * hits >= seeds and hits > 0),
         "in_seeds": f"in {hits} of {seeds} seeds" if seeds > 1 and 0 < hits < seeds else "",
-        "neutral": first["worse_if"] not in ("higher", "lower"),
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from accord.report.data import Metric
-from accord.report.repair_glossary import DAMAGE_GROUPS, damage_term, in_sentence
+from accord.report.repair_glossary import DAMAGE_GROUPS, damage_term, in_sentence, is_distance
 from accord.report.repair_groups import Repair, furthest, nearest, pooled, trials_of, within
 from accord.report.wording import count, measured, number
 
@@ -91,16 +91,32 @@ def factor(metric: Metric) -> tuple[str, str]:
 
 
 def worsened(repair: Repair) -> list[str]:
-    """What damage calls clearly worse, in at least half of the seeds; one of each group before any second one."""
-    tables = [one.damage.table for one in repair.seeds if one.damage is not None]
+    """What is clearly worse in at least half of the seeds, of what can be: one of each group before any second one."""
+    tables = harms(repair)
     hits: dict[tuple[str, str], list[pd.Series]] = {}
     for table in tables:
         for _, row in table[table["worsened"]].iterrows():
             hits.setdefault((row["group"], row["measure"]), []).append(row)
     often = [(group, rows) for (group, _), rows in hits.items() if 2 * len(rows) >= len(tables)]
     groups = [group for group, _ in often]
-    nth = [(group not in DAMAGE_GROUPS, groups[:i].count(group)) for i, group in enumerate(groups)]
+    nth = [groups[:i].count(group) for i, group in enumerate(groups)]
     return [_worse(often[i][1]) for i in sorted(range(len(often)), key=nth.__getitem__)]
+
+
+def harms(repair: Repair) -> list[pd.DataFrame]:
+    """Of each seed, the rows of damage that can get worse.
+
+    Left out: how far the model moved, where any change counts; what is neither better nor worse; and rows of single
+    relations and tasks, so many that some get worse by chance (unless there are no others).
+    """
+    tables = [one.damage.table for one in repair.seeds if one.damage is not None]
+    out = []
+    for table in tables:
+        main = table["group"].isin(list(DAMAGE_GROUPS))
+        kept = table[main] if main.any() else table
+        can = kept["worse_if"].isin(["higher", "lower"]) & ~kept["measure"].map(is_distance).astype(bool)
+        out.append(kept[can])
+    return out
 
 
 def _worse(rows: Sequence[pd.Series]) -> str:
@@ -146,11 +162,14 @@ def _broke(repair: Repair) -> str:
     """What got worse, in the same breath."""
     if not repair.damaged:
         return "What it broke was not measured"
-    worse, n = worsened(repair), max(len(one.damage.table) for one in repair.seeds if one.damage is not None)
+    worse, tables = worsened(repair), harms(repair)
+    n = count(max(len(table) for table in tables), "measure")
+    if not any(table["low"].notna().any() for table in tables):
+        return "What got worse cannot be said, as damage was measured without intervals"
     if not worse:
-        return f"Of {count(n, 'measure')} of damage none is clearly worse"
+        return f"Of {n} of damage none is clearly worse"
     more = f", and {len(worse) - MOST_WORSE} more" if len(worse) > MOST_WORSE else ""
-    return f"Worse, of {count(n, 'measure')} of damage: {', '.join(worse[:MOST_WORSE])}{more}"
+    return f"Worse, of {n} of damage: {', '.join(worse[:MOST_WORSE])}{more}"
 
 
 def _none_closes(repairs: Sequence[Repair], chosen: Repair, near: str) -> Finding:
@@ -193,6 +212,9 @@ def _remarks(chosen: Repair, near: str) -> list[str]:
             f"Asked, it orders the items with AUC {number(auc.value)}, but says yes or no rightly to only "
             f"{accuracy.value:.0%}: its threshold is off, which a repair of kind calibrate mends."
         )
+    gain = chosen.metric(near, "validator_accuracy", "change")
+    if gain.low > 0 and not chosen.closes(near):
+        out.append(f"Its yes or no is right more often than before, though: {measured(accuracy)} of the items.")
     drop = chosen.metric(near, "generator_auc", "change")
     if drop.high < 0:
         out.append(f"The generator itself tells right from wrong less well than before: AUC {measured(drop)}.")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from accord.report.data import Metric
-from accord.report.gap_page import _shared_beginning
+from accord.report.gap_page import shared_beginning
 from accord.report.html import write_report
 from accord.report.wording import interval, number
 
@@ -123,7 +123,7 @@ def test_semantics(html: str, page: Page) -> None:
 
 def test_prompts_are_shown_in_full(page: Page, run_folder: Path) -> None:
     scores = pd.read_parquet(run_folder / "gap" / "hypernymy" / "scores.parquet")
-    shared = _shared_beginning(scores["validator_prompt"].tolist())
+    shared = shared_beginning(scores["validator_prompt"].tolist())
     assert shared.endswith("Answer: No\n")
     assert " ".join(shared.split()) in page.text
     assert sum(p.removeprefix(shared) in page.text for p in scores["validator_prompt"]) >= 6

@@ -1,7 +1,5 @@
 """What the concept stages of a run left in their folders: models, heads, texts, and how those were judged."""
 
-import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from accord.errors import AccordError
-from accord.report.data import MANIFEST, METRICS, plain
+from accord.report.data import METRICS, plain
+from accord.report.reading import AGAIN, as_number, as_whole, folders, need, read_curve, read_object, read_rows
 
 CURVE = "curve.jsonl"
 TEXTS = "texts.jsonl"
-_AGAIN = "run the study again, or take the folder away"
 
 # What metrics.json must say, stage by stage: numbers (null where one is not defined) and names.
 _NUMBERS = {
@@ -81,12 +79,12 @@ def read_line(run: Path) -> ConceptLine:
     stages: dict[str, list[Stage]] = {}
     left_out = []
     for kind in _NUMBERS:
-        folders = _folders(run / kind)
-        stages[kind] = [_stage(folder, kind) for folder in folders if (folder / METRICS).is_file()]
-        left_out += [plain(f"{kind}/{f.name}") for f in folders if not (f / METRICS).is_file()]
-    texts = [_texts(folder) for folder in _folders(run / "texts") if (folder / TEXTS).is_file()]
+        found = folders(run / kind)
+        stages[kind] = [_stage(folder, kind) for folder in found if (folder / METRICS).is_file()]
+        left_out += [plain(f"{kind}/{f.name}") for f in found if not (f / METRICS).is_file()]
+    texts = [_texts(folder) for folder in folders(run / "texts") if (folder / TEXTS).is_file()]
     return ConceptLine(
-        corpus=_read_object(corpus) if corpus.is_file() else {},
+        corpus=read_object(corpus) if corpus.is_file() else {},
         texts=[t for t in texts if len(t.table)],
         left_out=left_out,
         **stages,
@@ -95,19 +93,7 @@ def read_line(run: Path) -> ConceptLine:
 
 def holds_line(run: Path) -> bool:
     """Whether a run folder has anything of this at all."""
-    return any(_folders(run / kind) for kind in (*_NUMBERS, "texts"))
-
-
-def _folders(parent: Path) -> list[Path]:
-    """Whole stage folders in the order they were started, which is that of the study file."""
-    # A stage that is being written has a name with a leading dot: it is not there yet.
-    found = [p for p in parent.glob("*") if p.is_dir() and not p.name.startswith(".")]
-    return sorted(found, key=lambda p: (_started(p), p.name))
-
-
-def _started(folder: Path) -> str:
-    path = folder / MANIFEST
-    return str(_read_object(path).get("started", "")) if path.is_file() else ""
+    return any(folders(run / kind) for kind in (*_NUMBERS, "texts"))
 
 
 def _group(folder: Path) -> str:
@@ -116,85 +102,25 @@ def _group(folder: Path) -> str:
 
 def _stage(folder: Path, kind: str) -> Stage:
     path = folder / METRICS
-    raw = _read_object(path)
-    _need(raw, (*_NAMES[kind], *_NUMBERS[kind]), path, "key")
-    numbers = {name: _number(raw[name], name, path) for name in _NUMBERS[kind]}
-    seed = 0.0 if raw["seed"] is None else numbers["seed"]  # null: what no seed changes, as the backbone's own head
-    if not seed.is_integer():
-        raise AccordError("`seed` must be a whole number.", where=path, got=raw["seed"], fix=_AGAIN)
+    raw = read_object(path)
+    need(raw, (*_NAMES[kind], *_NUMBERS[kind]), path, "key")
+    numbers = {name: as_number(raw[name], name, path) for name in _NUMBERS[kind]}
+    seed = 0 if raw["seed"] is None else raw["seed"]  # null: what no seed changes, as the backbone's own head
     return Stage(
         path=folder,
         group=_group(folder),
-        seed=int(seed),
+        seed=as_whole(seed, "seed", path),
         numbers=numbers,
         names={name: "" if raw[name] is None else plain(str(raw[name])) for name in _NAMES[kind]},
-        curve=_curve(folder / CURVE, _CURVE_NEEDS[kind]) if kind in _CURVE_NEEDS else None,
+        curve=read_curve(folder / CURVE, _CURVE_NEEDS[kind]) if kind in _CURVE_NEEDS else None,
     )
-
-
-def _curve(path: Path, needs: tuple[str, ...]) -> pd.DataFrame | None:
-    """The training curve, all numbers; None where there is none (an original head is not trained)."""
-    table = _read_rows(path, needs) if path.is_file() else pd.DataFrame()
-    return None if table.empty else table.apply(pd.to_numeric, errors="coerce").sort_values("step")
 
 
 def _texts(folder: Path) -> Texts:
     path = folder / TEXTS
-    table = _read_rows(path, _TEXT_NEEDS)
+    table = read_rows(path, _TEXT_NEEDS)
     row, seed = (table["row"].iloc[0], table["seed"].iloc[0]) if len(table) else ("", 0)
     try:
         return Texts(folder, _group(folder), plain(str(row)), int(seed), table)
     except (TypeError, ValueError) as error:
-        raise AccordError("`seed` must be a whole number.", where=path, got=seed, fix=_AGAIN) from error
-
-
-def _number(raw: object, name: str, path: Path) -> float:
-    try:
-        return math.nan if raw is None else float(str(raw))
-    except ValueError as error:
-        where = f"{path}, {name}"
-        raise AccordError("A metric is not a number.", where=where, got=raw, wanted="a number", fix=_AGAIN) from error
-
-
-def _read_rows(path: Path, needs: tuple[str, ...]) -> pd.DataFrame:
-    """A file of one JSON object a line, as a table; keys that some rows lack are NaN there."""
-    rows = []
-    for i, line in enumerate(_read(path).split("\n"), 1):
-        if line.strip():
-            row = _parsed(line, f"{path}, line {i}")
-            _need(row, needs, f"{path}, line {i}", "column")
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _need(have: Mapping[str, Any], needs: tuple[str, ...], where: object, noun: str) -> None:
-    missing = [name for name in needs if name not in have]
-    if missing:
-        raise AccordError(
-            f"This file lacks {f'a {noun}' if len(missing) == 1 else f'{noun}s'}.",
-            where=where,
-            got=", ".join(map(str, have)),
-            wanted=", ".join(missing),
-            fix=_AGAIN,
-        )
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    return _parsed(_read(path), path)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise AccordError("This file cannot be read.", where=path, got=error, fix=_AGAIN) from error
-
-
-def _parsed(text: str, where: object) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise AccordError("This is not JSON.", where=where, got=error, fix=_AGAIN) from error
-    if not isinstance(found, dict):
-        raise AccordError("This must be an object.", where=where, got=type(found).__name__, wanted="{…}", fix=_AGAIN)
-    return found
+        raise AccordError("`seed` must be a whole number.", where=path, got=seed, fix=AGAIN) from error

@@ -15,8 +15,8 @@ from accord.report.wording import count, equals, interval, measured, number
 
 MANY_POINTS = 1500  # above this, points are drawn as pixels: an SVG of each would weigh more than the page
 
-# The two classes: (gold, label, colour, marker, filled, line style); never told apart by colour alone.
-_CLASSES: tuple[tuple[bool, str, str, str, bool, Any], ...] = (
+# The two classes of items: (gold, label, colour, marker, filled, line style); never told apart by colour alone.
+CLASSES: tuple[tuple[bool, str, str, str, bool, Any], ...] = (
     (True, "right answers", style.RIGHT, "o", True, "-"),
     (False, "wrong answers", style.WRONG, "^", False, (0, (4, 2))),
 )
@@ -30,14 +30,14 @@ def draw_scatter(gap: Gap) -> Drawn:
     grid = figure.add_gridspec(2, 2, width_ratios=(5, 1), height_ratios=(1, 5), hspace=0.02, wspace=0.02)
     main = figure.add_subplot(grid[1, 0])
     top, side = figure.add_subplot(grid[0, 0], sharex=main), figure.add_subplot(grid[1, 1], sharey=main)
-    for gold, label, colour, marker, filled, line in _CLASSES:
+    for gold, label, colour, marker, filled, line in CLASSES:
         part = drawn[drawn["gold"] == gold]
         if part.empty:
             continue
         x, y = part["generator_logodds"].to_numpy(), part["validator_logodds"].to_numpy()
         within = gap.metric("pearson_yes" if gold else "pearson_no")
         text = f"{label} (n = {len(part)})" + (f": {equals('r', within)}" if within.known else "")
-        _points(main, x, y, len(drawn), colour, marker, filled, label=text)
+        points(main, x, y, len(drawn), colour, marker, filled, label=text)
         look: dict[str, Any] = {"histtype": "step", "color": colour, "linestyle": line, "linewidth": 1.4}
         top.hist(x, bins=_bins(drawn["generator_logodds"]), **look)
         side.hist(y, bins=_bins(drawn["validator_logodds"]), orientation="horizontal", **look)
@@ -59,11 +59,11 @@ def draw_rank(gap: Gap) -> Drawn:
     scores = gap.scores[np.isfinite(gap.scores["generator_logodds"])]
     figure = Figure(figsize=(style.NARROW, 3.9))
     axes = figure.add_subplot()
-    for gold, label, colour, marker, filled, _ in _CLASSES:
+    for gold, label, colour, marker, filled, _ in CLASSES:
         part = scores[scores["gold"] == gold]
         if not part.empty:
             ranks = -np.log10(part["generator_rank"].to_numpy())
-            _points(axes, ranks, part["generator_logodds"].to_numpy(), len(scores), colour, marker, filled, label=label)
+            points(axes, ranks, part["generator_logodds"].to_numpy(), len(scores), colour, marker, filled, label=label)
     deepest = max(1, int(np.ceil(np.log10(gap.scores["generator_rank"].max()))))
     axes.set_xticks([-k for k in range(deepest, -1, -1)], [f"{10**k:,}" for k in range(deepest, -1, -1)])
     axes.set(xlabel="rank of the answer (1 = the model's first choice; log scale)", ylabel="generator log-odds")
@@ -82,9 +82,10 @@ def draw_rank(gap: Gap) -> Drawn:
     return Drawn("rank", figure, title, caption, f"Scatter. {title}.")
 
 
-def _points(
+def points(
     axes: Axes, x: np.ndarray, y: np.ndarray, n: int, colour: str, marker: str, filled: bool, label: str
 ) -> None:
+    """Points of one class; `n` in all, which decides how they are drawn."""
     axes.plot(
         x, y, linestyle="none", marker=marker, label=label, alpha=0.75 if n < 600 else 0.5,
         markersize=4.6 if n < 600 else 3.4, markerfacecolor=colour if filled else "none",

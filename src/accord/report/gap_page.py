@@ -122,7 +122,7 @@ def _worst(scores: pd.DataFrame) -> list[dict[str, Any]]:
         SAYS_DENIES: ("Says it, but denies it", "Likely when completing; asked, it answers no."),
         AFFIRMS_SILENT: ("Affirms it, but would not say it", "Unlikely when completing; asked, it answers yes."),
     }
-    shared = {form: _shared_beginning(scores[f"{form}_prompt"].tolist()) for form in ("generator", "validator")}
+    shared = {form: shared_beginning(scores[f"{form}_prompt"].tolist()) for form in ("generator", "validator")}
     kinds = judged(scores)["disagreement"].value_counts()
     return [
         {
@@ -167,7 +167,7 @@ def _above(place: float, more: str, less: str) -> str:
     return f"{more} than {min(0.99, max(0.01, place)):.0%} of the items"
 
 
-def _shared_beginning(prompts: Sequence[str]) -> str:
+def shared_beginning(prompts: Sequence[str]) -> str:
     """What every prompt starts with, in whole lines: the worked examples of a few-shot form."""
     if len(prompts) < 2:
         return ""

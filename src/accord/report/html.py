@@ -23,6 +23,8 @@ from accord.report.concepts_page import concepts_shown, perplexity_shown
 from accord.report.data import Gap, called, gap_folders, manifests, plain, read_gap
 from accord.report.gap_page import flat, gap_section, overview_row
 from accord.report.glossary import FILES
+from accord.report.repair_data import holds_repairs
+from accord.report.repair_page import repair_pages
 from accord.report.search_data import holds_search, read_search
 from accord.report.search_page import search_shown
 
@@ -55,8 +57,8 @@ class Section:
 def write_report(run_folder: Path) -> Path:
     """Write RUN/report.html, the page that shows a run folder (or a single gap folder); its path.
 
-    Raises AccordError when there is neither a measured gap nor a concept model nor a search in it, or a file lacks
-    what the page needs.
+    Raises AccordError when there is neither a repair nor a measured gap nor a concept model nor a search in it, or a
+    file lacks what the page needs.
     """
     run = Path(run_folder)
     gaps = [read_gap(folder) for folder in _gap_folders(run)]
@@ -72,11 +74,11 @@ def write_report(run_folder: Path) -> Path:
 
 
 def _gap_folders(run: Path) -> list[Path]:
-    """The gap folders; a run may do without where it has concept models, texts or trials to show."""
+    """The gap folders; a run may do without where it has repairs, concept models, texts or trials to show."""
     try:
         return gap_folders(run)
     except AccordError:
-        if holds_line(run) or holds_search(run):
+        if holds_repairs(run) or holds_line(run) or holds_search(run):
             return []
         raise
 
@@ -114,7 +116,17 @@ def search_sections(run: Path, gaps: Sequence[Gap]) -> list[Section]:
     return [Section("search", "Search", "search.html", search_shown(read_search(run), run, "search"))]
 
 
-SECTIONS: tuple[Callable[[Path, Sequence[Gap]], list[Section]], ...] = (gap_sections, line_sections, search_sections)
+def repair_sections(run: Path, gaps: Sequence[Gap]) -> list[Section]:
+    """A section for each base and task that was repaired: what the study was for comes first."""
+    return [Section(key, title, "repair.html", shown) for key, title, shown in repair_pages(run)]
+
+
+SECTIONS: tuple[Callable[[Path, Sequence[Gap]], list[Section]], ...] = (
+    repair_sections,
+    gap_sections,
+    line_sections,
+    search_sections,
+)
 
 
 def _render(run: Path, gaps: Sequence[Gap]) -> str:

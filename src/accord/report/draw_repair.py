@@ -1,0 +1,188 @@
+"""Figures of what a repair did: items before and after, every repair beside the base, closure by test set."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from accord.report import style
+from accord.report.data import Metric
+from accord.report.dots import Dots, draw_dots, look
+from accord.report.draw_items import CLASSES, MANY_POINTS, points
+from accord.report.drawn import Drawn
+from accord.report.repair_data import read_scores
+from accord.report.repair_groups import Repair, nearest, trials_of, wordings
+from accord.report.repair_verdict import share
+from accord.report.wording import count, equals, in_figure, number
+
+MOST_PANELS = 12  # repairs drawn item by item; the others are in the table
+MOST_TRIALS = 6
+LEAST = -0.5  # closures below this are arrows: one repair that wrecks a model must not squeeze all others
+
+Scores = tuple[pd.DataFrame, pd.DataFrame]
+
+
+def draw_before_after(repair: Repair, run: Path, trial: str) -> Drawn | None:
+    """Generator against validator log-odds, an item a point, of the base and of the repaired model, on equal axes."""
+    found = read_scores(run, repair.first, trial)
+    if found is None:
+        return None
+    figure = Figure(figsize=(style.WIDE, 5.2))
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    changed = repair.first.trials[trial].changes
+    seed = f" (seed {repair.first.seed})" if len(repair.seeds) > 1 else ""
+    label = in_figure(repair.label, 30)
+    for axes, scores, name, part in zip(
+        panels, found, ("before", f"after {label}{seed}"), ("before", "after"), strict=True
+    ):
+        _items(axes, scores)
+        within = [
+            f"{word} {number(getattr(changed[m], part).value)}"
+            for m, word in (("pearson_yes", "right"), ("pearson_no", "wrong"))
+        ]
+        axes.set_title(
+            f"{name}\n{equals('r', getattr(changed['pearson_all'], part))}; within {', '.join(within)}",
+            fontweight="normal",
+        )
+        axes.set_xlabel("generator log-odds: would it say the answer?")
+    panels[0].set_ylabel("validator log-odds: does it affirm it?")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, markerscale=1.4)
+    before, after = (number(getattr(changed["pearson_all"], part).value) for part in ("before", "after"))
+    title = f"The same {count(len(found[0]), 'item')} before and after {label}: r from {before} to {after}"
+    style.title(figure, title, 110)
+    caption = (
+        "Each point is an item that the repair never saw; both panels have the same axes. Dashed: the threshold above "
+        "which the model affirms. In agreement the points climb from lower left to upper right, within each class too."
+    )
+    return Drawn("before-after", figure, title, caption, f"Two scatter plots side by side. {title}.", wide=True)
+
+
+def draw_every_repair(repairs: Sequence[Repair], run: Path, trial: str) -> Drawn | None:
+    """A small scatter of the base model and of every repaired one, all on equal axes."""
+    tables = [(r, found) for r in repairs if (found := read_scores(run, r.first, trial)) is not None]
+    if len(tables) < 2:
+        return None
+    shown = tables[:MOST_PANELS]
+    columns = 4 if len(shown) > 4 else 3
+    rows = math.ceil((len(shown) + 1) / columns)
+    figure = Figure(figsize=(style.WIDE, 0.5 + 2.5 * rows))
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    every: list[tuple[str, pd.DataFrame, Metric]] = [
+        ("before any repair", shown[0][1][0], shown[0][0].before(trial, "pearson_all"))
+    ]
+    for repair, (_, after) in shown:
+        every.append((repair.label, after, repair.first.trials[trial].changes["pearson_all"].after))
+    for axes, (name, scores, r) in zip(panels.flat, every, strict=False):
+        _items(axes, scores, size=2.6)
+        axes.set_title(f"{in_figure(name, 24)}\nr\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{number(r.value)}")
+    for spare in panels.flat[len(every) :]:
+        spare.set_visible(False)
+    for i, axes in enumerate(panels.flat[: len(every)]):
+        axes.tick_params(labelbottom=i + columns >= len(every))  # the lowest of its column, whatever is under it
+    figure.supxlabel("generator log-odds", fontsize=10)
+    figure.supylabel("validator log-odds", fontsize=10)
+    title = f"Every repair on the same {count(len(every[0][1]), 'item')}"
+    style.title(figure, title, 110)
+    left = f" Shown: {len(shown)} of {len(tables)} repairs." if len(tables) > len(shown) else ""
+    caption = f"As above, lowest seed of each; filled circles are right answers, triangles wrong ones.{left}"
+    told = ", ".join(f"{name} r = {number(r.value)}" for name, _, r in every)
+    return Drawn("every-repair", figure, title, caption, f"Small scatter plots: {told}.", wide=True)
+
+
+def draw_closure(repairs: Sequence[Repair]) -> Drawn | None:
+    """Closure of every repair on every test set: a panel a test set, a line a repair."""
+    columns = _columns(repairs)
+    near = nearest(repairs)
+    order = sorted(repairs, key=lambda r: -_sortable(r.metric(near, "pearson_all", "closure").value))
+    cells = [[_cell(r, trials, look(repairs.index(r))) for r in order] for _, trials in columns]
+    if not any(dots.metric.known for column in cells for dots in column):
+        return None
+    wide = len(columns) > 2
+    across = min(len(columns), 3) if wide else len(columns)
+    down = math.ceil(len(columns) / across)
+    size = (style.WIDE if wide else style.NARROW, 0.7 + down * (0.75 + 0.3 * len(order)))
+    figure = Figure(figsize=size)
+    panels = figure.subplots(down, across, sharex=True, squeeze=False)
+    finite = [d.metric.value for column in cells for d in column if d.metric.known]
+    left = max(LEAST, min([-0.1, *finite]) - 0.08)
+    for i, (axes, (name, _), column) in enumerate(zip(panels.flat, columns, cells, strict=False)):
+        draw_dots(axes, [[dots] for dots in column])
+        for place, dots in enumerate(column):
+            said = number(dots.metric.value) if dots.metric.known else "–"
+            beside = axes.get_yaxis_transform()
+            axes.text(1.03, place, said, transform=beside, va="center", fontsize=8.5, color=style.MUTED)
+        axes.set_xlim(left, 1.0)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=style.ROUND_STEPS))
+        axes.axvline(0, color=style.MUTED, linewidth=1.0)
+        for place, dots in enumerate(column):
+            if dots.metric.value < left:
+                axes.plot(left, place, marker="<", markersize=6, color=dots.colour, clip_on=False)
+        labels = [in_figure(r.label, 22) for r in order] if i % across == 0 else [""] * len(order)
+        axes.set_yticks(range(len(order)), labels)
+        axes.set_title(in_figure(name, 32))
+        axes.tick_params(labelbottom=True)
+        if i + across >= len(columns):
+            axes.set_xlabel("share of the gap closed")
+    for spare in panels.flat[len(columns) :]:
+        spare.set_visible(False)
+    top = cells[0][0].metric
+    title = f"How far each repair carries: {in_figure(order[0].label, 30)} closes {share(top.value)} on {columns[0][0]}"
+    style.title(figure, title, 110 if wide else 58)
+    caption = (
+        "Share of (1 − r) that is closed, r being the correlation of the two forms over all items. Panels go from "
+        "items like the training items to ones further away. Points: seeds; bar: their mean; line: 95 % interval, over "
+        "seeds where there are several, else over items. Left of 0 the gap is wider than before; arrows lie beyond the "
+        "scale."
+    )
+    return Drawn("closure", figure, title, caption, f"Dot plots by test set. {title}.", wide=wide)
+
+
+def _columns(repairs: Sequence[Repair]) -> list[tuple[str, list[str]]]:
+    """Title and test sets of each panel; all other wordings are one panel."""
+    tried = trials_of(repairs)
+    reworded = wordings(list(tried))
+    columns = [(title, [name]) for name, title in tried.items() if name not in reworded]
+    if reworded:
+        place = next((i for i, (_, names) in enumerate(columns) if names[0].startswith("task-")), len(columns))
+        columns.insert(place, (f"other wordings ({len(reworded)})", reworded))
+    return columns[:MOST_TRIALS]
+
+
+def _cell(repair: Repair, trials: Sequence[str], looks: tuple[str, str]) -> Dots:
+    if len(trials) == 1:
+        metric, values = repair.metric(trials[0], "pearson_all", "closure"), repair.values(trials[0], "pearson_all")
+    else:
+        metric = repair.mean_of(trials, "pearson_all", "closure")
+        by_trial = [repair.values(trial, "pearson_all") for trial in trials]
+        same = [values for values in by_trial if len(values) == len(repair.seeds)]
+        values = [float(v) for v in np.mean(same, axis=0)] if same else [metric.value]
+    return Dots(values, metric, looks[0], looks[1])
+
+
+def _sortable(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf
+
+
+def _items(axes: Axes, scores: pd.DataFrame, size: float | None = None) -> None:
+    """The points of both classes, and the threshold of the validator."""
+    finite = scores[np.isfinite(scores["generator_logodds"]) & np.isfinite(scores["validator_logodds"])]
+    for gold, label, colour, marker, filled, _ in CLASSES:
+        part = finite[finite["gold"] == gold]
+        if part.empty:
+            continue
+        x, y = part["generator_logodds"].to_numpy(), part["validator_logodds"].to_numpy()
+        n = MANY_POINTS + 1 if size is not None and len(finite) > MANY_POINTS // 2 else len(finite)
+        points(axes, x, y, n, colour, marker, filled, label=f"{label} (n = {len(part):,})")
+        if size is not None:
+            axes.lines[-1].set(markersize=size, markeredgewidth=0.7)
+    axes.axhline(0, color=style.MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(6, integer=True, steps=style.ROUND_STEPS))
+        axis.set_major_formatter(style.tick)
+    axes.grid(color=style.GRID, linewidth=0.6)

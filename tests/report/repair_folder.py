@@ -71,7 +71,7 @@ def write_repairs(
             started = {"started": f"2025-11-21T10:{k + 10}:0{seed}Z"}
             write_repair(run, name, one, seed, base, started, resamples)
             if "damage" in parts:
-                write_damage(run / "damage" / f"{name}-s{seed}", name, one, seed)
+                write_damage(run / "damage" / f"{name}-s{seed}", one, seed)
             if "pathway" in parts:
                 write_pathway(run / "pathway" / f"{name}-s{seed}", one, seed)
     return run
@@ -142,13 +142,9 @@ def damage_table(one: Made, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_damage(folder: Path, name: str, one: Made, seed: int) -> None:
+def write_damage(folder: Path, one: Made, seed: int) -> None:
     table, rng = damage_table(one, seed), np.random.default_rng(seed)
-    worse = int(table["worsened"].sum())
-    put(
-        folder / "damage.json",
-        {"sentence": f"{worse} of {len(table)} measures got worse.", "repair": name, "seed": seed},
-    )
+    put(folder / "damage.json", {"sentence": f"Got worse: perplexity of held-out text × {one.ratio:.3f}."})
     table.to_parquet(folder / "damage.parquet")
     rows = [
         {

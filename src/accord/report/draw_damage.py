@@ -85,8 +85,8 @@ def _scales(axes: Axes, marks: Sequence[Mark]) -> None:
     axes.set_xticks([t for t in _TICKS if low <= t <= 1.7 * high])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"× {1 + value:g}"))
-    bottom = max(min([*ys, 0.0]), -1.0)
-    axes.set_ylim(bottom - 0.1, max([*ys, 0.3]) + 0.12)
+    ends = [end for _, _, y in marks for end in (y.low, y.high) if math.isfinite(end)]
+    axes.set_ylim(max(min([*ys, *ends, -0.05]), -1.0) - 0.05, min(max([*ys, *ends, 0.3]), 1.0) + 0.06)
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=style.ROUND_STEPS))
     axes.yaxis.set_major_formatter(style.tick)
     axes.grid(color=style.GRID, linewidth=0.6)

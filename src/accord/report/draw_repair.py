@@ -109,8 +109,9 @@ def draw_closure(repairs: Sequence[Repair]) -> Drawn | None:
     size = (style.WIDE if wide else style.NARROW, 0.7 + down * (0.75 + 0.3 * len(order)))
     figure = Figure(figsize=size)
     panels = figure.subplots(down, across, sharex=True, squeeze=False)
-    finite = [d.metric.value for column in cells for d in column if d.metric.known]
-    left = max(LEAST, min([-0.1, *finite]) - 0.08)
+    ends = [end for column in cells for d in column for end in (d.metric.value, d.metric.low) if math.isfinite(end)]
+    left = max(LEAST, min([-0.1, *ends]) - 0.05)
+    figure.get_layout_engine().set(wspace=0.07)  # type: ignore[union-attr, call-arg]  # house style sets an engine
     for i, (axes, (name, _), column) in enumerate(zip(panels.flat, columns, cells, strict=False)):
         draw_dots(axes, [[dots] for dots in column])
         for place, dots in enumerate(column):

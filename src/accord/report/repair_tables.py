@@ -12,7 +12,7 @@ from accord.report.repair_data import CORRELATIONS, Repaired
 from accord.report.repair_glossary import DAMAGE_GROUPS, REPAIR_TERMS, damage_term, is_distance
 from accord.report.repair_groups import Repair, nearest, pooled, trials_of, wordings
 from accord.report.repair_verdict import factor, harms, worsened
-from accord.report.wording import interval, measured, number
+from accord.report.wording import count, interval, number
 
 Cell = dict[str, str]
 
@@ -52,8 +52,8 @@ def trial_rows(repairs: Sequence[Repair]) -> list[dict[str, Any]]:
         {
             "title": title,
             "label": repair.label,
-            "n": f"{repair.n(trial):,}",
-            "cells": [_moved(repair, trial, measure) for measure in CORRELATIONS],
+            "n": count(repair.n(trial), "item"),
+            "cells": [cell for measure in CORRELATIONS for cell in _moved(repair, trial, measure)],
         }
         for trial, title in trials_of(repairs).items()
         for repair in repairs
@@ -147,21 +147,17 @@ def _cell(metric: Metric, note: str = "", *, signed: bool = False) -> Cell:
         return _NONE
     if not signed:
         return {"value": number(metric.value), "interval": interval(metric), "note": note}
-    digits = 3 if max(map(abs, metric)) < 0.1 else 2  # a change may be small and beyond doubt
     if not any(metric):
         return {"value": "0", "interval": "", "note": note}
-    sign = "+" if metric.value > 0 else ""
-    return {"value": sign + number(metric.value, digits), "interval": interval(metric, digits), "note": note}
+    sign = "+" if metric.value > 0 else ""  # and three digits: a change may be small and beyond doubt
+    return {"value": sign + number(metric.value, 3), "interval": interval(metric, 3), "note": note}
 
 
-def _moved(repair: Repair, trial: str, measure: str) -> dict[str, str]:
-    """`.01 → .84 [.82, .86]`, and how much of the gap that closes."""
+def _moved(repair: Repair, trial: str, measure: str) -> list[Cell]:
+    """`.01 → .84`, and how much of the gap that closes."""
     before, after = repair.before(trial, measure), repair.metric(trial, measure)
-    closure = repair.metric(trial, measure, "closure")
-    return {
-        "moved": f"{number(before.value)} → {measured(after)}",
-        "closure": measured(closure) if closure.known else "–",
-    }
+    moved = {"value": f"{number(before.value)} → {number(after.value)}", "interval": interval(after), "note": ""}
+    return [moved, _cell(repair.metric(trial, measure, "closure"))]
 
 
 def _kind(repair: Repair) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from accord.lazy import exports
 
 if TYPE_CHECKING:
+    from accord.repair.apply import repair
     from accord.repair.config import read_repair
     from accord.repair.fitted import Fitted
     from accord.repair.folder import is_repaired, load_repaired, save_adapter, save_edits, save_weights
@@ -20,6 +21,7 @@ __all__ = [
     "merge",
     "operate",
     "read_repair",
+    "repair",
     "save_adapter",
     "save_edits",
     "save_weights",
@@ -36,6 +38,7 @@ __getattr__ = exports(
         "merge": "accord.repair.merging",
         "operate": "accord.repair.surgery",
         "read_repair": "accord.repair.config",
+        "repair": "accord.repair.apply",
         "save_adapter": "accord.repair.folder",
         "save_edits": "accord.repair.folder",
         "save_weights": "accord.repair.folder",

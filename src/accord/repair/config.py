@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from accord.concepts.base import Section
 from accord.concepts.train import Pace
 from accord.errors import AccordError, nearest
+from accord.repair.surgery_config import CalibrateConfig, ConceptsConfig, DirectionConfig, ReadoutConfig
 
 Generated = Literal["first", "answer"]
 Direction = Literal["g2v", "v2g"]
@@ -128,11 +128,21 @@ class DPO(Trained):
 
 
 TrainedConfig = Annotated[SFT | Consistency | DPO | RankAlign, Field(discriminator="kind")]
-TRAINED: tuple[type[Trained], ...] = (SFT, Consistency, DPO, RankAlign)
-
-# Kinds that change no weights by gradients (calibrate, surgery, readout) join the union here, and `KINDS`.
-RepairConfig = TrainedConfig
-KINDS: dict[str, type[Section]] = {section.model_fields["kind"].default: section for section in TRAINED}
+RepairConfig = Annotated[
+    SFT | Consistency | DPO | RankAlign | ReadoutConfig | CalibrateConfig | DirectionConfig | ConceptsConfig,
+    Field(discriminator="kind"),
+]
+_ALL: tuple[type[BaseModel], ...] = (
+    SFT,
+    Consistency,
+    DPO,
+    RankAlign,
+    ReadoutConfig,
+    CalibrateConfig,
+    DirectionConfig,
+    ConceptsConfig,
+)
+KINDS: dict[str, type[BaseModel]] = {section.model_fields["kind"].default: section for section in _ALL}
 
 
 def read_repair(table: dict[str, Any], where: object = "repair") -> Any:

@@ -16,7 +16,7 @@ from accord.study import store
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile, load
 from accord.study.gap_stages import gap_stage
-from accord.study.plan import concept_stages
+from accord.study.plan import stages_of
 from accord.study.rows import BACKBONE
 from accord.study.stage import Progress, Run, Stage, load_once
 from accord.study.validate import backbone_of, check
@@ -79,7 +79,7 @@ def plan(file: StudyFile, tasks: list[Task], run: Run) -> list[Stage]:
         for section, task in zip(file.study.gap, tasks, strict=True)
         if section.model == BACKBONE
     ]
-    return [*gaps, *concept_stages(file, run, tasks)]
+    return [*gaps, *stages_of(file, run, tasks)]
 
 
 @contextmanager

@@ -8,6 +8,11 @@ from accord.study.sections import Section
 class PathwaySection(Section):
     """Which way each repair goes: what every layer knows, says and carries, in the base and in the repaired model."""
 
+    repairs: list[str] = Field(
+        default=[],
+        description="Names of the [[repair]] to follow, as the first seed made them; without it the first.",
+        examples=[["rankalign"]],
+    )
     limit: int | None = Field(
         default=200, ge=4, description="At most so many items of each test set, balanced.", examples=[100]
     )

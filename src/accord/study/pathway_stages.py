@@ -98,7 +98,7 @@ def two_models_stage(
     """Compare any base model with any repaired one; `inputs` is their identity, as JSON."""
     settings = {
         "inputs": dict(inputs),
-        **section.model_dump(exclude={"concepts", "limit", "train_limit"}),
+        **section.model_dump(exclude={"repairs", "concepts", "limit", "train_limit"}),
         "questions": asked.settings,
         "concepts": None if concepts is None else {"layer": concepts.layer, "model": concepts.identity},
     }

@@ -1,18 +1,23 @@
 """Which stages a checked study has, in the order they run."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
-from accord.errors import AccordError
+from accord.errors import AccordError, nearest
 from accord.study.concept_stages import concept_stage, embeddings_stage
 from accord.study.config import StudyFile
+from accord.study.explain_sections import ExplainSection
+from accord.study.explain_stages import explain_stage
 from accord.study.gap_stages import row_gap_stage
 from accord.study.head_stages import head_stage
 from accord.study.name_stages import Named, names_stage
+from accord.study.repair_plan import RepairPlan
 from accord.study.root import Study
 from accord.study.rows import BACKBONE, RANDOM, Row, all_rows, asked, layers_of
 from accord.study.sections import Layer
 from accord.study.stage import Run, Stage
+from accord.study.steering_stages import steering_stage
 from accord.study.text_stages import perplexity_stage, texts_stage
 from accord.study.validate_concepts import judge_of, layer_count, names_of, text_of
 from accord.tasks import Task
@@ -31,12 +36,13 @@ class ConceptPlan:
         yield self.embeddings
         yield from self._concepts.values()
         yield from self._names()
+        yield from self._steering()
         yield from self._heads.values()
         texts = list(self._texts())
         yield from (stage for stage, _, _ in texts)
         section = self.study.perplexity
         if section is not None:
-            judge = judge_of(self.file, section)
+            judge = judge_of(self.file, section.judge)
             weights = self.run.loader(judge)
             for stage, row, model in texts:
                 yield perplexity_stage(self.run, section, (judge, weights), stage, model, row)
@@ -69,12 +75,45 @@ class ConceptPlan:
         """Dictionaries of the concept models of the first seed."""
         if self.study.names is None:
             return
-        section, first = names_of(self.file), self.study.seeds[0]
-        for (title, layer, seed), stage in self._concepts.items():
-            if seed == first and section.concepts in ("all", title):
+        section = names_of(self.file)
+        for title, number, stage in self._first_seed():
+            if section.concepts in ("all", title):
                 inputs = (self.embeddings.recipe.fingerprint, stage.recipe.fingerprint)
-                named = Named(stage.name, self._number(layer), seed, inputs)
-                yield names_stage(self.run, section, named)
+                yield names_stage(self.run, section, Named(stage.name, number, self.study.seeds[0], inputs))
+
+    def _steering(self) -> Iterator[Stage]:
+        """Concepts turned off and up, those of the first seed."""
+        section = self.study.steering
+        if section is None:
+            return
+        judge = None
+        if section.judge is not None:
+            model = judge_of(self.file, section.judge)
+            judge = (model, self.run.loader(model))
+        for title, number, stage in self._first_seed():
+            if section.concepts == "all" or title in section.concepts:
+                about = (title, number, self.study.seeds[0])
+                yield steering_stage(self.run, section, about, self.embeddings, stage, judge)
+
+    def explanations(self, tasks: list[Task]) -> Iterator[Stage]:
+        """The backbone's gap told by the concepts of the first seed; `tasks` are those of the [[gap]] sections."""
+        section = self.study.explain
+        if section is None:
+            return
+        task = explained(self.file, section, tasks)
+        for _, number, stage in self._first_seed():
+            inputs = [stage.recipe.fingerprint]
+            yield explain_stage(self.run, section, task, stage.name, number, self.study.seeds[0], inputs)
+
+    def concepts_named(self, title: str) -> tuple[Stage, int]:
+        """The concept model of a name, on its first layer, as the first seed made it; and the layer's number."""
+        return next((stage, number) for name, number, stage in self._first_seed() if name == title)
+
+    def _first_seed(self) -> Iterator[tuple[str, int, Stage]]:
+        """Name, layer's number and stage of every concept model of the first seed."""
+        for (title, layer, seed), stage in self._concepts.items():
+            if seed == self.study.seeds[0]:
+                yield title, self._number(layer), stage
 
     @cached_property
     def _heads(self) -> dict[tuple[str, int | None], Stage]:
@@ -115,8 +154,12 @@ class ConceptPlan:
         return layer_count(self.run.backbone, fetch=True)
 
 
-def concept_stages(file: StudyFile, run: Run, tasks: list[Task]) -> list[Stage]:
-    """The stages from texts to perplexity, and the gaps of the models that they make."""
+def stages_of(file: StudyFile, run: Run, tasks: list[Task]) -> list[Stage]:
+    """All stages of a study but the backbone's gaps: texts to perplexity, the gaps of what that makes, repairs.
+
+    Args:
+        tasks: those of the [[gap]] sections.
+    """
     study: Study = file.study
     plan = ConceptPlan(file, run)
     gaps = [
@@ -124,4 +167,15 @@ def concept_stages(file: StudyFile, run: Run, tasks: list[Task]) -> list[Stage]:
         for section, task in zip(study.gap, tasks, strict=True)
         if section.model != BACKBONE
     ]
-    return [*plan.stages(), *gaps]
+    repairs = RepairPlan(file, run, plan.concepts_named)
+    return [*plan.stages(), *gaps, *plan.explanations(tasks), *repairs.stages()]
+
+
+def explained(file: StudyFile, section: ExplainSection, tasks: list[Task]) -> Task:
+    """The questions that [explain] tells by concepts. Raises AccordError if no [[gap]] of the backbone asks them."""
+    known = {gap.folder: task for gap, task in zip(file.study.gap, tasks, strict=True) if gap.model == BACKBONE}
+    if not known or (section.gap is not None and section.gap not in known):
+        wanted = nearest(section.gap or "", known) or "a [[gap]] section of the backbone"
+        raise AccordError("No such gap to explain.", got=section.gap or "none at all", wanted=wanted)
+    task = known[section.gap] if section.gap is not None else next(iter(known.values()))
+    return replace(task, items=task.items[: section.limit], settings={**task.settings, "explained": section.limit})

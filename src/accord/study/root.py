@@ -3,9 +3,15 @@
 from pydantic import Field
 
 from accord.study.concept_sections import ConceptSection, HeadSection
+from accord.study.explain_sections import ExplainSection
 from accord.study.name_sections import NamesSection
+from accord.study.pathway_sections import PathwaySection
+from accord.study.repair_kinds import RepairSection
+from accord.study.repair_sections import DamageSection
 from accord.study.sections import Backbone, FolderName, GapSection, SearchSection, Section
+from accord.study.steering_sections import SteeringSection
 from accord.study.text_sections import PerplexitySection, TextSection
+from accord.study.verdict_sections import VerdictSection
 from accord.tasks import CustomTask
 
 
@@ -32,3 +38,9 @@ class Study(Section):
     perplexity: PerplexitySection | None = Field(default=None, description="Texts written and judged.")
     search: SearchSection | None = Field(default=None, description="How accord search looks for the best values.")
     names: NamesSection | None = Field(default=None, description="Concepts named, and the names scored.")
+    steering: SteeringSection | None = Field(default=None, description="Concepts turned off and up, and what it does.")
+    explain: ExplainSection | None = Field(default=None, description="The gap told by concepts.")
+    repair: list[RepairSection] = Field(default=[], description="Repairs of the gap.")
+    verdict: VerdictSection | None = Field(default=None, description="What repairs are tried on.")
+    damage: DamageSection | None = Field(default=None, description="What repairs cost.")
+    pathway: PathwaySection | None = Field(default=None, description="Which way repairs go.")

@@ -19,7 +19,9 @@ def check(file: StudyFile) -> list[Task]:
 
     Raises AccordError, listing every problem with its line. Loads no weights and fetches nothing.
     """
+    from accord.study.plan import explained
     from accord.study.validate_concepts import problems as concept_problems
+    from accord.study.validate_repairs import problems as repair_problems
 
     problems: list[AccordError] = []
     tasks: list[Task] = []
@@ -36,10 +38,15 @@ def check(file: StudyFile) -> list[Task]:
             with collected(problems, file, ("gap", index), section):
                 tasks.append(task_in(file, section))
     problems += _twice(file)
-    if not any((file.study.gap, file.study.text, file.study.concepts, file.study.heads, file.study.perplexity)):
-        wanted = "a [[gap]] section, or [text] and [[concepts]]"
+    study = file.study
+    if not any((study.gap, study.repair, study.text, study.concepts, study.heads, study.perplexity)):
+        wanted = "a [[gap]] or [[repair]] section, or [text] and [[concepts]]"
         problems.append(AccordError("The study asks for nothing.", where=file.path, wanted=wanted))
     problems += concept_problems(file, collected)
+    problems += repair_problems(file, collected)
+    if not problems and study.explain is not None:
+        with collected(problems, file, ("explain",), study.explain):
+            explained(file, study.explain, tasks)
     if problems:
         raise together(problems, file.path)
     return tasks

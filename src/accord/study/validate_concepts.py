@@ -15,7 +15,7 @@ from accord.study.gap_stages import check_model
 from accord.study.name_sections import NamesSection
 from accord.study.rows import BACKBONE, RANDOM, all_rows, known_rows
 from accord.study.sections import Backbone, Layer
-from accord.study.text_sections import PerplexitySection, TextSection
+from accord.study.text_sections import TextSection
 from accord.text.catalog import TEXTS
 from accord.text.corpora import is_hub_name, is_local
 
@@ -31,7 +31,7 @@ def problems(file: StudyFile, collected: Collected) -> list[AccordError]:
             _check_source(text_of(file), study.seeds[0])
     if study.perplexity is not None:
         with collected(found, file, ("perplexity",), study.perplexity):
-            check_model(judge_of(file, study.perplexity).model)
+            check_model(judge_of(file, study.perplexity.judge).model)
     if study.names is not None:
         with collected(found, file, ("names", "annotator"), study.names.annotator):
             _check_annotator(names_of(file))
@@ -50,10 +50,10 @@ def text_of(file: StudyFile) -> TextSection:
     return section.model_copy(update={"source": beside}) if is_local(beside) else section
 
 
-def judge_of(file: StudyFile, section: PerplexitySection) -> Backbone:
-    """The judge as a model section: on the backbone's device, in its precision."""
-    beside = file.beside(section.judge).absolute()
-    model = str(beside) if beside.exists() else section.judge
+def judge_of(file: StudyFile, judge: str) -> Backbone:
+    """A judge as a model section: on the backbone's device, in its precision."""
+    beside = file.beside(judge).absolute()
+    model = str(beside) if beside.exists() else judge
     return file.study.backbone.model_copy(update={"model": model})
 
 

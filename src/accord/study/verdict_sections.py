@@ -69,6 +69,11 @@ class RepairFields(BaseModel):
         return self.name or str(self.__dict__["kind"])
 
     @property
+    def trained(self) -> bool:
+        """Whether it learns by gradients: then it needs a backbone, not a repaired model."""
+        return "lr" in type(self).model_fields
+
+    @property
     def question(self) -> GapSection:
         """The task as a gap section asks for it; split and limit are for the asker to choose."""
         return GapSection.model_validate({key: getattr(self, key) for key in _QUESTION})

@@ -11,7 +11,7 @@ from accord.repair.verdict import Trial, judge, read_scores, score_tests, trials
 from accord.study.config import StudyFile
 from accord.study.sections import GapSection
 from accord.study.stage import Progress, Run, Stage, found_by
-from accord.study.store import Recipe
+from accord.study.store import Recipe, read_manifest
 from accord.study.validate import task_in
 from accord.study.verdict_sections import VerdictSection
 from accord.tasks import Task
@@ -61,7 +61,9 @@ def verdict_stage(run: Run, section: VerdictSection, asked: Sequence[Trial], bas
         before = read_scores(asked, run.at(base.name))
         verdict = judge(before, read_scores(asked, work), asked, seed=seed, resamples=section.resamples)
         verdict.write(work)
-        _add(work / "verdict.json", {**repair.recipe.settings["about"], "base": base.name.partition("/")[2]})
+        made = read_manifest(run.at(repair.name))
+        about = {"base": base.name.partition("/")[2], "seconds": made and made["facts"].get("seconds")}
+        _add(work / "verdict.json", {**repair.recipe.settings["about"], **about})
         return found
 
     return Stage(

@@ -1,0 +1,51 @@
+"""Any repair by its section: one way in for commands and studies, one folder out."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from accord.concepts.base import ConceptModel
+from accord.lm.batching import Progress
+from accord.lm.model import LanguageModel
+from accord.repair.config import Trained, TrainedConfig
+from accord.repair.surgery import operate
+from accord.repair.trained import train
+from accord.tasks import Task
+
+
+def repair(
+    lm: LanguageModel,
+    task: Task,
+    config: Any,
+    *,
+    folder: Path | str,
+    seed: int = 0,
+    base: str | None = None,
+    concepts: tuple[ConceptModel, int] | None = None,
+    texts: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> float:
+    """Repair a model and write the folder, which `accord.load` opens; returns the seconds that it took.
+
+    Args:
+        task: its training items.
+        config: a section of `accord.repair.config` or `accord.repair.surgery_config`; `read_repair` makes one.
+        base: what `accord.load` takes to open the model again, where `lm.name` is not that.
+        concepts: a concept model and its layer, for kind "concepts".
+        texts: ordinary text that should stay as it is, for kinds without training; the training side of movie-reviews
+            by default.
+
+    Raises:
+        AccordError: see `accord.repair.train` and `accord.repair.operate`.
+    """
+    begun, folder = time.monotonic(), Path(folder)
+    if isinstance(config, Trained):
+        train(lm, task, cast(TrainedConfig, config), folder=folder, seed=seed, base=base, progress=progress)
+        last = (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()[-1]
+        return float(json.loads(last)["seconds"])  # of an interrupted training too
+    fitted = operate(lm, task, config, concepts=concepts, seed=seed, texts=texts, progress=progress)
+    about = {**lm.settings(), "task": task.settings, "repair": config.model_dump(), "seed": seed}
+    fitted.save(folder, base=base or lm.name, about=about)
+    return time.monotonic() - begun

@@ -1,0 +1,145 @@
+"""The stages of a study's repairs: the repaired models, the verdict on each, what it cost, and its pathway."""
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from accord.repair.verdict import NEAREST, Trial
+from accord.study.config import StudyFile
+from accord.study.damage_stages import Asked, base_stage, damage_stage
+from accord.study.pathway_stages import pathway_stage, questions
+from accord.study.repair_kinds import ConceptsSection, RepairSection
+from accord.study.repair_sections import DamageSection
+from accord.study.repair_stages import repair_stage
+from accord.study.sections import GapSection
+from accord.study.stage import Run, Stage
+from accord.study.validate import task_in
+from accord.study.verdict_sections import VerdictSection
+from accord.study.verdict_stages import base_answers_stage, trials, verdict_stage
+from accord.tasks import Task
+from accord.text import corpus
+from accord.text.corpora import is_local, source_fingerprint
+
+ConceptsAt = Callable[[str], tuple[Stage, int]]
+"""The stage that makes the concept model of a name, of the first seed, and its layer's number."""
+
+
+class RepairPlan:
+    """Repairs crossed with seeds; the base's answers and observations are made once."""
+
+    def __init__(self, file: StudyFile, run: Run, concepts: ConceptsAt) -> None:
+        self.file, self.study, self.run, self.concepts = file, file.study, run, concepts
+        self.seed = self.study.seeds[0]  # of the split, the items and the texts: all repairs are tried on the same
+
+    def stages(self) -> Iterator[Stage]:
+        """In the order they run."""
+        yield from self._repairs.values()
+        verdicts = {}
+        for (title, seed), repaired in self._repairs.items():
+            question = self._section(title).question
+            base = self._base_answers[question.folder]
+            if base.name not in verdicts:
+                verdicts[base.name] = base
+                yield base
+            verdict = verdict_stage(self.run, self._verdict, self._trials[question.folder], base, repaired)
+            verdicts[f"{title}-s{seed}"] = verdict
+            yield verdict
+        if self.study.damage is not None:
+            yield from self._damages(verdicts)
+        yield from self._pathways()
+
+    @cached_property
+    def _repairs(self) -> dict[tuple[str, int], Stage]:
+        """Every repair and seed; those that go on from another come after it."""
+        made: dict[tuple[str, int], Stage] = {}
+        for section in sorted(self.study.repair, key=lambda one: one.after is not None):
+            for seed in self.study.seeds:
+                after = None if section.after is None else made[section.after, seed]
+                concepts = self.concepts(section.model) if isinstance(section, ConceptsSection) else None
+                task = training_items(self.file, section)
+                made[section.title, seed] = repair_stage(
+                    self.run, section, task, seed, after=after, concepts=concepts, texts=self._texts
+                )
+        return made
+
+    @property
+    def _texts(self) -> tuple[dict[str, Any], Callable[[], list[str]]]:
+        """The texts that repairs leave as they are: the side of `[damage]`'s that is not held out."""
+        section = damage_of(self.file)
+        keys = {"column": section.column, "held_out": section.held_out, "seed": self.seed}
+        about = {"source": source_fingerprint(section.texts), **keys}
+        return about, lambda: corpus(section.texts, **keys).train  # type: ignore[arg-type]
+
+    @property
+    def _verdict(self) -> VerdictSection:
+        return self.study.verdict or VerdictSection()
+
+    @cached_property
+    def _trials(self) -> dict[str, list[Trial]]:
+        asked = {section.question.folder: section.question for section in self.study.repair}
+        return {folder: trials(self.file, self._verdict, question) for folder, question in asked.items()}
+
+    @cached_property
+    def _base_answers(self) -> dict[str, Stage]:
+        asked = {section.question.folder: section.question for section in self.study.repair}
+        return {
+            folder: base_answers_stage(self.run, question, self._trials[folder], self.seed)
+            for folder, question in asked.items()
+        }
+
+    def _section(self, title: str) -> RepairSection:
+        return next(section for section in self.study.repair if section.title == title)
+
+    def _damages(self, verdicts: dict[str, Stage]) -> Iterator[Stage]:
+        """One observation of the base, then each repaired model beside it."""
+        question = self.study.repair[0].question
+        own = self._trials[question.folder][0].task
+        asked = Asked.of(damage_of(self.file), own, self.run.backbone, self.seed)
+        base = base_stage(self.run, asked)
+        yield base
+        for (title, seed), repaired in self._repairs.items():
+            known = None
+            if self._section(title).question.folder == question.folder:
+                known = self._scores(verdicts[f"{title}-s{seed}"])
+            yield damage_stage(self.run, asked, base, repaired, scores=known)
+
+    def _scores(self, verdict: Stage) -> Callable[[], pd.DataFrame]:
+        return lambda: pd.read_parquet(self.run.at(verdict.name) / f"{NEAREST}.parquet")
+
+    def _pathways(self) -> Iterator[Stage]:
+        section = self.study.pathway
+        if section is None:
+            return
+        concepts = None
+        if section.concepts is not None:
+            stage, layer = self.concepts(section.concepts)
+            concepts = (layer, stage)
+        for title in section.repairs or [self.study.repair[0].title]:
+            question = self._section(title).question
+            asked = questions(section, lambda question=question, **keys: _asked(self.file, question, keys))
+            yield pathway_stage(self.run, section, asked, self._repairs[title, self.seed], concepts)
+
+
+def training_items(file: StudyFile, section: RepairSection) -> Task:
+    """What a repair learns from: the training side that the verdict's trials share nothing with but what they say."""
+    usual = task_in(file, section.question)
+    kind = "nested" if usual.nested else "random"
+    return _asked(file, section.question, {"split": "train", "split_kind": kind, "limit": section.limit})
+
+
+def damage_of(file: StudyFile) -> DamageSection:
+    """The [damage] section or its defaults, with paths taken relative to the study file."""
+    section = file.study.damage or DamageSection()
+    paths: dict[str, Any] = {}
+    if is_local(str(file.beside(section.texts))):
+        paths["texts"] = str(file.beside(section.texts))
+    if section.judge is not None and file.beside(section.judge).exists():
+        paths["judge"] = str(file.beside(section.judge).absolute())
+    paths["tasks"] = [str(file.beside(name)) if name.endswith(".toml") else name for name in section.tasks]
+    return section.model_copy(update=paths)
+
+
+def _asked(file: StudyFile, question: GapSection, keys: dict[str, Any]) -> Task:
+    return task_in(file, question.model_copy(update=keys))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+import accord
 from accord.concepts.synthetic import ablation_effects
 from accord.errors import AccordError
 from accord.lm import Backbone
@@ -294,3 +295,16 @@ def test_no_concept_is_live(sides, lm):
     model.b_enc.data.fill_(-1e6)
     with pytest.raises(AccordError, match="no concept is live"):
         build_dictionary(model, lm, LAYER, sides["train"], sides["held_out"])
+
+
+@pytest.mark.real
+def test_contexts_of_the_real_tokenizer():
+    tokenizer = accord.load("smollm2-135m", device="cpu").tokenizer
+    text = "An unbelievably naïve film — café noir, at its best."
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    found = contexts(tokenizer, [text], [(0, i) for i in range(len(ids))])
+    for i, one in enumerate(ids):
+        before, token, after = found[0, i]
+        if "\ufffd" not in tokenizer.decode([one]):  # not a part of a letter
+            assert token.strip() == tokenizer.decode([one]).strip()
+        assert (before + token + after) in text

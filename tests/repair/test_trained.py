@@ -46,10 +46,10 @@ def test_rankalign_makes_the_validator_follow(base: Path, words_task: Task, tmp_
     out = repair.train(lm, words_task, table, folder=tmp_path / "out")
     before, after = (accord.measure_gap(one, words_task, resamples=0).scores for one in (lm, accord.load(out)))
     ranks = [s["validator_logodds"].corr(before["generator_logprob"], method="spearman") for s in (before, after)]
-    assert ranks[1] > ranks[0] + 0.4 > 0.5
+    assert ranks[1] > 0.6 > 0.3 > ranks[0]
     rows = [json.loads(line) for line in (out / "curve.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, 41))
-    assert rows[0].keys() == {"step", "loss", "g2v", "pairs_g2v", "grad_norm", "lr", "seconds"}
+    assert rows[0].keys() == {"step", "loss", "g2v", "pairs_g2v", "delta_g2v", "grad_norm", "lr", "seconds"}
     assert rows[-1]["loss"] < 0.5 < rows[0]["loss"]
 
 

@@ -95,7 +95,8 @@ class RankAligning:
                 for (name, ranking), part in zip(self.rankings.items(), torch.split(scores, len(items)), strict=True)
             }
 
-        return Batch(pairs, loss, {f"pairs_{name}": float((w > 0).sum()) for name, w in weights.items()})
+        counts = {f"pairs_{name}": float((w > 0).sum()) for name, w in weights.items()}
+        return Batch(pairs, loss, counts | {f"delta_{name}": ranking.delta for name, ranking in self.rankings.items()})
 
     def _weights(self, items: list[int]) -> dict[str, Tensor]:
         """Of each direction's pairs [i, j]: 1 where the teacher orders them; 0 too where gold says it errs."""

@@ -1,5 +1,6 @@
 """The readout repair: its regression against the formula, its cost against the edited model, and the whole."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from accord.gap import Forms, Probe
 from accord.lm import Backbone
 from accord.lm.edited import Readout, WithReadout
 from accord.lm.perplexity import perplexity
-from accord.repair import operate, readout
+from accord.repair import Fitted, operate, readout
 from accord.repair.evidence import ask, gather, hold_out
 from accord.repair.fitted import best_within
 from accord.repair.ordinary import ordinary_texts, read_texts
@@ -129,6 +130,15 @@ def test_wrong_wishes_are_refused(lm: Backbone) -> None:
         read_texts(lm, ["", "a"], [1], positions=10)
     with pytest.raises(AccordError, match="ordinary texts"):
         ordinary_texts(["one"], 0)
+
+
+def test_what_is_undefined_is_null_in_the_folder(tmp_path: Path) -> None:
+    tiny_model("llama").save_pretrained(tmp_path / "base")
+    tiny_tokenizer().save_pretrained(tmp_path / "base")
+    chosen = {"layers": [1], "training": {"pearson_no": float("nan"), "kl": 0.5}}
+    Fitted([], chosen, pd.DataFrame({"a": [1]})).save(tmp_path / "one", base=str(tmp_path / "base"), about={"seed": 3})
+    about = json.loads((tmp_path / "one" / "repair.json").read_text())["about"]
+    assert about == {"seed": 3, "chosen": {"layers": [1], "training": {"pearson_no": None, "kl": 0.5}}}
 
 
 @pytest.mark.real

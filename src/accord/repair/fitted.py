@@ -1,6 +1,6 @@
 """A repair that was fitted without training: its edits, what was chosen, and all that was tried."""
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,14 @@ class Fitted:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.choices.to_parquet(folder / CHOICES, index=False)
-        save_edits(self.edits, folder, base=base, about={**about, "chosen": json.loads(json.dumps(self.chosen))})
+        save_edits(self.edits, folder, base=base, about={**about, "chosen": _as_json(self.chosen)})
+
+
+def _as_json(value: Any) -> Any:
+    """With null for what is undefined, such as a correlation within a class of one item: JSON knows no NaN."""
+    if isinstance(value, Mapping):
+        return {key: _as_json(one) for key, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def best_within(tried: Sequence[Mapping[str, Any]], budget: float) -> tuple[int, pd.DataFrame]:

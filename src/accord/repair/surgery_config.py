@@ -43,7 +43,7 @@ class ReadoutConfig(_Searched):
         description="Neighbouring layers that are read together, around the best single one; 1: one layer alone.",
     )
     spread: float = Field(
-        default=2.0,
+        default=1.5,
         gt=0,
         description="Standard deviation of the wanted log-odds over training items, in nats.",
     )

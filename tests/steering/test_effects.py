@@ -81,7 +81,7 @@ def test_doses_and_controls(target: Target, states: Any) -> None:
     k = live(typical)[0]
     assert Dose("factor", 3.0).edit(k, typical) == Scale(3.0)
     assert Dose("typical", 3.0).edit(k, typical) == Set(3.0 * float(typical.mean[k]))
-    for wrong in (("factor", 1.0), ("factor", -1.0), ("typical", math.nan)):
+    for wrong in (("factor", 1.0), ("factor", -1.0), ("typical", math.nan), ("added", 0.0)):
         with pytest.raises(AccordError, match="no dose"):
             Dose(*wrong)  # type: ignore[arg-type]
     chosen = live(typical)[:4]
@@ -100,6 +100,20 @@ def test_doses_and_controls(target: Target, states: Any) -> None:
         along = pushed[active] / pushed[active].norm(dim=1, keepdim=True)
         torch.testing.assert_close(along, random_unit(target, 0, k).expand_as(along), rtol=1e-2, atol=1e-2)
     assert bool(active.any()) and not torch.allclose(random_unit(target, 0, k), random_unit(target, 1, k))
+
+
+def test_adding_what_a_latent_writes_is_setting_it_where_it_was_off(target: Target, states: Any) -> None:
+    x = states(3)
+    typical = measure_typical(target.concepts, batches(x, 64))
+    k, other = live(typical)[:2]
+    set_, added = (arms(target, typical, k, other, Dose(kind, 2.0), 0) for kind in ("typical", "added"))
+    with torch.no_grad():
+        off = target.concepts.encode(x).strength[:, k] == 0
+    moved = [target.change(set_[0].edits)(x)] + [arm.push(x) for arm in added if arm.push is not None]
+    assert 0 < int(off.sum()) < len(x)
+    torch.testing.assert_close(moved[0][off], moved[1][off], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close((moved[3] - x).norm(dim=1), (moved[1] - x).norm(dim=1), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close((moved[2] - x)[0], 2 * typical.written[other], rtol=1e-3, atol=1e-3)
 
 
 def test_resampled_means_against_loops() -> None:
@@ -136,7 +150,8 @@ def test_log_probs_are_those_of_the_steered_model(
     reading = Reading.of(target, TEXTS)
     places = reading.places(None, 20, 0)
     tokens = [5, 9, 200]
-    edited = arms(target, typical, *active(typical)[:2], Dose("typical", 3.0), 0)
+    doses = [Dose("typical", 3.0), Dose("added", 2.0)]
+    edited = [arm for dose in doses for arm in arms(target, typical, *active(typical)[:2], dose, 0)]
     for arm in [None, *edited]:
         model = target.lm if arm is None else arm.model(target)
         found = reading.log_probs(arm, places, tokens)

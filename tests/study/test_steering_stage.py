@@ -47,7 +47,16 @@ reads = "latents"
 concepts = "topk"
 training = {{ steps = 4, batch = 32 }}
 """
-SMALL = {"number": 3, "promoted": 4, "places": 10, "texts": 5, "factors": [0.0], "strengths": [2.0], "samples": 2}
+SMALL = {
+    "number": 3,
+    "promoted": 4,
+    "places": 10,
+    "texts": 5,
+    "factors": [0.0],
+    "strengths": [2.0],
+    "added": [],
+    "samples": 2,
+}
 SMALL |= {"max_new_tokens": 4, "resamples": 20, "prompts": ["A bee is", "No"]}
 
 
@@ -140,7 +149,7 @@ def test_sections_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValidationError, match="factor of 1"):
         SteeringSection(factors=[1.0])
     with pytest.raises(ValidationError, match="name a dose"):
-        SteeringSection(factors=[], strengths=[])
+        SteeringSection(factors=[], strengths=[], added=[])
     with pytest.raises(ValidationError, match="list of names"):
         SteeringSection(concepts=[])
     with pytest.raises(AccordError, match="the texts have none"):

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from accord.concepts.base import Edit, Scale
 from accord.errors import AccordError
+from accord.lm.edited import StateEdit
 from accord.lm.model import LanguageModel
-from accord.steering.edits import SameNorm
+from accord.steering.edits import AddDirection, SameNorm
 from accord.steering.target import Target
 from accord.steering.typical import Typical
 
@@ -21,14 +22,23 @@ _NEAREST = 10  # concepts of nearly the same rate that a control is drawn from
 
 @dataclass(frozen=True)
 class Dose:
-    """How a concept is edited: by a factor where it is active, or to so many times its typical strength everywhere."""
+    """How a concept is edited.
 
-    kind: Literal["factor", "typical"]
+    Attributes:
+        kind: "factor" multiplies its strength where it is active; "typical" sets it, at every position, to so many
+            times its typical strength; "added" adds, at every position, so many times what it writes on average where
+            it is active. The last two are one for a latent that was not active. A concept with an embedding of
+            its own has learned to make that small where it is off: setting its gate there writes next to nothing.
+    """
+
+    kind: Literal["factor", "typical", "added"]
     value: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.value < float("inf") or (self.kind, self.value) == ("factor", 1.0):
-            raise AccordError("no dose", got=f"{self.kind} {self.value}", wanted="0 or more, and no factor of 1")
+        if not 0 <= self.value < float("inf") or (self.kind, self.value) in (("factor", 1.0), ("added", 0.0)):
+            raise AccordError(
+                "no dose", got=f"{self.kind} {self.value}", wanted="0 or more; no factor of 1, nothing added"
+            )
 
     @property
     def sign(self) -> int:
@@ -36,18 +46,23 @@ class Dose:
         return -1 if self.value == 0 or (self.kind == "factor" and self.value < 1) else 1
 
     def edit(self, concept: int, typical: Typical) -> Edit:
-        """The edit of a concept."""
+        """The edit of a concept's strength."""
         return Scale(self.value) if self.kind == "factor" else typical.edit(concept, self.value)
+
+    def direction(self, concept: int, typical: Typical) -> Tensor:
+        """What is added to every state [d]; for "added"."""
+        typical.edit(concept, self.value)  # raises
+        return self.value * typical.written[concept]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to run the model: `concept` edited, or, with a `push`, moved as far in a random direction instead."""
+    """One way to run the model: with strengths edited, or with its states pushed."""
 
     control: str
     concept: int
     edits: Mapping[int, Edit]
-    push: SameNorm | None = None
+    push: StateEdit | None = None
 
     def model(self, target: Target) -> LanguageModel:
         """The model that is run."""
@@ -60,8 +75,16 @@ def arms(target: Target, typical: Typical, concept: int, other: int, dose: Dose,
     """The concept and its two controls: another concept of equal rate at its own dose, and a random direction that
     moves every state exactly as far as the concept's edit does.
     """
+    unit = random_unit(target, seed, concept)
+    if dose.kind == "added":
+        own = dose.direction(concept, typical)
+        return [
+            Arm(CONCEPT, concept, {}, AddDirection(target.layer, own)),
+            Arm(OTHER, other, {}, AddDirection(target.layer, dose.direction(other, typical))),
+            Arm(PUSH, concept, {}, AddDirection(target.layer, float(own.norm()) * unit)),
+        ]
     edits = {concept: dose.edit(concept, typical)}
-    push = SameNorm(target.change(edits), random_unit(target, seed, concept))
+    push = SameNorm(target.change(edits), unit)
     return [
         Arm(CONCEPT, concept, edits),
         Arm(OTHER, other, {other: dose.edit(other, typical)}),

@@ -1,7 +1,7 @@
 """What an experiment of steering found: tables, pooled dose curves, a summary and a plain sentence; as a folder.
 
-    effects.parquet   concept, kind (factor or typical), dose, control, measure, value, low, high, n, level, expected,
-                      acts, per_float
+    effects.parquet   concept, kind (factor, typical or added: see `Dose`), dose, control, measure, value, low, high, n,
+                      level, expected, acts, per_float
     doses.parquet     kind, dose, control, measure, value, low, high, n, level, share, per_float: over all concepts
     samples.jsonl     a line a text: concept, kind, dose, control, prompt, index, text, and its measures
     effects.json      the summary, and a sentence
@@ -35,6 +35,12 @@ MEASURES = {
     "promoted": "moved their promoted tokens as expected",
     "label": "moved {label} as expected",
     "wanted": "raised the share of texts with the wanted {label}",
+}
+
+_AT = {
+    "factor": "at factor {}",
+    "typical": "at {} times the typical strength",
+    "added": "with {} times the usual writing added",
 }
 
 
@@ -108,10 +114,10 @@ class Effects:
         for (kind, dose), one in part.groupby(["kind", "dose"], sort=True):
             arm = {control: one[one["control"] == control].iloc[0] for control in (CONCEPT, OTHER, PUSH)}
             n = len(self.table[self.table["measure"] == measure]["concept"].unique())
-            at = f"factor {dose}" if str(kind) == "factor" else f"{dose} times the typical strength"
+            at = _AT[str(kind)].format(dose)
             controls = ", ".join(
                 f"{control}s {arm[control]['share']:.0%}, {arm[control]['value']:+.2f}" for control in (OTHER, PUSH)
             )
             own = arm[CONCEPT]
-            clauses.append(f"at {at} {round(own['share'] * n)} of {n}, mean {own['value']:+.2f} ({controls})")
+            clauses.append(f"{at} {round(own['share'] * n)} of {n}, mean {own['value']:+.2f} ({controls})")
         return f"Concepts that {what}, beyond both controls: {'; '.join(clauses)}."

@@ -13,10 +13,10 @@ from accord.errors import AccordError
 from accord.heads.concept_lm import ConceptLM
 from accord.heads.reader import edits_as_json
 from accord.lm.backbone import Backbone
-from accord.lm.edited import Steered, backbone_of
+from accord.lm.edited import StateEdit, Steered, backbone_of
 from accord.lm.model import LanguageModel
 from accord.lm.prompted import InPart, Positions
-from accord.steering.edits import EditConcepts, SameNorm
+from accord.steering.edits import EditConcepts
 from accord.steering.span import EditedSpan
 
 
@@ -86,7 +86,7 @@ class Target:
             return self.lm.with_edits(merged)
         return EditedSpan(self.lm, merged, first=first, stop=stop)
 
-    def pushed(self, push: SameNorm) -> LanguageModel:
+    def pushed(self, push: StateEdit) -> LanguageModel:
         """The model with a direction added to its states."""
         return Steered(self.lm, [push], name=f"{self.lm.name}, pushed")
 
@@ -103,7 +103,7 @@ class Target:
         )
 
     @torch.no_grad()
-    def logits(self, states: Tensor, edits: Mapping[int, Edit], push: SameNorm | None = None) -> Tensor:
+    def logits(self, states: Tensor, edits: Mapping[int, Edit], push: StateEdit | None = None) -> Tensor:
         """Logits [n, vocab] of raw states [n, d] of the layer, edited or pushed; only where the target is `at_top`."""
         assert self.at_top
         x = states.to(self.lm.device)

@@ -30,8 +30,13 @@ class SteeringSection(Section):
         default=[0.0, 0.5, 2.0, 4.0], description="Doses as factors of the strength where active; 0.0 is off."
     )
     strengths: list[Annotated[float, Field(ge=0)]] = Field(
-        default=[1.0, 2.0, 4.0],
+        default=[4.0],
         description="Doses at every position, in units of the concept's mean strength where active.",
+    )
+    added: list[Annotated[float, Field(gt=0)]] = Field(
+        default=[1.0, 2.0, 4.0],
+        description="Doses at every position, in units of what the concept writes on average where active: the fair "
+        "scale between kinds, as a gate that is set where it was off writes little.",
     )
     written: int = Field(
         default=3,
@@ -75,8 +80,8 @@ class SteeringSection(Section):
 
     @model_validator(mode="after")
     def _some_dose(self) -> "SteeringSection":
-        if not self.factors and not self.strengths:
-            raise ValueError("name a dose: factors or strengths")
+        if not self.factors and not self.strengths and not self.added:
+            raise ValueError("name a dose: factors, strengths or added")
         if 1.0 in self.factors:
             raise ValueError("a factor of 1 changes nothing: leave it out of factors")
         return self

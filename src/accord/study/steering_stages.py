@@ -86,6 +86,7 @@ def steering_stage(
         typical.table().to_parquet(work / "typical.parquet", index=False)
         doses = [Dose("factor", one) for one in section.factors]
         doses += [Dose("typical", one) for one in section.strengths]
+        doses += [Dose("added", one) for one in section.added]
         parts = work / "parts"
         rows, tokens = _read(run, section, target, typical, doses, seed, parts, progress)
         texts: list[dict[str, Any]] = []

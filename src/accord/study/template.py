@@ -11,10 +11,16 @@ from pydantic.fields import FieldInfo
 
 from accord.errors import AccordError
 from accord.study.concept_sections import LCBLMSection, NewHeadSection, TopKSection
+from accord.study.explain_sections import ExplainSection
 from accord.study.name_sections import NamesSection
+from accord.study.pathway_sections import PathwaySection
+from accord.study.repair_kinds import RankAlignSection, ReadoutSection
+from accord.study.repair_sections import DamageSection
 from accord.study.root import Study
 from accord.study.sections import Backbone, GapSection, SearchSection
+from accord.study.steering_sections import SteeringSection
 from accord.study.text_sections import PerplexitySection, TextSection
+from accord.study.verdict_sections import VerdictSection
 from accord.tasks import CustomTask
 
 _CUSTOM = "[tasks.my-task]"
@@ -22,6 +28,7 @@ _CUSTOM = "[tasks.my-task]"
 _EXAMPLES = {
     "size": 2048,
     "patience": 5,
+    "micro_batch": 8,
     "data": "capitals.tsv",
     "generator": "The capital of {country} is",
     "validator": "Is {city} the capital of {country}? Answer:",
@@ -63,6 +70,13 @@ def template() -> str:
         *_optional("[perplexity]", PerplexitySection),
         *_optional("[search]", SearchSection),
         *_optional("[names]", NamesSection),
+        *_optional("[steering]", SteeringSection),
+        *_optional("[explain]", ExplainSection),
+        *_optional("[[repair]]", RankAlignSection),
+        *_optional("[[repair]]", ReadoutSection),
+        *_optional("[verdict]", VerdictSection),
+        *_optional("[damage]", DamageSection),
+        *_optional("[pathway]", PathwaySection),
     ]
     return "\n".join(lines) + "\n"
 

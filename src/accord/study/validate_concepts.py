@@ -28,7 +28,7 @@ def problems(file: StudyFile, collected: Collected) -> list[AccordError]:
     study = file.study
     if study.text is not None:
         with collected(found, file, ("text",), study.text):
-            _check_source(text_of(file), study.seeds[0])
+            check_source(text_of(file), study.seeds[0])
     if study.perplexity is not None:
         with collected(found, file, ("perplexity",), study.perplexity):
             check_model(judge_of(file, study.perplexity.judge).model)
@@ -92,7 +92,8 @@ def layer_count(backbone: Backbone, *, fetch: bool) -> int:
     return int(config.get_text_config().num_hidden_layers)
 
 
-def _check_source(section: TextSection, seed: int) -> None:
+def check_source(section: TextSection, seed: int) -> None:
+    """AccordError unless the texts are there, or can be fetched by that name."""
     if is_local(section.source):
         read_corpus(section, seed)
     elif section.source not in TEXTS and not is_hub_name(section.source):

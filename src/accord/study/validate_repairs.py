@@ -7,8 +7,9 @@ from accord.study.config import StudyFile
 from accord.study.damage_stages import Asked
 from accord.study.repair_kinds import ConceptsSection
 from accord.study.repair_plan import damage_of, training_items
+from accord.study.text_sections import TextSection
 from accord.study.validate import backbone_of
-from accord.study.validate_concepts import Collected
+from accord.study.validate_concepts import Collected, check_source
 from accord.study.verdict_sections import VerdictSection
 from accord.study.verdict_stages import trials
 
@@ -26,7 +27,10 @@ def problems(file: StudyFile, collected: Collected) -> list[AccordError]:
             trials(file, verdict, study.repair[0].question)
     if study.damage is not None:
         with collected(found, file, ("damage",), study.damage):
-            Asked.of(damage_of(file), None, backbone_of(file), study.seeds[0])
+            damage = damage_of(file)
+            texts = TextSection(source=damage.texts, column=damage.column, held_out=damage.held_out)
+            check_source(texts, study.seeds[0])
+            Asked.of(damage, None, backbone_of(file), study.seeds[0])
     found += [AccordError(f"{file.where(place)}\n  " + str(error).replace("\n", "\n  ")) for place, error in _all(file)]
     return found
 

@@ -1,0 +1,134 @@
+"""A study of repairs: every stage, what a change redoes, what is refused before anything is loaded."""
+
+import io
+import json
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from tests.tiny import tiny_model, tiny_tokenizer
+
+import accord
+from accord.errors import AccordError
+from accord.study import engine
+from accord.study.config import load
+from accord.study.validate import check
+
+STUDY = """\
+name = "s"
+seeds = [0, 1]
+
+[backbone]
+model = "model"
+device = "cpu"
+
+[[repair]]
+kind = "rankalign"
+validator_shots = "zero"
+limit = 16
+steps = 2
+batch = 6
+r = 2
+
+[[repair]]
+kind = "calibrate"
+name = "shifted"
+after = "rankalign"
+validator_shots = "zero"
+limit = 16
+positions = 20
+
+[verdict]
+limit = 10
+phrasings = false
+resamples = 20
+
+[damage]
+texts = "texts.txt"
+limit = 4
+facts = 2
+samples = 2
+new_tokens = 4
+resamples = 20
+
+[pathway]
+limit = 8
+train_limit = 16
+patch_items = 4
+draws = 1
+resamples = 20
+"""
+_MADE = ("rankalign-s0", "rankalign-s1", "shifted-s0", "shifted-s1")
+STAGES = {f"{kind}/{name}" for kind in ("repair", "verdict", "damage") for name in _MADE}
+STAGES |= {"verdict/base-hypernymy-validator-zero", "damage/base", "pathway/rankalign-s0"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a model, texts and a study."""
+    folder = tmp_path_factory.mktemp("study")
+    tiny_model("llama").save_pretrained(folder / "model")
+    tiny_tokenizer().save_pretrained(folder / "model")
+    words = ["food", "bird", "kind", "of", "are", "yes", "no"]
+    lines = (" ".join(words[(i * 3 + j * (1 + i % 5)) % 7] for j in range(8 + i % 5)) for i in range(60))
+    (folder / "texts.txt").write_text("\n".join(f"{i} {line}" for i, line in enumerate(lines)))
+    return folder
+
+
+def _run(folder, text):
+    (folder / "study.toml").write_text(text)
+    said = io.StringIO()
+    engine.run(folder / "study.toml", folder / "run", console=Console(file=said, width=200))
+    return said.getvalue()
+
+
+def test_a_whole_study_of_repairs(made) -> None:
+    said = _run(made, STUDY)
+    assert {line.partition(":")[0] for line in said.splitlines() if line.endswith(": to do")} == STAGES
+    run = made / "run"
+    base = accord.load(made / "model")
+    repaired, shifted = accord.load(run / "repair/rankalign-s0"), accord.load(run / "repair/shifted-s0")
+    task = accord.task("hypernymy", split="test", split_kind="nested", validator_shots="zero", limit=10)
+    before = pd.read_parquet(run / "verdict/base-hypernymy-validator-zero/test.parquet")
+    for lm, name in ((base, None), (repaired, "rankalign-s0"), (shifted, "shifted-s0")):
+        scores = accord.measure_gap(lm, task, resamples=0).scores
+        kept = before if name is None else pd.read_parquet(run / f"verdict/{name}/test.parquet")
+        assert kept["validator_logodds"].to_numpy() == pytest.approx(scores["validator_logodds"].to_numpy(), abs=1e-3)
+    verdict = json.loads((run / "verdict/shifted-s1/verdict.json").read_text())
+    assert {key: verdict[key] for key in ("repair", "kind", "seed", "task")} == {
+        "repair": "shifted",
+        "kind": "calibrate",
+        "seed": 1,
+        "task": "hypernymy",
+    }
+    assert verdict["seconds"] > 0 and set(verdict["tests"]) == {"test", "test-unseen-hypernyms", "test-unseen-both"}
+    page = (run / "report.html").read_text()
+    assert "rankalign" in page and "shifted" in page
+
+    # All is up to date; a change of the second repair redoes it and what is about it, and nothing else.
+    assert all(line.endswith("up to date") for line in _run(made, STUDY).splitlines())
+    said = _run(made, STUDY.replace("positions = 20", "positions = 21"))
+    again = {line.partition(":")[0] for line in said.splitlines() if "up to date" not in line}
+    assert again == {name for name in STAGES if "shifted" in name}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('after = "rankalign"', 'after = "rankalgin"', "No such repair to go on from"),
+        ('name = "shifted"', 'name = "rankalign"', "Two repairs have the same name"),
+        ("limit = 16\nsteps = 2", 'after = "shifted"\nsteps = 2', "starts from the backbone"),
+        ("[verdict]", '[[repair]]\nkind = "concepts"\nmodel = "topk"\n\n[verdict]', "No such concepts"),
+        ("patch_items = 4", 'patch_items = 4\nrepairs = ["shfted"]', "No such repair"),
+        ('texts = "texts.txt"', 'texts = "text.txt"', "text.txt"),
+        ("steps = 2", "stepz = 2", "stepz"),
+        ('kind = "calibrate"', 'kind = "calibrat"', "calibrate"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_loaded(made, monkeypatch, old, new, problem) -> None:
+    assert old in STUDY
+    (made / "wrong.toml").write_text(STUDY.replace(old, new, 1))
+    monkeypatch.setattr(accord.lm, "load", None)
+    with pytest.raises(AccordError, match=problem) as caught:
+        check(load(made / "wrong.toml"))
+    assert "wrong.toml:" in str(caught.value)

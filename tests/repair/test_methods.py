@@ -52,7 +52,9 @@ def test_rankalign_is_a_loop_over_pairs(lm: Backbone, words_task: Task, directio
     gap = accord.measure_gap(lm, words_task, resamples=0).scores
     scored = gap["generator_logprob" if direction == "g2v" else "validator_logodds"].to_numpy()
     delta = float(scored.std()) / 2
-    config = RankAlign(direction=direction, generated="answer", reference=reference, delta=delta, batch=8, steps=3)
+    config = RankAlign(
+        direction=direction, score="yes", generated="answer", reference=reference, delta=delta, batch=8, steps=3
+    )
     batch = RankAligning.build(config, lm, words_task, 0, None).batch(lm, 1)
     items = drawn(len(words_task.items), 8, 1, 0)
     teacher = scored[items]

@@ -51,7 +51,7 @@ class RankAlign(Trained):
         default="g2v", description="Who teaches whom: g2v, the generator the validator; v2g, the other way; both."
     )
     score: Literal["yes", "logodds"] = Field(
-        default="yes",
+        default="logodds",
         description="What the validator learns to rank by: yes, log p of the one answer Yes (as in the paper); "
         "logodds, all yes forms against all no forms.",
     )

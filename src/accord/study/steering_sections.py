@@ -27,14 +27,14 @@ class SteeringSection(Section):
     places: int = Field(default=100, ge=1, description="Positions at most at which each concept and dose is measured.")
     texts: int = Field(default=100, ge=2, description="Held-out texts that they are taken from.")
     factors: list[Annotated[float, Field(ge=0)]] = Field(
-        default=[0.0, 0.5, 2.0, 4.0], description="Doses as factors of the strength where active; 0.0 is off."
+        default=[0.0, 0.5, 2.0], description="Doses as factors of the strength where active; 0.0 is off."
     )
     strengths: list[Annotated[float, Field(ge=0)]] = Field(
         default=[4.0],
         description="Doses at every position, in units of the concept's mean strength where active.",
     )
     added: list[Annotated[float, Field(gt=0)]] = Field(
-        default=[1.0, 2.0, 4.0],
+        default=[2.0, 4.0, 8.0],
         description="Doses at every position, in units of what the concept writes on average where active: the fair "
         "scale between kinds, as a gate that is set where it was off writes little.",
     )

@@ -14,7 +14,20 @@ from accord.errors import AccordError
 from tests.tiny import tiny_model, tiny_tokenizer
 
 COMMANDS = ("gap", "models", "tasks", "show", "run", "init", "report", "check")
-COMMANDS += ("embed", "train", "generate", "perplexity", "damage", "pathway", "names", "repair", "merge", "steer")
+COMMANDS += (
+    "embed",
+    "train",
+    "generate",
+    "perplexity",
+    "damage",
+    "pathway",
+    "names",
+    "repair",
+    "merge",
+    "steer",
+    "verdict",
+    "explain",
+)
 
 
 def accord(*words, **environment):

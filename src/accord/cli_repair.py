@@ -22,13 +22,19 @@ def register(app: typer.Typer) -> None:
 def repair(
     model: Annotated[str, typer.Option(help="A model of `accord models`, a hub id, a folder, or a .gguf.")],
     task: Annotated[str, typer.Option(help="A task of `accord tasks`, or a task file (.toml).")],
-    method: Annotated[str, typer.Option(help="sft, consistency, dpo or rankalign.")],
+    method: Annotated[
+        str,
+        typer.Option(help="rankalign, readout, calibrate, sft, consistency, dpo, direction or concepts."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the repaired model.")],
     data: Annotated[
         Path | None, typer.Option(help="Data file, where the task brings none or another is wanted.")
     ] = None,
-    split: Annotated[str, typer.Option(help="The items to train on: train, test or all.")] = "train",
-    split_kind: Annotated[str, typer.Option(help="random, unseen-hypernyms or unseen-both.")] = "random",
+    split: Annotated[str, typer.Option(help="The items to learn from: train, test or all.")] = "train",
+    split_kind: Annotated[
+        str | None,
+        typer.Option(help="random, unseen-hypernyms, unseen-both or nested; nested where the task has pairs of words."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=2, help="At most so many items; all by default.")] = None,
     shots: Annotated[
         Literal["zero", "few"] | None,
@@ -43,28 +49,35 @@ def repair(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the method; may be given again."),
     ] = None,
+    concepts: Annotated[
+        Path | None, typer.Option(help="With method concepts: folder of a concept model, RUN/concepts/NAME.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option(min=0, help="With method concepts: the layer it was made on.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the first weights, and the order of items.")] = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Repair a model: teach one form what the other says. Writes an adapter; --model DIR accepts it anywhere.
+    """Repair a model: teach one form what the other says. Any --model takes the folder; training writes an adapter.
 
     Examples:
 
     - `accord repair --model smollm2-135m --task hypernymy --method rankalign --out repaired`
-    - `accord repair --model smollm2-135m --task hypernymy --method sft --set form=joint --steps 100 --out repaired`
-    - `accord gap --model repaired --task hypernymy --limit 100`
+    - `accord repair --model smollm2-135m --task hypernymy --method readout --out quick`
+    - `accord repair --model repaired --task hypernymy --method calibrate --out calibrated`
+    - `accord verdict --repaired repaired --task hypernymy`
     """
     from accord import study
-    from accord.repair import read_repair, train
+    from accord.repair import read_repair
+    from accord.repair import repair as repair_model
     from accord.study.stage import identity
     from accord.tasks import task as make
 
+    kind = split_kind or ("nested" if make(task, data=data, split="all").nested else "random")
     asked = make(
         task,
         data=data,
         split=split,
-        split_kind=split_kind,
+        split_kind=kind,
         limit=limit,
         generator_shots=shots or "zero",
         validator_shots=shots,
@@ -76,13 +89,23 @@ def repair(
     table = {"kind": method, **_table(keys or []), "steps": steps, "lr": lr}
     section = read_repair({key: value for key, value in table.items() if value is not None}, "--method, --set")
     backbone = study.from_options(study.Backbone, {"model": model, "device": device, "dtype": dtype})
-    settings = {**identity(backbone), "task": asked.settings, "repair": section.model_dump()}
+    if (method == "concepts") != (concepts is not None and layer is not None):
+        raise AccordError("Method concepts, and no other, takes --concepts and --layer.", got=method)
+    edited = str(concepts.resolve()) if concepts else None
+    about = {"concepts": edited, "layer": layer}
+    settings = {**identity(backbone), "task": asked.settings, "repair": section.model_dump(), **about}
 
     def build(work: Path) -> dict[str, Any]:
         lm = study.lazy(backbone)()
+        known = None
+        if concepts is not None and layer is not None:
+            from accord.concepts import load
+
+            known = (load(concepts, lm.device), layer)
         with study.bars(progress_console()) as bar:
-            train(lm, asked, section, folder=work, seed=seed, base=model, progress=bar(method))
-        return {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch.")}
+            keys: dict[str, Any] = {"folder": work, "seed": seed, "base": model, "concepts": known}
+            seconds = repair_model(lm, asked, section, progress=bar(method), **keys)
+        return {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch."), "seconds": seconds}
 
     made = study.publish(out, study.Recipe("repair", 1, settings, seed), build, replace=False)
     typer.echo(f"{out}: {'written' if made else 'up to date'}")

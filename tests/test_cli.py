@@ -13,20 +13,10 @@ from accord import cli
 from accord.errors import AccordError
 from tests.tiny import tiny_model, tiny_tokenizer
 
-COMMANDS = ("gap", "models", "tasks", "show", "run", "init", "report", "check")
-COMMANDS += (
-    "embed",
-    "train",
-    "generate",
-    "perplexity",
-    "damage",
-    "pathway",
-    "names",
-    "repair",
-    "merge",
-    "steer",
-    "verdict",
-    "explain",
+COMMANDS = (
+    *("gap", "models", "tasks", "show", "run", "init", "report", "check", "search"),
+    *("embed", "train", "generate", "perplexity", "names", "steer", "explain"),
+    *("repair", "merge", "verdict", "damage", "pathway"),
 )
 
 

@@ -11,7 +11,9 @@ repair.json is written last: a folder without it is no repaired model.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +137,19 @@ def checked_base(folder: Path, described: Mapping[str, Any], device: str, dtype:
 def _with_adapter(base: LanguageModel, folder: Path) -> Backbone:
     if not isinstance(base, Backbone):
         raise AccordError("an adapter needs a backbone under it", where=folder, got=base.name)
-    model = PeftModel.from_pretrained(base.model, str(folder))
+    with quiet_peft():
+        model = PeftModel.from_pretrained(base.model, str(folder))
     from accord.loading import fingerprint
 
     return Backbone(model.base_model.model, base.tokenizer, name=str(folder), fingerprint=fingerprint(str(folder)))
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """While open, peft may ask transformers for a name that is about to go: no user can act on that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 def _begin(folder: Path | str) -> Path:

@@ -17,7 +17,7 @@ from accord.errors import AccordError
 from accord.lm.backbone import Backbone
 from accord.lm.model import LanguageModel
 from accord.repair.config import Trained
-from accord.repair.folder import save_adapter, save_weights
+from accord.repair.folder import quiet_peft, save_adapter, save_weights
 
 
 @dataclass
@@ -94,7 +94,8 @@ def trainable(lm: LanguageModel, config: Trained, seed: int) -> Iterator[Trainee
     learns = {name: weight.requires_grad for name, weight in base.model.named_parameters()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        adapter = get_peft_model(base.model, _lora(base.model, config))
+        with quiet_peft():
+            adapter = get_peft_model(base.model, _lora(base.model, config))
     try:
         weights = {name: weight for name, weight in adapter.named_parameters() if weight.requires_grad}
         # A boundary of its own: the base's may hold modules that PEFT has just replaced.

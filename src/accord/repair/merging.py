@@ -18,7 +18,7 @@ from accord.lm.backbone import Backbone
 from accord.lm.backbone import load as load_backbone
 from accord.lm.encoding import encode_prompt
 from accord.lm.model import LanguageModel
-from accord.repair.folder import DESCRIPTION, base_of, checked_base, is_repaired
+from accord.repair.folder import DESCRIPTION, base_of, checked_base, is_repaired, quiet_peft
 
 # Beside the task's own prompts, ordinary text.
 _NEUTRAL = (
@@ -58,7 +58,8 @@ def merge(folder: Path | str, out: Path | str, *, device: str = "auto", dtype: s
     base = checked_base(folder, described, device, dtype)
     if not isinstance(base, Backbone):
         raise AccordError("an adapter needs a backbone under it", where=folder, got=base.name)
-    adapter = PeftModel.from_pretrained(base.model, str(folder))
+    with quiet_peft():
+        adapter = PeftModel.from_pretrained(base.model, str(folder))
     own = described["about"].get("prompts", [])
     prompts = [encode_prompt(base.tokenizer, text) for text in (*own, *_NEUTRAL)]
     before = _logprobs(Backbone(base.model, base.tokenizer, name=str(folder)), prompts)

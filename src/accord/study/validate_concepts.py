@@ -23,7 +23,9 @@ Collected = Callable[..., AbstractContextManager[None]]
 
 
 def problems(file: StudyFile, collected: Collected) -> list[AccordError]:
-    """What is wrong with the sections from [text] to [perplexity]; fetches nothing."""
+    """What is wrong with the sections about texts and concepts; fetches nothing."""
+    from accord.study.steering_stages import check_steering
+
     found: list[AccordError] = []
     study = file.study
     if study.text is not None:
@@ -35,6 +37,11 @@ def problems(file: StudyFile, collected: Collected) -> list[AccordError]:
     if study.names is not None:
         with collected(found, file, ("names", "annotator"), study.names.annotator):
             _check_annotator(names_of(file))
+    if study.steering is not None and study.text is not None:
+        with collected(found, file, ("steering",), study.steering):
+            check_steering(study.steering, study.text)
+            if study.steering.judge is not None:
+                check_model(judge_of(file, study.steering.judge).model)
     found += _without_text(file)
     found += _layers(file)
     found += _names(file)
@@ -170,14 +177,29 @@ def _unknown(file: StudyFile) -> Iterator[AccordError]:
         if row not in known_rows(study):
             where = file.where(("perplexity", "rows"))
             yield AccordError("No such row.", where=where, got=repr(row), wanted=nearest(row, known_rows(study)))
-    wanted = study.names.concepts if study.names is not None else "all"
-    if study.names is not None and (not titles or wanted not in ("all", *titles)):
-        where = file.where(("names", "concepts") if titles else ("names",))
-        known = nearest(wanted, ["all", *titles]) if titles else "a [[concepts]] section"
-        yield AccordError("No [[concepts]] has this name.", where=where, got=repr(wanted), wanted=known)
+    yield from _concepts_asked(file, titles)
     made = [row.label for row in all_rows(study)]
     for index, section in enumerate(study.gap):
         if section.model != BACKBONE and section.model not in made:
             where, got = file.where(("gap", index, "model")), repr(section.model)
             wanted = nearest(section.model, [BACKBONE, *made])
             yield AccordError("The study makes no such model.", where=where, got=got, wanted=wanted)
+
+
+def _concepts_asked(file: StudyFile, titles: list[str]) -> Iterator[AccordError]:
+    """Concepts that [names], [steering] and [explain] ask for and nothing makes."""
+    study = file.study
+    asked: dict[str, list[str]] = {}
+    if study.names is not None:
+        asked["names"] = [study.names.concepts]
+    if study.steering is not None:
+        asked["steering"] = ["all"] if study.steering.concepts == "all" else study.steering.concepts
+    if study.explain is not None:
+        asked["explain"] = ["all"]
+    for key, names in asked.items():
+        if not titles:
+            yield AccordError("There are no concepts.", where=file.where((key,)), wanted="a [[concepts]] section")
+        for name in names if titles else []:
+            if name not in ("all", *titles):
+                where, wanted = file.where((key, "concepts")), nearest(name, ["all", *titles])
+                yield AccordError("No [[concepts]] has this name.", where=where, got=repr(name), wanted=wanted)

@@ -54,11 +54,12 @@ def verdict(
         with bars(progress_console()) as bar:
             scores[when] = score_tests(lm, trials, progress=bar(f"{when}: {model}"))
     found = judge(scores["before"], scores["after"], trials, seed=seed)
-    for trial in trials:
-        changes = found.changes[trial.name]
-        rows = [[name, *_before_after(changes[name].as_json())] for name in _SHOWN]
-        title = f"{trial.title} (n = {found.n[trial.name]})"
-        print_table(("measure", "before", "after", "change", "closed"), rows, title=title)
+    rows = [
+        [f"{trial.title} (n = {found.n[trial.name]})", name, *_before_after(found.changes[trial.name][name].as_json())]
+        for trial in trials
+        for name in _SHOWN
+    ]
+    print_table(("items", "measure", "before", "after", "change", "closed"), rows, title=str(repaired))
     if out is not None:
         found.write(out)
         typer.echo(out)
@@ -106,11 +107,29 @@ def explain(
 def _show_check(folder: Path) -> None:
     told = json.loads((folder / "explain.json").read_text(encoding="utf-8"))
     rows = [
-        [what, str(len(one["concepts"])), one["measure"], *(_number(one[key]) for key in ("value", "low", "high"))]
+        [
+            folder.name,
+            what,
+            str(len(one["concepts"])),
+            one["measure"],
+            *(_number(one[key]) for key in ("value", "low", "high")),
+        ]
         + [_number(one[key]) for key in ("random_mean", "random_low", "random_high", "p")]
         for what, one in told["check"].items()
     ]
-    titles = ("turned off", "concepts", "measure", "value", "low", "high", "random", "low", "high", "p")
+    titles = (
+        "concept model",
+        "turned off",
+        "concepts",
+        "measure",
+        "value",
+        "low",
+        "high",
+        "random",
+        "low",
+        "high",
+        "p",
+    )
     print_table(titles, rows, title=f"{folder}, checked on {told['checked_items']} items")
 
 

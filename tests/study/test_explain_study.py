@@ -1,0 +1,112 @@
+"""A study that explains and steers: the stages, and the same explanation by command."""
+
+import io
+import json
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from tests.tiny import tiny_model, tiny_tokenizer
+from typer.testing import CliRunner
+
+from accord import cli
+from accord.errors import AccordError
+from accord.study import engine
+from accord.study.config import load
+from accord.study.validate import check
+
+STUDY = """\
+name = "s"
+
+[backbone]
+model = "model"
+device = "cpu"
+
+[[gap]]
+task = "hypernymy"
+validator_shots = "zero"
+limit = 24
+resamples = 5
+
+[text]
+source = "texts.csv"
+label = "mood"
+max_tokens = 250
+held_out_tokens = 120
+
+[[concepts]]
+kind = "topk"
+size = 24
+k = 4
+training = { steps = 12, batch = 64, evaluate_every = 6 }
+
+[steering]
+number = 3
+places = 6
+texts = 6
+factors = [0.0]
+strengths = []
+added = [2.0]
+written = 1
+samples = 1
+max_new_tokens = 3
+resamples = 5
+
+[explain]
+limit = 20
+candidates = 8
+chosen = 2
+draws = 3
+resamples = 5
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a model, labelled texts and a study."""
+    folder = tmp_path_factory.mktemp("study")
+    tiny_model("llama").save_pretrained(folder / "model")
+    tiny_tokenizer().save_pretrained(folder / "model")
+    words = ["food", "bird", "kind", "of", "are", "yes", "no"]
+    lines = (" ".join(words[(i * 3 + j * (1 + i % 5)) % 7] for j in range(8 + i % 5)) for i in range(60))
+    rows = [f"{i} {line},{(i % 7) - 3}" for i, line in enumerate(lines)]
+    (folder / "texts.csv").write_text("text,mood\n" + "\n".join(rows))
+    (folder / "study.toml").write_text(STUDY)
+    return folder
+
+
+def test_a_study_explains_and_steers(made, monkeypatch) -> None:
+    engine.run(made / "study.toml", made / "run", console=Console(file=io.StringIO()))
+    told = json.loads((made / "run/explain/topk-s0/explain.json").read_text())
+    assert told["items"] == 20 and told["layer"] == 3
+    gap = pd.read_parquet(made / "run/gap/hypernymy-validator-zero/scores.parquet").head(20)
+    explained = pd.read_parquet(made / "run/explain/topk-s0/scores.parquet")
+    assert list(explained["validator_prompt"]) == list(gap["validator_prompt"])
+    assert explained["validator_logodds"].to_numpy() == pytest.approx(gap["validator_logodds"].to_numpy(), abs=2e-3)
+    assert (made / "run/steering/topk-s0/effects.parquet").is_file()
+
+    monkeypatch.chdir(made)
+    words = ["explain", "run", "--limit", "20", "--candidates", "6", "--backbone", str(made / "model")]
+    runner = CliRunner()
+    refused = runner.invoke(cli.app, words)
+    assert refused.exit_code == 1 and "other settings" in refused.output
+    again = runner.invoke(cli.app, [*words, "--replace"])
+    assert again.exit_code == 0, again.output
+    assert "largest" in again.output
+    assert json.loads((made / "run/explain/topk-s0/explain.json").read_text())["candidates"] == 6
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("[explain]", '[explain]\ngap = "hypernomy"', "No such gap to explain"),
+        ('label = "mood"\n', "", "the texts have none"),
+        ("[steering]", '[steering]\nconcepts = ["topq"]', "topk"),
+        ("limit = 20\ncandidates", "limit = 5\ncandidates", "20"),
+    ],
+)
+def test_what_cannot_be_is_said_first(made, old, new, problem) -> None:
+    assert old in STUDY
+    (made / "wrong.toml").write_text(STUDY.replace(old, new, 1))
+    with pytest.raises(AccordError, match=problem):
+        check(load(made / "wrong.toml"))

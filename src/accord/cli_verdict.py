@@ -106,30 +106,12 @@ def explain(
 
 def _show_check(folder: Path) -> None:
     told = json.loads((folder / "explain.json").read_text(encoding="utf-8"))
+    titles = ("concepts of", "turned off", "number", "measure", "value", "low", "high", "random", "low", "high", "p")
+    keys = ("value", "low", "high", "random_mean", "random_low", "random_high", "p")
     rows = [
-        [
-            folder.name,
-            what,
-            str(len(one["concepts"])),
-            one["measure"],
-            *(_number(one[key]) for key in ("value", "low", "high")),
-        ]
-        + [_number(one[key]) for key in ("random_mean", "random_low", "random_high", "p")]
+        [folder.name, what, str(len(one["concepts"])), one["measure"], *(_number(one[key]) for key in keys)]
         for what, one in told["check"].items()
     ]
-    titles = (
-        "concept model",
-        "turned off",
-        "concepts",
-        "measure",
-        "value",
-        "low",
-        "high",
-        "random",
-        "low",
-        "high",
-        "p",
-    )
     print_table(titles, rows, title=f"{folder}, checked on {told['checked_items']} items")
 
 

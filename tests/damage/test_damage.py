@@ -119,7 +119,7 @@ def test_distance_at_prompts_is_at_their_last_position(damage: Damage, base: Bac
 
 def test_a_constant_readout_moves_every_validator_and_nothing_else(base: Backbone, own: Task) -> None:
     forms = Forms.of(base)
-    repaired = WithReadout(base, Readout(1, torch.zeros(base.d_model), 30.0, forms.yes, forms.no))
+    repaired = WithReadout(base, Readout((1,), torch.zeros(base.d_model), 30.0, forms.yes, forms.no))
     damage = measure_damage(base, repaired, texts=TEXTS, own=own, **OPTIONS)
     shift = row(damage, "relations", "validator_logodds")
     assert shift["change"] == pytest.approx(30, rel=1e-4) and shift["worse_if"] == "neither" and not shift["worsened"]
@@ -234,7 +234,7 @@ def test_half_precision_and_parts_without_tokens(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("accord.damage.observed._TEXTS", 1)
     base = Backbone(tiny_model().bfloat16(), tiny_tokenizer())
     forms = Forms.of(base)
-    repaired = WithReadout(base, Readout(1, torch.zeros(base.d_model), 3.0, forms.yes, forms.no))
+    repaired = WithReadout(base, Readout((1,), torch.zeros(base.d_model), 3.0, forms.yes, forms.no))
     found = measure_damage(base, repaired, texts=TEXTS, facts=1, samples=1, new_tokens=3, resamples=20)
     assert observe(base, Questions(TEXTS, facts=0, samples=0)).states.dtype == torch.bfloat16
     assert row(found, "relations", "validator_logodds")["change"] == pytest.approx(3, abs=1e-3)

@@ -38,7 +38,7 @@ def test_a_direction_is_added_at_the_positions_asked(lm: Backbone) -> None:
 @pytest.mark.parametrize("layer", [0, 2])
 def test_edits_through_a_cache_are_those_of_the_whole(lm: Backbone, layer: int) -> None:
     vector = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(3))
-    read = Readout(layer, vector / 7, 0.3, plus=(5, 6), minus=(9,))
+    read = Readout((layer,), vector / 7, 0.3, plus=(5, 6), minus=(9,))
     steered = WithReadout(Steered(lm, [AddDirection(layer, vector)], first=3, stop=7), read)
     ids = _ids()
     whole = steered.lens(steered.hidden(ids)[lm.n_layers])
@@ -49,7 +49,7 @@ def test_edits_through_a_cache_are_those_of_the_whole(lm: Backbone, layer: int) 
 
 @torch.no_grad()
 def test_a_readout_moves_the_logodds_by_its_value_and_no_other_logit(lm: Backbone) -> None:
-    read = Readout(1, torch.randn(lm.d_model, generator=torch.Generator().manual_seed(4)) / 5, -0.2, (5, 6), (9, 11))
+    read = Readout((1,), torch.randn(lm.d_model, generator=torch.Generator().manual_seed(4)) / 5, -0.2, (5, 6), (9, 11))
     model, ids = WithReadout(lm, read), _ids()
     before = lm.lens(lm.hidden(ids)[lm.n_layers])
     after = model.lens(model.hidden(ids)[lm.n_layers])
@@ -59,7 +59,7 @@ def test_a_readout_moves_the_logodds_by_its_value_and_no_other_logit(lm: Backbon
     def logodds(logits: torch.Tensor) -> torch.Tensor:
         return logits[..., [5, 6]].logsumexp(-1) - logits[..., [9, 11]].logsumexp(-1)
 
-    value = read(lm.hidden(ids, layers=[1])[1])
+    value = read(lm.hidden(ids, layers=[1]))
     value[:, 0] = 0  # a sequence's first position is left alone
     torch.testing.assert_close(logodds(after) - logodds(before), value, rtol=1e-4, atol=1e-4)
     # The lens of lower layers is the wrapped model's own.
@@ -67,9 +67,24 @@ def test_a_readout_moves_the_logodds_by_its_value_and_no_other_logit(lm: Backbon
     torch.testing.assert_close(lower, lm.lens(lm.hidden(ids, layers=[2])[2]))
 
 
+@torch.no_grad()
+def test_a_readout_of_several_layers_is_their_sum_within_its_limit(lm: Backbone) -> None:
+    weight = torch.randn(2 * lm.d_model, generator=torch.Generator().manual_seed(6))
+    states = lm.hidden(_ids(), layers=[1, 3])
+    plain = Readout((1, 3), weight, 0.4, (5,), (9,))(states)
+    expected = torch.cat([states[1], states[3]], dim=-1) @ weight + 0.4
+    torch.testing.assert_close(plain, expected, rtol=1e-4, atol=1e-3)
+    limit = float(plain.abs().median())
+    limited = Readout((1, 3), weight, 0.4, (5,), (9,), limit)
+    torch.testing.assert_close(limited(states), expected.clamp(-limit, limit), rtol=1e-4, atol=1e-3)
+    model = WithReadout(lm, limited)
+    moved = model.lens(model.hidden(_ids())[lm.n_layers]) - lm.lens(lm.hidden(_ids())[lm.n_layers])
+    assert float(moved.abs().max()) <= limit / 2 + 1e-4
+
+
 def test_edited_models_are_scored_like_any_other(lm: Backbone) -> None:
     vector = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(5))
-    model = WithReadout(Steered(lm, [AddDirection(2, vector)]), Readout(2, vector / 9, 0.1, (7,), (8,)))
+    model = WithReadout(Steered(lm, [AddDirection(2, vector)]), Readout((2,), vector / 9, 0.1, (7,), (8,)))
     contexts = [(5, 6, 7, 8, *tail) for tail in [(9, 10), (9, 11, 12), (13,)]]
     together = score(model, [Query(context, ((7,), (8, 3))) for context in contexts])
     for context, found in zip(contexts, together, strict=True):
@@ -82,5 +97,5 @@ def test_wrong_layers_are_refused_and_the_backbone_is_found(lm: Backbone) -> Non
     with pytest.raises(AccordError, match="no such layer"):
         Steered(lm, [AddDirection(9, torch.zeros(lm.d_model))])
     with pytest.raises(AccordError, match="no such layer"):
-        WithReadout(lm, Readout(-1, torch.zeros(lm.d_model), 0.0, (1,), (2,)))
-    assert backbone_of(WithReadout(Steered(lm, []), Readout(1, torch.zeros(2), 0.0, (1,), (2,)))) is lm
+        WithReadout(lm, Readout((-1,), torch.zeros(lm.d_model), 0.0, (1,), (2,)))
+    assert backbone_of(WithReadout(Steered(lm, []), Readout((1,), torch.zeros(2), 0.0, (1,), (2,)))) is lm

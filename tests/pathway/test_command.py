@@ -85,7 +85,7 @@ def test_the_stage_follows_the_repairs_folder(base: Path, tmp_path: Path) -> Non
     backbone = from_options(Backbone, {"model": str(base)})
     loaded: list[LanguageModel] = []
 
-    def weights() -> LanguageModel:
+    def weights(_: object = None) -> LanguageModel:
         loaded.append(accord.load(base))
         return loaded[-1]
 

@@ -103,7 +103,7 @@ def test_curves_hold_the_final_log_odds_against_each_layer(
 
 def test_a_repair_of_the_logits_is_said_to_be_one(base: Backbone, train: Task, tests: dict[str, Task]) -> None:
     forms = Forms.of(base)
-    read = Readout(2, torch.randn(32, generator=torch.Generator().manual_seed(1)), 0.0, forms.yes, forms.no)
+    read = Readout((2,), torch.randn(32, generator=torch.Generator().manual_seed(1)), 0.0, forms.yes, forms.no)
     found = measure_pathway(base, WithReadout(base, read), train, tests, patch_items=4, draws=1, resamples=10)
     assert "not in the states" in found.summary()["sentences"][0]
     values = found.cka["value"].dropna()

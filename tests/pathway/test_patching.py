@@ -137,7 +137,7 @@ def test_states_are_put_after_the_receivers_own_edits(asked: Task) -> None:
 
 def test_a_repair_of_the_logits_is_in_no_state(asked: Task) -> None:
     base = _backbone()
-    read = Readout(1, _vector(base, 1), 1.0, Forms.of(base).yes, Forms.of(base).no)
+    read = Readout((1,), _vector(base, 1), 1.0, Forms.of(base).yes, Forms.of(base).no)
     repaired = WithReadout(WithReadout(base, read), read)
     for donor, receiver in ((repaired, base), (base, repaired)):
         found = patch(donor, receiver, asked, draws=1)
@@ -149,14 +149,14 @@ def test_a_repair_of_the_logits_is_in_no_state(asked: Task) -> None:
 def test_the_readouts_own_states_can_be_patched(asked: Task) -> None:
     """What the receiver reads at a layer moves with states that are put below it, not with those put above."""
     base, other = _backbone(), _backbone(seed=3)
-    read = Readout(1, _vector(base, 1), 1.0, Forms.of(base).yes, Forms.of(base).no)
+    read = Readout((1,), _vector(base, 1), 1.0, Forms.of(base).yes, Forms.of(base).no)
     plain, reading = patch(other, base, asked, draws=0), patch(other, WithReadout(base, read), asked, draws=0)
     value = (reading["patched"] - plain["patched"]).groupby(plain["layer"])
     forms, base_value, other_value = Forms.of(base), [], []
     for item in asked.items:
         ids = torch.tensor([forms.queries(base, asked, item)[1].context])
         for lm, values in ((base, base_value), (other, other_value)):
-            values.append(float(read(lm.hidden(ids, layers=[1])[1][0, -1]).detach()))
+            values.append(float(read(lm.hidden(ids, layers=[1]))[0, -1].detach()))
     np.testing.assert_allclose(value.get_group(1), other_value, atol=1e-3)
     np.testing.assert_allclose(value.get_group(2), base_value, atol=1e-3)
 

@@ -32,7 +32,7 @@ def made(tmp_path):
     (tmp_path / "pairs.toml").write_text(TASK)
     lm = accord.load(tmp_path / "base")
     forms = Forms.of(lm)
-    shift = Readout(lm.n_layers, torch.zeros(lm.d_model), 2.0, forms.yes, forms.no)
+    shift = Readout((lm.n_layers,), torch.zeros(lm.d_model), 2.0, forms.yes, forms.no)
     save_edits([shift], tmp_path / "repaired", base=str(tmp_path / "base"), about={})
     return tmp_path
 

@@ -39,13 +39,13 @@ def test_edits_come_back_and_stack(base: Path, tmp_path: Path) -> None:
     edits = [
         AddDirection(1, torch.randn(lm.d_model, generator=draw)),
         EditConcepts(2, model, {3: Scale(4.0)}),
-        Readout(2, torch.randn(lm.d_model, generator=draw), 0.5, (7, 8), (9,)),
+        Readout((2,), torch.randn(lm.d_model, generator=draw), 0.5, (7, 8), (9,)),
     ]
     save_edits(edits, tmp_path / "one", base=str(base), about={"kind": "test"})
     once = accord.load(tmp_path / "one")
     torch.testing.assert_close(_logits(once), _logits(with_edits(lm, edits)))
     assert not torch.allclose(_logits(once), _logits(lm))
-    second = [Readout(3, torch.zeros(lm.d_model), 2.0, (7,), (9,))]
+    second = [Readout((3,), torch.zeros(lm.d_model), 2.0, (7,), (9,))]
     save_edits(second, tmp_path / "two", base=str(tmp_path / "one"), about={})
     torch.testing.assert_close(_logits(accord.load(tmp_path / "two")), _logits(with_edits(once, second)))
 

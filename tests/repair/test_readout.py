@@ -52,11 +52,11 @@ def test_the_regression_is_that_of_the_probe(d: int, quiet_weight: float) -> Non
 def test_the_cost_is_what_the_edited_model_loses(lm: Backbone) -> None:
     forms = Forms.of(lm)
     weight = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(1)) / 3
-    read = Readout(2, weight, 0.7, forms.yes, forms.no)
+    read = Readout((2,), weight, 0.7, forms.yes, forms.no)
     model = WithReadout(lm, read)
     found = read_texts(lm, TEXTS, [2], positions=10_000)
     assert {1.0, -1.0, 0.0} == set(found.sign.tolist())  # texts with yes, with no, and other tokens
-    cost = found.cost(read(found.states[2]))
+    cost = found.cost(read(found.states))
     before, after = perplexity(lm, TEXTS), perplexity(model, TEXTS)
     assert len(found.sign) == before.tokens.sum() - len(TEXTS)  # all but the first of each
     assert np.log(cost["perplexity_ratio"]) * len(found.sign) == pytest.approx((after.nll - before.nll).sum(), rel=1e-3)

@@ -45,7 +45,7 @@ def test_the_gold_threshold_has_the_fewest_errors() -> None:
 def test_calibration_moves_the_threshold_of_any_model_and_no_order(lm: Backbone, by: str) -> None:
     forms = Forms.of(lm)
     weight = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(1)) / 3
-    repaired = WithReadout(lm, Readout(2, weight, 1.5, forms.yes, forms.no))
+    repaired = WithReadout(lm, Readout((2,), weight, 1.5, forms.yes, forms.no))
     fitted = operate(repaired, TRAIN, CalibrateConfig(by=by, share=0.25), texts=TEXTS)
     before, after = ask(repaired, TRAIN, TRAIN.items), ask(fitted.on(repaired), TRAIN, TRAIN.items)
     np.testing.assert_allclose(after - before, fitted.chosen["shift"], rtol=1e-4, atol=1e-4)

@@ -48,7 +48,7 @@ def test_trials_share_nothing_with_training_but_what_they_say(tests: list[Trial]
 def test_a_constant_shift_moves_accuracy_and_no_correlation(lm: Backbone, tests: list[Trial], tmp_path: Path) -> None:
     forms = Forms.of(lm)
 
-    shifted = WithReadout(lm, Readout(lm.n_layers, torch.zeros(lm.d_model), 2.5, forms.yes, forms.no))
+    shifted = WithReadout(lm, Readout((lm.n_layers,), torch.zeros(lm.d_model), 2.5, forms.yes, forms.no))
     said: list[tuple[int, int]] = []
     before = score_tests(lm, tests, progress=lambda done, total: said.append((done, total)))
     after = score_tests(shifted, tests, parts=tmp_path / "parts")

@@ -4,9 +4,10 @@ Both wrap any `LanguageModel` and are one again, so scoring, the gap, perplexity
 can be stacked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any, Protocol
 
 import torch
@@ -108,35 +109,41 @@ class Steered(Wrapped):
 
 @dataclass(frozen=True)
 class Readout:
-    """A number read off a layer's state that moves the logits of some tokens up and of others down.
+    """A number read off the states of some layers that moves the logits of some tokens up and of others down.
 
-    With value v = w·h + b, logits of `plus` rise by v/2 and those of `minus` fall by v/2: the log-odds between the two
-    groups, log Σ p(plus) − log Σ p(minus), change by exactly v.
+    With value v = w·h + b, at most `limit` either way, logits of `plus` rise by v/2 and those of `minus` fall by v/2:
+    the log-odds between the two groups, log Σ p(plus) − log Σ p(minus), change by exactly v.
 
     Attributes:
-        layer: whose state h [d] is read.
-        weight: w [d], float32.
+        layers: whose states, side by side, are h [layers · d].
+        weight: w [layers · d], float32.
         bias: b, in nats.
         plus, minus: token ids; no id in both.
+        limit: the largest |v|, in nats: states unlike any that it was fitted on cannot move the logits without bound.
     """
 
-    layer: int
+    layers: tuple[int, ...]
     weight: Tensor
     bias: float
     plus: tuple[int, ...]
     minus: tuple[int, ...]
+    limit: float = float("inf")
 
-    def __call__(self, states: Tensor) -> Tensor:
-        """v [...] of states [..., d]."""
-        weight = self.weight.to(states.device)
-        return states[..., : len(weight)].float() @ weight + self.bias
+    def __call__(self, states: Mapping[int, Tensor]) -> Tensor:
+        """v [...] of states [..., d] of each of the layers."""
+        parts = self.weight.chunk(len(self.layers))
+        value = sum(
+            (states[layer][..., : len(part)].float() @ part.to(states[layer].device))
+            for layer, part in zip(self.layers, parts, strict=True)
+        )
+        return torch.as_tensor(value + self.bias).clamp(-self.limit, self.limit)
 
 
 class WithReadout(Wrapped):
     """A language model whose logits a `Readout` moves, at every position but a sequence's first.
 
-    Its states are one number wider than those of the model it wraps: the top layer's carry the value that was read at
-    `readout.layer` (0 on the layers below), so that the lens can move the logits by it.
+    Its states are one number wider than those of the model it wraps: the top layer's carry the value that was read (0
+    on the layers below), so that the lens can move the logits by it.
 
     Raises:
         AccordError: no such layer, or the weights are for states of another width.
@@ -144,10 +151,11 @@ class WithReadout(Wrapped):
 
     def __init__(self, lm: LanguageModel, readout: Readout, *, name: str | None = None) -> None:
         super().__init__(lm, name, "with readout")
-        if not 0 <= readout.layer <= lm.n_layers:
-            raise AccordError("no such layer to read", got=readout.layer, wanted=f"0 to {lm.n_layers} in {lm.name}")
-        if len(readout.weight) > lm.d_model:
-            raise AccordError("the readout is for wider states", got=len(readout.weight), wanted=lm.d_model)
+        if wrong := [layer for layer in readout.layers if not 0 <= layer <= lm.n_layers]:
+            raise AccordError("no such layer to read", got=wrong[0], wanted=f"0 to {lm.n_layers} in {lm.name}")
+        if not readout.layers or len(readout.weight) > len(readout.layers) * lm.d_model:
+            wanted = f"{lm.d_model} for each of its layers"
+            raise AccordError("the readout is for wider states", got=len(readout.weight), wanted=wanted)
         self.readout, self.d_model = readout, lm.d_model + 1
 
     def hidden(
@@ -161,9 +169,8 @@ class WithReadout(Wrapped):
         """See `LanguageModel.hidden`; float32, as the value read must keep its digits."""
         wanted = (self.n_layers,) if layers is None else tuple(layers)
         start = past(cache)
-        states = self.lm.hidden(ids, layers=sorted({*wanted, self.readout.layer}), at=at, cache=cache)
-        own = states[self.readout.layer]
-        value = self.readout(own) * no_first(own, at, start).float()
+        states = self.lm.hidden(ids, layers=sorted({*wanted, *self.readout.layers}), at=at, cache=cache)
+        value = self.readout(states) * no_first(states[self.readout.layers[0]], at, start).float()
         return {
             layer: torch.cat([states[layer].float(), (value * float(layer == self.n_layers))[..., None]], dim=-1)
             for layer in wanted
@@ -180,8 +187,9 @@ class WithReadout(Wrapped):
     def settings(self) -> dict[str, Any]:
         """See `LanguageModel.settings`: the model's, and the readout."""
         read = self.readout
-        about = {"layer": read.layer, "weight": read.weight.tolist(), "bias": read.bias}
-        return {**self.lm.settings(), "model": self.name, "readout": {**about, "plus": read.plus, "minus": read.minus}}
+        limit = read.limit if isfinite(read.limit) else None  # JSON knows no infinity
+        fixed = {**asdict(read), "weight": read.weight.tolist(), "limit": limit}
+        return {**self.lm.settings(), "model": self.name, "readout": fixed}
 
 
 def backbone_of(lm: LanguageModel) -> Backbone:

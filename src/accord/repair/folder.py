@@ -14,6 +14,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,9 @@ def _edit_as_json(edit: StateEdit | Readout, i: int, folder: Path, tensors: dict
     if isinstance(edit, Readout):
         tensors[f"{i}.weight"] = edit.weight.detach().cpu().contiguous()
         plus, minus = list(edit.plus), list(edit.minus)
-        return {"kind": "readout", "layer": edit.layer, "bias": edit.bias, "plus": plus, "minus": minus}
+        limit = edit.limit if isfinite(edit.limit) else None
+        read = {"layers": list(edit.layers), "bias": edit.bias, "limit": limit}
+        return {"kind": "readout", **read, "plus": plus, "minus": minus}
     if isinstance(edit, AddDirection):
         tensors[f"{i}.vector"] = edit.vector.detach().cpu().contiguous()
         return {"kind": "direction", "layer": edit.layer}
@@ -204,7 +207,8 @@ def _edits_of(folder: Path, described: list[dict[str, Any]], base: LanguageModel
     for i, one in enumerate(described):
         if one["kind"] == "readout":
             plus, minus = tuple(one["plus"]), tuple(one["minus"])
-            edits.append(Readout(one["layer"], tensors[f"{i}.weight"], one["bias"], plus, minus))
+            limit = inf if one["limit"] is None else one["limit"]
+            edits.append(Readout(tuple(one["layers"]), tensors[f"{i}.weight"], one["bias"], plus, minus, limit))
         elif one["kind"] == "direction":
             edits.append(AddDirection(one["layer"], tensors[f"{i}.vector"]))
         elif one["kind"] == "amplify":

@@ -37,8 +37,8 @@ def fit(
     """Fit a readout on the items of `task`: layers, penalty, weight of ordinary text and strength are chosen on
     items and texts held out from them, then all items are fitted.
 
-    First every layer alone, then the band of neighbours that does best: each of its layers gets a readout of its own,
-    and their values add up. Neighbours say the same with different noise, so together they read it better.
+    First every layer alone, then the band of neighbours that does best, read side by side: neighbours say the same with
+    different noise, so together they read it better.
 
     Args:
         task: its training side.
@@ -58,15 +58,16 @@ def fit(
     if min(config.window, len(layers)) > 1:
         tried += search.rows(_band(tried, config.window))
     best, table = best_within(tried, config.budget)
-    readouts, value, measured = _final(lm, search, tried[best])
+    readout, value, measured = _final(lm, search, tried[best])
     settings = {key: tried[best][key] for key in ("layers", "penalty", "quiet_weight", "strength")}
     chosen = {
         **settings,
         "held_out": {key: tried[best][key] for key in measured},
         "training": measured,
         "silence": float(value.abs().mean()),
+        "limit": readout.limit,
     }
-    return Fitted(readouts, chosen, table)
+    return Fitted([readout], chosen, table)
 
 
 def wanted(generator: Floats, spread: float) -> Floats:
@@ -170,7 +171,8 @@ class _Search:
         ridge, rows = self.ridge(layers, all_items=False), []
         for penalty, quiet_weight in self._grid():
             weight, bias = ridge.solve(penalty, quiet_weight)
-            value, on_text = held.double() @ weight + bias, check.double() @ weight + bias
+            limit = float((ridge.states.double() @ weight + bias).abs().max())
+            value, on_text = ((x.double() @ weight + bias).clamp(-limit, limit) for x in (held, check))
             for strength in self.config.strengths:
                 moved = self.evidence.validator.copy()
                 moved[where] += strength * value.numpy()
@@ -190,23 +192,22 @@ def beside(states: Mapping[int, Tensor], layers: Sequence[int]) -> Tensor:
     return torch.cat([states[layer] for layer in layers], dim=1)
 
 
-def _final(
-    lm: LanguageModel, search: _Search, row: Mapping[str, Any]
-) -> tuple[list[Readout], Tensor, dict[str, float]]:
-    """The readouts of a setting fitted on all items, their values on the texts held out, and what is measured."""
+def _final(lm: LanguageModel, search: _Search, row: Mapping[str, Any]) -> tuple[Readout, Tensor, dict[str, float]]:
+    """The readout of a setting fitted on all items, its values on the texts held out, and what is measured.
+
+    It moves nothing further than the item that it moves furthest: ordinary text has a few states so unlike all others
+    that they alone would be most of the cost.
+    """
     layers, strength = row["layers"], row["strength"]
     weight, bias = search.ridge(layers, all_items=True).solve(row["penalty"], row["quiet_weight"])
     weight, bias = weight * strength, bias * strength
-    forms = Forms.of(lm)
-    readouts = [
-        Readout(layer, part.float().clone(), bias if i == 0 else 0.0, forms.yes, forms.no)
-        for i, (layer, part) in enumerate(zip(layers, weight.chunk(len(layers)), strict=True))
-    ]
-    value = beside(search.check.states, layers).double() @ weight + bias
     items = beside(search.evidence.states, layers).double() @ weight + bias
-    everything = np.ones_like(search.evidence.gold)
+    limit = float(items.abs().max())
+    value = (beside(search.check.states, layers).double() @ weight + bias).clamp(-limit, limit)
+    forms, everything = Forms.of(lm), np.ones_like(search.evidence.gold)
     judged = search.evidence.judge(search.evidence.validator + items.numpy(), everything)
-    return readouts, value, {**judged, **search.check.cost(value)}
+    readout = Readout(tuple(layers), weight.float(), bias, forms.yes, forms.no, limit)
+    return readout, value, {**judged, **search.check.cost(value)}
 
 
 def _band(tried: Sequence[Mapping[str, Any]], window: int) -> list[int]:

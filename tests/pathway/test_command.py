@@ -85,11 +85,11 @@ def test_the_stage_follows_the_repairs_folder(base: Path, tmp_path: Path) -> Non
     backbone = from_options(Backbone, {"model": str(base)})
     loaded: list[LanguageModel] = []
 
-    def weights(_: object = None) -> LanguageModel:
+    def weights() -> LanguageModel:
         loaded.append(accord.load(base))
         return loaded[-1]
 
-    run = Run(tmp_path, backbone, weights)
+    run = Run(tmp_path, backbone, lambda _: weights)
     _repair(base, tmp_path / "repair" / "steer-s3")
     repair = Stage("repair/steer-s3", Recipe("repair", 1, {"about": {}}, 3), lambda work, progress: {})
     section = PathwaySection(limit=6, train_limit=16, patch_items=4, draws=1, resamples=10)

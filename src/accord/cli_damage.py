@@ -68,8 +68,8 @@ def damage(
     own, divided = None, split_seed(repaired) if seed is None else seed
     if task is not None:
         question = asked_as(repaired, make(task, data=data, split="all"), seed=seed, split_kind=split_kind)
-        divided = question.pop("seed")
-        own = task_of(from_options(GapSection, {**question, "task": task, "limit": items}), task, data, divided)
+        own_seed = question.pop("seed")
+        own = task_of(from_options(GapSection, {**question, "task": task, "limit": items}), task, data, own_seed)
     models = [
         from_options(Backbone, {"model": model, "device": device, "dtype": dtype})
         for model in (base or base_of(repaired), repaired)

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from accord.cli_parts import print_table, progress_console
-from accord.errors import AccordError
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +25,9 @@ def damage(
         str | None, typer.Option(help="The task that was repaired, whose generator should have stayed.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Its data file, where it brings none.")] = None,
-    split_kind: Annotated[str, typer.Option(help="Its split, as the repair was trained.")] = "random",
+    split_kind: Annotated[
+        str | None, typer.Option(help="Its split; by default as the repair had it, else nested or random.")
+    ] = None,
     items: Annotated[int | None, typer.Option(min=1, help="At most so many of its test items; by default all.")] = None,
     other: Annotated[list[str] | None, typer.Option(help="Another task that should have stayed; repeatable.")] = None,
     texts: Annotated[str, typer.Option(help="Held-out texts, as [text] source of a study.")] = "movie-reviews",
@@ -36,7 +37,10 @@ def damage(
     ] = None,
     samples: Annotated[int, typer.Option(min=0, help="Free texts that each model writes.")] = 32,
     judge: Annotated[str | None, typer.Option(help="Model that reads them, such as gemma3-270m.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the splits, the free texts, and the bootstrap.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of the splits, the free texts, and the bootstrap; by default as the repair had it."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
@@ -50,25 +54,29 @@ def damage(
     - `accord damage --repaired runs/demo/repair/rankalign-s0 --task hypernymy`
     - `accord damage --base smollm2-135m --repaired ./my-adapter --judge gemma3-270m --out results/damage`
     """
+    from accord.repair.folder import base_of
+    from accord.repair.question import asked_as, split_seed
     from accord.study import Backbone, bars, from_options, publish, task_of
     from accord.study.damage_stages import Asked, pair_stage
     from accord.study.gap_stages import check_model
     from accord.study.repair_sections import DamageSection
     from accord.study.sections import GapSection
+    from accord.tasks import task as make
 
     keys = {"texts": texts, "limit": limit, "facts": facts, "samples": samples, "judge": judge, "tasks": other}
     section = from_options(DamageSection, {key: value for key, value in keys.items() if value is not None})
-    own = None
+    own, divided = None, split_seed(repaired) if seed is None else seed
     if task is not None:
-        asked = from_options(GapSection, {"task": task, "split_kind": split_kind, "limit": items})
-        own = task_of(asked, task, data, seed)
+        question = asked_as(repaired, make(task, data=data, split="all"), seed=seed, split_kind=split_kind)
+        own_seed = question.pop("seed")
+        own = task_of(from_options(GapSection, {**question, "task": task, "limit": items}), task, data, own_seed)
     models = [
         from_options(Backbone, {"model": model, "device": device, "dtype": dtype})
-        for model in (base or _base_of(repaired), repaired)
+        for model in (base or base_of(repaired), repaired)
     ]
     for model in models:
         check_model(model.model)
-    stage = pair_stage(Asked.of(section, own, models[0], seed), *models)
+    stage = pair_stage(Asked.of(section, own, models[0], divided), *models)
     with TemporaryDirectory() as kept_nowhere, bars(progress_console()) as bar:
         folder = out or Path(kept_nowhere) / "damage"
         made = publish(folder, stage.recipe, lambda work: stage.build(work, bar("damage")), replace=False)
@@ -76,16 +84,6 @@ def damage(
     if out is not None:
         typer.echo(f"{out}: {'written' if made else 'up to date'}", err=True)
     _print(found, repaired)
-
-
-def _base_of(repaired: str) -> str:
-    from accord.loading import is_repaired
-
-    if not is_repaired(repaired):
-        raise AccordError("This folder does not say what it was made from.", got=repaired, fix="name it: --base MODEL")
-    from accord.repair.folder import base_of
-
-    return base_of(repaired)
 
 
 def _print(found: dict[str, Any], title: str) -> None:

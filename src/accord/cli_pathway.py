@@ -45,7 +45,12 @@ def pathway(
     generator: Annotated[str | None, typer.Option(help="Wording of the generator form.")] = None,
     validator: Annotated[str | None, typer.Option(help="Wording of the validator form.")] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Put the prompts into the model's chat template.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split, the bootstrap and the random directions.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Of the split, the bootstrap and the random directions; by default as the repair had it."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
@@ -72,19 +77,9 @@ def pathway(
         raise AccordError("A concept model and its layer belong together.", fix="give both --concepts and --layer")
     keys = {"limit": limit, "train_limit": train_limit, "patch_items": patch_items, "draws": draws}
     section = study.from_options(PathwaySection, {**keys, "every_position": every_position})
-    asked = _questions(
-        section,
-        task,
-        data,
-        seed,
-        {
-            "generator_shots": shots or "zero",
-            "validator_shots": shots,
-            "generator_phrasing": generator,
-            "validator_phrasing": validator,
-            "chat": chat,
-        },
-    )
+    forms = {"generator_phrasing": generator, "validator_phrasing": validator, "chat": chat or None}
+    forms |= {"generator_shots": shots, "validator_shots": shots}
+    asked, divided = _questions(section, repaired, task, data, seed, forms)
     models = [
         study.from_options(study.Backbone, {"model": model, "device": device, "dtype": dtype})
         for model in (base, repaired)
@@ -95,20 +90,28 @@ def pathway(
         asked,
         _identities(models),
         (study.lazy(models[0]), study.lazy(models[1])),
-        seed,
+        divided,
         _concepts(concepts, layer),
     )
     _print(stage, out, f"{asked.train.name} / {base} / {repaired}")
 
 
 def _questions(
-    section: "PathwaySection", task: str, data: Path | None, seed: int, keys: Mapping[str, Any]
-) -> "Questions":
+    section: "PathwaySection", repaired: str, task: str, data: Path | None, seed: int | None, forms: Mapping[str, Any]
+) -> "tuple[Questions, int]":
+    """What is asked, and the seed that divided it: as the repair asked, but for the forms that are given."""
+    from accord.repair.question import asked_as
     from accord.study import GapSection, from_options, task_of
     from accord.study.pathway_stages import questions
+    from accord.tasks import task as make
 
-    question = from_options(GapSection, {"task": task, **keys})
-    return questions(section, lambda **others: task_of(question.model_copy(update=others), task, data, seed))
+    usual = make(task, data=data, split="all")
+    keys = asked_as(repaired, usual, seed=seed, split_kind="nested" if usual.nested else "random")
+    divided = keys.pop("seed")
+    keys |= {key: value for key, value in forms.items() if value is not None}
+    question = from_options(GapSection, {**keys, "task": task})
+    asked = questions(section, lambda **others: task_of(question.model_copy(update=others), task, data, divided))
+    return asked, divided
 
 
 def _identities(models: list["Backbone"]) -> dict[str, Any]:

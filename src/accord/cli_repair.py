@@ -89,7 +89,7 @@ def repair(
     table = {"kind": method, **_table(keys or []), "steps": steps, "lr": lr}
     section = read_repair({key: value for key, value in table.items() if value is not None}, "--method, --set")
     backbone = study.from_options(study.Backbone, {"model": model, "device": device, "dtype": dtype})
-    if (method == "concepts") != (concepts is not None and layer is not None):
+    if (method == "concepts") != (concepts is not None) or (concepts is None) != (layer is None):
         raise AccordError("Method concepts, and no other, takes --concepts and --layer.", got=method)
     edited = str(concepts.resolve()) if concepts else None
     about = {"concepts": edited, "layer": layer}

@@ -27,39 +27,47 @@ def verdict(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many items of each test set.")] = 200,
     phrasings: Annotated[bool, typer.Option("--phrasings", help="Also try the other wordings of both forms.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split, as the repair had it, and the bootstrap.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the split and the bootstrap; by default as the repair had it.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for verdict.json and the scores.")] = None,
 ) -> None:
     """Is the gap closed? A model before and after its repair, on items ever further from those it learned from.
 
+    The questions are worded as the repair had them.
+
     Example: `accord verdict --repaired repaired --task hypernymy`
     """
     from accord.loading import load
     from accord.repair.folder import base_of
+    from accord.repair.question import asked_as
     from accord.repair.verdict import judge, score_tests, trials_of
     from accord.study import bars
     from accord.tasks import task as make
 
+    models = {"before": base or base_of(repaired), "after": str(repaired)}
+    known = make(task, data=data, split="all")
+    question = asked_as(repaired, known, seed=seed, split_kind="nested" if known.nested else "random")
+
     def asked(**keys: Any) -> Any:
-        return make(task, data=data, seed=seed, **keys)
+        return make(task, data=data, **{**question, **keys})
 
     usual = asked(split="all")
     others = usual.rewordings if phrasings else {}
     trials = trials_of(asked, nested=usual.nested, phrasings=others, limit=limit, phrasing_limit=limit, others={})
-    models = {"before": base or base_of(repaired), "after": str(repaired)}
     scores = {}
     for when, model in models.items():
         lm = load(model, device=device)
         with bars(progress_console()) as bar:
             scores[when] = score_tests(lm, trials, progress=bar(f"{when}: {model}"))
-    found = judge(scores["before"], scores["after"], trials, seed=seed)
+    found = judge(scores["before"], scores["after"], trials, seed=question["seed"])
     rows = [
-        [f"{trial.title} (n = {found.n[trial.name]})", name, *_before_after(found.changes[trial.name][name].as_json())]
+        [trial.title, str(found.n[trial.name]), name, *_before_after(found.changes[trial.name][name].as_json())]
         for trial in trials
         for name in _SHOWN
     ]
-    print_table(("items", "measure", "before", "after", "change", "closed"), rows, title=str(repaired))
+    print_table(("items", "n", "measure", "before", "after", "change", "closed"), rows)
     if out is not None:
         found.write(out)
         typer.echo(out)

@@ -58,6 +58,7 @@ def test_repair_then_merge_then_measure(base: Path, task_file: Path, tmp_path: P
         (["--method", "sft", "--set", "from=joint"], "did you mean 'form'"),
         (["--method", "sft", "--set", "joint"], "KEY=VALUE"),
         (["--method", "dpo", "--lr", "-1"], "'lr' is wrong"),
+        (["--method", "sft", "--layer", "2"], "Method concepts, and no other"),
     ],
 )
 def test_a_mistake_is_said_before_the_model_is_loaded(

@@ -14,7 +14,7 @@ from accord.concepts import Scale
 from accord.errors import AccordError
 from accord.lm.edited import Readout
 from accord.repair import save_adapter, save_edits
-from accord.repair.folder import with_edits
+from accord.repair.folder import base_of, with_edits
 from accord.steering import AddDirection, EditConcepts
 
 
@@ -78,3 +78,23 @@ def test_a_damaged_folder_says_so(base: Path, tmp_path: Path) -> None:
     (tmp_path / "one" / "repair.json").write_text(json.dumps(described))
     with pytest.raises(AccordError, match="another version"):
         accord.load(tmp_path / "one")
+
+
+def test_a_repair_may_move_alone_or_with_its_base(base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    save_edits([], folder, base=str(base), about={})
+    moved = tmp_path / "elsewhere" / "deep" / "out"
+    moved.parent.mkdir(parents=True)
+    folder.rename(moved)
+    assert base_of(moved) == str(base) and accord.load(moved).n_layers == 3
+    base.rename(tmp_path / "elsewhere" / "base")
+    with pytest.raises(AccordError, match="is gone") as caught:
+        accord.load(moved)
+    assert str(base) in str(caught.value)
+    moved.rename(tmp_path / "elsewhere" / "out")
+    assert base_of(tmp_path / "elsewhere" / "out") == str(tmp_path / "elsewhere" / "base")
+
+
+def test_a_folder_that_is_no_repair_names_no_base(base: Path) -> None:
+    with pytest.raises(AccordError, match="--base MODEL"):
+        base_of(base)

@@ -101,7 +101,9 @@ def test_a_whole_study_of_repairs(made) -> None:
         "seed": 1,
         "task": "hypernymy",
     }
-    assert verdict["seconds"] > 0 and set(verdict["tests"]) == {"test", "test-unseen-hypernyms", "test-unseen-both"}
+    first = json.loads((run / "verdict/rankalign-s1/verdict.json").read_text())
+    assert verdict["seconds"] > first["seconds"] > 0  # the second repair takes the time of the first, too
+    assert set(verdict["tests"]) == {"test", "test-unseen-hypernyms", "test-unseen-both"}
     page = (run / "report.html").read_text()
     assert "rankalign" in page and "shifted" in page
 

@@ -1,6 +1,6 @@
 """A repaired model as one small folder: what was changed, and the name of the model that it was changed on.
 
-    repair.json                  format, what the change is, the base (name or relative folder, fingerprint), about
+    repair.json                  format, what the change is, the base (name or folder, fingerprint), about
     adapter_config.json, adapter_model.safetensors      a PEFT adapter, which `peft` opens by itself
     config.json, model.safetensors, tokenizer files     whole weights, which `transformers` opens by itself
     edits.safetensors            tensors of a readout or of steering directions
@@ -112,10 +112,29 @@ def with_edits(lm: LanguageModel, edits: Sequence[StateEdit | Readout], *, name:
 
 
 def base_of(folder: Path | str) -> str:
-    """The model that a repaired one was made from, as `accord.load` takes it."""
+    """The model that a repaired one was made from, as `accord.load` takes it.
+
+    A base in a folder is looked for where it lay relative to this one (both may have moved), then where it lay.
+
+    Raises AccordError if the folder does not say, or the base is in neither place.
+    """
     folder = Path(folder)
+    if not is_repaired(folder):
+        fix = "name the model: --base MODEL"
+        raise AccordError("this folder does not say what it was repaired from", where=folder, fix=fix)
     base = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["base"]
-    return str((folder / base["folder"]).resolve()) if "folder" in base else str(base["model"])
+    if "folder" not in base:
+        return str(base["model"])
+    beside = (folder / base["folder"]).resolve()
+    places = [beside, *([Path(base["path"])] if "path" in base else [])]
+    if found := next((place for place in places if place.exists()), None):
+        return str(found)
+    raise AccordError(
+        "the model that this one was repaired from is gone",
+        where=folder,
+        got=f"nothing at {' or '.join(dict.fromkeys(map(str, places)))}",
+        fix="put it back, or move both folders together",
+    )
 
 
 def checked_base(folder: Path, described: Mapping[str, Any], device: str, dtype: str) -> LanguageModel:
@@ -164,7 +183,9 @@ def _describe(folder: Path, base: str, about: Mapping[str, Any], change: Mapping
     from accord.loading import fingerprint
 
     path = Path(base).expanduser()
-    named = {"folder": os.path.relpath(path.resolve(), folder.resolve())} if path.exists() else {"model": base}
+    named = {"model": base}
+    if path.exists():
+        named = {"folder": os.path.relpath(path.resolve(), folder.resolve()), "path": str(path.resolve())}
     described = {
         "format": FORMAT,
         "version": VERSION,

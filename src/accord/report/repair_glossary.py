@@ -50,7 +50,7 @@ REPAIR_TERMS: dict[str, Term] = {
         "next token is still the base model's",
         f"{_DAMAGE}.measures",
     ),
-    "seconds": Term("Seconds", "time to make the repair", "verdict.json"),
+    "seconds": Term("Seconds", "time to make the repair, with the one that it goes on from", "verdict.json"),
 }  # fmt: skip
 
 _FORMS = {"generator_": "completing", "validator_": "asked"}

@@ -8,7 +8,7 @@ from accord.concepts import load as load_concepts
 from accord.repair import repair
 from accord.study.repair_kinds import RepairSection, repair_config
 from accord.study.stage import Progress, Run, Stage, finish, found_by, keep_if_same
-from accord.study.store import Recipe
+from accord.study.store import Recipe, read_manifest
 from accord.tasks import Task
 
 REPAIR_VERSION = 1  # raise it when the same settings give other files or numbers
@@ -62,6 +62,12 @@ def repair_stage(
             progress=progress,
         )
         finish(work)
-        return {**found, "seconds": seconds}
+        return {**found, "seconds": seconds + _before(run, after)}
 
     return Stage(f"repair/{section.title}-s{seed}", Recipe("repair", REPAIR_VERSION, settings, seed), make)
+
+
+def _before(run: Run, after: Stage | None) -> float:
+    """Seconds that the repair took which this one goes on from: without it, there would be none of this."""
+    made = None if after is None else read_manifest(run.at(after.name))
+    return float(made["facts"]["seconds"]) if made else 0.0

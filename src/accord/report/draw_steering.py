@@ -15,6 +15,11 @@ from accord.report.wording import in_figure
 
 PANELS = 6  # models in a picture
 _LOOKS = {ARMS[0]: (style.RIGHT, "o", "-"), ARMS[1]: (style.WRONG, "^", (0, (4, 2))), ARMS[2]: (style.MUTED, "s", ":")}
+_DOSES = (
+    "Mean over concepts with 95 % bootstrap intervals over concepts, which the table counts. × multiplies the strength "
+    "where a concept is active, = sets it everywhere to so many times its usual strength, + adds everywhere so many "
+    "times what it usually writes."
+)
 _SIDE = 0.16  # arms of a dose stand so far apart, doses 1
 
 # measure -> name of the figure, the axis, what is seen, how to read it
@@ -63,11 +68,8 @@ def draw_doses(stages: Sequence[Steered], measure: str) -> Drawn | None:
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     style.title(figure, title, 110 if wide else 58)
-    caption = (
-        f"{how} Mean over concepts with 95 % bootstrap intervals over concepts; n at each dose is in the table or in "
-        "doses.parquet. × multiplies the strength where a concept is active, = sets it everywhere to so many times its "
-        "usual strength, + adds everywhere so many times what it usually writes."
-    )
+    doses = _DOSES if measure == "promoted" else "Doses and intervals as in the first picture."
+    caption = f"{how} {doses}"
     return Drawn(name, figure, title, caption, f"{title}. {_told(shown, measure)}", wide=wide)
 
 

@@ -25,15 +25,15 @@ EACH = 8  # concepts of each end of the table; the others are folded
 ONE_SIDED = 5
 ITEMS = 12
 LONGEST = 600  # letters of a prompt
+_FIXED = "\N{NO-BREAK SPACE}"
 
 
 def explain_shown(stages: Sequence[Explained], dictionaries: Sequence[Named], run: Path, key: str) -> dict[str, Any]:
     """All that `explain.html` shows."""
     named = {one.path.name: one for one in dictionaries}
-    return {
-        "findings": [{"headline": h, "verdict": e} for h, e in explain_findings(stages)],
-        "models": [_model(one, named.get(one.path.name), run, f"{key}-{one.key}") for one in stages],
-    }
+    with style.house_style():
+        models = [_model(one, named.get(one.path.name), run, f"{key}-{one.key}") for one in stages]
+    return {"findings": [{"headline": h, "verdict": e} for h, e in explain_findings(stages)], "models": models}
 
 
 def _model(one: Explained, named: Named | None, run: Path, key: str) -> dict[str, Any]:
@@ -51,7 +51,8 @@ def _model(one: Explained, named: Named | None, run: Path, key: str) -> dict[str
         "href": f"./{quote((one.path / SUMMARY).relative_to(run).as_posix())}",
         "about": _about(one),
         "check": [_checked(what, told) for what, told in one.summary["check"].items() if what in EXPECTED],
-        "figures": _figures(key, draw_check(one), draw_shares(one, names)),
+        "checks": _figures(key, draw_check(one)),
+        "shares": _figures(key, draw_shares(one, names)),
         "rows": ends,
         "others": rows[EACH:-EACH] if len(rows) > 2 * EACH else [],
         "sides": _sides(one, called),
@@ -80,7 +81,7 @@ def _checked(what: str, one: Mapping[str, Any]) -> dict[str, Any]:
         "own": {"value": number(own.value), "interval": interval(own), "note": ""},
         "random": {"value": number(random.value), "interval": interval(random), "note": ""},
         "draws": int(one["random"]),
-        "p": p_value(float(one["p"])).removeprefix("p ").removeprefix("= "),
+        "p": p_value(float(one["p"])).removeprefix(f"p{_FIXED}").removeprefix(f"={_FIXED}"),
         "verdict": "more than random" if tested(one, what) else "not told from random",
     }
 
@@ -156,14 +157,9 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
 
 
-def _figures(key: str, *drawn: Drawn | None) -> list[dict[str, Any]]:
-    with style.house_style():
-        return [
-            {
-                "name": d.name, "title": d.title, "caption": d.caption, "alt": d.alt, "wide": d.wide,
-                # Safe to mark so: glyphs are outlines, and inline_svg takes matplotlib's comments out.
-                "svg": Markup(style.inline_svg(d.figure, f"{key}-{d.name}")),
-            }
-            for d in drawn
-            if d is not None
-        ]  # fmt: skip
+def _figures(key: str, drawn: Drawn | None) -> list[dict[str, Any]]:
+    if drawn is None:
+        return []
+    told = {name: getattr(drawn, name) for name in ("name", "title", "caption", "alt", "wide")}
+    # Safe to mark so: glyphs are outlines, and inline_svg takes matplotlib's comments out.
+    return [{**told, "svg": Markup(style.inline_svg(drawn.figure, f"{key}-{drawn.name}"))}]

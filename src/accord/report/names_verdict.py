@@ -6,6 +6,8 @@ from accord.report.data import Metric
 from accord.report.names_data import TASKS, Named
 from accord.report.wording import count, measured, number
 
+FEWEST = 10  # concepts; a bootstrap over fewer promises more than it holds
+
 
 def names_finding(named: Named) -> tuple[str, str] | None:
     """(headline, evidence), by the intervals of what a concept's own name scores above another concept's name.
@@ -20,7 +22,9 @@ def names_finding(named: Named) -> tuple[str, str] | None:
     less = [task for task, gain in known.items() if gain.high < 0]
     of = f"of {named.label}'s concepts"
     by = f"Names given by {named.annotator or 'the annotator'}"
-    if len(more) == len(known):
+    if min(named.scores[f"{task}_gain"][1] for task in known) < FEWEST:
+        headline = f"{by} are too few to say whether they fit {named.label}'s concepts"
+    elif len(more) == len(known):
         headline = f"{by} say more {of} than shuffled names do"
     elif more and not less:
         rest = " and ".join(task for task in known if task not in more)

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from accord.report.slices import wilson
 from accord.report.steering_data import ARMS, Given, Steered, at, given
-from accord.report.wording import count
+from accord.report.wording import count, number
 
 SURE = 0.05
 EXPECTED = ("promoted", "wanted", "label")
@@ -96,7 +96,8 @@ def beside(told: Acting) -> str:
 
 def p_value(p: float) -> str:
     """`p = .031`, `p < .001`."""
-    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
+    said = "p < .001" if p < 0.001 else f"p = {number(p, 3)}"
+    return said.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _capital(text: str) -> str:

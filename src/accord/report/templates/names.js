@@ -3,7 +3,7 @@
 // and builds elements from text only, so that nothing a model or a corpus wrote is ever read as HTML.
 "use strict";
 (() => {
-  const PAGE = 100;
+  const PAGE = 30;
   const CLEAR = 4; // |t| or |z| from which a concept counts as going with a label
   const ARMS = ["concept", "random concept", "random direction"];
 
@@ -21,9 +21,9 @@
   const foreign = (text) => make("bdi", {}, text);
   const flat = (text) => text.replace(/[\r\n]+/g, "⏎").replace(/\t/g, "⇥");
   const token = (text) => make("code", { class: "token" }, foreign(flat(text).replace(/^ /, "·") || "∅"));
-  const minus = (text) => text.replace("-", "−").replace(/^(−?)0\./, "$1.");
+  const minus = (text) => text.replace(/^-(?=[.0]*$)/, "").replace("-", "−").replace(/^(−?)0\./, "$1.");
   const number = (value, digits = 2) => (value === undefined || value === null ? "–" : minus(value.toFixed(digits)));
-  const amount = (value) => (value === undefined ? "–" : minus(String(Number(value.toPrecision(3)))));
+  const amount = (value) => (value === undefined ? "–" : value >= 1000 ? Math.round(value).toLocaleString("en") : minus(value.toPrecision(3)));
   const percent = (value) => {
     const hundred = 100 * value;
     return value === undefined ? "–" : `${minus(hundred.toFixed(hundred >= 9.95 ? 0 : hundred >= 0.995 ? 1 : 2))} %`;
@@ -218,7 +218,7 @@
 
     parts(one) {
       const lists = make("div", { class: "lists" },
-        tokens("Typical tokens", one.t, ([, share, usual]) => `${percent(share)} of its firings, else ${percent(usual)}`),
+        tokens("Typical tokens", one.t, ([, share, usual]) => `${percent(share)}, usually ${percent(usual)}`),
         tokens("Makes more likely", one.up, ([, change]) => `+${amount(change)}`),
         tokens("Makes less likely", one.dn, ([, change]) => amount(change)),
         one.nb ? part("Nearest concepts", make("ul", { class: "tokens" }, ...one.nb.map(([k, cosine]) =>

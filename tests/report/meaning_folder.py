@@ -173,5 +173,7 @@ def write_explanation(
 
 
 def _checked(what: str, draw: int, value: float) -> dict[str, Any]:
-    ends = {f"{m}{end}": value + d for m in ("change", "moved") for end, d in (("", 0.0), ("_low", -0.1), ("_high", 0.1))}
+    ends = {
+        f"{m}{end}": value + d for m in ("change", "moved") for end, d in (("", 0.0), ("_low", -0.1), ("_high", 0.1))
+    }
     return {"what": what, "draw": draw, "concepts": [1, 2, 3], **ends}

@@ -96,7 +96,9 @@ def draw_shares(one: Explained, names: dict[int, str]) -> Drawn:
         "farthest from the line."
     )
     far = ", ".join(_called(k, names) for k in _farthest(table["concept"].tolist(), x, y)[:3])
-    return Drawn("shares", figure, title, caption, f"A scatter of {len(table)} concepts. {title}. Farthest apart: {far}.")
+    return Drawn(
+        "shares", figure, title, caption, f"A scatter of {len(table)} concepts. {title}. Farthest apart: {far}."
+    )
 
 
 def _farthest(concepts: list[int], x: np.ndarray, y: np.ndarray) -> list[int]:

@@ -55,9 +55,7 @@ def names_shown(
     }
 
 
-def _model(
-    named: Named, steered: Steered | None, explained: Explained | None, share: int, run: Path
-) -> dict[str, Any]:
+def _model(named: Named, steered: Steered | None, explained: Explained | None, share: int, run: Path) -> dict[str, Any]:
     embedded = embed(named, steered, explained, share)
     links = {name: f"./{quote((named.path / name).relative_to(run).as_posix())}" for name in _files(named)}
     return {

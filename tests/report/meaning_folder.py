@@ -70,8 +70,11 @@ def _tokens(words: list[str], **numbers: float) -> list[dict[str, Any]]:
 def _examples(concepts: int, word: list[str]) -> pd.DataFrame:
     kinds = [("top", 0)] * 4 + [("quantile", band) for band in (1, 2, 3, 4)] + [("text", 0), ("on", 0)]
     rows = [
-        (k, "held_out" if kind == "on" else "train", kind, band, 5.0 - i / 2, i, 4, f" {word[k + i]}" * (kind != "text"),
-         f"Example {i} of {k}: we saw the {word[k + 2]} and then a", f" near the {word[k + 3]}, too.")
+        (
+            k, "held_out" if kind == "on" else "train", kind, band, 5.0 - i / 2, i, 4,
+            f" {word[k + i]}" * (kind != "text"),
+            f"Example {i} of {k}: we saw the {word[k + 2]} and then a", f" near the {word[k + 3]}, too.",
+        )
         for k in range(concepts) for i, (kind, band) in enumerate(kinds)
     ]  # fmt: skip
     names = ["concept", "side", "kind", "band", "strength", "text", "position", "token", "before", "after"]

@@ -40,7 +40,8 @@ def type_in(browser, label, value):
     """Fill the field of that label, as typing does."""
     browser.run(
         f"""(() => {{
-          const own = [...document.querySelectorAll(".controls label")].find((one) => one.textContent.includes({label!r}));
+          const labels = [...document.querySelectorAll(".controls label")];
+          const own = labels.find((one) => one.textContent.includes({label!r}));
           const field = own.querySelector("input, select");
           field.value = {value!r};
           field.dispatchEvent(new Event(field.tagName === "SELECT" ? "change" : "input", {{ bubbles: true }}));
@@ -75,7 +76,7 @@ def test_search(opened):
     type_in(opened, "Search", "example 3 of 7")
     assert counted(opened) == 0
     opened.run("document.querySelector('.check input').click()")
-    assert column(opened, 0) == ["7"]
+    assert set(column(opened, 0)) == {str(k) for k in range(60) if "7" in str(k)}
     opened.run("[...document.querySelectorAll('.controls button')].at(-1).click()")
     assert counted(opened) == 60
 

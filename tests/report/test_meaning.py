@@ -137,7 +137,7 @@ def test_the_order_of_the_page(tmp_path):
     assert titles == ["names-title", "steering-title", "explain-title", "perplexity-title"]
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert "those of names, over concepts; those of the explanation, over items" in page.text
+    assert "95 % intervals of names over concepts; of the explanation over items" in page.text
 
 
 def test_hostile_texts_stay_text(tmp_path):

@@ -8,10 +8,15 @@ from matplotlib.ticker import MaxNLocator
 from accord.report import style
 from accord.report.drawn import Drawn
 from accord.report.explain_data import SETS, Explained
-from accord.report.explain_verdict import metric, sentence
+from accord.report.explain_verdict import sentence
 from accord.report.wording import count, in_figure
 
 LABELS = 6  # concepts whose names stand in the picture
+_PULLS = (
+    (1, "for agreement", style.RIGHT, "o"),
+    (-1, "against it", style.WRONG, "^"),
+    (0, "pull not told from 0", style.MUTED, "s"),
+)
 _PANELS = {
     "against": ("Turned off: those against agreement", "change of r (expected: up)"),
     "for": ("Turned off: those for agreement", "change of r (expected: down)"),
@@ -71,9 +76,7 @@ def draw_shares(one: Explained, names: dict[int, str]) -> Drawn:
     x, y = table["generator_share"].to_numpy(), table["validator_share"].to_numpy()
     figure = Figure(figsize=(style.NARROW, 5.2))
     axes = figure.add_subplot()
-    for sign, label, colour, marker in (
-        (1, "for agreement", style.RIGHT, "o"), (-1, "against it", style.WRONG, "^"), (0, "pull not told from 0", style.MUTED, "s")
-    ):  # fmt: skip
+    for sign, label, colour, marker in _PULLS:
         sure = np.where(table["low"] > 0, 1, np.where(table["high"] < 0, -1, 0)) == sign
         if sure.any():
             axes.plot(x[sure], y[sure], linestyle="none", marker=marker, markersize=5.5, markerfacecolor="none",

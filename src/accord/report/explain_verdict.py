@@ -58,7 +58,7 @@ def _finding(one: Explained) -> tuple[str, str] | None:
 
 
 def sentence(what: str, one: Mapping[str, Any]) -> str:
-    """`without the 8 against agreement r changes by .12 [.03, .21], 20 random sets by .01 (95 % of them …; p = .048)`."""
+    """`without the 8 against agreement r changes by .12 [.03, .21], 20 random sets by .01 (…, p = .048)`."""
     own = metric(one)
     sets = {"against": "against agreement", "for": "for it", "largest": "of the largest contributions"}
     measure = "r changes by" if one["measure"] == "change" else "the validator's log-odds move by"

@@ -33,7 +33,7 @@ from accord.report.search_page import search_shown
 REPORT = "report.html"
 FIGURE_BUDGET = 3_500_000  # bytes; from there on, further sections show only their first figure
 _TEMPLATES = Path(__file__).parent / "templates"
-_BRACKETS = {"names": "names, over concepts", "explain": "the explanation, over items or random sets of concepts"}
+_BRACKETS = {"names": "of names over concepts", "explain": "of the explanation over items or random sets of concepts"}
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,7 @@ FIRST = 40  # concepts of the plain table, beside those that other sections poin
 REASONS = 20  # failures told one by one
 _BESIDE = 60  # letters of an example in the plain table
 _SCRIPT = Path(__file__).parent / "templates" / "names.js"
-_MEASURES = {
-    "": ("Balanced accuracy", "share of held-out examples judged rightly, positive and negative ones counted alike"),
-    "_auc": ("AUC", "chance that a positive example is judged above a negative one"),
-}
+_MEASURES = {"": "Balanced accuracy", "_auc": "AUC"}
 
 
 def script() -> tuple[Markup, str]:
@@ -45,12 +42,11 @@ def names_shown(
     """All that `names.html` shows."""
     found = [names_finding(named) for named in dictionaries]
     share = BUDGET // max(len(dictionaries), 1)
-    by_key = [{one.path.name: one for one in stages} for stages in (steered, explained)]
+    turned, told = {one.path.name: one for one in steered}, {one.path.name: one for one in explained}
     return {
         "findings": [{"headline": one[0], "verdict": one[1]} for one in found if one is not None],
         "models": [
-            _model(named, by_key[0].get(named.path.name), by_key[1].get(named.path.name), share, run)  # type: ignore[arg-type]
-            for named in dictionaries
+            _model(named, turned.get(named.path.name), told.get(named.path.name), share, run) for named in dictionaries
         ],
     }
 
@@ -82,13 +78,13 @@ def _scores(named: Named) -> list[dict[str, Any]]:
     """A row a task and measure: own name, shuffled name, difference."""
     rows = []
     for task in TASKS:
-        for end, (label, meaning) in _MEASURES.items():
+        for end, label in _MEASURES.items():
             names = (f"{task}{end}", f"{task}{end}_shuffled", f"{task}{end}_gain")
             metrics = [named.score(name) for name in names]
             if metrics[0].known:
                 n = named.scores[names[0]][1]
                 cells = [{"value": number(m.value), "interval": interval(m), "note": ""} for m in metrics]
-                rows.append({"task": task, "label": label, "meaning": meaning, "cells": cells, "n": f"{n:,}"})
+                rows.append({"task": task, "label": label, "cells": cells, "n": f"{n:,}"})
     return rows
 
 

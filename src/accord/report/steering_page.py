@@ -79,10 +79,10 @@ def _row(one: Steered, measure: str, dose: Given) -> dict[str, Any] | None:
     for arm in ARMS:
         low, high = told.interval(arm)
         shares.append({"value": f"{told.acting[arm]} of {told.n}", "interval": f"[{low:.0%}, {high:.0%}]", "note": ""})
-    changes = [amount(Metric(*(float(pooled.loc[arm, end]) for end in ("value", "low", "high")))) for arm in ARMS]
+    changes = [amount(Metric(*(float(str(pooled.loc[arm, end])) for end in ("value", "low", "high")))) for arm in ARMS]
     cells = [{"value": value, "interval": interval, "note": ""} for value, interval in changes]
     verdict = "too few" if told.lead is None else "yes" if told.lead else "no"
-    per_float = amount(Metric(float(pooled.loc[ARMS[0], "per_float"]), float("nan"), float("nan")))[0]
+    per_float = amount(Metric(float(str(pooled.loc[ARMS[0], "per_float"])), float("nan"), float("nan")))[0]
     return {"dose": dose.words, "label": one.label, "shares": shares, "changes": cells, "lead": verdict,
             "per_float": per_float}  # fmt: skip
 

@@ -88,7 +88,7 @@ def embed(named: Named, steered: Steered | None, explained: Explained | None, bu
     return Embedded(f"[{','.join(kept)}]", FILLS[-1], len(kept))
 
 
-def _lines(named: Named, fill: Fill, more: Mapping[int, Mapping[str, Any]]) -> list[str]:
+def _lines(named: Named, fill: Fill, more: Mapping[int, dict[str, Any]]) -> list[str]:
     examples = _examples(named.examples, fill)
     rows = named.concepts.to_dict("records")
     return [

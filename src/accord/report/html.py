@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs no network and no script.
+"""The report of a run: one HTML file that needs no network, and no script but the one that searches its concepts.
 
 A section of the page is a template and what it shows; `SECTIONS` lists who makes them. A new room adds a function
 there and a template beside `gap.html`.
@@ -23,6 +23,8 @@ from accord.report.concepts_page import concepts_shown, perplexity_shown
 from accord.report.data import Gap, called, gap_folders, manifests, plain, read_gap
 from accord.report.gap_page import flat, gap_section, overview_row
 from accord.report.glossary import FILES
+from accord.report.meaning_pages import holds_meaning, meaning_pages
+from accord.report.names_page import script
 from accord.report.repair_data import holds_repairs
 from accord.report.repair_page import repair_pages
 from accord.report.search_data import holds_search, read_search
@@ -31,6 +33,7 @@ from accord.report.search_page import search_shown
 REPORT = "report.html"
 FIGURE_BUDGET = 3_500_000  # bytes; from there on, further sections show only their first figure
 _TEMPLATES = Path(__file__).parent / "templates"
+_BRACKETS = {"names": "of names over concepts", "explain": "of the explanation over items or random sets of concepts"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Section:
     def over_seeds(self) -> bool:
         """Whether its findings have intervals over seeds in brackets."""
         return self.key == "concepts" and self.findings_count > 0
+
+    @property
+    def brackets(self) -> str:
+        """Whose intervals it has in its findings, and over what; nothing where others tell."""
+        return _BRACKETS.get(self.key, "") if self.findings_count else ""
 
     @property
     def findings_count(self) -> int:
@@ -74,11 +82,11 @@ def write_report(run_folder: Path) -> Path:
 
 
 def _gap_folders(run: Path) -> list[Path]:
-    """The gap folders; a run may do without where it has repairs, concept models, texts or trials to show."""
+    """The gap folders; a run may do without where it has repairs, concepts, texts or trials to show."""
     try:
         return gap_folders(run)
     except AccordError:
-        if holds_repairs(run) or holds_line(run) or holds_search(run):
+        if holds_repairs(run) or holds_line(run) or holds_meaning(run) or holds_search(run):
             return []
         raise
 
@@ -95,14 +103,13 @@ def gap_sections(run: Path, gaps: Sequence[Gap]) -> list[Section]:
 
 
 def line_sections(run: Path, gaps: Sequence[Gap]) -> list[Section]:
-    """Concept models, then what their heads write and what a judge finds in it; those that the run has."""
-    if not holds_line(run):
-        return []
+    """Concept models, what their concepts mean and do, then their heads' texts; those that the run has."""
     line = read_line(run)
     sections = []
     if line.concepts or line.corpus or line.left_out:
         shown = concepts_shown(line, run, "concepts")
         sections.append(Section("concepts", "Concept models", "concepts.html", shown))
+    sections += [Section(*page) for page in meaning_pages(run)]
     if line.heads or line.perplexity or line.texts:
         shown = perplexity_shown(line, run, "perplexity")
         sections.append(Section("perplexity", "Heads and their texts", "perplexity.html", shown))
@@ -138,6 +145,8 @@ def _render(run: Path, gaps: Sequence[Gap]) -> str:
         lstrip_blocks=True,
     )
     study, source = _study(run)
+    sections = [section for make in SECTIONS for section in make(run, gaps)]
+    code, digest = script() if any(section.key == "names" for section in sections) else ("", "")
     backbones = [called(one.get("settings", {}).get("model")) for one in manifests(run, "embeddings")]
     page = environment.get_template("report.html").render(
         title=study,
@@ -146,7 +155,9 @@ def _render(run: Path, gaps: Sequence[Gap]) -> str:
         date=_date([*(gap.manifest for gap in gaps), *manifests(run)]),
         study_file=source,
         overview=[overview_row(gap, f"gap-{i + 1}") for i, gap in enumerate(gaps)],
-        sections=[section for make in SECTIONS for section in make(run, gaps)],
+        sections=sections,
+        script=code,
+        script_hash=digest,
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
         version=_version(),
     )

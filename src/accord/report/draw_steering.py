@@ -1,0 +1,110 @@
+"""Dose curves of steering: what concepts do at each dose, beside a random concept and a random direction."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from accord.report import style
+from accord.report.drawn import Drawn
+from accord.report.steering_data import ARMS, Given, Steered, at, given
+from accord.report.wording import in_figure
+
+PANELS = 6  # models in a picture
+_LOOKS = {ARMS[0]: (style.RIGHT, "o", "-"), ARMS[1]: (style.WRONG, "^", (0, (4, 2))), ARMS[2]: (style.MUTED, "s", ":")}
+_DOSES = (
+    "Mean over concepts with 95 % bootstrap intervals over concepts, which the table counts. × multiplies the strength "
+    "where a concept is active, = sets it everywhere to so many times its usual strength, + adds everywhere so many "
+    "times what it usually writes."
+)
+_SIDE = 0.16  # arms of a dose stand so far apart, doses 1
+
+# measure -> name of the figure, the axis, what is seen, how to read it
+_WORDS = {
+    "promoted": (
+        "steered-tokens", "change of log-probability, nats", "Steering and the tokens that concepts promote",
+        "Up is as expected: promoted tokens less likely where a concept is turned down, more likely where it is turned "
+        "up.",
+    ),
+    "label": (
+        "steered-label", "change of {label}", "Steering and the {label} of written texts",
+        "Up is as expected: towards the label where the concept goes with it, away where it is turned down.",
+    ),
+    "wanted": (
+        "steered-wanted", "change of the share of texts", "Steering and the share of texts with the wanted {label}",
+        "Up: more of the written texts have the {label} that was wanted.",
+    ),
+    "judge_nll": (
+        "steered-fluency", "change of nats a token", "What steering costs in fluency, by a judge",
+        "Up: another language model finds the texts less likely. No direction is expected.",
+    ),
+    "repeated_4": (
+        "steered-repetition", "change of repeated runs of four", "What steering costs in repetition",
+        "Up: a larger share of runs of four words is a repeat. No direction is expected.",
+    ),
+}  # fmt: skip
+
+
+def draw_doses(stages: Sequence[Steered], measure: str) -> Drawn | None:
+    """A panel a model: the mean change at every dose with its interval, of all three arms; None if not measured."""
+    shown = [one for one in stages if (one.doses["measure"] == measure).any()][:PANELS]
+    if not shown:
+        return None
+    name, axis, title, how = (text.format(label=in_figure(shown[0].scorer, 24)) for text in _WORDS[measure])
+    rows = -(-len(shown) // 2)
+    wide = len(shown) > 1
+    figure = Figure(figsize=(style.WIDE if wide else style.NARROW, 0.9 + 3.0 * rows))
+    panels = figure.subplots(rows, 2 if wide else 1, sharey=True, squeeze=False)
+    for axes, one in zip(panels.flat, shown, strict=False):
+        _panel(axes, one.doses[one.doses["measure"] == measure])
+        axes.set_title(in_figure(one.label, 40))
+    for spare in panels.flat[len(shown) :]:
+        spare.set_visible(False)
+    for first in panels[:, 0]:
+        first.set_ylabel(axis)
+    handles, labels = panels.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    style.title(figure, title, 110 if wide else 58)
+    doses = _DOSES if measure == "promoted" else "Doses and intervals as in the first picture."
+    caption = f"{how} {doses}"
+    return Drawn(name, figure, title, caption, f"{title}. {_told(shown, measure)}", wide=wide)
+
+
+def _panel(axes: Axes, table: pd.DataFrame) -> None:
+    doses = given(table)
+    axes.axhline(0, color=style.MUTED, linewidth=0.8)
+    for k, (arm, (colour, marker, line)) in enumerate(_LOOKS.items()):
+        label = f"{arm}s"
+        for kind in dict.fromkeys(dose.kind for dose in doses):
+            own = [(x, dose) for x, dose in enumerate(doses) if dose.kind == kind]
+            found = [(x + _SIDE * (k - 1), row) for x, dose in own if (row := _arm(table, dose, arm)) is not None]
+            if not found:
+                continue
+            x = np.array([place for place, _ in found])
+            y, low, high = (np.array([float(row[end]) for _, row in found]) for end in ("value", "low", "high"))
+            axes.plot(x, y, color=colour, marker=marker, linestyle=line, markersize=5, linewidth=1.3, label=label)
+            axes.vlines(x, low, high, color=colour, linewidth=1.5)
+            label = "_"
+    axes.set_xticks(range(len(doses)), [dose.short for dose in doses])
+    axes.set_xlim(-0.5, len(doses) - 0.5)
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=style.ROUND_STEPS))
+    axes.yaxis.set_major_formatter(style.tick)
+    axes.grid(axis="y", color=style.GRID, linewidth=0.7)
+
+
+def _arm(table: pd.DataFrame, dose: Given, arm: str) -> pd.Series | None:
+    rows = at(table[table["control"] == arm], dose)
+    return None if rows.empty or rows["value"].isna().all() else rows.iloc[0]
+
+
+def _told(stages: Sequence[Steered], measure: str) -> str:
+    said = []
+    for one in stages:
+        table = one.doses[one.doses["measure"] == measure]
+        last = given(table)[-1]
+        values = [f"{arm}s {row['value']:+.2f}" for arm in ARMS if (row := _arm(table, last, arm)) is not None]
+        said.append(f"{one.label}, {last.words}: {', '.join(values)}")
+    return "; ".join(said) + "."

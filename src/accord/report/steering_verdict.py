@@ -1,0 +1,104 @@
+"""Do concepts do what they should when they are turned? Shares of concepts beside the controls, in plain sentences."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy.stats import binomtest
+
+from accord.report.slices import wilson
+from accord.report.steering_data import ARMS, Given, Steered, at, given
+from accord.report.wording import count, number
+
+SURE = 0.05
+EXPECTED = ("promoted", "wanted", "label")
+
+
+@dataclass(frozen=True)
+class Acting:
+    """How many concepts of a model act as expected at a dose, and how many of the controls do.
+
+    Attributes:
+        n: concepts.
+        acting: of each arm, how many.
+        p: of each control, the exact McNemar test of the concepts against it: a two-sided binomial test of the pairs
+            in which only one of the two acts.
+    """
+
+    n: int
+    acting: dict[str, int]
+    p: dict[str, float]
+
+    @property
+    def lead(self) -> bool | None:
+        """Whether more concepts act than of either control; None where fewer than six concepts can never tell."""
+        if self.n < 6:  # of five pairs, all one way, p is .0625
+            return None
+        own = self.acting[ARMS[0]]
+        return all(own > self.acting[arm] and self.p[arm] <= SURE for arm in ARMS[1:])
+
+    def interval(self, arm: str) -> tuple[float, float]:
+        """Wilson's, of the share of an arm."""
+        return wilson(self.acting[arm], self.n)
+
+
+def acting(effects: pd.DataFrame, measure: str, dose: Given) -> Acting | None:
+    """Of the concepts for which all three arms were measured; None if there is none."""
+    rows = at(effects[effects["measure"] == measure], dose)
+    rows = rows[rows["control"].isin(ARMS) & rows["acts"].notna()]
+    table = rows.pivot_table(index="concept", columns="control", values="acts", aggfunc="first").dropna()
+    if table.empty or any(arm not in table for arm in ARMS):
+        return None
+    does = {arm: table[arm].astype(bool).to_numpy() for arm in ARMS}
+    p = {}
+    for arm in ARMS[1:]:
+        only, other = int((does[ARMS[0]] & ~does[arm]).sum()), int((does[arm] & ~does[ARMS[0]]).sum())
+        p[arm] = float(binomtest(only, only + other).pvalue) if only + other else 1.0
+    return Acting(len(table), {arm: int(does[arm].sum()) for arm in ARMS}, p)
+
+
+def steering_findings(stages: Sequence[Steered]) -> list[tuple[str, str]]:
+    """A sentence for each model: turned off, and at the largest dose."""
+    found = []
+    for one in stages:
+        clauses = [clause for measure in EXPECTED[:2] if (clause := _clause(one, measure)) is not None]
+        if clauses:
+            found.append((clauses[0][0], " ".join([clauses[0][1], *(f"{_capital(h)}: {e}" for h, e in clauses[1:])])))
+    return found
+
+
+def _clause(one: Steered, measure: str) -> tuple[str, str] | None:
+    doses = given(one.effects[one.effects["measure"] == measure])
+    counted = [(dose, told) for dose in doses if (told := acting(one.effects, measure, dose)) is not None]
+    if not counted:
+        return None
+    dose, told = counted[0] if measure == "promoted" else counted[-1]
+    what = "move the tokens they promote" if measure == "promoted" else f"bring the wanted {one.scorer}"
+    own, n = told.acting[ARMS[0]], told.n
+    concepts = f"{own} of {count(n, 'concept')} of {one.label}"
+    if told.lead is None:
+        headline = f"{_capital(dose.words)}, {concepts} {what}, too few concepts to compare with controls"
+    elif told.lead:
+        headline = f"{_capital(dose.words)}, {concepts} {what} as expected, more than controls do"
+    else:
+        headline = f"{_capital(dose.words)}, {concepts} {what} as expected, not measurably more than both controls do"
+    evidence = f"{beside(told)}."
+    last, other = counted[-1]
+    if last != dose:
+        evidence += f" {_capital(last.words)}: {other.acting[ARMS[0]]} of {other.n} ({beside(other)})."
+    return headline, evidence
+
+
+def beside(told: Acting) -> str:
+    """`random concepts 2 of 20, p < .001; random directions 3 of 20, p = .004`."""
+    return "; ".join(f"{arm}s {told.acting[arm]} of {told.n}, {p_value(told.p[arm])}" for arm in ARMS[1:])
+
+
+def p_value(p: float) -> str:
+    """`p = .031`, `p < .001`."""
+    said = "p < .001" if p < 0.001 else f"p = {number(p, 3)}"
+    return said.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,148 @@
+"""Steering and the gap told by concepts on the page: counts, tests and sentences against plain reference loops."""
+
+import json
+import math
+import re
+
+import pandas as pd
+import pytest
+from tests.report.meaning_folder import DOSES, write_explanation, write_names, write_steering
+from tests.report.test_html import HOSTILE, Page, asks_network
+
+from accord.report.explain_data import read_explanations
+from accord.report.explain_verdict import explain_findings
+from accord.report.html import write_report
+from accord.report.steering_data import ARMS, given, read_steering
+from accord.report.steering_verdict import acting, p_value, steering_findings
+
+
+def page_of(run):
+    return Page(write_report(run).read_text(encoding="utf-8"))
+
+
+def said(text):
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_doses_come_in_order(tmp_path):
+    write_steering(tmp_path)
+    doses = given(read_steering(tmp_path)[0].effects)
+    assert [(d.kind, d.value) for d in doses] == list(DOSES)
+    assert [d.short for d in doses] == ["off", "×2", "=4", "+2", "+4"]
+
+
+def test_acting_concepts_are_counted_and_tested(tmp_path):
+    write_steering(tmp_path)
+    effects = read_steering(tmp_path)[0].effects
+    dose = given(effects)[0]
+    told = acting(effects, "promoted", dose)
+    rows = effects[(effects["measure"] == "promoted") & (effects["kind"] == "factor") & (effects["dose"] == 0)]
+    does = {arm: dict(zip(p["concept"], p["acts"], strict=True)) for arm, p in rows.groupby("control") if arm in ARMS}
+    assert told.n == 20 and told.acting == {arm: sum(map(bool, one.values())) for arm, one in does.items()}
+    for arm in ARMS[1:]:
+        only = sum(does[ARMS[0]][k] and not does[arm][k] for k in range(20))
+        other = sum(does[arm][k] and not does[ARMS[0]][k] for k in range(20))
+        n = only + other
+        tail = sum(math.comb(n, i) for i in range(max(only, other), n + 1)) / 2**n
+        assert told.p[arm] == pytest.approx(min(1, 2 * tail))
+
+
+@pytest.mark.parametrize(
+    ("concepts", "works", "wanted"),
+    [(20, 0.95, "as expected, more than controls do"), (20, 0.1, "not measurably more"), (4, 1.0, "too few concepts")],
+)
+def test_the_headline_of_steering_holds_no_more_than_the_test(tmp_path, concepts, works, wanted):
+    write_steering(tmp_path, concepts=concepts, works=works)
+    ((headline, evidence),) = steering_findings(read_steering(tmp_path))
+    assert headline.startswith("Turned off, ") and wanted in headline
+    assert f"of {concepts} concepts of lcblm-s0" in headline
+    assert "random directions" in evidence and "2 concepts of lcblm-s0 bring the wanted sentiment, too few" in evidence
+
+
+def test_steering_on_the_page(tmp_path):
+    write_names(tmp_path)
+    for name, floats in (("lcblm-s0", 16), ("topk-s0", 1)):
+        write_steering(tmp_path, name, floats=floats)
+    page = page_of(tmp_path)
+    text = said(page.text)
+    assert "16 numbers a concept, 128 active a token" in text and "1 number a concept, 8 active a token" in text
+    for title in ("Promoted tokens", "Texts with the wanted sentiment", "The sentiment of texts", "Texts side by side"):
+        assert title in text
+    for arm in ARMS:
+        assert f"{arm} wrote this after added 4.0." in text
+    assert "none wrote this after None None." in text  # the unsteered text beside them
+    assert sum(a["href"] == "#concept-lcblm-s0-0" for a in page.all("a")) >= 1
+    assert not any(a["href"].startswith("#concept-topk") for a in page.all("a"))  # it has no dictionary
+    assert len([a for _, a in page.elements if a.get("role") == "img"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("effect", "wanted"),
+    [(0.2, "that explain the gap move it more than random concepts do"), (0.0, "do not measurably move it more")],
+)
+def test_the_headline_of_the_explanation(tmp_path, effect, wanted):
+    folder = write_explanation(tmp_path, effect=effect)
+    ((headline, evidence),) = explain_findings(read_explanations(tmp_path))
+    assert wanted in headline
+    check = json.loads((folder / "explain.json").read_text())["check"]
+    assert "on 30 items that chose none of them" in evidence and "20 random sets" in evidence
+    assert said(p_value(check["against"]["p"])) in said(evidence)
+
+
+def test_an_effect_whose_interval_holds_zero_is_none(tmp_path):
+    folder = write_explanation(tmp_path)
+    told = json.loads((folder / "explain.json").read_text())
+    for what, low, high in (("against", -0.01, 0.5), ("for", -0.5, 0.01)):
+        told["check"][what] |= {"low": low, "high": high}
+    (folder / "explain.json").write_text(json.dumps(told))
+    ((headline, _),) = explain_findings(read_explanations(tmp_path))
+    assert "do not measurably" in headline
+    told["check"]["for"] |= {"high": -0.1}
+    (folder / "explain.json").write_text(json.dumps(told))
+    ((headline, _),) = explain_findings(read_explanations(tmp_path))
+    assert "that carry agreement move the gap" in headline and "the others do not measurably" in headline
+
+
+def test_the_explanation_on_the_page(tmp_path):
+    write_names(tmp_path)
+    folder = write_explanation(tmp_path)
+    page = page_of(tmp_path)
+    text = said(page.text)
+    for words in ("Concepts by their pull", "Carry the generator more", "Carry the validator more", "r = .98 with"):
+        assert words in text
+    items = text[text.index("Why these answers differ") :]
+    scores = pd.read_parquet(folder / "scores.parquet")
+    z = [(v - v.mean()) / v.std(ddof=0) for v in (scores["generator_logodds"], scores["validator_logodds"])]
+    furthest = (z[0] - z[1]).abs().sort_values(ascending=False).index[:12]
+    places = [items.index(f"Item {i}: a bee") for i in furthest]
+    assert places == sorted(places)
+    assert items.count("right answer") + items.count("wrong answer") == 12
+    own = pd.read_parquet(folder / "items.parquet")
+    first = own[(own["item"] == furthest[0]) & (own["form"] == "generator")].iloc[0]
+    assert f"#concept-lcblm-s0-{first['concept']}" in [a["href"] for a in page.all("a")]
+    linked = {a["href"] for a in page.all("a") if a["href"].startswith("#concept-")}
+    ids = {f"#{one['id']}" for one in page.all("tr") if "id" in one}
+    assert linked <= ids  # without a script, too, every link leads somewhere
+
+
+def test_the_order_of_the_page(tmp_path):
+    write_names(tmp_path)
+    write_steering(tmp_path)
+    write_explanation(tmp_path)
+    (tmp_path / "texts" / "new-s0").mkdir(parents=True)
+    line = {"row": "new", "seed": 0, "index": 0, "text": "a", "tokens": 1, "finished": True}
+    (tmp_path / "texts" / "new-s0" / "texts.jsonl").write_text(json.dumps(line) + "\n")
+    page = page_of(tmp_path)
+    titles = [one["id"] for one in page.all("h2") if one["id"].endswith("-title")]
+    assert titles == ["names-title", "steering-title", "explain-title", "perplexity-title"]
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert "95 % intervals of names over concepts; of the explanation over items" in page.text
+
+
+def test_hostile_texts_stay_text(tmp_path):
+    write_steering(tmp_path, prompts=(HOSTILE, "b"))
+    write_explanation(tmp_path, answers=(HOSTILE, "x"))
+    html = write_report(tmp_path).read_text(encoding="utf-8")
+    assert not re.search("<script", html) and not asks_network(html) and HOSTILE not in html
+    assert "alert('x')" in Page(html).text

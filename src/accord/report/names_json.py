@@ -79,7 +79,7 @@ def embed(named: Named, steered: Steered | None, explained: Explained | None, bu
         if sum(len(line.encode()) + 1 for line in lines) <= budget:
             return Embedded(f"[{','.join(lines)}]", fill, len(lines))
     spent = 0
-    kept = []
+    kept: list[str] = []
     for line in lines:
         spent += len(line.encode()) + 1
         if spent > budget and kept:
@@ -165,7 +165,7 @@ def _steering(part: pd.DataFrame, scorer: str) -> Iterable[list[Any]]:
             if any(arm not in rows.index for arm in ARMS):
                 continue
             numbers = [[_round(rows.loc[arm, end]) for end in ("value", "low", "high")] for arm in ARMS]
-            acts = rows.loc[ARMS[0], "acts"]
+            acts: Any = rows.loc[ARMS[0], "acts"]
             yield [dose.words, words[measure], *numbers, None if pd.isna(acts) else int(bool(acts))]
 
 

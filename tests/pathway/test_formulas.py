@@ -63,8 +63,10 @@ def test_the_penalty_is_the_one_with_the_least_left_out_error() -> None:
             out = torch.from_numpy(fold == part)
             error += float((Probe.fit(x[~out], y[~out], penalty=penalty)(x[out]) - y[out]).square().sum())
         errors.append(error)
-    assert choose_penalty(x, y, fold) == PENALTIES[int(np.argmin(errors))]
-    assert choose_penalty(x, y, fold) > choose_penalty(x, x[:, 0], fold)  # noise wants more of it
+    penalty, explained = choose_penalty(x, y, fold)
+    assert penalty == PENALTIES[int(np.argmin(errors))]
+    assert explained == pytest.approx(1 - min(errors) / float((y - y.mean()).square().sum()), abs=1e-6)
+    assert penalty > choose_penalty(x, x[:, 0], fold)[0]  # noise wants more of it
 
 
 def test_folds_keep_groups_whole_where_there_are_enough() -> None:

@@ -39,7 +39,8 @@ def readout_curve(
     """How well each layer's states tell the target: rows (layer, items, metric, value, low, high).
 
     `metric` is pearson_all, pearson_yes and pearson_no of what is read with l_G, over all items and within gold
-    classes, `auc` of what is read for gold, and `penalty`, the one that was chosen.
+    classes, `auc` of what is read for gold; and of items "train", `penalty`, the one that was chosen, and `explained`,
+    the share of l_G's variance that it told on the parts left out: what a layer is chosen by.
 
     Args:
         states: layer -> states of the training items [item, d].
@@ -58,15 +59,17 @@ def readout_curve(
     fold = folds(groups, seed)
     rows = []
     for layer, own in states.items():
-        penalty = choose_penalty(own, target, fold)
+        penalty, explained = choose_penalty(own, target, fold)
         probe = Probe.fit(own, target, penalty=penalty)
         for name, (theirs, scores) in tests.items():
             table = scores.assign(validator_logodds=probe(theirs[layer]).double().numpy())
             measured = summarize(table, _READ, seed=seed, resamples=resamples)
             rows += [{"layer": layer, "items": name, "metric": metric, **measured[metric]} for metric in _READ]
-        rows.append(
-            {"layer": layer, "items": "train", "metric": "penalty", "value": penalty, "low": None, "high": None}
-        )
+        chosen = {"penalty": penalty, "explained": explained}
+        rows += [
+            {"layer": layer, "items": "train", "metric": metric, "value": value, "low": None, "high": None}
+            for metric, value in chosen.items()
+        ]
     return pd.DataFrame(rows).astype({"value": float, "low": float, "high": float})
 
 
@@ -80,14 +83,15 @@ def folds(groups: Sequence[str | None], seed: int) -> NDArray[np.int64]:
     return np.array([place[str(group)] for group in groups], dtype=np.int64)
 
 
-def choose_penalty(states: Tensor, target: Tensor, fold: NDArray[np.int64]) -> float:
-    """The penalty of `PENALTIES` with the least squared error on the parts that a fit left out."""
+def choose_penalty(states: Tensor, target: Tensor, fold: NDArray[np.int64]) -> tuple[float, float]:
+    """The penalty with the least squared error on parts that a fit left out, and the share of variance told there."""
     errors = torch.zeros(len(PENALTIES), dtype=torch.float64)
     for part in np.unique(fold):
         out = torch.from_numpy(fold == part)
         guesses = _path(states[~out].double(), target[~out].double(), states[out].double())
         errors += (guesses - target[out].double()).square().sum(1)
-    return PENALTIES[int(errors.argmin())]
+    spread = (target.double() - target.double().mean()).square().sum().clamp_min(1e-12)
+    return PENALTIES[int(errors.argmin())], float(1 - errors.min() / spread)
 
 
 def _path(x: Tensor, y: Tensor, other: Tensor) -> Tensor:

@@ -94,9 +94,9 @@ COLUMNS: Mapping[str, tuple[str, dict[str, str]]] = {
 """Title of a column -> the table it is from, and which of its rows."""
 
 
-def value_of(table: pd.DataFrame, keys: Mapping[str, Any]) -> float | None:
-    """The value of the one row with these keys; None where it is undefined or not there."""
+def value_of(table: pd.DataFrame, keys: Mapping[str, Any], column: str = "value") -> float | None:
+    """A column of the one row with these keys; None where it is undefined or not there."""
     found = table
-    for column, wanted in keys.items():
-        found = found[found[column] == wanted]
-    return None if found.empty or pd.isna(found["value"].iloc[0]) else float(found["value"].iloc[0])
+    for key, wanted in keys.items():
+        found = found[found[key] == wanted]
+    return None if found.empty or pd.isna(found[column].iloc[0]) else float(found[column].iloc[0])

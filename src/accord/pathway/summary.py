@@ -100,10 +100,11 @@ def _back(at: Entry) -> str:
 def _known(read: dict[str, Any], top: dict[str, Any]) -> list[str]:
     said = []
     for model, best in read.items():
-        own = top[model]["final_pearson_all"]
+        own, own_high = top[model]["final_pearson_all"], top[model]["final_pearson_all_high"]
         if best is None or own is None:
             continue
-        verdict = "known and not said" if own < best["low"] else "said about as well as it is known"
+        apart = (own if own_high is None else own_high) < best["low"]
+        verdict = "known and not said" if apart else "said about as well as it is known"
         said.append(
             f"In the {model} model the base model's generator is read best from the validator's state of layer "
             f"{best['layer']} (r {best['value']:.2f}); its own answer agrees with its own generator with r {own:.2f}: "
@@ -125,10 +126,14 @@ def _loudest(patching: pd.DataFrame) -> dict[str, Any] | None:
 
 
 def _best(found: Pathway, model: str) -> dict[str, Any] | None:
-    """The layer from which l_G is read best on the first test items."""
-    table = found.readout
-    wanted = (table["model"] == model) & (table["items"] == found.about["tests"][0])
-    part = table[wanted & (table["metric"] == "pearson_all")]
+    """The layer that training items choose to read l_G from, and how well it is read on the first test items."""
+    table = found.readout[found.readout["model"] == model]
+    trained = table[(table["items"] == "train") & (table["metric"] == "explained")]
+    chosen = _extreme(trained, trained["value"])
+    if chosen is None:
+        return None
+    part = table[(table["items"] == found.about["tests"][0]) & (table["metric"] == "pearson_all")]
+    part = part[part["layer"] == chosen["layer"]]
     return _extreme(part, part["value"])
 
 
@@ -146,4 +151,9 @@ def _top(found: Pathway, model: str) -> dict[str, float | None]:
     """The model's own answers: the curves at the top layer."""
     layer = found.curves["layer"].max()
     metrics = ("validator_auc", "generator_auc", "final_pearson_all", "final_pearson_yes", "final_pearson_no")
-    return {name: value_of(found.curves, {"model": model, "layer": layer, "metric": name}) for name in metrics}
+    at = {"model": model, "layer": layer}
+    high = value_of(found.curves, {**at, "metric": "final_pearson_all"}, "high")
+    return {
+        **{name: value_of(found.curves, {**at, "metric": name}) for name in metrics},
+        "final_pearson_all_high": high,
+    }

@@ -34,6 +34,7 @@ from accord.steering.edits import AddDirection, AmplifyDirection, EditConcepts
 
 FORMAT, VERSION = "accord.repair", 1
 DESCRIPTION = "repair.json"
+MERGED = "merge.json"  # in a folder of merged weights
 
 
 def is_repaired(folder: Path | str) -> bool:

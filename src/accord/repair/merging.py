@@ -18,7 +18,7 @@ from accord.lm.backbone import Backbone
 from accord.lm.backbone import load as load_backbone
 from accord.lm.encoding import encode_prompt
 from accord.lm.model import LanguageModel
-from accord.repair.folder import DESCRIPTION, base_of, checked_base, is_repaired, quiet_peft
+from accord.repair.folder import DESCRIPTION, MERGED, base_of, checked_base, is_repaired, quiet_peft
 
 # Beside the task's own prompts, ordinary text.
 _NEUTRAL = (
@@ -71,8 +71,9 @@ def merge(folder: Path | str, out: Path | str, *, device: str = "auto", dtype: s
     lm = load_backbone(out, device=device, dtype=dtype)
     after = _logprobs(lm, prompts)
     drift = _drift(Forms.of(lm), before, after, len(own))
-    text = {"from": base_of(folder), "adapter": str(folder), **asdict(drift)}
-    write_whole(out / "merge.json", json.dumps(text, indent=2) + "\n")
+    learned = described["about"].get("task")  # so that merged weights are not tested on what they learned from
+    text = {"from": base_of(folder), "adapter": str(folder), **asdict(drift), "task": learned}
+    write_whole(out / MERGED, json.dumps(text, indent=2) + "\n")
     return drift
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.errors import AccordError
-from accord.repair.folder import DESCRIPTION, is_repaired
+from accord.repair.folder import DESCRIPTION, MERGED, base_of, is_repaired
 from accord.tasks import Task
 
 
@@ -28,6 +28,7 @@ def asked_as(
     usually = "nested" if usual.nested else "random"
     asked: dict[str, Any] = {"seed": seed or 0, "split_kind": split_kind or usually}
     learned = _learned(folder)
+    _same_items(folder, learned)
     if any(learned.get(key) != usual.settings[key] for key in ("name", "data_sha256")):
         return asked
     if learned["split"] != "train":
@@ -56,10 +57,32 @@ def split_seed(folder: Path | str) -> int:
     return int(_learned(folder).get("seed", 0))
 
 
+def _same_items(folder: Path | str, learned: Mapping[str, Any]) -> None:
+    """AccordError if a repair that this one goes on from learned from other items of the same data."""
+    before = Path(folder)
+    while is_repaired(before):
+        before = Path(base_of(before))
+        earlier = _learned(before)
+        keys = ("name", "data_sha256")
+        divided = ("seed", "split_kind", "split")
+        if earlier and all(earlier.get(key) == learned.get(key) for key in keys):
+            for key in divided:
+                if earlier.get(key) != learned.get(key):
+                    raise AccordError(
+                        "the repair that this one goes on from learned from other items, which would be tested",
+                        where=before,
+                        got=f"{key.replace('_', ' ')} {earlier.get(key)}",
+                        wanted=str(learned.get(key)),
+                        fix=f"make both with the same --{key.replace('_', '-')}",
+                    )
+
+
 def _learned(folder: Path | str) -> Mapping[str, Any]:
-    """Settings of the training items, if the folder tells."""
-    if not is_repaired(folder):
-        return {}
-    described = json.loads((Path(folder) / DESCRIPTION).read_text(encoding="utf-8"))
-    found: Mapping[str, Any] = described["about"].get("task", {})
-    return found
+    """Settings of the training items, if the folder tells; merged weights tell those of their adapter."""
+    for name, inside in ((DESCRIPTION, "about"), (MERGED, None)):
+        path = Path(folder) / name
+        if path.is_file():
+            described = json.loads(path.read_text(encoding="utf-8"))
+            found: Mapping[str, Any] = (described if inside is None else described[inside]).get("task") or {}
+            return found
+    return {}

@@ -81,3 +81,16 @@ def test_a_folder_that_names_no_base_is_refused(base: Path) -> None:
     for command in ("verdict", "damage"):
         code, _, err = run(command, "--repaired", base, "--task", "hypernymy")
         assert code == 1 and "--base MODEL" in err
+
+
+def test_what_a_chain_or_merged_weights_learned_from_is_not_tested_either(base: Path, tmp_path: Path) -> None:
+    usual = accord.task("hypernymy", split="all")
+    first = repaired(base, tmp_path / "first", training(seed=1))
+    second = repaired(first, tmp_path / "second", training(seed=0))
+    with pytest.raises(AccordError, match="goes on from learned from other items"):
+        asked_as(second, usual)
+    assert asked_as(repaired(first, tmp_path / "third", training(seed=1)), usual)["seed"] == 1
+    merged = tmp_path / "merged"
+    merged.mkdir()
+    (merged / "merge.json").write_text(json.dumps({"task": training(seed=5).settings}))
+    assert asked_as(merged, usual)["seed"] == 5

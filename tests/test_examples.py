@@ -7,7 +7,7 @@ import pytest
 from nbclient import NotebookClient
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-LARGEST = 400_000  # bytes of a notebook with its pictures
+LARGEST = 700_000  # bytes of a notebook with its pictures
 
 
 @pytest.mark.real

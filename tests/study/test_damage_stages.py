@@ -20,7 +20,7 @@ from accord.study import Backbone, Recipe, Stage, publish, task_of
 from accord.study.damage_stages import BASE, Asked, base_stage, damage_stage
 from accord.study.repair_sections import DamageSection
 from accord.study.sections import GapSection
-from accord.study.stage import Run, lazy
+from accord.study.stage import Run, load_once
 from accord.tasks import Task
 
 ROWS = "".join(f"bee{i}s\tfood\t{'yes' if i % 2 else 'no'}\thigh\n" for i in range(24))
@@ -56,7 +56,7 @@ def make(run: Run, stage: Stage) -> bool:
 
 def test_one_base_serves_many_repaired_models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = Backbone(model=str(folder / "model"), device="cpu")
-    run = Run(folder / "run", backbone, lazy(backbone))
+    run = Run(folder / "run", backbone, load_once())
     asked = Asked.of(section(folder, judge=str(folder / "model")), own_task(folder), backbone, 0)
     base = base_stage(run, asked)
     assert make(run, base) and not make(run, base)
@@ -84,7 +84,7 @@ def test_one_base_serves_many_repaired_models(folder: Path, monkeypatch: pytest.
 
 def test_known_scores_of_the_repaired_model_are_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = Backbone(model=str(folder / "model"), device="cpu")
-    run = Run(folder / "run", backbone, lazy(backbone))
+    run = Run(folder / "run", backbone, load_once())
     asked = Asked.of(section(folder, facts=0, samples=0), own_task(folder), backbone, 0)
     base, one = base_stage(run, asked), Stage("repair/noise-s0", Recipe("repair", 1, {}, 0), lambda *_: {})
     make(run, base)
@@ -99,7 +99,7 @@ def test_known_scores_of_the_repaired_model_are_taken(folder: Path, monkeypatch:
 
 def test_what_changes_a_recipe(folder: Path) -> None:
     backbone = Backbone(model=str(folder / "model"), device="cpu")
-    run = Run(folder / "run", backbone, lazy(backbone))
+    run = Run(folder / "run", backbone, load_once())
 
     def fingerprint(**keys: object) -> str:
         return base_stage(run, Asked.of(section(folder, **keys), None, backbone, 0)).recipe.fingerprint

@@ -14,7 +14,7 @@ from accord import cli
 from accord.errors import AccordError
 from accord.study import engine, steering_stages, store
 from accord.study.sections import Backbone
-from accord.study.stage import Run, Stage, lazy
+from accord.study.stage import Run, Stage, load_once
 from accord.study.steering_sections import SteeringSection
 from accord.study.steering_stages import check_steering, steering_stage
 from accord.study.store import Recipe, publish
@@ -74,7 +74,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     (folder / "study.toml").write_text(text)
     engine.run(folder / "study.toml", folder / "run", console=Console(quiet=True), step="train")
     backbone = Backbone(model=str(folder / "model"), device="cpu")
-    return Run(folder / "run", backbone, lazy(backbone))
+    return Run(folder / "run", backbone, load_once())
 
 
 def stage(run: Run, section: SteeringSection, name: str = "topk-s0", layer: int = 3, judge: bool = False) -> Stage:

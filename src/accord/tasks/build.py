@@ -74,7 +74,7 @@ def build(definition: Definition, data: Path | None, choices: Choices) -> Task:
         validator,
         choices.chat,
         settings,
-        nested=definition.words is not None and found[0].split is None,
+        nested=_divides(found, definition),
         rewordings={
             "generator": tuple(name for name in definition.generators if name != generator.phrasing),
             "validator": tuple(name for name in definition.validators if name != validator.phrasing),
@@ -200,6 +200,13 @@ def _side(
         "test-unseen-both": sides.unseen_both,
     }
     return parts[choices.split], dropped
+
+
+def _divides(found: Sequence[Found], definition: Definition) -> bool:
+    """Whether the items are pairs of words with categories to divide, which no column divides already."""
+    if definition.words is None or found[0].split is not None:
+        return False
+    return len({one.item.fields[definition.words[1]] for one in found}) > 1
 
 
 def _divide(items: Sequence[Item], definition: Definition, generator: Template, choices: Choices) -> Sides:

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from accord.report import style
 from accord.report.data import Gap
@@ -70,7 +69,7 @@ def _curves(axes: Axes, table: pd.DataFrame, looks: Looks, level: float, ceiling
         axes.plot(layer, value, color=colour, linestyle=line, linewidth=1.8)
         ends.append((float(value[np.isfinite(value)][-1]), label, colour))
     axes.set_ylim(top=ceiling)
-    _finish(axes, ends, table["layer"].max())
+    style.name_ends(axes, ends, table["layer"].max())
 
 
 def _leaning(axes: Axes, layers: pd.DataFrame, scores: pd.DataFrame) -> None:
@@ -87,23 +86,7 @@ def _leaning(axes: Axes, layers: pd.DataFrame, scores: pd.DataFrame) -> None:
         axes.fill_between(middle.index, low, high, color=colour, alpha=0.13, linewidth=0)
         axes.plot(middle.index, middle, color=colour, linestyle=line, linewidth=1.8)
         ends.append((float(middle.iloc[-1]), label, colour))
-    _finish(axes, ends, layers["layer"].max())
-
-
-def _finish(axes: Axes, ends: list[tuple[float, str, str]], last: float) -> None:
-    """Name each line at its end, in its colour, instead of a legend."""
-    low, high = axes.get_ylim()
-    places = style.spread([value for value, _, _ in ends], 0.11 * (high - low), low, high)
-    for (value, label, colour), place in zip(ends, places, strict=True):
-        axes.annotate(
-            label, (last, value), xytext=(1.02, place), textcoords=axes.get_yaxis_transform(), va="center",
-            fontsize=9.5, color=colour, annotation_clip=False,
-        )  # fmt: skip
-    axes.set_xlim(0, last)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=style.ROUND_STEPS))
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=style.ROUND_STEPS))
-    axes.yaxis.set_major_formatter(style.tick)
-    axes.grid(axis="y", color=style.GRID, linewidth=0.7)
+    style.name_ends(axes, ends, layers["layer"].max())
 
 
 def _peaks(table: pd.DataFrame) -> str:

@@ -238,20 +238,4 @@ def _lines(axes: Axes, lines: Iterable[Line], level: float) -> None:
         axes.plot(layer, part["value"], color=colour, linestyle=line, linewidth=1.8)
         ends.append((float(part["value"].iloc[-1]), label, colour))
         last = max(last, float(layer[-1]))
-    _names(axes, ends, last)
-
-
-def _names(axes: Axes, ends: Sequence[tuple[float, str, str]], last: float) -> None:
-    low, high = axes.get_ylim()
-    for (value, label, colour), place in zip(
-        ends, style.spread([end[0] for end in ends], 0.14 * (high - low), low, high), strict=True
-    ):
-        axes.annotate(
-            label, (last, value), xytext=(1.02, place), textcoords=axes.get_yaxis_transform(), va="center",
-            fontsize=9.5, color=colour, annotation_clip=False,
-        )  # fmt: skip
-    axes.set_xlim(0, last)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=style.ROUND_STEPS))
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=style.ROUND_STEPS))
-    axes.yaxis.set_major_formatter(style.tick)
-    axes.grid(axis="y", color=style.GRID, linewidth=0.7)
+    style.name_ends(axes, ends, last, apart=0.14, ticks=5)

@@ -3,7 +3,7 @@
 import io
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from matplotlib import rc_context, rcdefaults
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
+from matplotlib.ticker import MaxNLocator
 
 from accord.report.wording import in_figure
 
@@ -107,6 +108,30 @@ def spread(places: list[float], gap: float, low: float, high: float) -> list[flo
     over = max(0.0, out[-1] - high) - max(0.0, low - out[0]) if out else 0.0
     back = dict(zip(order, (o - over for o in out), strict=True))
     return [back[i] for i in range(len(places))]
+
+
+def name_ends(
+    axes: Axes, ends: Sequence[tuple[float, str, str]], last: float, *, apart: float = 0.11, ticks: int = 6
+) -> None:
+    """Name each line at its end, in its colour, instead of a legend; layers along the bottom.
+
+    Args:
+        ends: of each line its last value, its name and its colour.
+        last: the last layer.
+        apart: least distance of two names, as a share of the height.
+    """
+    low, high = axes.get_ylim()
+    places = spread([value for value, _, _ in ends], apart * (high - low), low, high)
+    for (value, label, colour), place in zip(ends, places, strict=True):
+        axes.annotate(
+            label, (last, value), xytext=(1.02, place), textcoords=axes.get_yaxis_transform(), va="center",
+            fontsize=9.5, color=colour, annotation_clip=False,
+        )  # fmt: skip
+    axes.set_xlim(0, last)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=ROUND_STEPS))
+    axes.yaxis.set_major_locator(MaxNLocator(ticks, steps=ROUND_STEPS))
+    axes.yaxis.set_major_formatter(tick)
+    axes.grid(axis="y", color=GRID, linewidth=0.7)
 
 
 def quiet(axes: Axes) -> None:

@@ -65,9 +65,14 @@ def read_corpus(section: TextSection, seed: int) -> Corpus:
     return texts
 
 
+def texts_table(run: Run, side: str) -> pd.DataFrame:
+    """The texts of a side whose embeddings are stored, a row each in their order, with what the corpus says of them."""
+    return pd.read_parquet(run.at(EMBEDDINGS) / f"{side}_texts.parquet")
+
+
 def held_out_texts(run: Run) -> list[str]:
     """The held-out texts whose embeddings are stored, in their order."""
-    return list(pd.read_parquet(run.at(EMBEDDINGS) / f"{HELD_OUT}_texts.parquet")["text"])
+    return list(texts_table(run, HELD_OUT)["text"])
 
 
 def open_store(run: Run, side: str) -> EmbeddingStore:

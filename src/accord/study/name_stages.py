@@ -28,7 +28,7 @@ from accord.naming.answers import Annotator
 from accord.naming.config import AnyAnnotator
 from accord.naming.judges import Judge, ListJudge, LogOddsJudge, TokensJudge
 from accord.study import config
-from accord.study.concept_stages import EMBEDDINGS, HELD_OUT, TRAIN, open_store
+from accord.study.concept_stages import EMBEDDINGS, HELD_OUT, TRAIN, open_store, texts_table
 from accord.study.gap_stages import check_model
 from accord.study.name_sections import NamesSection
 from accord.study.sections import Backbone
@@ -144,14 +144,10 @@ def _dictionary(run: Run, section: NamesSection, named: Named, work: Path) -> Di
         lm = run.lm()
         model = load_concepts(run.at(named.folder), lm.device)
         shown = Shown(held_out=section.held_out, top=max(12, section.examples))
-        train, held_out = (Side(open_store(run, side), _texts(run, side)) for side in (TRAIN, HELD_OUT))
+        train, held_out = (Side(open_store(run, side), texts_table(run, side)) for side in (TRAIN, HELD_OUT))
         build_dictionary(model, lm, named.layer, train, held_out, shown=shown, seed=named.seed).write(aside)
         aside.rename(work / _PART)
     return Dictionary.read(work / _PART)
-
-
-def _texts(run: Run, side: str) -> pd.DataFrame:
-    return pd.read_parquet(run.at(EMBEDDINGS) / f"{side}_texts.parquet")
 
 
 def _choose(concepts: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:

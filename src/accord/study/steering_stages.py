@@ -37,7 +37,14 @@ from accord.steering import (
     token_labels,
     written_effects,
 )
-from accord.study.concept_stages import EMBEDDINGS, HELD_OUT, ROWS_AT_ONCE, TRAIN, held_out_texts, open_store
+from accord.study.concept_stages import (
+    HELD_OUT,
+    ROWS_AT_ONCE,
+    TRAIN,
+    held_out_texts,
+    open_store,
+    texts_table,
+)
 from accord.study.sections import Backbone
 from accord.study.stage import Progress, Run, Stage, finish, found_by, identity, keep_if_same
 from accord.study.steering_sections import SteeringSection
@@ -76,7 +83,7 @@ def steering_stage(
     def make(work: Path, progress: Progress) -> dict[str, Any]:
         lm = run.lm()
         keep_if_same(work, found := found_by(lm))
-        target = Target.of(lm, load_concepts(run.folder / concepts.name, lm.device), layer, section.keep_error)
+        target = Target.of(lm, load_concepts(run.at(concepts.name), lm.device), layer, section.keep_error)
         labels = _labels(run, section, TRAIN) if section.written else None
         typical = measure_typical(
             target.concepts,
@@ -222,7 +229,7 @@ def _scorer(run: Run, section: SteeringSection, layer: int) -> Scorer:
 
 def _labels(run: Run, section: SteeringSection, side: str) -> Tensor:
     """A number for each text of a side [texts]: its label, or 1 where it is the one asked for; NaN without one."""
-    table = pd.read_parquet(run.folder / EMBEDDINGS / f"{side}_texts.parquet")
+    table = texts_table(run, side)
     column = table["label"]
     if section.label is not None:
         known = column.notna().to_numpy()

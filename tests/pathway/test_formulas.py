@@ -7,11 +7,11 @@ import torch
 
 from accord import concepts
 from accord.errors import AccordError
-from accord.gap import Probe
+from accord.gap import Ridge
 from accord.pathway import linear_cka
 from accord.pathway.cka import _gram, _weighted, counts
 from accord.pathway.concept_changes import concept_changes
-from accord.pathway.readout import PENALTIES, _path, choose_penalty, folds, readout_curve
+from accord.pathway.readout import PENALTIES, choose_penalty, folds, readout_curve
 
 
 def _plain_cka(x: torch.Tensor, y: torch.Tensor) -> float:
@@ -43,15 +43,6 @@ def test_cka_sees_no_rotation_scale_or_shift_and_refuses_other_items() -> None:
         linear_cka(x, x[:-1])
 
 
-@pytest.mark.parametrize("d", [5, 60])
-def test_the_path_is_the_probe_at_every_penalty(d: int) -> None:
-    x, y, other = _draw(40, d) * 3 + 1, _draw(40, seed=1), _draw(9, d, seed=2)
-    found = _path(x.double(), y.double(), other.double())
-    for penalty, read in zip(PENALTIES, found, strict=True):
-        probe = Probe.fit(x, y, penalty=penalty)
-        torch.testing.assert_close(read.float(), probe(other), rtol=1e-3, atol=1e-3)
-
-
 def test_the_penalty_is_the_one_with_the_least_left_out_error() -> None:
     x = _draw(60, 30)
     y = x[:, 0] + 2 * _draw(60, seed=1)
@@ -61,7 +52,7 @@ def test_the_penalty_is_the_one_with_the_least_left_out_error() -> None:
         error = 0.0
         for part in range(4):
             out = torch.from_numpy(fold == part)
-            error += float((Probe.fit(x[~out], y[~out], penalty=penalty)(x[out]) - y[out]).square().sum())
+            error += float((Ridge(x[~out], y[~out]).fit(penalty)(x[out]) - y[out]).square().sum())
         errors.append(error)
     penalty, explained = choose_penalty(x, y, fold)
     assert penalty == PENALTIES[int(np.argmin(errors))]
@@ -94,7 +85,7 @@ def test_the_curve_shows_the_layer_that_knows() -> None:
     found = readout_curve(train, target[:100], [None] * 100, tests, resamples=200).set_index(
         ["layer", "items", "metric"]
     )
-    probe = Probe.fit(train[1], target[:100], penalty=float(found.loc[(1, "train", "penalty"), "value"]))
+    probe = Ridge(train[1], target[:100]).fit(float(found.loc[(1, "train", "penalty"), "value"]))
     expected = np.corrcoef(probe(states[1][100:]).numpy(), target[100:].numpy())[0, 1]
     knowing = found.loc[(1, "test", "pearson_all")]
     assert knowing["value"] == pytest.approx(expected, abs=1e-5) and knowing["low"] > 0.8

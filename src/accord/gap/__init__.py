@@ -4,8 +4,9 @@ from accord.gap.compare import Change, compare
 from accord.gap.explain import Explanation, explain_gap
 from accord.gap.measure import Gap, measure_gap
 from accord.gap.metrics import MEASURES, summarize
-from accord.gap.probe import Probe, validator_states
 from accord.gap.questions import NO_FORMS, YES_FORMS, Forms
+from accord.gap.ridge import Probe, Ridge
+from accord.gap.states import validator_states
 
 __all__ = [
     "MEASURES",
@@ -16,6 +17,7 @@ __all__ = [
     "Forms",
     "Gap",
     "Probe",
+    "Ridge",
     "compare",
     "explain_gap",
     "measure_gap",

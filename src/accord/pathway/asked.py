@@ -12,8 +12,8 @@ from torch import Tensor
 from accord.concepts.base import ConceptModel
 from accord.gap.measure import Gap, measure_gap
 from accord.gap.metrics import summarize_layers
-from accord.gap.probe import context_states
 from accord.gap.questions import Forms
+from accord.gap.states import context_states
 from accord.lm.batching import Progress
 from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from accord.errors import AccordError
 from accord.gap.metrics import PAIRED, summarize
-from accord.gap.probe import Probe
+from accord.gap.ridge import Ridge
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-"""Of `Probe.fit`, tried on parts of the training items."""
+"""Of `Ridge`, tried on parts of the training items."""
 _FOLDS = 4
 _READ = {
     **{name: PAIRED[name] for name in ("pearson_all", "pearson_yes", "pearson_no")},
@@ -60,9 +60,9 @@ def readout_curve(
     rows = []
     for layer, own in states.items():
         penalty, explained = choose_penalty(own, target, fold)
-        probe = Probe.fit(own, target, penalty=penalty)
+        probe = Ridge(own, target).fit(penalty)
         for name, (theirs, scores) in tests.items():
-            table = scores.assign(validator_logodds=probe(theirs[layer]).double().numpy())
+            table = scores.assign(validator_logodds=probe(theirs[layer]).numpy())
             measured = summarize(table, _READ, seed=seed, resamples=resamples)
             rows += [{"layer": layer, "items": name, "metric": metric, **measured[metric]} for metric in _READ]
         chosen = {"penalty": penalty, "explained": explained}
@@ -88,26 +88,8 @@ def choose_penalty(states: Tensor, target: Tensor, fold: NDArray[np.int64]) -> t
     errors = torch.zeros(len(PENALTIES), dtype=torch.float64)
     for part in np.unique(fold):
         out = torch.from_numpy(fold == part)
-        guesses = _path(states[~out].double(), target[~out].double(), states[out].double())
+        ridge = Ridge(states[~out], target[~out])
+        guesses = torch.stack([ridge.fit(penalty)(states[out]) for penalty in PENALTIES])
         errors += (guesses - target[out].double()).square().sum(1)
     spread = (target.double() - target.double().mean()).square().sum().clamp_min(1e-12)
     return PENALTIES[int(errors.argmin())], float(1 - errors.min() / spread)
-
-
-def _path(x: Tensor, y: Tensor, other: Tensor) -> Tensor:
-    """What `Probe.fit` with each penalty reads off other states: [penalty, item]; one decomposition serves all.
-
-    With z the standardised states, w = (zᵀz/n + penalty)⁻¹ zᵀ(y − ȳ)/n, and as zzᵀ/n has the same eigenvalues, the
-    smaller of the two is decomposed.
-    """
-    mean, deviation = x.mean(0), x.std(0, correction=0).clamp_min(1e-6)
-    z, away, n = (x - mean) / deviation, (other - mean) / deviation, len(x)
-    penalties, centre = torch.tensor(PENALTIES, dtype=torch.float64)[:, None], y.mean()
-    if n < z.shape[1]:
-        values, vectors = torch.linalg.eigh(z @ z.T / n)
-        left, goal = away @ z.T @ vectors / n, vectors.T @ (y - centre)
-    else:
-        values, vectors = torch.linalg.eigh(z.T @ z / n)
-        left, goal = away @ vectors, vectors.T @ (z.T @ (y - centre)) / n
-    read: Tensor = (goal / (values + penalties)) @ left.T + centre
-    return read

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.gap.metrics import pearson
-from accord.gap.probe import context_states
 from accord.gap.questions import Forms
+from accord.gap.states import context_states
 from accord.lm.batching import Progress
 from accord.lm.edited import StateEdit
 from accord.lm.model import LanguageModel

@@ -6,7 +6,7 @@ Positions of ordinary text are in the regression with 0 as their target, so that
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from accord.gap.metrics import Floats
 from accord.gap.questions import Forms
+from accord.gap.ridge import Ridge
 from accord.lm.batching import Progress
 from accord.lm.edited import Readout
 from accord.lm.model import LanguageModel
@@ -81,72 +82,6 @@ def wanted(generator: Floats, spread: float) -> Floats:
     return np.asarray((generator - np.median(generator)) / (deviation if deviation > 0 else 1.0) * spread)
 
 
-@dataclass
-class Ridge:
-    """Ridge regressions of the same states on the same targets, for many penalties.
-
-    Minimises mean (w·z + c − target)² + quiet_weight · mean over quiet states of (w·z + c)² + penalty · ‖w‖², as
-    `accord.gap.Probe.fit` does, z being states standardised by the items' mean and deviation. What the penalties
-    share is computed once. Where states are wider than there are rows, the rows' own products are solved instead:
-    with rows centred by their weighted mean, w = Zᵀ (Z Zᵀ + penalty)⁻¹ y.
-
-    Args:
-        states: [n, d] of items.
-        target: [n].
-        quiet: [m, d] of ordinary text.
-    """
-
-    states: Tensor
-    target: Tensor
-    quiet: Tensor
-    _grams: dict[float, tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        x = self.states.double()
-        self._mean, self._deviation = x.mean(0), x.std(0, correction=0).clamp_min(1e-6)
-        self._x = (x - self._mean) / self._deviation
-        self._q = (self.quiet.double() - self._mean) / self._deviation
-        self._y = self.target.double()
-        self.wide = x.shape[1] > len(self._x) + len(self._q)
-        if not self.wide:
-            self._xx, self._qq = self._x.T @ self._x / len(self._x), self._q.T @ self._q / len(self._q)
-
-    def solve(self, penalty: float, quiet_weight: float) -> tuple[Tensor, float]:
-        """w [d] and b, float64, of raw states: v = h·w + b."""
-        gram, goal, center, offset = self._gram(quiet_weight)
-        factor = torch.linalg.cholesky(gram + penalty * torch.eye(len(gram), dtype=torch.float64))
-        solution = torch.cholesky_solve(goal[:, None], factor)[:, 0]
-        w = self._rows(quiet_weight, center).T @ solution if self.wide else solution
-        weight = w / self._deviation
-        return weight, float(offset - center @ w - self._mean @ weight)
-
-    def _gram(self, quiet_weight: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Products of the centred rows, their products with the target, the rows' mean [d], the target's mean."""
-        if quiet_weight not in self._grams:
-            total = 1 + quiet_weight  # items weigh 1 together, quiet states quiet_weight
-            center = (self._x.mean(0) + quiet_weight * self._q.mean(0)) / total
-            offset = self._y.mean() / total
-            if self.wide:
-                rows = self._rows(quiet_weight, center)
-                goals = torch.cat([self._y - offset, -offset * torch.ones(len(self._q), dtype=torch.float64)])
-                goal = goals * self._roots(quiet_weight)
-                self._grams[quiet_weight] = (rows @ rows.T, goal, center, offset)
-            else:
-                gram = self._xx + quiet_weight * self._qq - total * torch.outer(center, center)
-                goal = self._x.T @ self._y / len(self._x) - total * center * offset
-                self._grams[quiet_weight] = (gram, goal, center, offset)
-        return self._grams[quiet_weight]
-
-    def _roots(self, quiet_weight: float) -> Tensor:
-        """Square roots of the rows' weights."""
-        n, m = len(self._x), len(self._q)
-        weights = torch.cat([torch.full((n,), 1 / n), torch.full((m,), quiet_weight / m)])
-        return weights.double().sqrt()
-
-    def _rows(self, quiet_weight: float, center: Tensor) -> Tensor:
-        return (torch.cat([self._x, self._q]) - center) * self._roots(quiet_weight)[:, None]
-
-
 @dataclass(frozen=True)
 class _Search:
     """What settings are tried on."""
@@ -170,9 +105,9 @@ class _Search:
         held, check = beside(self.evidence.states, layers)[where], beside(self.check.states, layers)
         ridge, rows = self.ridge(layers, all_items=False), []
         for penalty, quiet_weight in self._grid():
-            weight, bias = ridge.solve(penalty, quiet_weight)
-            limit = float((ridge.states.double() @ weight + bias).abs().max())
-            value, on_text = ((x.double() @ weight + bias).clamp(-limit, limit) for x in (held, check))
+            probe = ridge.fit(penalty, quiet_weight)
+            limit = float(probe(ridge.states).abs().max())
+            value, on_text = (probe(x).clamp(-limit, limit) for x in (held, check))
             for strength in self.config.strengths:
                 moved = self.evidence.validator.copy()
                 moved[where] += strength * value.numpy()
@@ -199,13 +134,13 @@ def _final(lm: LanguageModel, search: _Search, row: Mapping[str, Any]) -> tuple[
     that they alone would be most of the cost.
     """
     layers, strength = row["layers"], row["strength"]
-    weight, bias = search.ridge(layers, all_items=True).solve(row["penalty"], row["quiet_weight"])
-    weight, bias = weight * strength, bias * strength
-    items = beside(search.evidence.states, layers).double() @ weight + bias
+    probe = search.ridge(layers, all_items=True).fit(row["penalty"], row["quiet_weight"])
+    items, on_text = (strength * probe(beside(x.states, layers)) for x in (search.evidence, search.check))
     limit = float(items.abs().max())
-    value = (beside(search.check.states, layers).double() @ weight + bias).clamp(-limit, limit)
+    value = on_text.clamp(-limit, limit)
     forms, everything = Forms.of(lm), np.ones_like(search.evidence.gold)
     judged = search.evidence.judge(search.evidence.validator + items.numpy(), everything)
+    weight, bias = strength * probe.weight, strength * probe.bias
     readout = Readout(tuple(layers), weight.float(), bias, forms.yes, forms.no, limit)
     return readout, value, {**judged, **search.check.cost(value)}
 

@@ -1,0 +1,40 @@
+"""States at the end of the validator's prompts, layer by layer."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from accord.gap.questions import Forms
+from accord.lm.batching import Progress
+from accord.lm.model import LanguageModel
+from accord.lm.prefix_tree import Ids
+from accord.lm.states import end_states
+from accord.tasks import Task
+
+
+@torch.no_grad()
+def validator_states(
+    lm: LanguageModel, task: Task, layers: Sequence[int], *, progress: Progress | None = None
+) -> dict[int, Tensor]:
+    """States at the last position of every item's validator prompt: layer -> float32 [item, d] on the CPU."""
+    forms = Forms.of(lm)
+    contexts = [forms.queries(lm, task, item)[1].context for item in task.items]
+    return context_states(lm, contexts, layers, progress=progress)
+
+
+@torch.no_grad()
+def context_states(
+    lm: LanguageModel, contexts: Sequence[Ids], layers: Sequence[int], *, progress: Progress | None = None
+) -> dict[int, Tensor]:
+    """States at the last position of every context, equal contexts computed once: layer -> float32 [context, d]."""
+    distinct = list(dict.fromkeys(contexts))
+    found = {layer: torch.empty(len(distinct), lm.d_model) for layer in layers}
+
+    def read(layer: int, states: Tensor, which: list[int]) -> None:
+        found[layer][which] = states.float().cpu()
+
+    end_states(lm, distinct, read, layers=list(layers), progress=progress)
+    place = {context: i for i, context in enumerate(distinct)}
+    index = torch.tensor([place[context] for context in contexts])
+    return {layer: states[index] for layer, states in found.items()}

@@ -28,9 +28,12 @@ def register(app: typer.Typer) -> None:
 
 
 def pathway(
-    base: Annotated[str, typer.Option(help="The model that was repaired, as `accord gap --model`.")],
     repaired: Annotated[str, typer.Option(help="The repaired model: a folder of `accord repair`, or any model.")],
     task: Annotated[str, typer.Option("--task", help="A task of `accord tasks`, or a task file (.toml).")],
+    base: Annotated[
+        str | None,
+        typer.Option(help="The model it was made from; by default the one that the repaired folder names."),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Data file, where the task brings none.")] = None,
     limit: Annotated[int, typer.Option(min=4, help="At most so many items of each test set.")] = 100,
     train_limit: Annotated[int, typer.Option(min=8, help="At most so many training items, for the readout.")] = 400,
@@ -66,10 +69,11 @@ def pathway(
 
     Examples:
 
-    - `accord pathway --base smollm2-135m --repaired runs/demo/repair/rankalign-s0 --task hypernymy --limit 100`
+    - `accord pathway --repaired runs/demo/repair/rankalign-s0 --task hypernymy --limit 100`
     - `accord pathway --base smollm2-135m --repaired out --task hypernymy --concepts DIR --layer 30`
     """
     from accord import study
+    from accord.repair.folder import base_of
     from accord.study.pathway_sections import PathwaySection
     from accord.study.pathway_stages import two_models_stage
 
@@ -80,9 +84,10 @@ def pathway(
     forms = {"generator_phrasing": generator, "validator_phrasing": validator, "chat": chat or None}
     forms |= {"generator_shots": shots, "validator_shots": shots}
     asked, divided = _questions(section, repaired, task, data, seed, forms)
+    before = base or base_of(repaired)
     models = [
         study.from_options(study.Backbone, {"model": model, "device": device, "dtype": dtype})
-        for model in (base, repaired)
+        for model in (before, repaired)
     ]
     stage = two_models_stage(
         "pathway",
@@ -93,7 +98,7 @@ def pathway(
         divided,
         _concepts(concepts, layer),
     )
-    _print(stage, out, f"{asked.train.name} / {base} / {repaired}")
+    _print(stage, out, f"{asked.train.name} / {before} / {repaired}")
 
 
 def _questions(

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 import accord
 from accord import repair
 from accord.errors import AccordError
+from accord.gap import Forms
 from accord.repair import loop
 from accord.repair.config import RankAlign
 from accord.repair.lora import trainable
@@ -76,6 +77,27 @@ def test_the_base_stays_and_plain_tools_open_the_result(family: str, words_task:
     assert json.loads((tmp_path / "merged" / "merge.json").read_text())["largest"] == drift.largest
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     torch.testing.assert_close(plain_logits(merged), repaired, rtol=1e-3, atol=1e-3)
+
+
+def test_a_merge_that_fails_leaves_no_half_model(
+    base: Path, words_task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = repair.train(str(base), words_task, SMALL, folder=tmp_path / "out")
+    kept = json.loads((out / "repair.json").read_text())["about"]["prompt_ids"]
+    lm = accord.load(base)
+    queries = [Forms.of(lm).queries(lm, words_task, item)[1] for item in words_task.items[:8]]
+    assert [tuple(ids) for ids in kept] == [query.context for query in queries]
+
+    def fail(*_: Any) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("accord.repair.merging._drift", fail)
+        with pytest.raises(OSError, match="full"):
+            repair.merge(out, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+    repair.merge(out, tmp_path / "merged")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "merged", "out"]
 
 
 def test_full_fine_tuning_gives_a_whole_model(base: Path, words_task: Task, tmp_path: Path) -> None:

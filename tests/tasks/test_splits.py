@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from accord.errors import AccordError
 from accord.tasks.base import Item
-from accord.tasks.splits import mixed, nested_sides, random_sides, spread, unseen_sides
+from accord.tasks.splits import both_words, mixed, nested_sides, random_sides, spread, unseen_sides
 
 WORDS = ("noun1", "noun2")
 
@@ -92,6 +92,14 @@ def test_random_keeps_units_together_and_every_item_on_one_side(rows, seed):
     assert not words(sides.train, "q") & words(sides.test, "q")
     assert sorted(words(sides.train, "n") | words(sides.test, "n")) == sorted(words(items, "n"))
     assert len(sides.train) + len(sides.test) == len(items)
+
+
+def test_a_pair_and_its_reverse_are_on_one_side():
+    one_way = [pair(f"a{i}", f"b{i}", gold=i % 2 == 0) for i in range(40)]
+    reverse = [pair(f"b{i}", f"a{i}", gold=i % 2 == 0) for i in range(40)]
+    sides = random_sides([*one_way, *reverse], both_words(WORDS), 0.25, 1)
+    train, test = ({frozenset(item.fields.values()) for item in side} for side in (sides.train, sides.test))
+    assert len(sides.test) == 20 and not train & test
 
 
 def test_random_shares_out_every_kind_of_item():

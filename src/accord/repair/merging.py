@@ -2,7 +2,8 @@
 
 import gc
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from accord.disk import write_whole
+from accord.disk import aside, lock, write_whole
 from accord.errors import AccordError
 from accord.gap.questions import Forms
 from accord.lm.backbone import Backbone
@@ -35,7 +36,7 @@ class Drift:
 
     Attributes:
         largest, mean: |difference of log p| over all tokens of the vocabulary, at every position of some prompts.
-        logodds: largest |difference of l_V| at the end of the repair's own validator prompts; 0 without any.
+        logodds: largest |difference of l_V| at the end of the validator prompts that the repair keeps; 0 without any.
         prompts: how many were read.
     """
 
@@ -55,13 +56,22 @@ def merge(folder: Path | str, out: Path | str, *, device: str = "auto", dtype: s
     """
     folder, out = Path(folder), Path(out)
     described = _check(folder, out)
+    with lock(out):
+        part = aside(out, "partial")
+        shutil.rmtree(part, ignore_errors=True)
+        drift = _merge(folder, described, part, device, dtype)
+        part.replace(out)
+    return drift
+
+
+def _merge(folder: Path, described: Mapping[str, Any], out: Path, device: str, dtype: str) -> Drift:
     base = checked_base(folder, described, device, dtype)
     if not isinstance(base, Backbone):
         raise AccordError("an adapter needs a backbone under it", where=folder, got=base.name)
     with quiet_peft():
         adapter = PeftModel.from_pretrained(base.model, str(folder))
-    own = described["about"].get("prompts", [])
-    prompts = [encode_prompt(base.tokenizer, text) for text in (*own, *_NEUTRAL)]
+    own = [tuple(ids) for ids in described["about"].get("prompt_ids", ())]
+    prompts = [*own, *(encode_prompt(base.tokenizer, text) for text in _NEUTRAL)]
     before = _logprobs(Backbone(base.model, base.tokenizer, name=str(folder)), prompts)
     merged = adapter.merge_and_unload()
     merged.save_pretrained(str(out))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.errors import AccordError
+from accord.gap.questions import Forms
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.loading import load
@@ -69,8 +70,9 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     with trainable(model, section, seed) as trainee:
         fit(trainee, method, section, seed=seed, folder=folder, settings=settings, progress=progress)
-        prompts = [task.prompts(item)[1] for item in task.items[:_KEPT_PROMPTS]]
-        trainee.save(folder, base=base or model.name, about={**settings, "prompts": prompts})
+        forms = Forms.of(model)
+        prompts = [forms.queries(model, task, item)[1].context for item in task.items[:_KEPT_PROMPTS]]
+        trainee.save(folder, base=base or model.name, about={**settings, "prompt_ids": prompts})
     return _finished(folder, settings)
 
 

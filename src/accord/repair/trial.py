@@ -60,8 +60,10 @@ class Trial:
 
     @cached_property
     def _asked(self) -> NDArray[np.int64]:
-        """Items that are asked: as many held out by themselves as in groups, where there are such."""
-        return np.sort(np.concatenate([np.flatnonzero(self.evidence.held == k)[: self.items // 2] for k in (1, 2)]))
+        """Items that are asked: half of them held out in groups where there are such, the others by themselves."""
+        grouped = np.flatnonzero(self.evidence.held == 2)[: self.items // 2]
+        alone = np.flatnonzero(self.evidence.held == 1)[: self.items - len(grouped)]
+        return np.sort(np.concatenate([alone, grouped]))
 
     @cached_property
     def _base(self) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from accord.errors import AccordError, nearest
 from accord.tasks.base import Definition, Form, Found, Item, Task, Template
 from accord.tasks.readers import Source
-from accord.tasks.splits import Sides, mixed, nested_sides, random_sides, unseen_sides
+from accord.tasks.splits import Sides, both_words, mixed, nested_sides, random_sides, unseen_sides
 
 SPLITS = ("train", "test", "test-unseen-hypernyms", "test-unseen-both", "all")
 SPLIT_KINDS = ("random", "unseen-hypernyms", "unseen-both", "nested")
@@ -215,7 +215,7 @@ def _divide(items: Sequence[Item], definition: Definition, generator: Template, 
         # the right and the wrong answer to one question must not stand on two sides
         return random_sides(items, lambda item: generator.fill(item.fields), share, seed)
     if choices.split_kind == "random":
-        return random_sides(items, lambda item: (item.fields[words[0]], item.fields[words[1]]), share, seed)
+        return random_sides(items, both_words(words), share, seed)
     if choices.split_kind == "nested":
         return nested_sides(items, words, share, seed)
     return unseen_sides(items, words, share, seed, both=choices.split_kind == "unseen-both")

@@ -63,6 +63,11 @@ def random_sides(items: Sequence[Item], unit: Callable[[Item], Hashable], share:
     return Sides([i for i in items if id(i) not in chosen], [i for i in items if id(i) in chosen])
 
 
+def both_words(words: tuple[str, str]) -> Callable[[Item], Hashable]:
+    """A pair of words as a unit, in either order: whoever knows that big means large knows that large means big."""
+    return lambda item: frozenset(item.fields[word] for word in words)
+
+
 def _makeup(unit: list[Item]) -> list[tuple[bool, str]]:
     return sorted((item.gold, str(item.similarity)) for item in unit)
 
@@ -93,7 +98,7 @@ def nested_sides(items: Sequence[Item], words: tuple[str, str], share: float, se
     testing, kept = pairs.place(_best(pairs, seed))
     sorted_out = list(zip(items, testing, kept, strict=True))
     seen = [item for item, test, keep in sorted_out if keep and not test]
-    near = random_sides(seen, lambda item: (item.fields[words[0]], item.fields[words[1]]), share, seed)
+    near = random_sides(seen, both_words(words), share, seed)
     return Sides(
         near.train,
         near.test,

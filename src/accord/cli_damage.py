@@ -87,9 +87,17 @@ def damage(
 
 
 def _print(found: dict[str, Any], title: str) -> None:
-    header = ("group", "measure", "base", "repaired", "change", "low", "high", "n", "worse")
+    from accord.damage.wording import word
+
+    header = ("group", "measure", "base", "repaired", "change", "low", "high", "n", "verdict")
     rows = [
-        [row["group"], row["measure"], *_numbers(row), str(row["n"]), "worse" if row["worsened"] else ""]
+        [
+            row["group"],
+            row["measure"],
+            *_numbers(row),
+            str(row["n"]),
+            word(row["measure"], row["worse_if"], row["worsened"]),
+        ]
         for row in found["table"]
     ]
     print_table(header, rows, title=title)

@@ -27,6 +27,20 @@ _MOVED = {
     "after their yes/no questions": ("relations", "validator_"),
 }
 
+_DISTANCES = ("kl_base_repaired", "kl_repaired_base", "same_top", "generator_moved", "generator_pearson")
+
+
+def word(measure: str, worse_if: str, worsened: bool) -> str:
+    """What a table says of a measure: neutral where no direction is worse; worse or moved if it is; else nothing."""
+    if worse_if not in ("higher", "lower"):
+        return "neutral"
+    return ("moved" if is_distance(measure) else "worse") if worsened else ""
+
+
+def is_distance(measure: str) -> bool:
+    """Whether a measure says how far the model moved, for better or worse: any change at all counts as worse there."""
+    return measure.endswith(_DISTANCES)
+
 
 def sentence(table: pd.DataFrame) -> str:
     """What got worse (its interval excludes no change), or that nothing did; then the distance from the base."""

@@ -102,14 +102,6 @@ DAMAGE_GROUPS = {
 relations, other tasks) have their own names."""
 
 
-_DISTANCES = ("kl_base_repaired", "kl_repaired_base", "same_top", "generator_moved", "generator_pearson")
-
-
-def is_distance(measure: str) -> bool:
-    """Whether a measure says how far the model moved, for better or worse: any change at all counts as worse there."""
-    return measure.endswith(_DISTANCES)
-
-
 def damage_term(measure: str) -> Term:
     """The entry of a measure of damage; one that is not in the list stands under its own name."""
     if measure in DAMAGE_TERMS:

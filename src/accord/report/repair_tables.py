@@ -7,9 +7,10 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from accord.damage.wording import word
 from accord.report.data import UNKNOWN, Metric
 from accord.report.repair_data import CORRELATIONS, Repaired
-from accord.report.repair_glossary import DAMAGE_GROUPS, REPAIR_TERMS, damage_term, is_distance
+from accord.report.repair_glossary import DAMAGE_GROUPS, REPAIR_TERMS, damage_term
 from accord.report.repair_groups import Repair, nearest, pooled, trials_of, wordings
 from accord.report.repair_verdict import factor, harms, worsened
 from accord.report.wording import count, interval, number
@@ -168,12 +169,6 @@ def _href(one: Repaired, run: Path) -> str:
     return "./" + quote((one.path / "verdict.json").relative_to(run).as_posix())
 
 
-def _verdict(row: pd.Series, hit: bool) -> str:
-    if row["worse_if"] not in ("higher", "lower"):
-        return "neutral"
-    return ("moved" if is_distance(row["measure"]) else "worse") if hit else ""
-
-
 def _damage_row(rows: Sequence[pd.Series], seeds: int) -> dict[str, Any]:
     first = rows[0]
     change = pooled([Metric(row["change"], row["low"], row["high"]) for row in rows])
@@ -192,7 +187,7 @@ def _damage_row(rows: Sequence[pd.Series], seeds: int) -> dict[str, Any]:
         "repaired": _sized(after, change),
         "change": moved,
         "n": "" if pd.isna(first["n"]) else f"{int(first['n']):,}",
-        "verdict": _verdict(first, 2 * hits >= seeds and hits > 0),
+        "verdict": word(first["measure"], first["worse_if"], 2 * hits >= seeds and hits > 0),
         "in_seeds": f"in {hits} of {seeds} seeds" if seeds > 1 and 0 < hits < seeds else "",
     }
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from accord.damage.wording import is_distance
 from accord.report.data import Metric
-from accord.report.repair_glossary import DAMAGE_GROUPS, damage_term, in_sentence, is_distance
+from accord.report.repair_glossary import DAMAGE_GROUPS, damage_term, in_sentence
 from accord.report.repair_groups import Repair, furthest, nearest, pooled, trials_of, within
 from accord.report.wording import count, measured, number
 

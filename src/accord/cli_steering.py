@@ -10,7 +10,9 @@ from accord.errors import AccordError
 
 if TYPE_CHECKING:
     from accord.concepts import Edit
+    from accord.lm.edited import StateEdit
     from accord.steering import Target
+    from accord.steering.typical import Typical
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +36,14 @@ def steer(
         list[str] | None,
         typer.Option(metavar="CONCEPT=TIMES", help="The same in units of its mean strength where active, in a run."),
     ] = None,
+    added: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONCEPT=TIMES",
+            help="Add to every state so many times what it writes on average where active, in a run: for concepts with "
+            "embeddings of their own, of which --set writes little where they are off.",
+        ),
+    ] = None,
     prompt: Annotated[list[str] | None, typer.Option(help="What to continue; by default nothing.")] = None,
     positions: Annotated[
         Literal["all", "prompt", "generated"],
@@ -52,15 +62,17 @@ def steer(
     Examples:
 
     - `accord steer runs/demo --concepts topk --concept 12 --factor 4 --prompt "The film was"`
-    - `accord steer runs/demo --concepts lcblm --off 3 --typical 7=2`
+    - `accord steer runs/demo --concepts lcblm --off 3 --added 7=4`
     - `accord steer runs/demo/heads/topk-latents-new-s0 --off 12 --set 7=3.5 --positions generated`
     """
-    asked = _asked(concept or [], factor or [], off or [], set_ or [], typical or [])
+    asked = _asked(concept or [], factor or [], off or [], _pairs({"set": set_, "typical": typical, "added": added}))
     from accord.lm import generate
-    from accord.steering.open import open_target
+    from accord.steering.open import open_target, run_typical
 
     target = open_target(folder, model=model, concepts=concepts, device=device, keep_error=not drop_error)
-    steered = target.at(_edits(asked, folder, target), positions)
+    measured = any(kind in ("typical", "added") for kind, _ in asked.values())
+    edits, push = _edits(asked, target, run_typical(folder, target) if measured else None)
+    steered = target.at(edits, positions, push)
     options = {"prompts": prompt or None, "n": number, "max_new_tokens": tokens, "seed": seed}
     pairs = zip(generate(target.lm, **options), generate(steered, **options), strict=True)  # type: ignore[arg-type]
     rows = [[before.prompt, before.text.strip(), after.text.strip()] for before, after in pairs]
@@ -68,16 +80,14 @@ def steer(
 
 
 def _asked(
-    concept: list[int], factor: list[float], off: list[int], sets: list[str], typical: list[str]
+    concept: list[int], factor: list[float], off: list[int], pairs: list[tuple[int, tuple[str, float]]]
 ) -> dict[int, tuple[str, float]]:
     """Concept -> kind of edit and its number; before anything is loaded."""
     if len(concept) != len(factor):
         got = f"{len(concept)} --concept, {len(factor)} --factor"
         raise AccordError("Every --concept needs a --factor, and the other way round.", got=got)
     found = [(one, ("factor", times)) for one, times in zip(concept, factor, strict=True)]
-    found += [(one, ("factor", 0.0)) for one in off]
-    for kind, words in (("set", sets), ("typical", typical)):
-        found += [(one, (kind, value)) for one, value in (_pair(word, f"--{kind}") for word in words)]
+    found += [*((one, ("factor", 0.0)) for one in off), *pairs]
     if not found:
         raise AccordError("There is nothing to steer.", fix="name a concept: --off 12, or --concept 12 --factor 4")
     if twice := {one for one, _ in found if sum(one == other for other, _ in found) > 1}:
@@ -85,25 +95,39 @@ def _asked(
     return dict(found)
 
 
-def _pair(word: str, option: str) -> tuple[int, float]:
-    number, _, value = word.partition("=")
+def _pairs(options: dict[str, list[str] | None]) -> list[tuple[int, tuple[str, float]]]:
+    """CONCEPT=NUMBER options as concepts with the kind of edit and its number."""
+    return [_pair(word, kind) for kind, words in options.items() for word in words or []]
+
+
+def _pair(word: str, kind: str) -> tuple[int, tuple[str, float]]:
+    concept, _, value = word.partition("=")
     try:
-        return int(number), float(value)
+        return int(concept), (kind, float(value))
     except ValueError:
-        raise AccordError("An edit is a concept, =, and a number.", where=option, got=word, wanted="12=3.5") from None
+        raise AccordError(
+            "An edit is a concept, =, and a number.", where=f"--{kind}", got=word, wanted="12=3.5"
+        ) from None
 
 
-def _edits(asked: dict[int, tuple[str, float]], folder: Path, target: "Target") -> dict[int, "Edit"]:
-    """What is asked for as edits; typical strengths are measured on the run's embeddings."""
+def _edits(
+    asked: dict[int, tuple[str, float]], target: "Target", usual: "Typical | None"
+) -> tuple[dict[int, "Edit"], "StateEdit | None"]:
+    """What is asked for: edits of strengths, and the sum of what is added to every state, if anything is."""
+    from torch import stack
+
     from accord.concepts import Scale, Set
-    from accord.steering.open import run_typical
+    from accord.steering.arms import Dose
+    from accord.steering.edits import AddDirection
     from accord.steering.target import as_edits
 
-    usual = run_typical(folder, target) if any(kind == "typical" for kind, _ in asked.values()) else None
     edits: dict[int, Edit] = {}
+    added = []
     for concept, (kind, number) in asked.items():
         if usual is not None and kind == "typical":
             edits[concept] = usual.edit(concept, number)
+        elif usual is not None and kind == "added":
+            added.append(Dose("added", number).direction(concept, usual))
         else:
             edits[concept] = Set(number) if kind == "set" else Scale(number)
-    return as_edits(edits)
+    return as_edits(edits), AddDirection(target.layer, stack(added).sum(0)) if added else None

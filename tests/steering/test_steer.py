@@ -23,6 +23,8 @@ from accord.lm import Backbone, LanguageModel, Query, generate, score
 from accord.lm.backbone import kv_cache
 from accord.lm.encoding import encode_prompt
 from accord.lm.perplexity import perplexity
+from accord.lm.prompted import after_prompt
+from accord.steering.edits import AddDirection
 from accord.steering.target import Target
 from tests.gap.test_measure import pairs
 
@@ -207,6 +209,31 @@ def test_a_querys_context_is_its_prompt(lm: Backbone, concepts: Any, part: Any) 
         p = by_hand(lm, 2, model, edits, row, span, True).log_softmax(-1)[0]
         np.testing.assert_allclose(found.total[0], float(p[length - 1, 7] + p[length, 9]), atol=1e-4)
         np.testing.assert_allclose(found.first[1], float(p[length - 1, 30]), atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("part", ["all", "generated", "prompt"])
+def test_a_direction_on_top_of_edits(lm: Backbone, concepts: Any, part: Any) -> None:
+    model, vector = concepts("topk", 2), torch.randn(lm.d_model, generator=torch.Generator().manual_seed(2))
+    steered = Target.of(lm, model, 2).at({2: Set(6.0)}, part, AddDirection(2, vector))
+    length, row = 5, ids(8)[:1]
+    span = {"all": range(1, 8), "generated": range(length - 1, 8), "prompt": range(1, length - 1)}[part]
+
+    def push(_: Any, args: Any, output: Any) -> Any:
+        state = (output[0] if isinstance(output, tuple) else output).clone()
+        state[:, span.start : span.stop] += vector
+        return (state, *output[1:]) if isinstance(output, tuple) else state
+
+    plain = by_hand(lm, 2, model, {2: Set(6.0)}, row, span, True)
+    handle = lm.blocks[1].register_forward_hook(push)
+    try:
+        pushed = by_hand(lm, 2, model, {}, row, range(0), True)
+    finally:
+        handle.remove()
+    both = logits(after_prompt(steered, length), row)
+    only = logits(after_prompt(Target.of(lm, model, 2).at({}, part, AddDirection(2, vector)), length), row)
+    torch.testing.assert_close(only, pushed, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(both, plain, atol=1e-2) and not torch.allclose(both, pushed, atol=1e-2)
 
 
 def test_steered_models_are_read_like_any_other(lm: Backbone, concepts: Any, concept_lm: Any) -> None:

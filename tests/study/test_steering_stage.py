@@ -168,7 +168,12 @@ def test_the_command_writes_both_texts(run: Run) -> None:
     assert code == 0, err
     lines = out.splitlines()
     assert lines[0].split() == ["prompt", "without", "with"] and "A bee is" in out
-    for edits in (["--set", "3=40"], ["--typical", "3=30"], ["--off", 1, "--off", 2, "--set", "3=40"]):
+    for edits in (
+        ["--set", "3=40"],
+        ["--typical", "3=30"],
+        ["--added", "3=90"],
+        ["--off", 1, "--off", 2, "--set", "3=40"],
+    ):
         code, changed, err = steer(run.folder, "--concepts", "topk-s0", *edits, *options, "--positions", "generated")
         assert code == 0, err
         assert changed != out and changed.splitlines()[0].split() == ["prompt", "without", "with"]
@@ -189,6 +194,7 @@ def test_the_command_writes_both_texts(run: Run) -> None:
         (["--off", 3, "--concepts", "topk", "--model", "x"], "not both"),
         (["--off", 3, "--concepts", "tpok"], "did you mean 'topk-s0'"),
         (["--off", 99, "--concepts", "topk"], "no such concept"),
+        (["--added", "3=-1", "--concepts", "topk"], "no dose"),
     ],
 )
 def test_the_command_refuses(run: Run, words: list[object], said: str) -> None:

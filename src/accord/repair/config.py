@@ -15,7 +15,7 @@ Direction = Literal["g2v", "v2g"]
 class Trained(Pace):
     """How a repair is trained: the part that all trained kinds share."""
 
-    steps: int = Field(default=60, ge=1, description="Updates; each sees one batch.")
+    steps: int = Field(default=80, ge=1, description="Updates; each sees one batch.")
     lr: float = Field(default=3e-4, gt=0, description="Learning rate of AdamW.")
     warmup: float = Field(
         default=0.1, ge=0, le=1, description="Share of steps over which the learning rate rises from 0."

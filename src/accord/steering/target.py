@@ -90,17 +90,18 @@ class Target:
         """The model with a direction added to its states."""
         return Steered(self.lm, [push], name=f"{self.lm.name}, pushed")
 
-    def at(self, edits: Mapping[int, Edit], positions: Positions) -> LanguageModel:
-        """The model with the edits in the part of a sequence that is asked for."""
+    def at(self, edits: Mapping[int, Edit], positions: Positions, push: StateEdit | None = None) -> LanguageModel:
+        """The model with the edits, and a direction added on top, in the part of a sequence that is asked for."""
+
+        def make(first: int, stop: int | None) -> LanguageModel:
+            edited = self.steered(edits, first, stop) if edits else self.lm
+            return edited if push is None else Steered(edited, [push], first=first, stop=stop)
+
         if positions == "all":
-            return self.steered(edits)
+            return make(1, None)
         self.change(edits)
-        return InPart(
-            self.lm,
-            lambda first, stop: self.steered(edits, first, stop),
-            positions,
-            {"layer": self.layer, "edits": edits_as_json(edits), "keep_error": self.keep_error},
-        )
+        changed = {"layer": self.layer, "edits": edits_as_json(edits), "keep_error": self.keep_error}
+        return InPart(self.lm, make, positions, changed if push is None else {**changed, "push": push.settings()})
 
     @torch.no_grad()
     def logits(self, states: Tensor, edits: Mapping[int, Edit], push: StateEdit | None = None) -> Tensor:

@@ -90,16 +90,7 @@ def _print(found: dict[str, Any], title: str) -> None:
     from accord.damage.wording import word
 
     header = ("group", "measure", "base", "repaired", "change", "low", "high", "n", "verdict")
-    rows = [
-        [
-            row["group"],
-            row["measure"],
-            *_numbers(row),
-            str(row["n"]),
-            word(row["measure"], row["worse_if"], row["worsened"]),
-        ]
-        for row in found["table"]
-    ]
+    rows = [[row["group"], row["measure"], *_numbers(row), str(row["n"]), word(row)] for row in found["table"]]
     print_table(header, rows, title=title)
     typer.echo(found["sentence"])
 

@@ -62,7 +62,7 @@ def test_a_model_beside_itself_shows_nothing_at_all(base: Backbone, own: Task) -
         assert (damage.table[column] == none)[defined].all()
     assert not damage.table["worsened"].any()
     assert damage.sentence.startswith(
-        "Nothing got measurably worse, in 11 measures of 4 texts, 14 facts, 6 items, 3 free"
+        "Nothing got measurably worse, in 17 measures of 4 texts, 14 facts, 6 items, 3 free"
     )
     assert damage.sentence.endswith("Every next-token distribution is that of the base.")
 

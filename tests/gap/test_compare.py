@@ -6,8 +6,8 @@ import pytest
 
 from accord.errors import AccordError
 from accord.gap import compare, summarize
-from accord.gap.compare import COMPARED, CORRELATIONS
-from accord.gap.metrics import resampled_items, sample
+from accord.gap.compare import CORRELATIONS
+from accord.gap.metrics import MEASURES, resampled_items, sample
 
 
 def _scores(seed: int, n: int = 60) -> pd.DataFrame:
@@ -41,7 +41,7 @@ def test_change_and_closure_are_of_the_same_resampled_items() -> None:
     found = compare(before, after, seed=3, resamples=50)
     a, b = sample(before), sample(after)
     [index] = list(resampled_items(60, a.n_yes, 50, 3))
-    for name, of in COMPARED.items():
+    for name, of in MEASURES.items():
         r0 = np.array([float(of(a.take(row))) for row in index])
         r1 = np.array([float(of(b.take(row))) for row in index])
         low, high = np.percentile(r1 - r0, [2.5, 97.5])

@@ -1,5 +1,6 @@
 """Every method's batches and losses against plain loops."""
 
+from dataclasses import replace
 from math import exp, log1p
 from statistics import median
 
@@ -80,7 +81,7 @@ def test_rankalign_both_weighs_each_direction(lm: Backbone, words_task: Task) ->
     values = torch.randn(16, generator=torch.Generator().manual_seed(2))
 
     def made(**keys: object) -> Batch:
-        config = RankAlign.model_validate({"batch": 8, "steps": 2, "delta": 0.5, **keys})
+        config = RankAlign.model_validate({"batch": 8, "steps": 2, "delta": 0.3, **keys})
         return RankAligning.build(config, lm, words_task, 0, None).batch(lm, 0)
 
     alone = [total(made(direction=d), v) for d, v in zip(("g2v", "v2g"), values.split(8), strict=True)]
@@ -94,7 +95,7 @@ def test_rankalign_both_weighs_each_direction(lm: Backbone, words_task: Task) ->
         minus_log_sigmoid(float(values[i] - values[j]))
         for i in range(8)
         for j in range(8)
-        if said[i] - said[j] > 0.5 and not (gold[j] and not gold[i])
+        if said[i] - said[j] > 0.3 and not (gold[j] and not gold[i])
     ]
     terms = made(direction="both", weight="gold").loss(values)
     assert float(terms["g2v"]) == pytest.approx(sum(each) / len(each), rel=1e-5)
@@ -102,10 +103,13 @@ def test_rankalign_both_weighs_each_direction(lm: Backbone, words_task: Task) ->
 
 
 def test_rankalign_learns_log_odds_and_counts_no_pair_as_no_loss(lm: Backbone, words_task: Task) -> None:
-    config = RankAlign(score="logodds", delta=1000.0, batch=8, steps=1)
-    batch = RankAligning.build(config, lm, words_task, 0, None).batch(lm, 0)
+    method = RankAligning.build(RankAlign(score="logodds", batch=8, steps=1), lm, words_task, 0, None)
+    ranking = replace(method.rankings["g2v"], delta=1000.0)
+    batch = replace(method, rankings={"g2v": ranking}).batch(lm, 0)
     assert all(len(pair.answer) == len(pair.against) == 4 for pair in batch.pairs)
     assert total(batch, torch.randn(8)) == 0.0
+    with pytest.raises(AccordError, match="no two items of a batch differ"):
+        RankAligning.build(RankAlign(delta=1000.0, batch=8, steps=3), lm, words_task, 0, None)
 
 
 def test_the_automatic_delta_keeps_half_of_the_pairs() -> None:
@@ -131,7 +135,7 @@ def test_sft_trains_what_is_right(lm: Backbone, words_task: Task) -> None:
     assert negated in made(form="generator", negation=True) and ("Ant is like", " bat") not in generator
     joint = made(form="joint", negation=True)
     assert {said, negated, yes, no} <= joint and len(joint) == 36 * 4
-    assert ("Ant is not like bat\n\n" + no[0], " No") in joint
+    assert (shots + "Ant is not like bat\n\nIs ant like bat? Answer:", " No") in joint
     assert (yes[0] + " Yes\n\nAnt is like", " ape") in joint
 
 

@@ -1,6 +1,7 @@
 """Threshold, steering direction and concept edits: each against plain arithmetic, and whole on a tiny model."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from accord.gap import Forms, validator_states
 from accord.lm import Backbone
 from accord.lm.edited import Readout, Steered, WithReadout
 from accord.lm.perplexity import perplexity
-from accord.repair import calibrate, concept_edit, direction, operate
+from accord.repair import calibrate, concept_edit, direction, operate, repair
 from accord.repair.evidence import ask, gather
 from accord.repair.ordinary import read_texts
-from accord.repair.surgery_config import CalibrateConfig, ConceptsConfig, DirectionConfig
+from accord.repair.surgery_config import CalibrateConfig, ConceptsConfig, DirectionConfig, ReadoutConfig
 from accord.steering import AmplifyDirection, EditConcepts
 from accord.tasks import task
 
@@ -136,3 +137,23 @@ def test_concepts_are_chosen_by_what_they_add(lm: Backbone) -> None:
         operate(lm, TRAIN, config, concepts=(model, 9), texts=TEXTS)
     with pytest.raises(AccordError, match="needs a concept model"):
         operate(lm, TRAIN, config, texts=TEXTS)
+
+
+QUICK: list[Any] = [
+    CalibrateConfig(),
+    ReadoutConfig(positions=60, penalties=[1.0], quiet_weights=[0.03], strengths=[1.0], budget=50.0),
+    DirectionConfig(mode="add", layers=[1, 3], positions=1, tries=1, factors=[1.0], items=10, texts=2, budget=50.0),
+    DirectionConfig(layers=[3], positions=1, tries=1, factors=[1.0], items=10, texts=2, budget=50.0),
+    ConceptsConfig(counts=[2], factors=[2.0], items=10, texts=2, attributed=10, budget=50.0),
+]
+
+
+@pytest.mark.parametrize("second", QUICK, ids=lambda one: f"{one.kind}-{getattr(one, 'mode', '')}")
+@pytest.mark.parametrize("first", QUICK, ids=lambda one: f"{one.kind}-{getattr(one, 'mode', '')}")
+def test_any_operation_may_follow_any_other(base: Path, tmp_path: Path, first: Any, second: Any) -> None:
+    lm, some = accord.load(base), TRAIN.items[:4]
+    edited = concepts.build(concepts.read_config({"kind": "topk", "size": 16, "k": 4}), d=lm.d_model, seed=0)
+    for name, config in (("first", first), ("second", second)):
+        repair(lm, TRAIN, config, folder=tmp_path / name, base=lm.name, concepts=(edited, 2), texts=TEXTS)
+        lm = accord.load(tmp_path / name)
+    assert np.isfinite(ask(lm, TRAIN, some)).all()

@@ -19,8 +19,11 @@ Floats = NDArray[np.float64]
 Columns = Sequence[Floats]
 Of = Callable[..., Any]
 """From columns [..., unit] to a measure [...]."""
-Worse = Literal["higher", "lower", "neither"]
+Worse = Literal["higher", "lower", "distance", "neither"]
+"""What is worse of a measure. A distance from the base grows whatever a repair does: it is told, and is no harm."""
 
+GROUPS = TEXT, RELATIONS, OWN, FREE = "text", "relations", "own task", "free text"
+"""Of measures that are over all relations and tasks together; single ones have groups of their own."""
 COLUMNS = (
     "group",
     "measure",

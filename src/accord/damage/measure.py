@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from accord.damage import measures
-from accord.damage.changes import Changes
+from accord.damage.changes import RELATIONS, Changes
 from accord.damage.distance import Distance, distance
 from accord.damage.observed import Observed, observe
 from accord.damage.questions import Questions
@@ -33,7 +33,7 @@ class Damage:
     Attributes:
         table: a row a measure: group, measure, base, repaired, change (see change_is: "difference" or "ratio"), low and
             high (its 95 % interval), n (units resampled: texts, prompts, facts or items), worse_if ("higher", "lower"
-            or "neither"), worsened (the interval excludes no change, on the worse side, by more than
+            "distance" or "neither"), worsened (the interval excludes no change, on the worse side, by more than
             rounding). Groups: "text", "relations" and "relations: NAME", "NAME" of other tasks, "own task",
             "free text". Rows of a single relation are many, so some worsen by chance: judge by those of all.
         sentence: what got worse, in plain words.
@@ -170,9 +170,9 @@ def _add_prompts(
         for form in ("generator", "validator")
     }
     names = [task.name for task in relation_tasks(asked.facts)]
-    groups = {measures.RELATIONS: names} if names else {}
+    groups = {RELATIONS: names} if names else {}
     groups |= {task.name: [task.name] for task in asked.tasks}
-    groups |= {f"{measures.RELATIONS}: {name}": [name] for name in names}
+    groups |= {f"{RELATIONS}: {name}": [name] for name in names}
     for group, members in groups.items():
         for form in ("generator", "validator"):
             measures.prompt_rows(changes, group, form, _joined([far[name, form] for name in members]))

@@ -12,15 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from accord.damage.changes import Changes, Columns, Floats, Of, Worse
+from accord.damage.changes import FREE, OWN, TEXT, Changes, Columns, Floats, Of, Worse
 from accord.damage.distance import Distance
 from accord.damage.observed import Answers
 from accord.gap.metrics import auc, pearson, sample
 from accord.lm.perplexity import Perplexity
 from accord.text.diversity import measure_diversity
-
-TEXT, RELATIONS, OWN, FREE = "text", "relations", "own task", "free text"
-
 
 DIVERSITY: dict[str, Worse] = {
     "distinct_1": "lower",
@@ -58,22 +55,22 @@ def text_rows(changes: Changes, before: Perplexity, after: Perplexity, owner: ND
     changes.add(TEXT, "perplexity_per_text", _geometric, sides, "higher", ratio=True)
     texts, unit = np.unique(owner, return_inverse=True)
     count = np.bincount(unit, minlength=len(texts)).astype(np.float64)
-    measured: tuple[tuple[str, Floats, float, Worse], ...] = (
-        ("kl_base_repaired", far.forward, 0.0, "higher"),
-        ("kl_repaired_base", far.backward, 0.0, "higher"),
-        ("same_top", far.same, 1.0, "lower"),
+    measured = (
+        ("kl_base_repaired", far.forward, 0.0),
+        ("kl_repaired_base", far.backward, 0.0),
+        ("same_top", far.same, 1.0),
     )
-    for name, values, unmoved, worse in measured:
+    for name, values, unmoved in measured:
         summed = np.bincount(unit, weights=values, minlength=len(texts)).astype(np.float64)
-        changes.add(TEXT, name, _share, ((unmoved * count, count), (summed, count)), worse)
+        changes.add(TEXT, name, _share, ((unmoved * count, count), (summed, count)), "distance")
 
 
 def prompt_rows(changes: Changes, group: str, form: str, far: Distance) -> None:
     """The distance at the ends of prompts; units are prompts."""
     nothing, whole = np.zeros_like(far.same), np.ones_like(far.same)
-    changes.add(group, f"{form}_kl_base_repaired", _mean, ((nothing,), (far.forward,)), "higher")
-    changes.add(group, f"{form}_kl_repaired_base", _mean, ((nothing,), (far.backward,)), "higher")
-    changes.add(group, f"{form}_same_top", _mean, ((whole,), (far.same,)), "lower")
+    changes.add(group, f"{form}_kl_base_repaired", _mean, ((nothing,), (far.forward,)), "distance")
+    changes.add(group, f"{form}_kl_repaired_base", _mean, ((nothing,), (far.backward,)), "distance")
+    changes.add(group, f"{form}_same_top", _mean, ((whole,), (far.same,)), "distance")
 
 
 SAID: dict[str, tuple[Of, Worse]] = {
@@ -123,8 +120,8 @@ def drift_rows(changes: Changes, before: pd.DataFrame, after: pd.DataFrame) -> N
         changes.add(OWN, "mrr_yes", lambda rank: _mean(1 / rank), ranks, "lower")
     changes.add(OWN, "generator_logodds", _mean, sides, "neither", n_yes=n_yes)
     paired = (base.generator, base.generator), (base.generator, repaired.generator)
-    changes.add(OWN, "generator_moved", lambda x, y: _mean(np.abs(y - x)), paired, "higher", n_yes=n_yes)
-    changes.add(OWN, "generator_pearson", pearson, paired, "lower", n_yes=n_yes)
+    changes.add(OWN, "generator_moved", lambda x, y: _mean(np.abs(y - x)), paired, "distance", n_yes=n_yes)
+    changes.add(OWN, "generator_pearson", pearson, paired, "distance", n_yes=n_yes)
 
 
 def free_rows(changes: Changes, before: pd.DataFrame, after: pd.DataFrame) -> None:

@@ -1,13 +1,15 @@
 """The table of damage in plain words: what got worse, by how much, and how far the repaired model is from its base."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from accord.damage.changes import GROUPS
+
 Rows = dict[tuple[str, str], dict[str, Any]]
 
-# What is said of a measure that got worse. The rest is left to the table, lest one change be told five times; and so
-# are rows of single relations: of some seventy, a few worsen by chance.
+# What measures that got worse are called; others by their own names.
 _SAID = {
     ("text", "perplexity"): "perplexity of held-out text",
     ("relations", "true_beats_false"): "other relations, share of right answers that beat the wrong one",
@@ -27,26 +29,32 @@ _MOVED = {
     "after their yes/no questions": ("relations", "validator_"),
 }
 
-_DISTANCES = ("kl_base_repaired", "kl_repaired_base", "same_top", "generator_moved", "generator_pearson")
 
-
-def word(measure: str, worse_if: str, worsened: bool) -> str:
-    """What a table says of a measure: neutral where no direction is worse; worse or moved if it is; else nothing."""
-    if worse_if not in ("higher", "lower"):
+def word(row: Mapping[Any, Any]) -> str:
+    """What a table says of a row: worse, moved (a distance that is not 0 by chance), neutral; nothing if neither."""
+    if row["worse_if"] == "distance":
+        known = row["low"] is not None and row["high"] is not None
+        return "moved" if known and (row["low"] > 0 or row["high"] < 0) else ""
+    if row["worse_if"] not in ("higher", "lower"):
         return "neutral"
-    return ("moved" if is_distance(measure) else "worse") if worsened else ""
+    return "worse" if row["worsened"] else ""
 
 
-def is_distance(measure: str) -> bool:
-    """Whether a measure says how far the model moved, for better or worse: any change at all counts as worse there."""
-    return measure.endswith(_DISTANCES)
+def harms(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that can get worse, of all relations and tasks together.
+
+    Left out: distances, what is neither better nor worse, and rows of single relations and tasks, so many that some get
+    worse by chance (unless there are no others).
+    """
+    main = table[table["group"].isin(GROUPS)]
+    kept = table if main.empty else main
+    return kept[kept["worse_if"].isin(["higher", "lower"])]
 
 
 def sentence(table: pd.DataFrame) -> str:
     """What got worse (its interval excludes no change), or that nothing did; then the distance from the base."""
-    records: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]  # columns have names
-    rows = {(row["group"], row["measure"]): row for row in records}
-    known = [(text, rows[key]) for key, text in _SAID.items() if key in rows]
+    rows, can = _records(table), _records(harms(table))
+    known = [(_SAID.get(key, f"{key[0]}, {key[1].replace('_', ' ')}"), row) for key, row in can.items()]
     if all(row["low"] != row["low"] for _, row in known):  # nan: no intervals
         told = "Without intervals nothing can be said to have got worse."
     elif worse := [f"{text} {_change(row)}" for text, row in known if row["worsened"]]:
@@ -54,6 +62,11 @@ def sentence(table: pd.DataFrame) -> str:
     else:
         told = f"Nothing got measurably worse, in {len(known)} measures of {_sizes(rows)}."
     return " ".join(part for part in (told, _leaning(rows), _distance(rows)) if part)
+
+
+def _records(table: pd.DataFrame) -> Rows:
+    records: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]  # columns have names
+    return {(row["group"], row["measure"]): row for row in records}
 
 
 def _leaning(rows: Rows) -> str:

@@ -1,6 +1,5 @@
 """Two models on the same items: what changed, with paired bootstrap intervals, and how much of the gap is closed."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,13 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accord.errors import AccordError
-from accord.gap.metrics import MEASURES, PAIRED, Floats, Interval, Sample, interval, resampled_items, sample
+from accord.gap.metrics import MEASURES, PAIRED, Interval, interval, resampled_items, sample
 
 CORRELATIONS = tuple(name for name in PAIRED if name.startswith(("pearson", "spearman")))
-COMPARED: Mapping[str, Callable[[Sample], Floats]] = {
-    **PAIRED,
-    **{name: MEASURES[name] for name in ("mrr_yes", "mrr_no", "yes_no_mass")},
-}
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,7 @@ class Change:
 
 
 def compare(before: pd.DataFrame, after: pd.DataFrame, *, seed: int = 0, resamples: int = 1000) -> dict[str, Change]:
-    """Every measure of `COMPARED` in two score tables of the same items (see `accord.gap.measure_gap`).
+    """Every measure of `MEASURES` in two score tables of the same items (see `accord.gap.measure_gap`).
 
     Both tables are resampled together: a resample draws the same items of both, within gold classes.
 
@@ -46,13 +41,13 @@ def compare(before: pd.DataFrame, after: pd.DataFrame, *, seed: int = 0, resampl
     """
     same_items(before, after)
     samples = [sample(before), sample(after)]
-    drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in COMPARED}
+    drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in MEASURES}
     for index in resampled_items(len(before), samples[0].n_yes, resamples, seed):
         pair = [one.take(index) for one in samples]
-        for name, of in COMPARED.items():
+        for name, of in MEASURES.items():
             drawn[name].append(np.stack([of(one) for one in pair]))
     found = {}
-    for name, of in COMPARED.items():
+    for name, of in MEASURES.items():
         whole = np.array([float(of(one)) for one in samples])
         both = np.concatenate(drawn[name], axis=1) if drawn[name] else np.empty((2, 0))
         closed = interval(float(_closure(whole)), _closure(both)) if name in CORRELATIONS else None

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from accord.gap.questions import Forms
 from accord.lm.batching import Progress
+from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.states import end_states
@@ -27,12 +28,16 @@ def validator_states(
 def context_states(
     lm: LanguageModel, contexts: Sequence[Ids], layers: Sequence[int], *, progress: Progress | None = None
 ) -> dict[int, Tensor]:
-    """States at the last position of every context, equal contexts computed once: layer -> float32 [context, d]."""
+    """States at the last position of every context, equal contexts computed once: layer -> float32 [context, d].
+
+    They are the backbone's: what a wrapper appends to them is cut off.
+    """
     distinct = list(dict.fromkeys(contexts))
-    found = {layer: torch.empty(len(distinct), lm.d_model) for layer in layers}
+    width = backbone_of(lm).d_model
+    found = {layer: torch.empty(len(distinct), width) for layer in layers}
 
     def read(layer: int, states: Tensor, which: list[int]) -> None:
-        found[layer][which] = states.float().cpu()
+        found[layer][which] = states[..., :width].float().cpu()
 
     end_states(lm, distinct, read, layers=list(layers), progress=progress)
     place = {context: i for i, context in enumerate(distinct)}

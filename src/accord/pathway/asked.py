@@ -15,7 +15,6 @@ from accord.gap.metrics import summarize_layers
 from accord.gap.questions import Forms
 from accord.gap.states import context_states
 from accord.lm.batching import Progress
-from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import Query, score
@@ -25,7 +24,6 @@ from accord.pathway.parts import once
 from accord.pathway.patching import patch, recovered
 from accord.pathway.progress import Steps
 from accord.pathway.readout import readout_curve
-from accord.pathway.receiver import own_states
 from accord.pathway.result import ALL, BASE, INTO_BASE, REPAIRED
 from accord.tasks import Task
 
@@ -80,8 +78,7 @@ class Asked:
         if task is self.first and (model, form) in self.kept:
             return self.kept[model, form]
         lm, contexts = self.models[model], contexts_of(self.base, task, form)
-        found = context_states(lm, contexts, self.read, progress=steps.next())
-        states = {layer: own_states(own, backbone_of(lm).d_model) for layer, own in found.items()}
+        states = context_states(lm, contexts, self.read, progress=steps.next())
         if task is self.first:
             self.kept[model, form] = states
         return states

@@ -90,7 +90,7 @@ def directions(
     return [
         _direction(layer, position, part, affirmed, evidence)
         for layer in layers
-        for position, part in enumerate(states[layer].reshape(-1, len(contexts), lm.d_model))
+        for position, part in enumerate(states[layer].reshape(-1, len(contexts), states[layer].shape[-1]))
     ]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accord.errors import AccordError
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.repair.config import RankAlign
@@ -78,7 +79,27 @@ class RankAligning:
             before = frozen(lm, pairs, progress) if config.reference else None
             delta = median_difference(teacher, seed) if config.delta == "auto" else config.delta
             rankings[direction] = Ranking(_by(met, pairs), _by(met, teacher), _by(met, before), delta)
-        return cls(config, torch.tensor([item.gold for item in task.items]), seed, rankings)
+        method = cls(config, torch.tensor([item.gold for item in task.items]), seed, rankings)
+        method._check(task.name)
+        return method
+
+    def _check(self, task: str) -> None:
+        """Raises AccordError if a direction has nothing to learn from in any batch."""
+        batches = (drawn(len(self.gold), self.config.batch, s, self.seed) for s in range(self.config.steps))
+        idle = set(self.rankings)
+        for items in batches:
+            idle -= {name for name, weights in self._weights(items).items() if weights.any()}
+            if not idle:
+                return
+        name = sorted(idle)[0]
+        teacher = self.rankings[name].teacher.values()
+        raise AccordError(
+            "no two items of a batch differ enough to be ranked",
+            where=f"{task}, {name}",
+            got=f"delta {self.rankings[name].delta:g}",
+            wanted=f"less than {max(teacher) - min(teacher):.3g} nats, the largest difference",
+            fix='delta = "auto"',
+        )
 
     def batch(self, lm: LanguageModel, step: int) -> Batch:
         """See `Method.batch`."""

@@ -54,21 +54,17 @@ class FineTuning:
 
 
 def _examples(config: SFT, asked: Asked, item: Item) -> list[Pair]:
-    generator, validator = _generator(config, asked, item), asked.task.validator.prompt(item)
+    generates, negated = item.gold or config.negation, not item.gold
     word = "Yes" if item.gold else "No"
-    said = [] if generator is None else [asked.continued(generator, item.answer)]
-    affirmed = [asked.continued(validator, word)]
-    if config.form == "joint" and generator is not None:
-        # The second answer of a joint text has the first form and its answer before it.
-        first = f"{generator} {item.answer}\n\n{validator}"
-        second = f"{validator} {word}\n\n{generator}"
+    generator, validator = asked.task.generator, asked.task.validator
+    said = [asked.continued(generator.prompt(item, negated=negated), item.answer)] if generates else []
+    affirmed = [asked.continued(validator.prompt(item), word)]
+    if config.form == "joint" and generates:
+        # Worked examples of both forms stand before both, so that all texts of a batch begin alike. The second answer
+        # has the first form and its answer before it.
+        said_form, asked_form = generator.filled(item, negated=negated), validator.filled(item)
+        shots = (*generator.examples, *validator.examples)
+        first = "\n\n".join((*shots, f"{said_form} {item.answer}", asked_form))
+        second = "\n\n".join((*shots, f"{asked_form} {word}", said_form))
         return [*said, asked.continued(first, word), *affirmed, asked.continued(second, item.answer)]
     return {"generator": said, "validator": affirmed, "union": said + affirmed, "joint": []}[config.form]
-
-
-def _generator(config: SFT, asked: Asked, item: Item) -> str | None:
-    """The generator prompt that the item's answer rightly continues, if any."""
-    form = asked.task.generator
-    if item.gold:
-        return form.prompt(item)
-    return form.prompt(item, negated=True) if config.negation else None

@@ -173,7 +173,8 @@ def _damage_row(rows: Sequence[pd.Series], seeds: int) -> dict[str, Any]:
     first = rows[0]
     change = pooled([Metric(row["change"], row["low"], row["high"]) for row in rows])
     base, after = (sum(float(row[side]) for row in rows) / len(rows) for side in ("base", "repaired"))
-    hits = sum(bool(row["worsened"]) for row in rows)
+    words = [word(row.to_dict()) for row in rows]
+    hits = sum(one in ("worse", "moved") for one in words)
     if first["ratio"]:
         value, brackets = factor(change)
         moved = {"value": f"× {value}", "interval": brackets, "note": ""}
@@ -187,7 +188,7 @@ def _damage_row(rows: Sequence[pd.Series], seeds: int) -> dict[str, Any]:
         "repaired": _sized(after, change),
         "change": moved,
         "n": "" if pd.isna(first["n"]) else f"{int(first['n']):,}",
-        "verdict": word(first["measure"], first["worse_if"], 2 * hits >= seeds and hits > 0),
+        "verdict": max(words) if 2 * hits >= seeds else "",
         "in_seeds": f"in {hits} of {seeds} seeds" if seeds > 1 and 0 < hits < seeds else "",
     }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from accord.damage.wording import is_distance
+from accord.damage.wording import harms as damage_harms
 from accord.report.data import Metric
 from accord.report.repair_glossary import DAMAGE_GROUPS, damage_term, in_sentence
 from accord.report.repair_groups import Repair, furthest, nearest, pooled, trials_of, within
@@ -105,19 +105,8 @@ def worsened(repair: Repair) -> list[str]:
 
 
 def harms(repair: Repair) -> list[pd.DataFrame]:
-    """Of each seed, the rows of damage that can get worse.
-
-    Left out: how far the model moved, where any change counts; what is neither better nor worse; and rows of single
-    relations and tasks, so many that some get worse by chance (unless there are no others).
-    """
-    tables = [one.damage.table for one in repair.seeds if one.damage is not None]
-    out = []
-    for table in tables:
-        main = table["group"].isin(list(DAMAGE_GROUPS))
-        kept = table[main] if main.any() else table
-        can = kept["worse_if"].isin(["higher", "lower"]) & ~kept["measure"].map(is_distance).astype(bool)
-        out.append(kept[can])
-    return out
+    """Of each seed, the rows of damage that can get worse."""
+    return [damage_harms(one.damage.table) for one in repair.seeds if one.damage is not None]
 
 
 def _worse(rows: Sequence[pd.Series]) -> str:

@@ -72,8 +72,12 @@ class Form:
 
     def prompt(self, item: Item, *, negated: bool = False) -> str:
         """The examples and the filled-in template (the negated one, if asked), a blank line between them."""
+        return "\n\n".join((*self.examples, self.filled(item, negated=negated)))
+
+    def filled(self, item: Item, *, negated: bool = False) -> str:
+        """The filled-in template alone."""
         template = self.negated if negated and self.negated else self.template
-        return "\n\n".join((*self.examples, template.fill(item.fields)))
+        return template.fill(item.fields)
 
     @property
     def settings(self) -> dict[str, Any]:

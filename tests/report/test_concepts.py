@@ -42,7 +42,7 @@ def read(run: Path) -> Page:
 
 
 def finding(run: Path) -> str:
-    return " | ".join(": ".join(parts) for parts in concept_findings(concept_groups(read_line(run))))
+    return " | ".join(f"{one.headline}: {one.evidence}" for one in concept_findings(concept_groups(read_line(run))))
 
 
 def test_the_finding_says_who_reconstructs_better_and_at_what_price(run: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from accord.report.explain_verdict import explain_findings
 from accord.report.html import write_report
 from accord.report.steering_data import ARMS, given, read_steering
 from accord.report.steering_verdict import acting, p_value, steering_findings
+from accord.report.wording import number
 
 
 def page_of(run):
@@ -49,14 +50,23 @@ def test_acting_concepts_are_counted_and_tested(tmp_path):
 
 @pytest.mark.parametrize(
     ("concepts", "works", "wanted"),
-    [(20, 0.95, "as expected, more than controls do"), (20, 0.1, "not measurably more"), (4, 1.0, "too few concepts")],
+    [(20, 0.95, "more than controls do"), (20, 0.1, "not measurably more than both"), (4, 1.0, "too few concepts to")],
 )
 def test_the_headline_of_steering_holds_no_more_than_the_test(tmp_path, concepts, works, wanted):
     write_steering(tmp_path, concepts=concepts, works=works)
-    ((headline, evidence),) = steering_findings(read_steering(tmp_path))
-    assert headline.startswith("Turned off, ") and wanted in headline
-    assert f"of {concepts} concepts of lcblm-s0" in headline
-    assert "random directions" in evidence and "2 concepts of lcblm-s0 bring the wanted sentiment, too few" in evidence
+    stages = read_steering(tmp_path)
+    (found,) = steering_findings(stages)
+    assert found.headline.startswith("Turned off, ") and wanted in f"{found.headline} {found.evidence}"
+    assert f"of {concepts} concepts of lcblm-s0 move the tokens they promote as expected" in found.headline
+    told = acting(stages[0].effects, "promoted", given(stages[0].effects)[0])
+    does, of = told.acting, f"of {concepts}"
+    controls = f"Random concepts {does[ARMS[1]]} {of}, random directions {does[ARMS[2]]} {of}: "
+    assert found.evidence.startswith(controls)
+    assert ("more than controls" in found.headline) == (told.lead is True)  # the headline claims what was shown only
+    assert len(found.evidence) < 120 and " p " not in said(found.evidence)
+    for words in (p_value(told.p[ARMS[1]]), p_value(told.p[ARMS[2]]), "4 × its usual writing added: ",
+                  "2 concepts of lcblm-s0 bring the wanted sentiment as expected: random concepts"):  # fmt: skip
+        assert words in found.details
 
 
 def test_steering_on_the_page(tmp_path):
@@ -82,11 +92,14 @@ def test_steering_on_the_page(tmp_path):
 )
 def test_the_headline_of_the_explanation(tmp_path, effect, wanted):
     folder = write_explanation(tmp_path, effect=effect)
-    ((headline, evidence),) = explain_findings(read_explanations(tmp_path))
-    assert wanted in headline
+    (found,) = explain_findings(read_explanations(tmp_path))
+    assert wanted in found.headline
     check = json.loads((folder / "explain.json").read_text())["check"]
-    assert "on 30 items that chose none of them" in evidence and "20 random sets" in evidence
-    assert said(p_value(check["against"]["p"])) in said(evidence)
+    assert found.evidence.startswith("On 30 items that chose none of them, turning off the 3 against agreement changes")
+    assert f"r by {number(check['for']['value'])} [" in found.evidence and len(found.evidence) < 220
+    assert f"random sets by {number(check['for']['random_mean'])}." in found.evidence
+    assert "20 random sets of equal rates" in found.details and "of the largest contributions" in found.details
+    assert said(p_value(check["against"]["p"])) in said(found.details)
 
 
 def test_an_effect_whose_interval_holds_zero_is_none(tmp_path):
@@ -95,12 +108,13 @@ def test_an_effect_whose_interval_holds_zero_is_none(tmp_path):
     for what, low, high in (("against", -0.01, 0.5), ("for", -0.5, 0.01)):
         told["check"][what] |= {"low": low, "high": high}
     (folder / "explain.json").write_text(json.dumps(told))
-    ((headline, _),) = explain_findings(read_explanations(tmp_path))
-    assert "do not measurably" in headline
+    (found,) = explain_findings(read_explanations(tmp_path))
+    assert "do not measurably" in found.headline
     told["check"]["for"] |= {"high": -0.1}
     (folder / "explain.json").write_text(json.dumps(told))
-    ((headline, _),) = explain_findings(read_explanations(tmp_path))
-    assert "that carry agreement move the gap" in headline and "the others do not measurably" in headline
+    (found,) = explain_findings(read_explanations(tmp_path))
+    assert "that carry agreement move the gap" in found.headline
+    assert "the others do not measurably" in found.headline
 
 
 def test_the_explanation_on_the_page(tmp_path):

@@ -79,17 +79,18 @@ def good(name: str, near: float = 0.84, far: float = 0.6, broke: Damage | None =
 
 def said(*repairs: Repair) -> str:
     found = finding(repairs)
-    text = " | ".join([f"{found.headline}: {found.evidence}", *found.remarks, found.others])
+    text = " | ".join([f"{found.headline}: {found.evidence}", *found.remarks, found.others, found.details])
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_the_sentence_has_before_after_interval_items_seeds_and_cost() -> None:
     half = 4.302652729911275 * 0.01 / math.sqrt(3)  # t(.975, 2) · s / √n of three seeds .01 apart
     text = said(good("rankalign", broke=damage(worse=["perplexity"])))
-    assert text.startswith("rankalign closes 84% of the gap, perplexity × 1.020: the two forms now correlate")
+    assert text.startswith("rankalign closes 84% of the gap, perplexity × 1.020: The two forms now correlate")
     assert f"r = .84 [{0.84 - half:.2f}, {0.84 + half:.2f}]".replace("0.", ".") in text
-    assert "where they did with .01 [−.07, .09] (511 test items, 3 seeds)" in text
-    assert "; .84 within right answers and .84 within wrong answers." in text
+    assert ", before with .01 (511 test items, 3 seeds)" in text
+    assert "Before the repair, r = .01 [−.07, .09] over all items; within right answers now .84 [" in text
+    assert "before −.05; within wrong answers now .84 [" in text
     assert "On words that no training item has: r = .60 [.58, .62], closing 60%." in text
     assert "Worse, of 2 measures of damage: perplexity (held-out text) × 1.020" in text
 
@@ -105,7 +106,7 @@ def test_no_claim_where_the_interval_includes_nothing() -> None:
         (one_fails, "which not every seed shows beyond chance"), (unknown, "without an interval nobody can say"),
     ):  # fmt: skip
         text = said(found)
-        assert text.startswith("The repair is not shown to close the gap: it takes the correlation")
+        assert text.startswith("The repair is not shown to close the gap: It takes the correlation")
         assert "closes" not in text
         assert why in text
     worse = repair("a", [{"test": trial((-0.5, -0.6, -0.4))}])

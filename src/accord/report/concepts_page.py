@@ -18,7 +18,7 @@ from accord.report.concepts_verdict import concept_findings, perplexity_remarks
 from accord.report.data import METRICS, Metric
 from accord.report.gap_page import flat
 from accord.report.glossary import Term
-from accord.report.wording import amount, count
+from accord.report.wording import amount, capital, count
 
 LONGEST = 1500  # characters of a sample text on the page; all of it is in texts.jsonl
 SAMPLES = 5
@@ -34,7 +34,7 @@ def concepts_shown(line: ConceptLine, run: Path, key: str) -> dict[str, Any]:
     gated = any(group.gated for group in groups)
     terms = {name: what for name, what in CONCEPT_TERMS.items() if gated or name not in _HARD}
     return {
-        "findings": [{"headline": h, "verdict": e} for h, e in concept_findings(groups)] if groups else [],
+        "findings": concept_findings(groups),
         "corpus": [(name, f"{int(text):,}" if text.isdecimal() else text) for name, text in flat(line.corpus)],
         "table": _table(groups, terms, run) | {"gated": gated},
         "figures": _figures(line, CONCEPT_FIGURES, key),

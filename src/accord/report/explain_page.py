@@ -33,7 +33,7 @@ def explain_shown(stages: Sequence[Explained], dictionaries: Sequence[Named], ru
     named = {one.path.name: one for one in dictionaries}
     with style.house_style():
         models = [_model(one, named.get(one.path.name), run, f"{key}-{one.key}") for one in stages]
-    return {"findings": [{"headline": h, "verdict": e} for h, e in explain_findings(stages)], "models": models}
+    return {"findings": explain_findings(stages), "models": models}
 
 
 def _model(one: Explained, named: Named | None, run: Path, key: str) -> dict[str, Any]:

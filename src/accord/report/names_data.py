@@ -1,7 +1,7 @@
 """The concept dictionaries of a run: what `accord names` wrote for each concept model, read once and checked."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -44,7 +44,7 @@ def names_shown(
     share = BUDGET // max(len(dictionaries), 1)
     turned, told = {one.path.name: one for one in steered}, {one.path.name: one for one in explained}
     return {
-        "findings": [{"headline": one[0], "verdict": one[1]} for one in found if one is not None],
+        "findings": [one for one in found if one is not None],
         "models": [
             _model(named, turned.get(named.path.name), told.get(named.path.name), share, run) for named in dictionaries
         ],
@@ -128,7 +128,7 @@ def _plain_rows(named: Named, pointed_to: set[int]) -> list[dict[str, str]]:
     return [_plain_row(row, named.key, first) for row in chosen]
 
 
-def _plain_row(row: Mapping[str, Any], key: str, first: Any) -> dict[str, str]:
+def _plain_row(row: Mapping[str, Any], key: str, first: Any) -> dict[str, Any]:
     k = int(row["concept"])
     example = first.loc[k] if k in first.index else {"before": "", "token": "", "after": ""}
     return {

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
 from accord.report.data import Metric
+from accord.report.finding import Finding
 from accord.report.repair_glossary import DAMAGE_GROUPS, damage_term, in_sentence, is_distance
 from accord.report.repair_groups import Repair, furthest, nearest, pooled, trials_of, within
-from accord.report.wording import count, measured, number
+from accord.report.wording import capital, count, measured, number
 
 BUDGET = 1.05  # perplexity on held-out text may grow by this factor at most, for a repair to be named first
 MOST_WORSE = 3  # what got worse is listed up to here; the table has all of it
@@ -19,16 +19,6 @@ _NAMES = {
     "test-unseen-hypernyms": "on categories that no training item has",
     "test-unseen-both": "on words that no training item has",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A sentence that leads, what it rests on, what to know before quoting it, and how the others did."""
-
-    headline: str
-    evidence: str
-    remarks: list[str]
-    others: str
 
 
 def best(repairs: Sequence[Repair]) -> Repair:
@@ -69,7 +59,7 @@ def finding(repairs: Sequence[Repair]) -> Finding:
     headline = f"{chosen.label} closes {share(closure.value)} of the gap, {cost}"
     parts = [_correlates(chosen, near), _carries(chosen, near, furthest(repairs), repairs), _broke(chosen)]
     evidence = ". ".join(part for part in parts if part) + "."
-    return Finding(headline, evidence, _remarks(chosen, near), _others(repairs, chosen, near))
+    return Finding(headline, evidence, _within(chosen, near), _remarks(chosen, near), _others(repairs, chosen, near))
 
 
 def share(value: float) -> str:
@@ -130,18 +120,19 @@ def _worse(rows: Sequence[pd.Series]) -> str:
 
 
 def _correlates(repair: Repair, near: str) -> str:
-    """Before → after, with intervals, items and seeds; within the classes too."""
+    """Before and after, with items and seeds."""
     before, after = repair.before(near, "pearson_all"), repair.metric(near, "pearson_all")
     seeds, n = count(len(repair.seeds), "seed"), count(repair.n(near), "test item")
-    parts = [
-        f"{number(r.value)} within {label} answers"
-        for name, label in (("pearson_yes", "right"), ("pearson_no", "wrong"))
-        if (r := repair.metric(near, name)).known
-    ]
-    return (
-        f"the two forms now correlate with r = {measured(after)} where they did with {measured(before)} ({n}, {seeds})"
-        + (f"; {' and '.join(parts)}" if parts else "")
-    )
+    return f"The two forms now correlate with r = {measured(after)}, before with {number(before.value)} ({n}, {seeds})"
+
+
+def _within(repair: Repair, near: str) -> str:
+    """The interval of what was before, and the correlations within the classes."""
+    parts = [f"before the repair, r = {measured(repair.before(near, 'pearson_all'))} over all items"]
+    for name, label in (("pearson_yes", "right"), ("pearson_no", "wrong")):
+        if (r := repair.metric(near, name)).known:
+            parts.append(f"within {label} answers now {measured(r)}, before {number(repair.before(near, name).value)}")
+    return f"{capital('; '.join(parts))}."
 
 
 def _carries(repair: Repair, near: str, far: str, repairs: Sequence[Repair]) -> str:
@@ -183,12 +174,12 @@ def _none_closes(repairs: Sequence[Repair], chosen: Repair, near: str) -> Findin
         why = "and without an interval nobody can say what is chance"
     what = "The repair is" if len(repairs) == 1 else f"None of {len(repairs)} repairs is"
     evidence = (
-        f"{'it' if len(repairs) == 1 else chosen.label} takes the correlation of the two forms from {measured(before)} "
+        f"{'It' if len(repairs) == 1 else chosen.label} takes the correlation of the two forms from {measured(before)} "
         f"to {measured(after)} ({count(chosen.n(near), 'test item')}, {count(len(chosen.seeds), 'seed')}), closure "
         f"{measured(closure)}, {why}. {_broke(chosen)}."
     )
     headline = f"{what} {'not ' if len(repairs) == 1 else ''}shown to close the gap"
-    return Finding(headline, evidence, _remarks(chosen, near), _others(repairs, chosen, near))
+    return Finding(headline, evidence, _within(chosen, near), _remarks(chosen, near), _others(repairs, chosen, near))
 
 
 def _remarks(chosen: Repair, near: str) -> list[str]:

@@ -30,7 +30,7 @@ def steering_shown(stages: Sequence[Steered], dictionaries: Sequence[Named], run
     """All that `steering.html` shows."""
     names = {named.path.name: named for named in dictionaries}
     return {
-        "findings": [{"headline": h, "verdict": e} for h, e in steering_findings(stages)],
+        "findings": steering_findings(stages),
         "models": [_about(one, run) for one in stages],
         "figures": _figures(stages, key),
         "tables": [table for measure in EXPECTED if (table := _table(stages, measure))["rows"]],

@@ -192,6 +192,36 @@ def test_distance_and_single_relations_are_no_harm() -> None:
     assert [row["verdict"] for row in table["more"]] == ["worse"]
 
 
+def leaning(*changes: tuple[float, float, float]) -> Repair:
+    """A repair after which the share of yes to other relations is other by these, a seed each."""
+    seeds = []
+    for one, (change, low, high) in zip(repair("a", [{"test": trial((0.8, 0.7, 0.9))}] * len(changes)).seeds, changes,
+                                        strict=True):  # fmt: skip
+        told = damage()
+        more = {
+            "group": "relations",
+            "measure": "yes_share",
+            "base": 0.2,
+            "repaired": 0.2 + change,
+            "worse_if": "neither",
+        }
+        row = told.table.iloc[[1]].assign(change=change, low=low, high=high, worsened=False, **more)
+        seeds.append(replace(one, damage=replace(told, table=pd.concat([told.table, row]))))
+    return Repair("a", seeds)
+
+
+def test_a_yes_to_everything_else_is_remarked() -> None:
+    text = (
+        "Asked about other relations, it says yes to 80% of the questions, of which half are right; the base model to"
+    )
+    assert finding([leaning((0.6, 0.5, 0.7))]).remarks[0] == f"{text} 20%."
+    assert "says yes to 5% of" in said(leaning((-0.15, -0.2, -0.1)))
+    assert "other relations" not in said(leaning((0.1, -0.05, 0.25)))  # chance can explain it
+    assert f"{text} 20%." in said(leaning((0.59, 0.5, 0.7), (0.6, 0.5, 0.7), (0.61, 0.5, 0.7)))
+    assert "other relations" not in said(leaning((0.1, 0.05, 0.15), (0.9, 0.8, 1.0)))  # the seeds do not agree
+    assert "other relations" not in said(good("a", broke=damage()))
+
+
 def test_without_intervals_of_damage_nothing_is_said_to_be_unharmed() -> None:
     blind = damage()
     blind = replace(blind, table=blind.table.assign(low=math.nan, high=math.nan))

@@ -183,7 +183,7 @@ def _none_closes(repairs: Sequence[Repair], chosen: Repair, near: str) -> Findin
 
 
 def _remarks(chosen: Repair, near: str) -> list[str]:
-    out = []
+    out = [leaning] if (leaning := _leaning(chosen)) else []
     r, inside = chosen.metric(near, "pearson_all"), within(chosen, near)
     if inside and chosen.closes(near) and r.value - sum(m.value for m in inside) / len(inside) >= 0.2:
         out.append(
@@ -214,6 +214,19 @@ def _remarks(chosen: Repair, near: str) -> list[str]:
     if len(chosen.seeds) == 1 and chosen.first.curve is not None:
         out.append("One seed: how much of this depends on the seed is not known.")
     return out
+
+
+def _leaning(repair: Repair) -> str:
+    """Whether, asked about other relations, it says yes more or less often: no harm by itself, but no judgement."""
+    rows = repair.of_damage(lambda t: (t["group"] == "relations") & (t["measure"] == "yes_share"))
+    if not rows:
+        return ""
+    change = pooled([Metric(row["change"], row["low"], row["high"]) for row in rows])
+    if not (change.low > 0 or change.high < 0):
+        return ""
+    base, after = (sum(float(row[side]) for row in rows) / len(rows) for side in ("base", "repaired"))
+    said = f"Asked about other relations, it says yes to {after:.0%} of the questions, of which half are right"
+    return f"{said}; the base model to {base:.0%}."
 
 
 def _others(repairs: Sequence[Repair], chosen: Repair, near: str) -> str:

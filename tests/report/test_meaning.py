@@ -10,9 +10,12 @@ from tests.report.meaning_folder import DOSES, write_explanation, write_names, w
 from tests.report.test_html import HOSTILE, Page, asks_network
 
 from accord.report.explain_data import read_explanations
+from accord.report.explain_page import explain_shown
 from accord.report.explain_verdict import explain_findings
 from accord.report.html import write_report
+from accord.report.names_data import read_names
 from accord.report.steering_data import ARMS, given, read_steering
+from accord.report.steering_page import steering_shown
 from accord.report.steering_verdict import acting, p_value, steering_findings
 from accord.report.wording import number
 
@@ -137,6 +140,61 @@ def test_the_explanation_on_the_page(tmp_path):
     linked = {a["href"] for a in page.all("a") if a["href"].startswith("#concept-")}
     ids = {f"#{one['id']}" for one in page.all("tr") if "id" in one}
     assert linked <= ids  # without a script, too, every link leads somewhere
+
+
+def test_a_concept_without_a_name_shows_its_typical_tokens(tmp_path):
+    write_names(tmp_path)
+    write_explanation(tmp_path)
+    write_steering(tmp_path)
+    explained = read_explanations(tmp_path)
+    dictionaries = read_names(tmp_path)
+    (model,) = explain_shown(explained, dictionaries, tmp_path, "x")["models"]
+    told = {row["concept"]["number"]: row["concept"] for row in (*model["rows"], *model["others"])}
+    assert told["2"]["name"] == "" and told["2"]["typical"] == ["film", "river", "sugar"]  # every third has no name
+    assert told["1"]["name"] == "silence 1"
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    part = page[page.index('id="explain-title"') :]
+    chips = '<span class="typical"><span class="hidden">no name, fires on </span><code class="token"><bdi>film</bdi>'
+    assert f'<a href="#concept-lcblm-s0-2">2</a> {chips}' in part
+    assert (
+        '<a href="#concept-lcblm-s0-1">1 <bdi>silence 1</bdi></a>' in part and "silence 1</bdi></a> <span" not in part
+    )
+    (bare,) = explain_shown(explained, [], tmp_path, "x")["models"]  # without a dictionary, the number alone
+    assert all(row["concept"] | {"number": ""} == {"number": "", "name": "", "typical": [], "href": ""}
+               for row in bare["rows"])  # fmt: skip
+
+
+def test_no_promoted_token_is_invisible(tmp_path):
+    folder = write_steering(tmp_path)
+    told = json.loads((folder / "effects.json").read_text())
+    told["written"][0]["promoted"] = [" Reducing", " ", ",", "\n", ""]
+    (folder / "effects.json").write_text(json.dumps(told))
+    shown = steering_shown(read_steering(tmp_path), [], tmp_path, "s")
+    assert shown["samples"][0]["tokens"] == ["·Reducing", "·", ",", "⏎", "∅"]
+
+
+def test_all_of_the_check_is_within_the_picture(tmp_path):
+    write_explanation(tmp_path)
+    with style.house_style():
+        figure = draw_check(read_explanations(tmp_path)[0]).figure
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            for label in (axes.xaxis.label, axes.title, *axes.get_yticklabels()):
+                box = label.get_window_extent()
+                assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and figure.bbox.y0 <= box.y0, label
+        ends = [axes.xaxis.label.get_window_extent() for axes in figure.axes]
+    assert all(one.x1 < other.x0 for one, other in pairwise(ends))
+
+
+def test_changes_of_nothing_look_like_nothing(tmp_path):
+    folder = write_steering(tmp_path)
+    doses = pd.read_parquet(folder / "doses.parquet")
+    quiet = doses["measure"] == "repeated_4"
+    doses.loc[quiet, ["value", "low", "high"]] = [1e-17, -1e-17, 2e-17]
+    doses.to_parquet(folder / "doses.parquet")
+    with style.house_style():
+        axes = draw_doses(read_steering(tmp_path), "repeated_4").figure.axes[0]
+    assert axes.get_ylim() == pytest.approx((-0.01, 0.01))
 
 
 def test_the_order_of_the_page(tmp_path):

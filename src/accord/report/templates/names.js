@@ -20,7 +20,7 @@
 
   const foreign = (text) => make("bdi", {}, text);
   const flat = (text) => text.replace(/[\r\n]+/g, "⏎").replace(/\t/g, "⇥");
-  const token = (text) => make("code", { class: "token" }, foreign(flat(text).replace(/^ /, "·") || "∅"));
+  const token = (text) => make("code", { class: "token" }, foreign(flat(text).replace(/^ +$|^ /, (spaces) => "·".repeat(spaces.length)) || "∅"));
   const minus = (text) => text.replace(/^-(?=[.0]*$)/, "").replace("-", "−").replace(/^(−?)0\./, "$1.");
   const number = (value, digits = 2) => (value === undefined || value === null ? "–" : minus(value.toFixed(digits)));
   const amount = (value) => (value === undefined ? "–" : value >= 1000 ? Math.round(value).toLocaleString("en") : minus(value.toPrecision(3)));

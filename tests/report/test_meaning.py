@@ -3,12 +3,16 @@
 import json
 import math
 import re
+from itertools import pairwise
 
 import pandas as pd
 import pytest
 from tests.report.meaning_folder import DOSES, write_explanation, write_names, write_steering
 from tests.report.test_html import HOSTILE, Page, asks_network
 
+from accord.report import style
+from accord.report.draw_explain import draw_check
+from accord.report.draw_steering import draw_doses
 from accord.report.explain_data import read_explanations
 from accord.report.explain_page import explain_shown
 from accord.report.explain_verdict import explain_findings

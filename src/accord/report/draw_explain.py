@@ -20,9 +20,9 @@ _PULLS = (
     (0, "pull not told from 0", style.MUTED, "s"),
 )
 _PANELS = {
-    "against": ("Turned off: those against agreement", "change of r (expected: up)"),
-    "for": ("Turned off: those for agreement", "change of r (expected: down)"),
-    "largest": ("Turned off: the largest", "mean |change of l_V|, nats (expected: up)"),
+    "against": ("Turned off: those against agreement", "change of r\n(expected: up)"),
+    "for": ("Turned off: those for agreement", "change of r\n(expected: down)"),
+    "largest": ("Turned off: the largest", "mean |change of l_V|, nats\n(expected: up)"),
 }
 
 
@@ -31,7 +31,7 @@ def draw_check(one: Explained) -> Drawn | None:
     shown = [what for what in _PANELS if (one.check["what"] == what).any()]
     if not shown:
         return None
-    figure = Figure(figsize=(style.WIDE, 3.4))
+    figure = Figure(figsize=(style.WIDE, 3.6))
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, what in zip(panels, shown, strict=True):
         _check(axes, one, what)

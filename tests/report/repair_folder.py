@@ -127,10 +127,10 @@ def damage_table(one: Made, seed: int) -> pd.DataFrame:
 
     wobble = 1 + 0.05 * float(rng.normal())
     row("text", "perplexity", 31.7, 1 + off * wobble, "higher", 0.2 * off + 0.0004, ratio=True)
-    row("text", "kl_base_repaired", 0.0, 0.8 * off * wobble, "higher", 0.1 * off)
-    row("text", "same_top", 1.0, -1.2 * off, "lower", 0.1 * off)
+    row("text", "kl_base_repaired", 0.0, 0.8 * off * wobble, "distance", 0.1 * off)
+    row("text", "same_top", 1.0, -1.2 * off, "distance", 0.1 * off)
     for group in ("relations", *(f"relations: {name}" for name in RELATIONS)):
-        row(group, "validator_same_top", 1.0, -min(0.6, 2 * off + 0.02), "lower", 0.02)
+        row(group, "validator_same_top", 1.0, -min(0.6, 2 * off + 0.02), "distance", 0.02)
         row(group, "true_beats_false", 0.81, -0.1 * off, "lower", 0.03)
         row(group, "validator_auc", 0.62, 0.05 - off, "lower", 0.03)
         row(group, "yes_share", 0.71, 0.04, "neither", 0.03)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from tests.report.browser import Browser, find_browser
-from tests.report.meaning_folder import NAMES, WORDS, write_names, write_steering
+from tests.report.meaning_folder import NAMES, WORDS, write_explanation, write_names, write_steering
 
 from accord.report.html import write_report
 
@@ -167,6 +167,23 @@ def test_text_is_legible_in_light_and_dark(browser, page, dark):
     for what in ("h4", ".facts-list dt", ".size", "a"):
         ink = luminance(browser.run(f"getComputedStyle(document.querySelector('.concept {what}')).color"))
         assert (max(ink, ground) + 0.05) / (min(ink, ground) + 0.05) >= 4.5  # WCAG 2.1, AA
+
+
+def test_every_landmark_has_a_name_of_its_own(browser, tmp_path):
+    """Of sections, which are landmarks once they are named; what merely scrolls is none."""
+    write_names(tmp_path)
+    write_steering(tmp_path)
+    for name in ("lcblm-s0", "topk-s0"):
+        write_explanation(tmp_path, name)
+    browser.look()
+    browser.open(write_report(tmp_path))
+    names = browser.run(
+        """[...document.querySelectorAll("section[aria-labelledby], section[aria-label], [role=region]")].map((one) =>
+          one.getAttribute("aria-label") ?? one.getAttribute("aria-labelledby").split(" ")
+            .map((id) => document.getElementById(id).textContent.trim()).join(" "))"""
+    )
+    assert len(names) > 10 and len(names) == len(set(names))
+    assert browser.run("document.querySelectorAll('.scroll[role=region]').length") == 0
 
 
 @pytest.mark.parametrize("fragment", ["", "#concept-lcblm-s0-3"])

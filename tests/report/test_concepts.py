@@ -14,6 +14,7 @@ from accord.report import style
 from accord.report.concepts_data import read_line
 from accord.report.concepts_figures import draw_line, write_concept_figures
 from accord.report.concepts_groups import concept_groups, row_groups
+from accord.report.concepts_page import concepts_shown
 from accord.report.concepts_verdict import concept_findings, perplexity_remarks
 from accord.report.html import write_report
 
@@ -42,7 +43,7 @@ def read(run: Path) -> Page:
 
 
 def finding(run: Path) -> str:
-    return " | ".join(": ".join(parts) for parts in concept_findings(concept_groups(read_line(run))))
+    return " | ".join(f"{one.headline}: {one.evidence}" for one in concept_findings(concept_groups(read_line(run))))
 
 
 def test_the_finding_says_who_reconstructs_better_and_at_what_price(run: Path, tmp_path: Path) -> None:
@@ -85,9 +86,20 @@ def test_findings_of_one_seed_one_model_none_and_several_layers(tmp_path: Path) 
     assert read(tmp_path).text.count("n/a") == 0
 
 
+def test_the_corpus_is_told_in_words(tmp_path: Path) -> None:
+    write_concepts(tmp_path, "topk", 0)
+    corpus = {"texts": 10605, "held_out": 21, "duplicates": 2, "rejected": {}, "held_out_tokens": 4000}
+    put(tmp_path / "embeddings" / "corpus.json", corpus)
+    shown = concepts_shown(read_line(tmp_path), tmp_path, "c")["corpus"]
+    assert shown == [
+        ("Texts", "10,605"), ("Texts held out", "21"), ("Texts that repeat another", "2"), ("Texts rejected", "none"),
+        ("Tokens held out", "4,000"),
+    ]  # fmt: skip
+
+
 def test_the_page_has_every_part_in_order(page: Page) -> None:
     wanted = ["demo", "Finding", "Concept models", "How well they reconstruct", "CE recovered, hard"]
-    wanted += ["95 % t-intervals over seeds", "Pictures", "The texts they were trained on", "rejected.empty"]
+    wanted += ["95 % t-intervals over seeds", "Pictures", "The texts they were trained on", "Rejected, empty"]
     wanted += [
         "Heads and their texts",
         "judged by gemma3-270m; 100 texts a seed",

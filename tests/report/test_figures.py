@@ -8,6 +8,7 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from accord.report import style
 from accord.report.data import read_gap
@@ -107,3 +108,28 @@ def test_labels_are_spread() -> None:
     assert style.spread([1.0, 1.0], 0.1, 0, 1) == pytest.approx([0.9, 1.0])
     assert style.spread([0.2, 0.8], 0.1, 0, 1) == pytest.approx([0.2, 0.8])
     assert style.spread([], 0.1, 0, 1) == []
+
+
+@pytest.mark.parametrize("low", [1e-4, 0.031, 0.32, 1.1, 3.2, 6.1, 9.7, 210.0, 9990.0])
+@pytest.mark.parametrize("ratio", [1.02, 1.4, 3.0, 12.0, 500.0, 1e6])
+def test_a_log_scale_has_two_labels_at_least(low: float, ratio: float) -> None:
+    ticks = style.log_ticks(low, low * ratio)
+    assert 2 <= len(ticks) <= 12 and ticks == sorted(ticks)
+    assert 0.999 * low <= ticks[0] and ticks[-1] <= 1.001 * low * ratio
+    axes = Figure().add_subplot()
+    axes.set_yscale("log")
+    axes.set_ylim(low, low * ratio)
+    style.log_axis(axes, "y")
+    labels = [label.get_text() for label in axes.get_yticklabels() if label.get_text()]
+    assert len(labels) == len(set(labels)) == len(ticks)
+    assert not any(label.get_text() for label in axes.get_yticklabels(minor=True))
+
+
+def test_an_axis_has_its_least_height() -> None:
+    axes = Figure().add_subplot()
+    axes.plot([0, 1], [0.0, 1e-17])
+    style.at_least(axes, 0.02)
+    assert axes.get_ylim() == pytest.approx((-0.01, 0.01))
+    axes.set_ylim(-1, 3)
+    style.at_least(axes, 0.02)
+    assert axes.get_ylim() == (-1, 3)

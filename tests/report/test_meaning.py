@@ -3,17 +3,25 @@
 import json
 import math
 import re
+from itertools import pairwise
 
 import pandas as pd
 import pytest
 from tests.report.meaning_folder import DOSES, write_explanation, write_names, write_steering
 from tests.report.test_html import HOSTILE, Page, asks_network
 
+from accord.report import style
+from accord.report.draw_explain import draw_check
+from accord.report.draw_steering import draw_doses
 from accord.report.explain_data import read_explanations
+from accord.report.explain_page import explain_shown
 from accord.report.explain_verdict import explain_findings
 from accord.report.html import write_report
+from accord.report.names_data import read_names
 from accord.report.steering_data import ARMS, given, read_steering
+from accord.report.steering_page import steering_shown
 from accord.report.steering_verdict import acting, p_value, steering_findings
+from accord.report.wording import number
 
 
 def page_of(run):
@@ -49,14 +57,23 @@ def test_acting_concepts_are_counted_and_tested(tmp_path):
 
 @pytest.mark.parametrize(
     ("concepts", "works", "wanted"),
-    [(20, 0.95, "as expected, more than controls do"), (20, 0.1, "not measurably more"), (4, 1.0, "too few concepts")],
+    [(20, 0.95, "more than controls do"), (20, 0.1, "not measurably more than both"), (4, 1.0, "too few concepts to")],
 )
 def test_the_headline_of_steering_holds_no_more_than_the_test(tmp_path, concepts, works, wanted):
     write_steering(tmp_path, concepts=concepts, works=works)
-    ((headline, evidence),) = steering_findings(read_steering(tmp_path))
-    assert headline.startswith("Turned off, ") and wanted in headline
-    assert f"of {concepts} concepts of lcblm-s0" in headline
-    assert "random directions" in evidence and "2 concepts of lcblm-s0 bring the wanted sentiment, too few" in evidence
+    stages = read_steering(tmp_path)
+    (found,) = steering_findings(stages)
+    assert found.headline.startswith("Turned off, ") and wanted in f"{found.headline} {found.evidence}"
+    assert f"of {concepts} concepts of lcblm-s0 move the tokens they promote as expected" in found.headline
+    told = acting(stages[0].effects, "promoted", given(stages[0].effects)[0])
+    does, of = told.acting, f"of {concepts}"
+    controls = f"Random concepts {does[ARMS[1]]} {of}, random directions {does[ARMS[2]]} {of}: "
+    assert found.evidence.startswith(controls)
+    assert ("more than controls" in found.headline) == (told.lead is True)  # the headline claims what was shown only
+    assert len(found.evidence) < 120 and " p " not in said(found.evidence)
+    for words in (p_value(told.p[ARMS[1]]), p_value(told.p[ARMS[2]]), "4 × its usual writing added: ",
+                  "2 concepts of lcblm-s0 bring the wanted sentiment as expected: random concepts"):  # fmt: skip
+        assert words in found.details
 
 
 def test_steering_on_the_page(tmp_path):
@@ -82,11 +99,14 @@ def test_steering_on_the_page(tmp_path):
 )
 def test_the_headline_of_the_explanation(tmp_path, effect, wanted):
     folder = write_explanation(tmp_path, effect=effect)
-    ((headline, evidence),) = explain_findings(read_explanations(tmp_path))
-    assert wanted in headline
+    (found,) = explain_findings(read_explanations(tmp_path))
+    assert wanted in found.headline
     check = json.loads((folder / "explain.json").read_text())["check"]
-    assert "on 30 items that chose none of them" in evidence and "20 random sets" in evidence
-    assert said(p_value(check["against"]["p"])) in said(evidence)
+    assert found.evidence.startswith("On 30 items that chose none of them, turning off the 3 against agreement changes")
+    assert f"r by {number(check['for']['value'])} [" in found.evidence and len(found.evidence) < 220
+    assert f"random sets by {number(check['for']['random_mean'])}." in found.evidence
+    assert "20 random sets of equal rates" in found.details and "of the largest contributions" in found.details
+    assert said(p_value(check["against"]["p"])) in said(found.details)
 
 
 def test_an_effect_whose_interval_holds_zero_is_none(tmp_path):
@@ -95,12 +115,13 @@ def test_an_effect_whose_interval_holds_zero_is_none(tmp_path):
     for what, low, high in (("against", -0.01, 0.5), ("for", -0.5, 0.01)):
         told["check"][what] |= {"low": low, "high": high}
     (folder / "explain.json").write_text(json.dumps(told))
-    ((headline, _),) = explain_findings(read_explanations(tmp_path))
-    assert "do not measurably" in headline
+    (found,) = explain_findings(read_explanations(tmp_path))
+    assert "do not measurably" in found.headline
     told["check"]["for"] |= {"high": -0.1}
     (folder / "explain.json").write_text(json.dumps(told))
-    ((headline, _),) = explain_findings(read_explanations(tmp_path))
-    assert "that carry agreement move the gap" in headline and "the others do not measurably" in headline
+    (found,) = explain_findings(read_explanations(tmp_path))
+    assert "that carry agreement move the gap" in found.headline
+    assert "the others do not measurably" in found.headline
 
 
 def test_the_explanation_on_the_page(tmp_path):
@@ -123,6 +144,61 @@ def test_the_explanation_on_the_page(tmp_path):
     linked = {a["href"] for a in page.all("a") if a["href"].startswith("#concept-")}
     ids = {f"#{one['id']}" for one in page.all("tr") if "id" in one}
     assert linked <= ids  # without a script, too, every link leads somewhere
+
+
+def test_a_concept_without_a_name_shows_its_typical_tokens(tmp_path):
+    write_names(tmp_path)
+    write_explanation(tmp_path)
+    write_steering(tmp_path)
+    explained = read_explanations(tmp_path)
+    dictionaries = read_names(tmp_path)
+    (model,) = explain_shown(explained, dictionaries, tmp_path, "x")["models"]
+    told = {row["concept"]["number"]: row["concept"] for row in (*model["rows"], *model["others"])}
+    assert told["2"]["name"] == "" and told["2"]["typical"] == ["film", "river", "sugar"]  # every third has no name
+    assert told["1"]["name"] == "silence 1"
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    part = page[page.index('id="explain-title"') :]
+    chips = '<span class="typical"><span class="hidden">no name, fires on </span><code class="token"><bdi>film</bdi>'
+    assert f'<a href="#concept-lcblm-s0-2">2</a> {chips}' in part
+    assert (
+        '<a href="#concept-lcblm-s0-1">1 <bdi>silence 1</bdi></a>' in part and "silence 1</bdi></a> <span" not in part
+    )
+    (bare,) = explain_shown(explained, [], tmp_path, "x")["models"]  # without a dictionary, the number alone
+    assert all(row["concept"] | {"number": ""} == {"number": "", "name": "", "typical": [], "href": ""}
+               for row in bare["rows"])  # fmt: skip
+
+
+def test_no_promoted_token_is_invisible(tmp_path):
+    folder = write_steering(tmp_path)
+    told = json.loads((folder / "effects.json").read_text())
+    told["written"][0]["promoted"] = [" Reducing", " ", ",", "\n", ""]
+    (folder / "effects.json").write_text(json.dumps(told))
+    shown = steering_shown(read_steering(tmp_path), [], tmp_path, "s")
+    assert shown["samples"][0]["tokens"] == ["·Reducing", "·", ",", "⏎", "∅"]
+
+
+def test_all_of_the_check_is_within_the_picture(tmp_path):
+    write_explanation(tmp_path)
+    with style.house_style():
+        figure = draw_check(read_explanations(tmp_path)[0]).figure
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            for label in (axes.xaxis.label, axes.title, *axes.get_yticklabels()):
+                box = label.get_window_extent()
+                assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and figure.bbox.y0 <= box.y0, label
+        ends = [axes.xaxis.label.get_window_extent() for axes in figure.axes]
+    assert all(one.x1 < other.x0 for one, other in pairwise(ends))
+
+
+def test_changes_of_nothing_look_like_nothing(tmp_path):
+    folder = write_steering(tmp_path)
+    doses = pd.read_parquet(folder / "doses.parquet")
+    quiet = doses["measure"] == "repeated_4"
+    doses.loc[quiet, ["value", "low", "high"]] = [1e-17, -1e-17, 2e-17]
+    doses.to_parquet(folder / "doses.parquet")
+    with style.house_style():
+        axes = draw_doses(read_steering(tmp_path), "repeated_4").figure.axes[0]
+    assert axes.get_ylim() == pytest.approx((-0.01, 0.01))
 
 
 def test_the_order_of_the_page(tmp_path):

@@ -101,9 +101,11 @@ def test_no_claim_beyond_the_intervals(tmp_path, detection, fuzzing, n, wanted):
     for task, (value, low, high) in (("detection", detection), ("fuzzing", fuzzing)):
         metrics[f"{task}_gain"] = {"value": value, "low": low, "high": high, "n": n}
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    headline, evidence = names_finding(read_names(tmp_path)[0])
-    assert wanted in headline
-    assert f"over {n} concepts" in evidence and "40 of 60 concepts asked have a name" in evidence
+    found = names_finding(read_names(tmp_path)[0])
+    assert wanted in found.headline
+    assert f"of shuffled names ({n} concepts)" in found.evidence and len(found.evidence) < 130
+    assert "40 of 60 concepts asked have a name" in found.details
+    assert "difference from shuffled names" in found.details
 
 
 def test_without_scores_nothing_is_claimed(tmp_path):

@@ -79,17 +79,18 @@ def good(name: str, near: float = 0.84, far: float = 0.6, broke: Damage | None =
 
 def said(*repairs: Repair) -> str:
     found = finding(repairs)
-    text = " | ".join([f"{found.headline}: {found.evidence}", *found.remarks, found.others])
+    text = " | ".join([f"{found.headline}: {found.evidence}", *found.remarks, found.others, found.details])
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_the_sentence_has_before_after_interval_items_seeds_and_cost() -> None:
     half = 4.302652729911275 * 0.01 / math.sqrt(3)  # t(.975, 2) · s / √n of three seeds .01 apart
     text = said(good("rankalign", broke=damage(worse=["perplexity"])))
-    assert text.startswith("rankalign closes 84% of the gap, perplexity × 1.020: the two forms now correlate")
+    assert text.startswith("rankalign closes 84% of the gap, perplexity × 1.020: The two forms now correlate")
     assert f"r = .84 [{0.84 - half:.2f}, {0.84 + half:.2f}]".replace("0.", ".") in text
-    assert "where they did with .01 [−.07, .09] (511 test items, 3 seeds)" in text
-    assert "; .84 within right answers and .84 within wrong answers." in text
+    assert ", before with .01 (511 test items, 3 seeds)" in text
+    assert "Before the repair, r = .01 [−.07, .09] over all items; within right answers now .84 [" in text
+    assert "before −.05; within wrong answers now .84 [" in text
     assert "On words that no training item has: r = .60 [.58, .62], closing 60%." in text
     assert "Worse, of 2 measures of damage: perplexity (held-out text) × 1.020" in text
 
@@ -105,7 +106,7 @@ def test_no_claim_where_the_interval_includes_nothing() -> None:
         (one_fails, "which not every seed shows beyond chance"), (unknown, "without an interval nobody can say"),
     ):  # fmt: skip
         text = said(found)
-        assert text.startswith("The repair is not shown to close the gap: it takes the correlation")
+        assert text.startswith("The repair is not shown to close the gap: It takes the correlation")
         assert "closes" not in text
         assert why in text
     worse = repair("a", [{"test": trial((-0.5, -0.6, -0.4))}])
@@ -180,6 +181,7 @@ def test_distance_and_single_relations_are_no_harm() -> None:
     first = found.table.iloc[[0]]
     rows = [("text", "kl_base_repaired"), ("relations", "validator_same_top"), ("relations: synonym", "yes_beats_no")]
     more = [first.assign(group=g, measure=m, worsened=True) for g, m in rows]
+    more[:2] = [one.assign(worse_if="distance", worsened=False, low=0.01, high=0.03) for one in more[:2]]
     neutral = first.assign(group="relations", measure="yes_share", worse_if="neither")
     one = repair(
         "a", [{"test": trial((0.8, 0.7, 0.9))}], replace(found, table=pd.concat([found.table, *more, neutral]))
@@ -189,6 +191,36 @@ def test_distance_and_single_relations_are_no_harm() -> None:
     table = damage_table(one)
     assert [row["verdict"] for row in table["rows"]] == ["", "", "moved", "moved", "neutral"]
     assert [row["verdict"] for row in table["more"]] == ["worse"]
+
+
+def leaning(*changes: tuple[float, float, float]) -> Repair:
+    """A repair after which the share of yes to other relations is other by these, a seed each."""
+    seeds = []
+    for one, (change, low, high) in zip(repair("a", [{"test": trial((0.8, 0.7, 0.9))}] * len(changes)).seeds, changes,
+                                        strict=True):  # fmt: skip
+        told = damage()
+        more = {
+            "group": "relations",
+            "measure": "yes_share",
+            "base": 0.2,
+            "repaired": 0.2 + change,
+            "worse_if": "neither",
+        }
+        row = told.table.iloc[[1]].assign(change=change, low=low, high=high, worsened=False, **more)
+        seeds.append(replace(one, damage=replace(told, table=pd.concat([told.table, row]))))
+    return Repair("a", seeds)
+
+
+def test_a_yes_to_everything_else_is_remarked() -> None:
+    text = (
+        "Asked about other relations, it says yes to 80% of the questions, of which half are right; the base model to"
+    )
+    assert finding([leaning((0.6, 0.5, 0.7))]).remarks[0] == f"{text} 20%."
+    assert "says yes to 5% of" in said(leaning((-0.15, -0.2, -0.1)))
+    assert "other relations" not in said(leaning((0.1, -0.05, 0.25)))  # chance can explain it
+    assert f"{text} 20%." in said(leaning((0.59, 0.5, 0.7), (0.6, 0.5, 0.7), (0.61, 0.5, 0.7)))
+    assert "other relations" not in said(leaning((0.1, 0.05, 0.15), (0.9, 0.8, 1.0)))  # the seeds do not agree
+    assert "other relations" not in said(good("a", broke=damage()))
 
 
 def test_without_intervals_of_damage_nothing_is_said_to_be_unharmed() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from accord.report.data import Metric
-from accord.report.wording import count, equals, in_figure, interval, measured, number
+from accord.report.wording import capital, count, equals, in_figure, interval, measured, number, shown_token
 
 NAN = float("nan")
 
@@ -25,6 +25,15 @@ def test_measured() -> None:
     assert " " not in equals("r", metric)  # ordinary spaces would let it break across lines
     assert number(-0.5, bare=False) == "−0.50"
     assert (count(1, "item"), count(1200, "item")) == ("1 item", "1,200 items")
+
+
+def test_no_token_is_invisible() -> None:
+    shown = {" film": "·film", "film": "film", " ": "·", "   ": "···", "": "∅", "\r\n": "⏎", "\t": "⇥", " a b": "·a b"}
+    assert {token: shown_token(token) for token in shown} == shown
+
+
+def test_a_capital_letter_is_all_that_changes() -> None:
+    assert (capital("random concepts of LCBLM"), capital("")) == ("Random concepts of LCBLM", "")
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,20 @@ from accord.report.concepts_verdict import concept_findings, perplexity_remarks
 from accord.report.data import METRICS, Metric
 from accord.report.gap_page import flat
 from accord.report.glossary import Term
-from accord.report.wording import amount, count
+from accord.report.wording import amount, capital, count
 
 LONGEST = 1500  # characters of a sample text on the page; all of it is in texts.jsonl
 SAMPLES = 5
 _HARD = ("r2_hard", "ce_recovered_hard")
 _NO_GATES = "–"
+_CORPUS_NAMES = {
+    "held_out": "texts held out",
+    "duplicates": "texts that repeat another",
+    "rejected": "texts rejected",
+    "held_out_tokens": "tokens held out",
+    "train_tokens": "tokens trained on",
+    "said": "in short",
+}
 
 Cells = list[dict[str, str]]
 
@@ -34,8 +42,8 @@ def concepts_shown(line: ConceptLine, run: Path, key: str) -> dict[str, Any]:
     gated = any(group.gated for group in groups)
     terms = {name: what for name, what in CONCEPT_TERMS.items() if gated or name not in _HARD}
     return {
-        "findings": [{"headline": h, "verdict": e} for h, e in concept_findings(groups)] if groups else [],
-        "corpus": [(name, f"{int(text):,}" if text.isdecimal() else text) for name, text in flat(line.corpus)],
+        "findings": concept_findings(groups),
+        "corpus": [_in_words(name, text) for name, text in flat(line.corpus)],
         "table": _table(groups, terms, run) | {"gated": gated},
         "figures": _figures(line, CONCEPT_FIGURES, key),
         "left_out": line.left_out,
@@ -57,6 +65,13 @@ def perplexity_shown(line: ConceptLine, run: Path, key: str) -> dict[str, Any]:
         "samples": _samples(line.texts, list(dict.fromkeys(group.named("name") for group in concepts))),
         "left_out": [] if line.concepts else line.left_out,
     }
+
+
+def _in_words(name: str, value: str) -> tuple[str, str]:
+    """A fact of the corpus without the signs of its file: `rejected.too_short` -> `Rejected, too short`."""
+    name = capital(_CORPUS_NAMES.get(name, name.replace("_", " ").replace(".", ", ")))
+    value = "none" if value in ("{}", "[]", "null", "") else value
+    return name, f"{int(value):,}" if value.isdecimal() else value
 
 
 def _table(groups: Sequence[Group], terms: Mapping[str, Term], run: Path) -> dict[str, Any]:

@@ -5,15 +5,16 @@ from collections.abc import Sequence
 
 from accord.report.concepts_groups import Group
 from accord.report.data import Metric
+from accord.report.finding import Finding
 from accord.report.seeds import differ
-from accord.report.wording import amount, count, number
+from accord.report.wording import amount, capital, count, number
 
 CLOSE = 0.05  # L0 that differ by less than this share count as about the same
 REPETITIVE = 0.2  # share of repeated runs of four words from which a text is no longer read as text
 
 
-def concept_findings(groups: Sequence[Group]) -> list[tuple[str, str]]:
-    """(headline, evidence) for each layer: reconstructions of different layers cannot be compared."""
+def concept_findings(groups: Sequence[Group]) -> list[Finding]:
+    """One for each layer: reconstructions of different layers cannot be compared."""
     layers = list(dict.fromkeys(group.named("layer") for group in groups))
     out = []
     for layer in layers:
@@ -23,7 +24,7 @@ def concept_findings(groups: Sequence[Group]) -> list[tuple[str, str]]:
             here = [Group(name, group.stages) for name, group in zip(names, here, strict=True)]
         where = f"At layer {layer}, " if len(layers) > 1 else ""
         headline, evidence = _finding(here)
-        out.append((_capital(where + headline) if not where else where + headline, evidence))
+        out.append(Finding(_capital(where + headline) if not where else where + headline, capital(evidence)))
     return out
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from accord.report import style
 from accord.report.data import Metric
@@ -97,9 +97,4 @@ def _log_scale(axes: Axes, shown: Sequence[float], ends: Sequence[float]) -> Non
     low = max(min(shown) / REACH, min([*shown, *(e for e in ends if e > 0)])) / 1.25
     high = min(max(shown) * REACH, max([*shown, *ends])) * 1.25
     axes.set_xlim(low, high)
-    decades = math.log10(high / low)
-    subs = (1.0,) if decades > 2.2 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_minor_locator(LogLocator(subs=(1.0,), numticks=2))
+    style.log_axis(axes, "x")

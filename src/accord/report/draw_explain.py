@@ -1,5 +1,7 @@
 """Pictures of the gap told by concepts: the check against random sets, and what of each form a concept carries."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,9 +20,9 @@ _PULLS = (
     (0, "pull not told from 0", style.MUTED, "s"),
 )
 _PANELS = {
-    "against": ("Turned off: those against agreement", "change of r (expected: up)"),
-    "for": ("Turned off: those for agreement", "change of r (expected: down)"),
-    "largest": ("Turned off: the largest", "mean |change of l_V|, nats (expected: up)"),
+    "against": ("Turned off: those against agreement", "change of r\n(expected: up)"),
+    "for": ("Turned off: those for agreement", "change of r\n(expected: down)"),
+    "largest": ("Turned off: the largest", "mean |change of l_V|, nats\n(expected: up)"),
 }
 
 
@@ -29,7 +31,7 @@ def draw_check(one: Explained) -> Drawn | None:
     shown = [what for what in _PANELS if (one.check["what"] == what).any()]
     if not shown:
         return None
-    figure = Figure(figsize=(style.WIDE, 3.4))
+    figure = Figure(figsize=(style.WIDE, 3.6))
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, what in zip(panels, shown, strict=True):
         _check(axes, one, what)
@@ -70,10 +72,11 @@ def _check(axes: Axes, one: Explained, what: str) -> None:
     axes.grid(axis="x", color=style.GRID, linewidth=0.7)
 
 
-def draw_shares(one: Explained, names: dict[int, str]) -> Drawn:
+def draw_shares(one: Explained, names: Mapping[int, str], typical: Mapping[int, Sequence[str]]) -> Drawn:
     """What share of each form's differences between items goes through each candidate."""
     table = one.concepts
     x, y = table["generator_share"].to_numpy(), table["validator_share"].to_numpy()
+    called = {int(k): _called(int(k), names, typical) for k in table["concept"]}
     figure = Figure(figsize=(style.NARROW, 5.2))
     axes = figure.add_subplot()
     for sign, label, colour, marker in _PULLS:
@@ -84,7 +87,7 @@ def draw_shares(one: Explained, names: dict[int, str]) -> Drawn:
     axes.axline((0, 0), slope=1, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 2)))
     axes.axhline(0, color=style.GRID, linewidth=0.9)
     axes.axvline(0, color=style.GRID, linewidth=0.9)
-    _name(axes, table["concept"].tolist(), x, y, names)
+    _name(axes, table["concept"].tolist(), x, y, called)
     axes.set(xlabel="share of the generator", ylabel="share of the validator")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5, steps=style.ROUND_STEPS))
@@ -96,9 +99,9 @@ def draw_shares(one: Explained, names: dict[int, str]) -> Drawn:
     caption = (
         "Each point is a concept. Share: cov(contribution, log-odds) / var(log-odds), by turning it off exactly, over "
         "all items. On the dashed line a concept carries both forms alike; far from it, one form only. Named: those "
-        "farthest from the line."
+        "farthest from the line; in quotes, typical tokens of a concept without a name."
     )
-    far = ", ".join(_called(k, names) for k in _farthest(table["concept"].tolist(), x, y)[:3])
+    far = ", ".join(called[k] for k in _farthest(table["concept"].tolist(), x, y)[:3])
     return Drawn(
         "shares", figure, title, caption, f"A scatter of {len(table)} concepts. {title}. Farthest apart: {far}."
     )
@@ -108,7 +111,7 @@ def _farthest(concepts: list[int], x: np.ndarray, y: np.ndarray) -> list[int]:
     return [int(concepts[i]) for i in np.argsort(-np.abs(x - y), kind="stable")[:LABELS]]
 
 
-def _name(axes: Axes, concepts: list[int], x: np.ndarray, y: np.ndarray, names: dict[int, str]) -> None:
+def _name(axes: Axes, concepts: list[int], x: np.ndarray, y: np.ndarray, called: Mapping[int, str]) -> None:
     """Names at the points, apart from each other: those that would lie on one that stands are left out."""
     span = max(float(np.ptp(x)), 1e-9), max(float(np.ptp(y)), 1e-9)
     standing: list[tuple[float, float]] = []
@@ -120,10 +123,14 @@ def _name(axes: Axes, concepts: list[int], x: np.ndarray, y: np.ndarray, names: 
         standing.append(place)
         right = x[i] > float(np.mean([x.min(), x.max()]))
         axes.annotate(
-            _called(k, names), (x[i], y[i]), xytext=(-7 if right else 7, 0), textcoords="offset points",
+            called[k], (x[i], y[i]), xytext=(-7 if right else 7, 0), textcoords="offset points",
             ha="right" if right else "left", va="center", fontsize=8.5, path_effects=style.halo(),
         )  # fmt: skip
 
 
-def _called(k: int, names: dict[int, str]) -> str:
-    return f"{k} {in_figure(names[k], 22)}" if k in names else f"concept {k}"
+def _called(k: int, names: Mapping[int, str], typical: Mapping[int, Sequence[str]]) -> str:
+    """`12 small insects`; without a name, its typical tokens in quotes; without a dictionary, its number."""
+    if k in names:
+        return f"{k} {in_figure(names[k], 22)}"
+    tokens = " ".join(f"“{token}”" for token in typical.get(k, []))
+    return f"{k} {in_figure(tokens, 24)}" if tokens else f"concept {k}"

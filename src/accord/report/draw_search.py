@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from accord.report import style
 from accord.report.drawn import Drawn
@@ -144,11 +144,8 @@ def _ticks(one: Searched) -> Ticks:
         return [(_place(one, i), in_figure(choice, 16)) for i, choice in enumerate(one.choices)]
     if not one.log:
         return _linear_ticks(one.low, one.high, whole=one.whole)
-    decades = math.log10(one.high / one.low)
-    subs = (1.0,) if decades > 2.2 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 5.0)
-    found = LogLocator(subs=subs, numticks=12).tick_values(one.low, one.high)
-    inside = [float(v) for v in found if one.low * 0.999 <= v <= one.high * 1.001]
-    return [(_place(one, v), style.tick(v, None)) for v in inside if not one.whole or v == int(v)]
+    found = style.log_ticks(one.low, one.high)
+    return [(_place(one, v), style.tick(v, None)) for v in found if not one.whole or v == int(v)]
 
 
 def _linear_ticks(low: float, high: float, *, whole: bool = False) -> Ticks:

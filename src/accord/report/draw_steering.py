@@ -22,6 +22,9 @@ _DOSES = (
 )
 _SIDE = 0.16  # arms of a dose stand so far apart, doses 1
 
+# The least height of each measure's axis: below it, differences are of no account.
+_LEAST = {"promoted": 0.05, "wanted": 0.1, "label": 0.1, "judge_nll": 0.1, "repeated_4": 0.02}
+
 # measure -> name of the figure, the axis, what is seen, how to read it
 _WORDS = {
     "promoted": (
@@ -63,6 +66,7 @@ def draw_doses(stages: Sequence[Steered], measure: str) -> Drawn | None:
         axes.set_title(in_figure(one.label, 40))
     for spare in panels.flat[len(shown) :]:
         spare.set_visible(False)
+    style.at_least(panels.flat[0], _LEAST[measure])  # the panels share it
     for first in panels[:, 0]:
         first.set_ylabel(axis)
     handles, labels = panels.flat[0].get_legend_handles_labels()

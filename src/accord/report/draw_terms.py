@@ -63,8 +63,7 @@ def _panel(axes: Axes, group: Group, names: list[str]) -> None:
     axes.legend(loc="best", fontsize=8.5, handlelength=2.2)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=style.ROUND_STEPS))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.yaxis.set_major_formatter(style.tick)
-    axes.yaxis.set_minor_formatter(lambda value, _: "")
+    style.log_axis(axes, "y")
     axes.grid(axis="y", color=style.GRID, linewidth=0.7)
 
 

@@ -33,15 +33,15 @@ def explain_shown(stages: Sequence[Explained], dictionaries: Sequence[Named], ru
     named = {one.path.name: one for one in dictionaries}
     with style.house_style():
         models = [_model(one, named.get(one.path.name), run, f"{key}-{one.key}") for one in stages]
-    return {"findings": [{"headline": h, "verdict": e} for h, e in explain_findings(stages)], "models": models}
+    return {"findings": explain_findings(stages), "models": models}
 
 
 def _model(one: Explained, named: Named | None, run: Path, key: str) -> dict[str, Any]:
-    names = named.names() if named else {}
+    names, typical = (named.names(), named.typical()) if named else ({}, {})
 
-    def called(k: int) -> dict[str, str]:
-        listed = named is not None and bool((named.concepts["concept"] == k).any())
-        return {"number": str(k), "name": names.get(k, ""), "href": f"#concept-{one.key}-{k}" if listed else ""}
+    def called(k: int) -> dict[str, Any]:
+        href = f"#concept-{one.key}-{k}" if k in typical else ""
+        return {"number": str(k), "name": names.get(k, ""), "typical": typical.get(k, []), "href": href}
 
     rows = [_concept(row, called(int(row["concept"]))) for row in _records(one.concepts)]
     ends = rows if len(rows) <= 2 * EACH else [*rows[:EACH], *rows[-EACH:]]
@@ -52,7 +52,7 @@ def _model(one: Explained, named: Named | None, run: Path, key: str) -> dict[str
         "about": _about(one),
         "check": [_checked(what, told) for what, told in one.summary["check"].items() if what in EXPECTED],
         "checks": _figures(key, draw_check(one)),
-        "shares": _figures(key, draw_shares(one, names)),
+        "shares": _figures(key, draw_shares(one, names, typical)),
         "rows": ends,
         "others": rows[EACH:-EACH] if len(rows) > 2 * EACH else [],
         "sides": _sides(one, called),
@@ -86,7 +86,7 @@ def _checked(what: str, one: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _concept(row: Mapping[str, Any], called: Mapping[str, str]) -> dict[str, Any]:
+def _concept(row: Mapping[str, Any], called: Mapping[str, Any]) -> dict[str, Any]:
     pull = Metric(*(float(row[end]) for end in ("pull", "low", "high")))
     sure = "against" if pull.high < 0 else "for" if pull.low > 0 else ""
     return {

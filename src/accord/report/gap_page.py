@@ -11,10 +11,11 @@ from markupsafe import Markup
 from accord.report import style
 from accord.report.data import Gap, Metric
 from accord.report.figures import draw_all
+from accord.report.finding import Finding
 from accord.report.glossary import MAIN, term
 from accord.report.slices import AFFIRMS_SILENT, SAYS_DENIES, by_category, by_similarity, judged, worst
 from accord.report.verdict import remarks, verdict
-from accord.report.wording import count, interval, measured, number
+from accord.report.wording import capital, count, interval, measured, number
 
 LONGEST = 6000  # characters of a prompt on the page; the rest is in scores.parquet
 SHORTEST_FOLD = 60  # a shared beginning shorter than this is not worth folding away
@@ -38,9 +39,7 @@ def gap_section(gap: Gap, key: str, *, light: bool = False) -> dict[str, Any]:
         "task": gap.task,
         "model": gap.model,
         "n": count(len(gap.scores), "item"),
-        "headline": headline,
-        "verdict": evidence,
-        "remarks": remarks(gap),
+        "finding": Finding(headline, capital(evidence), remarks=remarks(gap)),
         "measures": [_measure(gap, name) for name in MAIN if name in gap.metrics],
         "all_measures": [_measure(gap, name) for name in gap.metrics],
         "figures": [f for f in figures if f["name"] != "categories"],

@@ -1,7 +1,7 @@
 """The concept dictionaries of a run: what `accord names` wrote for each concept model, read once and checked."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ import pandas as pd
 
 from accord.report.data import METRICS, UNKNOWN, Metric, plain
 from accord.report.reading import as_metric, as_whole, folders, need, read_object, read_rows, read_table
+from accord.report.wording import shown_token
 
 TASKS = ("detection", "fuzzing")
 CONCEPTS, EXAMPLES, FAILURES = "concepts.parquet", "examples.parquet", "failures.jsonl"
+STANDING_IN = 3  # typical tokens that stand for a name
 _COUNTS = ("live", "asked", "named", "failed")
 _CONCEPT_NEEDS = (
     "concept", "rate", "mean", "max", "histogram", "edges", "types", "promoted", "suppressed", "neighbours", "name",
@@ -50,6 +52,16 @@ class Named:
         """Concept -> its name, of those that have one."""
         named = self.concepts[self.concepts["name"].notna()]
         return {int(k): plain(str(name)) for k, name in zip(named["concept"], named["name"], strict=True)}
+
+    def typical(self) -> dict[int, list[str]]:
+        """Concept -> a few of its typical tokens, which stand for a name where there is none."""
+        rows = zip(self.concepts["concept"], self.concepts["types"], strict=True)
+        return {int(k): typical_tokens(types, STANDING_IN) for k, types in rows}
+
+
+def typical_tokens(types: Iterable[Mapping[str, Any]], most: int) -> list[str]:
+    """The first tokens of a concept's table of typical ones, fit to be shown."""
+    return [plain(shown_token(str(one["token"]))) or "∅" for one in list(types)[:most]]
 
 
 def holds_names(run: Path) -> bool:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from accord.report.data import plain
 from accord.report.explain_data import Explained
-from accord.report.names_data import TASKS, Named
+from accord.report.names_data import TASKS, Named, typical_tokens
 from accord.report.names_json import BUDGET, Embedded, embed
 from accord.report.names_verdict import coverage, mean_score, names_finding
 from accord.report.steering_data import Steered
@@ -44,7 +44,7 @@ def names_shown(
     share = BUDGET // max(len(dictionaries), 1)
     turned, told = {one.path.name: one for one in steered}, {one.path.name: one for one in explained}
     return {
-        "findings": [{"headline": one[0], "verdict": one[1]} for one in found if one is not None],
+        "findings": [one for one in found if one is not None],
         "models": [
             _model(named, turned.get(named.path.name), told.get(named.path.name), share, run) for named in dictionaries
         ],
@@ -117,7 +117,7 @@ def _pointed_to(steered: Steered | None, explained: Explained | None) -> set[int
     return {int(k) for table in tables for k in table["concept"]}
 
 
-def _plain_rows(named: Named, pointed_to: set[int]) -> list[dict[str, str]]:
+def _plain_rows(named: Named, pointed_to: set[int]) -> list[dict[str, Any]]:
     """The best-scored concepts, then the most frequent ones; and all that another section has a link to."""
     rows = [{str(k): v for k, v in row.items()} for row in named.concepts.to_dict("records")]
     rows.sort(key=lambda row: (-_low_if_nan(mean_score(row)), row["name"] is None or row["name"] != row["name"],
@@ -128,7 +128,7 @@ def _plain_rows(named: Named, pointed_to: set[int]) -> list[dict[str, str]]:
     return [_plain_row(row, named.key, first) for row in chosen]
 
 
-def _plain_row(row: Mapping[str, Any], key: str, first: Any) -> dict[str, str]:
+def _plain_row(row: Mapping[str, Any], key: str, first: Any) -> dict[str, Any]:
     k = int(row["concept"])
     example = first.loc[k] if k in first.index else {"before": "", "token": "", "after": ""}
     return {
@@ -137,7 +137,7 @@ def _plain_row(row: Mapping[str, Any], key: str, first: Any) -> dict[str, str]:
         "name": "" if row["name"] is None or row["name"] != row["name"] else plain(str(row["name"])),
         "rate": percent(float(row["rate"])),
         **{task: number(float(row.get(task, math.nan))).replace("n/a", "–") for task in TASKS},
-        "tokens": ", ".join(plain(str(one["token"])) for one in list(row["types"])[:6]),
+        "tokens": typical_tokens(row["types"], 6),
         "before": str(example["before"])[-_BESIDE:],
         "token": str(example["token"]),
         "after": str(example["after"])[:_BESIDE],

@@ -2,15 +2,15 @@
 
 import math
 
-from accord.report.data import Metric
+from accord.report.finding import Finding
 from accord.report.names_data import TASKS, Named
-from accord.report.wording import count, measured, number
+from accord.report.wording import capital, count, measured, number
 
 FEWEST = 10  # concepts; a bootstrap over fewer promises more than it holds
 
 
-def names_finding(named: Named) -> tuple[str, str] | None:
-    """(headline, evidence), by the intervals of what a concept's own name scores above another concept's name.
+def names_finding(named: Named) -> Finding | None:
+    """By the intervals of what a concept's own name scores above another concept's name.
 
     None where names were not scored.
     """
@@ -33,17 +33,22 @@ def names_finding(named: Named) -> tuple[str, str] | None:
         headline = f"{by} fit {named.label}'s concepts worse than shuffled names do in {' and '.join(less)}"
     else:
         headline = f"{by} cannot be told from shuffled names for {named.label}'s concepts"
-    return headline, f"{'; '.join(_evidence(named, task) for task in known)}. {coverage(named)}"
+    evidence = f"{capital('; '.join(_evidence(named, task) for task in known))}."
+    return Finding(
+        headline, evidence, f"{capital('; '.join(_details(named, task) for task in known))}. {coverage(named)}"
+    )
 
 
 def _evidence(named: Named, task: str) -> str:
-    own, other, gain = (named.score(f"{task}{end}") for end in ("", "_shuffled", "_gain"))
+    """`detection .56 against .48 of shuffled names (100 concepts)`."""
+    own, other = (named.score(f"{task}{end}") for end in ("", "_shuffled"))
     n = named.scores[f"{task}_gain"][1]
-    lead = Metric(gain.value, gain.low, gain.high)
-    return (
-        f"{task} {number(own.value)} against {number(other.value)} of shuffled names, "
-        f"difference {measured(lead)} over {count(n, 'concept')}"
-    )
+    return f"{task} {number(own.value)} against {number(other.value)} of shuffled names ({count(n, 'concept')})"
+
+
+def _details(named: Named, task: str) -> str:
+    own, gain = named.score(task), named.score(f"{task}_gain")
+    return f"{task}, balanced accuracy {measured(own)}, difference from shuffled names {measured(gain)}"
 
 
 def coverage(named: Named) -> str:

@@ -38,21 +38,18 @@ def repair_pages(run: Path) -> list[tuple[str, str, dict[str, Any]]]:
             shown = _shown(found, repairs, key, left_out=found.left_out if i == 0 else [])
         pages.append((key, title, shown))
     if not pages and found.left_out:
-        nothing = {"findings": [], "remarks": [], "others": "", "empty": True, "left_out": found.left_out}
+        nothing = {"findings": [], "empty": True, "left_out": found.left_out}
         pages.append(("repair", "Repairs", nothing))
     return pages
 
 
 def _shown(found: Repairs, repairs: Sequence[Repair], key: str, left_out: list[str]) -> dict[str, Any]:
     run, near, chosen = found.run, nearest(repairs), best(repairs)
-    said = finding(repairs)
     damages = [damage_table(repair) for repair in repairs if repair.damaged]
     damages.sort(key=lambda table: table["label"] != chosen.label)  # stable: the one that is named first leads
     return {
         "empty": False,
-        "findings": [{"headline": said.headline, "verdict": said.evidence}],
-        "remarks": said.remarks,
-        "others": said.others,
+        "findings": [finding(repairs)],
         "best": chosen.label,
         "near": trials_of(repairs)[near],
         "n": count(chosen.n(near), "item"),

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
 from accord.damage.wording import harms as damage_harms
 from accord.report.data import Metric
+from accord.report.finding import Finding
 from accord.report.repair_glossary import DAMAGE_GROUPS, damage_term, in_sentence
 from accord.report.repair_groups import Repair, furthest, nearest, pooled, trials_of, within
-from accord.report.wording import count, measured, number
+from accord.report.wording import capital, count, measured, number
 
 BUDGET = 1.05  # perplexity on held-out text may grow by this factor at most, for a repair to be named first
 MOST_WORSE = 3  # what got worse is listed up to here; the table has all of it
@@ -20,16 +20,6 @@ _NAMES = {
     "test-unseen-hypernyms": "on categories that no training item has",
     "test-unseen-both": "on words that no training item has",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A sentence that leads, what it rests on, what to know before quoting it, and how the others did."""
-
-    headline: str
-    evidence: str
-    remarks: list[str]
-    others: str
 
 
 def best(repairs: Sequence[Repair]) -> Repair:
@@ -70,7 +60,7 @@ def finding(repairs: Sequence[Repair]) -> Finding:
     headline = f"{chosen.label} closes {share(closure.value)} of the gap, {cost}"
     parts = [_correlates(chosen, near), _carries(chosen, near, furthest(repairs), repairs), _broke(chosen)]
     evidence = ". ".join(part for part in parts if part) + "."
-    return Finding(headline, evidence, _remarks(chosen, near), _others(repairs, chosen, near))
+    return Finding(headline, evidence, _within(chosen, near), _remarks(chosen, near), _others(repairs, chosen, near))
 
 
 def share(value: float) -> str:
@@ -120,18 +110,19 @@ def _worse(rows: Sequence[pd.Series]) -> str:
 
 
 def _correlates(repair: Repair, near: str) -> str:
-    """Before → after, with intervals, items and seeds; within the classes too."""
+    """Before and after, with items and seeds."""
     before, after = repair.before(near, "pearson_all"), repair.metric(near, "pearson_all")
     seeds, n = count(len(repair.seeds), "seed"), count(repair.n(near), "test item")
-    parts = [
-        f"{number(r.value)} within {label} answers"
-        for name, label in (("pearson_yes", "right"), ("pearson_no", "wrong"))
-        if (r := repair.metric(near, name)).known
-    ]
-    return (
-        f"the two forms now correlate with r = {measured(after)} where they did with {measured(before)} ({n}, {seeds})"
-        + (f"; {' and '.join(parts)}" if parts else "")
-    )
+    return f"The two forms now correlate with r = {measured(after)}, before with {number(before.value)} ({n}, {seeds})"
+
+
+def _within(repair: Repair, near: str) -> str:
+    """The interval of what was before, and the correlations within the classes."""
+    parts = [f"before the repair, r = {measured(repair.before(near, 'pearson_all'))} over all items"]
+    for name, label in (("pearson_yes", "right"), ("pearson_no", "wrong")):
+        if (r := repair.metric(near, name)).known:
+            parts.append(f"within {label} answers now {measured(r)}, before {number(repair.before(near, name).value)}")
+    return f"{capital('; '.join(parts))}."
 
 
 def _carries(repair: Repair, near: str, far: str, repairs: Sequence[Repair]) -> str:
@@ -173,16 +164,16 @@ def _none_closes(repairs: Sequence[Repair], chosen: Repair, near: str) -> Findin
         why = "and without an interval nobody can say what is chance"
     what = "The repair is" if len(repairs) == 1 else f"None of {len(repairs)} repairs is"
     evidence = (
-        f"{'it' if len(repairs) == 1 else chosen.label} takes the correlation of the two forms from {measured(before)} "
+        f"{'It' if len(repairs) == 1 else chosen.label} takes the correlation of the two forms from {measured(before)} "
         f"to {measured(after)} ({count(chosen.n(near), 'test item')}, {count(len(chosen.seeds), 'seed')}), closure "
         f"{measured(closure)}, {why}. {_broke(chosen)}."
     )
     headline = f"{what} {'not ' if len(repairs) == 1 else ''}shown to close the gap"
-    return Finding(headline, evidence, _remarks(chosen, near), _others(repairs, chosen, near))
+    return Finding(headline, evidence, _within(chosen, near), _remarks(chosen, near), _others(repairs, chosen, near))
 
 
 def _remarks(chosen: Repair, near: str) -> list[str]:
-    out = []
+    out = [leaning] if (leaning := _leaning(chosen)) else []
     r, inside = chosen.metric(near, "pearson_all"), within(chosen, near)
     if inside and chosen.closes(near) and r.value - sum(m.value for m in inside) / len(inside) >= 0.2:
         out.append(
@@ -213,6 +204,19 @@ def _remarks(chosen: Repair, near: str) -> list[str]:
     if len(chosen.seeds) == 1 and chosen.first.curve is not None:
         out.append("One seed: how much of this depends on the seed is not known.")
     return out
+
+
+def _leaning(repair: Repair) -> str:
+    """Whether, asked about other relations, it says yes more or less often: no harm by itself, but no judgement."""
+    rows = repair.of_damage(lambda t: (t["group"] == "relations") & (t["measure"] == "yes_share"))
+    if not rows:
+        return ""
+    change = pooled([Metric(row["change"], row["low"], row["high"]) for row in rows])
+    if not (change.low > 0 or change.high < 0):
+        return ""
+    base, after = (sum(float(row[side]) for row in rows) / len(rows) for side in ("base", "repaired"))
+    said = f"Asked about other relations, it says yes to {after:.0%} of the questions, of which half are right"
+    return f"{said}; the base model to {base:.0%}."
 
 
 def _others(repairs: Sequence[Repair], chosen: Repair, near: str) -> str:

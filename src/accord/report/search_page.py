@@ -9,6 +9,7 @@ from markupsafe import Markup
 from accord.report import style
 from accord.report.data import plain
 from accord.report.draw_search import draw_search
+from accord.report.finding import Finding
 from accord.report.search_data import Search, Searched, result
 from accord.report.wording import count
 
@@ -36,16 +37,14 @@ def search_shown(search: Search, run: Path, key: str) -> dict[str, Any]:
     }
 
 
-def _finding(search: Search) -> dict[str, str]:
+def _finding(search: Search) -> Finding:
     """The best trial, and how much better it is than the middle one."""
     done = search.done
     best = done.iloc[0]
     values = ", ".join(f"{plain(one.name)}{_FIXED}={_FIXED}{_shown(one, best)}" for one in search.ranges)
     middle = f" The trial in the middle has {result(float(done['value'].median()))}." if len(done) > 2 else ""
-    return {
-        "headline": f"Best of {count(len(done), 'trial')}: {search.objective} = {result(best['value'])}",
-        "verdict": f"with {values}.{middle}",
-    }
+    headline = f"Best of {count(len(done), 'trial')}: {search.objective} = {result(best['value'])}"
+    return Finding(headline, f"With {values}.{middle}")
 
 
 def _how(search: Search) -> str:

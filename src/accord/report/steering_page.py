@@ -14,7 +14,7 @@ from accord.report.draw_steering import draw_doses
 from accord.report.names_data import Named
 from accord.report.steering_data import ARMS, SUMMARY, Given, Steered, at, given
 from accord.report.steering_verdict import EXPECTED, acting, steering_findings
-from accord.report.wording import amount, count, number
+from accord.report.wording import amount, count, number, shown_token
 
 FIGURES = ("promoted", "wanted", "label", "judge_nll", "repeated_4")
 PROMPTS = 3
@@ -30,7 +30,7 @@ def steering_shown(stages: Sequence[Steered], dictionaries: Sequence[Named], run
     """All that `steering.html` shows."""
     names = {named.path.name: named for named in dictionaries}
     return {
-        "findings": [{"headline": h, "verdict": e} for h, e in steering_findings(stages)],
+        "findings": steering_findings(stages),
         "models": [_about(one, run) for one in stages],
         "figures": _figures(stages, key),
         "tables": [table for measure in EXPECTED if (table := _table(stages, measure))["rows"]],
@@ -94,7 +94,7 @@ def _samples(one: Steered, named: Named | None) -> list[dict[str, Any]]:
         return []
     plain = texts[texts["control"] == "none"]
     own = texts[texts["concept"].notna()]
-    names = named.names() if named else {}
+    names, typical = (named.names(), named.typical()) if named else ({}, {})
     promoted = {int(row["concept"]): row.get("promoted", []) for row in one.about.get("written", [])}
     shown = []
     for concept in dict.fromkeys(own["concept"]):
@@ -107,7 +107,8 @@ def _samples(one: Steered, named: Named | None) -> list[dict[str, Any]]:
                 "concept": k,
                 "href": f"#concept-{one.key}-{k}" if named is not None else "",
                 "name": names.get(k, ""),
-                "tokens": ", ".join(str(token).strip() for token in promoted.get(k, [])[:8]),
+                "typical": typical.get(k, []),
+                "tokens": [shown_token(str(token)) for token in promoted.get(k, [])[:8]],
                 "dose": dose.words,
                 "scorer": one.scorer,
                 "prompts": [

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy.stats import binomtest
 
+from accord.report.finding import Finding
 from accord.report.slices import wilson
 from accord.report.steering_data import ARMS, Given, Steered, at, given
-from accord.report.wording import count, number
+from accord.report.wording import capital, count, number
 
 SURE = 0.05
 EXPECTED = ("promoted", "wanted", "label")
@@ -57,36 +58,58 @@ def acting(effects: pd.DataFrame, measure: str, dose: Given) -> Acting | None:
     return Acting(len(table), {arm: int(does[arm].sum()) for arm in ARMS}, p)
 
 
-def steering_findings(stages: Sequence[Steered]) -> list[tuple[str, str]]:
-    """A sentence for each model: turned off, and at the largest dose."""
+def steering_findings(stages: Sequence[Steered]) -> list[Finding]:
+    """A finding for each model: turned off; in the details the largest dose, and what texts became."""
     found = []
     for one in stages:
-        clauses = [clause for measure in EXPECTED[:2] if (clause := _clause(one, measure)) is not None]
-        if clauses:
-            found.append((clauses[0][0], " ".join([clauses[0][1], *(f"{_capital(h)}: {e}" for h, e in clauses[1:])])))
+        counted = {measure: told for measure in EXPECTED[:2] if (told := _counted(one, measure))}
+        if counted:
+            measure, told = next(iter(counted.items()))
+            details = [_details(one, m, told) for m, told in counted.items()]
+            found.append(_finding(one, measure, *_leading(measure, told), " ".join(details)))
     return found
 
 
-def _clause(one: Steered, measure: str) -> tuple[str, str] | None:
+Counted = list[tuple[Given, Acting]]
+
+
+def _counted(one: Steered, measure: str) -> Counted:
+    """Every dose at which concepts and both controls were measured."""
     doses = given(one.effects[one.effects["measure"] == measure])
-    counted = [(dose, told) for dose in doses if (told := acting(one.effects, measure, dose)) is not None]
-    if not counted:
-        return None
-    dose, told = counted[0] if measure == "promoted" else counted[-1]
-    what = "move the tokens they promote" if measure == "promoted" else f"bring the wanted {one.scorer}"
-    own, n = told.acting[ARMS[0]], told.n
-    concepts = f"{own} of {count(n, 'concept')} of {one.label}"
+    return [(dose, told) for dose in doses if (told := acting(one.effects, measure, dose)) is not None]
+
+
+def _leading(measure: str, counted: Counted) -> tuple[Given, Acting]:
+    """Promoted tokens are judged at the first dose (turned off), texts at the largest."""
+    return counted[0] if measure == EXPECTED[0] else counted[-1]
+
+
+def _finding(one: Steered, measure: str, dose: Given, told: Acting, details: str) -> Finding:
+    controls = ", ".join(f"{arm}s {told.acting[arm]} of {told.n}" for arm in ARMS[1:])
     if told.lead is None:
-        headline = f"{_capital(dose.words)}, {concepts} {what}, too few concepts to compare with controls"
+        end, verdict = "", "too few concepts to compare with controls"
     elif told.lead:
-        headline = f"{_capital(dose.words)}, {concepts} {what} as expected, more than controls do"
+        end, verdict = ", more than controls do", "measurably fewer"
     else:
-        headline = f"{_capital(dose.words)}, {concepts} {what} as expected, not measurably more than both controls do"
-    evidence = f"{beside(told)}."
+        end, verdict = "", "not measurably more than both"
+    return Finding(f"{_acting(one, measure, dose, told)}{end}", f"{capital(controls)}: {verdict}.", details)
+
+
+def _acting(one: Steered, measure: str, dose: Given, told: Acting) -> str:
+    """`Turned off, 7 of 8 concepts of topk-s0 move the tokens they promote as expected`."""
+    concepts = f"{told.acting[ARMS[0]]} of {count(told.n, 'concept')} of {one.label}"
+    does = "move the tokens they promote" if measure == EXPECTED[0] else f"bring the wanted {one.scorer}"
+    return f"{capital(dose.words)}, {concepts} {does} as expected"
+
+
+def _details(one: Steered, measure: str, counted: Counted) -> str:
+    """The leading dose and the largest one, with the tests against each control."""
+    dose, told = _leading(measure, counted)
+    said = f"{_acting(one, measure, dose, told)}: {beside(told)}."
     last, other = counted[-1]
     if last != dose:
-        evidence += f" {_capital(last.words)}: {other.acting[ARMS[0]]} of {other.n} ({beside(other)})."
-    return headline, evidence
+        said += f" {capital(last.words)}: {other.acting[ARMS[0]]} of {other.n} ({beside(other)})."
+    return said
 
 
 def beside(told: Acting) -> str:
@@ -98,7 +121,3 @@ def p_value(p: float) -> str:
     """`p = .031`, `p < .001`."""
     said = "p < .001" if p < 0.001 else f"p = {number(p, 3)}"
     return said.replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -1,10 +1,12 @@
 """How the figures look: one palette by role, one type size, and SVG that follows the page into the dark."""
 
 import io
+import math
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from matplotlib import rc_context, rcdefaults
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
 from accord.report.wording import in_figure
 
@@ -132,6 +134,37 @@ def name_ends(
     axes.yaxis.set_major_locator(MaxNLocator(ticks, steps=ROUND_STEPS))
     axes.yaxis.set_major_formatter(tick)
     axes.grid(axis="y", color=GRID, linewidth=0.7)
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round values of a log scale from low to high (both above 0), two at least where they differ."""
+    decades = math.log10(high / low)
+    subs = (1.0,) if decades > 2.2 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 5.0)
+    tried = chain([LogLocator(subs=subs, numticks=12)], (MaxNLocator(n, steps=ROUND_STEPS) for n in (3, 6, 12)))
+    found: list[float] = []
+    for locator in tried:
+        found = [float(v) for v in locator.tick_values(low, high) if 0.999 * low <= v <= 1.001 * high]
+        if len(found) > 1:
+            break
+    return found
+
+
+def log_axis(axes: Axes, which: str) -> None:
+    """Label the log scale of `which` ("x", "y"), whatever its range; its limits must stand."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = sorted(axes.get_xlim() if which == "x" else axes.get_ylim())
+    axis.set_major_locator(FixedLocator(log_ticks(low, high)))
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else tick(value, None))
+    axis.set_minor_locator(LogLocator(subs=(1.0,), numticks=2))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def at_least(axes: Axes, height: float) -> None:
+    """Widen the y scale about its middle to this height: changes of nearly nothing must look so."""
+    low, high = axes.get_ylim()
+    if high - low < height:
+        middle = (low + high) / 2
+        axes.set_ylim(middle - height / 2, middle + height / 2)
 
 
 def quiet(axes: Axes) -> None:

@@ -1,6 +1,7 @@
 """Numbers and foreign text, made fit to be read: on the page, and in a figure whose font lacks most of Unicode."""
 
 import math
+import re
 import unicodedata
 from functools import cache
 from pathlib import Path
@@ -42,9 +43,20 @@ def equals(name: str, metric: Metric) -> str:
     return f"{name}{_FIXED}={_FIXED}{measured(metric)}"
 
 
+def capital(text: str) -> str:
+    """The same with a capital first letter, for the start of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def count(n: int, noun: str) -> str:
     """`1 item`, `1,200 items`."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def shown_token(text: str) -> str:
+    """A token as the dictionary's script shows it: `·` for a space that it begins with, `∅` for nothing at all."""
+    flat = re.sub(r"[\r\n]+", "⏎", text).replace("\t", "⇥")
+    return re.sub("^ +$|^ ", lambda spaces: "·" * len(spaces[0]), flat) or "∅"
 
 
 def in_figure(text: object, width: int | None = None) -> str:

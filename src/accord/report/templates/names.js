@@ -20,7 +20,7 @@
 
   const foreign = (text) => make("bdi", {}, text);
   const flat = (text) => text.replace(/[\r\n]+/g, "⏎").replace(/\t/g, "⇥");
-  const token = (text) => make("code", { class: "token" }, foreign(flat(text).replace(/^ /, "·") || "∅"));
+  const token = (text) => make("code", { class: "token" }, foreign(flat(text).replace(/^ +$|^ /, (spaces) => "·".repeat(spaces.length)) || "∅"));
   const minus = (text) => text.replace(/^-(?=[.0]*$)/, "").replace("-", "−").replace(/^(−?)0\./, "$1.");
   const number = (value, digits = 2) => (value === undefined || value === null ? "–" : minus(value.toFixed(digits)));
   const amount = (value) => (value === undefined ? "–" : value >= 1000 ? Math.round(value).toLocaleString("en") : minus(value.toPrecision(3)));
@@ -95,7 +95,7 @@
       this.pager = make("nav", { class: "pager", "aria-label": `Pages of concepts of ${this.label}` });
       const table = make("table", { class: "tight concepts" }, make("thead", {}, this.heads), this.body);
       this.list = make("div", {}, controls, make("p", { class: "note" }, this.count),
-        make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Concepts of ${this.label}` }, table),
+        make("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": `Concepts of ${this.label}` }, table),
         this.pager);
       this.view = make("article", { class: "concept", hidden: true });
       this.root.classList.add("live");
@@ -290,7 +290,7 @@
   }
 
   function table(label, heads, rows) {
-    return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
+    return make("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": label },
       make("table", { class: "tight" },
         make("thead", {}, make("tr", {}, ...heads.map((head, i) => make("th", { scope: "col", class: i ? "num" : "" }, head)))),
         make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, i) =>

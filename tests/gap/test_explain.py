@@ -11,7 +11,7 @@ import torch
 from accord import concepts
 from accord.concepts import Set
 from accord.errors import AccordError
-from accord.gap import explain_gap, measure_gap
+from accord.gap import explain, explain_gap, measure_gap
 from accord.gap.ablation_check import check, choose, in_numbers
 from accord.gap.answers import Answers
 from accord.gap.contributions import Form, pull_of
@@ -84,6 +84,23 @@ def test_sets_are_chosen_by_their_sign_and_size() -> None:
     parts = np.stack([-generator, generator, 0.1 * rng.normal(size=200), 5 + 0 * generator])
     found = choose(parts, generator, parts.sum(0) + rng.normal(size=200), [10, 11, 12, 13], 1)
     assert found == {"against": [10], "for": [11], "largest": [13]}
+
+
+def test_the_items_that_check_choose_no_candidate(lm, asked, monkeypatch) -> None:
+    model, seen = _model(lm, KINDS[0]), []
+    real = explain.Form.of.__func__  # type: ignore[attr-defined]
+
+    def alter(cls, answers, concepts):
+        told = real(cls, answers, concepts)
+        choosing, checking = explain._halves([item.gold for item in asked.items], 0)
+        seen.append(set(np.argsort(-np.abs(told.approximate[choosing]).mean(0))[:3].tolist()))
+        last = int(np.argmin(np.abs(told.approximate[choosing]).mean(0)))
+        told.approximate[np.ix_(checking, [last])] = 1e6  # by far the largest of all items, on those that check
+        return told
+
+    monkeypatch.setattr(explain.Form, "of", classmethod(alter))
+    found = explain_gap(lm, 2, model, asked, candidates=3, chosen=1, draws=2, resamples=20)
+    assert set(found.concepts["concept"]) <= seen[0] | seen[1]
 
 
 class _Additive:

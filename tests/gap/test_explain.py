@@ -131,6 +131,26 @@ def test_the_check_finds_a_culprit_and_random_concepts_are_not_it() -> None:
     assert told["largest"]["value"] == pytest.approx(np.abs(parts[4]).mean())
 
 
+@pytest.mark.parametrize(("concepts", "size", "sets"), [(12, 3, 20), (6, 2, 6), (4, 1, 3), (3, 1, 2), (2, 0, 0)])
+def test_random_sets_are_as_large_and_all_different(concepts: int, size: int, sets: int) -> None:
+    rng = np.random.default_rng(3)
+    generator, parts = rng.normal(size=40), rng.normal(size=(concepts + 2, 40))
+    rate = np.array([*np.linspace(0.2, 0.8, concepts), 0.0, 0.0])  # two are never active: they match nothing
+    form = _Additive(parts, rate)
+    table = check(form, {"largest": [1, 0, 2]}, generator, np.arange(40), 20, 0, 50)  # type: ignore[arg-type]
+    told = in_numbers(table)
+    if not size:
+        assert table.empty and told == {}
+        return
+    own, random = table[table["draw"] < 0]["concepts"].iloc[0], table[table["draw"] >= 0]
+    assert own == [1, 0, 2][:size] == told["largest"]["concepts"]
+    drawn = [frozenset(one) for one in random["concepts"]]
+    assert len(set(drawn)) == len(drawn) == told["largest"]["random"] == sets
+    assert all(len(one) == size and not one & {*own, concepts, concepts + 1} for one in drawn)
+    more = sum(random["moved"] >= table["moved"].iloc[0])
+    assert told["largest"]["p"] == pytest.approx((1 + more) / (1 + sets))
+
+
 def test_an_explanation_is_whole_and_written(lm, asked, tmp_path: Path) -> None:
     model = _model(lm, KINDS[0])
     found = explain_gap(lm, 2, model, asked, candidates=10, chosen=3, draws=4, resamples=50)

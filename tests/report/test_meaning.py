@@ -10,7 +10,7 @@ from tests.report.meaning_folder import DOSES, write_explanation, write_names, w
 from tests.report.test_html import HOSTILE, Page, asks_network
 
 from accord.report.explain_data import read_explanations
-from accord.report.explain_verdict import explain_findings
+from accord.report.explain_verdict import explain_findings, too_few
 from accord.report.html import write_report
 from accord.report.steering_data import ARMS, given, read_steering
 from accord.report.steering_verdict import acting, p_value, steering_findings
@@ -86,6 +86,7 @@ def test_the_headline_of_the_explanation(tmp_path, effect, wanted):
     assert wanted in headline
     check = json.loads((folder / "explain.json").read_text())["check"]
     assert "on 30 items that chose none of them" in evidence and "20 random sets" in evidence
+    assert "too few other concepts" not in evidence and too_few({"random": 18}) and not too_few({"random": 19})
     assert said(p_value(check["against"]["p"])) in said(evidence)
 
 

@@ -69,8 +69,14 @@ def sentence(what: str, one: Mapping[str, Any]) -> str:
     return (
         f"without the {k} {sets[what]} {measure} {number(own.value)} {interval(own)}{unit}, "
         f"without {count(int(one['random']), 'random set')} of equal rates by {number(random)} "
-        f"(95 % of them in {ends}, {p_value(float(one['p']))})"
+        f"(95 % of them in {ends}, {p_value(float(one['p']))}{too_few(one)})"
     )
+
+
+def too_few(one: Mapping[str, Any]) -> str:
+    """Why p cannot be small, where there are fewer random sets than that takes; else nothing."""
+    least = 1 / (1 + int(one["random"]))
+    return "" if least <= SURE else ": too few other concepts for more sets, so no p of .05 can be reached"
 
 
 def _capital(text: str) -> str:

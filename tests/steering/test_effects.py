@@ -102,6 +102,35 @@ def test_doses_and_controls(target: Target, states: Any) -> None:
     assert bool(active.any()) and not torch.allclose(random_unit(target, 0, k), random_unit(target, 1, k))
 
 
+@pytest.mark.parametrize("kind", ["topk", "lcblm"])
+def test_without_the_error_all_arms_change_the_reconstruction(
+    lm: Backbone, concepts: Any, states: Any, kind: str
+) -> None:
+    target = Target.of(lm, concepts(kind, 3), 3, keep_error=False)
+    x = states(3)
+    typical = measure_typical(target.concepts, batches(x, 64))
+    k, other = active(typical)[:2]
+    reading = Reading.of(target, TEXTS)
+    places = reading.places(None, 20, 0)
+    with torch.no_grad():
+        plain = target.concepts.decode(target.concepts.encode(x))
+        assert not torch.allclose(plain, x, atol=1e-2)
+        read = lm.lens(target.concepts.decode(target.concepts.encode(reading.states[places]))).log_softmax(-1)[:, [5]]
+    np.testing.assert_allclose(reading.log_probs(None, places, [5]), read.mean(1), rtol=1e-4, atol=1e-4)
+    for dose in (Dose("factor", 0.0), Dose("typical", 2.0), Dose("added", 2.0)):
+        own, _, push = arms(target, typical, k, other, dose, 0)
+        moved, pushed = ((one.push or target.change(one.edits))(x) - plain for one in (own, push))
+        assert float(moved.norm(dim=1).max()) > 0.1
+        torch.testing.assert_close(pushed.norm(dim=1), moved.norm(dim=1), rtol=1e-4, atol=1e-4)
+    # Run whole, the added one and the plain one are what was added to, and what is, the reconstruction.
+    window = reading.tokens.rows([reading.windows[0]])
+    with torch.no_grad():
+        raw = lm.hidden(window)[3][0, 1:]
+        rebuilt = target.concepts.decode(target.concepts.encode(raw))
+        for model, vector in ((target.plain, 0), (own.model(target), 2 * typical.written[k])):
+            torch.testing.assert_close(model.hidden(window)[3][0, 1:], rebuilt + vector, rtol=1e-3, atol=1e-3)
+
+
 def test_adding_what_a_latent_writes_is_setting_it_where_it_was_off(target: Target, states: Any) -> None:
     x = states(3)
     typical = measure_typical(target.concepts, batches(x, 64))

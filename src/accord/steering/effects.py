@@ -101,7 +101,7 @@ def written_effects(
     """
     if wrong := [way for way in directions.values() if way not in (1, -1)]:
         raise AccordError("a concept goes with the label (1) or with its opposite (-1)", got=wrong[0])
-    before = writing.write(target.lm)
+    before = writing.write(target.plain)
     base = writing.read(before)
     texts = [_text(None, None, sample, i, writing, base) for i, sample in enumerate(before)]
     rows: list[dict[str, Any]] = []

@@ -13,7 +13,7 @@ from accord.report.explain_data import read_explanations
 from accord.report.explain_verdict import explain_findings, too_few
 from accord.report.html import write_report
 from accord.report.steering_data import ARMS, given, read_steering
-from accord.report.steering_verdict import acting, p_value, steering_findings
+from accord.report.steering_verdict import PROMOTED_NOTE, Acting, acting, compared, p_value, steering_findings
 
 
 def page_of(run):
@@ -49,14 +49,29 @@ def test_acting_concepts_are_counted_and_tested(tmp_path):
 
 @pytest.mark.parametrize(
     ("concepts", "works", "wanted"),
-    [(20, 0.95, "as expected, more than controls do"), (20, 0.1, "not measurably more"), (4, 1.0, "too few concepts")],
+    [
+        (20, 0.95, "more than random concepts move these: the edit is specific"),
+        (20, 0.1, "not measurably more"),
+        (4, 1.0, "too few concepts"),
+    ],
 )
 def test_the_headline_of_steering_holds_no_more_than_the_test(tmp_path, concepts, works, wanted):
     write_steering(tmp_path, concepts=concepts, works=works)
     ((headline, evidence),) = steering_findings(read_steering(tmp_path))
     assert headline.startswith("Turned off, ") and wanted in headline
     assert f"of {concepts} concepts of lcblm-s0" in headline
+    assert PROMOTED_NOTE in evidence
     assert "random directions" in evidence and "2 concepts of lcblm-s0 bring the wanted sentiment, too few" in evidence
+
+
+def test_on_promoted_tokens_strong_directions_do_not_hide_that_an_edit_is_specific():
+    told = Acting(20, dict(zip(ARMS, (19, 0, 20), strict=True)), dict(zip(ARMS[1:], (1e-5, 1.0), strict=True)))
+    assert told.lead is False and "more than random concepts" in compared(told, "promoted")
+    assert compared(told, "wanted") == " as expected, not measurably more than both controls do"
+    strong = Acting(20, dict(zip(ARMS, (19, 0, 1), strict=True)), dict.fromkeys(ARMS[1:], 1e-5))
+    assert compared(strong, "wanted") == " as expected, more than controls do"
+    none = Acting(20, dict(zip(ARMS, (9, 8, 1), strict=True)), dict(zip(ARMS[1:], (0.8, 1e-3), strict=True)))
+    assert "not measurably more than random concepts" in compared(none, "promoted")
 
 
 def test_steering_on_the_page(tmp_path):

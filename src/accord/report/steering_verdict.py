@@ -34,8 +34,11 @@ class Acting:
         """Whether more concepts act than of either control; None where fewer than six concepts can never tell."""
         if self.n < 6:  # of five pairs, all one way, p is .0625
             return None
-        own = self.acting[ARMS[0]]
-        return all(own > self.acting[arm] and self.p[arm] <= SURE for arm in ARMS[1:])
+        return all(self.more_than(arm) for arm in ARMS[1:])
+
+    def more_than(self, arm: str) -> bool:
+        """Whether more concepts act than of one control, p ≤ .05."""
+        return self.acting[ARMS[0]] > self.acting[arm] and self.p[arm] <= SURE
 
     def interval(self, arm: str) -> tuple[float, float]:
         """Wilson's, of the share of an arm."""
@@ -57,6 +60,27 @@ def acting(effects: pd.DataFrame, measure: str, dose: Given) -> Acting | None:
     return Acting(len(table), {arm: int(does[arm].sum()) for arm in ARMS}, p)
 
 
+PROMOTED_NOTE = (
+    "Each random direction is scored on the tokens that it raises most itself. This checks that an edit does what the "
+    "concept writes; it is no evidence that the concept means something."
+)
+
+
+def compared(told: Acting, measure: str) -> str:
+    """What ends the headline: how the count of concepts compares with those of the controls."""
+    if told.lead is None:
+        return ", too few concepts to compare with controls"
+    if measure != EXPECTED[0]:
+        return (
+            " as expected, more than controls do"
+            if told.lead
+            else (" as expected, not measurably more than both controls do")
+        )
+    if told.more_than(ARMS[1]):
+        return ", more than random concepts move these: the edit is specific to the concept"
+    return ", not measurably more than random concepts move these"
+
+
 def steering_findings(stages: Sequence[Steered]) -> list[tuple[str, str]]:
     """A sentence for each model: turned off, and at the largest dose."""
     found = []
@@ -76,17 +100,12 @@ def _clause(one: Steered, measure: str) -> tuple[str, str] | None:
     what = "move the tokens they promote" if measure == "promoted" else f"bring the wanted {one.scorer}"
     own, n = told.acting[ARMS[0]], told.n
     concepts = f"{own} of {count(n, 'concept')} of {one.label}"
-    if told.lead is None:
-        headline = f"{_capital(dose.words)}, {concepts} {what}, too few concepts to compare with controls"
-    elif told.lead:
-        headline = f"{_capital(dose.words)}, {concepts} {what} as expected, more than controls do"
-    else:
-        headline = f"{_capital(dose.words)}, {concepts} {what} as expected, not measurably more than both controls do"
+    headline = f"{_capital(dose.words)}, {concepts} {what}{compared(told, measure)}"
     evidence = f"{beside(told)}."
     last, other = counted[-1]
     if last != dose:
         evidence += f" {_capital(last.words)}: {other.acting[ARMS[0]]} of {other.n} ({beside(other)})."
-    return headline, evidence
+    return headline, f"{evidence} {PROMOTED_NOTE}" if measure == EXPECTED[0] else evidence
 
 
 def beside(told: Acting) -> str:

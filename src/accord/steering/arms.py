@@ -73,9 +73,10 @@ class Arm:
 
 def arms(target: Target, typical: Typical, concept: int, other: int, dose: Dose, seed: int) -> list[Arm]:
     """The concept and its two controls: another concept of equal rate at its own dose, and a random direction that
-    moves every state exactly as far as the concept's edit does. All three change what `Target.plain` has.
+    moves every state exactly as far as the concept's edit does, and against itself where the concept is turned down.
+    All three change what `Target.plain` has.
     """
-    unit = random_unit(target, seed, concept)
+    unit = dose.sign * random_unit(target, seed, concept)
     if dose.kind == "added":
         own = dose.direction(concept, typical)
         added = {CONCEPT: own, OTHER: dose.direction(other, typical), PUSH: float(own.norm()) * unit}

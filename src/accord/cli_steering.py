@@ -67,11 +67,12 @@ def steer(
     """
     asked = _asked(concept or [], factor or [], off or [], _pairs({"set": set_, "typical": typical, "added": added}))
     from accord.lm import generate
-    from accord.steering.open import open_target, run_typical
+    from accord.steering.open import open_target, train_store, typical_of
 
-    target = open_target(folder, model=model, concepts=concepts, device=device, keep_error=not drop_error)
     measured = any(kind in ("typical", "added") for kind, _ in asked.values())
-    edits, push = _edits(asked, target, run_typical(folder, target) if measured else None)
+    store = train_store(folder) if measured else None
+    target = open_target(folder, model=model, concepts=concepts, device=device, keep_error=not drop_error)
+    edits, push = _edits(asked, target, typical_of(store, target) if store else None)
     steered = target.at(edits, positions, push)
     options = {"prompts": prompt or None, "n": number, "max_new_tokens": tokens, "seed": seed}
     pairs = zip(generate(target.plain, **options), generate(steered, **options), strict=True)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from accord.lm.backbone import Backbone
 from accord.lm.edited import StateEdit, Steered, backbone_of
 from accord.lm.model import LanguageModel
 from accord.lm.prompted import InPart, Positions
-from accord.steering.edits import EditConcepts
+from accord.steering.edits import AddDirection, EditConcepts
 from accord.steering.span import EditedSpan
 
 
@@ -142,6 +142,7 @@ def steer(
     layer: int | None = None,
     keep_error: bool = True,
     positions: Positions = "all",
+    push: AddDirection | None = None,
 ) -> LanguageModel:
     """A language model with concepts turned off or up; scoring, the gap, perplexity and generation work on it.
 
@@ -160,13 +161,19 @@ def steer(
         positions: "all"; "generated": those that write generated tokens, from the prompt's last token on; "prompt":
             those before. The first position of a sequence is never edited (see `accord.lm.splice`). The last two
             are for sampling and scoring, where it is known how long a prompt is.
+        push: a direction that is added to the states as well, such as what a concept usually writes:
+            `AddDirection(layer, Dose("added", 4.0).direction(12, typical))`. There need be no edits then.
 
     Raises:
-        AccordError: no such concept, layer or positions, no number, or a concept model that does not fit.
+        AccordError: no such concept, layer or positions, no number, a concept model or a push that does not fit.
     """
     if positions not in ("all", "prompt", "generated"):
         raise AccordError("no such positions", got=positions, wanted="all, prompt or generated")
-    return Target.of(lm, concepts, layer, keep_error).at(as_edits(edits), positions)
+    target = Target.of(lm, concepts, layer, keep_error)
+    if push is not None and push.vector.shape != (target.concepts.d,):
+        got = list(push.vector.shape)
+        raise AccordError("this push is for states of another width", got=got, wanted=[target.concepts.d])
+    return target.at(as_edits(edits), positions, push)
 
 
 def as_edits(edits: Mapping[int, float | Edit]) -> dict[int, Edit]:

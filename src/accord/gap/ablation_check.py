@@ -4,9 +4,9 @@ Three sets are chosen on one half of the items, by the concepts' contributions t
 together on the other half: those whose pull is most negative ("against": without them the forms should agree more), or
 most positive ("for": less), and those of the largest mean |contribution| ("largest": the answers should move).
 
-Random sets are as large as the set they stand beside, and no two of a set are the same. Where few concepts are active, a
-set is cut to its first third of them, so that the others make sets that differ; there may still be fewer than asked for,
-and p, (1 + those that do as much) / (1 + all), cannot be small.
+Random sets are as large as the set they stand beside, and no two of them are the same. Where few concepts are active,
+a set is cut to a third of their number, so that the others make sets that differ; there may still be fewer than asked
+for, and then p, (1 + those that do as much) / (1 + all), cannot be small.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from accord.gap.contributions import Form, pull_of
 from accord.gap.metrics import Floats, interval, pearson
 
-_NEAR = 10  # concepts of the nearest rates, among which a control is drawn
+_NEAR = 10  # concepts of the nearest rates, among which a control is drawn; one more after each set that was there
 _TRIES = 20  # draws of a random set before there is taken to be no other
 # How a set is judged: the column of the check, and whether it should be larger or smaller than that of random sets.
 JUDGED = {"against": ("change", 1), "for": ("change", -1), "largest": ("moved", 1)}
@@ -113,20 +113,20 @@ def _alike(rate: Floats, chosen: Sequence[int], draws: int, rng: np.random.Gener
     """
     found: dict[frozenset[int], list[int]] = {}
     for _ in range(draws):
-        for _ in range(_TRIES):
-            drawn = _one_alike(rate, chosen, rng)
+        for tried in range(_TRIES):
+            drawn = _one_alike(rate, chosen, _NEAR + tried, rng)
             if frozenset(drawn) not in found:
                 found[frozenset(drawn)] = drawn
                 break
     return list(found.values())
 
 
-def _one_alike(rate: Floats, chosen: Sequence[int], rng: np.random.Generator) -> list[int]:
+def _one_alike(rate: Floats, chosen: Sequence[int], most: int, rng: np.random.Generator) -> list[int]:
     taken = set(chosen)
     drawn: list[int] = []
     for k in chosen:
         free = np.array([j for j in np.flatnonzero(rate > 0) if j not in taken])
-        near = free[np.argsort(np.abs(rate[free] - rate[k]), kind="stable")[:_NEAR]]
+        near = free[np.argsort(np.abs(rate[free] - rate[k]), kind="stable")[:most]]
         drawn.append(int(rng.choice(near)))
         taken.add(drawn[-1])
     return drawn

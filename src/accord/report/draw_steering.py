@@ -27,7 +27,7 @@ _WORDS = {
     "promoted": (
         "steered-tokens", "change of log-probability, nats", "Steering and the tokens that concepts promote",
         "Up is as expected: promoted tokens less likely where a concept is turned down, more likely where it is turned "
-        "up. Random concepts are scored on the same tokens, random directions on those that they raise most themselves: "
+        "up. Random concepts are scored on the same tokens, random directions on those that they raise most: "
         "what any push of that size does to the tokens it points at.",
     ),
     "label": (

@@ -7,8 +7,7 @@ scored on those, found in the same way; another concept of equal rate is scored 
 less. What the concept means is not asked here. *Label*: texts written with the concept turned up have
 more of the label that its strength goes with in the training texts (CB-LLM's steerability: the share of them that
 an independent classifier puts in the wanted class). Fluency is measured beside it. The controls: another concept of
-equal rate at its own dose, and a random direction that moves every state as far as the concept's edit, both on the
-same texts and label.
+equal rate at its own dose, and a random direction that moves every state as far as the concept's edit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,8 +55,8 @@ def promoted_effects(
     """Change of the mean log-probability of each concept's promoted tokens, in nats, where it is edited.
 
     The random direction is scored on as many tokens that it promotes itself at the length of what the concept usually
-    writes; the random concept on the concept's tokens. A factor changes states where the concept is active, so it is measured there (the control concept where *that* is
-    active, on the same tokens); a set strength anywhere.
+    writes; the random concept on the concept's tokens. A factor changes states where the concept is active, so it is
+    measured there (the control concept where *that* is active); a set strength anywhere.
 
     Args:
         tokens: concept -> ids of the tokens that it promotes.

@@ -6,15 +6,16 @@
     samples.jsonl     a line a text: concept, kind, dose, control, prompt, index, text, and its measures
     effects.json      the summary, and a sentence
 
-`value` is the change against the unsteered model with a 95 % interval, `level` the mean with steering, `n` how many
-values (tokens, or texts) or, in doses.parquet, concepts. `control` is "concept", "random concept", "random direction",
-or "concept over …": the paired difference. `expected` is the sign that the change should have, 0 for none; `acts` is
-whether the interval lies wholly on that side and the lead over the controls does too (for a control, over the other
-one). With promoted tokens the concept and the random concept are scored on the concept's and must lead each other, and
-the random direction is scored on its own and must lead the random concept: its value tells how far a push of that
-size moves what it points at, and that concepts act is no evidence that they mean something. In doses.parquet values with an expected sign are turned so that positive
-is as expected, and `share` is the share of concepts that act. `per_float` is the value for each number that the concept
-writes through: 1 for a latent, E for a concept with an embedding.
+`value` is the change against the unsteered model (`Target.plain`) with a 95 % interval, `level` the mean with steering,
+`n` how many values (tokens, or texts) or, in doses.parquet, concepts. `control` is "concept", "random concept", "random
+direction", or "concept over …": the paired difference. `expected` is the sign that the change should have, 0 for none;
+`acts` is whether the interval lies wholly on that side and the lead over the controls does too (for a control, over the
+other one). With promoted tokens the concept and the random concept are scored on the concept's and must lead each
+other, and the random direction is scored on its own and must lead the random concept: its value tells how far a push of
+that size moves what it points at, and that concepts act is no evidence that they mean something. In doses.parquet
+values with an expected sign are turned so that positive is as expected, and `share` is the share of concepts that act.
+`per_float` is the value for each number that the concept writes through: 1 for a latent, E for a concept with an
+embedding.
 """
 
 import json

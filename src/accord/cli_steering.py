@@ -53,7 +53,7 @@ def steer(
     tokens: Annotated[int, typer.Option(min=1, help="Tokens after which a text is cut.")] = 50,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws, the same with and without edits.")] = 0,
     drop_error: Annotated[
-        bool, typer.Option("--drop-error", help="Put the reconstruction alone in the state's place.")
+        bool, typer.Option("--drop-error", help="Put the reconstruction alone in the state's place, in both texts.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
 ) -> None:
@@ -67,14 +67,15 @@ def steer(
     """
     asked = _asked(concept or [], factor or [], off or [], _pairs({"set": set_, "typical": typical, "added": added}))
     from accord.lm import generate
-    from accord.steering.open import open_target, run_typical
+    from accord.steering.open import open_target, train_store, typical_of
 
-    target = open_target(folder, model=model, concepts=concepts, device=device, keep_error=not drop_error)
     measured = any(kind in ("typical", "added") for kind, _ in asked.values())
-    edits, push = _edits(asked, target, run_typical(folder, target) if measured else None)
+    store = train_store(folder) if measured else None
+    target = open_target(folder, model=model, concepts=concepts, device=device, keep_error=not drop_error)
+    edits, push = _edits(asked, target, typical_of(store, target) if store else None)
     steered = target.at(edits, positions, push)
     options = {"prompts": prompt or None, "n": number, "max_new_tokens": tokens, "seed": seed}
-    pairs = zip(generate(target.lm, **options), generate(steered, **options), strict=True)  # type: ignore[arg-type]
+    pairs = zip(generate(target.plain, **options), generate(steered, **options), strict=True)  # type: ignore[arg-type]
     rows = [[before.prompt, before.text.strip(), after.text.strip()] for before, after in pairs]
     print_table(("prompt", "without", "with"), rows)
 

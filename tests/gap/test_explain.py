@@ -11,7 +11,7 @@ import torch
 from accord import concepts
 from accord.concepts import Set
 from accord.errors import AccordError
-from accord.gap import explain_gap, measure_gap
+from accord.gap import explain, explain_gap, measure_gap
 from accord.gap.ablation_check import check, choose, in_numbers
 from accord.gap.answers import Answers
 from accord.gap.contributions import Form, pull_of
@@ -86,6 +86,23 @@ def test_sets_are_chosen_by_their_sign_and_size() -> None:
     assert found == {"against": [10], "for": [11], "largest": [13]}
 
 
+def test_the_items_that_check_choose_no_candidate(lm, asked, monkeypatch) -> None:
+    model, seen = _model(lm, KINDS[0]), []
+    real = explain.Form.of.__func__  # type: ignore[attr-defined]
+
+    def alter(cls, answers, concepts):
+        told = real(cls, answers, concepts)
+        choosing, checking = explain._halves([item.gold for item in asked.items], 0)
+        seen.append(set(np.argsort(-np.abs(told.approximate[choosing]).mean(0))[:3].tolist()))
+        last = int(np.argmin(np.abs(told.approximate[choosing]).mean(0)))
+        told.approximate[np.ix_(checking, [last])] = 1e6  # by far the largest of all items, on those that check
+        return told
+
+    monkeypatch.setattr(explain.Form, "of", classmethod(alter))
+    found = explain_gap(lm, 2, model, asked, candidates=3, chosen=1, draws=2, resamples=20)
+    assert set(found.concepts["concept"]) <= seen[0] | seen[1]
+
+
 class _Additive:
     """A form whose concepts simply add up, so that every ablation is known."""
 
@@ -112,6 +129,26 @@ def test_the_check_finds_a_culprit_and_random_concepts_are_not_it() -> None:
     assert told["against"]["value"] == pytest.approx(float(expected))
     assert told["against"]["low"] > told["against"]["random_high"] and told["against"]["p"] == pytest.approx(1 / 20)
     assert told["largest"]["value"] == pytest.approx(np.abs(parts[4]).mean())
+
+
+@pytest.mark.parametrize(("concepts", "size", "sets"), [(12, 3, 20), (6, 2, 6), (4, 1, 3), (3, 1, 2), (2, 0, 0)])
+def test_random_sets_are_as_large_and_all_different(concepts: int, size: int, sets: int) -> None:
+    rng = np.random.default_rng(3)
+    generator, parts = rng.normal(size=40), rng.normal(size=(concepts + 2, 40))
+    rate = np.array([*np.linspace(0.2, 0.8, concepts), 0.0, 0.0])  # two are never active: they match nothing
+    form = _Additive(parts, rate)
+    table = check(form, {"largest": [1, 0, 2]}, generator, np.arange(40), 20, 0, 50)  # type: ignore[arg-type]
+    told = in_numbers(table)
+    if not size:
+        assert table.empty and told == {}
+        return
+    own, random = table[table["draw"] < 0]["concepts"].iloc[0], table[table["draw"] >= 0]
+    assert own == [1, 0, 2][:size] == told["largest"]["concepts"]
+    drawn = [frozenset(one) for one in random["concepts"]]
+    assert len(set(drawn)) == len(drawn) == told["largest"]["random"] == sets
+    assert all(len(one) == size and not one & {*own, concepts, concepts + 1} for one in drawn)
+    more = sum(random["moved"] >= table["moved"].iloc[0])
+    assert told["largest"]["p"] == pytest.approx((1 + more) / (1 + sets))
 
 
 def test_an_explanation_is_whole_and_written(lm, asked, tmp_path: Path) -> None:

@@ -120,7 +120,14 @@ def _effects(
         acts = bool(rng.random() < (works if own else 0.1)) if sign else None
         value = (sign or 0.1) * (1.5 if own else 0.1) + rng.normal(0, 0.2)
         numbers = {"value": value, "low": value - 0.3, "high": value + 0.3, "n": 50, "level": -9.0}
-        about = {"concept": k, "kind": kind, "dose": dose, "control": control, "measure": measure}
+        about = {
+            "concept": k,
+            "random_concept": k + 100,
+            "kind": kind,
+            "dose": dose,
+            "control": control,
+            "measure": measure,
+        }
         rows.append({**about, **numbers, "expected": sign, "acts": acts})
         if not own:
             rows.append({**about, "control": f"concept over {control}", **numbers, "expected": sign, "acts": None})

@@ -15,12 +15,12 @@ from accord.report.draw_explain import draw_check
 from accord.report.draw_steering import draw_doses
 from accord.report.explain_data import read_explanations
 from accord.report.explain_page import explain_shown
-from accord.report.explain_verdict import explain_findings
+from accord.report.explain_verdict import explain_findings, too_few
 from accord.report.html import write_report
 from accord.report.names_data import read_names
 from accord.report.steering_data import ARMS, given, read_steering
 from accord.report.steering_page import steering_shown
-from accord.report.steering_verdict import acting, p_value, steering_findings
+from accord.report.steering_verdict import PROMOTED_NOTE, Acting, acting, compared, p_value, steering_findings
 from accord.report.wording import number
 
 
@@ -57,23 +57,35 @@ def test_acting_concepts_are_counted_and_tested(tmp_path):
 
 @pytest.mark.parametrize(
     ("concepts", "works", "wanted"),
-    [(20, 0.95, "more than controls do"), (20, 0.1, "not measurably more than both"), (4, 1.0, "too few concepts to")],
+    [
+        (20, 0.95, "more than random concepts move these: the edit is specific"),
+        (20, 0.1, "not measurably more"),
+        (4, 1.0, "too few concepts"),
+    ],
 )
 def test_the_headline_of_steering_holds_no_more_than_the_test(tmp_path, concepts, works, wanted):
     write_steering(tmp_path, concepts=concepts, works=works)
     stages = read_steering(tmp_path)
     (found,) = steering_findings(stages)
-    assert found.headline.startswith("Turned off, ") and wanted in f"{found.headline} {found.evidence}"
-    assert f"of {concepts} concepts of lcblm-s0 move the tokens they promote as expected" in found.headline
+    assert found.headline.startswith("Turned off, ") and wanted in found.headline
+    assert f"of {concepts} concepts of lcblm-s0 move the tokens they promote" in found.headline
     told = acting(stages[0].effects, "promoted", given(stages[0].effects)[0])
     does, of = told.acting, f"of {concepts}"
-    controls = f"Random concepts {does[ARMS[1]]} {of}, random directions {does[ARMS[2]]} {of}: "
-    assert found.evidence.startswith(controls)
-    assert ("more than controls" in found.headline) == (told.lead is True)  # the headline claims what was shown only
-    assert len(found.evidence) < 120 and " p " not in said(found.evidence)
+    controls = f"Random concepts {does[ARMS[1]]} {of}, random directions {does[ARMS[2]]} {of}."
+    assert found.evidence == f"{controls} {PROMOTED_NOTE}"
     for words in (p_value(told.p[ARMS[1]]), p_value(told.p[ARMS[2]]), "4 × its usual writing added: ",
-                  "2 concepts of lcblm-s0 bring the wanted sentiment as expected: random concepts"):  # fmt: skip
+                  "2 concepts of lcblm-s0 bring the wanted sentiment: random concepts"):  # fmt: skip
         assert words in found.details
+
+
+def test_on_promoted_tokens_strong_directions_do_not_hide_that_an_edit_is_specific():
+    told = Acting(20, dict(zip(ARMS, (19, 0, 20), strict=True)), dict(zip(ARMS[1:], (1e-5, 1.0), strict=True)))
+    assert told.lead is False and "more than random concepts" in compared(told, "promoted")
+    assert compared(told, "wanted") == " as expected, not measurably more than both controls do"
+    strong = Acting(20, dict(zip(ARMS, (19, 0, 1), strict=True)), dict.fromkeys(ARMS[1:], 1e-5))
+    assert compared(strong, "wanted") == " as expected, more than controls do"
+    none = Acting(20, dict(zip(ARMS, (9, 8, 1), strict=True)), dict(zip(ARMS[1:], (0.8, 1e-3), strict=True)))
+    assert "not measurably more than random concepts" in compared(none, "promoted")
 
 
 def test_steering_on_the_page(tmp_path):
@@ -106,6 +118,7 @@ def test_the_headline_of_the_explanation(tmp_path, effect, wanted):
     assert f"r by {number(check['for']['value'])} [" in found.evidence and len(found.evidence) < 220
     assert f"random sets by {number(check['for']['random_mean'])}." in found.evidence
     assert "20 random sets of equal rates" in found.details and "of the largest contributions" in found.details
+    assert "too few other concepts" not in found.details and too_few({"random": 18}) and not too_few({"random": 19})
     assert said(p_value(check["against"]["p"])) in said(found.details)
 
 

@@ -25,11 +25,13 @@ from accord.steering import (
     live,
     measure_typical,
     promoted,
+    promoted_along,
     promoted_effects,
     written_effects,
 )
 from accord.steering.arms import CONCEPT, OTHER, PUSH, arms, random_unit
-from accord.steering.resampling import over_prompts, over_texts
+from accord.steering.effects import _RIVALS, _SPECIFIC, _rows
+from accord.steering.resampling import Estimate, over_prompts, over_texts
 from tests.steering.test_typical import batches
 
 TEXTS = [
@@ -98,8 +100,38 @@ def test_doses_and_controls(target: Target, states: Any) -> None:
         torch.testing.assert_close(pushed.norm(dim=1), moved.norm(dim=1), rtol=1e-3, atol=1e-3)
         active = moved.norm(dim=1) > 1e-2
         along = pushed[active] / pushed[active].norm(dim=1, keepdim=True)
-        torch.testing.assert_close(along, random_unit(target, 0, k).expand_as(along), rtol=1e-2, atol=1e-2)
+        way = dose.sign * random_unit(target, 0, k)  # turned down, the push goes against its direction
+        torch.testing.assert_close(along, way.expand_as(along), rtol=1e-2, atol=1e-2)
     assert bool(active.any()) and not torch.allclose(random_unit(target, 0, k), random_unit(target, 1, k))
+
+
+@pytest.mark.parametrize("kind", ["topk", "lcblm"])
+def test_without_the_error_all_arms_change_the_reconstruction(
+    lm: Backbone, concepts: Any, states: Any, kind: str
+) -> None:
+    target = Target.of(lm, concepts(kind, 3), 3, keep_error=False)
+    x = states(3)
+    typical = measure_typical(target.concepts, batches(x, 64))
+    k, other = active(typical)[:2]
+    reading = Reading.of(target, TEXTS)
+    places = reading.places(None, 20, 0)
+    with torch.no_grad():
+        plain = target.concepts.decode(target.concepts.encode(x))
+        assert not torch.allclose(plain, x, atol=1e-2)
+        read = lm.lens(target.concepts.decode(target.concepts.encode(reading.states[places]))).log_softmax(-1)[:, [5]]
+    np.testing.assert_allclose(reading.log_probs(None, places, [5]), read.mean(1), rtol=1e-4, atol=1e-4)
+    for dose in (Dose("factor", 0.0), Dose("typical", 2.0), Dose("added", 2.0)):
+        own, _, push = arms(target, typical, k, other, dose, 0)
+        moved, pushed = ((one.push or target.change(one.edits))(x) - plain for one in (own, push))
+        assert float(moved.norm(dim=1).max()) > 0.1
+        torch.testing.assert_close(pushed.norm(dim=1), moved.norm(dim=1), rtol=1e-4, atol=1e-4)
+    # Run whole, the added one and the plain one are what was added to, and what is, the reconstruction.
+    window = reading.tokens.rows([reading.windows[0]])
+    with torch.no_grad():
+        raw = lm.hidden(window)[3][0, 1:]
+        rebuilt = target.concepts.decode(target.concepts.encode(raw))
+        for model, vector in ((target.plain, 0), (own.model(target), 2 * typical.written[k])):
+            torch.testing.assert_close(model.hidden(window)[3][0, 1:], rebuilt + vector, rtol=1e-3, atol=1e-3)
 
 
 def test_adding_what_a_latent_writes_is_setting_it_where_it_was_off(target: Target, states: Any) -> None:
@@ -175,7 +207,9 @@ def test_a_planted_concept_acts_on_its_tokens_and_controls_do_not(
     assert tokens == {0: [food]}
     reading = Reading.of(planted, TEXTS * 3)
     doses = [Dose("factor", 0.0), Dose("typical", 1.0), Dose("typical", 4.0)]
-    rows = promoted_effects(reading, typical, tokens, equal_rates(typical, [0], 0), doses, places=40, resamples=200)
+    others = equal_rates(typical, [0], 0)
+    rows = promoted_effects(reading, typical, tokens, others, doses, places=40, resamples=200)
+    assert {row["random_concept"] for row in rows} == {others[0]}
     table = pd.DataFrame(rows).set_index(["kind", "dose", "control"])
     off, once, more = (table.loc[(*key, CONCEPT)] for key in (("factor", 0.0), ("typical", 1.0), ("typical", 4.0)))
     assert off["value"] < 0 < once["value"] < more["value"]
@@ -190,6 +224,49 @@ def test_a_planted_concept_acts_on_its_tokens_and_controls_do_not(
         before = lm.lens(x).log_softmax(-1)[:, food]
     np.testing.assert_allclose(off["value"], float((after - before).mean()), rtol=1e-3, atol=1e-4)
     assert off["n"] == len(where) > 5 and off["level"] == pytest.approx(float(after.mean()), abs=1e-4)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_random_direction_is_scored_on_its_own_tokens(
+    lm: Backbone, planted: Target, states: Any, given: bool
+) -> None:
+    x = states(3)
+    typical = measure_typical(planted.concepts, batches(x, 64))
+    reading, others = Reading.of(planted, TEXTS), equal_rates(typical, [0], 0)
+    doses = [Dose("factor", 0.0), Dose("added", 4.0)]
+    around = x if given else planted.concepts.mean[None]
+    options: dict[str, Any] = {"places": 30, "resamples": 100, "states": x if given else None}
+    rows = promoted_effects(reading, typical, {0: [5, 9, 30]}, others, doses, **options)
+    table = pd.DataFrame(rows).set_index(["kind", "control"])
+    # Its tokens by hand: what the direction, as long as what the concept writes, raises most around the same states.
+    vector = float(typical.written[0].norm()) * random_unit(planted, 0, 0)
+    with torch.no_grad():
+        after, before = lm.lens(around[:32] + vector), lm.lens(around[:32])
+        change = (after - after.mean(1, keepdim=True)) - (before - before.mean(1, keepdim=True))
+        own = change.mean(0).topk(3).indices.tolist()
+        h = reading.states[reading.places(None, 30, 0)]
+        moved = (lm.lens(h + 4 * vector).log_softmax(-1) - lm.lens(h).log_softmax(-1))[:, own].mean()
+    assert own != [5, 9, 30] and promoted_along(planted, vector[None], around, n=3) == [own]
+    push = table.loc[("added", PUSH)]
+    np.testing.assert_allclose(push["value"], float(moved), rtol=1e-3, atol=1e-3)
+    # Any direction raises its own tokens, and lowers them where it is turned down.
+    assert push["acts"] and push["value"] > 1 and table.loc[("factor", PUSH), "value"] < 0
+    assert not table.loc[("added", OTHER), "acts"]
+
+
+def test_the_concepts_must_lead_each_other_on_promoted_tokens() -> None:
+    def estimate(value: float) -> Estimate:
+        return over_texts(np.arange(30), value + np.linspace(-0.1, 0.1, 30), 30, 0, 100)
+
+    found = {CONCEPT: estimate(2.0), OTHER: estimate(1.0), PUSH: estimate(5.0)}
+    level = dict.fromkeys(found, 0.0)
+    told = {}
+    for name, rivals in (("promoted", _SPECIFIC), ("wanted", _RIVALS)):
+        rows = _rows((3, 8), Dose("added", 4.0), name, found, level, 1, rivals)
+        told[name] = {row["control"]: row["acts"] for row in rows if row["acts"] is not None}
+        assert len(rows) == 5 and {(row["concept"], row["random_concept"]) for row in rows} == {(3, 8)}
+    assert told["promoted"] == {CONCEPT: True, OTHER: False, PUSH: True}
+    assert told["wanted"] == {CONCEPT: False, OTHER: False, PUSH: True}
 
 
 def test_texts_are_paired_and_written_down(planted: Target, lm: Backbone, states: Any, tmp_path: Path) -> None:

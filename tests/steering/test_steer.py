@@ -79,6 +79,25 @@ def test_concepts_spliced_into_a_backbone(lm: Backbone, concepts: Any, kind: str
     assert not torch.allclose(expected, logits(lm, ids()), atol=1e-2)
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_direction_is_added_on_top(lm: Backbone, concepts: Any, keep: bool) -> None:
+    model = concepts("topk", 3)
+    vector = torch.linspace(-1, 1, lm.d_model)
+    options: dict[str, Any] = {"concepts": model, "layer": 3, "keep_error": keep}
+    with torch.no_grad():
+        for edits in ({}, {0: 0.0, 2: Set(3.0)}):
+            unpushed = accord.steer(lm, edits, **options)
+            pushed = accord.steer(lm, edits, push=AddDirection(3, vector), **options)
+            before, after = (one.hidden(ids())[3] for one in (unpushed, pushed))
+            torch.testing.assert_close(after[:, 1:], before[:, 1:] + vector, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(after[:, 0], before[:, 0])  # the first position is left alone
+        raw = lm.hidden(ids())[3][:, 1:]
+        plain = accord.steer(lm, {}, **options).hidden(ids())[3][:, 1:]
+        assert torch.allclose(plain, raw, atol=1e-4) == keep  # else the reconstruction, edited or not
+    with pytest.raises(AccordError, match="another width"):
+        accord.steer(lm, {}, push=AddDirection(3, vector[:5]), **options)
+
+
 def test_a_number_is_a_factor_and_one_changes_nothing(lm: Backbone, concepts: Any) -> None:
     model = concepts("topk", 3)
     same = accord.steer(lm, {0: 1.0, 5: 1}, concepts=model, layer=3)

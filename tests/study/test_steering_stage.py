@@ -1,6 +1,7 @@
 """The stage of steering: what it writes, when it is up to date, and what it refuses before anything is made."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -181,6 +182,23 @@ def test_the_command_writes_both_texts(run: Run) -> None:
     assert code == 0, err
     code, _, err = steer(run.folder / "heads" / "topk-latents-new-s0", "--set", "3=2", *options)
     assert code == 0, err
+
+
+def test_a_head_in_a_run_finds_its_embeddings_and_one_elsewhere_is_refused_first(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = run.folder / "heads" / "topk-latents-new-s0"
+    options = ["--tokens", 3, "-n", 1, "--prompt", "A bee is", "--device", "cpu"]
+    code, out, err = steer(head, "--added", "3=90", "--typical", "4=2", *options)
+    assert code == 0 and "A bee is" in out, err
+    monkeypatch.chdir(head.parent)
+    code, out, err = steer(head.name, "--added", "3=90", *options)
+    assert code == 0 and "A bee is" in out, err
+    monkeypatch.setattr("accord.steering.open.load", lambda *_, **__: pytest.fail("loaded before the check"))
+    shutil.copytree(head, tmp_path / "heads" / "alone")
+    for folder in (tmp_path / "heads" / "alone", tmp_path):
+        code, _, err = steer(folder, "--typical", "3=2", *options)
+        assert code == 1 and "There are no embeddings here" in err, err
 
 
 @pytest.mark.parametrize(

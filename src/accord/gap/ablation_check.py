@@ -3,6 +3,10 @@
 Three sets are chosen on one half of the items, by the concepts' contributions to the validator, and each is turned off
 together on the other half: those whose pull is most negative ("against": without them the forms should agree more), or
 most positive ("for": less), and those of the largest mean |contribution| ("largest": the answers should move).
+
+Random sets are as large as the set they stand beside, and no two of them are the same. Where few concepts are active,
+a set is cut to a third of their number, so that the others make sets that differ; there may still be fewer than asked
+for, and then p, (1 + those that do as much) / (1 + all), cannot be small.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +19,8 @@ from numpy.typing import NDArray
 from accord.gap.contributions import Form, pull_of
 from accord.gap.metrics import Floats, interval, pearson
 
-_NEAR = 10  # concepts of the nearest rates, among which a control is drawn
+_NEAR = 10  # concepts of the nearest rates, among which a control is drawn; one more after each set that was there
+_TRIES = 20  # draws of a random set before there is taken to be no other
 # How a set is judged: the column of the check, and whether it should be larger or smaller than that of random sets.
 JUDGED = {"against": ("change", 1), "for": ("change", -1), "largest": ("moved", 1)}
 
@@ -42,19 +47,24 @@ def check(
     seed: int,
     resamples: int,
 ) -> pd.DataFrame:
-    """Turn the found concepts off, and `draws` random sets beside each, on these items.
+    """Turn the found concepts off, and at most `draws` random sets beside each, on these items.
+
+    A set is cut where it cannot be matched, and left out where fewer than three concepts are active.
 
     Returns rows (what, draw, concepts, change, change_low, change_high, moved, moved_low, moved_high): draw −1 is the
     found set; `change` that of Pearson's r of the two forms, `moved` the mean |change of l_V|, in nats; 95 % bootstrap
     intervals over items.
     """
     rng = np.random.default_rng([seed, 1])
+    most = int((validator.rate > 0).sum()) // 3
+    kept = {what: list(chosen[:most]) for what, chosen in found.items() if chosen[:most]}
     sets = [
-        (what, draw, list(chosen) if draw < 0 else _alike(validator.rate, chosen, rng))
-        for what, chosen in found.items()
-        if chosen
-        for draw in range(-1, draws)
+        (what, draw, concepts)
+        for what, own in kept.items()
+        for draw, concepts in enumerate([own, *_alike(validator.rate, own, draws, rng)], -1)
     ]
+    if not sets:
+        return pd.DataFrame(columns=["what", "draw", "concepts", *_COLUMNS])
     without = validator.without([concepts for _, _, concepts in sets])[:, items]
     said, affirmed = generator[items], validator.logodds[items]
     index = np.random.default_rng([seed, 2]).integers(0, len(items), (resamples, len(items)))
@@ -72,6 +82,7 @@ def check(
 
 
 _ENDS = (("", "value"), ("_low", "low"), ("_high", "high"))
+_COLUMNS = [f"{name}{end}" for name in ("change", "moved") for end, _ in _ENDS]
 
 
 def in_numbers(checked: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -95,15 +106,27 @@ def in_numbers(checked: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return told
 
 
-def _alike(rate: Floats, chosen: Sequence[int], rng: np.random.Generator) -> list[int]:
-    """As many other concepts, each drawn among those whose rates are nearest to one of the chosen."""
+def _alike(rate: Floats, chosen: Sequence[int], draws: int, rng: np.random.Generator) -> list[list[int]]:
+    """Sets of as many other concepts, each drawn among those whose rates are nearest to one of the chosen.
+
+    At most `draws`; fewer where no more that differ are found.
+    """
+    found: dict[frozenset[int], list[int]] = {}
+    for _ in range(draws):
+        for tried in range(_TRIES):
+            drawn = _one_alike(rate, chosen, _NEAR + tried, rng)
+            if frozenset(drawn) not in found:
+                found[frozenset(drawn)] = drawn
+                break
+    return list(found.values())
+
+
+def _one_alike(rate: Floats, chosen: Sequence[int], most: int, rng: np.random.Generator) -> list[int]:
     taken = set(chosen)
     drawn: list[int] = []
     for k in chosen:
         free = np.array([j for j in np.flatnonzero(rate > 0) if j not in taken])
-        if not len(free):
-            break
-        near = free[np.argsort(np.abs(rate[free] - rate[k]), kind="stable")[:_NEAR]]
+        near = free[np.argsort(np.abs(rate[free] - rate[k]), kind="stable")[:most]]
         drawn.append(int(rng.choice(near)))
         taken.add(drawn[-1])
     return drawn

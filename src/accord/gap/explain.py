@@ -83,8 +83,8 @@ def explain_gap(
 
     Args:
         layer: the one that `concepts` were made on.
-        candidates: concepts whose contributions are computed exactly: those that the gradient finds largest, of both
-            forms alike.
+        candidates: concepts whose contributions are computed exactly: those that the gradient finds largest on the
+            half of the items that chooses, of both forms alike.
         chosen: concepts that are turned off together in the check, of each sign.
         draws: random sets of concepts beside them.
         progress: called with (items done, items in all) of each pass.
@@ -98,12 +98,11 @@ def explain_gap(
         raise AccordError("the concepts are for states of another width", got=concepts.d, wanted=lm.d_model)
     concepts = concepts.to(lm.device).eval()
     told = {form: Form.of(Answers.of(lm, task, form, layer), concepts) for form in FORMS}
-    picked = _candidates(told, candidates)
+    choosing, checking = _halves([item.gold for item in task.items], seed)
+    picked = _candidates(told, candidates, choosing)
     exact = {form: one.without([(k,) for k in picked], progress) for form, one in told.items()}
     logodds = {form: one.logodds for form, one in told.items()}
     contributions = {form: logodds[form] - exact[form] for form in FORMS}  # [candidate, item]
-    halves = _halves([item.gold for item in task.items], seed)
-    choosing, checking = halves
     said, affirmed = (logodds[form][choosing] for form in FORMS)
     found = choose(contributions["validator"][:, choosing], said, affirmed, picked, chosen)
     checked = check(told["validator"], found, logodds["generator"], checking, draws, seed, resamples)
@@ -123,9 +122,9 @@ def explain_gap(
     )
 
 
-def _candidates(told: Mapping[str, Form], n: int) -> list[int]:
-    """The concepts with the largest mean |approximate contribution|, taken from both forms by turns."""
-    orders = [np.argsort(-np.abs(one.approximate).mean(0), kind="stable").tolist() for one in told.values()]
+def _candidates(told: Mapping[str, Form], n: int, items: NDArray[np.int64]) -> list[int]:
+    """The concepts with the largest mean |approximate contribution| to these items, from both forms by turns."""
+    orders = [np.argsort(-np.abs(one.approximate[items]).mean(0), kind="stable").tolist() for one in told.values()]
     mixed = dict.fromkeys(k for pair in zip(*orders, strict=True) for k in pair)
     return list(mixed)[:n]
 

@@ -30,7 +30,8 @@ _WORDS = {
     "promoted": (
         "steered-tokens", "change of log-probability, nats", "Steering and the tokens that concepts promote",
         "Up is as expected: promoted tokens less likely where a concept is turned down, more likely where it is turned "
-        "up.",
+        "up. Random concepts are scored on the same tokens, random directions on those that they raise most: "
+        "what any push of that size does to the tokens it points at.",
     ),
     "label": (
         "steered-label", "change of {label}", "Steering and the {label} of written texts",

@@ -76,5 +76,11 @@ def sentence(what: str, one: Mapping[str, Any]) -> str:
     random = Metric(*(as_number(one[f"random_{e}"], e, "explain.json") for e in ("mean", "low", "high")))
     return (
         f"{_briefly(what, one).rpartition(', random sets')[0]}, {count(int(one['random']), 'random set')} of equal "
-        f"rates by {number(random.value)} (95 % of them in {interval(random)}, {p_value(float(one['p']))})"
+        f"rates by {number(random.value)} (95 % of them in {interval(random)}, {p_value(float(one['p']))}{too_few(one)})"
     )
+
+
+def too_few(one: Mapping[str, Any]) -> str:
+    """Why p cannot be small, where there are fewer random sets than that takes; else nothing."""
+    least = 1 / (1 + int(one["random"]))
+    return "" if least <= SURE else ": too few other concepts for more sets, so no p of .05 can be reached"

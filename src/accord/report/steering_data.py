@@ -93,7 +93,7 @@ def read_steering(run: Path) -> list[Steered]:
 def _steered(folder: Path) -> Steered:
     about = read_object(folder / SUMMARY)
     need(about, ("floats_per_concept", "active_floats_per_token"), folder / SUMMARY, "key")
-    effects = read_table(folder / EFFECTS, ("concept", *_NEEDS, "expected", "acts"), _NUMBERS)
+    effects = read_table(folder / EFFECTS, ("concept", "random_concept", *_NEEDS, "expected", "acts"), _NUMBERS)
     doses = read_table(folder / DOSES, (*_NEEDS, "share", "per_float"), _NUMBERS)
     if effects is None or doses is None:
         need({}, [EFFECTS if effects is None else DOSES], folder, "table")

@@ -20,7 +20,10 @@ FIGURES = ("promoted", "wanted", "label", "judge_nll", "repeated_4")
 PROMPTS = 3
 LONGEST = 600  # letters of a text
 _TITLES = {
-    "promoted": ("Promoted tokens", "mean change of their log-probability on held-out texts, nats"),
+    "promoted": (
+        "Promoted tokens",
+        "mean change of their log-probability on held-out texts, nats; of random directions, of their own",
+    ),
     "wanted": ("Texts with the wanted {label}", "mean change of their share"),
     "label": ("The {label} of texts", "mean change"),
 }

@@ -35,8 +35,11 @@ class Acting:
         """Whether more concepts act than of either control; None where fewer than six concepts can never tell."""
         if self.n < 6:  # of five pairs, all one way, p is .0625
             return None
-        own = self.acting[ARMS[0]]
-        return all(own > self.acting[arm] and self.p[arm] <= SURE for arm in ARMS[1:])
+        return all(self.more_than(arm) for arm in ARMS[1:])
+
+    def more_than(self, arm: str) -> bool:
+        """Whether more concepts act than of one control, p ≤ .05."""
+        return self.acting[ARMS[0]] > self.acting[arm] and self.p[arm] <= SURE
 
     def interval(self, arm: str) -> tuple[float, float]:
         """Wilson's, of the share of an arm."""
@@ -56,6 +59,23 @@ def acting(effects: pd.DataFrame, measure: str, dose: Given) -> Acting | None:
         only, other = int((does[ARMS[0]] & ~does[arm]).sum()), int((does[arm] & ~does[ARMS[0]]).sum())
         p[arm] = float(binomtest(only, only + other).pvalue) if only + other else 1.0
     return Acting(len(table), {arm: int(does[arm].sum()) for arm in ARMS}, p)
+
+
+PROMOTED_NOTE = (
+    "Each random direction is scored on the tokens that it raises most itself. This checks that an edit does what the "
+    "concept writes; it is no evidence that the concept means something."
+)
+
+
+def compared(told: Acting, measure: str) -> str:
+    """What ends the headline: how the count of concepts compares with those of the controls."""
+    if told.lead is None:
+        return ", too few concepts to compare with controls"
+    if measure != EXPECTED[0]:
+        return f" as expected, {'more than controls do' if told.lead else 'not measurably more than both controls do'}"
+    if told.more_than(ARMS[1]):
+        return ", more than random concepts move these: the edit is specific to the concept"
+    return ", not measurably more than random concepts move these"
 
 
 def steering_findings(stages: Sequence[Steered]) -> list[Finding]:
@@ -86,20 +106,17 @@ def _leading(measure: str, counted: Counted) -> tuple[Given, Acting]:
 
 def _finding(one: Steered, measure: str, dose: Given, told: Acting, details: str) -> Finding:
     controls = ", ".join(f"{arm}s {told.acting[arm]} of {told.n}" for arm in ARMS[1:])
-    if told.lead is None:
-        end, verdict = "", "too few concepts to compare with controls"
-    elif told.lead:
-        end, verdict = ", more than controls do", "measurably fewer"
-    else:
-        end, verdict = "", "not measurably more than both"
-    return Finding(f"{_acting(one, measure, dose, told)}{end}", f"{capital(controls)}: {verdict}.", details)
+    evidence = f"{capital(controls)}."
+    if measure == EXPECTED[0]:
+        evidence = f"{evidence} {PROMOTED_NOTE}"
+    return Finding(f"{_acting(one, measure, dose, told)}{compared(told, measure)}", evidence, details)
 
 
 def _acting(one: Steered, measure: str, dose: Given, told: Acting) -> str:
-    """`Turned off, 7 of 8 concepts of topk-s0 move the tokens they promote as expected`."""
+    """`Turned off, 7 of 8 concepts of topk-s0 move the tokens they promote`."""
     concepts = f"{told.acting[ARMS[0]]} of {count(told.n, 'concept')} of {one.label}"
     does = "move the tokens they promote" if measure == EXPECTED[0] else f"bring the wanted {one.scorer}"
-    return f"{capital(dose.words)}, {concepts} {does} as expected"
+    return f"{capital(dose.words)}, {concepts} {does}"
 
 
 def _details(one: Steered, measure: str, counted: Counted) -> str:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from accord.steering.edits import AddDirection, AmplifyDirection, EditConcepts, SameNorm
     from accord.steering.effects import promoted_effects, written_effects
     from accord.steering.outcome import Effects
-    from accord.steering.promotion import promoted
+    from accord.steering.promotion import promoted, promoted_along
     from accord.steering.reading import Reading
     from accord.steering.scorers import Classifier, Scorer, Sentiment, fit_classifier, store_means, text_means
     from accord.steering.target import Target, steer
@@ -39,6 +39,7 @@ __all__ = [
     "measure_typical",
     "pick",
     "promoted",
+    "promoted_along",
     "promoted_effects",
     "promoted_labels",
     "steer",
@@ -54,7 +55,7 @@ _HOMES = {
     "edits": ("AddDirection", "AmplifyDirection", "EditConcepts", "SameNorm"),
     "effects": ("promoted_effects", "written_effects"),
     "outcome": ("Effects",),
-    "promotion": ("promoted",),
+    "promotion": ("promoted", "promoted_along"),
     "reading": ("Reading",),
     "scorers": ("Classifier", "Scorer", "Sentiment", "fit_classifier", "store_means", "text_means"),
     "target": ("Target", "steer"),

@@ -68,20 +68,22 @@ class Arm:
         """The model that is run."""
         if self.push is not None:
             return target.pushed(self.push)
-        return target.steered(self.edits) if self.edits else target.lm
+        return target.steered(self.edits) if self.edits else target.plain
 
 
 def arms(target: Target, typical: Typical, concept: int, other: int, dose: Dose, seed: int) -> list[Arm]:
     """The concept and its two controls: another concept of equal rate at its own dose, and a random direction that
-    moves every state exactly as far as the concept's edit does.
+    moves every state exactly as far as the concept's edit does, and against itself where the concept is turned down.
+    All three change what `Target.plain` has.
     """
-    unit = random_unit(target, seed, concept)
+    unit = dose.sign * random_unit(target, seed, concept)
     if dose.kind == "added":
         own = dose.direction(concept, typical)
+        added = {CONCEPT: own, OTHER: dose.direction(other, typical), PUSH: float(own.norm()) * unit}
+        base = target.base
         return [
-            Arm(CONCEPT, concept, {}, AddDirection(target.layer, own)),
-            Arm(OTHER, other, {}, AddDirection(target.layer, dose.direction(other, typical))),
-            Arm(PUSH, concept, {}, AddDirection(target.layer, float(own.norm()) * unit)),
+            Arm(control, other if control == OTHER else concept, {}, AddDirection(target.layer, vector, base))
+            for control, vector in added.items()
         ]
     edits = {concept: dose.edit(concept, typical)}
     push = SameNorm(target.change(edits), unit)

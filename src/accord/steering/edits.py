@@ -13,19 +13,26 @@ from accord.heads.reader import Reader, edits_as_json, fingerprint
 
 @dataclass(frozen=True)
 class AddDirection:
-    """Adds the same vector [d] to every state: activation addition (Turner et al., arXiv 2308.10248)."""
+    """Adds the same vector [d] to every state: activation addition (Turner et al., arXiv 2308.10248).
+
+    Attributes:
+        base: a change of the layer that comes first, if any.
+    """
 
     layer: int
     vector: Tensor
+    base: "EditConcepts | None" = None
 
     def __call__(self, states: Tensor) -> Tensor:
         """States [n, d] plus the vector."""
-        return states + self.vector.to(states)
+        x = self.base(states).to(states) if self.base else states
+        return x + self.vector.to(states)
 
     def settings(self) -> dict[str, Any]:
-        """The layer, and the vector's identity and norm."""
+        """The layer, the vector's identity and norm, and what comes first."""
         vector = fingerprint({"vector": self.vector})
-        return {"kind": "direction", "layer": self.layer, "vector": vector, "norm": float(self.vector.norm())}
+        told = {"kind": "direction", "layer": self.layer, "vector": vector, "norm": float(self.vector.norm())}
+        return {**told, "base": self.base.settings()} if self.base else told
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,10 @@ class EditConcepts:
         edited = self.concepts.decode(self.concepts.edit(encoded, self.edits))
         return x + edited - self.concepts.decode(encoded) if self.keep_error else edited
 
+    def unedited(self, states: Tensor) -> Tensor:
+        """The states [n, d] that the edits change: as they are, or their reconstruction where its error is dropped."""
+        return states.float() if self.keep_error else replace(self, edits={})(states)
+
     def settings(self) -> dict[str, Any]:
         """Layer, the concept model's identity, the edits."""
         return {
@@ -113,9 +124,9 @@ class SameNorm:
         return self.edit.layer
 
     def __call__(self, states: Tensor) -> Tensor:
-        """States [n, d] plus ‖edit(states) − states‖ · unit; the edit as if the reconstruction's error were kept."""
-        x = states.float()
-        size = (replace(self.edit, keep_error=True)(x) - x).norm(dim=1, keepdim=True)
+        """‖edit(states) − x‖ · unit added to x [n, d]: what the edit has without its edits, see `unedited`."""
+        x = self.edit.unedited(states)
+        size = (self.edit(states) - x).norm(dim=1, keepdim=True)
         moved: Tensor = x + size * self.unit.to(x)
         return moved
 

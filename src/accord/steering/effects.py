@@ -1,7 +1,10 @@
 """Do concepts do something? Each is turned off and up, beside controls, and what changes is measured.
 
 Two questions, each with its expected direction. *Promoted tokens*: their log-probability on held-out texts falls where
-the concept is turned down and rises where it is turned up. *Label*: texts written with the concept turned up have
+the concept is turned down and rises where it is turned up. That checks the edit: at the top layer tokens are called
+promoted because what the concept writes raises them. So does any direction with its own, and the random direction is
+scored on those, found in the same way; another concept of equal rate is scored on the concept's, which it should move
+less. What the concept means is not asked here. *Label*: texts written with the concept turned up have
 more of the label that its strength goes with in the training texts (CB-LLM's steerability: the share of them that
 an independent classifier puts in the wanted class). Fluency is measured beside it. The controls: another concept of
 equal rate at its own dose, and a random direction that moves every state as far as the concept's edit.
@@ -13,10 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import Tensor
 
 from accord.errors import AccordError
 from accord.lm.batching import Progress
-from accord.steering.arms import CONCEPT, OTHER, PUSH, Arm, Dose, arms
+from accord.steering.arms import CONCEPT, OTHER, PUSH, Arm, Dose, arms, random_unit
+from accord.steering.promotion import promoted_along
 from accord.steering.reading import Reading
 from accord.steering.resampling import Estimate, over_prompts, over_texts
 from accord.steering.target import Target
@@ -26,8 +31,12 @@ from accord.steering.writing import Writing
 Floats = NDArray[np.float64]
 OVER = "concept over "
 
+CONTROLS = (OTHER, PUSH)
 _RIVALS = {CONCEPT: (OTHER, PUSH), OTHER: (PUSH,), PUSH: (OTHER,)}
-"""What an arm must beat to act as expected: the concept both controls, and each control the other."""
+"""What an arm must beat to act as expected on texts: the concept both controls, and each control the other."""
+_SPECIFIC = {CONCEPT: (OTHER,), OTHER: (CONCEPT,), PUSH: (OTHER,)}
+"""On promoted tokens: the two concepts each other, on the tokens of the first; the direction, on its own, what a
+random concept does to tokens."""
 
 
 def promoted_effects(
@@ -40,36 +49,44 @@ def promoted_effects(
     places: int = 100,
     seed: int = 0,
     resamples: int = 1000,
+    states: Tensor | None = None,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Change of the mean log-probability of each concept's promoted tokens, in nats, where it is edited.
 
-    A factor changes states where the concept is active, so it is measured there (the control concept where *that* is
-    active, on the same tokens); a set strength anywhere.
+    The random direction is scored on as many tokens that it promotes itself at the length of what the concept usually
+    writes; the random concept on the concept's tokens. A factor changes states where the concept is active, so it is
+    measured there (the control concept where *that* is active); a set strength anywhere.
 
     Args:
         tokens: concept -> ids of the tokens that it promotes.
         others: concept -> the control of equal rate.
         places: positions of the texts at most, for each concept and dose.
+        states: raw states [m, d] of the layer that `tokens` were found on, for the random directions' tokens; without
+            them those are found around the mean state.
         progress: called with (concepts done, concepts in all).
 
     Returns:
         Rows of `Effects.table`.
     """
     rows = []
+    around = reading.target.concepts.mean[None] if states is None else states
     for done, (concept, own) in enumerate(tokens.items()):
-        plain: dict[tuple[str, int], Floats] = {}
+        pushed = float(typical.written[concept].norm()) * random_unit(reading.target, seed, concept)
+        [along] = promoted_along(reading.target, pushed[None], around, n=len(own))
+        plain: dict[tuple[str, int, bool], Floats] = {}
         for dose in doses:
             found, level = {}, {}
             for arm in arms(reading.target, typical, concept, others[concept], dose, seed):
                 where = reading.places(arm.concept if dose.kind == "factor" else None, places, seed)
-                after = reading.log_probs(arm, where, own)
-                if (key := (dose.kind, arm.concept)) not in plain:
-                    plain[key] = reading.log_probs(None, where, own)
+                scored = along if arm.control == PUSH else own
+                after = reading.log_probs(arm, where, scored)
+                if (key := (dose.kind, arm.concept, arm.control == PUSH)) not in plain:
+                    plain[key] = reading.log_probs(None, where, scored)
                 change = after - plain[key]
                 found[arm.control] = over_texts(reading.text[where], change, reading.texts, seed, resamples)
                 level[arm.control] = float(after.mean()) if len(after) else float("nan")
-            rows += _rows(concept, dose, "promoted", found, level, dose.sign)
+            rows += _rows((concept, others[concept]), dose, "promoted", found, level, dose.sign, _SPECIFIC)
         if progress:
             progress(done + 1, len(tokens))
     return rows
@@ -101,11 +118,11 @@ def written_effects(
     """
     if wrong := [way for way in directions.values() if way not in (1, -1)]:
         raise AccordError("a concept goes with the label (1) or with its opposite (-1)", got=wrong[0])
-    before = writing.write(target.lm)
+    before = writing.write(target.plain)
     base = writing.read(before)
     texts = [_text(None, None, sample, i, writing, base) for i, sample in enumerate(before)]
     rows: list[dict[str, Any]] = []
-    total, done = len(directions) * len(doses) * len(_RIVALS), 0
+    total, done = len(directions) * len(doses) * (1 + len(CONTROLS)), 0
     for concept, direction in directions.items():
         for dose in doses:
             way = direction * dose.sign
@@ -123,7 +140,7 @@ def written_effects(
                     progress(done, total)
             for name, estimates in found.items():
                 expected = {"label": way, "wanted": 1}.get(name, 0)
-                rows += _rows(concept, dose, name, estimates, level[name], expected)
+                rows += _rows((concept, others[concept]), dose, name, estimates, level[name], expected, _RIVALS)
     return rows, texts
 
 
@@ -136,17 +153,23 @@ def _measures(
 
 
 def _rows(
-    concept: int, dose: Dose, measure: str, found: Mapping[str, Estimate], level: Mapping[str, float], expected: int
+    concepts: tuple[int, int],
+    dose: Dose,
+    measure: str,
+    found: Mapping[str, Estimate],
+    level: Mapping[str, float],
+    expected: int,
+    rivals: Mapping[str, Sequence[str]],
 ) -> list[dict[str, Any]]:
-    """A row for each arm, and one for the concept's lead over each control."""
-    about = {"concept": concept, "kind": dose.kind, "dose": dose.value}
+    """A row for each arm of a concept and its random one, and one for the concept's lead over each control."""
+    about = {"concept": concepts[0], "random_concept": concepts[1], "kind": dose.kind, "dose": dose.value}
     rows = []
     for control, estimate in found.items():
         acts = bool(expected) and estimate.beyond(expected)
-        acts = acts and all((estimate - found[rival]).beyond(expected) for rival in _RIVALS[control])
+        acts = acts and all((estimate - found[rival]).beyond(expected) for rival in rivals[control])
         verdict = {"expected": expected, "acts": acts if expected else None}
         rows.append({**about, "control": control, "measure": measure, **_numbers(estimate, level[control]), **verdict})
-    for rival in _RIVALS[CONCEPT]:
+    for rival in CONTROLS:
         lead = _numbers(found[CONCEPT] - found[rival], float("nan"))
         rows.append({**about, "control": OVER + rival, "measure": measure, **lead, "expected": expected, "acts": None})
     return rows

@@ -42,20 +42,30 @@ def open_target(
         return Target.of(load(_named(folder / "heads", model), device=device), None, None, keep_error)
     place = _named(folder / "concepts", concepts)
     layer = int(json.loads((place / "metrics.json").read_text(encoding="utf-8"))["layer"])
-    backbone = load(_train(folder).layout.settings["model"], device=device)
+    backbone = load(train_store(folder).layout.settings["model"], device=device)
     return Target.of(backbone, load_concepts(place, backbone.device), layer, keep_error)
 
 
-def run_typical(folder: Path, target: Target) -> Typical:
-    """The typical strengths of the target's concepts, from a run's training embeddings."""
-    return measure_typical(target.concepts, in_order(_train(folder), target.layer, _ROWS))
+def train_store(folder: Path) -> EmbeddingStore:
+    """The training embeddings of a run, by its folder or that of a model in its `heads/`.
 
-
-def _train(folder: Path) -> EmbeddingStore:
-    place = folder / "embeddings" / "train"
+    Raises AccordError if there are none.
+    """
+    inside = folder.resolve()
+    run = inside.parent.parent if inside.parent.name == "heads" and is_concept_lm(folder) else folder
+    place = run / "embeddings" / "train"
     if not place.is_dir():
-        raise AccordError("There are no embeddings here.", where=folder, wanted="a run folder with embeddings/train")
+        raise AccordError(
+            "There are no embeddings here, which the usual strengths of concepts are measured on.",
+            where=folder,
+            wanted="a run folder with embeddings/train, or a model in its heads/",
+        )
     return EmbeddingStore(place)
+
+
+def typical_of(store: EmbeddingStore, target: Target) -> Typical:
+    """The typical strengths of the target's concepts, from a run's training embeddings."""
+    return measure_typical(target.concepts, in_order(store, target.layer, _ROWS))
 
 
 def _named(parent: Path, name: str | None) -> Path:

@@ -1,19 +1,21 @@
 """What an experiment of steering found: tables, pooled dose curves, a summary and a plain sentence; as a folder.
 
-    effects.parquet   concept, kind (factor, typical or added: see `Dose`), dose, control, measure, value, low, high, n,
-                      level, expected, acts, per_float
+    effects.parquet   concept, random_concept (the number of the one beside it), kind (factor, typical or added: see
+                      `Dose`), dose, control, measure, value, low, high, n, level, expected, acts, per_float
     doses.parquet     kind, dose, control, measure, value, low, high, n, level, share, per_float: over all concepts
     samples.jsonl     a line a text: concept, kind, dose, control, prompt, index, text, and its measures
     effects.json      the summary, and a sentence
 
-`value` is the change against the unsteered model with a 95 % interval, `level` the mean with steering, `n` how many
-values (tokens, or texts) or, in doses.parquet, concepts. `control` is "concept", "random concept", "random direction",
-or "concept over …": the paired difference. `expected` is the sign that the change should have, 0 for none; `acts` is
-whether the interval lies wholly on that side and the lead over the controls does too (for a control, over the other
-one). Any push moves given tokens one way or the other, so up to half of the random directions act on promoted tokens
-by chance: how far tells concepts from them. In doses.parquet values with an expected sign are turned so that positive
-is as expected, and `share` is the share of concepts that act. `per_float` is the value for each number that the concept
-writes through: 1 for a latent, E for a concept with an embedding.
+`value` is the change against the unsteered model (`Target.plain`) with a 95 % interval, `level` the mean with steering,
+`n` how many values (tokens, or texts) or, in doses.parquet, concepts. `control` is "concept", "random concept", "random
+direction", or "concept over …": the paired difference. `expected` is the sign that the change should have, 0 for none;
+`acts` is whether the interval lies wholly on that side and the lead over the controls does too (for a control, over the
+other one). With promoted tokens the concept and the random concept are scored on the concept's and must lead each
+other, and the random direction is scored on its own and must lead the random concept: its value tells how far a push of
+that size moves what it points at, and that concepts act is no evidence that they mean something. In doses.parquet
+values with an expected sign are turned so that positive is as expected, and `share` is the share of concepts that act.
+`per_float` is the value for each number that the concept writes through: 1 for a latent, E for a concept with an
+embedding.
 """
 
 import json
@@ -37,6 +39,7 @@ MEASURES = {
     "wanted": "raised the share of texts with the wanted {label}",
 }
 
+_BOTH = "beyond both controls"
 _AT = {
     "factor": "at factor {}",
     "typical": "at {} times the typical strength",
@@ -120,4 +123,5 @@ class Effects:
             )
             own = arm[CONCEPT]
             clauses.append(f"{at} {round(own['share'] * n)} of {n}, mean {own['value']:+.2f} ({controls})")
-        return f"Concepts that {what}, beyond both controls: {'; '.join(clauses)}."
+        beyond = "more than a random concept does (random directions: theirs)" if measure == "promoted" else _BOTH
+        return f"Concepts that {what}, {beyond}: {'; '.join(clauses)}."

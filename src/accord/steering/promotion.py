@@ -1,4 +1,4 @@
-"""The tokens that a concept promotes: what it writes, read off directly by the head."""
+"""The tokens that a concept promotes, or any direction: what it writes, read off directly by the head."""
 
 from collections.abc import Iterator, Sequence
 
@@ -42,6 +42,18 @@ def promoted(
 
 
 @torch.no_grad()
+def promoted_along(target: Target, directions: Tensor, states: Tensor, *, n: int = 10) -> list[list[int]]:
+    """The same of directions [m, d] that are added to states: every direction promotes some tokens, meant or not.
+
+    A model that reads its own concepts reads them again in the states so moved, as it does when it is pushed.
+    """
+    x = states[:_STATES].float().to(target.lm.device)
+    plain = _centred(_read_anew(target, x))
+    moved = [_centred(_read_anew(target, x + one.to(x))) for one in directions]
+    return [(after - plain).mean(0).topk(n).indices.tolist() for after in moved]
+
+
+@torch.no_grad()
 def logit_changes(target: Target, typical: Typical, chosen: Sequence[int], x: Tensor) -> Iterator[tuple[int, Tensor]]:
     """What each concept, as strong as it typically is, does to the logits [vocab] of raw states `x` [m, d] on average.
 
@@ -66,6 +78,19 @@ def logit_changes(target: Target, typical: Typical, chosen: Sequence[int], x: Te
 
 def _centred(logits: Tensor) -> Tensor:
     return logits - logits.mean(1, keepdim=True)
+
+
+def _read_anew(target: Target, x: Tensor) -> Tensor:
+    """Logits [m, vocab] of raw states, encoded first by a model that reads its own concepts."""
+    lm = target.lm
+    if not (target.own and isinstance(lm, ConceptLM)):
+        return _read(target, x)
+    read = lm.reader(x)
+    if lm.head is not None:
+        logits: Tensor = lm.head(read)
+        return logits
+    assert isinstance(read, Tensor)
+    return lm.backbone.lens(read.to(lm.dtype))
 
 
 def _read(target: Target, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from accord.lm.backbone import Backbone
 from accord.lm.edited import StateEdit, Steered, backbone_of
 from accord.lm.model import LanguageModel
 from accord.lm.prompted import InPart, Positions
-from accord.steering.edits import EditConcepts
+from accord.steering.edits import AddDirection, EditConcepts
 from accord.steering.span import EditedSpan
 
 
@@ -70,6 +70,16 @@ class Target:
         """Whether no block follows what is edited, so that logits can be had from states alone: see `logits`."""
         return self.layer == self.lm.n_layers and (self.own or isinstance(self.lm, Backbone))
 
+    @property
+    def base(self) -> EditConcepts | None:
+        """What happens to states where nothing is edited: spliced in without the error, they are reconstructed."""
+        return None if self.own or self.keep_error else self.change({})
+
+    @property
+    def plain(self) -> LanguageModel:
+        """The model that steered ones are compared with: nothing edited, and without the error that they drop."""
+        return self.lm if self.base is None else self.steered({})
+
     def change(self, edits: Mapping[int, Edit]) -> EditConcepts:
         """The edits as a change of the layer's states; raises AccordError for a concept that does not exist."""
         hard = self.lm.reader.hard if self.own and isinstance(self.lm, ConceptLM) else False
@@ -94,7 +104,7 @@ class Target:
         """The model with the edits, and a direction added on top, in the part of a sequence that is asked for."""
 
         def make(first: int, stop: int | None) -> LanguageModel:
-            edited = self.steered(edits, first, stop) if edits else self.lm
+            edited = self.steered(edits, first, stop) if edits or self.base else self.lm
             return edited if push is None else Steered(edited, [push], first=first, stop=stop)
 
         if positions == "all":
@@ -108,8 +118,8 @@ class Target:
         """Logits [n, vocab] of raw states [n, d] of the layer, edited or pushed; only where the target is `at_top`."""
         assert self.at_top
         x = states.to(self.lm.device)
-        x = push(x) if push is not None else x
         if isinstance(self.lm, ConceptLM):
+            x = push(x) if push is not None else x
             reader = self.lm.reader.with_edits({**self.lm.reader.edits, **edits})
             read = reader(x)
             if self.lm.head is not None:
@@ -117,7 +127,10 @@ class Target:
                 return logits
             assert isinstance(read, Tensor)
             return self.lm.backbone.lens(read.to(self.lm.dtype))
-        x = self.change(edits)(x) if edits else x
+        if push is not None:
+            x = push(x)
+        elif (base := self.change(edits) if edits else self.base) is not None:
+            x = base(x)
         return self.lm.lens(x.to(self.lm.dtype))
 
 
@@ -129,6 +142,7 @@ def steer(
     layer: int | None = None,
     keep_error: bool = True,
     positions: Positions = "all",
+    push: AddDirection | None = None,
 ) -> LanguageModel:
     """A language model with concepts turned off or up; scoring, the gap, perplexity and generation work on it.
 
@@ -147,13 +161,19 @@ def steer(
         positions: "all"; "generated": those that write generated tokens, from the prompt's last token on; "prompt":
             those before. The first position of a sequence is never edited (see `accord.lm.splice`). The last two
             are for sampling and scoring, where it is known how long a prompt is.
+        push: a direction that is added to the states as well, such as what a concept usually writes:
+            `AddDirection(layer, Dose("added", 4.0).direction(12, typical))`. There need be no edits then.
 
     Raises:
-        AccordError: no such concept, layer or positions, no number, or a concept model that does not fit.
+        AccordError: no such concept, layer or positions, no number, a concept model or a push that does not fit.
     """
     if positions not in ("all", "prompt", "generated"):
         raise AccordError("no such positions", got=positions, wanted="all, prompt or generated")
-    return Target.of(lm, concepts, layer, keep_error).at(as_edits(edits), positions)
+    target = Target.of(lm, concepts, layer, keep_error)
+    if push is not None and push.vector.shape != (target.concepts.d,):
+        got = list(push.vector.shape)
+        raise AccordError("this push is for states of another width", got=got, wanted=[target.concepts.d])
+    return target.at(as_edits(edits), positions, push)
 
 
 def as_edits(edits: Mapping[int, float | Edit]) -> dict[int, Edit]:

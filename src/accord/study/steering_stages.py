@@ -52,7 +52,7 @@ from accord.study.store import Recipe
 from accord.study.text_sections import TextSection
 from accord.text import in_order
 
-STEERING_VERSION = 1  # raise it when the same settings give other files or numbers
+STEERING_VERSION = 2  # raise it when the same settings give other files or numbers
 
 Judge = tuple[Backbone, Callable[[], LanguageModel]]
 
@@ -146,7 +146,7 @@ def _read(
     tokens = promoted(target, typical, chosen, first, n=section.promoted)
     length = open_store(run, HELD_OUT).layout.settings["max_length"]
     reading = Reading.of(target, held_out_texts(run)[: section.texts], max_length=length)
-    options: dict[str, Any] = {"places": section.places, "resamples": section.resamples, "seed": seed}
+    options: dict[str, Any] = {"places": section.places, "resamples": section.resamples, "seed": seed, "states": first}
     others = equal_rates(typical, chosen, seed)
     rows = []
     for done, (concept, own) in enumerate(tokens.items(), 1):

@@ -74,9 +74,10 @@ def _briefly(what: str, one: Mapping[str, Any]) -> str:
 def sentence(what: str, one: Mapping[str, Any]) -> str:
     """`turning off the 8 against agreement changes r by .12 [.03, .21], 20 random sets … by .01 (…, p = .048)`."""
     random = Metric(*(as_number(one[f"random_{e}"], e, "explain.json") for e in ("mean", "low", "high")))
+    p = f"{p_value(float(one['p']))}{too_few(one)}"
     return (
         f"{_briefly(what, one).rpartition(', random sets')[0]}, {count(int(one['random']), 'random set')} of equal "
-        f"rates by {number(random.value)} (95 % of them in {interval(random)}, {p_value(float(one['p']))}{too_few(one)})"
+        f"rates by {number(random.value)} (95 % of them in {interval(random)}, {p})"
     )
 
 

@@ -188,7 +188,7 @@ def _damage_row(rows: Sequence[pd.Series], seeds: int) -> dict[str, Any]:
         "repaired": _sized(after, change),
         "change": moved,
         "n": "" if pd.isna(first["n"]) else f"{int(first['n']):,}",
-        "verdict": max(words) if 2 * hits >= seeds else "",
+        "verdict": words[0] if words[0] == "neutral" else max(words) if 2 * hits >= seeds else "",
         "in_seeds": f"in {hits} of {seeds} seeds" if seeds > 1 and 0 < hits < seeds else "",
     }
 

@@ -101,10 +101,16 @@ class Target:
         return Steered(self.lm, [push], name=f"{self.lm.name}, pushed")
 
     def at(self, edits: Mapping[int, Edit], positions: Positions, push: StateEdit | None = None) -> LanguageModel:
-        """The model with the edits, and a direction added on top, in the part of a sequence that is asked for."""
+        """The model with the edits, and a direction added on top, in the part of a sequence that is asked for.
+
+        A model that reads its own concepts reads them in the states with the direction.
+        """
 
         def make(first: int, stop: int | None) -> LanguageModel:
-            edited = self.steered(edits, first, stop) if edits or self.base else self.lm
+            if not self.own:
+                changes = [self.change(edits)] if edits or self.base else []
+                return Steered(self.lm, [*changes, *([push] if push else [])], first=first, stop=stop)
+            edited = self.steered(edits, first, stop) if edits else self.lm
             return edited if push is None else Steered(edited, [push], first=first, stop=stop)
 
         if positions == "all":

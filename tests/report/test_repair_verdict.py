@@ -84,7 +84,8 @@ def said(*repairs: Repair) -> str:
 
 
 def test_the_sentence_has_before_after_interval_items_seeds_and_cost() -> None:
-    half = 4.302652729911275 * 0.01 / math.sqrt(3)  # t(.975, 2) · s / √n of three seeds .01 apart
+    # t(.975, 2) · s / √n of three seeds .01 apart, and the half width that each has over items
+    half = math.hypot(4.302652729911275 * 0.01 / math.sqrt(3), 0.02)
     text = said(good("rankalign", broke=damage(worse=["perplexity"])))
     assert text.startswith("rankalign closes 84% of the gap, perplexity × 1.020: The two forms now correlate")
     assert f"r = .84 [{0.84 - half:.2f}, {0.84 + half:.2f}]".replace("0.", ".") in text

@@ -56,7 +56,7 @@ def draw_frontier(repairs: Sequence[Repair]) -> Drawn | None:
     caption = (
         "Upper left is best: more of the gap closed, less harm to ordinary text (cost even up to × 1.02, then on a "
         "logarithmic scale). Marks: means over seeds; lines: 95 % "
-        "intervals, over seeds where there are several, else over items and texts. Steps join the repairs that no "
+        "intervals, over items and texts, and over seeds where there are several. Steps join the repairs that no "
         f"other one beats in both.{left}"
     )
     return Drawn("frontier", figure, title, caption, f"Closure against perplexity ratio. {title}.", wide=True)

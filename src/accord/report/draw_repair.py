@@ -137,8 +137,8 @@ def draw_closure(repairs: Sequence[Repair]) -> Drawn | None:
     style.title(figure, title, 110 if wide else 58)
     caption = (
         "Share of (1 − r) that is closed, r being the correlation of the two forms over all items. Panels go from "
-        "items like the training items to ones further away. Points: seeds; bar: their mean; line: 95 % interval, over "
-        "seeds where there are several, else over items. Left of 0 the gap is wider than before; arrows lie beyond the "
+        "items like the training items to ones further away. Points: seeds; bar: their mean; line: 95 % interval over "
+        "items, and over seeds where there are several. Left of 0 the gap is wider than before; arrows lie beyond the "
         "scale."
     )
     return Drawn("closure", figure, title, caption, f"Dot plots by test set. {title}.", wide=wide)

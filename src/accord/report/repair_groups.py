@@ -108,8 +108,20 @@ class Repair:
 
 
 def pooled(metrics: Sequence[Metric]) -> Metric:
-    """One seed's number as it is; of several, their mean and its interval over seeds."""
-    return metrics[0] if len(metrics) == 1 else over_seeds(metric.value for metric in metrics)
+    """One seed's number as it is; of several, their mean with an interval over seeds and items.
+
+    All seeds are tried on the same items, so what the items leave uncertain does not shrink with seeds. It is
+    independent of what seeds do, so half widths add as √(t-interval over seeds² + mean of the seeds' own intervals²).
+    """
+    if len(metrics) == 1:
+        return metrics[0]
+    whole = over_seeds(metric.value for metric in metrics)
+    known = [metric for metric in metrics if math.isfinite(metric.low) and math.isfinite(metric.high)]
+    if not known:
+        return whole
+    below = math.hypot(whole.value - whole.low, sum(one.value - one.low for one in known) / len(known))
+    above = math.hypot(whole.high - whole.value, sum(one.high - one.value for one in known) / len(known))
+    return Metric(whole.value, whole.value - below, whole.value + above)
 
 
 def ratio(row: pd.Series) -> Metric:

@@ -263,6 +263,18 @@ def test_scores_against_shuffled_names():
     assert scores.summary["detection_auc_gain"]["value"] == pytest.approx(gain.mean())
 
 
+def test_what_is_fuzzed_is_paired(lm, sides):
+    """A token and the one near it that is compared with it are of one text, also where some have none."""
+    examples = build_dictionary(make("topk", sides), lm, LAYER, sides["train"], sides["held_out"]).examples
+    lacking = 0
+    for _, own in examples[examples["side"] == "held_out"].groupby("concept"):
+        on, off = (own[own["kind"] == kind] for kind in ("on", "off"))
+        lacking += len(off) < len(on)
+        assert list(on["text"])[: len(off)] == list(off["text"])
+        assert (np.abs(on["position"].to_numpy()[: len(off)] - off["position"].to_numpy()) <= 16).all()
+    assert lacking
+
+
 def test_too_few_to_score(dictionary):
     one = dictionary.concepts["concept"].iloc[0]
     alone = score_names(Knows(), {int(one): Answer(concept="x")}, dictionary.examples)

@@ -46,7 +46,7 @@ def names(
     """Say what every concept of a run fires on and promotes, name it, and score the names.
 
     The key of a server is read from the environment variable OPENAI_API_KEY. An interrupted run goes on from the
-    answers it has.
+    answers it has, and the same command again asks a server for those that it did not give.
 
     Examples:
 
@@ -64,7 +64,7 @@ def names(
     from accord.study import bars, from_options, publish
     from accord.study.name_sections import NamesSection
     from accord.study.name_stages import named_in, names_stage, open_run
-    from accord.study.store import state
+    from accord.study.store import missing, state
 
     section = from_options(NamesSection, {"annotator": given, "limit": limit, "scores": scores})
     opened, seed = open_run(run, backbone)
@@ -80,6 +80,8 @@ def names(
             )  # fmt: skip
         typer.echo(f"{run / stage.name}: {'written' if made else 'up to date'}", err=True)
         _show(run / stage.name)
+        if said := missing(run / stage.name):
+            typer.echo(said, err=True)
 
 
 def _show(folder: Path) -> None:

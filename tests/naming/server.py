@@ -20,9 +20,10 @@ class ChatServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, faulty=0.0, faults=FAULTS, seed=0, hang=1.0, key=None, answer=None):
+    def __init__(self, faulty=0.0, faults=FAULTS, seed=0, hang=1.0, key=None, answer=None, whole=None):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.faulty, self.faults, self.hang, self.key = faulty, faults, hang, key
+        self.whole = whole or (lambda body: None)  # status, content and headers instead of an answer
         self.answer = answer or (lambda prompt: {"concept": "a name", "alternatives": ["another"]})
         self.draw, self.lock = random.Random(seed), threading.Lock()
         self.asked, self.answered, self.failed = Counter(), Counter(), Counter()
@@ -74,6 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
                 server.open -= 1
 
     def reply(self, fault, body, prompt):
+        if whole := self.server.whole(body):
+            status, content, *headers = whole
+            data = content if isinstance(content, bytes) else json.dumps(content).encode()
+            return self.send_bytes(status, data, *headers)
         good = json.dumps(self.server.answer(prompt))
         if fault == "busy":
             return self.send(429, {"error": {"message": "slow down"}}, {"Retry-After": "0.05"})
@@ -107,6 +112,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
+
+
+def completion(said):
+    """The content of a response in which the model says this."""
+    return {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [_choice(said)]}
 
 
 def _choice(said):

@@ -48,10 +48,13 @@ class Scripted:
     ("text", "reason"),
     [
         ('Sure: ```json\n{"concept": " birds\\n of prey", "alternatives": ["hawks"], "why": "…"}\n``` done', None),
-        ('{"concept": "x"} {"concept": "y"}', None),
+        ('<think>Perhaps {"concept": "y"}.</think> {"concept": "x", "why": {"concept": "z"}} {so}', None),
+        ('{this} is {"concept": "x"}, not {"name": "y"}', None),
+        ('{"concept": "\\u0000x\\u202e\\u2066"}', None),
         ("no idea", "no JSON"),
         ('{"concept": "birds', "broken JSON"),
-        ('{"concept": "  "}', "not blank"),
+        ('{"concept": "  "}', "at least 1"),
+        ('{"concept": "\\u202e"}', "at least 1"),
         ('{"concept": ["a"]}', "concept"),
         ('{"name": "birds"}', "concept: Field required"),
         ('{"concept": "x", "alternatives": "y"}', "alternatives"),
@@ -80,6 +83,17 @@ def test_nothing_is_asked_twice(tmp_path):
     assert [answered[f"name:{i}"].concept for i in range(5)] == ["name:0", "name:1", "name:2", "at last", "name:4"]
     assert len(read_answers(tmp_path)) == 5
     assert all(json.loads(line) for line in (tmp_path / ANSWERS).read_text().splitlines())
+
+
+def test_another_question_of_the_same_key_is_asked(tmp_path):
+    trial = Trial("detection", 1, contexts=CONTEXTS, **TRIAL)
+    other = Trial("detection", 1, contexts=CONTEXTS, **{**TRIAL, "name": Answer(concept="trees")})
+    asked = []
+    for one, numbers in ((trial, [1, 2, 3, 4]), (trial, []), (other, []), (other, [1])):
+        scripted = Scripted(lambda request, numbers=numbers: Numbers(numbers=numbers))
+        [values] = ListJudge(scripted, tmp_path).judge([one])
+        asked.append((len(scripted.asked), values.sum()))
+    assert asked == [(1, 4), (0, 4), (1, 0), (0, 0)]
 
 
 def test_an_answer_is_on_the_disk_before_the_next_is_asked_for(tmp_path):
@@ -247,6 +261,18 @@ def test_scores_against_shuffled_names():
     assert scores.summary["fuzzing"]["n"] == 7
     gain = table["detection_auc"] - table["detection_auc_shuffled"]
     assert scores.summary["detection_auc_gain"]["value"] == pytest.approx(gain.mean())
+
+
+def test_what_is_fuzzed_is_paired(lm, sides):
+    """A token and the one near it that is compared with it are of one text, also where some have none."""
+    examples = build_dictionary(make("topk", sides), lm, LAYER, sides["train"], sides["held_out"]).examples
+    lacking = 0
+    for _, own in examples[examples["side"] == "held_out"].groupby("concept"):
+        on, off = (own[own["kind"] == kind] for kind in ("on", "off"))
+        lacking += len(off) < len(on)
+        assert list(on["text"])[: len(off)] == list(off["text"])
+        assert (np.abs(on["position"].to_numpy()[: len(off)] - off["position"].to_numpy()) <= 16).all()
+    assert lacking
 
 
 def test_too_few_to_score(dictionary):

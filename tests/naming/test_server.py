@@ -15,7 +15,7 @@ from accord.errors import AccordError
 from accord.naming.answers import ANSWERS, FAILURES, Answer, Request, ask, read_answers
 from accord.naming.config import OpenAIAnnotator
 from accord.naming.server import ServerAnnotator
-from tests.naming.server import FAULTS, ChatServer
+from tests.naming.server import FAULTS, ChatServer, completion
 
 
 def requests(count):
@@ -94,7 +94,7 @@ def test_a_server_that_is_gone_stops_the_asking(tmp_path):
     with pytest.raises(AccordError, match="cannot be reached") as caught:
         ask(annotator(server, attempts=1), requests(200), tmp_path)
     assert "20 failures in a row" in str(caught.value) and "goes on" in str(caught.value)
-    assert len(read_answers(tmp_path)) == 3 and len(failures(tmp_path)) == 20
+    assert len(read_answers(tmp_path)) == 3 and 20 <= len(failures(tmp_path)) <= 20 + 7  # and what was under way
 
 
 def test_the_key_is_sent_and_never_written(tmp_path, monkeypatch):
@@ -103,10 +103,11 @@ def test_the_key_is_sent_and_never_written(tmp_path, monkeypatch):
         ask(annotator(server, key_variable="MY_KEY"), requests(2), tmp_path)
         assert server.answered == {"0": 1, "1": 1}
         monkeypatch.setenv("MY_KEY", "sk-wrong-18")
+        (tmp_path / "other").mkdir()
         with pytest.raises(AccordError, match="refuses") as caught:
-            ask(annotator(server, key_variable="MY_KEY"), requests(4), tmp_path)
+            ask(annotator(server, key_variable="MY_KEY"), requests(4), tmp_path / "other")
     assert "[key]" in str(caught.value)
-    written = "".join(path.read_text() for path in tmp_path.iterdir()) + str(caught.value)
+    written = "".join(path.read_text() for path in tmp_path.rglob("*.jsonl")) + str(caught.value)
     assert "sk-" not in written
     assert server.asked == {"0": 1, "1": 1}  # a refusal is not tried again
     monkeypatch.delenv("MY_KEY")
@@ -114,10 +115,128 @@ def test_the_key_is_sent_and_never_written(tmp_path, monkeypatch):
         ServerAnnotator(OpenAIAnnotator(model="m", base_url="https://example.org/v1", key_variable="MY_KEY"))
 
 
-@pytest.mark.parametrize("url", ["ftp://x/v1", "localhost:8080", "http://me:pass@host/v1"])
+@pytest.mark.parametrize(
+    "url", ["ftp://x/v1", "localhost:8080", "http://me:pass@host/v1", "http://host/v1?key=a", "http://host/v1#a"]
+)
 def test_addresses_that_will_not_do(url):
     with pytest.raises(ValueError, match="address"):
         OpenAIAnnotator(model="m", base_url=url)
+
+
+def by_number(answers):
+    """A server's `whole` that answers some numbers of `requests` in its own way."""
+    good = (200, completion('{"concept": "x"}'))
+    return lambda body: answers.get(int(body["messages"][0]["content"].split()[-1][:-1]), good)
+
+
+def test_one_prompt_that_the_server_cannot_bear_stops_nothing(tmp_path):
+    broken = (500, {"error": {"message": "it broke"}})
+    with ChatServer(whole=by_number({2: broken})) as server:
+        for _ in range(3):
+            answered, failed = ask(annotator(server, attempts=1), requests(6), tmp_path)
+            assert len(answered) == 5 and failed.keys() == {"name:2"}
+        assert server.asked == {"2": 3} | {str(i): 1 for i in (0, 1, 3, 4, 5)}
+
+
+def test_many_such_prompts_are_told_once_and_then_asked_last(tmp_path):
+    broken = (500, {"error": {"message": "it broke"}})
+    with ChatServer(whole=by_number(dict.fromkeys(range(1, 26), broken))) as server:
+        asking = annotator(server, attempts=1, concurrency=1)
+        with pytest.raises(AccordError, match="20 failures in a row"):
+            ask(asking, requests(40), tmp_path)
+        answered, failed = ask(asking, requests(40), tmp_path)
+    assert len(answered) == 15 and len(failed) == 25 and len(failures(tmp_path)) == 25
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refused_prompt_costs_no_answer_and_refused_prompts_alone_stop_the_asking(tmp_path, status):
+    def whole(body):
+        if "number 2." in body["messages"][0]["content"]:
+            return status, {"error": {"message": "flagged"}}
+        return time.sleep(0.1) or (200, completion('{"concept": "x"}'))
+
+    with ChatServer(whole=whole) as server:
+        answered, failed = ask(annotator(server, timeout=5.0, concurrency=4), requests(9), tmp_path)
+        assert len(answered) == 8 == len(read_answers(tmp_path)) and "flagged" in failed["name:2"]
+        server.whole = lambda body: (status, {"error": {"message": "flagged"}})
+        other = tmp_path / "other"
+        other.mkdir()
+        with pytest.raises(AccordError, match="refuses"):
+            ask(annotator(server, concurrency=1), requests(50), other)
+        assert len(failures(other)) == 20 and read_answers(other) == {}
+
+
+def test_what_is_under_way_when_it_is_given_up_is_kept(tmp_path):
+    """The last of those begun is answered, late, after twenty refusals."""
+
+    def whole(body):
+        if "number 0." in body["messages"][0]["content"]:
+            return time.sleep(1.5) or (200, completion('{"concept": "late"}'))
+        return 401, {"error": {"message": "no"}}
+
+    with ChatServer(whole=whole) as server, pytest.raises(AccordError, match="refuses"):
+        ask(annotator(server, concurrency=2, timeout=20.0), requests(300), tmp_path)
+    assert read_answers(tmp_path).keys() == {"name:0"} and len(failures(tmp_path)) < 299
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (completion('{"concept":' + "[" * 200_000), "broken JSON"),
+        (b"[" * 200_000, "RecursionError"),
+        (completion('{"concept": "x", "alternatives": ["\\udfff"]}'), "surrogates not allowed"),
+        (completion("\udfff"), "no JSON"),
+        (completion('{"concept": "x", "alternatives": ["' + "A" * 5000 + '"]}'), "at most 120"),
+        (b" " * 3_000_000, "more than 1,048,576 bytes"),
+    ],
+    ids=["deep answer", "deep body", "half a letter", "half a letter alone", "long", "large"],
+)
+def test_bad_answers_are_failures_of_their_request_alone(tmp_path, content, reason):
+    with ChatServer(whole=by_number({1: (200, content)})) as server:
+        answered, failed = ask(annotator(server, attempts=2, timeout=20.0), requests(3), tmp_path)
+    assert len(answered) == 2 and reason in failed["name:1"], failed
+    assert server.asked == {"0": 1, "1": 2, "2": 1}
+    assert failures(tmp_path)[0]["attempts"] == 2
+
+
+@pytest.mark.parametrize("date", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 +2359"])
+def test_a_date_that_is_none_asks_for_no_wait(tmp_path, date):
+    with ChatServer(whole=by_number({1: (429, {}, {"Retry-After": date})})) as server:
+        answered, failed = ask(annotator(server, attempts=2), requests(3), tmp_path)
+    assert len(answered) == 2 and failed.keys() == {"name:1"} and server.asked["1"] == 2
+
+
+def test_no_part_of_the_key_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_KEY", key := "sk-SECRET" + "0123456789" * 3)
+    with ChatServer() as server:
+        asking = annotator(server, key_variable="MY_KEY", attempts=1)
+        for padding in range(0, 320, 10):  # the message is cut somewhere in the key
+            server.whole = lambda body, n=padding: (400, {"error": {"message": "x" * n + key}})
+            ask(asking, requests(1), tmp_path)
+            server.whole = lambda body, n=padding: (200, completion("x" * (n % 80) + key))
+            ask(asking, requests(2)[1:], tmp_path)
+            assert "sk-" not in (tmp_path / FAILURES).read_text() and len(failures(tmp_path)) == 2
+        server.whole = lambda body: (200, completion(json.dumps({"concept": key})))
+        assert ask(asking, requests(1), tmp_path)[0]["name:0"].concept == "[key]"
+
+
+def test_parameters_that_a_server_turns_down_are_sent_no_more(tmp_path):
+    sent = []
+
+    def whole(body):
+        sent.append(body.keys() & {"max_tokens", "max_completion_tokens", "temperature"})
+        for name, said in (("max_tokens", "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."),
+                           ("temperature", "Unsupported value: 'temperature' does not support 0.")):  # fmt: skip
+            if name in body:
+                return 400, {"error": {"message": said}}
+        return 200, completion('{"concept": "x"}')
+
+    with ChatServer(whole=whole) as server:
+        asking = annotator(server, concurrency=1)
+        assert len(ask(asking, requests(3), tmp_path)[0]) == 3
+    assert sent == [
+        {"max_tokens", "temperature"}, {"max_completion_tokens", "temperature"}, *[{"max_completion_tokens"}] * 3
+    ]  # fmt: skip
 
 
 CHILD = """

@@ -101,6 +101,42 @@ def test_a_server_names_and_judges(accord, made, tmp_path, monkeypatch):  # noqa
     assert set(pd.read_parquet(folder / "concepts.parquet")["name"].dropna()) == {"birds"}
 
 
+def test_what_a_server_did_not_answer_is_asked_again_alone(accord, made, tmp_path):  # noqa: F811
+    code, _, err = accord("run", made / "study.toml", text=BASE)
+    assert code == 0, err
+    folder = tmp_path / "runs" / "s" / "names" / "topk-s0"
+
+    def whole(body):
+        if "detector" in body["messages"][0]["content"]:
+            first.append(1)
+            return bad if everything or len(first) == 2 else None
+        return None
+
+    def answer(prompt):
+        return {"concept": "birds"} if "detector" in prompt else {"numbers": [1, 2]}
+
+    bad, first, everything = (400, {"error": {"message": "no such thing"}}), [], True
+    with ChatServer(answer=answer, whole=whole) as server:
+        words = ["names", "runs/s", "--concepts", "topk", "--limit", 4, "--annotator", "openai", "--model", "m",
+                 "--base-url", server.url, "--backbone", made / "model"]  # fmt: skip
+        code, _, err = accord(*words)
+        assert code == 1 and "No concept got a name" in err and "no such thing" in err and not folder.exists()
+        everything, first = False, []
+        code, out, err = accord(*words)
+        assert code == 0 and "3 named, 1 failed" in out and "the same command asks for that again" in err, err
+        assert accord("check", "runs/s")[0] == 0
+        before, asked = (folder / "answers.jsonl").read_text(), server.answered.copy()
+        code, out, err = accord(*words)
+        assert code == 0 and "4 named, 0 failed" in out and "again" not in err, err
+        assert (folder / "answers.jsonl").read_text().startswith(before)
+        assert len(first) == 5  # four, then the one that failed
+        again = [prompt for prompt, times in server.answered.items() if times > asked[prompt] and prompt in asked]
+        assert len(again) == 1 and "detector" in again[0]
+        assert not (folder / "dictionary").exists() and accord("check", "runs/s")[0] == 0
+        code, _, err = accord(*words)
+        assert code == 0 and "up to date" in err and len(first) == 5
+
+
 @pytest.mark.parametrize(
     ("section", "words"),
     [
@@ -108,6 +144,7 @@ def test_a_server_names_and_judges(accord, made, tmp_path, monkeypatch):  # noqa
         ('annotator = { kind = "openai" }', ["key is missing", "model"]),
         ('annotator = { kind = "openai", model = "m" }', ["needs a key", "OPENAI_API_KEY is not set", "[names]"]),
         ('annotator = { kind = "openai", model = "m", base_url = "http://a:b@c/v1" }', ["written to disk"]),
+        ('annotator = { kind = "openai", model = "m", base_url = "http://c/v1?key=a" }', ["written to disk"]),
         ('annotator = { kind = "transformers", model = "absent" }', ["no such model", "key model"]),
         ('concepts = "topj"', ["did you mean 'topk'?", "key concepts"]),
         ("limit = 0", ["key limit"]),

@@ -1,12 +1,12 @@
 """The annotators that need no server, and which annotator a section asks for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from accord.lm import LanguageModel, generate
 from accord.lm.encoding import chat_text
-from accord.naming.answers import Annotator, Answer, Reply, Request, Unusable, parse
+from accord.naming.answers import LONGEST, Annotator, Answer, Reply, Request, Unusable, parse, plain
 from accord.naming.config import AnyAnnotator, OpenAIAnnotator, TokensAnnotator, TransformersAnnotator
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ class Tokens:
 
     section: TokensAnnotator = field(default_factory=TokensAnnotator)
 
-    def replies(self, requests: Sequence[Request]) -> Iterator[Reply]:
+    def replies(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """See `Annotator.replies`."""
         for request in requests:
-            words = [word for word in request.words if word.strip()][: self.section.words]
+            words = [word[:LONGEST] for word in map(plain, request.words) if word][: self.section.words]
             if words:
-                yield Reply(request.key, Answer(concept=", ".join(words)[:120], alternatives=words))
+                yield Reply(request.key, Answer(concept=", ".join(words)[:LONGEST], alternatives=words))
             else:
                 yield Reply(request.key, None, reason="it fires on white space alone")
 
@@ -63,11 +63,12 @@ class Local:
     lm: LanguageModel
     section: TransformersAnnotator
 
-    def replies(self, requests: Sequence[Request]) -> Iterator[Reply]:
+    def replies(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """See `Annotator.replies`."""
+        waiting = list(requests)
         size = self.section.batch
-        for begin in range(0, len(requests), size):
-            yield from self._batch(list(requests[begin : begin + size]))
+        for begin in range(0, len(waiting), size):
+            yield from self._batch(waiting[begin : begin + size])
 
     def _batch(self, waiting: list[Request]) -> Iterator[Reply]:
         reasons = {request.key: "" for request in waiting}

@@ -55,7 +55,7 @@ class OpenAIAnnotator(_Section):
     model: str = Field(min_length=1, description="As the server calls it.", examples=["local"])
     base_url: str = Field(
         default="https://api.openai.com/v1",
-        description="Address of the server, without user name and password.",
+        description="Address of the server, without user name, password and query.",
         examples=["http://127.0.0.1:8080/v1"],
     )
     key_variable: str = Field(
@@ -86,8 +86,8 @@ class OpenAIAnnotator(_Section):
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("an address that begins with http:// or https://")
-        if parts.username or parts.password:
-            raise ValueError("no user name or password in the address: it is written to disk")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("no user name, password or ?key=… in the address: it is written to disk")
         return value
 
     def key(self) -> str:

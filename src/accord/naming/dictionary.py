@@ -20,8 +20,8 @@ side's texts), position (of the token), token, before, after. Kinds:
     top       the strongest training tokens, few of a type
     quantile  training tokens drawn at random from all it fires on; band 1 is their weakest quarter, 4 the strongest
     text      training texts with the highest mean strength: no token is marked, `before` is how the text begins
-    on        held-out tokens drawn at random from all it fires on
-    off       a token near each of those (same context, in the same order) on which it is off
+    on        held-out tokens drawn at random from all it fires on, those that have an `off` first
+    off       a token near each of those (same context, in the same order) on which it is off, where there is one
     negative  held-out tokens drawn at random, with no token in the context on which it fires
 """
 
@@ -232,9 +232,10 @@ def _training_examples(found: Collected, live: Ints, shown: Shown) -> Iterator[d
 def _held_out_examples(found: Collected, live: Ints, shown: Shown, seed: int) -> Iterator[dict[str, Any]]:
     sample = _by_concept(found.sample)
     for concept in live.tolist():
-        for entry in sample.get(concept, []):
+        entries = sorted(sample.get(concept, []), key=lambda entry: not entry["beside"])
+        for entry in entries:
             yield {**_entry(entry), "kind": "on", "band": 0}
-        for entry in sample.get(concept, []):
+        for entry in entries:
             if entry["beside"]:
                 position = int(entry["position"] + entry["beside"])
                 yield {**_entry(entry), "kind": "off", "band": 0, "strength": 0.0, "position": position}

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from accord.gap.questions import NO_FORMS, YES_FORMS
 from accord.lm import LanguageModel, Query, score
 from accord.lm.encoding import chat_text, encode_prompt, single_tokens
-from accord.naming.answers import Annotator, Answer, Request, ask
+from accord.naming.answers import LONGEST, Annotator, Answer, Request, ask, plain
 from accord.naming.entries import Floats
 from accord.naming.prompts import list_question, question
 
@@ -146,5 +146,5 @@ class ListJudge:
 
 
 def _fold(word: str) -> str:
-    """A token as its kind is written; see `token_types`."""
-    return word.strip().casefold() or word
+    """A token as the annotator `Tokens` writes its kind; see `token_types`."""
+    return plain(word.casefold())[:LONGEST] or word

@@ -3,11 +3,14 @@
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
+from typing import Any
 
+import httpx2
 import openai
 from pydantic import BaseModel
 from tenacity import (
@@ -19,13 +22,15 @@ from tenacity import (
     stop_when_event_set,
 )
 
-from accord.errors import AccordError
 from accord.naming.answers import Reply, Request, Unusable, parse
 from accord.naming.config import OpenAIAnnotator
 
-_Busy = openai.RateLimitError | openai.InternalServerError
-# Whatever is asked, the answer will be the same.
-_HOPELESS = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+# The server may be gone, or refuse whatever is asked; or it is this one prompt that it cannot bear.
+_GONE = (
+    openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError,
+    openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError,
+)  # fmt: skip
+_LARGEST = 2**20  # bytes of a response
 
 
 class ServerAnnotator:
@@ -39,23 +44,37 @@ class ServerAnnotator:
         self._key = section.key()
         self._stopped = threading.Event()
         self._pace = Pace(section.per_minute, self._stopped)
-        self._client = openai.OpenAI(
-            api_key=self._key or "none",
-            base_url=section.base_url,
-            max_retries=0,  # retries are ours: the client's own would not count as attempts
-            timeout=openai.Timeout(section.timeout),
-        )
+        self._refused: set[str] = set()  # parameters that this server has turned down
+        self._client: openai.OpenAI
 
-    def replies(self, requests: Sequence[Request]) -> Iterator[Reply]:
+    def replies(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """See `Annotator.replies`."""
         self._stopped.clear()
+        self._client = self._connect()
         pool = ThreadPoolExecutor(self.section.concurrency)
+        waiting, running = iter(requests), set[Future[Reply]]()
         try:
-            for future in as_completed([pool.submit(self._reply, request) for request in requests]):
-                yield future.result()
+            while True:
+                free = self.section.concurrency - len(running)
+                running |= {pool.submit(self._reply, request) for request in islice(waiting, free)}
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
         finally:  # also when the caller has had enough: what waits for its next attempt gives up at once
             self._stopped.set()
             pool.shutdown(wait=True, cancel_futures=True)
+            self._client.close()
+
+    def _connect(self) -> openai.OpenAI:
+        return openai.OpenAI(
+            api_key=self._key or "none",
+            base_url=self.section.base_url,
+            max_retries=0,  # retries are ours: the client's own would not count as attempts
+            timeout=openai.Timeout(self.section.timeout),
+            http_client=openai.DefaultHttpxClient(event_hooks={"response": [_bound]}),
+        )
 
     def _reply(self, request: Request) -> Reply:
         started = time.monotonic()
@@ -73,38 +92,44 @@ class ServerAnnotator:
                 with attempt:
                     answer = self._ask(request)
             return Reply(request.key, answer, attempts, time.monotonic() - started)
-        except _HOPELESS as error:
-            raise AccordError(
-                "The server refuses.", where=self.section.base_url, got=self._said(error),
-                fix=f"look at base_url, model, and the key in {self.section.key_variable}",
-            ) from None  # fmt: skip
-        except (openai.OpenAIError, Unusable, ValueError) as error:
-            seconds, gone = time.monotonic() - started, isinstance(error, openai.APIConnectionError | _Busy)
-            return Reply(request.key, None, attempts, seconds, self._said(error), gone)
+        except (openai.OpenAIError, Unusable, ValueError, RecursionError) as error:
+            seconds = time.monotonic() - started
+            return Reply(request.key, None, attempts, seconds, self._said(error), isinstance(error, _GONE))
 
     def _ask(self, request: Request) -> BaseModel:
-        self._pace.wait()
-        completion = self._client.chat.completions.create(
-            model=self.section.model,
-            messages=[{"role": "user", "content": request.prompt}],
-            temperature=0.0,
-            max_tokens=self.section.max_tokens,
-        )
         try:
-            text = completion.choices[0].message.content
+            text = self._complete(request.prompt).choices[0].message.content
         except (AttributeError, IndexError, TypeError):  # the client does not check what it is sent
             text = None
         if not isinstance(text, str):
             raise Unusable("the server's answer has no message in it")
-        return parse(text, request.form)
+        return parse(self._hide(text), request.form)
+
+    def _complete(self, prompt: str) -> Any:
+        """The response; a parameter that the server turns down is left out, or called as newer models call it."""
+        while True:
+            limit = "max_completion_tokens" if "max_tokens" in self._refused else "max_tokens"
+            keys: dict[str, Any] = {limit: self.section.max_tokens, "temperature": 0.0}
+            keys = {name: value for name, value in keys.items() if name not in self._refused}
+            self._pace.wait()
+            try:
+                return self._client.chat.completions.create(
+                    model=self.section.model, messages=[{"role": "user", "content": prompt}], **keys
+                )
+            except openai.BadRequestError as error:
+                turned_down = {name for name in ("max_tokens", "temperature") if name in keys and name in str(error)}
+                if not turned_down:
+                    raise
+                self._refused |= turned_down
 
     def _worth_another(self, error: BaseException) -> bool:
         if isinstance(error, openai.APIStatusError):
             asked = retry_after(error)
             passing = error.status_code in (408, 409, 429) or error.status_code >= 500
             return passing and (asked is None or asked <= self.section.longest_wait)
-        # ValueError: the body of the response is not whole JSON.
-        return isinstance(error, openai.APIConnectionError | openai.APIResponseValidationError | Unusable | ValueError)
+        # ValueError, RecursionError: the body of the response is not whole JSON, or nested too deeply.
+        bad = openai.APIResponseValidationError | Unusable | ValueError | RecursionError
+        return isinstance(error, openai.APIConnectionError | bad)
 
     def _wait(self, state: RetryCallState) -> float:
         """What the server asks for, else exponential with full jitter (Brooker, AWS Architecture Blog 2015)."""
@@ -115,9 +140,35 @@ class ServerAnnotator:
         return jitter if asked is None else min(asked + jitter, max(asked, self.section.longest_wait))
 
     def _said(self, error: Exception) -> str:
-        """The error in one line, without the key."""
-        text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        """The error and what it came from, in one line, without the key."""
+        cause = f" ({error.__cause__})" if isinstance(error, openai.APIConnectionError) and error.__cause__ else ""
+        text = " ".join(self._hide(f"{type(error).__name__}: {error}{cause}").split())[:300]
+        return text.encode(errors="replace").decode()
+
+    def _hide(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
+
+
+def _bound(response: httpx2.Response) -> None:
+    """Have the reading of a response end with an error where it is too large."""
+    if isinstance(response.stream, httpx2.SyncByteStream):
+        response.stream = _Bounded(response.stream)
+
+
+class _Bounded(httpx2.SyncByteStream):
+    def __init__(self, stream: httpx2.SyncByteStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = 0
+        for part in self._stream:
+            size += len(part)
+            if size > _LARGEST:
+                raise httpx2.ReadError(f"a response of more than {_LARGEST:,} bytes")
+            yield part
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 def retry_after(error: openai.APIStatusError) -> float | None:
@@ -129,10 +180,10 @@ def retry_after(error: openai.APIStatusError) -> float | None:
         pass
     try:
         until = parsedate_to_datetime(value)
-    except ValueError:
+        until = until if until.tzinfo else until.replace(tzinfo=UTC)
+        return max(0.0, (until - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
         return None
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())
 
 
 class Pace:

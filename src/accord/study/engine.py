@@ -60,6 +60,8 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
         with bars(console) as bar:
             for stage in todo:
                 _run_stage(stage, folder, bar)
+                if missing := store.missing(folder / stage.name):
+                    console.print(f"{stage.name}: {missing}", highlight=False)
         if step is not None or all(stage.kind == "embeddings" for stage in stages):
             return folder
         report = folder / store.REPORT
@@ -140,6 +142,7 @@ def _show_plan(todo: list[Stage], stages: list[Stage], folder: Path, console: Co
 
 _PLANNED: dict[Any, str] = {
     "whole": "up to date",
+    "unfinished": "something is missing, to go on",
     "other": "settings changed, to do again",
     "damaged": "files gone or changed, to do again",
 }

@@ -24,7 +24,7 @@ from accord.naming import (
     score_names,
 )
 from accord.naming.annotators import Local, Tokens
-from accord.naming.answers import Annotator
+from accord.naming.answers import FAILURES, Annotator, failures_of
 from accord.naming.config import AnyAnnotator
 from accord.naming.judges import Judge, ListJudge, LogOddsJudge, TokensJudge
 from accord.study import config
@@ -33,9 +33,9 @@ from accord.study.gap_stages import check_model
 from accord.study.name_sections import NamesSection
 from accord.study.sections import Backbone
 from accord.study.stage import Progress, Run, Stage, finish, found_by, identity, keep_if_same, load_once, write_json
-from accord.study.store import Recipe, read_manifest
+from accord.study.store import UNFINISHED, Recipe, read_manifest
 
-NAMES_VERSION = 1  # raise it when the same settings give other files or numbers
+NAMES_VERSION = 2  # raise it when the same settings give other files or numbers
 _PART = "dictionary"
 
 
@@ -64,6 +64,8 @@ def names_stage(run: Run, section: NamesSection, named: Named) -> Stage:
         dictionary = _dictionary(run, section, named, work)
         chosen = _choose(dictionary.concepts, section.limit, named.seed)
         names = annotate(annotator, chosen, dictionary.examples, work, shown=section.examples, progress=progress)
+        if not names.answers:
+            raise _nothing(names)
         scores = None
         if section.scores:
             judge = _judge(annotator, run, work)
@@ -73,6 +75,10 @@ def names_stage(run: Run, section: NamesSection, named: Named) -> Stage:
         about = {"concepts": Path(named.folder).name, "annotator": section.annotator.kind, "seed": named.seed}
         summary = {} if scores is None else scores.summary
         write_json(work / "metrics.json", {**about, **counts, "failed": len(names.failures), **_finite(summary)})
+        left = len(failures_of(work))
+        if left and section.annotator.kind == "openai":  # a server may do better next time, the others will not
+            said = f"{left} of what was asked has no answer ({FAILURES}); the same command asks for that again"
+            return {**found, UNFINISHED: said}
         finish(work, _PART)
         return found
 
@@ -148,6 +154,15 @@ def _dictionary(run: Run, section: NamesSection, named: Named, work: Path) -> Di
         build_dictionary(model, lm, named.layer, train, held_out, shown=shown, seed=named.seed).write(aside)
         aside.rename(work / _PART)
     return Dictionary.read(work / _PART)
+
+
+def _nothing(names: Names) -> AccordError:
+    first = dict.fromkeys(names.failures.values())
+    return AccordError(
+        "No concept got a name.",
+        got="; ".join([*first][:3]),
+        fix="mend that, or take another annotator, then run again",
+    )
 
 
 def _choose(concepts: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:

@@ -23,7 +23,8 @@ MANIFEST = "manifest.json"
 RECORD = "partial.json"  # in a partial: the recipe it is being built by
 _HASHED = 2**24  # bytes: files up to this size are hashed to see whether a stage is whole, larger ones are sized
 REPORT = "report.html"  # made anew from the results whenever asked for, so no part of them
-State = Literal["missing", "whole", "other", "damaged", "foreign"]
+UNFINISHED = "unfinished"  # among the facts of a manifest: what is missing, in words
+State = Literal["missing", "whole", "unfinished", "other", "damaged", "foreign"]
 _REFUSED: dict[State, str] = {
     "foreign": "This folder holds something that accord did not write.",
     "other": "This folder holds results of other settings.",
@@ -50,7 +51,8 @@ class Recipe:
 def state(folder: Path, recipe: Recipe) -> State:
     """Compare what `folder` holds with `recipe`, by its manifest and its files' sizes, and hashes if small.
 
-    missing: not there, or empty; whole: this recipe's results; other: another recipe's; damaged: files of
+    missing: not there, or empty; whole: this recipe's results; unfinished: these, but for what could not be had
+    and the next `publish` tries again; other: another recipe's; damaged: files of
     this recipe are gone or changed in size; foreign: not a stage folder.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -60,7 +62,9 @@ def state(folder: Path, recipe: Recipe) -> State:
         return "foreign"
     if manifest["fingerprint"] != recipe.fingerprint:
         return "other"
-    return "whole" if _files_match(folder, manifest) else "damaged"
+    if not _files_match(folder, manifest):
+        return "damaged"
+    return "unfinished" if UNFINISHED in manifest.get("facts", {}) else "whole"
 
 
 def publish(
@@ -76,7 +80,8 @@ def publish(
     `build(work)` writes the results into the folder `work`, which holds what an earlier, interrupted call
     with the same recipe left there, and returns what only the run could tell, for the manifest (such as the
     device that "auto" turned out to be). Results of another recipe are replaced, once the new ones are whole,
-    or refused without `replace`.
+    or refused without `replace`. Where `build` returns `UNFINISHED`, the next call goes on from a copy of what
+    it wrote.
 
     Raises AccordError if `folder` holds something that must not be replaced, or is in use by another
     process (without `wait`). What `build` raises passes through; its work is kept for the next call.
@@ -93,6 +98,8 @@ def publish(
             if partial.exists():
                 shutil.rmtree(partial)  # of settings that are no longer asked for
             return False
+        if found == "unfinished":
+            _go_on(folder, partial, recipe)
         if read_manifest(partial, recipe) is None:
             _make(partial, recipe, build)
         _swap_in(folder, partial)
@@ -105,6 +112,12 @@ def read_manifest(folder: Path, recipe: Recipe | None = None) -> dict[str, Any] 
     if manifest is None or not {"stage", "fingerprint", "files"} <= manifest.keys():
         return None
     return manifest if recipe is None or manifest["fingerprint"] == recipe.fingerprint else None
+
+
+def missing(folder: Path) -> str | None:
+    """What an unfinished stage lacks, in words; None for others."""
+    manifest = read_manifest(folder)
+    return None if manifest is None else manifest.get("facts", {}).get(UNFINISHED)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -133,6 +146,18 @@ def _recover(folder: Path) -> None:
     old = aside(folder, "old")
     if old.exists() and not folder.exists():
         old.rename(folder)
+
+
+def _go_on(folder: Path, partial: Path, recipe: Recipe) -> None:
+    """Begin a partial with what an unfinished stage holds, unless there is one already."""
+    begun = _read_json(partial / RECORD) or read_manifest(partial) or {}
+    if begun.get("fingerprint") == recipe.fingerprint:
+        return
+    manifest = read_manifest(folder)
+    assert manifest is not None  # see `state`
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(folder, partial, ignore=shutil.ignore_patterns(MANIFEST, REPORT))
+    _write_json(partial / RECORD, {"fingerprint": recipe.fingerprint, "started": manifest["started"]})
 
 
 def _open_partial(partial: Path, recipe: Recipe) -> str:

@@ -92,7 +92,7 @@ def test_the_sentence_has_before_after_interval_items_seeds_and_cost() -> None:
     assert ", before with .01 (511 test items, 3 seeds)" in text
     assert "Before the repair, r = .01 [−.07, .09] over all items; within right answers now .84 [" in text
     assert "before −.05; within wrong answers now .84 [" in text
-    assert "On words that no training item has: r = .60 [.58, .62], closing 60%." in text
+    assert "On words that no training item has: r = .60 [.54, .66], closing 60%." in text
     assert "Worse, of 2 measures of damage: perplexity (held-out text) × 1.020" in text
 
 

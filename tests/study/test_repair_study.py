@@ -125,6 +125,7 @@ def test_a_whole_study_of_repairs(made) -> None:
         ('texts = "texts.txt"', 'texts = "text.txt"', "text.txt"),
         ("steps = 2", "stepz = 2", "stepz"),
         ('kind = "calibrate"', 'kind = "calibrat"', "calibrate"),
+        ('kind = "calibrate"', 'kind = "surgery"', "surgery is here 'direction' or 'concepts'"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_loaded(made, monkeypatch, old, new, problem) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from accord import cli_concepts, cli_damage, cli_names, cli_pathway, cli_repair, cli_search, cli_steering, cli_verdict
-from accord.cli_parts import print_table, progress_console
+from accord.cli_parts import print_table, progress_console, say_if_little
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -163,10 +163,7 @@ def gap(
     metrics = _measured(section, asked, backbone, seed, out)
     rows = [[name, *_numbers(metric)] for name, metric in metrics.items()]
     print_table(("metric", "value", "low", "high"), rows, title=f"{asked.name} / {model}")
-    if (mass := metrics["yes_no_mass"]["value"]) < 0.5:
-        typer.echo(
-            f"Only {mass:.0%} of the probability is on yes and no: the validator's score means little.", err=True
-        )
+    say_if_little(metrics["yes_no_mass"]["value"])
 
 
 @app.command()

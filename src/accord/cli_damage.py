@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from accord.cli_parts import print_table, progress_console
+from accord.cli_parts import print_table, progress_console, say_left_out
 
 
 def register(app: typer.Typer) -> None:
@@ -55,6 +55,7 @@ def damage(
     - `accord damage --base smollm2-135m --repaired ./my-adapter --judge gemma3-270m --out results/damage`
     """
     from accord.repair.folder import base_of
+    from accord.repair.learned import all_marks, links, unlearned
     from accord.repair.question import asked_as, split_seed
     from accord.study import Backbone, bars, from_options, publish, task_of
     from accord.study.damage_stages import Asked, pair_stage
@@ -66,17 +67,23 @@ def damage(
     keys = {"texts": texts, "limit": limit, "facts": facts, "samples": samples, "judge": judge, "tasks": other}
     section = from_options(DamageSection, {key: value for key, value in keys.items() if value is not None})
     own, divided = None, split_seed(repaired) if seed is None else seed
+    learned = all_marks(links(repaired))
     if task is not None:
         question = asked_as(repaired, make(task, data=data, split="all"), seed=seed, split_kind=split_kind)
         own_seed = question.pop("seed")
-        own = task_of(from_options(GapSection, {**question, "task": task, "limit": items}), task, data, own_seed)
+        asked = from_options(GapSection, {**question, "task": task})
+        own = unlearned(
+            lambda **keys: task_of(asked.model_copy(update=keys), task, data, own_seed), learned, limit=items
+        )
     models = [
         from_options(Backbone, {"model": model, "device": device, "dtype": dtype})
         for model in (base or base_of(repaired), repaired)
     ]
     for model in models:
         check_model(model.model)
-    stage = pair_stage(Asked.of(section, own, models[0], divided), *models)
+    questions = Asked.of(section, own, models[0], divided, learned)
+    say_left_out([*([own] if own else []), *questions.tasks])
+    stage = pair_stage(questions, *models)
     with TemporaryDirectory() as kept_nowhere, bars(progress_console()) as bar:
         folder = out or Path(kept_nowhere) / "damage"
         made = publish(folder, stage.recipe, lambda work: stage.build(work, bar("damage")), replace=False)

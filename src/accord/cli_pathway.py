@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from accord.cli_parts import print_table, progress_console
+from accord.cli_parts import print_table, progress_console, say_left_out
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -105,17 +105,24 @@ def _questions(
     section: "PathwaySection", repaired: str, task: str, data: Path | None, seed: int | None, forms: Mapping[str, Any]
 ) -> "tuple[Questions, int]":
     """What is asked, and the seed that divided it: as the repair asked, but for the forms that are given."""
+    from accord.repair.learned import all_marks, links
     from accord.repair.question import asked_as
     from accord.study import GapSection, from_options, task_of
     from accord.study.pathway_stages import questions
     from accord.tasks import task as make
 
     usual = make(task, data=data, split="all")
-    keys = asked_as(repaired, usual, seed=seed, split_kind="nested" if usual.nested else "random")
+    keys = asked_as(repaired, usual, seed=seed)
     divided = keys.pop("seed")
     keys |= {key: value for key, value in forms.items() if value is not None}
     question = from_options(GapSection, {**keys, "task": task})
-    asked = questions(section, lambda **others: task_of(question.model_copy(update=others), task, data, divided))
+    asked = questions(
+        section,
+        lambda **others: task_of(question.model_copy(update=others), task, data, divided),
+        split_kind=question.split_kind,
+        learned=all_marks(links(repaired)),
+    )
+    say_left_out(asked.tests.values())
     return asked, divided
 
 

@@ -69,6 +69,7 @@ def repair(
     from accord import study
     from accord.repair import read_repair
     from accord.repair import repair as repair_model
+    from accord.repair.question import check_goes_on
     from accord.study.stage import identity
     from accord.tasks import task as make
 
@@ -88,6 +89,7 @@ def repair(
     )
     table = {"kind": method, **_table(keys or []), "steps": steps, "lr": lr}
     section = read_repair({key: value for key, value in table.items() if value is not None}, "--method, --set")
+    check_goes_on(model, asked)
     backbone = study.from_options(study.Backbone, {"model": model, "device": device, "dtype": dtype})
     if (method == "concepts") != (concepts is not None) or (concepts is None) != (layer is None):
         raise AccordError("Method concepts, and no other, takes --concepts and --layer.", got=method)

@@ -2,12 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from accord.cli_parts import print_table, progress_console
+from accord.cli_parts import print_table, progress_console, say_if_little
 from accord.errors import AccordError
+
+if TYPE_CHECKING:
+    from accord.repair.verdict import Trial
+    from accord.tasks import Task
 
 _SHOWN = ("pearson_all", "pearson_yes", "pearson_no", "validator_auc", "validator_accuracy", "generator_auc")
 
@@ -30,47 +35,93 @@ def verdict(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of the split and the bootstrap; by default as the repair had it.")
     ] = None,
+    other: Annotated[list[str] | None, typer.Option(help="Another task to try it on; repeatable.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    out: Annotated[Path | None, typer.Option(help="Folder for verdict.json and the scores.")] = None,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
+    ] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for verdict.json and the scores; without it, only print.")
+    ] = None,
 ) -> None:
     """Is the gap closed? A model before and after its repair, on items ever further from those it learned from.
 
-    The questions are worded as the repair had them.
+    The questions are worded and divided as the repair had them; what it, or a repair that it goes on from, learned
+    from is left out. Other tasks are asked in their own wording.
 
-    Example: `accord verdict --repaired repaired --task hypernymy`
+    Examples:
+
+    - `accord verdict --repaired repaired --task hypernymy`
+    - `accord verdict --repaired repaired --task hypernymy --other capitals.toml --out results/verdict`
     """
-    from accord.loading import load
     from accord.repair.folder import base_of
-    from accord.repair.question import asked_as
-    from accord.repair.verdict import judge, score_tests, trials_of
-    from accord.study import bars
+    from accord.study import Backbone, bars, from_options, publish
+    from accord.study.gap_stages import check_model
+    from accord.study.verdict_stages import pair_stage
+
+    models = [
+        from_options(Backbone, {"model": model, "device": device, "dtype": dtype})
+        for model in (base or base_of(repaired), str(repaired))
+    ]
+    for model in models:
+        check_model(model.model)
+    trials, divided = _trials(repaired, task, data, limit, seed, phrasings, other or [])
+    stage = pair_stage(trials, models[0], models[1], divided)
+    with TemporaryDirectory() as kept_nowhere, bars(progress_console()) as bar:
+        folder = out or Path(kept_nowhere) / "verdict"
+        made = publish(folder, stage.recipe, lambda work: stage.build(work, bar("verdict")), replace=False)
+        tests = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))["tests"]
+    if out is not None:
+        typer.echo(f"{out}: {'written' if made else 'up to date'}", err=True)
+    _print_tests(list(tests.values()))
+
+
+def _trials(
+    repaired: Path,
+    task: str,
+    data: Path | None,
+    limit: int | None,
+    seed: int | None,
+    phrasings: bool,
+    others: list[str],
+) -> "tuple[list[Trial], int]":
+    """What the repair is tried on, and the seed that divided its own task."""
+    from accord.repair.learned import all_marks, links, same_data
+    from accord.repair.question import asked_as, other_task
+    from accord.repair.verdict import trials_of
     from accord.tasks import task as make
 
-    models = {"before": base or base_of(repaired), "after": str(repaired)}
-    known = make(task, data=data, split="all")
-    question = asked_as(repaired, known, seed=seed, split_kind="nested" if known.nested else "random")
+    question = asked_as(repaired, make(task, data=data, split="all"), seed=seed)
+    usual = make(task, data=data, **{**question, "split": "all"})
+    beside: dict[str, Task] = {}
+    for name in others:
+        found = other_task(repaired, name, limit)
+        if same_data(found, usual) or Path(name).stem in beside:
+            raise AccordError("this task is tried already", where="--other", got=name, fix="leave it out")
+        beside[Path(name).stem] = found
+    trials = trials_of(
+        lambda **keys: make(task, data=data, **{**question, **keys}),
+        split_kind=question["split_kind"],
+        phrasings=usual.rewordings if phrasings else {},
+        limit=limit,
+        phrasing_limit=limit,
+        others=beside,
+        learned=all_marks(links(repaired)),
+    )
+    return trials, question["seed"]
 
-    def asked(**keys: Any) -> Any:
-        return make(task, data=data, **{**question, **keys})
 
-    usual = asked(split="all")
-    others = usual.rewordings if phrasings else {}
-    trials = trials_of(asked, nested=usual.nested, phrasings=others, limit=limit, phrasing_limit=limit, others={})
-    scores = {}
-    for when, model in models.items():
-        lm = load(model, device=device)
-        with bars(progress_console()) as bar:
-            scores[when] = score_tests(lm, trials, progress=bar(f"{when}: {model}"))
-    found = judge(scores["before"], scores["after"], trials, seed=question["seed"])
+def _print_tests(tests: list[dict[str, Any]]) -> None:
+    """A table of what changed, and a warning for each model that seldom answers, of the test where it does least."""
     rows = [
-        [trial.title, str(found.n[trial.name]), name, *_before_after(found.changes[trial.name][name].as_json())]
-        for trial in trials
+        [test["title"], str(test["n"]), name, *_before_after(test["changes"][name])]
+        for test in tests
         for name in _SHOWN
     ]
     print_table(("items", "n", "measure", "before", "after", "change", "closed"), rows)
-    if out is not None:
-        found.write(out)
-        typer.echo(out)
+    for when in ("before", "after"):
+        mass, title = min((test["changes"]["yes_no_mass"][when]["value"], test["title"]) for test in tests)
+        say_if_little(mass, f"{when}, {title}: ")
 
 
 def explain(

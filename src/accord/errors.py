@@ -28,8 +28,14 @@ class AccordError(Exception):
         self.problem = problem
 
 
+# Names that people know a thing by, and ours.
+_CALLED = {"surgery": ("direction", "concepts")}
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The names in `known`, and the one that `word` was probably meant to be: for the `wanted` of an error."""
     names = sorted(known)
+    if ours := [name for name in _CALLED.get(word, ()) if name in names]:
+        return ", ".join(names) + f" ({word} is here {' or '.join(map(repr, ours))})"
     close = get_close_matches(word, names, n=1, cutoff=0.5)
     return ", ".join(names) + (f" (did you mean {close[0]!r}?)" if close else "")

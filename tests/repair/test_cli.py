@@ -55,6 +55,7 @@ def test_repair_then_merge_then_measure(base: Path, task_file: Path, tmp_path: P
     ("options", "said"),
     [
         (["--method", "rankaling"], "did you mean 'rankalign'"),
+        (["--method", "surgery"], "surgery is here 'direction' or 'concepts'"),
         (["--method", "sft", "--set", "from=joint"], "did you mean 'form'"),
         (["--method", "sft", "--set", "joint"], "KEY=VALUE"),
         (["--method", "dpo", "--lr", "-1"], "'lr' is wrong"),

@@ -39,6 +39,7 @@ def made(tmp_path):
 
 def test_the_command_says_what_the_library_does(made) -> None:
     words = ["verdict", "--repaired", made / "repaired", "--task", made / "pairs.toml", "--out", made / "out"]
+    words += ["--dtype", "float32"]
     said = CliRunner().invoke(cli.app, list(map(str, words)))
     assert said.exit_code == 0, said.output
     assert "test items" in said.output and "pearson_all" in said.output
@@ -47,6 +48,41 @@ def test_the_command_says_what_the_library_does(made) -> None:
     for when, model in (("before", "base"), ("after", "repaired")):
         found = accord.measure_gap(accord.load(made / model), task).metrics
         assert changes["validator_accuracy"][when]["value"] == pytest.approx(found["validator_accuracy"]["value"])
+
+
+def test_other_tasks_a_warning_and_a_folder_that_is_whole(made) -> None:
+    (made / "more.toml").write_text(TASK.replace("Are {a} a kind of {b}?", "Are {a} of {b}?").replace("pairs", "more"))
+    (made / "more.csv").write_text((made / "pairs.csv").read_text().replace("thing", "other"))
+    words = ["verdict", "--repaired", made / "repaired", "--task", made / "pairs.toml", "--device", "cpu"]
+    words += ["--other", made / "more.toml", "--out", made / "out"]
+    said = CliRunner().invoke(cli.app, list(map(str, words)))
+    assert said.exit_code == 0 and "written" in said.stderr, said.output
+    assert (
+        "before, " in said.stderr and "after, " in said.stderr and "the validator's score means little" in said.stderr
+    )
+    tests = json.loads((made / "out/verdict.json").read_text())["tests"]
+    scores = accord.measure_gap(accord.load(made / "repaired"), accord.task(made / "more.toml", split="test"))
+    mass = tests["task-more"]["changes"]["yes_no_mass"]["after"]["value"]
+    assert mass == pytest.approx(scores.metrics["yes_no_mass"]["value"], rel=1e-4)
+    assert "up to date" in CliRunner().invoke(cli.app, list(map(str, words))).stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        (["--out", "full"], "something that accord did not write"),
+        (["--out", "full/note.txt"], "a file where the results should go"),
+        (["--other", "pairs.toml"], "tried already"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_scored(made, monkeypatch, wrong, problem) -> None:
+    (made / "full").mkdir()
+    (made / "full/note.txt").write_text("mine")
+    monkeypatch.setattr("accord.study.verdict_stages.score_tests", None)
+    words = ["verdict", "--repaired", made / "repaired", "--task", made / "pairs.toml", wrong[0], made / wrong[1]]
+    said = CliRunner().invoke(cli.app, list(map(str, words)))
+    assert said.exit_code == 1 and problem in said.output
+    assert (made / "full/note.txt").read_text() == "mine"
 
 
 def test_a_folder_that_is_no_repair(made) -> None:

@@ -1,6 +1,8 @@
 """The commands that judge a repair ask as it did, and never what it learned from."""
 
 import json
+import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ from typer.testing import CliRunner
 import accord
 from accord import cli
 from accord.errors import AccordError
-from accord.repair import save_edits
-from accord.repair.question import asked_as, split_seed
-from accord.tasks import Task
+from accord.repair import merge, read_repair, repair, save_edits
+from accord.repair.learned import all_marks, links, marks, unlearned, written
+from accord.repair.question import asked_as, check_goes_on, split_seed
+from accord.tasks import CustomTask, Task
 
 
 def run(*words: object) -> tuple[int, str, str]:
@@ -94,3 +97,117 @@ def test_what_a_chain_or_merged_weights_learned_from_is_not_tested_either(base: 
     merged.mkdir()
     (merged / "merge.json").write_text(json.dumps({"task": training(seed=5).settings}))
     assert asked_as(merged, usual)["seed"] == 5
+
+
+def copy_of_hypernymy(folder: Path) -> Path:
+    """The built-in pairs in another order: other data by its hash, divided otherwise by any seed."""
+    items = accord.task("hypernymy", split="all").items
+    lines = [
+        "\t".join((item.fields["noun1"], item.answer, "yes" if item.gold else "no", str(item.similarity)))
+        for item in items
+    ]
+    (folder / "copy.tsv").write_text("\n".join(lines))
+    return folder / "copy.tsv"
+
+
+def test_what_was_learned_from_other_data_is_left_out_or_refused(base: Path, tmp_path: Path) -> None:
+    copy = copy_of_hypernymy(tmp_path)
+    folder = tmp_path / "out"
+    learned = accord.task("hypernymy", data=copy, split="train", split_kind="nested")
+    save_edits([], folder, base=str(base), about={"task": learned.settings, "learned": written(marks(learned))})
+    test = accord.task("hypernymy", split="test", split_kind="nested")
+    ids = {(one.fields["noun1"], one.answer) for one in learned.items}
+    shared = [one for one in test.items if (one.fields["noun1"], one.answer) in ids]
+    assert shared  # else this test says nothing
+
+    make = partial(accord.task, "hypernymy", split_kind="nested")
+    kept = unlearned(make, all_marks(links(folder)), split="test", limit=20)
+    assert len(kept.items) == 20 == kept.settings["items"] and kept.settings["left_out"] == len(shared)
+    assert not {(one.fields["noun1"], one.answer) for one in kept.items} & ids
+    whole = unlearned(make, all_marks(links(folder)), split="test")
+    assert list(whole.items) == [one for one in test.items if one not in shared]
+    assert unlearned(make, frozenset({"elsewhere"}), split="test", limit=9) == make(split="test", limit=9)
+    with pytest.raises(AccordError, match="learned from items of a test of unseen words"):
+        unlearned(make, marks(training(seed=4, limit=None)), split="test-unseen-both", limit=5)
+    with pytest.raises(AccordError, match="no items are left"):
+        unlearned(make, marks(accord.task("hypernymy", split="all")), split="test")
+
+    code, said, err = run("verdict", "--repaired", folder, "--task", "hypernymy", "--limit", 8)
+    assert code == 0 and f"test items without {len(shared)} items learned from" in said, err
+    (tmp_path / "texts.txt").write_text("\n".join(f"{i} birds are food of a kind" for i in range(20)))
+    words = ["damage", "--repaired", folder, "--task", "hypernymy", "--items", 8, "--texts", tmp_path / "texts.txt"]
+    words += ["--facts", 0, "--samples", 0, "--limit", 2]
+    code, _, err = run(*words)
+    assert code == 0 and f"hypernymy, test: without {len(shared)} items learned from" in err
+
+
+def test_marks_know_an_item_in_other_columns_but_not_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("id,thing,of,right\n7,Robins,bird,yes\n8,robins,fish,no\n")
+    own = CustomTask(
+        name="own",
+        data=tmp_path / "own.csv",
+        generator="{Thing} are",
+        validator="{of}: {thing}?",
+        answer="of",
+        gold="right",
+    )
+    (tmp_path / "pairs.tsv").write_text("robins\tbird\tyes\thigh\nrobins\ttool\tno\tlow\n")
+    pairs = accord.task("hypernymy", data=tmp_path / "pairs.tsv", split="all")
+    assert len(marks(accord.task(own, split="all")) & marks(pairs)) == 1
+    assert len(marks(pairs)) == 2
+
+
+def test_a_chain_is_told_through_merged_weights(base: Path, tmp_path: Path) -> None:
+    """Adapter, merged, adapter, merged: both trainings are known at the end, wherever the first folders went."""
+    model = base
+    for i, seed in enumerate((5, 6)):
+        learned = training(seed=seed)
+        config = read_repair({"kind": "sft", "steps": 1, "batch": 2, "r": 2})
+        repair(accord.load(model), learned, config, folder=tmp_path / f"r{i}", base=str(model))
+        merge(tmp_path / f"r{i}", tmp_path / f"m{i}")
+        model = tmp_path / f"m{i}"
+    for folder in (tmp_path / "r1", tmp_path / "m1"):
+        chain = links(folder)
+        assert [link.task["seed"] for link in chain] == [6, 5]
+        assert [link.marks for link in chain] == [marks(training(seed=6)), marks(training(seed=5))]
+    for name in ("r0", "m0", "r1"):
+        shutil.rmtree(tmp_path / name)
+    assert [link.task["seed"] for link in links(tmp_path / "m1")] == [6, 5]
+    with pytest.raises(AccordError, match="goes on from learned from other items"):
+        asked_as(tmp_path / "m1", accord.task("hypernymy", split="all"))
+
+
+def test_merged_weights_of_before_name_their_base(base: Path, tmp_path: Path) -> None:
+    first = repaired(base, tmp_path / "first", training(seed=1))
+    merged = tmp_path / "merged"
+    merged.mkdir()
+    (merged / "merge.json").write_text(json.dumps({"task": training(seed=0).settings, "from": str(first)}))
+    with pytest.raises(AccordError, match="goes on from learned from other items"):
+        asked_as(merged, accord.task("hypernymy", split="all"))
+
+
+def test_a_repair_that_nothing_could_judge_is_refused_before_it_is_made(base: Path, tmp_path: Path) -> None:
+    first = repaired(base, tmp_path / "first", training(seed=1))
+    words = ["repair", "--model", first, "--task", "hypernymy", "--method", "calibrate", "--out", tmp_path / "second"]
+    for wrong in ([], ["--seed", 1, "--split-kind", "random"], ["--seed", 1, "--split", "all"]):
+        code, _, err = run(*words, *wrong)
+        assert code == 1 and "learned from other items" in err and not (tmp_path / "second").exists()
+    check_goes_on(first, training(seed=1, generator_shots="zero"))
+    check_goes_on("smollm2-135m", training())
+
+
+@pytest.mark.parametrize("kind", ["random", "unseen-both"])
+def test_a_repair_of_another_split_is_judged_on_it(kind: str, base: Path, tmp_path: Path) -> None:
+    folder = repaired(base, tmp_path / "out", training(split_kind=kind, limit=None))
+    code, said, err = run("verdict", "--repaired", folder, "--task", "hypernymy", "--limit", 8, "--out", tmp_path / "v")
+    assert code == 0, err
+    settings = json.loads((tmp_path / "v" / "manifest.json").read_text())["settings"]
+    assert [(one["split"], one["split_kind"], one["seed"]) for one in settings["trials"].values()] == [
+        ("test", kind, 3)
+    ]
+    assert ("unseen words" in said) == (kind == "unseen-both")
+    words = ["pathway", "--repaired", folder, "--task", "hypernymy", "--limit", 8, "--train-limit", 16]
+    code, _, err = run(*words, "--patch-items", 2, "--draws", 0, "--out", tmp_path / "p")
+    assert code == 0, err
+    asked = json.loads((tmp_path / "p" / "manifest.json").read_text())["settings"]["questions"]
+    assert [asked["train"]["split_kind"], *(one["split_kind"] for one in asked["tests"].values())] == [kind, kind]

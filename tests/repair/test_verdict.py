@@ -26,7 +26,7 @@ def lm() -> Backbone:
 @pytest.fixture(scope="module")
 def tests() -> list[Trial]:
     phrasings = {"generator": ["plain"], "validator": ["true"]}
-    return trials_of(make, nested=True, phrasings=phrasings, limit=8, phrasing_limit=6)
+    return trials_of(make, split_kind="nested", phrasings=phrasings, limit=8, phrasing_limit=6)
 
 
 def test_trials_share_nothing_with_training_but_what_they_say(tests: list[Trial]) -> None:

@@ -12,7 +12,9 @@ import accord
 from accord.errors import AccordError
 from accord.study import engine
 from accord.study.config import load
-from accord.study.validate import check
+from accord.study.repair_plan import RepairPlan
+from accord.study.stage import Run, load_once
+from accord.study.validate import backbone_of, check
 
 STUDY = """\
 name = "s"
@@ -125,6 +127,7 @@ def test_a_whole_study_of_repairs(made) -> None:
         ('texts = "texts.txt"', 'texts = "text.txt"', "text.txt"),
         ("steps = 2", "stepz = 2", "stepz"),
         ('kind = "calibrate"', 'kind = "calibrat"', "calibrate"),
+        ('kind = "calibrate"', 'kind = "surgery"', "surgery is here 'direction' or 'concepts'"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_loaded(made, monkeypatch, old, new, problem) -> None:
@@ -134,3 +137,84 @@ def test_what_cannot_be_is_said_before_anything_is_loaded(made, monkeypatch, old
     with pytest.raises(AccordError, match=problem) as caught:
         check(load(made / "wrong.toml"))
     assert "wrong.toml:" in str(caught.value)
+
+
+SEVERAL = """\
+name = "s"
+
+[backbone]
+model = "model"
+device = "cpu"
+
+[tasks.cap]
+data = "cap.csv"
+generator = "The capital of {country} is"
+validator = "Is {city} the capital of {country}? Answer:"
+answer = "city"
+gold = "right"
+
+[tasks.copy]
+data = "copy.csv"
+generator = "{thing} are"
+validator = "Are {thing} {kind}?"
+answer = "kind"
+gold = "right"
+
+[[repair]]
+kind = "sft"
+validator_phrasing = "true"
+
+[[repair]]
+kind = "calibrate"
+name = "capitals"
+task = "cap"
+
+[[repair]]
+kind = "calibrate"
+name = "further"
+task = "copy"
+after = "sft"
+
+[verdict]
+phrasings = false
+tasks = ["hypernymy", "cap"]
+
+[damage]
+texts = "texts.txt"
+samples = 0
+tasks = ["hypernymy"]
+"""
+
+
+def test_repairs_of_several_tasks_are_each_tried_on_what_they_never_saw(made) -> None:
+    cities = [f"land{i},city{(i + i % 2) % 40},{'no' if i % 2 else 'yes'}" for i in range(40)]
+    (made / "cap.csv").write_text("country,city,right\n" + "\n".join(cities))
+    pairs = accord.task("hypernymy", split="all").items[:200]
+    rows = [f"{one.fields['noun1']},{one.answer},{'yes' if one.gold else 'no'}" for one in pairs]
+    (made / "copy.csv").write_text("thing,kind,right\n" + "\n".join(rows))
+    (made / "several.toml").write_text(SEVERAL)
+    check(file := load(made / "several.toml"))
+    run = Run(made / "several", backbone_of(file), load_once())
+    stages = {stage.name: stage.recipe for stage in RepairPlan(file, run, None).stages()}
+
+    asked = {name: recipe.settings["trials"] for name, recipe in stages.items() if name.startswith("verdict/base-")}
+    own = asked["verdict/base-hypernymy-validator-true"]
+    assert set(own) == {"test", "test-unseen-hypernyms", "test-unseen-both", "task-cap"}
+    assert own["test"]["validator"]["phrasing"] == "true" and own["task-cap"]["validator"]["phrasing"] == "custom"
+    other = asked["verdict/base-cap"]["task-hypernymy"]  # divided as for training, in its own wording
+    assert (other["split_kind"], other["validator"]["phrasing"]) == ("nested", "think")
+
+    trained = accord.task("hypernymy", split="train", split_kind="nested").items
+    learned = {(one.fields["noun1"], one.answer) for one in trained}
+    copied = accord.task(load(made / "several.toml").study.tasks["copy"].model_copy(update={"data": made / "copy.csv"}))
+    kept = [one for one in copied.items if (one.fields["thing"], one.answer) not in learned]
+    test = asked["verdict/base-copy"]["test"]
+    assert 0 < len(kept) < len(copied.items)
+    assert (test["items"], test["left_out"]) == (len(kept), len(copied.items) - len(kept))
+
+    bases = {"sft": "damage/base", "capitals": "damage/base-cap", "further": "damage/base-copy"}
+    for name, task in (("sft", "hypernymy"), ("capitals", "cap"), ("further", "copy")):
+        assert stages[bases[name]].settings["own"]["name"] == task
+        assert stages[bases[name]].fingerprint in stages[f"damage/{name}-s0"].settings["inputs"]
+    stay = {name: stages[base].settings["tasks"][0].get("left_out") for name, base in bases.items()}
+    assert stay["sft"] == len(trained) and stay["capitals"] is None and stay["further"] >= len(trained)

@@ -10,6 +10,7 @@ from accord.concepts.base import ConceptModel
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.repair.config import Trained, TrainedConfig
+from accord.repair.learned import marks, written
 from accord.repair.surgery import operate
 from accord.repair.trained import train
 from accord.tasks import Task
@@ -47,5 +48,6 @@ def repair(
         return float(json.loads(last)["seconds"])  # of an interrupted training too
     fitted = operate(lm, task, config, concepts=concepts, seed=seed, texts=texts, progress=progress)
     about = {**lm.settings(), "task": task.settings, "repair": config.model_dump(), "seed": seed}
+    about["learned"] = written(marks(task))
     fitted.save(folder, base=base or lm.name, about=about)
     return time.monotonic() - begun

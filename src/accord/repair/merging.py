@@ -20,6 +20,7 @@ from accord.lm.backbone import load as load_backbone
 from accord.lm.encoding import encode_prompt
 from accord.lm.model import LanguageModel
 from accord.repair.folder import DESCRIPTION, MERGED, base_of, checked_base, is_repaired, quiet_peft
+from accord.repair.learned import links
 
 # Beside the task's own prompts, ordinary text.
 _NEUTRAL = (
@@ -81,8 +82,8 @@ def _merge(folder: Path, described: Mapping[str, Any], out: Path, device: str, d
     lm = load_backbone(out, device=device, dtype=dtype)
     after = _logprobs(lm, prompts)
     drift = _drift(Forms.of(lm), before, after, len(own))
-    learned = described["about"].get("task")  # so that merged weights are not tested on what they learned from
-    text = {"from": base_of(folder), "adapter": str(folder), **asdict(drift), "task": learned}
+    chain = [link.as_json() for link in links(folder)]  # so that merged weights are not tested on what they learned
+    text = {"from": base_of(folder), "adapter": str(folder), **asdict(drift), "links": chain}
     write_whole(out / MERGED, json.dumps(text, indent=2) + "\n")
     return drift
 

@@ -1,13 +1,15 @@
 """The question that a repair was made for, so that it is judged on the same question and on items it never saw."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from accord.errors import AccordError
-from accord.repair.folder import DESCRIPTION, MERGED, base_of, is_repaired
-from accord.tasks import Task
+from accord.repair.learned import Link, all_marks, links, unlearned
+from accord.tasks import Task, task
+
+_DIVIDED = ("seed", "split_kind", "split")
 
 
 def asked_as(
@@ -15,8 +17,9 @@ def asked_as(
 ) -> dict[str, Any]:
     """Keys of `accord.task` that ask a task as the repair in `folder` did: seed and kind of the split, and the forms.
 
-    Where the folder does not tell (merged weights), or is of another task or other data, seed and kind are those
-    given, or else what `accord repair` takes, and the forms are left open.
+    Where neither it nor a repair that it goes on from is of this task and data, seed and kind are those given, or else
+    what `accord repair` takes, and the forms are left open: then leave out what they learned from
+    (`accord.repair.learned.unlearned`).
 
     Args:
         usual: the task, of any split.
@@ -26,14 +29,15 @@ def asked_as(
         AccordError: the repair learned from items that would be tested.
     """
     usually = "nested" if usual.nested else "random"
-    asked: dict[str, Any] = {"seed": seed or 0, "split_kind": split_kind or usually}
-    learned = _learned(folder)
-    _same_items(folder, learned)
-    if any(learned.get(key) != usual.settings[key] for key in ("name", "data_sha256")):
-        return asked
+    chain = [link for link in links(folder) if link.is_of(usual.settings)]
+    if not chain:
+        return {"seed": seed or 0, "split_kind": split_kind or usually}
+    learned = chain[0].task
+    _same_items(chain[1:], learned)
     if learned["split"] != "train":
         fix = "repair again with --split train"
         raise AccordError("no items are left to judge this repair on", where=folder, got=learned["split"], fix=fix)
+    asked: dict[str, Any] = {"seed": seed or 0, "split_kind": split_kind or usually}
     if learned["split_kind"] != "column":  # the data's own split, which nothing moves
         given = {"seed": seed, "split_kind": split_kind}
         for key, value in given.items():
@@ -52,37 +56,38 @@ def asked_as(
     return {**asked, **forms, "chat": learned["chat"]}
 
 
+def other_task(folder: Path | str, name: str, limit: int | None) -> Task:
+    """Test items of a task beside that which the repair in `folder` was made for, in their own wording.
+
+    Where a repair that this one goes on from was of it, it is divided as there.
+
+    Raises AccordError as `accord.task`, `asked_as` and `accord.repair.learned.unlearned` do.
+    """
+    asked = asked_as(folder, task(name, split="all"))
+    divided = {"split": "test", "seed": asked["seed"], "split_kind": asked["split_kind"]}
+    return unlearned(partial(task, name), all_marks(links(folder)), limit=limit, **divided)
+
+
+def check_goes_on(base: Path | str, learning: Task) -> None:
+    """AccordError if a repair that made `base` learned the same task from other items: nothing could judge both."""
+    _same_items([link for link in links(base) if link.is_of(learning.settings)], learning.settings)
+
+
 def split_seed(folder: Path | str) -> int:
     """The seed that divided the repair's items, and ordinary texts, into those it learned from and others; else 0."""
-    return int(_learned(folder).get("seed", 0))
+    return next((int(link.task.get("seed", 0)) for link in links(folder)), 0)
 
 
-def _same_items(folder: Path | str, learned: Mapping[str, Any]) -> None:
-    """AccordError if a repair that this one goes on from learned from other items of the same data."""
-    before = Path(folder)
-    while is_repaired(before):
-        before = Path(base_of(before))
-        earlier = _learned(before)
-        keys = ("name", "data_sha256")
-        divided = ("seed", "split_kind", "split")
-        if earlier and all(earlier.get(key) == learned.get(key) for key in keys):
-            for key in divided:
-                if earlier.get(key) != learned.get(key):
-                    raise AccordError(
-                        "the repair that this one goes on from learned from other items, which would be tested",
-                        where=before,
-                        got=f"{key.replace('_', ' ')} {earlier.get(key)}",
-                        wanted=str(learned.get(key)),
-                        fix=f"make both with the same --{key.replace('_', '-')}",
-                    )
-
-
-def _learned(folder: Path | str) -> Mapping[str, Any]:
-    """Settings of the training items, if the folder tells; merged weights tell those of their adapter."""
-    for name, inside in ((DESCRIPTION, "about"), (MERGED, None)):
-        path = Path(folder) / name
-        if path.is_file():
-            described = json.loads(path.read_text(encoding="utf-8"))
-            found: Mapping[str, Any] = (described if inside is None else described[inside]).get("task") or {}
-            return found
-    return {}
+def _same_items(earlier: Sequence[Link], learned: Mapping[str, Any]) -> None:
+    """AccordError if a repair that another goes on from learned from other items of the same data."""
+    for link in earlier:
+        # Where a column of the data divides it, the seed does not matter.
+        for key in _DIVIDED[1:] if learned["split_kind"] == "column" else _DIVIDED:
+            if link.task.get(key) != learned.get(key):
+                raise AccordError(
+                    "the repair that this one goes on from learned from other items, which would be tested",
+                    where=link.where,
+                    got=f"{key.replace('_', ' ')} {link.task.get(key)}",
+                    wanted=str(learned.get(key)),
+                    fix=f"make both with the same --{key.replace('_', '-')}",
+                )

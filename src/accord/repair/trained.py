@@ -15,6 +15,7 @@ from accord.repair.config import DPO, SFT, Consistency, RankAlign, Trained, Trai
 from accord.repair.consistency import Agreeing
 from accord.repair.dpo import Preferring
 from accord.repair.folder import DESCRIPTION, is_repaired
+from accord.repair.learned import marks, written
 from accord.repair.loop import fit
 from accord.repair.lora import check_base, trainable
 from accord.repair.method import Method
@@ -72,7 +73,8 @@ def train(
         fit(trainee, method, section, seed=seed, folder=folder, settings=settings, progress=progress)
         forms = Forms.of(model)
         prompts = [forms.queries(model, task, item)[1].context for item in task.items[:_KEPT_PROMPTS]]
-        trainee.save(folder, base=base or model.name, about={**settings, "prompt_ids": prompts})
+        kept = {"learned": written(marks(task))}
+        trainee.save(folder, base=base or model.name, about={**settings, "prompt_ids": prompts, **kept})
     return _finished(folder, settings)
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from accord.gap.compare import Change, compare
 from accord.gap.measure import measure_gap
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
+from accord.repair.learned import left_out, unlearned
 from accord.tasks import Task
 
 NEAREST = "test"
@@ -23,6 +25,7 @@ _NESTED = {
     "test-unseen-hypernyms": "unseen categories",
     "test-unseen-both": "unseen words",
 }
+_SINGLE = {"random": "test items", "unseen-hypernyms": "unseen categories", "unseen-both": "unseen words"}
 
 
 @dataclass(frozen=True)
@@ -41,29 +44,41 @@ MakeTask = Callable[..., Task]
 def trials_of(
     make: MakeTask,
     *,
-    nested: bool,
+    split_kind: str,
     phrasings: Mapping[str, Sequence[str]],
     limit: int | None,
     phrasing_limit: int | None,
     others: Mapping[str, Task] | None = None,
+    learned: frozenset[str] = frozenset(),
 ) -> list[Trial]:
     """The test sets of a task.
 
     Args:
-        nested: the task has pairs of words, so that a nested split gives three tests.
+        split_kind: as the repair had it; a nested split gives three tests.
         phrasings: form ("generator", "validator") -> the other wordings it is tried with, on items of "test".
         limit, phrasing_limit: items of each test set, and of each with another wording.
         others: other tasks, by name.
+        learned: marks of items that nothing is tried on, see `accord.repair.learned`; a title says how many there were.
+
+    Raises AccordError as `accord.task` and `accord.repair.learned.unlearned` do.
     """
-    kind = "nested" if nested else "random"
-    splits = _NESTED if nested else {"test": _NESTED["test"]}
-    sets = [Trial(split, title, make(split=split, split_kind=kind, limit=limit)) for split, title in splits.items()]
+
+    def trial(name: str, title: str, **keys: Any) -> Trial:
+        return _titled(name, title, unlearned(make, learned, split_kind=split_kind, **keys))
+
+    splits = _NESTED if split_kind == "nested" else {NEAREST: _SINGLE[split_kind]}
+    sets = [trial(split, title, split=split, limit=limit) for split, title in splits.items()]
     for form, names in phrasings.items():
         for name in names:
-            keys = {"split": "test", "split_kind": kind, "limit": phrasing_limit, f"{form}_phrasing": name}
-            sets.append(Trial(f"{form}-{name}", f"{form} worded “{name}”", make(**keys)))
-    sets += [Trial(f"task-{name}", f"task {name}", task) for name, task in (others or {}).items()]
+            keys = {"split": NEAREST, "limit": phrasing_limit, f"{form}_phrasing": name}
+            sets.append(trial(f"{form}-{name}", f"{form} worded “{name}”", **keys))
+    sets += [_titled(f"task-{name}", f"task {name}", task) for name, task in (others or {}).items()]
     return sets
+
+
+def _titled(name: str, title: str, task: Task) -> Trial:
+    left = left_out(task)
+    return Trial(name, title if left is None else f"{title} {left}", task)
 
 
 def score_tests(

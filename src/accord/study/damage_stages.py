@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from accord.damage import Questions, compare, measure_damage, observe
 from accord.errors import AccordError
 from accord.lm import LanguageModel
 from accord.loading import load
+from accord.repair.learned import unlearned
 from accord.study.gap_stages import check_model
 from accord.study.repair_sections import DamageSection
 from accord.study.sections import Backbone
@@ -44,13 +46,24 @@ class Asked:
     seed: int
 
     @classmethod
-    def of(cls, section: DamageSection, own: Task | None, backbone: Backbone, seed: int) -> "Asked":
-        """Build the other tasks, and check that the judge can be found; loads nothing."""
+    def of(
+        cls,
+        section: DamageSection,
+        own: Task | None,
+        backbone: Backbone,
+        seed: int,
+        learned: frozenset[str] = frozenset(),
+    ) -> "Asked":
+        """Build the other tasks without what was learned from, and check that the judge can be found; loads nothing.
+
+        Args:
+            learned: marks of items, see `accord.repair.learned`.
+        """
         judge = None
         if section.judge is not None:
             check_model(section.judge)
             judge = backbone.model_copy(update={"model": section.judge})
-        tasks = tuple(make_task(name, split="all", seed=seed) for name in section.tasks)
+        tasks = tuple(unlearned(partial(make_task, name, seed=seed), learned, split="all") for name in section.tasks)
         return cls(section, own, tasks, judge, seed)
 
     def settings(self) -> dict[str, Any]:
@@ -84,7 +97,7 @@ class Asked:
         return lazy(self.judge)() if self.judge else None
 
 
-def base_stage(run: Run, asked: Asked) -> Stage:
+def base_stage(run: Run, asked: Asked, *, name: str = BASE) -> Stage:
     """Observe the base once: what `damage_stage` compares with. Holds parts of an observation, states among them."""
     settings = {**run.identity(), **asked.settings()}
 
@@ -95,7 +108,7 @@ def base_stage(run: Run, asked: Asked) -> Stage:
         finish(work)
         return found
 
-    return Stage(BASE, Recipe("damage-base", DAMAGE_VERSION, settings, asked.seed), make)
+    return Stage(name, Recipe("damage-base", DAMAGE_VERSION, settings, asked.seed), make)
 
 
 def damage_stage(

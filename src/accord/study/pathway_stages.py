@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accord.repair.learned import unlearned
 from accord.study.pathway_sections import PathwaySection
 from accord.study.stage import Progress, Run, Stage, found_by
 from accord.study.store import Recipe
@@ -33,19 +34,27 @@ class Questions:
         return {"train": self.train.settings, "tests": {name: task.settings for name, task in self.tests.items()}}
 
 
-def questions(section: PathwaySection, make: Callable[..., Task]) -> Questions:
+def questions(
+    section: PathwaySection,
+    make: Callable[..., Task],
+    *,
+    split_kind: str | None = None,
+    learned: frozenset[str] = frozenset(),
+) -> Questions:
     """The items of a task, divided as a repair's are: training items, and each test set of a nested split.
 
     Args:
         make: makes the task with these keys of `accord.task` in place of its own.
+        split_kind: as the repair had it; by default what `accord repair` takes.
+        learned: marks of items that nothing is measured on, see `accord.repair.learned`.
 
-    Raises AccordError as `accord.task` does.
+    Raises AccordError as `accord.task` and `accord.repair.learned.unlearned` do.
     """
-    nested = make().nested
-    kind, names = ("nested", _NESTED) if nested else ("random", _NESTED[:1])
+    kind = split_kind or ("nested" if make().nested else "random")
+    names = _NESTED if kind == "nested" else _NESTED[:1]
     return Questions(
         make(split="train", split_kind=kind, limit=section.train_limit),
-        {name: make(split=name, split_kind=kind, limit=section.limit) for name in names},
+        {name: unlearned(make, learned, split=name, split_kind=kind, limit=section.limit) for name in names},
     )
 
 

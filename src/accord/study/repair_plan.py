@@ -1,14 +1,15 @@
 """The stages of a study's repairs: the repaired models, the verdict on each, what it cost, and its pathway."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
+from accord.repair.learned import marks
 from accord.repair.verdict import NEAREST, Trial
 from accord.study.config import StudyFile
-from accord.study.damage_stages import Asked, base_stage, damage_stage
+from accord.study.damage_stages import BASE, Asked, base_stage, damage_stage
 from accord.study.pathway_stages import pathway_stage, questions
 from accord.study.repair_kinds import ConceptsSection, RepairSection
 from accord.study.repair_sections import DamageSection
@@ -58,7 +59,7 @@ class RepairPlan:
             for seed in self.study.seeds:
                 after = None if section.after is None else made[section.after, seed]
                 concepts = self.concepts(section.model) if isinstance(section, ConceptsSection) else None
-                task = training_items(self.file, section)
+                task = self._training[section.title]
                 made[section.title, seed] = repair_stage(
                     self.run, section, task, seed, after=after, concepts=concepts, texts=self._texts
                 )
@@ -77,9 +78,12 @@ class RepairPlan:
         return self.study.verdict or VerdictSection()
 
     @cached_property
+    def _training(self) -> dict[str, Task]:
+        return {section.title: training_items(self.file, section) for section in self.study.repair}
+
+    @cached_property
     def _trials(self) -> dict[str, list[Trial]]:
-        asked = {section.question.folder: section.question for section in self.study.repair}
-        return {folder: trials(self.file, self._verdict, question) for folder, question in asked.items()}
+        return all_trials(self.file, self._training)
 
     @cached_property
     def _base_answers(self) -> dict[str, Stage]:
@@ -93,17 +97,21 @@ class RepairPlan:
         return next(section for section in self.study.repair if section.title == title)
 
     def _damages(self, verdicts: dict[str, Stage]) -> Iterator[Stage]:
-        """One observation of the base, then each repaired model beside it."""
-        question = self.study.repair[0].question
-        own = self._trials[question.folder][0].task
-        asked = Asked.of(damage_of(self.file), own, self.run.backbone, self.seed)
-        base = base_stage(self.run, asked)
-        yield base
+        """One observation of the base for every question, then each repaired model beside that of its own."""
+        bases: dict[str, tuple[Asked, Stage]] = {}
         for (title, seed), repaired in self._repairs.items():
-            known = None
-            if self._section(title).question.folder == question.folder:
-                known = self._scores(verdicts[f"{title}-s{seed}"])
-            yield damage_stage(self.run, asked, base, repaired, scores=known)
+            folder = self._section(title).question.folder
+            if folder not in bases:
+                asked = self._damage_asked(folder)
+                bases[folder] = asked, base_stage(self.run, asked, name=f"{BASE}-{folder}" if bases else BASE)
+                yield bases[folder][1]
+            known = self._scores(verdicts[f"{title}-s{seed}"])
+            yield damage_stage(self.run, *bases[folder], repaired, scores=known)
+
+    def _damage_asked(self, folder: str) -> Asked:
+        own = self._trials[folder][0].task
+        learned = learned_for(self.study.repair, self._training, folder)
+        return Asked.of(damage_of(self.file), own, self.run.backbone, self.seed, learned)
 
     def _scores(self, verdict: Stage) -> Callable[[], pd.DataFrame]:
         return lambda: pd.read_parquet(self.run.at(verdict.name) / f"{NEAREST}.parquet")
@@ -118,7 +126,10 @@ class RepairPlan:
             concepts = (layer, stage)
         for title in section.repairs or [self.study.repair[0].title]:
             question = self._section(title).question
-            asked = questions(section, lambda question=question, **keys: _asked(self.file, question, keys))
+            learned = learned_for(self.study.repair, self._training, question.folder)
+            asked = questions(
+                section, lambda question=question, **keys: _asked(self.file, question, keys), learned=learned
+            )
             yield pathway_stage(self.run, section, asked, self._repairs[title, self.seed], concepts)
 
 
@@ -127,6 +138,28 @@ def training_items(file: StudyFile, section: RepairSection) -> Task:
     usual = task_in(file, section.question)
     kind = "nested" if usual.nested else "random"
     return _asked(file, section.question, {"split": "train", "split_kind": kind, "limit": section.limit})
+
+
+def learned_for(repairs: Sequence[RepairSection], training: Mapping[str, Task], folder: str) -> frozenset[str]:
+    """Marks of all that the repairs of a question learned from, and those that they go on from.
+
+    Args:
+        training: training items of every repair, by its title.
+        folder: of the question.
+    """
+    here = [one for one in repairs if one.question.folder == folder]
+    titles = {title for one in here for title in (one.title, one.after) if title is not None and title in training}
+    return frozenset().union(*(marks(training[title]) for title in titles))
+
+
+def all_trials(file: StudyFile, training: Mapping[str, Task]) -> dict[str, list[Trial]]:
+    """The test sets of every question that repairs are made for, by its folder. Raises AccordError as `trials` does."""
+    repairs, section = file.study.repair, file.study.verdict or VerdictSection()
+    trained = {one.question.folder: training[one.title] for one in repairs}
+    return {
+        question.folder: trials(file, section, question, trained, learned_for(repairs, training, question.folder))
+        for question in {one.question.folder: one.question for one in repairs}.values()
+    }
 
 
 def damage_of(file: StudyFile) -> DamageSection:

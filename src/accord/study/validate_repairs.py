@@ -6,25 +6,25 @@ from accord.errors import AccordError, nearest
 from accord.study.config import StudyFile
 from accord.study.damage_stages import Asked
 from accord.study.repair_kinds import ConceptsSection
-from accord.study.repair_plan import damage_of, training_items
+from accord.study.repair_plan import all_trials, damage_of, training_items
 from accord.study.text_sections import TextSection
 from accord.study.validate import backbone_of
 from accord.study.validate_concepts import Collected, check_source
 from accord.study.verdict_sections import VerdictSection
-from accord.study.verdict_stages import trials
 
 
 def problems(file: StudyFile, collected: Collected) -> list[AccordError]:
     """What is wrong with the sections from [[repair]] to [pathway]; fetches nothing."""
     found: list[AccordError] = []
     study = file.study
+    training = {}
     for i, section in enumerate(study.repair):
         with collected(found, file, ("repair", i), section):
-            training_items(file, section)
+            training[section.title] = training_items(file, section)
     if study.repair and not found:
         verdict = study.verdict or VerdictSection()
         with collected(found, file, ("verdict",) if study.verdict else ("repair", 0), verdict):
-            trials(file, verdict, study.repair[0].question)
+            all_trials(file, training)
     if study.damage is not None:
         with collected(found, file, ("damage",), study.damage):
             damage = damage_of(file)

@@ -2,15 +2,18 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from accord.disk import write_whole
+from accord.repair.learned import same_data, unlearned
 from accord.repair.verdict import Trial, judge, read_scores, score_tests, trials_of, write_scores
 from accord.study.config import StudyFile
-from accord.study.sections import GapSection
-from accord.study.stage import Progress, Run, Stage, found_by
+from accord.study.sections import Backbone, GapSection
+from accord.study.stage import Progress, Run, Stage, found_by, identity, lazy
 from accord.study.store import Recipe, read_manifest
 from accord.study.validate import task_in
 from accord.study.verdict_sections import VerdictSection
@@ -19,20 +22,44 @@ from accord.tasks import Task
 VERDICT_VERSION = 2  # raise it when the same settings give other files or numbers
 
 
-def trials(file: StudyFile, section: VerdictSection, question: GapSection) -> list[Trial]:
-    """The test sets of a question. Raises AccordError as `accord.task` does."""
+def trials(
+    file: StudyFile, section: VerdictSection, question: GapSection, trained: Mapping[str, Task], learned: frozenset[str]
+) -> list[Trial]:
+    """The test sets of a question.
+
+    Args:
+        trained: what the study's repairs train on, by the folder of their question: where that is one of the other
+            tasks, it is divided as for training. The question's own task is tried already, and is no other one.
+        learned: marks of what the repairs of this question learned from.
+
+    Raises AccordError as `accord.repair.verdict.trials_of` does.
+    """
 
     def make(**keys: Any) -> Task:
         return task_in(file, question.model_copy(update=keys))
 
     usual = make()
+    others = {}
+    for name in section.tasks:
+        alone = GapSection(task=name)  # in its own wording: the question's may be unknown to it
+        known = task_in(file, alone)
+        if not same_data(known, usual):
+            kinds = [task.settings["split_kind"] for task in trained.values() if same_data(known, task)]
+            split = {"split_kind": next((kind for kind in kinds if kind != "column"), alone.split_kind)}
+            others[Path(name).stem] = unlearned(
+                lambda alone=alone, **keys: task_in(file, alone.model_copy(update=keys)),
+                learned,
+                limit=section.limit,
+                **split,
+            )
     return trials_of(
         make,
-        nested=usual.nested,
+        split_kind="nested" if usual.nested else "random",
         phrasings=usual.rewordings if section.phrasings else {},
         limit=section.limit,
         phrasing_limit=section.phrasing_limit,
-        others={Path(name).stem: make(task=name, data=None, limit=section.limit) for name in section.tasks},
+        others=others,
+        learned=learned,
     )
 
 
@@ -69,6 +96,35 @@ def verdict_stage(run: Run, section: VerdictSection, asked: Sequence[Trial], bas
     return Stage(
         repair.name.replace("repair/", "verdict/", 1), Recipe("verdict", VERDICT_VERSION, settings, seed), build
     )
+
+
+def pair_stage(
+    asked: Sequence[Trial], base: Backbone, repaired: Backbone, seed: int, *, resamples: int = 1000
+) -> Stage:
+    """Compare two models by name or folder, outside any study."""
+    settings = {
+        "base": identity(base),
+        "repaired": identity(repaired),
+        "trials": {trial.name: trial.task.settings for trial in asked},
+        "titles": {trial.name: trial.title for trial in asked},
+        "resamples": resamples,
+    }
+
+    def build(work: Path, progress: Progress) -> dict[str, Any]:
+        def scores(model: Backbone, side: int) -> tuple[dict[str, str], dict[str, pd.DataFrame]]:
+            lm = lazy(model)()
+            found = found_by(lm)
+            parts = work / f"parts-{side}-{'-'.join(found.values())}"  # parts of two machines are never mixed
+            told = lambda done, total: progress(side * total + done, 2 * total)  # noqa: E731
+            return found, score_tests(lm, asked, parts=parts, progress=told)
+
+        (_, before), (found, after) = scores(base, 0), scores(repaired, 1)
+        judge(before, after, asked, seed=seed, resamples=resamples).write(work)
+        for left in work.glob("parts-*"):
+            shutil.rmtree(left)
+        return found
+
+    return Stage("verdict", Recipe("verdict", VERDICT_VERSION, settings, seed), build)
 
 
 def _answer(lm: Any, work: Path, asked: Sequence[Trial], progress: Progress) -> dict[str, str]:

@@ -1,0 +1,130 @@
+"""What a repaired model learned from, through every repair and merging that made it: so that none of it is tested."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from accord.errors import AccordError
+from accord.repair.folder import DESCRIPTION, MERGED, base_of, is_repaired
+from accord.tasks import Item, Task
+from accord.tasks.base import capitalised
+
+# 48 bits: of a thousand items learned and a thousand tested, two share a mark by chance once in 10^8 times.
+_MARK = 12
+
+
+@dataclass(frozen=True)
+class Link:
+    """One repair of those that made a model.
+
+    Attributes:
+        where: the folder that tells of it.
+        task: settings of its training items.
+        marks: of each of them; empty where a folder was written before they were kept.
+    """
+
+    where: Path
+    task: Mapping[str, Any]
+    marks: frozenset[str]
+
+    def is_of(self, settings: Mapping[str, Any]) -> bool:
+        """Whether it learned this task from this very data."""
+        return _same(self.task, settings)
+
+    def as_json(self) -> dict[str, Any]:
+        """What merged weights keep of it."""
+        return {"task": dict(self.task), "learned": written(self.marks)}
+
+
+def same_data(one: Task, other: Task) -> bool:
+    """Whether two tasks are one, of the same data; their splits and wordings aside."""
+    return _same(one.settings, other.settings)
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(one.get(key) == other.get(key) for key in ("name", "data_sha256"))
+
+
+def marks(task: Task) -> frozenset[str]:
+    """A short hash of each item: what its two forms ask and the answer, whatever the file, wording or row order."""
+    return frozenset(_mark(task, item) for item in task.items)
+
+
+def _mark(task: Task, item: Item) -> str:
+    asked = {*task.generator.template.names, *task.validator.template.names}
+    words = sorted({item.fields[capitalised(name, item.fields) or name].casefold() for name in asked})
+    return sha256(json.dumps([words, item.answer.casefold()]).encode()).hexdigest()[:_MARK]
+
+
+def written(found: Iterable[str]) -> str:
+    """Marks as one line of a JSON file."""
+    return " ".join(sorted(found))
+
+
+def links(folder: Path | str) -> list[Link]:
+    """The repairs that made a model, the newest first; none of a model that no repair made.
+
+    Raises AccordError if a base that a repair names is gone.
+    """
+    return list(_links(Path(folder)))
+
+
+def _links(folder: Path) -> Iterator[Link]:
+    if is_repaired(folder):
+        about = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["about"]
+        yield from _told(folder, [about])
+        yield from _links(Path(base_of(folder)))
+    elif (folder / MERGED).is_file():
+        merged = json.loads((folder / MERGED).read_text(encoding="utf-8"))
+        yield from _told(folder, merged.get("links", [merged]))
+        if "links" not in merged and "from" in merged:
+            yield from _links(Path(merged["from"]))
+
+
+def _told(folder: Path, described: Iterable[Mapping[str, Any]]) -> Iterator[Link]:
+    for one in described:
+        if one.get("task"):
+            yield Link(folder, one["task"], frozenset(one.get("learned", "").split()))
+
+
+def all_marks(chain: Iterable[Link]) -> frozenset[str]:
+    """Of everything that was learned from."""
+    return frozenset().union(*(link.marks for link in chain))
+
+
+def unlearned(make: Callable[..., Task], learned: frozenset[str], *, limit: int | None = None, **keys: Any) -> Task:
+    """A task without the items that were learned from; `settings["left_out"]` counts them where there are any.
+
+    Args:
+        make: makes the task with these keys of `accord.task`, and `limit`, in place of its own.
+
+    Raises:
+        AccordError: nothing is left to ask; or the test is one of unseen words, which then are not unseen.
+    """
+    if not learned:
+        return make(**keys, limit=limit)
+    whole = make(**keys, limit=None)
+    kept = [item for item in whole.items if _mark(whole, item) not in learned]
+    out = len(whole.items) - len(kept)
+    if out and (whole.split.startswith("test-") or whole.settings["split_kind"].startswith("unseen")):
+        raise AccordError(
+            "a repair learned from items of a test of unseen words",
+            where=whole.name,
+            got=f"{out} of {len(whole.items)} items, split {whole.split}",
+            fix="judge it on the data it was made with (--data), or make it with the data it is judged on",
+        )
+    kept = kept[:limit]
+    if out and len({item.gold for item in kept}) < len({item.gold for item in whole.items}):
+        got = f"{out} of {len(whole.items)} test items were learned from"
+        raise AccordError("no items are left to judge a repair on", where=whole.name, got=got)
+    settings = {**whole.settings, "limit": limit, "items": len(kept), **({"left_out": out} if out else {})}
+    return replace(whole, items=tuple(kept), settings=settings)
+
+
+def left_out(task: Task) -> str | None:
+    """In words, if anything was left out of a task."""
+    out = task.settings.get("left_out")
+    return f"without {out} items learned from" if out else None

@@ -78,8 +78,8 @@ def test_the_wait_that_a_server_asks_for_is_kept():
 
 def test_no_more_than_allowed_in_a_minute():
     with ChatServer() as server:
-        list(annotator(server, per_minute=1200).replies(requests(6)))
-    assert server.times[-1] - server.times[0] >= 5 * 0.05 - 0.02
+        list(annotator(server, per_minute=600).replies(requests(6)))
+    assert server.times[-1] - server.times[0] >= 5 * 0.1 - 0.2  # a first request may be late on a busy machine
 
 
 def test_concurrency_is_the_limit():

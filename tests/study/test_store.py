@@ -250,3 +250,17 @@ def test_no_lock_is_left_by_a_killed_process(tmp_path):
     assert publish(tmp_path / "gap", RECIPE, writer())
     shutil.rmtree(tmp_path / "gap")
     assert names(tmp_path) == []
+
+
+def test_what_a_killed_write_leaves_is_no_half_file(tmp_path, monkeypatch):
+    """A note that is empty would stop whoever goes on with the stage."""
+    stage.keep_if_same(tmp_path, {"device": "cpu"})
+    before = (tmp_path / "found.json").read_text()
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("accord.disk.sync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        stage.keep_if_same(tmp_path, {"device": "cuda"})
+    assert not (tmp_path / "found.json").exists() or (tmp_path / "found.json").read_text() == before

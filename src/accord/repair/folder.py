@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from accord import concepts as concept_models
+from accord.disk import write_whole
 from accord.errors import AccordError
 from accord.heads.reader import edits_as_json, edits_from_json
 from accord.lm.backbone import Backbone
@@ -194,7 +195,7 @@ def _describe(folder: Path, base: str, about: Mapping[str, Any], change: Mapping
         "change": change,
         "about": about,
     }
-    (folder / DESCRIPTION).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    write_whole(folder / DESCRIPTION, json.dumps(described, indent=2) + "\n")
 
 
 def _edit_as_json(edit: StateEdit | Readout, i: int, folder: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accord.disk import write_whole
 from accord.errors import AccordError
 from accord.study.sections import Backbone
 from accord.study.store import RECORD, Recipe
@@ -142,7 +143,7 @@ def finish(work: Path, *folders: str) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a small table; numbers that are not finite become null, which every reader of JSON takes."""
     table = {key: None if isinstance(value, float) and not _finite(value) else value for key, value in content.items()}
-    path.write_text(json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _finite(value: float) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from accord.disk import lock
 from accord.errors import AccordError
+from accord.study.stage import keep_if_same
 from accord.study.store import Recipe, publish, read_manifest, state
 
 RECIPE = Recipe("gap", 1, {"task": "t", "limit": 8}, 0)
@@ -254,7 +255,7 @@ def test_no_lock_is_left_by_a_killed_process(tmp_path):
 
 def test_what_a_killed_write_leaves_is_no_half_file(tmp_path, monkeypatch):
     """A note that is empty would stop whoever goes on with the stage."""
-    stage.keep_if_same(tmp_path, {"device": "cpu"})
+    keep_if_same(tmp_path, {"device": "cpu"})
     before = (tmp_path / "found.json").read_text()
 
     def killed(path):
@@ -262,5 +263,5 @@ def test_what_a_killed_write_leaves_is_no_half_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr("accord.disk.sync", killed)
     with pytest.raises(KeyboardInterrupt):
-        stage.keep_if_same(tmp_path, {"device": "cuda"})
+        keep_if_same(tmp_path, {"device": "cuda"})
     assert not (tmp_path / "found.json").exists() or (tmp_path / "found.json").read_text() == before

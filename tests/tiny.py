@@ -1,5 +1,6 @@
 """Tiny random models of many families, and a tiny tokenizer: real architectures, made in memory in milliseconds."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -91,3 +92,16 @@ def tiny_tokenizer(*, bos: bool = True) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>" if bos else None, eos_token="</s>", pad_token="<pad>"
     )
+
+
+def tiny_hub_folder(folder: Path) -> None:
+    """Save the Llama and its tokenizer as the hub has models."""
+    tiny_model("llama").save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+
+
+def tiny_texts(n: int = 60) -> list[str]:
+    """Texts of words that the tokenizer knows, all different."""
+    words = ["food", "bird", "kind", "of", "are", "yes", "no"]
+    lines = (" ".join(words[(i * 3 + j * (1 + i % 5)) % 7] for j in range(8 + i % 5)) for i in range(n))
+    return [f"{i} {line}" for i, line in enumerate(lines)]

@@ -6,7 +6,7 @@ import json
 import pandas as pd
 import pytest
 from rich.console import Console
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_hub_folder, tiny_texts
 from typer.testing import CliRunner
 
 from accord import cli
@@ -65,11 +65,8 @@ resamples = 5
 def made(tmp_path_factory):
     """A folder with a model, labelled texts and a study."""
     folder = tmp_path_factory.mktemp("study")
-    tiny_model("llama").save_pretrained(folder / "model")
-    tiny_tokenizer().save_pretrained(folder / "model")
-    words = ["food", "bird", "kind", "of", "are", "yes", "no"]
-    lines = (" ".join(words[(i * 3 + j * (1 + i % 5)) % 7] for j in range(8 + i % 5)) for i in range(60))
-    rows = [f"{i} {line},{(i % 7) - 3}" for i, line in enumerate(lines)]
+    tiny_hub_folder(folder / "model")
+    rows = [f"{text},{(i % 7) - 3}" for i, text in enumerate(tiny_texts())]
     (folder / "texts.csv").write_text("text,mood\n" + "\n".join(rows))
     (folder / "study.toml").write_text(STUDY)
     return folder

@@ -6,7 +6,7 @@ import json
 import pandas as pd
 import pytest
 from rich.console import Console
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_hub_folder, tiny_texts
 
 import accord
 from accord.errors import AccordError
@@ -69,11 +69,8 @@ STAGES |= {"verdict/base-hypernymy-validator-zero", "damage/base", "pathway/rank
 def made(tmp_path_factory):
     """A folder with a model, texts and a study."""
     folder = tmp_path_factory.mktemp("study")
-    tiny_model("llama").save_pretrained(folder / "model")
-    tiny_tokenizer().save_pretrained(folder / "model")
-    words = ["food", "bird", "kind", "of", "are", "yes", "no"]
-    lines = (" ".join(words[(i * 3 + j * (1 + i % 5)) % 7] for j in range(8 + i % 5)) for i in range(60))
-    (folder / "texts.txt").write_text("\n".join(f"{i} {line}" for i, line in enumerate(lines)))
+    tiny_hub_folder(folder / "model")
+    (folder / "texts.txt").write_text("\n".join(tiny_texts()))
     return folder
 
 

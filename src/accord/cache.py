@@ -7,8 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from accord.errors import AccordError
 
 RECORD = "complete.json"
 FORMAT = 1  # raised when a conversion starts to give other numbers or tokens: older folders are then made again
+
+_SETTLED = 2_000_000_000  # ns since its last change after which a file's times tell of the next one
 
 Fetch = Callable[[Path], Path]
 Convert = Callable[[Path, Path], None]
@@ -75,6 +78,36 @@ def hash_file(file: Path) -> str:
     """The SHA-256 of a file's contents, in hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def kept_hash(file: Path) -> str:
+    """`hash_file`, computed once: kept in accord's cache for as long as the file is the same one, unchanged.
+
+    What tells a change is all that the system notes of a file (size, times, inode). A file that was written a moment
+    ago is not trusted, since clocks are coarse; nor is one that changes while it is read. Where the cache cannot be
+    written, the hash is computed each time.
+    """
+    file = file.resolve()
+    seen = file.stat()
+    noted = (str(file), seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+    note = cache_root() / "hashes" / hashlib.sha256(repr(noted).encode()).hexdigest()
+    try:
+        kept = note.read_text()
+        if len(kept) == 64:
+            return kept
+    except OSError:
+        pass
+    begun = time.time_ns()
+    found = hash_file(file)
+    now = file.stat()
+    changed = (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+    if not changed and begun - max(seen.st_mtime_ns, seen.st_ctime_ns) > _SETTLED:
+        with suppress(OSError):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            beside = note.with_name(f"{note.name}.{os.getpid()}")
+            beside.write_text(found)
+            beside.replace(note)
+    return found
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Commands(typer.core.TyperGroup):
 def _explain(error: BaseException) -> tuple[str, int]:
     """The message and the exit code for what stopped a command."""
     if isinstance(error, AccordError):
-        return f"error: {error}", 1
+        return f"error: {error}", error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; the same command goes on from what is done", 130
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -113,7 +113,8 @@ def gap(
     model: Annotated[
         str,
         typer.Option(
-            help="A model of `accord models`, a hub id, a folder (of a concept language model too), or a .gguf."
+            help="A model of `accord models`, a hub id, a folder (of a concept language model or a PEFT "
+            "adapter too), or a .gguf."
         ),
     ],
     task: TaskName,

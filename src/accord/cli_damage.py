@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from accord.cli_parts import print_table, progress_console, say_left_out
+from accord.cli_parts import print_table, progress_console, say_if_unknown, say_left_out
 
 
 def register(app: typer.Typer) -> None:
@@ -82,6 +82,7 @@ def damage(
     for model in models:
         check_model(model.model)
     questions = Asked.of(section, own, models[0], divided, learned)
+    say_if_unknown(repaired)
     say_left_out([*([own] if own else []), *questions.tasks])
     stage = pair_stage(questions, *models)
     with TemporaryDirectory() as kept_nowhere, bars(progress_console()) as bar:

@@ -1,6 +1,7 @@
 """What commands print with."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -35,6 +36,14 @@ def say_if_little(mass: float, of: str = "") -> None:
         typer.echo(
             f"{of}Only {mass:.0%} of the probability is on yes and no: the validator's score means little.", err=True
         )
+
+
+def say_if_unknown(repaired: str | Path) -> None:
+    """A remark where nothing tells which items a repaired model learned from: the tests may hold them."""
+    from accord.repair.learned import links
+
+    if not links(repaired):
+        typer.echo(f"Nothing in {repaired} tells which items it learned from: they may be among the tests.", err=True)
 
 
 def say_left_out(tasks: "Iterable[Task]") -> None:

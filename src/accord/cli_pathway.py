@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from accord.cli_parts import print_table, progress_console, say_left_out
+from accord.cli_parts import print_table, progress_console, say_if_unknown, say_left_out
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def _questions(
         split_kind=question.split_kind,
         learned=all_marks(links(repaired)),
     )
+    say_if_unknown(repaired)
     say_left_out(asked.tests.values())
     return asked, divided
 

@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 
 def repair(
-    model: Annotated[str, typer.Option(help="A model of `accord models`, a hub id, a folder, or a .gguf.")],
+    model: Annotated[
+        str, typer.Option(help="A model of `accord models`, a hub id, a folder (of an adapter too), or a .gguf.")
+    ],
     task: Annotated[str, typer.Option(help="A task of `accord tasks`, or a task file (.toml).")],
     method: Annotated[
         str,
@@ -114,12 +116,14 @@ def repair(
 
 
 def merge(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that accord repair wrote.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder that accord repair wrote, or of a PEFT adapter.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the merged weights, in hub layout.")],
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Merge a repaired model's adapter into its base, and say how far the answers drifted by that.
+    """Merge an adapter, of a repaired model or of PEFT, into its base, and say how far the answers drifted by that.
 
     Example: `accord merge repaired --out merged`
     """

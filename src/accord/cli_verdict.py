@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from accord.cli_parts import print_table, progress_console, say_if_little
+from accord.cli_parts import print_table, progress_console, say_if_little, say_if_unknown
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def verdict(
-    repaired: Annotated[Path, typer.Option(help="Folder of the repaired model.")],
+    repaired: Annotated[Path, typer.Option(help="Folder of the repaired model, or of a PEFT adapter.")],
     task: Annotated[str, typer.Option(help="The task it was repaired on: one of `accord tasks`, or a task file.")],
     base: Annotated[str | None, typer.Option(help="The model before; the one it was repaired from by default.")] = None,
     data: Annotated[
@@ -65,6 +65,7 @@ def verdict(
     ]
     for model in models:
         check_model(model.model)
+    say_if_unknown(repaired)
     trials, divided = _trials(repaired, task, data, limit, seed, phrasings, other or [])
     stage = pair_stage(trials, models[0], models[1], divided)
     with TemporaryDirectory() as kept_nowhere, bars(progress_console()) as bar:

@@ -8,8 +8,10 @@ class AccordError(Exception):
     """Something the user can mend: says what is wrong, where, and how to put it right.
 
     `problem` is one sentence; `where` a file, line, table or key; `got` and `wanted` the two sides of the
-    mismatch; `fix` what to do next. The command line prints `str(error)` and exits with 1.
+    mismatch; `fix` what to do next. The command line prints `str(error)` and exits with `exit_code`.
     """
+
+    exit_code = 1
 
     def __init__(
         self,
@@ -26,6 +28,12 @@ class AccordError(Exception):
                 lines.append(f"  {label + ':':<8}{value}")
         super().__init__("\n".join(lines))
         self.problem = problem
+
+
+class MissingLibrary(AccordError):
+    """What is asked for needs a package that is not installed: nothing is wrong with the model or the data."""
+
+    exit_code = 2
 
 
 # Names that people know a thing by, and ours.

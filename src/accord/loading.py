@@ -1,10 +1,11 @@
-"""Any language model by name or folder: a backbone, or a concept language model or repaired model that was saved."""
+"""Any language model by name, folder or object: a backbone, or a concept language model or repaired model."""
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from accord.cache import hash_file
+from accord.cache import kept_hash
+from accord.errors import AccordError
 
 if TYPE_CHECKING:
     from accord.lm import LanguageModel
@@ -20,18 +21,25 @@ _REPAIRED = (
 )
 
 
-def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> "LanguageModel":
+def load(model: Any, tokenizer: Any = None, *, device: str = "auto", dtype: str = "auto") -> "LanguageModel":
     """Load a language model.
 
     Args:
-        model: a catalog name, a hub id, a local folder or a `.gguf` file; or a folder of a concept language model,
-            such as `runs/NAME/heads/topk-latents-new-s0`, or of a repaired model, `runs/NAME/repair/rankalign-s0`.
+        model: a catalog name, a hub id, a local folder or a `.gguf` file; or a folder of a PEFT adapter, of a concept
+            language model, such as `runs/NAME/heads/topk-latents-new-s0`, or of a repaired model,
+            `runs/NAME/repair/rankalign-s0`. Or a model of transformers or peft that is in memory: it is put into eval
+            mode, and stays where it is and as it is.
+        tokenizer: of a model in memory; any other brings its own.
         device: "auto" (a GPU when there is one), "cpu", "cuda", "cuda:1", "mps".
         dtype: of the backbone: "auto" (float32 on a CPU, bfloat16 on a GPU), "float32", "bfloat16" or "float16".
 
     Raises:
         AccordError: the model is unknown, broken or unsafe to load, or fails its proofs.
     """
+    if not isinstance(model, str | Path):
+        return _in_memory(model, tokenizer, device, dtype)
+    if tokenizer is not None:
+        raise AccordError("a tokenizer is given for a model in memory only", got=model, fix="leave it out")
     if is_concept_lm(model):
         from accord.heads import load_concept_lm
 
@@ -43,6 +51,23 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> "La
     from accord.lm import load as load_backbone
 
     return load_backbone(model, device=device, dtype=dtype)
+
+
+def _in_memory(model: Any, tokenizer: Any, device: str, dtype: str) -> "LanguageModel":
+    from transformers import PreTrainedModel
+
+    from accord.lm.opening import in_memory
+
+    if not isinstance(model, PreTrainedModel) and not hasattr(model, "peft_config"):
+        raise AccordError(
+            "accord.load takes no such thing",
+            got=type(model).__name__,
+            wanted="a name, a folder, or a model of transformers or peft with its tokenizer",
+        )
+    if (device, dtype) != ("auto", "auto"):
+        fix = "move or convert it yourself, then load it"
+        raise AccordError("a model in memory stays where it is, in its precision", got=f"{device}, {dtype}", fix=fix)
+    return in_memory(model, tokenizer)
 
 
 def fingerprint(model: str) -> str:
@@ -79,5 +104,5 @@ def is_repaired(model: str | Path) -> bool:
 def _hash(kind: str, folder: Path, parts: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for path in sorted({path for part in parts for path in folder.glob(part)}):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{hash_file(path)}\n".encode())
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{kept_hash(path)}\n".encode())
     return f"{kind}:{digest.hexdigest()[:16]}"

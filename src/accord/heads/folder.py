@@ -24,7 +24,8 @@ from accord.heads.config import FinetunedHead, OriginalHead, read_head
 from accord.heads.head import Finetuned, Head, Linear
 from accord.heads.reader import Reader, edits_as_json, edits_from_json
 from accord.heads.vocabulary import Vocabulary
-from accord.lm.backbone import Backbone, load
+from accord.lm.backbone import Backbone
+from accord.lm.opening import load
 
 FORMAT, VERSION = "accord.concept-lm", 1
 IN_MEMORY = "in memory"

@@ -112,11 +112,12 @@ def norm_modules(backbone: Backbone) -> list[nn.Module]:
 def head_weights(backbone: Backbone) -> tuple[Tensor, Tensor | None]:
     """Weight [vocab, d'] and bias [vocab] of the backbone's head, float32; d' is what its final norm leaves.
 
-    Raises AccordError if the head is not a linear map.
+    Raises AccordError if the head is not a plain linear map.
     """
     head = backbone.lens_parts()[1]
-    if not isinstance(head, nn.Linear):
-        raise AccordError("this backbone's head is not a linear map", where=backbone.name, got=type(head).__name__)
+    if type(head) is not nn.Linear or type(head.weight.data) is not Tensor:  # an adapter on it, or quantized weights
+        got = backbone.quantization or type(head).__name__
+        raise AccordError("this backbone's head is not a plain linear map", where=backbone.name, got=got)
     bias = None if head.bias is None else head.bias.detach().float()
     return head.weight.detach().float(), bias
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from accord.lazy import exports
 
 if TYPE_CHECKING:
-    from accord.lm.backbone import Backbone, load
+    from accord.lm.backbone import Backbone
     from accord.lm.model import LanguageModel
+    from accord.lm.opening import load
     from accord.lm.sampling import Sample, generate
     from accord.lm.scoring import Query, Score, score
 
@@ -24,7 +25,7 @@ __getattr__ = exports(
         "Sample": "accord.lm.sampling",
         "Score": "accord.lm.scoring",
         "generate": "accord.lm.sampling",
-        "load": "accord.lm.backbone",
+        "load": "accord.lm.opening",
         "score": "accord.lm.scoring",
     },
 )

@@ -7,85 +7,20 @@ logits, and that a cut sequence continued from its KV cache gives the same state
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    Cache,
-    DynamicCache,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
-from transformers.utils import logging as progress_bars
 
 from accord.errors import AccordError
-from accord.lm.catalog import resolve
+from accord.lm.adapters import unwrapped
+from accord.lm.quantization import quantization
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Largest allowed difference of the proof, as a share of the largest logit or state: room for the rounding of
 # other kernels (a cached position is computed by another one), far below the effect of a wrong or missing norm.
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
-
-
-def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> "Backbone":
-    """Load a model under study: a catalog name, a hub id, a local folder, or a `.gguf` file.
-
-    Args:
-        model: what to load; see `accord models` for the catalog.
-        device: "auto" (a GPU when there is one), "cpu", "cuda", "cuda:1", "mps".
-        dtype: "auto" (float32 on a CPU, bfloat16 on a GPU), "float32", "bfloat16" or "float16".
-
-    Raises:
-        AccordError: the model is unknown, broken or unsafe to load, or the boundary proof fails.
-    """
-    where = pick_device(device)
-    kind = pick_dtype(dtype, where)
-    source = resolve(str(model), thorough=True)
-    progress_bars.disable_progress_bar()  # seconds at most, and it would tear other bars apart
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
-        network = AutoModelForCausalLM.from_pretrained(
-            source.folder, dtype=kind, local_files_only=True, use_safetensors=True, trust_remote_code=False
-        ).to(where)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise AccordError(
-            "the model could not be loaded",
-            where=source.folder,
-            got=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
-            wanted="a causal language model in hub layout: config.json, safetensors weights, tokenizer files",
-        ) from error
-    return Backbone(network, tokenizer, name=source.name, fingerprint=source.fingerprint)
-
-
-def pick_device(device: str) -> torch.device:
-    """The device that `device` names; "auto" takes a GPU when there is one."""
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise AccordError("unknown device", got=device, wanted="auto, cpu, cuda, cuda:N or mps") from error
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (chosen.index or 0) >= count.get(chosen.type, 0):
-        raise AccordError("this machine has no such device", got=device, fix='use device = "auto" or "cpu"')
-    return chosen
-
-
-def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The torch dtype that `dtype` names; "auto" is float32 on a CPU and bfloat16 elsewhere."""
-    if dtype == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    if dtype not in _DTYPES:
-        raise AccordError("unknown dtype", got=dtype, wanted="auto, " + ", ".join(_DTYPES))
-    return _DTYPES[dtype]
 
 
 class Backbone:
@@ -94,6 +29,7 @@ class Backbone:
     Attributes:
         model: the transformers model, in eval mode; `blocks[l - 1]` is the block that layer l leaves.
         n_layers, d_model, vocab_size, device, dtype, cacheable: see `LanguageModel`.
+        quantization: how the weights are quantized, such as "bitsandbytes nf4"; None if they are plain numbers.
         fingerprint: identity of the weights, part of what decides whether a study's stage is up to date.
     """
 
@@ -105,12 +41,13 @@ class Backbone:
         name: str | None = None,
         fingerprint: str = "in memory",
     ) -> None:
-        self.model = model.eval()
+        self.model = model = unwrapped(model).eval()
         self.tokenizer = tokenizer
         self.name = name or type(model).__name__
         self.fingerprint = fingerprint
         self.device = model.device
         self.dtype = model.dtype
+        self.quantization = quantization(model)
         text_config = model.config.get_text_config()
         self.n_layers = int(text_config.num_hidden_layers)
         trunk, head = getattr(model, model.base_model_prefix, None), model.get_output_embeddings()
@@ -147,7 +84,7 @@ class Backbone:
 
     def lens_of(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """The lens' logits of a few tokens [n] only, float32 [..., n], of hidden states [..., d_model]."""
-        if not isinstance(self._head, nn.Linear):
+        if type(self._head) is not nn.Linear or self.quantization is not None:  # rows of such a head are no numbers
             return self.lens(hidden)[..., tokens]
         for module in self._final:
             hidden = module(hidden)
@@ -160,12 +97,13 @@ class Backbone:
 
     def settings(self) -> dict[str, Any]:
         """See `LanguageModel.settings`."""
-        return {
+        settings = {
             "model": self.name,
             "weights": self.fingerprint,
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device.type,
         }
+        return settings if self.quantization is None else {**settings, "quantization": self.quantization}
 
     @contextmanager
     def _recording(self, layers: Sequence[int], at: Tensor | None = None) -> Iterator[dict[int, Tensor]]:

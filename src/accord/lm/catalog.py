@@ -1,6 +1,5 @@
 """From what the user calls a model to a folder that transformers opens: catalog, folders, GGUF files, hub."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -11,6 +10,8 @@ from pathlib import Path
 
 from accord.cache import FORMAT, Say, cache_root, hash_file, install, is_whole, pip_download
 from accord.errors import AccordError, nearest
+from accord.lm.checkpoint import INDEX, WEIGHTS, read_header, weight_files
+from accord.lm.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_fingerprint, folder_fingerprint
 from accord.lm.gguf import convert
 
 __all__ = ["CATALOG", "CatalogEntry", "Source", "cache_root", "entries", "resolve"]
@@ -23,12 +24,14 @@ class Source:
     Attributes:
         name: what the user wrote.
         folder: hub layout: config.json, safetensors, tokenizer. Open it with `local_files_only=True`.
-        fingerprint: identity of the weights, short and the same in every run.
+        fingerprint: identity of the weights, short and the same in every run and for every copy.
+        adapter: the folder of a PEFT adapter that goes on it; None without one.
     """
 
     name: str
     folder: Path
     fingerprint: str
+    adapter: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -108,28 +111,32 @@ def resolve(model: str, *, thorough: bool = False, say: Say = say_on_stderr) -> 
     """Find a model and have its weights on this machine.
 
     Args:
-        model: an existing folder in hub layout, an existing `.gguf` file, a catalog name, or a hub id
-            ("org/name"); what exists as a path wins.
+        model: an existing folder in hub layout or of a PEFT adapter, an existing `.gguf` file, a catalog name, or a
+            hub id ("org/name"); what exists as a path wins.
         thorough: compare the hashes of what lies in accord's cache, not only the sizes; what is damaged is made
             again.
         say: takes one short line before each slow step. Nothing is said when the model is there.
 
     Raises:
-        AccordError: no such model; a folder that lacks what is needed, or holds pickled weights or an
-            adapter; weights that cannot be fetched, are not the expected ones, or cannot be converted; no
+        AccordError: no such model; a folder that lacks what is needed, or holds pickled weights; an adapter whose
+            base is not there; weights that cannot be fetched, are not the expected ones, or cannot be converted; no
             room on the disk.
     """
     path = Path(model).expanduser()
     if model.strip() and path.is_dir():
-        return Source(model, path.resolve(), _folder_fingerprint(_usable(path)))
+        if is_adapter(path):
+            return _with_base(model, path, thorough, say)
+        return Source(model, path.resolve(), folder_fingerprint(_usable(path)))
     if path.is_file():
         return _own_gguf(model, path, thorough, say)
     if entry := CATALOG.get(model):
         folder = install(entry.folder, entry.sha256, partial(_fetch, entry, say=say), convert, say, thorough=thorough)
         return Source(model, folder, _fingerprint(entry.sha256))
     if re.fullmatch(r"\w[\w.-]*/[\w.-]*\w", model) and not model.endswith(".gguf"):
-        folder = _usable(_snapshot(model))
-        return Source(model, folder, f"hub:{folder.name}")
+        folder = _snapshot(model)
+        if is_adapter(folder):
+            return _with_base(model, folder, thorough, say)
+        return Source(model, _usable(folder), f"hub:{folder.name}")
     if re.search(r"[/\\]|^[.~]|\.gguf$", model):
         raise AccordError("There is no such folder or file.", got=model, fix="check the path of the model")
     raise AccordError(
@@ -138,6 +145,51 @@ def resolve(model: str, *, thorough: bool = False, say: Say = say_on_stderr) -> 
         wanted=nearest(model, CATALOG),
         fix='use one of these, a hub id ("org/name"), a folder in hub layout, or a .gguf file',
     )
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether this is the folder of a PEFT adapter."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def adapter_base(folder: Path) -> str:
+    """The model that a PEFT adapter was trained on, as `resolve` takes it.
+
+    A path is looked for beside the adapter first, then from where we are.
+
+    Raises:
+        AccordError: the folder holds no adapter as safetensors, does not name its base, or holds other whole weights
+            beside the adapter.
+    """
+    names = {file.name for file in folder.iterdir()}
+    if ADAPTER_WEIGHTS not in names:
+        pickled = any(name.startswith("adapter_model.") for name in names)
+        state = "pickled: refused, since opening them may run any code" if pickled else "gone"
+        raise AccordError(
+            f"This adapter's weights are {state}.",
+            where=folder,
+            wanted=ADAPTER_WEIGHTS,
+            fix="save it again with save_pretrained (safetensors), somewhere without secrets" if pickled else None,
+        )
+    read_header(folder / ADAPTER_WEIGHTS)
+    try:
+        named = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError) as error:
+        raise AccordError("This file is not JSON.", where=folder / ADAPTER_CONFIG, got=str(error)) from error
+    if not isinstance(named, str) or not named.strip():
+        fix = 'write it there as "base_model_name_or_path": a catalog name, a hub id, or a folder'
+        raise AccordError("This adapter does not name the model it goes on.", where=folder / ADAPTER_CONFIG, fix=fix)
+    places = (folder / named, Path(named).expanduser())
+    base = next((place.resolve() for place in places if place.exists()), None)
+    if {WEIGHTS, INDEX} & names and base != folder.resolve():
+        raise AccordError(
+            "This folder holds an adapter and whole weights, and does not say which are meant.",
+            where=folder,
+            got=f"an adapter on {named}, beside {WEIGHTS if WEIGHTS in names else INDEX}",
+            fix="move one of them to a folder of its own; or, if the adapter goes on these weights, write "
+            '"base_model_name_or_path": "." into adapter_config.json',
+        )
+    return named if base is None else str(base)
 
 
 def entries() -> list[CatalogEntry]:
@@ -187,27 +239,28 @@ def _fetch(entry: CatalogEntry, into: Path, *, say: Say) -> Path:
 def _usable(folder: Path) -> Path:
     """The folder, after checking that it is one we can and may open."""
     names = {file.name for file in folder.iterdir()}
-    if "adapter_config.json" in names:
-        raise AccordError(
-            "This folder holds an adapter (PEFT), and adapters cannot be opened yet.",
-            where=folder,
-            fix="merge it into its base model (merge_and_unload, save_pretrained) and name that folder",
-        )
-    if not {"model.safetensors", "model.safetensors.index.json"} & names:
+    if not {WEIGHTS, INDEX} & names:
         raise _no_weights(folder, names)
     if "config.json" not in names:
         raise AccordError("This folder has no config.json.", where=folder, fix="name a folder in hub layout")
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        shards = set(json.loads(index.read_text())["weight_map"].values())
-        if missing := sorted(shards - names):
-            raise AccordError(
-                "This folder lacks some of its weights.",
-                where=folder,
-                got=f"no {', '.join(missing)}",
-                fix="download the model again",
-            )
+    weight_files(folder)
     return folder
+
+
+def _with_base(model: str, folder: Path, thorough: bool, say: Say) -> Source:
+    named = adapter_base(folder)
+    if Path(named) == folder.resolve():
+        base = Source(named, folder.resolve(), folder_fingerprint(_usable(folder)))
+    else:
+        base = resolve(named, thorough=thorough, say=say)
+    if base.adapter is not None:
+        raise AccordError(
+            "This adapter goes on another adapter.",
+            where=folder,
+            got=base.name,
+            fix="merge the other one into its base first: accord merge DIR --out DIR2",
+        )
+    return Source(model, base.folder, adapter_fingerprint(folder, base.fingerprint), folder.resolve())
 
 
 def _no_weights(folder: Path, names: set[str]) -> AccordError:
@@ -220,18 +273,6 @@ def _no_weights(folder: Path, names: set[str]) -> AccordError:
         fix = f"""if you trust them: python -c "from transformers import AutoModelForCausalLM as M; {load}"
           (somewhere without secrets), then copy the tokenizer's files to NEW and name it"""
     return AccordError(problem, where=folder, fix=fix)
-
-
-def _folder_fingerprint(folder: Path) -> str:
-    """Small files count by contents, weights by size and time: reading gigabytes would delay each start."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        if file.suffix in {".json", ".txt", ".model", ".jinja"}:
-            digest.update(f"{file.name}\0{hash_file(file)}\n".encode())
-        elif file.suffix == ".safetensors":
-            seen = file.stat()
-            digest.update(f"{file.name}\0{seen.st_size}\0{seen.st_mtime_ns}\n".encode())
-    return f"folder:{digest.hexdigest()[:16]}"
 
 
 def _snapshot(model: str) -> Path:

@@ -63,14 +63,16 @@ def _convert(source: Path, folder: Path) -> None:
     reader = GGUFReader(source)
     tokenizer = _tokenizer(source, reader)
     tokenizer.save_pretrained(folder)
-    back = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    back = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     _check_tokenizer(tokenizer, reader, source)
     _check_tokenizer(back, reader, source)
     ids = [tokenizer(text)["input_ids"] for text in _PROBES]
     _same(ids == [back(text)["input_ids"] for text in _PROBES], "tokens")
 
     wanted = _save_model(source, reader, folder, ids)
-    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+    )
     _same(torch.allclose(_logits(model, ids), wanted, rtol=1e-4, atol=1e-3), "logits")
     for file in folder.iterdir():  # safetensors writes for its owner alone, but a cache may be shared
         shutil.copymode(folder / "config.json", file)
@@ -80,7 +82,7 @@ def _tokenizer(source: Path, reader: Any) -> Any:
     from tokenizers import pre_tokenizers
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
     for how_it_was_opened in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(how_it_was_opened, None)  # would be saved as if it were a property
     backend = tokenizer.backend_tokenizer
@@ -124,6 +126,7 @@ def _save_model(source: Path, reader: Any, folder: Path, ids: list[list[int]]) -
         source.parent,
         gguf_file=source.name,
         local_files_only=True,
+        trust_remote_code=False,
         dtype=torch.float32,
         output_loading_info=True,
     )

@@ -11,9 +11,7 @@ repair.json is written last: a folder without it is no repaired model.
 
 import json
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
@@ -27,10 +25,12 @@ from accord import concepts as concept_models
 from accord.disk import write_whole
 from accord.errors import AccordError
 from accord.heads.reader import edits_as_json, edits_from_json
+from accord.lm.adapters import with_adapter
 from accord.lm.backbone import Backbone
-from accord.lm.backbone import load as load_backbone
+from accord.lm.catalog import adapter_base, is_adapter
 from accord.lm.edited import Readout, StateEdit, Steered, WithReadout, backbone_of
 from accord.lm.model import LanguageModel
+from accord.lm.opening import load as load_backbone
 from accord.steering.edits import AddDirection, AmplifyDirection, EditConcepts
 
 FORMAT, VERSION = "accord.repair", 1
@@ -114,7 +114,7 @@ def with_edits(lm: LanguageModel, edits: Sequence[StateEdit | Readout], *, name:
 
 
 def base_of(folder: Path | str) -> str:
-    """The model that a repaired one was made from, as `accord.load` takes it.
+    """The model that a repaired one, or a PEFT adapter, was made from, as `accord.load` takes it.
 
     A base in a folder is looked for where it lay relative to this one (both may have moved), then where it lay.
 
@@ -122,6 +122,8 @@ def base_of(folder: Path | str) -> str:
     """
     folder = Path(folder)
     if not is_repaired(folder):
+        if is_adapter(folder):
+            return adapter_base(folder)
         fix = "name the model: --base MODEL"
         raise AccordError("this folder does not say what it was repaired from", where=folder, fix=fix)
     base = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["base"]
@@ -159,19 +161,10 @@ def checked_base(folder: Path, described: Mapping[str, Any], device: str, dtype:
 def _with_adapter(base: LanguageModel, folder: Path) -> Backbone:
     if not isinstance(base, Backbone):
         raise AccordError("an adapter needs a backbone under it", where=folder, got=base.name)
-    with quiet_peft():
-        model = PeftModel.from_pretrained(base.model, str(folder))
     from accord.loading import fingerprint
 
-    return Backbone(model.base_model.model, base.tokenizer, name=str(folder), fingerprint=fingerprint(str(folder)))
-
-
-@contextmanager
-def quiet_peft() -> Iterator[None]:
-    """While open, peft may ask transformers for a name that is about to go: no user can act on that."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        yield
+    network = with_adapter(base.model, folder)
+    return Backbone(network, base.tokenizer, name=str(folder), fingerprint=fingerprint(str(folder)))
 
 
 def _begin(folder: Path | str) -> Path:

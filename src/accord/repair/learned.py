@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.errors import AccordError
+from accord.lm.catalog import adapter_base, is_adapter
 from accord.repair.folder import DESCRIPTION, MERGED, base_of, is_repaired
 from accord.tasks import Item, Task
 from accord.tasks.base import capitalised
@@ -82,6 +83,8 @@ def _links(folder: Path) -> Iterator[Link]:
         yield from _told(folder, merged.get("links", [merged]))
         if "links" not in merged and "from" in merged:
             yield from _links(Path(merged["from"]))
+    elif is_adapter(folder) and Path(base := adapter_base(folder)) != folder.resolve():
+        yield from _links(Path(base))
 
 
 def _told(folder: Path, described: Iterable[Mapping[str, Any]]) -> Iterator[Link]:

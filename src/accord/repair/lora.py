@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from accord.errors import AccordError
+from accord.lm.adapters import quiet_peft
 from accord.lm.backbone import Backbone
 from accord.lm.model import LanguageModel
+from accord.lm.quantization import check_plain
 from accord.repair.config import Trained
-from accord.repair.folder import quiet_peft, save_adapter, save_weights
+from accord.repair.folder import save_adapter, save_weights
 
 
 @dataclass
@@ -116,6 +118,8 @@ def check_base(lm: LanguageModel, config: Trained) -> Backbone:
         )
     if any(isinstance(module, BaseTunerLayer) for module in lm.model.modules()):
         raise AccordError("this model has an adapter", got=lm.name, fix="merge it first: accord merge DIR --out DIR2")
+    if config.full:
+        check_plain(lm, "full fine-tuning")
     if config.full and lm.dtype != torch.float32:
         raise AccordError(
             "full fine-tuning loses small updates in half precision", got=lm.dtype, fix='load it with dtype = "float32"'

@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 
 from accord.disk import aside, lock, write_whole
 from accord.errors import AccordError
 from accord.gap.questions import Forms
+from accord.lm.adapters import open_adapter, quiet_peft
 from accord.lm.backbone import Backbone
-from accord.lm.backbone import load as load_backbone
+from accord.lm.catalog import is_adapter, resolve
 from accord.lm.encoding import encode_prompt
 from accord.lm.model import LanguageModel
-from accord.repair.folder import DESCRIPTION, MERGED, base_of, checked_base, is_repaired, quiet_peft
+from accord.lm.opening import load as load_backbone
+from accord.lm.opening import read_tokenizer
+from accord.lm.quantization import check_plain
+from accord.repair.folder import DESCRIPTION, MERGED, base_of, checked_base, is_repaired
 from accord.repair.learned import links
 
 # Beside the task's own prompts, ordinary text.
@@ -50,10 +53,13 @@ class Drift:
 def merge(folder: Path | str, out: Path | str, *, device: str = "auto", dtype: str = "auto") -> Drift:
     """Write the merged weights of the adapter in `folder` to `out`, in hub layout with tokenizer; see `Drift`.
 
+    The adapter may be one of `accord repair`, or any of PEFT's whose kind can be merged.
+
     `out/merge.json` holds the drift, which is measured on the weights read back.
 
     Raises:
-        AccordError: the folder holds no adapter, or `out` is not empty.
+        AccordError: the folder holds no adapter, `out` is not empty, the base's weights are quantized, or this kind of
+            adapter cannot be merged.
     """
     folder, out = Path(folder), Path(out)
     described = _check(folder, out)
@@ -66,17 +72,33 @@ def merge(folder: Path | str, out: Path | str, *, device: str = "auto", dtype: s
 
 
 def _merge(folder: Path, described: Mapping[str, Any], out: Path, device: str, dtype: str) -> Drift:
-    base = checked_base(folder, described, device, dtype)
+    foreign = not described
+    base: LanguageModel
+    if foreign:
+        base = load_backbone(base_of(folder), device=device, dtype=dtype)
+        tokenizer = read_tokenizer(resolve(str(folder)))
+    else:
+        base = checked_base(folder, described, device, dtype)
+        tokenizer = base.tokenizer
     if not isinstance(base, Backbone):
         raise AccordError("an adapter needs a backbone under it", where=folder, got=base.name)
-    with quiet_peft():
-        adapter = PeftModel.from_pretrained(base.model, str(folder))
-    own = [tuple(ids) for ids in described["about"].get("prompt_ids", ())]
-    prompts = [*own, *(encode_prompt(base.tokenizer, text) for text in _NEUTRAL)]
-    before = _logprobs(Backbone(base.model, base.tokenizer, name=str(folder)), prompts)
-    merged = adapter.merge_and_unload()
+    check_plain(base, "merging an adapter")
+    adapter = open_adapter(base.model, folder)
+    own = [] if foreign else [tuple(ids) for ids in described["about"].get("prompt_ids", ())]
+    prompts = [*own, *(encode_prompt(tokenizer, text) for text in _NEUTRAL)]
+    before = _logprobs(Backbone(adapter, tokenizer, name=str(folder)), prompts)
+    try:
+        with quiet_peft():
+            merged = adapter.merge_and_unload()
+    except (NotImplementedError, AttributeError, ValueError, TypeError, RuntimeError) as error:
+        raise AccordError(
+            "This kind of adapter cannot be merged into its base.",
+            where=folder,
+            got=(str(error).strip() or type(error).__name__).splitlines()[0],
+            fix="use it as it is: --model takes its folder",
+        ) from error
     merged.save_pretrained(str(out))
-    base.tokenizer.save_pretrained(str(out))
+    tokenizer.save_pretrained(str(out))
     del adapter, merged, base  # only one model need be in memory at a time
     gc.collect()
     lm = load_backbone(out, device=device, dtype=dtype)
@@ -89,10 +111,14 @@ def _merge(folder: Path, described: Mapping[str, Any], out: Path, device: str, d
 
 
 def _check(folder: Path, out: Path) -> dict[str, Any]:
-    if not is_repaired(folder):
-        raise AccordError("this is no folder of a repaired model", where=folder, wanted="one that accord repair wrote")
-    described: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    kind = described["change"]["kind"]
+    """What repair.json says; empty for an adapter that accord did not write."""
+    described: dict[str, Any] = {}
+    if is_repaired(folder):
+        described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    elif not is_adapter(folder):
+        wanted = "one that accord repair wrote, or a PEFT adapter"
+        raise AccordError("this is no folder of an adapter", where=folder, wanted=wanted)
+    kind = described["change"]["kind"] if described else "adapter"
     if kind == "weights":
         raise AccordError("these are whole weights already", where=folder, fix="open the folder as it is")
     if kind != "adapter":

@@ -20,7 +20,7 @@ GAP_VERSION = 1  # raise it when the same settings give other files or numbers
 
 def check_model(model: str) -> None:
     """AccordError unless `model` is in the catalog, is written like a hub id, or is a folder or file that will do."""
-    from accord.lm.catalog import CATALOG, resolve
+    from accord.lm.catalog import CATALOG, adapter_base, is_adapter, resolve
     from accord.loading import is_concept_lm, is_repaired
 
     path = Path(model).expanduser()
@@ -28,6 +28,11 @@ def check_model(model: str) -> None:
     is_hub_id = re.fullmatch(r"\w[\w.-]*/[\w.-]*\w", model) is not None and not is_gguf
     would_fetch = model in CATALOG or is_hub_id or (is_gguf and path.is_file())
     made_here = is_concept_lm(path) or is_repaired(path)
+    if is_adapter(path) and not made_here:
+        base = adapter_base(path)
+        if Path(base) != path.resolve():
+            check_model(base)
+        return
     if (path.is_dir() and not made_here) or not (would_fetch or path.is_dir()):
         resolve(model)
 

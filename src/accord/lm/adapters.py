@@ -1,0 +1,154 @@
+"""PEFT adapters: a folder of one on its base, or a model that holds one, as the plain module that runs with it."""
+
+import dataclasses
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+
+from accord.errors import AccordError
+from accord.lm.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+
+_PROBE_TOKENS = 6
+_NAMED = 4  # keys that an error names
+
+
+def with_adapter(network: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The plain module that runs with the adapter in `folder` on it; see `open_adapter`."""
+    return unwrapped(open_adapter(network, folder))
+
+
+def open_adapter(network: PreTrainedModel, folder: Path) -> PeftModel:
+    """The adapter in `folder` on a model, which is changed in place.
+
+    Raises:
+        AccordError: the adapter is of a kind that acts outside the model's layers, needs code of its own, or its
+            weights do not fit.
+    """
+    check_adapter(folder)
+    try:
+        with quiet_peft():
+            whole = PeftModel.from_pretrained(network, str(folder), use_safetensors=True, local_files_only=True)
+            _check_filled(whole, folder)
+            unwrapped(whole)  # refuses the kinds that act elsewhere
+            return whole
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        AttributeError,
+        ImportError,
+        SafetensorError,
+    ) as error:
+        raise AccordError(
+            "This adapter could not be put on its base.",
+            where=folder,
+            got=(str(error).strip() or type(error).__name__).splitlines()[0],
+            fix="check that base_model_name_or_path in adapter_config.json names the model it was trained on",
+        ) from error
+
+
+def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
+    """The plain module that a PEFT model runs, with its adapter active in it; any other model as it is.
+
+    Raises AccordError if the adapter acts elsewhere: by tokens that it puts before a text, say.
+    """
+    if not isinstance(model, PeftModel):
+        return model
+    active = [model.peft_config[name] for name in model.active_adapters if name in model.peft_config]
+    reason = "its adapter acts outside of the model's own layers"
+    if any(config.is_prompt_learning for config in active):
+        reason = "it puts tokens or states of its own before each text, where accord's positions have no place for them"
+    elif any(getattr(config, "alora_invocation_tokens", None) for config in active):
+        reason = (
+            "its adapter (activated LoRA) is switched on by tokens of the prompt, outside of the model's own layers"
+        )
+    elif _same_logits(model):
+        inside: PreTrainedModel = model.get_base_model()
+        return inside
+    kinds = ", ".join(sorted({str(getattr(c.peft_type, "value", c.peft_type)) for c in active}))
+    raise AccordError(
+        f"This kind of adapter cannot be measured: {reason}.",
+        got=kinds,
+        wanted="an adapter that changes the model's own layers, such as LoRA, DoRA or IA3",
+    )
+
+
+def check_adapter(folder: Path) -> None:
+    """AccordError if an adapter's configuration asks for what its numbers cannot be trusted with; loads no weights."""
+    told = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    where, kind = folder / ADAPTER_CONFIG, told.get("peft_type")
+    if kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
+        known = ", ".join(sorted(getattr(one, "value", str(one)) for one in PEFT_TYPE_TO_CONFIG_MAPPING))
+        raise AccordError("The installed peft does not know this adapter.", where=where, got=kind, wanted=known)
+    if told.get("megatron_config"):
+        raise AccordError("This adapter names code to run; accord runs none.", where=where, got="megatron_config")
+    task = told.get("task_type")
+    if task not in (None, "CAUSAL_LM"):
+        raise AccordError("This adapter is not of a language model.", where=where, got=task, wanted="CAUSAL_LM")
+    config: type[PeftConfig] = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
+    known_keys = {field.name for field in dataclasses.fields(config)}
+    # peft leaves out what it does not know, with a warning: an adapter of a later kind would be another one.
+    if unknown := sorted(key for key, value in told.items() if key not in known_keys and value):
+        raise AccordError(
+            "This adapter was made with settings that the installed peft does not know.",
+            where=where,
+            got=", ".join(unknown),
+            fix="pip install --upgrade peft",
+        )
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """While open, peft may ask transformers for a name that is about to go: no user can act on that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "Found missing adapter keys")  # `_check_filled` refuses them
+        yield
+
+
+def _check_filled(whole: PeftModel, folder: Path) -> None:
+    """AccordError unless the file holds all that the adapter has, and no more: peft fills the rest at random."""
+    file = load_file(folder / ADAPTER_WEIGHTS)
+    embeddings = any("embed" in key for key in file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        held = get_peft_model_state_dict(whole, save_embedding_layers=embeddings)
+    problems = {
+        "the file lacks": sorted(held.keys() - file.keys()),
+        "the base has no place for": sorted(file.keys() - held.keys()),
+    }
+    if got := [
+        f"{what} {len(keys)} ({', '.join(keys[:_NAMED])}{', …' if len(keys) > _NAMED else ''})"
+        for what, keys in problems.items()
+        if keys
+    ]:
+        raise AccordError(
+            "The weights of this adapter do not fit it and its base.",
+            where=folder / ADAPTER_WEIGHTS,
+            got="; ".join(got),
+            fix="name the base that it was trained on in adapter_config.json, or save the adapter again",
+        )
+
+
+@torch.no_grad()
+def _same_logits(model: PeftModel) -> bool:
+    """Whether the module inside gives what the whole gives, on a few tokens."""
+    inside = model.get_base_model()
+    training = model.training
+    model.eval()
+    rows = inside.get_input_embeddings().weight.shape[0]
+    ids = torch.arange(2, 2 + _PROBE_TOKENS, device=inside.device).unsqueeze(0) % rows
+    whole, part = (run(input_ids=ids).logits for run in (model, inside))
+    model.train(training)
+    return whole.shape == part.shape and bool(torch.allclose(whole.float(), part.float(), rtol=1e-3, atol=1e-5))

@@ -1,0 +1,193 @@
+"""From a name, a folder or a model in memory to a proven backbone. No code that lies in a folder is run.
+
+A folder is opened only if it holds the model that it describes: whole weights (`checkpoint`), of a type that
+transformers itself knows, and an adapter, if there is one, of a kind whose numbers can be trusted (`adapters`).
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from accord.errors import AccordError
+from accord.lm.adapters import unwrapped, with_adapter
+from accord.lm.backbone import Backbone
+from accord.lm.catalog import Source, resolve
+from accord.lm.checkpoint import check_loaded
+from accord.lm.fingerprint import memory_fingerprint, tokenizer_files
+from accord.lm.quantization import check_known, missing_library, quantization_config
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# None would ask whoever is at the keyboard, and believe a "y".
+_CLOSED: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Backbone:
+    """Load a model under study: a catalog name, a hub id, a local folder (of a PEFT adapter too), or a `.gguf` file.
+
+    Args:
+        model: what to load; see `accord models` for the catalog.
+        device: "auto" (a GPU when there is one), "cpu", "cuda", "cuda:1", "mps".
+        dtype: "auto" (float32 on a CPU, bfloat16 on a GPU; that of the folder where its weights are quantized),
+            "float32", "bfloat16" or "float16".
+
+    Raises:
+        AccordError: the model is unknown, broken or unsafe to load, its files hold another model than they describe,
+            or a proof of the boundary fails.
+        MissingLibrary: its weights are quantized, and the package that reads them is not installed.
+    """
+    where = pick_device(device)
+    kind = pick_dtype(dtype, where)
+    source = resolve(str(model), thorough=True)
+    config = _config(source.folder)
+    quantized = quantization_config(config) is not None
+    try:
+        with _quiet():
+            tokenizer = read_tokenizer(source)
+            network, notes = AutoModelForCausalLM.from_pretrained(
+                source.folder,
+                dtype="auto" if quantized and dtype == "auto" else kind,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # `check_loaded` refuses them, by their names
+                device_map={"": where} if quantized else None,  # such weights cannot be moved afterwards
+                **_CLOSED,
+            )
+    except ImportError as error:
+        raise missing_library(error, source.folder, config) from error
+    except Exception as error:  # of transformers, and of a dozen libraries beneath
+        raise _not_loaded(source.folder, error) from error
+    check_loaded(network, notes, config, source.folder)
+    if not quantized:
+        network = network.to(where)
+    if source.adapter is not None:
+        network = with_adapter(network, source.adapter)
+    return Backbone(network, tokenizer, name=source.name, fingerprint=source.fingerprint)
+
+
+def in_memory(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> Backbone:
+    """A backbone of a transformers or peft model that is in memory, where it is and in its precision.
+
+    It is put into eval mode (no dropout) and left as it was otherwise; what is trained in it afterwards changes the
+    backbone's numbers, but not its fingerprint.
+
+    Raises AccordError if there is no tokenizer, or a proof of the boundary fails.
+    """
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise AccordError(
+            "a model in memory needs its tokenizer",
+            got=type(tokenizer).__name__,
+            wanted="accord.load(model, tokenizer), with a tokenizer of transformers",
+        )
+    inside = unwrapped(model)
+    path = str(getattr(inside.config, "_name_or_path", "") or "")
+    name = path or type(inside).__name__
+    if inside is not model:
+        name = f"{name} with {' and '.join(model.active_adapters)}"
+    return Backbone(inside, tokenizer, name=name, fingerprint=memory_fingerprint(model, tokenizer))
+
+
+def read_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model: that beside its adapter, if it brings one, else that of its base."""
+    own = source.adapter is not None and bool(tokenizer_files(source.adapter))
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        source.adapter if own else source.folder, **_CLOSED
+    )
+    return tokenizer
+
+
+def pick_device(device: str) -> torch.device:
+    """The device that `device` names; "auto" takes a GPU when there is one."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise AccordError("unknown device", got=device, wanted="auto, cpu, cuda, cuda:N or mps") from error
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (chosen.index or 0) >= count.get(chosen.type, 0):
+        raise AccordError("this machine has no such device", got=device, fix='use device = "auto" or "cpu"')
+    return chosen
+
+
+def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The torch dtype that `dtype` names; "auto" is float32 on a CPU and bfloat16 elsewhere."""
+    if dtype == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if dtype not in _DTYPES:
+        raise AccordError("unknown dtype", got=dtype, wanted="auto, " + ", ".join(_DTYPES))
+    return _DTYPES[dtype]
+
+
+def _config(folder: Path) -> Any:
+    """The configuration of a folder, of a type that needs no code from it."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    try:
+        told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        own_code = "auto_map" in told and told.get("model_type") not in CONFIG_MAPPING
+        if own_code or _names_kernel(told):
+            got = told["auto_map"] if own_code else "an attention implementation from elsewhere"
+            raise _needs_code(folder, got)
+        with _quiet():
+            config = AutoConfig.from_pretrained(folder, **_CLOSED)
+    except ImportError as error:
+        raise missing_library(error, folder, None) from error
+    except AccordError:
+        raise
+    except Exception as error:
+        raise _not_loaded(folder, error) from error
+    if weights := told.get("transformers_weights"):
+        raise AccordError("config.json names other weights than model.safetensors.", where=folder, got=weights)
+    check_known(config, folder)
+    return config
+
+
+def _names_kernel(told: Any) -> bool:
+    """Whether a configuration names a repository whose kernels should be run."""
+    if isinstance(told, dict):
+        return any(
+            _names_kernel(value) or (key.endswith("_implementation") and "/" in str(value))
+            for key, value in told.items()
+        )
+    return isinstance(told, list) and any(map(_names_kernel, told))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what transformers says while it loads: what matters of it becomes an error."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()  # seconds at most, and it would tear other bars apart
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+
+
+def _not_loaded(folder: Path, error: Exception) -> AccordError:
+    said = str(error).strip()
+    if "trust_remote_code" in said:
+        return _needs_code(folder, said.splitlines()[0])
+    return AccordError(
+        "the model could not be loaded",
+        where=folder,
+        got=said.splitlines()[0] if said else type(error).__name__,
+        wanted="a causal language model in hub layout: config.json, safetensors weights, tokenizer files",
+    )
+
+
+def _needs_code(folder: Path, got: object) -> AccordError:
+    return AccordError(
+        "This model needs code of its own from its folder; accord runs none.",
+        where=folder,
+        got=got,
+        fix="name a model of a type that transformers itself knows",
+    )

@@ -55,7 +55,7 @@ def main() -> None:
     lm = load(arguments.model)
     layers = arguments.layers or [lm.n_layers]
     texts = corpus(arguments.source, limit=arguments.texts).table["text"].tolist()
-    tokens = tokenize(lm.tokenizer, texts, max_length=512)
+    tokens = tokenize(lm, texts, max_length=512)
     windows = list(tokens.windows(None))
 
     def whole() -> None:

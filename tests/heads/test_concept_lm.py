@@ -27,7 +27,7 @@ from accord.heads import (
     save_concept_lm,
 )
 from accord.lm import Backbone, LanguageModel, Query, score
-from accord.lm.backbone import kv_cache
+from accord.lm.kv import kv_cache
 from accord.lm.perplexity import perplexity
 from accord.lm.sampling import generate
 from tests.gap.test_measure import pairs

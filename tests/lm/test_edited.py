@@ -6,8 +6,8 @@ import torch
 
 from accord.errors import AccordError
 from accord.lm import Backbone, Query, score
-from accord.lm.backbone import kv_cache
 from accord.lm.edited import Readout, Steered, WithReadout, backbone_of
+from accord.lm.kv import kv_cache
 from accord.steering import AddDirection
 from tests.tiny import tiny_model, tiny_tokenizer
 

@@ -59,7 +59,7 @@ def test_equal_to_one_text_at_a_time(family: str, bos: bool) -> None:
 @pytest.mark.parametrize("bos", [True, False])
 def test_tokens_are_given_once_with_their_places(bos: bool) -> None:
     lm = backbone(bos=bos)
-    tokens = tokenize(lm.tokenizer, TEXTS, max_length=12)
+    tokens = tokenize(lm, TEXTS, max_length=12)
     found: dict[tuple[int, int], int] = {}
 
     def visit(owner: Any, place: Any, states: Tensor, targets: Tensor) -> None:
@@ -98,7 +98,7 @@ LM = backbone()
 @given(st.lists(st.integers(0, 40), max_size=6), st.integers(2, 12), st.one_of(st.none(), st.integers(1, 20)))
 @settings(max_examples=100, deadline=None)
 def test_every_token_is_fresh_once(lengths: list[int], max_length: int, stride: int | None) -> None:
-    tokens = tokenize(LM.tokenizer, ["a" * n for n in lengths], max_length=max_length)
+    tokens = tokenize(LM, ["a" * n for n in lengths], max_length=max_length)
     room = max_length - 1
     for text, length in enumerate(lengths):
         windows = [window for window in tokens.windows(stride) if window.text == text]

@@ -20,8 +20,8 @@ from accord.errors import AccordError
 from accord.gap import measure_gap
 from accord.heads import ConceptLM, Reader
 from accord.lm import Backbone, LanguageModel, Query, generate, score
-from accord.lm.backbone import kv_cache
 from accord.lm.encoding import encode_prompt
+from accord.lm.kv import kv_cache
 from accord.lm.perplexity import perplexity
 from accord.lm.prompted import after_prompt
 from accord.steering.edits import AddDirection

@@ -155,7 +155,7 @@ def _read(
 @torch.no_grad()
 def _read_part(lm: LanguageModel, texts: Sequence[str], room: int, progress: Progress | None) -> dict[str, Tensor]:
     """nll and tokens [text]; owner and states of the first `room` scored tokens."""
-    tokens = tokenize(lm.tokenizer, texts, max_length=_MAX_LENGTH)
+    tokens = tokenize(lm, texts, max_length=_MAX_LENGTH)
     nll, counts = np.zeros(len(texts)), np.zeros(len(texts), dtype=np.int64)
     size = min(len(tokens.ids), max(room, 0))
     owners = np.full(size, -1)  # stays so for a first token that no start token predicts

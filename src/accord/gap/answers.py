@@ -1,7 +1,8 @@
 """The answer of one form to every item, as a function of one layer's state at the position it is given from.
 
 Ablations, gradients and patches are all this function at other states. What stands before that position is computed
-once: the items' shared beginning for all of them, the rest for every item.
+once: the items' shared beginning for all of them, the rest for every item. A model without a plain cache, or a prompt
+at lengths where the model's numbers depend on the length, is read whole each time.
 """
 
 from collections import defaultdict
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from accord.errors import AccordError
 from accord.gap.questions import Forms
-from accord.lm.backbone import Backbone, kv_cache, kv_pairs
-from accord.lm.batching import Progress
+from accord.lm.backbone import Backbone
+from accord.lm.batching import Progress, check_fits
+from accord.lm.kv import kv_cache, kv_pairs
 from accord.lm.prefix_tree import Ids
 from accord.lm.splice import replaced
 from accord.tasks import Task
@@ -101,8 +103,10 @@ class Answers:
 
     def _batches(self) -> Iterator[tuple[list[int], Tensor, "_Run"]]:
         """Items' numbers, their states [b, d], and the function from states to log-odds."""
-        shared = _shared(self.contexts)
-        first = self._past(torch.tensor([self.contexts[0][:shared]]), []) if shared else []
+        check_fits(self.lm, self.contexts)
+        alike = [i for i, context in enumerate(self.contexts) if self._continues(len(context))]
+        shared = _shared([self.contexts[i] for i in alike]) if alike else 0
+        first = self._past(torch.tensor([self.contexts[alike[0]][:shared]]), []) if shared else []
         by_length: dict[int, list[int]] = defaultdict(list)
         for i, context in enumerate(self.contexts):
             by_length[len(context)].append(i)
@@ -110,11 +114,24 @@ class Answers:
             for begin in range(0, len(items), _ROWS):
                 rows = items[begin : begin + _ROWS]
                 ids = torch.tensor([self.contexts[i] for i in rows])
-                wide = [(k.expand(len(rows), -1, -1, -1), v.expand(len(rows), -1, -1, -1)) for k, v in first]
-                past = self._past(ids[:, shared:-1], wide) if length - 1 > shared else wide
+                past: KeysValues = []
+                if self._continues(length):
+                    wide = [(k.expand(len(rows), -1, -1, -1), v.expand(len(rows), -1, -1, -1)) for k, v in first]
+                    past = self._past(ids[:, shared:-1], wide) if length - 1 > shared else wide
+                    ids = ids[:, -1:]
                 with torch.no_grad():
-                    own = self.lm.hidden(ids[:, -1:], layers=[self.layer], cache=kv_cache(past))[self.layer][:, 0]
-                yield rows, own, self._answering(rows, ids[:, -1:], past)
+                    own = self._read(ids, past, self.layer)
+                yield rows, own, self._answering(rows, ids, past)
+
+    def _continues(self, length: int) -> bool:
+        """Whether a prompt of so many tokens can go on from a cache."""
+        return self.lm.cacheable and self.lm.limits.group(length) == 0
+
+    def _read(self, ids: Tensor, past: KeysValues, layer: int) -> Tensor:
+        """States [b, d] of a layer at the last of `ids` [b, position], which follow what was read."""
+        last = torch.full((len(ids), 1), ids.shape[1] - 1)
+        cache = kv_cache(past) if past else None
+        return self.lm.hidden(ids, layers=[layer], at=last, cache=cache)[layer][:, 0]
 
     @torch.no_grad()
     def _past(self, ids: Tensor, before: KeysValues) -> KeysValues:
@@ -130,9 +147,11 @@ class Answers:
                 items = [rows[i] for i in which.tolist()]
             if self.layer < top:
                 start = kept[0][0].shape[2] if kept else 0
-                # A sequence of one position has no other to leave alone.
-                with replaced(self.lm, self.layer, lambda _: states, start=max(start, 1), first=1):
-                    states = self.lm.hidden(ids, layers=[top], cache=kv_cache(kept))[top][:, 0]
+                end = start + ids.shape[1] - 1
+                if end == 0:  # a sequence of one position has no other to leave alone
+                    start, end = 1, 1
+                with replaced(self.lm, self.layer, lambda _: states, start=start, first=end):
+                    states = self._read(ids, kept, top)
             return self._logodds(states.to(self.lm.dtype), items)
 
         return run

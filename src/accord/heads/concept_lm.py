@@ -56,6 +56,7 @@ class ConceptLM:
         self.name = name or _name(backbone, layer, reader, head)
         self.tokenizer, self.vocab_size = backbone.tokenizer, backbone.vocab_size
         self.device, self.dtype, self.cacheable = backbone.device, backbone.dtype, backbone.cacheable
+        self.limits, self.ends = backbone.limits, backbone.ends
         self.n_layers = backbone.n_layers if head is None else layer
         self.d_model = backbone.d_model + (0 if head is None else 1)
 

@@ -1,8 +1,8 @@
 """The one boundary to transformers: a causal model of any family, found and proven by its behaviour.
 
-Nothing here knows a family by name. A short probe run records which modules ran between the last block and the
-head: that chain is the final norm. The proof then demands that the lens built from it reproduces the model's own
-logits, and that a cut sequence continued from its KV cache gives the same states as the whole.
+Nothing here knows a family by name. `anatomy` watches the model read a short text and finds blocks, final norm and
+head; `positions` tries how far it reads and where its numbers switch; `proofs` tries what everything else relies on.
+A model that fails is refused, or (where only caches fail) used without them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,16 +11,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.cache_utils import DynamicLayer
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from accord.errors import AccordError
+from accord.lm import proofs
 from accord.lm.adapters import unwrapped
+from accord.lm.anatomy import Unsupported, dissect, tail_differences
+from accord.lm.positions import find_limits
+from accord.lm.proofs import Proof
 from accord.lm.quantization import quantization
-
-# Largest allowed difference of the proof, as a share of the largest logit or state: room for the rounding of
-# other kernels (a cached position is computed by another one), far below the effect of a wrong or missing norm.
-_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
 
 
 class Backbone:
@@ -28,9 +27,13 @@ class Backbone:
 
     Attributes:
         model: the transformers model, in eval mode; `blocks[l - 1]` is the block that layer l leaves.
-        n_layers, d_model, vocab_size, device, dtype, cacheable: see `LanguageModel`.
+        n_layers, d_model, vocab_size, device, dtype, cacheable, limits, ends: see `LanguageModel`.
         quantization: how the weights are quantized, such as "bitsandbytes nf4"; None if they are plain numbers.
         fingerprint: identity of the weights, part of what decides whether a study's stage is up to date.
+        proofs: what was tried when it was made, by name; see `accord prove`.
+
+    Raises:
+        AccordError: what accord relies on does not hold in this model.
     """
 
     def __init__(
@@ -48,17 +51,11 @@ class Backbone:
         self.device = model.device
         self.dtype = model.dtype
         self.quantization = quantization(model)
-        text_config = model.config.get_text_config()
-        self.n_layers = int(text_config.num_hidden_layers)
-        trunk, head = getattr(model, model.base_model_prefix, None), model.get_output_embeddings()
-        if not isinstance(trunk, nn.Module) or not isinstance(head, nn.Module):
-            raise self._unsupported("it has no separate trunk and head")
-        self._trunk, self._head = trunk, head
-        self.vocab_size = len(head.get_parameter("weight"))
-        self.blocks = self._find_blocks()
-        self._finish = _logit_finish(text_config)
-        self.d_model, self._final = self._prove_lens()
-        self.cacheable = self._prove_cache()
+        self.ends = _ends(model, tokenizer)
+        self.proofs: dict[str, Proof] = {}
+        with torch.no_grad(), self._refusing():
+            self._find_parts()
+            self.prove()
 
     def hidden(
         self,
@@ -72,24 +69,23 @@ class Backbone:
         wanted = (self.n_layers,) if layers is None else tuple(layers)
         if wrong := [layer for layer in wanted if not 0 <= layer <= self.n_layers]:
             raise AccordError("no such layer", got=wrong[0], wanted=f"0 to {self.n_layers} in {self.name}")
+        if self._forget is not None:
+            self._forget()
+        options = {} if cache is None else {"past_key_values": cache}
         with self._recording(wanted, at) as states:
-            self._trunk(input_ids=ids.to(self.device), past_key_values=cache, use_cache=cache is not None)
+            self._trunk(input_ids=ids.to(self.device), use_cache=cache is not None, **options)
         return states
 
     def lens(self, hidden: Tensor) -> Tensor:
-        """See `LanguageModel.lens`."""
-        for module in self._final:
-            hidden = module(hidden)
-        return self._finish(self._head(hidden).float())
+        """See `LanguageModel.lens`. The head multiplies in the weights' own precision; what follows is float32."""
+        return self._finish(self._head(self._normed(hidden)).float())
 
     def lens_of(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """The lens' logits of a few tokens [n] only, float32 [..., n], of hidden states [..., d_model]."""
         if type(self._head) is not nn.Linear or self.quantization is not None:  # rows of such a head are no numbers
             return self.lens(hidden)[..., tokens]
-        for module in self._final:
-            hidden = module(hidden)
         bias = None if self._head.bias is None else self._head.bias[tokens]
-        return self._finish(nn.functional.linear(hidden, self._head.weight[tokens], bias).float())
+        return self._finish(nn.functional.linear(self._normed(hidden), self._head.weight[tokens], bias).float())
 
     def lens_parts(self) -> tuple[list[nn.Module], nn.Module, Callable[[Tensor], Tensor]]:
         """What the lens is made of, in order: final norm modules, head, and what is done to the head's logits."""
@@ -104,6 +100,82 @@ class Backbone:
             "device": self.device.type,
         }
         return settings if self.quantization is None else {**settings, "quantization": self.quantization}
+
+    @torch.no_grad()
+    def prove(self, *, thorough: bool = False) -> None:
+        """Try what accord relies on, and set `cacheable`; `proofs` are the results.
+
+        Args:
+            thorough: with texts as long as a minute or so allows, so as to reach beyond more windows.
+
+        Raises:
+            AccordError: something other than caches fails.
+        """
+        probe = proofs.make_probe(self, proofs.tokens_to_try(self, thorough=thorough))
+        for title, proof in (("causality", proofs.causality), ("batch", proofs.batches)):
+            self._demand(title, proof(self, probe))
+        kept = self.proofs["cache"] = proofs.cache(self, probe)
+        self.cacheable = kept.holds
+
+    def random_ids(self, rows: int, length: int) -> Tensor:
+        """Random ids [rows, length] for probes, the same in every run; no special tokens of the config."""
+        generator = torch.Generator().manual_seed(0)
+        some = self._plain_ids[torch.randint(0, len(self._plain_ids), (rows, length), generator=generator)]
+        return some.to(self.device)
+
+    def _find_parts(self) -> None:
+        """Blocks, trunk, final norm and head, what follows the head, and the limits of what can be read."""
+        numbers = dict(proofs.numbers_of(self.model.config))
+        special = {value for name, value in numbers.items() if name.endswith(("_token_id", "_token_index"))}
+        embedding = self.model.get_input_embeddings()
+        rows = len(embedding.weight) if hasattr(embedding, "weight") else numbers.get("vocab_size", 2)
+        rows = min(rows, int(getattr(self.model.config.get_text_config(), "vocab_size", rows)))
+        self._plain_ids = torch.tensor([i for i in range(rows) if i not in special])
+        ids = self.random_ids(2, 12)
+        anatomy = dissect(self.model, ids)
+        if not bool(torch.isfinite(anatomy.top).all()):
+            raise not_finite(self.name)
+        self.vocab_size, self.d_model = anatomy.logits.shape[-1], anatomy.top.shape[-1]
+        self.blocks, self._trunk, self._head = anatomy.blocks, anatomy.trunk, anatomy.head
+        self.n_layers = len(self.blocks)
+        off = tail_differences(self.model, anatomy, ids[:, :8])
+        self._final, self._casts, self._finish = anatomy.final, anatomy.casts, anatomy.finish
+        says, otherwise = "final norm and head give its own logits", "its lens differs from its own logits"
+        after = f"after the head: {anatomy.finish}"
+        self._demand("lens", Proof(says, otherwise, off, proofs.LENS_TOLERANCE, after))
+        values = sorted({value for _, value in proofs.numbers_of(self.model.config) if 8 <= value <= 2**20})
+        self.limits, self._forget = find_limits(self._trunk, self.blocks[0], rows, values)
+        top = self.hidden(ids)[self.n_layers]
+        off = max(proofs.apart(top, anatomy.top), proofs.apart(self.lens(top), anatomy.logits))
+        says, otherwise = "each block reads what the one before left", "its blocks run otherwise without its head"
+        self._demand("layers", Proof(says, otherwise, off, proofs.tolerance(self), f"{self.n_layers} blocks"))
+
+    def _demand(self, title: str, proof: Proof) -> None:
+        self.proofs[title] = proof
+        if not proof.holds:
+            allowed = f"{proof.tolerance:.0e} is allowed"
+            raise Unsupported(f"{proof.otherwise} ({title}: by {proof.difference:.1e} of them, {allowed})")
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Whatever goes wrong while a model is tried is one error."""
+        try:
+            yield
+        except Unsupported as reason:
+            raise self._unsupported(str(reason)) from reason
+        except torch.OutOfMemoryError as error:
+            raise AccordError(
+                "out of memory while the model was tried", where=self.name, fix="use a smaller one"
+            ) from error
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, AssertionError) as error:
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise self._unsupported(f"it cannot read a short text ({said})") from error
+
+    def _normed(self, hidden: Tensor) -> Tensor:
+        """What the head reads, in the precisions that the model itself uses."""
+        for module, dtype in zip(self._final, self._casts, strict=False):
+            hidden = module(hidden.to(dtype))
+        return hidden.to(self._casts[-1])
 
     @contextmanager
     def _recording(self, layers: Sequence[int], at: Tensor | None = None) -> Iterator[dict[int, Tensor]]:
@@ -131,73 +203,21 @@ class Backbone:
                 hooks.callback(handle.remove)
             yield states
 
-    def _find_blocks(self) -> nn.ModuleList:
-        lists = [m for m in self._trunk.modules() if isinstance(m, nn.ModuleList) and len(m) == self.n_layers]
-        if not lists:
-            raise self._unsupported(f"no list of {self.n_layers} blocks in it")
-        return lists[0]
-
-    def _probe_ids(self) -> Tensor:
-        generator = torch.Generator().manual_seed(0)
-        return torch.randint(0, self.vocab_size, (2, 12), generator=generator).to(self.device)
-
-    @torch.no_grad()
-    def _prove_lens(self) -> tuple[int, list[nn.Module]]:
-        """Find the modules between last block and head, and prove the lens on the model's own logits."""
-        ids = self._probe_ids()
-        with self._recording([self.n_layers]) as states, self._call_order() as order:
-            logits = self.model(input_ids=ids, use_cache=False).logits.float()
-        if not bool(torch.isfinite(logits).all()):
-            raise not_finite(self.name)
-        if self.n_layers not in states or self._head not in order:
-            raise self._unsupported("its blocks or its head did not run in a plain forward pass")
-        self._final = order[order.index(self.blocks[-1]) + 1 : order.index(self._head)]
-        top = states[self.n_layers]
-        try:
-            lens = self.lens(top)
-        except (RuntimeError, TypeError) as error:
-            raise self._unsupported(f"its final norm could not be applied by itself: {error}") from error
-        off = _relative_error(lens, logits)
-        if not off <= _TOLERANCE.get(self.dtype, 1e-4):
-            raise self._unsupported(f"the lens of its top layer differs from its own logits by {off:.1e} of them")
-        return top.shape[-1], self._final
-
-    @contextmanager
-    def _call_order(self) -> Iterator[list[nn.Module]]:
-        """The blocks and their neighbours (norms, head), in the order in which their calls end.
-
-        Neighbours are children of whatever contains the blocks; what is inside a block or a norm does not count.
-        """
-        order: list[nn.Module] = []
-        containers = [m for m in self.model.modules() if any(part is self.blocks for part in m.modules())]
-        with ExitStack() as hooks:
-            for child in (child for container in containers for child in container.children()):
-                if not any(child is container for container in containers):
-                    hooks.callback(child.register_forward_hook(lambda m, *_: order.append(m)).remove)
-            yield order
-
-    @torch.no_grad()
-    def _prove_cache(self) -> bool:
-        """Whether a plain cache of full keys and values, cut and continued, gives the logits of the whole sequence."""
-        ids = self._probe_ids()
-        whole = self.lens(self.hidden(ids)[self.n_layers])
-        try:
-            cache = DynamicCache()
-            self.hidden(ids[:, :7], cache=cache)
-            cut = kv_cache([(keys[:, :, :5], values[:, :, :5]) for keys, values in kv_pairs(cache)])
-            rest = self.lens(self.hidden(ids[:, 5:], cache=cut)[self.n_layers])
-        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
-            return False
-        return _relative_error(rest, whole[:, 5:]) <= _TOLERANCE.get(self.dtype, 1e-4)
-
     def _unsupported(self, reason: str) -> AccordError:
         return AccordError(
             f"this model does not fit accord's boundary: {reason}",
             where=self.name,
             got=type(self.model).__name__,
-            wanted="a decoder-only model: embeddings, a list of blocks, final norm, head (soft-capped or scaled)",
+            wanted="a causal decoder: embeddings, a list of blocks, final norm, head (soft-capped or scaled)",
             fix="open an issue with the model's config.json; accord refuses rather than give wrong numbers",
         )
+
+
+def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The tokens that end a text: the tokenizer's EOS, and all that the model's generation config names."""
+    named = getattr(model.generation_config, "eos_token_id", None)
+    ends = named if isinstance(named, list | tuple) else [named]
+    return frozenset(int(token) for token in (*ends, tokenizer.eos_token_id) if token is not None)
 
 
 def not_finite(where: str) -> AccordError:
@@ -207,40 +227,3 @@ def not_finite(where: str) -> AccordError:
         where=where,
         fix='use dtype = "float32" (or "bfloat16" in place of "float16"), or check the weights',
     )
-
-
-def kv_pairs(cache: Cache) -> list[tuple[Tensor, Tensor]]:
-    """Keys and values of each layer of a cache, [batch, heads, position, head_dim] each."""
-    return [(layer.keys, layer.values) for layer in cache.layers]
-
-
-def kv_cache(pairs: Sequence[tuple[Tensor, Tensor]]) -> DynamicCache:
-    """A cache that holds these keys and values, without copying them.
-
-    Sliding-window layers get full keys and values too: the model masks what its window hides.
-    """
-    cache = DynamicCache()
-    for keys, values in pairs:
-        layer = DynamicLayer()
-        layer.lazy_initialization(keys, values)
-        layer.keys, layer.values = keys, values
-        cache.layers.append(layer)
-    return cache
-
-
-def _logit_finish(config: Any) -> Callable[[Tensor], Tensor]:
-    """What the model itself does to its logits after the head: Gemma's soft-cap, Cohere's or Granite's scale."""
-    cap = getattr(config, "final_logit_softcapping", None)
-    factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
-
-    def finish(logits: Tensor) -> Tensor:
-        logits = logits if factor == 1.0 else logits * factor
-        return logits if cap is None else torch.tanh(logits / cap) * cap
-
-    return finish
-
-
-def _relative_error(got: Tensor, expected: Tensor) -> float:
-    if got.shape != expected.shape:
-        return float("inf")
-    return float((got.float() - expected.float()).abs().max() / expected.float().abs().max().clamp_min(1e-6))

@@ -1,7 +1,7 @@
 """Length-sorted batches by a token budget, halved when memory runs out."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
@@ -28,6 +28,14 @@ def out_of_memory(error: RuntimeError) -> bool:
     )
 
 
+def check_fits(lm: LanguageModel, sequences: Iterable[Sequence[int]]) -> None:
+    """Raise AccordError if a sequence of token ids is longer than a model reads, or has a token that it does not have."""
+    longest = largest = 0
+    for ids in sequences:
+        longest, largest = max(longest, len(ids)), max(largest, max(ids, default=0))
+    lm.limits.check(lm.name, longest=longest, largest=largest)
+
+
 def in_batches(
     lm: LanguageModel,
     lengths: Sequence[int],
@@ -37,6 +45,8 @@ def in_batches(
     progress: Progress | None = None,
 ) -> None:
     """Call `compute` with the indices of every batch, the longest rows first: too large a batch shows at once.
+
+    Rows of a batch are of one group of the model's limits.
 
     When memory runs out, batches are halved and the work goes on; `compute` is then called anew with a part of
     the batch that failed, so it must leave nothing behind before its forward pass is done.
@@ -54,7 +64,9 @@ def in_batches(
     done, total, begin = 0, sum(lengths), 0
     while begin < len(order):
         width = lengths[order[begin]]
+        alike = lm.limits.group(width)
         batch = order[begin : begin + max(1, budget // width)]
+        batch = [i for i in batch if lm.limits.group(lengths[i]) == alike]
         try:
             compute(batch)
         except RuntimeError as error:

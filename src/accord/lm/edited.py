@@ -49,6 +49,7 @@ class Wrapped:
             lm.d_model,
         )
         self.device, self.dtype, self.cacheable = lm.device, lm.dtype, lm.cacheable
+        self.limits, self.ends = lm.limits, lm.ends
 
 
 class Steered(Wrapped):

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedTokenizerBase
 
+from accord.lm.limits import Limits
+
 
 class LanguageModel(Protocol):
     """A tokenizer, hidden states for a batch of ids (with a KV cache if wanted), and logits for hidden states.
@@ -25,6 +27,10 @@ class LanguageModel(Protocol):
     dtype: torch.dtype
     cacheable: bool
     """Whether keys and values of earlier positions can be kept, sliced and joined without changing results."""
+    limits: Limits
+    """What it can read, and which sequences may share a batch or a cache."""
+    ends: frozenset[int]
+    """Tokens that end a text."""
 
     def hidden(
         self,
@@ -38,10 +44,12 @@ class LanguageModel(Protocol):
 
         Args:
             ids: token ids. Rows shorter than the batch are padded on the right with any id: a causal model
-                cannot see what follows, so no mask exists, and what stands at padded positions is meaningless.
+                cannot see what follows, so no mask exists, and what stands at padded positions is meaningless. All
+                rows, padded, must be of one group of `limits`.
             layers: which layers to return; the top layer alone by default.
             at: positions [batch, p] within `ids` to keep, so that the result is [batch, p, d_model].
             cache: keys and values of the positions before `ids`, the same number for every row; grows in place.
+                They were made at lengths of the group that the whole length is in.
         """
         ...
 

@@ -93,7 +93,7 @@ def perplexity(
     """Score every text; the results do not depend on batches (to float error).
 
     Args:
-        max_length: tokens of one window, start token included; never more than the tokenizer's own limit.
+        max_length: tokens of one window, start token included; never more than the model can read.
         stride: of a text longer than a window, each next one starts so many tokens later and scores what is new in
             it, with the rest as context; half a window by default.
         batch_tokens: tokens of one forward pass; by default chosen for the device.
@@ -102,7 +102,7 @@ def perplexity(
     Raises:
         AccordError: max_length or stride leave no room, logits are not finite, or a window exceeds memory.
     """
-    tokens = tokenize(lm.tokenizer, texts, max_length=max_length)
+    tokens = tokenize(lm, texts, max_length=max_length)
     nll, counts = np.zeros(len(texts)), np.zeros(len(texts), dtype=np.int64)
 
     def add(owner: NDArray[np.int64], _: NDArray[np.int64], states: Tensor, targets: Tensor) -> None:

@@ -14,9 +14,10 @@ from torch import Tensor
 from transformers import Cache
 
 from accord.errors import AccordError
-from accord.lm.backbone import kv_cache, kv_pairs, not_finite
-from accord.lm.batching import Progress, out_of_memory, too_long
+from accord.lm.backbone import not_finite
+from accord.lm.batching import Progress, check_fits, out_of_memory, too_long
 from accord.lm.encoding import encode_prompt, start_id
+from accord.lm.kv import kv_cache, kv_pairs
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.processors import Sampling, draw
@@ -29,9 +30,9 @@ class Sample:
 
     Attributes:
         prompt: the text it continues; empty if it began with the start token alone.
-        ids: the generated tokens, without the EOS.
+        ids: the generated tokens, without the one that ended it.
         text: those tokens as text, special tokens left out.
-        finished: whether the model ended it (by EOS), rather than the limit of tokens.
+        finished: whether the model ended it (by one of `LanguageModel.ends`), rather than the limit of tokens.
     """
 
     prompt: str
@@ -76,8 +77,8 @@ def generate(
         progress: called with (texts done, texts in all).
 
     Raises:
-        AccordError: a setting makes no sense, there is no start token, logits are not finite, or one text alone
-            exceeds memory.
+        AccordError: a setting makes no sense, there is no start token, prompt and text are together longer than the
+            model reads, logits are not finite, or one text alone exceeds memory.
     """
     settings = Sampling(temperature, top_k, top_p, repetition_penalty)
     if max_new_tokens < 1 or n < 1 or batch_size < 1:
@@ -92,6 +93,7 @@ def generate(
         for i, (prompt, ids) in enumerate(begin)
         for j in range(first, first + n)
     ]
+    check_fits(lm, ((*ids, *(0,) * (max_new_tokens - 1)) for _, ids in begin))
     waiting = sorted(rows, key=lambda row: -len(row.start))  # prompts of like length waste no steps on each other
     while waiting:
         batch = waiting[:batch_size]
@@ -125,9 +127,9 @@ class _Row:
     ids: list[int] = field(default_factory=list)
     finished: bool = False
 
-    def take(self, token: int, eos: int | None) -> bool:
+    def take(self, token: int, ends: frozenset[int]) -> bool:
         """Add a token; whether the text goes on."""
-        if token == eos:
+        if token in ends:
             self.finished = True
             return False
         self.ids.append(token)
@@ -138,13 +140,17 @@ def _write(lm: LanguageModel, batch: list[_Row], settings: Sampling) -> None:
     """Write the texts of a batch to their ends.
 
     A cache needs rows of equal length, so all start as far as the shortest prompt reaches, and a row whose prompt is
-    longer reads on in it while the others already write.
+    longer reads on in it while the others already write. Where the numbers of all positions switch with the length
+    (see `Limits`), everything is read anew.
     """
     for row in batch:
         row.ids, row.finished = list(row.start), False
     rows, width, read = batch, min(len(row.start) for row in batch), 0
     cache = kv_cache([]) if lm.cacheable else None
+    group = lm.limits.group(width)
     while rows:
+        if lm.limits.group(width) != group:
+            group, read, cache = lm.limits.group(width), 0, kv_cache([]) if lm.cacheable else None
         block = torch.tensor([row.ids[read:width] for row in rows])
         last = torch.full((len(rows), 1), block.shape[1] - 1)
         states = lm.hidden(block, at=last, cache=cache)[lm.n_layers][:, 0]
@@ -167,8 +173,7 @@ def _step(lm: LanguageModel, states: Tensor, rows: list[_Row], writing: list[int
     texts = [rows[i] for i in writing]
     chance = [row.chance[len(row.ids) - len(row.start)] for row in texts]
     tokens = draw(logits, torch.tensor([row.ids for row in texts]), torch.tensor(chance), settings)
-    eos = lm.tokenizer.eos_token_id
-    return [i for i, row, token in zip(writing, texts, tokens.tolist(), strict=True) if not row.take(token, eos)]
+    return [i for i, row, token in zip(writing, texts, tokens.tolist(), strict=True) if not row.take(token, lm.ends)]
 
 
 def _keep(cache: Cache | None, rows: list[int]) -> Cache | None:

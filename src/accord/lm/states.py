@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from accord.lm.backbone import kv_cache, kv_pairs
-from accord.lm.batching import Progress, default_batch_tokens, out_of_memory, too_long
+from accord.lm.batching import Progress, check_fits, default_batch_tokens, out_of_memory, too_long
+from accord.lm.kv import kv_cache, kv_pairs
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids, Node, grow
 
@@ -38,21 +38,29 @@ def end_states(
     """Give `read` the states of `layers` (the top one by default) at the last position of every sequence.
 
     Every sequence is read once a layer, in whatever order is cheapest. When memory runs out, batches are halved
-    and the work goes on.
+    and the work goes on. Sequences of one group of the model's limits are read together; beyond the first group,
+    prefixes belong to another, so none are shared.
 
     Args:
         sequences: distinct and not empty.
         batch_tokens: tokens of one forward pass; by default chosen for the device.
 
     Raises:
-        AccordError: one sequence alone exceeds memory.
+        AccordError: a sequence is longer than the model reads, or one alone exceeds memory.
     """
-    sharing_pays = _MIN_SAVING if lm.cacheable else sum(map(len, sequences)) + 1
-    roots = grow(sequences, min_saving=sharing_pays)
+    check_fits(lm, sequences)
+    never = sum(map(len, sequences)) + 1
+    forest: list[list[Node]] = []
+    for group, which in lm.limits.grouped([len(ids) for ids in sequences]).items():
+        roots = grow([sequences[i] for i in which], min_saving=_MIN_SAVING if lm.cacheable and group == 0 else never)
+        for node in _all_nodes(roots):
+            node.reads = [(position, which[i]) for position, i in node.reads]
+        forest.append(roots)
     budget = batch_tokens or default_batch_tokens(lm.device)
     walk = _Walk(lm, list(layers or [lm.n_layers]), read, budget, progress)
-    walk.total = sum(len(node.tokens) for node in _all_nodes(roots))
-    walk.descend(roots, {})
+    walk.total = sum(len(node.tokens) for roots in forest for node in _all_nodes(roots))
+    for roots in forest:
+        walk.descend(roots, {})
 
 
 @dataclass(frozen=True)

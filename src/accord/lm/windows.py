@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from accord.errors import AccordError
 from accord.lm.encoding import find_start
+from accord.lm.model import LanguageModel
 
 _TEXTS_AT_ONCE = 1000
 
@@ -78,16 +78,18 @@ class TokenTexts:
         return torch.from_numpy(rows)
 
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_length: int) -> TokenTexts:
+def tokenize(lm: LanguageModel, texts: Sequence[str], *, max_length: int) -> TokenTexts:
     """The tokens of every text.
 
     Args:
-        max_length: tokens of one window; never more than the tokenizer says that its model can read.
+        lm: whose tokenizer makes them.
+        max_length: tokens of one window; never more than the model can read, or its tokenizer says that it can.
 
     Raises:
-        AccordError: a window could hold no token.
+        AccordError: a window could hold no token, or the model does not have one of the tokens.
     """
-    max_length = min(max_length, int(tokenizer.model_max_length))
+    tokenizer = lm.tokenizer
+    max_length = min(max_length, int(tokenizer.model_max_length), lm.limits.length or max_length)
     start = find_start(tokenizer)
     if max_length < (1 if start is None else 2):
         raise AccordError("max_length leaves no room for a token", got=max_length, wanted="at least 2")
@@ -98,4 +100,5 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_le
         parts += [np.array(ids, dtype=np.int32) for ids in encoded["input_ids"]]
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts], dtype=np.int64)]).astype(np.int64)
     ids = np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
+    lm.limits.check(lm.name, longest=0, largest=max(int(ids.max(initial=0)), start or 0))
     return TokenTexts(ids, offsets, start, max_length)

@@ -65,7 +65,8 @@ def _shared(contexts: Sequence[Ids]) -> int:
 
 
 def _batch(asked: Question, ids: Tensor, items: list[int], shared: int, first: int) -> pd.DataFrame:
-    cacheable = asked.receiver.lm.cacheable and asked.donor.lm.cacheable
+    lms = (asked.receiver.lm, asked.donor.lm)
+    cacheable = all(lm.cacheable and lm.limits.group(ids.shape[1]) == 0 for lm in lms)
     pieces, starts = _cut(ids, shared, first, cacheable)
     left = sum(start + piece.shape[1] <= first for start, piece in zip(starts, pieces, strict=True))
     runs = []
@@ -97,7 +98,7 @@ def _cut(ids: Tensor, shared: int, first: int, cacheable: bool) -> tuple[list[Te
     """Pieces of prompts [row, position] to run one after the other, and where they start.
 
     What all rows share is one row. What is before the first position that is patched is a piece of its own, run once
-    for all layers. A model without a cache runs the whole at once.
+    for all layers. What cannot go on from a cache is run whole, at once.
     """
     if not cacheable:
         return [ids], [0]

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
-from accord.lm.backbone import Backbone, kv_cache, kv_pairs
+from accord.lm.backbone import Backbone
 from accord.lm.edited import backbone_of
+from accord.lm.kv import kv_cache, kv_pairs
 from accord.lm.model import LanguageModel
 from accord.lm.splice import past, replaced
 from accord.lm.states import KeysValues

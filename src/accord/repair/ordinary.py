@@ -72,7 +72,7 @@ def read_texts(
         AccordError: the texts have no position after a first one, or logits are not finite.
     """
     forms = Forms.of(lm)
-    tokens = tokenize(lm.tokenizer, texts[:positions], max_length=_TEXT_TOKENS)
+    tokens = tokenize(lm, texts[:positions], max_length=_TEXT_TOKENS)
     windows, found = [], 0
     for window in tokens.windows(None):
         inner = window.end + tokens.lead - 2  # positions after the first that predict a token

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from accord.errors import AccordError
-from accord.lm.backbone import kv_cache, kv_pairs
+from accord.lm.batching import check_fits
+from accord.lm.kv import kv_cache, kv_pairs
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.states import KeysValues
@@ -53,7 +54,7 @@ def scores(lm: LanguageModel, pairs: Sequence[Pair]) -> Tensor:
     """The score of every pair [n], float32 with gradients.
 
     Raises:
-        AccordError: a context or an answer is empty.
+        AccordError: a context or an answer is empty, or a pair is longer than the model reads.
     """
     parts = _forward(lm, pairs, _groups(lm, pairs), None)
     return _in_order([(places, values) for places, values, _ in parts], len(pairs))
@@ -171,11 +172,35 @@ def _values(pairs: Sequence[Pair], logits: Tensor) -> Iterator[Tensor]:
 
 
 def _groups(lm: LanguageModel, pairs: Sequence[Pair]) -> list[_Group]:
-    """Pairs by shared prefix; those that share none are a group too. A prefix leaves every context its last token."""
-    for pair in pairs:
-        if not pair.context or not pair.answer:
-            raise AccordError("a pair needs a context and an answer of at least one token", got=pair)
-    order = sorted(range(len(pairs)), key=lambda i: pairs[i].context)
+    """Pairs by shared prefix; those that share none are a group too. A prefix leaves every context its last token.
+
+    Pairs at lengths where the model's numbers depend on the length share none, and are with their like.
+    """
+    check_fits(lm, (pair.context + pair.answer for pair in pairs))
+    alike = lm.limits.grouped([_length(lm, pair) for pair in pairs])
+    groups = _sharing(lm, pairs, alike.pop(0, []))
+    groups += [_Group((), tuple(places)) for places in alike.values()]
+    return [_Group(g.prefix, tuple(sorted(g.places, key=lambda i: len(pairs[i].context)))) for g in groups]
+
+
+def _length(lm: LanguageModel, pair: Pair) -> int:
+    """How many tokens of a pair are read."""
+    if not pair.context or not pair.answer:
+        raise AccordError("a pair needs a context and an answer of at least one token", got=pair)
+    length = len(pair.context) + (0 if pair.against else len(pair.answer) - 1)
+    if lm.limits.group(length) != lm.limits.group(len(pair.context)):
+        raise AccordError(
+            "an answer lies across a length at which the model's position embeddings switch",
+            where=lm.name,
+            got=f"a prompt of {len(pair.context)} tokens, with its answer {length + 1}",
+            fix="use shorter prompts (fewer worked examples), or leave these items out",
+        )
+    return length
+
+
+def _sharing(lm: LanguageModel, pairs: Sequence[Pair], which: Sequence[int]) -> list[_Group]:
+    """Groups of those pairs that `which` numbers, as they share prefixes."""
+    order = sorted(which, key=lambda i: pairs[i].context)
     found: list[tuple[int, list[int]]] = []  # tokens shared, places
     for i in order:
         context = pairs[i].context
@@ -188,8 +213,7 @@ def _groups(lm: LanguageModel, pairs: Sequence[Pair]) -> list[_Group]:
         found.append((len(context) - 1, [i]))
     alone = [places[0] for _, places in found if len(places) == 1]
     groups = [_Group(pairs[places[0]].context[:n], tuple(places)) for n, places in found if len(places) > 1]
-    groups += [_Group((), tuple(alone))] if alone else []
-    return [_Group(g.prefix, tuple(sorted(g.places, key=lambda i: len(pairs[i].context)))) for g in groups]
+    return groups + ([_Group((), tuple(alone))] if alone else [])
 
 
 def _common(a: Ids, b: Ids) -> int:

@@ -42,7 +42,7 @@ class Reading:
     @torch.no_grad()
     def of(cls, target: Target, texts: Sequence[str], *, max_length: int = 512) -> "Reading":
         """Read texts, each cut to `max_length`; memory goes with their tokens. Raises AccordError on no tokens."""
-        tokens = tokenize(target.lm.tokenizer, texts, max_length=max_length)
+        tokens = tokenize(target.lm, texts, max_length=max_length)
         windows = list(tokens.windows(None))
         parts: dict[int, Tensor] = {}
         source = target.source

@@ -138,7 +138,7 @@ def fit_classifier(
 @torch.no_grad()
 def text_means(lm: LanguageModel, texts: Sequence[str], layer: int, *, max_length: int = 512) -> Tensor:
     """Mean state [n, d] of the tokens of each text, as an embedding store has them; NaN for a text without tokens."""
-    tokens = tokenize(lm.tokenizer, texts, max_length=max_length)
+    tokens = tokenize(lm, texts, max_length=max_length)
     windows = list(tokens.windows(None))
     found = torch.full((len(texts), lm.d_model), torch.nan)
 

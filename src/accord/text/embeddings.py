@@ -46,7 +46,7 @@ def extract(
     Args:
         layers: which layers; the top one by default. See `LanguageModel` for their numbers.
         max_tokens: stop at this many tokens, in the order of the texts; the last text is cut to fit.
-        max_length: tokens of one window, start token included; never more than the tokenizer's own limit.
+        max_length: tokens of one window, start token included; never more than the model can read.
         stride: read long texts in windows that start so many tokens apart; each token is stored once, from the
             first window that reaches it. By default a text is cut after its first window.
         dtype: of the stored embeddings: "float32", "bfloat16" or "float16".
@@ -63,7 +63,7 @@ def extract(
     folder = Path(folder)
     chosen = sorted({lm.n_layers} if layers is None else set(layers))
     _check(lm, chosen, dtype, shard_tokens, max_tokens, stride)
-    tokens = tokenize(lm.tokenizer, texts, max_length=max_length)
+    tokens = tokenize(lm, texts, max_length=max_length)
     windows = _within(list(tokens.windows(stride)), max_tokens)
     if not windows:
         raise AccordError("No text has a token to extract", got=f"{len(texts)} texts")

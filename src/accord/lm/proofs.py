@@ -1,0 +1,244 @@
+"""What accord relies on in a model, each tried on the model itself: a difference, and how large it may be.
+
+Differences of states are ‖Δ‖ / ‖state‖ at the position where that is largest, over all layers that are compared.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from accord.errors import AccordError
+from accord.lm.kv import kv_cache, kv_pairs
+
+if TYPE_CHECKING:
+    from accord.lm.backbone import Backbone
+
+# Room for the rounding of other kernels (another batch is multiplied by another one): far below what a row that sees
+# what it should not, or a wrong norm, would make.
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.03}
+LENS_TOLERANCE = 2e-5
+_SHORTEST = 24  # tokens of a probe
+_LONGEST = 768
+# Numbers of the config by which attention, convolutions or routing may change along a sequence.
+_ALONG = ("window", "chunk", "kernel", "conv", "local", "block_size", "topk", "stride")
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was tried, and what it gave.
+
+    Attributes:
+        says: what holds if the proof does.
+        otherwise: what is wrong if it does not.
+        difference: the largest that was seen.
+        tolerance: the largest that counts as none.
+        note: what else was found.
+    """
+
+    says: str
+    otherwise: str
+    difference: float
+    tolerance: float
+    note: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is within the tolerance (nan is not)."""
+        return self.difference <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Random texts of a model's own tokens.
+
+    Attributes:
+        ids: [3, length]; special tokens of the config are not among them.
+        edge: the largest window, chunk or kernel that lies within the length; `unreached` are those that do not.
+    """
+
+    ids: Tensor
+    edge: int
+    unreached: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens of each text."""
+        return self.ids.shape[1]
+
+    def reach(self) -> str:
+        """How far it was tried."""
+        beyond = f", not beyond {', '.join(map(str, self.unreached))}" if self.unreached else ""
+        return f"tried on {self.length} tokens{beyond}"
+
+
+def numbers_of(config: Any) -> Iterator[tuple[str, int]]:
+    """Names and values of all whole numbers in a config, whatever they lie in."""
+    for name, value in (config if isinstance(config, dict) else config.to_dict()).items():
+        if isinstance(value, dict):
+            yield from numbers_of(value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            yield str(name), value
+
+
+def tokens_to_try(lm: "Backbone", *, thorough: bool) -> int:
+    """How many tokens a probe of a model may have: the larger the model, the fewer."""
+    weights = sum(weight.numel() for block in lm.blocks for weight in block.parameters())
+    work = (3e9 if lm.device.type == "cpu" else 3e11) * (30 if thorough else 1)
+    return int(min(max(work / max(weights, 1), _SHORTEST), _LONGEST * (8 if thorough else 1)))
+
+
+def make_probe(lm: "Backbone", most: int) -> Probe:
+    """A probe that reaches beyond each window of the config that `most` tokens reach beyond, and the model can read."""
+    most = min(most, lm.limits.length or most)
+    config = lm.model.config.get_text_config()
+    along = sorted({value for name, value in numbers_of(config) if value > 1 and any(k in name for k in _ALONG)})
+    longest = lm.limits.length or max((v for n, v in numbers_of(config) if "max_pos" in n), default=2**20)
+    along = [value for value in along if value < longest]
+    edge = max((value for value in along if value + 16 <= most), default=0)
+    length = min(max(edge + 16, _SHORTEST), most)
+    return Probe(lm.random_ids(3, length), edge, tuple(value for value in along if value > edge))
+
+
+def causality(lm: "Backbone", probe: Probe) -> Proof:
+    """States do not change when what follows them changes, nor when another text of the batch does."""
+    cut = probe.length // 2
+    first, second, third = probe.ids
+    at = torch.tensor([[0, cut // 2, cut - 1]]).repeat(2, 1)
+    layers = range(lm.n_layers + 1)
+    before = lm.hidden(torch.stack([first, second]), layers=layers, at=at)
+    changed = torch.stack([torch.cat([first[:cut], third[cut:]]), third])
+    picked = lm.hidden(changed, layers=layers, at=at)
+    short = min(cut, 16)
+    whole = lm.hidden(changed[:, : short + 4], layers=layers)
+    other = lm.hidden(torch.stack([first[: short + 4], second[: short + 4]]), layers=layers)
+    off = max(
+        max(apart(picked[layer][0], before[layer][0]) for layer in layers),
+        max(apart(whole[layer][0, :short], other[layer][0, :short]) for layer in layers),
+    )
+    says, otherwise = "no text sees what follows it, or another text", "a text's states depend on what follows it"
+    return Proof(says, f"{otherwise}, or on other texts of its batch", off, tolerance(lm), probe.reach())
+
+
+def batches(lm: "Backbone", probe: Probe) -> Proof:
+    """A text has the same states alone and padded beside a longer one, and again after a longer one was read."""
+    off = 0.0
+    for length, short in _pairs(lm, probe):
+        long = _longer(lm, probe, length)
+        layers = range(lm.n_layers + 1)
+        at = torch.tensor([sorted({0, short // 2, max(short - 2, 0), short - 1})])
+        alone = lm.hidden(long[1:2, :short], layers=layers, at=at)
+        together = lm.hidden(long[:2], layers=layers, at=at.repeat(2, 1))
+        again = lm.hidden(long[1:2, :short], layers=layers, at=at)
+        off = max(
+            off,
+            *(apart(together[layer][1], alone[layer][0]) for layer in layers),
+            *(apart(again[layer][0], alone[layer][0]) for layer in layers),
+        )
+    says = "a text reads the same alone, padded in a batch, and again"
+    return Proof(says, "a text's states depend on how it is padded or batched", off, tolerance(lm), probe.reach())
+
+
+def _pairs(lm: "Backbone", probe: Probe) -> Iterator[tuple[int, int]]:
+    """Lengths of a longer and a shorter text that are to read alike: of one group, for each group within reach."""
+    limits = lm.limits
+    top = min([probe.length, *(switch - 1 for switch in _turns(lm))])
+    yield top, max(top // 2, 1)
+    if probe.edge and probe.edge + 2 < top:
+        yield top, probe.edge + 2
+    for switch in limits.switches:
+        long = switch + 4
+        if (
+            long <= _LONGEST
+            and limits.group(long) == limits.group(switch)
+            and long <= tokens_to_try(lm, thorough=False)
+        ):
+            yield long, switch + 1
+
+
+def _turns(lm: "Backbone") -> list[int]:
+    return [*lm.limits.switches, *([lm.limits.each_from] if lm.limits.each_from is not None else [])]
+
+
+def _longer(lm: "Backbone", probe: Probe, length: int) -> Tensor:
+    return probe.ids[:, :length] if length <= probe.length else lm.random_ids(3, length)
+
+
+def cache(lm: "Backbone", probe: Probe) -> Proof:
+    """A text that is cut, continued from a plain cache in pieces and one by one has the states of the whole."""
+    says, otherwise = "keys and values can be kept, cut, shared and continued", "they cannot: every text is read whole"
+    length = min([probe.length, *(switch - 1 for switch in _turns(lm))])
+    if length < 12:
+        return Proof(says, otherwise, float("inf"), tolerance(lm), "no room to try it before the numbers switch")
+    ids = probe.ids[:2, :length].clone()
+    ids[1, :3] = ids[0, :3]  # two texts that share their beginning
+    whole = lm.hidden(ids)[lm.n_layers]
+    try:
+        made = kv_cache([])
+        lm.hidden(ids[:1, :5], cache=made)
+        kept = [
+            (keys[:, :, :3].expand(2, -1, -1, -1), values[:, :, :3].expand(2, -1, -1, -1))
+            for keys, values in kv_pairs(made)
+        ]
+        ends = [max(length - 8, 4), length - 7, length - 6, length - 5, length]
+        parts: list[Tensor] = []
+        begin = 3
+        for end in ends:
+            grown = kv_cache(kept)
+            parts.append(lm.hidden(ids[:, begin:end], cache=grown)[lm.n_layers])
+            kept, begin = kv_pairs(grown), end
+        off = apart(torch.cat(parts, dim=1), whole[:, 3:])
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, AssertionError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        return Proof(
+            says, otherwise, float("inf"), tolerance(lm), f"it has none that can be cut ({type(error).__name__})"
+        )
+    return Proof(says, otherwise, off, tolerance(lm), probe.reach())
+
+
+def precision(lm: "Backbone", texts: Sequence[str]) -> tuple[float, float]:
+    """How far log-odds of every next token move from twice the precision: mean and largest change over `texts`.
+
+    The weights are the same: a half-precision model is read in float32, a float32 one in float64. The model is copied.
+
+    Raises:
+        AccordError: there is no room for the copy.
+    """
+    import copy
+
+    better = torch.float64 if lm.dtype == torch.float32 else torch.float32
+    try:
+        reference = copy.deepcopy(lm.model).to(better)
+    except RuntimeError as error:
+        raise AccordError("no room for a copy of the model in more precision", where=lm.name) from error
+    moved: list[Tensor] = []
+    for text in texts:
+        ids = torch.tensor([lm.tokenizer(text)["input_ids"]], device=lm.device)
+        exact = reference(input_ids=ids, use_cache=False).logits[0].double()
+        own = lm.lens(lm.hidden(ids)[lm.n_layers][0]).double()
+        following = torch.cat([ids[0, 1:], exact[-1:].argmax(-1)])[:, None]
+        moved.append((_logodds(own, following) - _logodds(exact, following)).abs())
+    whole = torch.cat(moved)
+    return float(whole.mean()), float(whole.max())
+
+
+def _logodds(logits: Tensor, tokens: Tensor) -> Tensor:
+    """log p − log(1 − p) of a token a row."""
+    chosen = logits.gather(-1, tokens)
+    return (chosen - logits.scatter(-1, tokens, float("-inf")).logsumexp(-1, keepdim=True)).squeeze(-1)
+
+
+def tolerance(lm: "Backbone") -> float:
+    """The largest difference of states that other kernels may make in a model's precision."""
+    return _TOLERANCE.get(lm.dtype, 1e-4)
+
+
+def apart(got: Tensor, expected: Tensor) -> float:
+    """‖got − expected‖ / ‖expected‖ at the position where it is largest; of states [..., d]."""
+    if got.shape != expected.shape:
+        return float("inf")
+    got, expected = got.double(), expected.double()
+    return float(((got - expected).norm(dim=-1) / expected.norm(dim=-1).clamp_min(1e-9)).max())

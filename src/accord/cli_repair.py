@@ -129,7 +129,7 @@ def merge(
     rows = [
         ["log p of any token, largest", f"{drift.largest:.2e}"],
         ["log p of any token, mean", f"{drift.mean:.2e}"],
-        ["log-odds of yes, largest", f"{drift.logodds:.2e}"],
+        ["log-odds of yes, largest", "not read" if drift.logodds is None else f"{drift.logodds:.2e}"],
     ]
     print_table(("drift by merging, nats", f"over {drift.prompts} prompts"), rows, title=str(out))
 

@@ -1,12 +1,16 @@
 """Any language model by name or folder: a backbone, or a concept language model or repaired model that was saved."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from accord.cache import hash_file
+from accord.errors import AccordError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from accord.lm import LanguageModel
 
 # Files whose bytes are a model's identity; concept models of edits lie in folders.
@@ -43,6 +47,33 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> "La
     from accord.lm import load as load_backbone
 
     return load_backbone(model, device=device, dtype=dtype)
+
+
+def load_tokenizer(model: str) -> "PreTrainedTokenizerBase":
+    """The tokenizer that `load` gives a model, without its weights. Fetches the model if it is not on this machine.
+
+    Raises:
+        AccordError: no such model, or it has no tokenizer that can be read.
+    """
+    if is_repaired(model):
+        from accord.repair.folder import base_of
+
+        return load_tokenizer(base_of(Path(model).expanduser()))
+    if is_concept_lm(model):
+        described = json.loads((Path(model).expanduser() / "config.json").read_text(encoding="utf-8"))
+        return load_tokenizer(described["backbone"]["name"])
+    from transformers import AutoTokenizer
+
+    from accord.lm.catalog import resolve
+
+    folder = resolve(model).folder
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise AccordError("the tokenizer could not be loaded", where=folder, got=str(error).splitlines()[0]) from error
+    return tokenizer
 
 
 def fingerprint(model: str) -> str:

@@ -159,7 +159,8 @@ def summarize(
     seed: int = 0,
     resamples: int = 1000,
 ) -> dict[str, Interval]:
-    """Every measure of a score table with its 95 % percentile bootstrap interval, and n, n_yes, n_no.
+    """Every measure of a score table with its 95 % percentile bootstrap interval; and n, n_yes, n_no, and blank_first_tokens, the number of
+    answers whose first token is white space alone, so that l_G is about that.
 
     Items are resampled with replacement within each gold class, so that class sizes stay as they are. The same
     seed and classes draw the same items: differences of two tables of the same items can be bootstrapped in pairs.
@@ -172,6 +173,8 @@ def summarize(
         for name, of in measures.items():
             drawn[name].append(of(resampled))
     counts = {"n": n, "n_yes": whole.n_yes, "n_no": n - whole.n_yes}
+    if "answer_token" in scores:
+        counts["blank_first_tokens"] = int((scores["answer_token"].str.strip() == "").sum())
     result: dict[str, Interval] = {k: {"value": float(v), "low": None, "high": None} for k, v in counts.items()}
     for name, of in measures.items():
         result[name] = interval(float(of(whole)), np.concatenate(drawn[name]) if drawn[name] else np.array([]))

@@ -119,13 +119,22 @@ class CatalogRow:
     data: str  # what file it reads
     generator_phrasings: dict[str, str]  # name -> template; the first is the default
     validator_phrasings: dict[str, str]
+    labels: dict[str, tuple[str, ...]]  # what the validator may answer, with its words
     items: int | None  # how many items are built in; None: the task needs a data file
 
 
 def catalog() -> list[CatalogRow]:
     """The named tasks."""
     return [
-        CatalogRow(one.name, one.asks, one.needs, dict(one.generators), dict(one.validators), _builtin_items(one))
+        CatalogRow(
+            one.name,
+            one.asks,
+            one.needs,
+            dict(one.generators),
+            dict(one.validators),
+            dict(one.labels.words),
+            _builtin_items(one),
+        )
         for one in TASKS.values()
     ]
 

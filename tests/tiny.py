@@ -8,6 +8,9 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from accord.gap import NO_FORMS, YES_FORMS
+from accord.lm.encoding import single_tokens
+
 _SMALL = dict(
     vocab_size=300,
     hidden_size=32,
@@ -92,6 +95,11 @@ def tiny_tokenizer(*, bos: bool = True) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>" if bos else None, eos_token="</s>", pad_token="<pad>"
     )
+
+
+def yes_no(tokenizer: PreTrainedTokenizerFast) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Token ids of Yes and of No in their usual forms."""
+    return single_tokens(tokenizer, YES_FORMS), single_tokens(tokenizer, NO_FORMS)
 
 
 def tiny_hub_folder(folder: Path) -> None:

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from accord import cli_concepts, cli_damage, cli_names, cli_pathway, cli_repair, cli_search, cli_steering, cli_verdict
-from accord.cli_parts import print_table, progress_console, say_if_little
+from accord.cli_parts import (
+    Chat,
+    ChatOptions,
+    OneMessage,
+    System,
+    key_values,
+    print_table,
+    progress_console,
+    say_if_blank,
+    say_if_little,
+)
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -85,7 +95,6 @@ Shots = Annotated[
 ]
 Generator = Annotated[str | None, typer.Option("--generator", help="Wording of the generator form.")]
 Validator = Annotated[str | None, typer.Option("--validator", help="Wording of the validator form.")]
-Chat = Annotated[bool, typer.Option("--chat", help="Put the prompts into the model's chat template.")]
 Seed = Annotated[int, typer.Option(help="Of the split, the choice of items, and the bootstrap.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder of `accord gap --out`.")]
 
@@ -126,6 +135,9 @@ def gap(
     generator: Generator = None,
     validator: Validator = None,
     chat: Chat = False,
+    system: System = None,
+    chat_options: ChatOptions = None,
+    one_message: OneMessage = False,
     layers: Annotated[bool, typer.Option("--layers", help="Also read both forms at every layer.")] = False,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -159,12 +171,16 @@ def gap(
         generator_phrasing=generator,
         validator_phrasing=validator,
         chat=chat,
+        system=system,
+        chat_options=key_values("--chat-option", chat_options) if chat_options else None,
+        chat_turns=False if one_message else None,
         layers=layers,
     )
     metrics = _measured(section, asked, backbone, seed, out)
     rows = [[name, *_numbers(metric)] for name, metric in metrics.items()]
     print_table(("metric", "value", "low", "high"), rows, title=f"{asked.name} / {model}")
     say_if_little(metrics["yes_no_mass"]["value"])
+    say_if_blank(metrics["blank_first_tokens"]["value"], metrics["n"]["value"])
 
 
 @app.command()
@@ -193,7 +209,9 @@ def tasks() -> None:
         built_in = "" if row.items is None else f"{row.items} items built in, or "
         generators = {f"--generator {name}": text for name, text in row.generator_phrasings.items()}
         validators = {f"--validator {name}": text for name, text in row.validator_phrasings.items()}
-        _print_record(row.name, row.asks, {"--data": built_in + row.data, **generators, **validators})
+        words = " or ".join("/".join(each) for each in row.labels.values())
+        parts = {"--data": built_in + row.data, **generators, **validators, "validator answers": words}
+        _print_record(row.name, row.asks, parts)
 
 
 @app.command()
@@ -226,8 +244,10 @@ def show(
         validator_phrasing=validator,
     )
     typer.echo(f"{asked.name}, {asked.split}: {len(asked.items)} items")
+    words = " or ".join("/".join(each) for each in asked.labels.words.values())
+    typer.echo(f"validator answers: {words}; between a prompt and its answer: {asked.generator.join!r}")
     for item in asked.items[:number]:
-        about = [f"answer: {item.answer}", f"gold: {'yes' if item.gold else 'no'}"]
+        about = [f"answer: {item.answer}", f"gold: {asked.labels.right(item)}"]
         about += [f"{key}: {value}" for key in ("group", "similarity") if (value := getattr(item, key))]
         typer.echo("\n" + ", ".join(about))
         for form, prompt in zip(("generator", "validator"), asked.prompts(item), strict=True):

@@ -1,16 +1,34 @@
 """What commands print with."""
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from accord.errors import AccordError
+
 if TYPE_CHECKING:
     from accord.tasks import Task
+
+Chat = Annotated[bool, typer.Option("--chat", help="Put the prompts into the model's chat template.")]
+System = Annotated[str | None, typer.Option("--system", help="With --chat: the system message.")]
+ChatOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--chat-option",
+        metavar="KEY=VALUE",
+        help="With --chat: what the template is given besides, such as enable_thinking=false; may be given again.",
+    ),
+]
+OneMessage = Annotated[
+    bool,
+    typer.Option("--one-message", help="With --chat: worked examples in the question's own message, not in turns."),
+]
 
 _LITTLE = 0.5  # of the probability
 
@@ -23,6 +41,20 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def key_values(option: str, pairs: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE options as a table; what is no JSON is a word."""
+    table: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise AccordError(f"{option} takes a key and its value", got=pair, wanted="KEY=VALUE, such as delta=3")
+        try:
+            table[key.replace("-", "_")] = json.loads(value)
+        except ValueError:
+            table[key.replace("-", "_")] = value
+    return table
 
 
 def progress_console() -> Console:
@@ -44,6 +76,16 @@ def say_if_unknown(repaired: str | Path) -> None:
 
     if not links(repaired):
         typer.echo(f"Nothing in {repaired} tells which items it learned from: they may be among the tests.", err=True)
+
+
+def say_if_blank(blank: float | None, n: float) -> None:
+    """A warning where answers begin with a token that is white space alone."""
+    if blank:
+        typer.echo(
+            f"The first token of {blank:.0f} of {n:.0f} answers is white space alone: their generator log-odds tell how "
+            'likely a space is. A task in a language without spaces has join = "".',
+            err=True,
+        )
 
 
 def say_left_out(tasks: "Iterable[Task]") -> None:

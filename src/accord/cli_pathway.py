@@ -92,7 +92,7 @@ def pathway(
     stage = two_models_stage(
         "pathway",
         section,
-        asked,
+        asked.read_by(models[0]),
         _identities(models),
         (study.lazy(models[0]), study.lazy(models[1])),
         divided,

@@ -1,12 +1,11 @@
 """Commands that change a model: repair and merge."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from accord.cli_parts import print_table, progress_console
+from accord.cli_parts import Chat, ChatOptions, OneMessage, System, key_values, print_table, progress_console
 from accord.errors import AccordError
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
@@ -44,7 +43,10 @@ def repair(
     ] = None,
     generator: Annotated[str | None, typer.Option(help="Wording of the generator form.")] = None,
     validator: Annotated[str | None, typer.Option(help="Wording of the validator form.")] = None,
-    chat: Annotated[bool, typer.Option("--chat", help="Put the prompts into the model's chat template.")] = False,
+    chat: Chat = False,
+    system: System = None,
+    chat_options: ChatOptions = None,
+    one_message: OneMessage = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     keys: Annotated[
@@ -71,8 +73,9 @@ def repair(
     from accord import study
     from accord.repair import read_repair
     from accord.repair import repair as repair_model
+    from accord.repair.config import check_labels
     from accord.repair.question import check_goes_on
-    from accord.study.stage import identity
+    from accord.study.stage import identity, read_by_model
     from accord.tasks import task as make
 
     kind = split_kind or ("nested" if make(task, data=data, split="all").nested else "random")
@@ -87,12 +90,17 @@ def repair(
         generator_phrasing=generator,
         validator_phrasing=validator,
         chat=chat,
+        system=system,
+        chat_options=key_values("--chat-option", chat_options) if chat_options else None,
+        chat_turns=False if one_message else None,
         seed=seed,
     )
-    table = {"kind": method, **_table(keys or []), "steps": steps, "lr": lr}
+    table = {"kind": method, **key_values("--set", keys or []), "steps": steps, "lr": lr}
     section = read_repair({key: value for key, value in table.items() if value is not None}, "--method, --set")
     check_goes_on(model, asked)
+    check_labels(asked, section)
     backbone = study.from_options(study.Backbone, {"model": model, "device": device, "dtype": dtype})
+    asked = read_by_model(asked, backbone)
     if (method == "concepts") != (concepts is not None) or (concepts is None) != (layer is None):
         raise AccordError("Method concepts, and no other, takes --concepts and --layer.", got=method)
     edited = str(concepts.resolve()) if concepts else None
@@ -133,20 +141,6 @@ def merge(
     rows = [
         ["log p of any token, largest", f"{drift.largest:.2e}"],
         ["log p of any token, mean", f"{drift.mean:.2e}"],
-        ["log-odds of yes, largest", f"{drift.logodds:.2e}"],
+        ["log-odds of yes, largest", "not read" if drift.logodds is None else f"{drift.logodds:.2e}"],
     ]
     print_table(("drift by merging, nats", f"over {drift.prompts} prompts"), rows, title=str(out))
-
-
-def _table(keys: list[str]) -> dict[str, Any]:
-    """KEY=VALUE options as keys of a section; what is no JSON is a word."""
-    table: dict[str, Any] = {}
-    for pair in keys:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise AccordError("--set takes a key and its value", got=pair, wanted="KEY=VALUE, such as delta=3")
-        try:
-            table[key.replace("-", "_")] = json.loads(value)
-        except ValueError:
-            table[key.replace("-", "_")] = value
-    return table

@@ -1,6 +1,7 @@
 """Any language model by name, folder or object: a backbone, or a concept language model or repaired model."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,8 @@ from accord.cache import kept_hash
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from accord.lm import LanguageModel
 
 # Files whose bytes are a model's identity; concept models of edits lie in folders.
@@ -68,6 +71,24 @@ def _in_memory(model: Any, tokenizer: Any, device: str, dtype: str) -> "Language
         fix = "move or convert it yourself, then load it"
         raise AccordError("a model in memory stays where it is, in its precision", got=f"{device}, {dtype}", fix=fix)
     return in_memory(model, tokenizer)
+
+
+def load_tokenizer(model: str) -> "PreTrainedTokenizerBase":
+    """The tokenizer that `load` gives a model, without its weights. Fetches the model if it is not on this machine.
+
+    Raises:
+        AccordError: no such model, or it has no tokenizer that can be read.
+    """
+    if is_repaired(model):
+        from accord.repair.folder import base_of
+
+        return load_tokenizer(base_of(Path(model).expanduser()))
+    if is_concept_lm(model):
+        described = json.loads((Path(model).expanduser() / "config.json").read_text(encoding="utf-8"))
+        return load_tokenizer(described["backbone"]["name"])
+    from accord.lm.opening import load_tokenizer as tokenizer_of
+
+    return tokenizer_of(model)
 
 
 def fingerprint(model: str) -> str:

@@ -14,14 +14,14 @@ import accord
 from accord.damage import Damage, Questions, compare, measure_damage, observe, relation_tasks
 from accord.damage.wording import word
 from accord.errors import AccordError
-from accord.gap import Forms, measure_gap
+from accord.gap import measure_gap
 from accord.lm import Backbone, LanguageModel
 from accord.lm.edited import Readout, WithReadout
 from accord.lm.perplexity import perplexity
 from accord.repair.folder import with_edits
 from accord.steering import AddDirection
 from accord.tasks import Task
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_model, tiny_tokenizer, yes_no
 
 TEXTS = ["A bee is a kind of food.", "", "Yes, yes. The birds are kind.", "naïve café", "of of of of of of no"]
 OPTIONS: dict[str, Any] = {"facts": 2, "samples": 3, "new_tokens": 5, "resamples": 40}
@@ -119,8 +119,7 @@ def test_distance_at_prompts_is_at_their_last_position(damage: Damage, base: Bac
 
 
 def test_a_constant_readout_moves_every_validator_and_nothing_else(base: Backbone, own: Task) -> None:
-    forms = Forms.of(base)
-    repaired = WithReadout(base, Readout((1,), torch.zeros(base.d_model), 30.0, forms.yes, forms.no))
+    repaired = WithReadout(base, Readout((1,), torch.zeros(base.d_model), 30.0, *yes_no(base.tokenizer)))
     damage = measure_damage(base, repaired, texts=TEXTS, own=own, **OPTIONS)
     shift = row(damage, "relations", "validator_logodds")
     assert shift["change"] == pytest.approx(30, rel=1e-4) and shift["worse_if"] == "neither" and not shift["worsened"]
@@ -234,8 +233,7 @@ def test_without_a_start_token_first_tokens_are_not_scored() -> None:
 def test_half_precision_and_parts_without_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accord.damage.observed._TEXTS", 1)
     base = Backbone(tiny_model().bfloat16(), tiny_tokenizer())
-    forms = Forms.of(base)
-    repaired = WithReadout(base, Readout((1,), torch.zeros(base.d_model), 3.0, forms.yes, forms.no))
+    repaired = WithReadout(base, Readout((1,), torch.zeros(base.d_model), 3.0, *yes_no(base.tokenizer)))
     found = measure_damage(base, repaired, texts=TEXTS, facts=1, samples=1, new_tokens=3, resamples=20)
     assert observe(base, Questions(TEXTS, facts=0, samples=0)).states.dtype == torch.bfloat16
     assert row(found, "relations", "validator_logodds")["change"] == pytest.approx(3, abs=1e-3)

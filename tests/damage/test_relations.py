@@ -51,7 +51,7 @@ def test_worked_examples_are_balanced_and_not_asked(task: Task) -> None:
     assert sum(gold for *_, gold in examples) * 2 == len(examples) == len(task.validator.examples)
     shown = {subject.lower() for subject, *_ in examples}
     assert not shown & {item.fields["subject"].lower() for item in task.items}
-    assert task.validator.examples[0].endswith("Answer: Yes")
+    assert task.validator.shown[0].endswith("Answer: Yes")
 
 
 def test_prompts_read_as_they_should() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +14,28 @@ import accord
 from accord.errors import AccordError
 from accord.gap import NO_FORMS, YES_FORMS, measure_gap, summarize
 from accord.lm import Backbone
-from accord.tasks import Item
+from accord.tasks import Chat, Form, Item, Task, Template
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
-@dataclass
-class Pairs:
+def asking(items: list[Item], **keys: Any) -> Task:
     """A task small enough to read: letters and words, some answers right."""
+    generator, validator = map(Template.parse, ("{noun} are a kind of", "Are {noun} {answer}? Answer:"))
+    return Task(
+        "pairs",
+        "all",
+        tuple(items),
+        Form("first", generator, "zero", ()),
+        Form("first", validator, "zero", ()),
+        **{"chat": None, "settings": {}, **keys},
+    )
 
-    items: list[Item]
-    name: str = "pairs"
-    split: str = "all"
-    chat: bool = False
-    settings: dict[str, Any] = field(default_factory=dict)
 
-    def prompts(self, item: Item) -> tuple[str, str]:
-        noun = item.fields["noun"]
-        return f"{noun} are a kind of", f"Are {noun} {item.answer}? Answer:"
-
-
-def pairs(n: int = 24) -> Pairs:
+def pairs(n: int = 24, **keys: Any) -> Task:
     nouns = ["bees", "kebabs", "oaks", "robins", "chairs", "a very long noun phrase"]
     answers = ["food", "bird", "tree things", "insect"]
-    return Pairs(
-        [
-            Item({"noun": nouns[i % len(nouns)], "row": str(i)}, answers[i // len(nouns) % 4], gold=i % 3 == 0)
-            for i in range(n)
-        ]
-    )
+    rows = [{"noun": nouns[i % 6], "row": str(i), "answer": answers[i // 6 % 4]} for i in range(n)]
+    return asking([Item(row, row["answer"], gold=i % 3 == 0) for i, row in enumerate(rows)], **keys)
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +152,7 @@ def test_written_tables_read_back(lm: Backbone, tmp_path: Path) -> None:
 
 
 def test_the_chat_template_wraps_both_prompts(lm: Backbone) -> None:
-    task = pairs(6)
-    task.chat = True
+    task = pairs(6, chat=Chat())
     with pytest.raises(AccordError, match="chat template"):
         measure_gap(lm, task)
     chatty = Backbone(tiny_model(), tiny_tokenizer())
@@ -177,7 +169,7 @@ def test_the_chat_template_wraps_both_prompts(lm: Backbone) -> None:
 
 def test_fields_named_like_a_column_of_scores_keep_their_values(lm: Backbone) -> None:
     item = Item({"noun": "bees", "generator_rank": "7", "group": "eu", "answer": "food"}, "food", gold=True)
-    scores = measure_gap(lm, Pairs([item]), resamples=0).scores
+    scores = measure_gap(lm, asking([item]), resamples=0).scores
     assert scores["field_generator_rank"].item() == "7" and scores["field_group"].item() == "eu"
     assert scores["generator_rank"].item() >= 1 and scores["group"].item() is None
     assert "field_answer" not in scores  # the same in both
@@ -185,7 +177,7 @@ def test_fields_named_like_a_column_of_scores_keep_their_values(lm: Backbone) ->
 
 def test_a_task_without_items_is_refused(lm: Backbone) -> None:
     with pytest.raises(AccordError, match="no items"):
-        measure_gap(lm, Pairs([]))
+        measure_gap(lm, asking([]))
 
 
 @pytest.mark.real

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from accord.errors import AccordError
-from accord.gap import Forms, Ridge, validator_states
+from accord.gap import Ridge, validator_states
+from accord.gap.questions import contexts_of
 from accord.lm import Backbone
 from accord.tasks import task
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -65,9 +66,8 @@ def test_validator_states_are_those_of_each_prompt_alone() -> None:
     lm = Backbone(tiny_model("qwen2"), tiny_tokenizer())
     asked = task("hypernymy", limit=6, validator_shots="zero")
     found = validator_states(lm, asked, [0, 2, 3])
-    forms = Forms.of(lm)
     for i, item in enumerate(asked.items):
-        context = forms.queries(lm, asked, item)[1].context
+        context = contexts_of(lm, asked, "validator", [item])[0]
         with torch.no_grad():
             alone = lm.hidden(torch.tensor([context]), layers=[0, 2, 3])
         for layer, states in alone.items():

@@ -3,7 +3,8 @@
 import pytest
 
 from accord.errors import AccordError
-from accord.lm.encoding import chat_text, encode_answer, encode_prompt, single_tokens, start_id
+from accord.lm.chat import chat_text
+from accord.lm.encoding import encode_answer, encode_prompt, single_tokens, start_id
 from tests.tiny import tiny_tokenizer
 
 TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}{{ '[assistant]\n' }}"

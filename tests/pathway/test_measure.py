@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_model, tiny_tokenizer, yes_no
 
 import accord
 from accord import concepts
 from accord.errors import AccordError
-from accord.gap import Forms
 from accord.lm import Backbone
 from accord.lm.edited import Readout, Steered, WithReadout
 from accord.pathway import Pathway, linear_cka, measure_pathway
@@ -102,8 +101,7 @@ def test_curves_hold_the_final_log_odds_against_each_layer(
 
 
 def test_a_repair_of_the_logits_is_said_to_be_one(base: Backbone, train: Task, tests: dict[str, Task]) -> None:
-    forms = Forms.of(base)
-    read = Readout((2,), torch.randn(32, generator=torch.Generator().manual_seed(1)), 0.0, forms.yes, forms.no)
+    read = Readout((2,), torch.randn(32, generator=torch.Generator().manual_seed(1)), 0.0, *yes_no(base.tokenizer))
     found = measure_pathway(base, WithReadout(base, read), train, tests, patch_items=4, draws=1, resamples=10)
     assert "not in the states" in found.summary()["sentences"][0]
     values = found.cka["value"].dropna()

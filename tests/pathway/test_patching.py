@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_model, tiny_tokenizer, yes_no
 from torch import Tensor
 
 import accord
 from accord.errors import AccordError
-from accord.gap import Forms
+from accord.gap.questions import contexts_of
 from accord.lm import Backbone
 from accord.lm.edited import Readout, Steered, WithReadout
 from accord.pathway import patch
@@ -38,7 +38,7 @@ def _vector(lm: Backbone, seed: int = 0, size: float = 1.0) -> Tensor:
 @torch.no_grad()
 def _by_hand(donor: Backbone, receiver: Backbone, prompt: tuple[int, ...], layer: int, where: slice) -> float:
     """The donor's states of a layer put into the receiver at some positions, with nothing but a hook on a block."""
-    ids, forms = torch.tensor([prompt]), Forms.of(receiver)
+    ids, (yes, no) = torch.tensor([prompt]), yes_no(receiver.tokenizer)
     given = donor.hidden(ids, layers=[layer])[layer]
 
     def put(states: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def _by_hand(donor: Backbone, receiver: Backbone, prompt: tuple[int, ...], layer
         )
     logits = receiver.model(ids).logits[0, -1].double().log_softmax(-1)
     handle.remove()
-    return float(logits[list(forms.yes)].logsumexp(0) - logits[list(forms.no)].logsumexp(0))
+    return float(logits[list(yes)].logsumexp(0) - logits[list(no)].logsumexp(0))
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,8 @@ def _by_hand(donor: Backbone, receiver: Backbone, prompt: tuple[int, ...], layer
 def test_patched_logodds_are_those_of_hooks_set_by_hand(asked: Task, family: str, everywhere: bool) -> None:
     donor, receiver = _backbone(family, seed=3), _backbone(family)
     found = patch(donor, receiver, asked, draws=0, every_position=everywhere)
-    forms = Forms.of(receiver)
     for row in found.itertuples():
-        prompt = forms.queries(receiver, asked, asked.items[row.item])[1].context
+        prompt = contexts_of(receiver, asked, "validator", [asked.items[row.item]])[0]
         where = slice(1 if everywhere else len(prompt) - 1, None)
         expected = _by_hand(donor, receiver, prompt, row.layer, where)
         assert row.patched == pytest.approx(expected, abs=2e-4)
@@ -137,7 +136,7 @@ def test_states_are_put_after_the_receivers_own_edits(asked: Task) -> None:
 
 def test_a_repair_of_the_logits_is_in_no_state(asked: Task) -> None:
     base = _backbone()
-    read = Readout((1,), _vector(base, 1), 1.0, Forms.of(base).yes, Forms.of(base).no)
+    read = Readout((1,), _vector(base, 1), 1.0, *yes_no(base.tokenizer))
     repaired = WithReadout(WithReadout(base, read), read)
     for donor, receiver in ((repaired, base), (base, repaired)):
         found = patch(donor, receiver, asked, draws=1)
@@ -149,12 +148,12 @@ def test_a_repair_of_the_logits_is_in_no_state(asked: Task) -> None:
 def test_the_readouts_own_states_can_be_patched(asked: Task) -> None:
     """What the receiver reads at a layer moves with states that are put below it, not with those put above."""
     base, other = _backbone(), _backbone(seed=3)
-    read = Readout((1,), _vector(base, 1), 1.0, Forms.of(base).yes, Forms.of(base).no)
+    read = Readout((1,), _vector(base, 1), 1.0, *yes_no(base.tokenizer))
     plain, reading = patch(other, base, asked, draws=0), patch(other, WithReadout(base, read), asked, draws=0)
     value = (reading["patched"] - plain["patched"]).groupby(plain["layer"])
-    forms, base_value, other_value = Forms.of(base), [], []
+    base_value, other_value = [], []
     for item in asked.items:
-        ids = torch.tensor([forms.queries(base, asked, item)[1].context])
+        ids = torch.tensor([contexts_of(base, asked, "validator", [item])[0]])
         for lm, values in ((base, base_value), (other, other_value)):
             values.append(float(read(lm.hidden(ids, layers=[1]))[0, -1].detach()))
     np.testing.assert_allclose(value.get_group(1), other_value, atol=1e-3)
@@ -171,8 +170,7 @@ def test_random_directions_have_the_norm_of_the_difference(asked: Task, monkeypa
 
     monkeypatch.setattr(Receiver, "run", spy)
     patch(donor, receiver, asked, layers=[2], draws=2)
-    forms = Forms.of(receiver)
-    prompts = [forms.queries(receiver, asked, item)[1].context for item in asked.items]
+    prompts = contexts_of(receiver, asked, "validator")
     own, given = (
         torch.stack([lm.hidden(torch.tensor([p]), layers=[2])[2][0, -1].detach() for p in prompts])
         for lm in (receiver, donor)
@@ -232,7 +230,7 @@ def test_on_the_real_model_one_item_is_as_by_hand_and_the_edit_is_found_where_it
     effect = recovered(found, resamples=0).set_index(["layer", "what"])["value"]
     assert effect[14, "states"] == 0 and effect[30, "states"] == pytest.approx(1, abs=1e-3)
     assert effect[15, "states"] > 0.2 and abs(effect[15, "random"]) < effect[15, "states"]
-    prompt = Forms.of(base).queries(base, asked, asked.items[2])[1].context
+    prompt = contexts_of(base, asked, "validator")[2]
     with torch.no_grad():
         state = steered.hidden(torch.tensor([prompt]), layers=[15])[15][:, -1:]
         put = base.blocks[14].register_forward_hook(
@@ -244,7 +242,7 @@ def test_on_the_real_model_one_item_is_as_by_hand_and_the_edit_is_found_where_it
         )
         logits = base.model(torch.tensor([prompt])).logits[0, -1].double()
         put.remove()
-    forms = Forms.of(base)
-    expected = float(logits[list(forms.yes)].logsumexp(0) - logits[list(forms.no)].logsumexp(0))
+    yes, no = yes_no(base.tokenizer)
+    expected = float(logits[list(yes)].logsumexp(0) - logits[list(no)].logsumexp(0))
     row = found[(found["item"] == 2) & (found["layer"] == 15) & (found["what"] == "states")].iloc[0]
     assert row["patched"] == pytest.approx(expected, abs=1e-3)

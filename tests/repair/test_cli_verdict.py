@@ -4,12 +4,11 @@ import json
 
 import pytest
 import torch
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_model, tiny_tokenizer, yes_no
 from typer.testing import CliRunner
 
 import accord
 from accord import cli
-from accord.gap import Forms
 from accord.lm.edited import Readout
 from accord.repair import save_edits
 
@@ -31,8 +30,7 @@ def made(tmp_path):
     (tmp_path / "pairs.csv").write_text("a,b,right\n" + "\n".join(rows))
     (tmp_path / "pairs.toml").write_text(TASK)
     lm = accord.load(tmp_path / "base")
-    forms = Forms.of(lm)
-    shift = Readout((lm.n_layers,), torch.zeros(lm.d_model), 2.0, forms.yes, forms.no)
+    shift = Readout((lm.n_layers,), torch.zeros(lm.d_model), 2.0, *yes_no(lm.tokenizer))
     save_edits([shift], tmp_path / "repaired", base=str(tmp_path / "base"), about={})
     return tmp_path
 

@@ -16,6 +16,7 @@ from accord.repair.consistency import Agreeing
 from accord.repair.dpo import Preferring
 from accord.repair.method import Batch, drawn, reached
 from accord.repair.rankalign import RankAligning, median_difference
+from accord.repair.scores import Odds
 from accord.repair.sft import FineTuning
 from accord.tasks import Task, task
 
@@ -106,7 +107,7 @@ def test_rankalign_learns_log_odds_and_counts_no_pair_as_no_loss(lm: Backbone, w
     method = RankAligning.build(RankAlign(score="logodds", batch=8, steps=1), lm, words_task, 0, None)
     ranking = replace(method.rankings["g2v"], delta=1000.0)
     batch = replace(method, rankings={"g2v": ranking}).batch(lm, 0)
-    assert all(len(pair.answer) == len(pair.against) == 4 for pair in batch.pairs)
+    assert all(isinstance(pair, Odds) and len(pair.plus) == len(pair.minus) == 4 for pair in batch.pairs)
     assert total(batch, torch.randn(8)) == 0.0
     with pytest.raises(AccordError, match="no two items of a batch differ"):
         RankAligning.build(RankAlign(delta=1000.0, batch=8, steps=3), lm, words_task, 0, None)

@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_model, tiny_tokenizer, yes_no
 
 import accord
 from accord.errors import AccordError
-from accord.gap import Forms
 from accord.lm import Backbone
 from accord.lm.edited import Readout, WithReadout
 from accord.lm.perplexity import perplexity
@@ -35,11 +34,10 @@ def lm() -> Backbone:
 
 @torch.no_grad()
 def test_the_cost_is_what_the_edited_model_loses(lm: Backbone) -> None:
-    forms = Forms.of(lm)
     weight = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(1)) / 3
-    read = Readout((2,), weight, 0.7, forms.yes, forms.no)
+    read = Readout((2,), weight, 0.7, *yes_no(lm.tokenizer))
     model = WithReadout(lm, read)
-    found = read_texts(lm, TEXTS, [2], positions=10_000)
+    found = read_texts(lm, TEXTS, [2], yes_no(lm.tokenizer), positions=10_000)
     assert {1.0, -1.0, 0.0} == set(found.sign.tolist())  # texts with yes, with no, and other tokens
     cost = found.cost(read(found.states))
     before, after = perplexity(lm, TEXTS), perplexity(model, TEXTS)
@@ -112,7 +110,7 @@ def test_wrong_wishes_are_refused(lm: Backbone) -> None:
     with pytest.raises(AccordError, match="too few training items"):
         readout.fit(lm, task("hypernymy", split="train", limit=10), QUICK, texts=TEXTS)
     with pytest.raises(AccordError, match="too short"):
-        read_texts(lm, ["", "a"], [1], positions=10)
+        read_texts(lm, ["", "a"], [1], yes_no(lm.tokenizer), positions=10)
     with pytest.raises(AccordError, match="ordinary texts"):
         ordinary_texts(["one"], 0)
 

@@ -10,32 +10,34 @@ from torch import Tensor
 from accord.errors import AccordError
 from accord.lm import Backbone
 from accord.repair.method import frozen
-from accord.repair.scores import Pair, backward, scores
+from accord.repair.scores import Odds, Pair, Scored, backward, scores
 
 PREFIX = tuple(range(10, 34))
-PAIRS = [
+PAIRS: list[Scored] = [
     Pair((*PREFIX, 40), (50,)),
     Pair((5, 6, 7), (8, 9, 11)),
     Pair((*PREFIX, 41, 42, 43), (51, 52)),
-    Pair((*PREFIX, 41), (53, 54), against=(55, 56, 57)),
+    Odds((*PREFIX, 41), ((53,), (54,)), ((55,), (56,), (57,))),
     Pair((9,), (60, 61)),
     Pair((*PREFIX, 44, 45), (58, 59, 60)),
     Pair((*PREFIX, 40), (50,)),  # the same again
-    Pair((5, 6, 8, 70), (3,), against=(4,)),
+    Odds((5, 6, 8, 70), ((3,),), ((4,),)),
+    Odds((*PREFIX, 44, 45), ((58, 59), (60,)), ((61, 62, 63),)),  # of several tokens each
 ]
 
 
-def one_at_a_time(model: Any, pairs: list[Pair]) -> Tensor:
-    values = []
-    for pair in pairs:
-        answer = () if pair.against else pair.answer
-        logp = model(torch.tensor([pair.context + answer])).logits.float().log_softmax(-1)[0]
-        end = len(pair.context) - 1
-        if pair.against:
-            values.append(logp[end, list(pair.answer)].logsumexp(0) - logp[end, list(pair.against)].logsumexp(0))
-        else:
-            values.append(sum(logp[end + i, token] for i, token in enumerate(answer)))
-    return torch.stack(values)
+def one_at_a_time(model: Any, pairs: list[Scored]) -> Tensor:
+    def whole(context: tuple[int, ...], answer: tuple[int, ...]) -> Tensor:
+        logp = model(torch.tensor([context + answer])).logits.float().log_softmax(-1)[0]
+        return torch.stack([logp[len(context) - 1 + i, token] for i, token in enumerate(answer)]).sum()
+
+    def value(pair: Scored) -> Tensor:
+        if isinstance(pair, Pair):
+            return whole(pair.context, pair.answer)
+        plus, minus = (torch.stack([whole(pair.context, ids) for ids in side]) for side in (pair.plus, pair.minus))
+        return plus.logsumexp(0) - minus.logsumexp(0)
+
+    return torch.stack([value(pair) for pair in pairs])
 
 
 def pairwise(values: Tensor) -> dict[str, Tensor]:

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_model, tiny_tokenizer, yes_no
 
 import accord
 from accord import concepts
 from accord.concepts import Scale
 from accord.errors import AccordError
-from accord.gap import Forms, validator_states
+from accord.gap import validator_states
 from accord.lm import Backbone
 from accord.lm.edited import Readout, Steered, WithReadout
 from accord.lm.perplexity import perplexity
@@ -44,9 +44,8 @@ def test_the_gold_threshold_has_the_fewest_errors() -> None:
 
 @pytest.mark.parametrize("by", ["share", "gold"])
 def test_calibration_moves_the_threshold_of_any_model_and_no_order(lm: Backbone, by: str) -> None:
-    forms = Forms.of(lm)
     weight = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(1)) / 3
-    repaired = WithReadout(lm, Readout((2,), weight, 1.5, forms.yes, forms.no))
+    repaired = WithReadout(lm, Readout((2,), weight, 1.5, *yes_no(lm.tokenizer)))
     fitted = operate(repaired, TRAIN, CalibrateConfig(by=by, share=0.25), texts=TEXTS)
     before, after = ask(repaired, TRAIN, TRAIN.items), ask(fitted.on(repaired), TRAIN, TRAIN.items)
     np.testing.assert_allclose(after - before, fitted.chosen["shift"], rtol=1e-4, atol=1e-4)
@@ -59,7 +58,7 @@ def test_calibration_moves_the_threshold_of_any_model_and_no_order(lm: Backbone,
     table = fitted.choices.set_index("by")
     assert table.loc["none", "perplexity_ratio"] == pytest.approx(1.0)
     ratio = perplexity(fitted.on(repaired), TEXTS).nll.sum() - perplexity(repaired, TEXTS).nll.sum()
-    positions = len(read_texts(repaired, TEXTS, [], positions=1500).sign)
+    positions = len(read_texts(repaired, TEXTS, [], yes_no(lm.tokenizer), positions=1500).sign)
     assert np.log(table.loc[by, "perplexity_ratio"]) * positions == pytest.approx(ratio, rel=1e-3, abs=1e-4)
 
 

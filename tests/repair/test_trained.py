@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 import accord
 from accord import repair
 from accord.errors import AccordError
-from accord.gap import Forms
+from accord.gap import LabelWords
 from accord.repair import loop
 from accord.repair.config import RankAlign
 from accord.repair.lora import trainable
@@ -85,7 +85,7 @@ def test_a_merge_that_fails_leaves_no_half_model(
     out = repair.train(str(base), words_task, SMALL, folder=tmp_path / "out")
     kept = json.loads((out / "repair.json").read_text())["about"]["prompt_ids"]
     lm = accord.load(base)
-    queries = [Forms.of(lm).queries(lm, words_task, item)[1] for item in words_task.items[:8]]
+    queries = [LabelWords.of(lm, words_task).queries(lm, words_task, item)[1] for item in words_task.items[:8]]
     assert [tuple(ids) for ids in kept] == [query.context for query in queries]
 
     def fail(*_: Any) -> None:

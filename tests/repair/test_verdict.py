@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_model, tiny_tokenizer, yes_no
 
 import accord
-from accord.gap import Forms, summarize
+from accord.gap import summarize
 from accord.lm import Backbone
 from accord.lm.edited import Readout, WithReadout
 from accord.repair.verdict import Trial, judge, read_scores, score_tests, trials_of, write_scores
@@ -46,9 +46,8 @@ def test_trials_share_nothing_with_training_but_what_they_say(tests: list[Trial]
 
 
 def test_a_constant_shift_moves_accuracy_and_no_correlation(lm: Backbone, tests: list[Trial], tmp_path: Path) -> None:
-    forms = Forms.of(lm)
 
-    shifted = WithReadout(lm, Readout((lm.n_layers,), torch.zeros(lm.d_model), 2.5, forms.yes, forms.no))
+    shifted = WithReadout(lm, Readout((lm.n_layers,), torch.zeros(lm.d_model), 2.5, *yes_no(lm.tokenizer)))
     said: list[tuple[int, int]] = []
     before = score_tests(lm, tests, progress=lambda done, total: said.append((done, total)))
     after = score_tests(shifted, tests, parts=tmp_path / "parts")

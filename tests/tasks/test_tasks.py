@@ -147,7 +147,7 @@ def test_settings_are_json_and_tell_what_fixes_the_numbers(files):
         "test_share": 0.25,
         "limit": 2,
         "seed": 7,
-        "chat": True,
+        "chat": {"system": None, "options": {}, "turns": True},
         "generator": {"phrasing": "short", "template": "Q: {question}\nA:", "shots": "zero", "examples": []},
         "items": 2,
         "skipped": {"duplicates": 0, "worked examples": 0},

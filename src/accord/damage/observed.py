@@ -19,7 +19,7 @@ from accord.damage.free_text import write_free
 from accord.damage.parts import Parts
 from accord.damage.questions import Questions
 from accord.errors import AccordError
-from accord.gap import Forms, measure_gap
+from accord.gap import LabelWords, measure_gap
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.lm.perplexity import Perplexity, read_tokens, token_losses
@@ -42,7 +42,7 @@ class Answers:
     Attributes:
         generator_logprob: log p of the whole answer after the generator prompt.
         validator_logodds: l_V, see `accord.gap`.
-        yes_no_mass: probability on the yes and no forms together.
+        yes_no_mass: probability on the label words together.
         states: form -> top layer's states [prompt, d] at the prompts' ends.
     """
 
@@ -92,7 +92,7 @@ def observe(
         progress: called with (questions done, questions in all), texts, items and samples alike.
 
     Raises:
-        AccordError: the folder is of other questions, the tokenizer has no single yes or no token, no text has a token
+        AccordError: the folder is of other questions, label words of a task cannot be told apart, no text has a token
             to score, logits are not finite, or memory runs out on one text.
     """
     asked = {"model": lm.settings(), "judge": judge.settings() if judge else None, **questions.settings()}
@@ -101,8 +101,8 @@ def observe(
     sizes = [len(questions.texts), *(len(task.items) for task in questions.asked), len(own.items) if own else 0]
     count = _Count(progress, sum(sizes) + questions.samples)
     texts, owner, states = _read(lm, questions.texts, kept, count)
-    forms = Forms.of(lm) if questions.asked else None
-    tasks = {task.name: _ask(lm, forms, task, kept, count) for task in questions.asked if forms}
+    words = {task.name: LabelWords.of(lm, task) for task in questions.asked}
+    tasks = {task.name: _ask(lm, words[task.name], task, kept, count) for task in questions.asked}
     if own is not None:
         scores = measure_gap(lm, own, resamples=0, parts=kept.within("own"), progress=count.of(len(own.items))).scores
         count.add(len(own.items))
@@ -182,16 +182,16 @@ def _read_part(lm: LanguageModel, texts: Sequence[str], room: int, progress: Pro
     }
 
 
-def _ask(lm: LanguageModel, forms: Forms, task: Task, parts: Parts, count: _Count) -> Answers:
+def _ask(lm: LanguageModel, words: LabelWords, task: Task, parts: Parts, count: _Count) -> Answers:
     bar = count.of(len(task.items))
-    found = parts.tensors(f"task-{task.name}", lambda: _ask_all(lm, forms, task, bar))
+    found = parts.tensors(f"task-{task.name}", lambda: _ask_all(lm, words, task, bar))
     count.add(len(task.items))
     states = {form: found.pop(f"{form}_states") for form in ("generator", "validator")}
     return Answers(**{key: value.numpy() for key, value in found.items()}, states=states)
 
 
-def _ask_all(lm: LanguageModel, forms: Forms, task: Task, progress: Progress | None) -> dict[str, Tensor]:
-    pairs = [forms.queries(lm, task, item) for item in task.items]
+def _ask_all(lm: LanguageModel, words: LabelWords, task: Task, progress: Progress | None) -> dict[str, Tensor]:
+    pairs = [words.queries(lm, task, item) for item in task.items]
     contexts = [list(dict.fromkeys(pair[form].context for pair in pairs)) for form in (0, 1)]
     wanted = {context for side in contexts for context in side}
     ends: dict[Ids, Tensor] = {}
@@ -200,11 +200,13 @@ def _ask_all(lm: LanguageModel, forms: Forms, task: Task, progress: Progress | N
         ends.update({ids: state for ids, state in zip(sequences, states.cpu(), strict=True) if ids in wanted})
 
     scored = score(lm, [query for pair in pairs for query in pair], seen=seen, progress=progress)
-    first = np.stack([one.first for one in scored[1::2]])
+    logprobs = np.stack([one.total for one in scored[1::2]])
+    targets = [task.labels.target(item) for item in task.items]
+    logodds = [float(words.logodds(row, label)) for row, label in zip(logprobs, targets, strict=True)]
     return {
         "generator_logprob": torch.tensor([one.total[0] for one in scored[::2]], dtype=torch.float64),
-        "validator_logodds": torch.from_numpy(forms.logodds(first)),
-        "yes_no_mass": torch.from_numpy(np.exp(np.logaddexp.reduce(first, axis=-1))),
+        "validator_logodds": torch.tensor(logodds, dtype=torch.float64),
+        "yes_no_mass": torch.from_numpy(np.exp(np.logaddexp.reduce(logprobs, axis=-1))),
         "generator_states": torch.stack([ends[ids] for ids in contexts[0]]),
         "validator_states": torch.stack([ends[ids] for ids in contexts[1]]),
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from accord.tasks import Form, Item, Task, Template
+from accord.tasks import Example, Form, Item, Task, Template
 from accord.tasks.readers import Row, Source, read_rows
 
 _DATA = Path(__file__).parent / "data"
@@ -106,11 +106,11 @@ def _task(relation: Relation, facts: int | None) -> Task:
     items = tuple(item for row in read_rows(source)[:facts] for item in _items(row))
     generator = Form("first", Template.parse(relation.generator), "zero", ())
     template = Template.parse(relation.validator)
-    shown = tuple(
-        f"{template.fill({'subject': subject, 'other': other})} {'Yes' if gold else 'No'}"
+    examples = tuple(
+        Example(template.fill({"subject": subject, "other": other}), "Yes" if gold else "No")
         for subject, other, gold in relation.examples
     )
-    validator = Form("first", template, "few", shown)
+    validator = Form("first", template, "few", examples)
     settings = {
         "name": relation.name,
         "data_sha256": source.sha256,
@@ -118,7 +118,7 @@ def _task(relation: Relation, facts: int | None) -> Task:
         "validator": validator.settings,
         "items": len(items),
     }
-    return Task(relation.name, "all", items, generator, validator, False, settings)
+    return Task(relation.name, "all", items, generator, validator, None, settings)
 
 
 def _items(row: Row) -> Iterator[Item]:

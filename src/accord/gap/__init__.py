@@ -4,7 +4,7 @@ from accord.gap.compare import Change, compare
 from accord.gap.explain import Explanation, explain_gap
 from accord.gap.measure import Gap, measure_gap
 from accord.gap.metrics import MEASURES, summarize
-from accord.gap.questions import NO_FORMS, YES_FORMS, Forms
+from accord.gap.questions import NO_FORMS, YES_FORMS, LabelWords
 from accord.gap.ridge import Probe, Ridge
 from accord.gap.states import validator_states
 
@@ -14,8 +14,8 @@ __all__ = [
     "YES_FORMS",
     "Change",
     "Explanation",
-    "Forms",
     "Gap",
+    "LabelWords",
     "Probe",
     "Ridge",
     "compare",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from accord.errors import AccordError
-from accord.gap.questions import Forms
+from accord.gap.questions import LabelWords
 from accord.lm.backbone import Backbone
 from accord.lm.batching import Progress, check_fits
 from accord.lm.kv import kv_cache, kv_pairs
@@ -50,17 +50,18 @@ class Answers:
     def of(cls, lm: Backbone, task: Task, form: str, layer: int) -> "Answers":
         """The "generator" or "validator" form of a task: its answers are l_G or l_V of `accord.gap.Gap`.
 
-        Raises AccordError if the model has no such layer.
+        Raises AccordError if the model has no such layer, or label words are several tokens each.
         """
         if not 0 <= layer <= lm.n_layers:
             raise AccordError("no such layer", got=layer, wanted=f"0 to {lm.n_layers} in {lm.name}")
-        forms = Forms.of(lm)
-        asked = [forms.queries(lm, task, item) for item in task.items]
+        words = LabelWords.of(lm, task)
+        yes, no = words.tokens(task, "an explanation by concepts")
+        asked = [words.queries(lm, task, item) for item in task.items]
         if form == "generator":
             said = [query.answers[0][:1] for query, _ in asked]
             return cls(lm, layer, [query.context for query, _ in asked], said, None)
         contexts = [query.context for _, query in asked]
-        return cls(lm, layer, contexts, [forms.yes] * len(asked), [forms.no] * len(asked))
+        return cls(lm, layer, contexts, [yes] * len(asked), [no] * len(asked))
 
     @cached_property
     def states(self) -> Tensor:

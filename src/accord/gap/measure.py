@@ -12,12 +12,11 @@ import torch
 
 from accord.errors import AccordError
 from accord.gap.metrics import Interval, layer_matrix, summarize, summarize_layers
-from accord.gap.questions import Forms, as_read
+from accord.gap.questions import LabelWords
 from accord.lm.batching import Progress
-from accord.lm.encoding import encode_prompt
 from accord.lm.model import LanguageModel
 from accord.lm.prompted import after_prompt
-from accord.lm.scoring import Query, Score, score
+from accord.lm.scoring import Floats, Query, Score, score
 from accord.tasks import Task
 
 # Items of one part file: what a killed run loses at most. Small beside a study, large beside a batch.
@@ -33,8 +32,10 @@ class Gap:
     Attributes:
         scores: a row an item: the item's fields, `group`, `similarity`, `gold`, `answer`, both prompts,
             `generator_logodds` l_G = log p(a | G) − log(1 − p(a | G)) of the answer's first token,
-            `validator_logodds` l_V = log Σ p(yes forms | V) − log Σ p(no forms | V), `generator_logprob` of the
-            whole answer, `generator_rank` of its first token, `yes_no_mass` Σ p(yes and no forms | V).
+            `validator_logodds` l_V = log Σ p(yes words | V) − log Σ p(no words | V), `generator_logprob` of the
+            whole answer, `generator_rank` of its first token, `answer_token` its text, `yes_no_mass` Σ p(yes and no
+            words | V). Where the validator chooses among labels, `label` is the right one and `validator_choice` the
+            most probable one; l_V is the log-odds of the right one against all others.
         metrics: each measure of `accord.gap.metrics.MEASURES` as {"value", "low", "high"}.
         layers: (item, layer, generator_logodds, validator_logodds) by the logit lens, or None.
         layer_metrics: (layer, metric, value, low, high), or None.
@@ -81,21 +82,25 @@ def measure_gap(
         progress: called with (items done, items in all).
 
     Raises:
-        AccordError: the task has no items, the tokenizer has no single yes or no token, an answer tokenises to
-            nothing, or logits are not finite.
+        AccordError: the task has no items, its label words cannot be told apart, an answer tokenises to nothing,
+            logits are not finite; by layer, a label word is several tokens, of which the lens reads one.
     """
     if not task.items:
         raise AccordError("the task has no items", where=task.name, got=f"split {task.split!r}")
-    forms = Forms.of(lm)
+    words = LabelWords.of(lm, task)
+    if layers and not words.single:
+        fix = "leave layers out, or choose other words"
+        raise AccordError("the lens needs label words of one token each", where=task.name, got=words.all, fix=fix)
     prompts = [task.prompts(item) for item in task.items]
-    queries = [forms.queries(lm, task, item) for item in task.items]
+    queries = [words.queries(lm, task, item) for item in task.items]
+    asked = _Asked(words, [task.labels.target(item) for item in task.items], task.labels.chooses, queries, layers)
     # Neighbours in this order share prompts, so that a part computes few of them twice.
     order = sorted(range(len(queries)), key=lambda i: (prompts[i], i))
     tables = []
     for start in range(0, len(order), _PART):
         which = order[start : start + _PART]
         path = parts / f"{start:08d}.parquet" if parts else None
-        tables.append(_part(lm, forms, which, queries, layers, path, _within(progress, start, len(which), len(order))))
+        tables.append(_part(lm, asked, which, path, _within(progress, start, len(which), len(order))))
         if progress:
             progress(start + len(which), len(order))
     values = pd.concat(tables).sort_values(["layer", "item"], kind="stable")
@@ -104,31 +109,37 @@ def measure_gap(
     metrics = summarize(scores, seed=seed, resamples=resamples)
     if not layers:
         return Gap(scores, metrics)
-    by_layer = values[["item", "layer", "generator_logodds", "validator_logodds"]].reset_index(drop=True)
+    columns = ["item", "layer", "generator_logodds", "validator_logodds"]
+    by_layer = values[columns + [name for name in ("validator_choice",) if name in values]].reset_index(drop=True)
     return Gap(
         scores,
         metrics,
         layers=by_layer,
         layer_metrics=summarize_layers(scores, by_layer, seed=seed, resamples=resamples),
         layer_matrix=layer_matrix(scores, by_layer),
-        lens=_token_map(lm, scores, chat=task.chat),
+        lens=_token_map(lm, scores, queries),
     )
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of all items; lists have an entry an item."""
+
+    words: LabelWords
+    targets: list[str]  # the label whose log-odds are l_V
+    chooses: bool
+    queries: list[tuple[Query, Query]]
+    layers: bool
+
+
 def _part(
-    lm: LanguageModel,
-    forms: Forms,
-    which: Sequence[int],
-    queries: Sequence[tuple[Query, Query]],
-    layers: bool,
-    path: Path | None,
-    progress: Progress | None,
+    lm: LanguageModel, asked: _Asked, which: Sequence[int], path: Path | None, progress: Progress | None
 ) -> pd.DataFrame:
     """Scores of some items, a row an item and layer; from `path` if they are there, else computed and put there."""
     if path is not None and path.exists():
         return pd.read_parquet(path)
-    scored = score(lm, [query for i in which for query in queries[i]], layers=layers, progress=progress)
-    rows = [row for i, pair in zip(which, _pairs(scored), strict=True) for row in _rows(lm, forms, i, *pair)]
+    scored = score(lm, [query for i in which for query in asked.queries[i]], layers=asked.layers, progress=progress)
+    rows = [row for i, pair in zip(which, _pairs(scored), strict=True) for row in _rows(lm, asked, i, *pair)]
     table = pd.DataFrame(rows)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,19 +160,23 @@ def _pairs(scored: Sequence[Score]) -> Iterator[tuple[Score, Score]]:
     return zip(scored[::2], scored[1::2], strict=True)
 
 
-def _rows(lm: LanguageModel, forms: Forms, item: int, generator: Score, validator: Score) -> Iterator[dict[str, Any]]:
+def _rows(lm: LanguageModel, asked: _Asked, item: int, generator: Score, validator: Score) -> Iterator[dict[str, Any]]:
+    def validated(logprobs: Floats) -> dict[str, Any]:
+        found = {"validator_logodds": float(asked.words.logodds(logprobs, asked.targets[item]))}
+        return {**found, "validator_choice": asked.words.choice(logprobs)} if asked.chooses else found
+
     if generator.layer_logodds is not None and validator.layer_first is not None:
-        l_g, l_v = generator.layer_logodds[:-1, 0], forms.logodds(validator.layer_first[:-1])
-        for layer, (g, v) in enumerate(zip(l_g, l_v, strict=True)):
-            yield {"item": item, "layer": layer, "generator_logodds": g, "validator_logodds": v}
+        for layer, (g, v) in enumerate(zip(generator.layer_logodds[:-1, 0], validator.layer_first[:-1], strict=True)):
+            yield {"item": item, "layer": layer, "generator_logodds": g, **validated(v)}
     yield {
         "item": item,
         "layer": lm.n_layers,
         "generator_logodds": generator.logodds[0],
-        "validator_logodds": float(forms.logodds(validator.first)),
+        **validated(validator.total),
         "generator_logprob": generator.total[0],
         "generator_rank": int(generator.rank[0]),
-        "yes_no_mass": float(np.exp(np.logaddexp.reduce(validator.first))),
+        "answer_token": lm.tokenizer.decode(list(asked.queries[item][0].answers[0][:1])),
+        "yes_no_mass": float(np.exp(np.logaddexp.reduce(validator.total))),
     }
 
 
@@ -174,6 +189,7 @@ def _score_table(task: Task, prompts: Sequence[tuple[str, str]], top: pd.DataFra
             "answer": [item.answer for item in task.items],
             "generator_prompt": [generator for generator, _ in prompts],
             "validator_prompt": [validator for _, validator in prompts],
+            **({"label": [item.label for item in task.items]} if task.labels.chooses else {}),
         }
     ).join(top.drop(columns="layer"))
     fields = pd.DataFrame([dict(item.fields) for item in task.items])
@@ -184,14 +200,13 @@ def _score_table(task: Task, prompts: Sequence[tuple[str, str]], top: pd.DataFra
 
 
 @torch.no_grad()
-def _token_map(lm: LanguageModel, scores: pd.DataFrame, *, chat: bool) -> pd.DataFrame:
+def _token_map(lm: LanguageModel, scores: pd.DataFrame, queries: Sequence[tuple[Query, Query]]) -> pd.DataFrame:
     """The lens' most probable token at each layer and position, for the item whose two forms differ most in rank."""
     disagreement = (scores["generator_logodds"].rank() - scores["validator_logodds"].rank()).abs()
     item = int(disagreement.to_numpy().argmax())
     rows = []
-    for form in ("generator", "validator"):
-        prompt = as_read(lm, scores[f"{form}_prompt"].iloc[item], chat)
-        ids = encode_prompt(lm.tokenizer, prompt, special=not chat)
+    for form, query in zip(("generator", "validator"), queries[item], strict=True):
+        ids = query.context
         shown = range(max(0, len(ids) - _LENS_POSITIONS), len(ids))
         states = after_prompt(lm, len(ids)).hidden(
             torch.tensor([ids]), layers=range(lm.n_layers + 1), at=torch.tensor([list(shown)])

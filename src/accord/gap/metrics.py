@@ -35,6 +35,7 @@ class Sample:
     rank: Floats
     mass: Floats
     n_yes: int
+    right: Floats | None = None  # 1 where the validator chose the right label; None: where l_V > 0 is gold
 
     @property
     def yes(self) -> slice:
@@ -53,7 +54,8 @@ class Sample:
 
     def take(self, index: NDArray[np.int64]) -> "Sample":
         """The sample with its items replaced by those of `index` [resample, item]."""
-        return Sample(self.generator[index], self.validator[index], self.rank[index], self.mass[index], self.n_yes)
+        generator, validator, rank, mass = (c[index] for c in (self.generator, self.validator, self.rank, self.mass))
+        return Sample(generator, validator, rank, mass, self.n_yes, None if self.right is None else self.right[index])
 
 
 def sample(scores: pd.DataFrame) -> Sample:
@@ -70,7 +72,10 @@ def sample(scores: pd.DataFrame) -> Sample:
         )
     ordered = pd.concat([scores[scores["gold"]], scores[~scores["gold"]]])
     generator, validator, rank, mass = (ordered[name].to_numpy(dtype=np.float64) for name in _COLUMNS[1:])
-    return Sample(generator, validator, rank, mass, n_yes=int(scores["gold"].sum()))
+    right = None
+    if "validator_choice" in ordered:
+        right = (ordered["validator_choice"] == ordered["label"]).to_numpy().astype(np.float64)
+    return Sample(generator, validator, rank, mass, n_yes=int(scores["gold"].sum()), right=right)
 
 
 def pearson(x: Floats, y: Floats) -> Floats:
@@ -110,6 +115,11 @@ def _within(measure: Callable[[Floats, Floats], Floats], part: str) -> Callable[
     return of
 
 
+def _right(s: Sample) -> Floats:
+    """Where the validator is right [..., item]: by the sign of l_V, or where it chooses by the most probable label."""
+    return ((s.validator > 0) == s.gold).astype(np.float64) if s.right is None else s.right
+
+
 def _rank_accuracy(threshold: int) -> Callable[[Sample], Floats]:
     return lambda s: _mean(((s.rank <= threshold) == s.gold).astype(np.float64))
 
@@ -117,7 +127,7 @@ def _rank_accuracy(threshold: int) -> Callable[[Sample], Floats]:
 PAIRED: Mapping[str, Callable[[Sample], Floats]] = {
     **{f"pearson_{part}": _within(pearson, part) for part in ("all", "yes", "no")},
     **{f"spearman_{part}": _within(spearman, part) for part in ("all", "yes", "no")},
-    "validator_accuracy": lambda s: _mean(((s.validator > 0) == s.gold).astype(np.float64)),
+    "validator_accuracy": lambda s: _mean(_right(s)),
     "validator_auc": lambda s: auc(s.validator, s.n_yes),
     "generator_auc": lambda s: auc(s.generator, s.n_yes),
 }
@@ -133,10 +143,12 @@ MEASURES: Mapping[str, Callable[[Sample], Floats]] = {
 }
 """Every measure of a score table.
 
-`validator_accuracy`: share of items with (l_V > 0) = gold. `mrr_yes`, `mrr_no`: mean reciprocal rank of the answer
-for items with gold yes (MRR-P) and no. `generator_accuracy_t`: share of items with (rank ≤ t) = gold.
-`yes_no_mass`: mean probability on the yes and no forms together; l_V means little where it is low. `rank_sanity`:
-Pearson's r of l_G with −log(rank), which a sound measurement keeps high.
+`validator_accuracy`: share of items with (l_V > 0) = gold; where the validator chooses among labels, of items whose
+most probable label is the right one (l_V > 0 would ask that it outweighs all others together). There every answer is
+right, so that what sets right beside wrong (AUC, `pearson_no`, `mrr_no`) is undefined. `mrr_yes`, `mrr_no`: mean
+reciprocal rank of the answer for items with gold yes (MRR-P) and no. `generator_accuracy_t`: share of items with
+(rank ≤ t) = gold. `yes_no_mass`: mean probability on the label words together; l_V means little where it is low.
+`rank_sanity`: Pearson's r of l_G with −log(rank), which a sound measurement keeps high.
 """
 
 
@@ -147,7 +159,8 @@ def summarize(
     seed: int = 0,
     resamples: int = 1000,
 ) -> dict[str, Interval]:
-    """Every measure of a score table with its 95 % percentile bootstrap interval, and n, n_yes, n_no.
+    """Every measure of a score table with its 95 % percentile bootstrap interval; and n, n_yes, n_no, and blank_first_tokens, the number of
+    answers whose first token is white space alone, so that l_G is about that.
 
     Items are resampled with replacement within each gold class, so that class sizes stay as they are. The same
     seed and classes draw the same items: differences of two tables of the same items can be bootstrapped in pairs.
@@ -160,6 +173,8 @@ def summarize(
         for name, of in measures.items():
             drawn[name].append(of(resampled))
     counts = {"n": n, "n_yes": whole.n_yes, "n_no": n - whole.n_yes}
+    if "answer_token" in scores:
+        counts["blank_first_tokens"] = int((scores["answer_token"].str.strip() == "").sum())
     result: dict[str, Interval] = {k: {"value": float(v), "low": None, "high": None} for k, v in counts.items()}
     for name, of in measures.items():
         result[name] = interval(float(of(whole)), np.concatenate(drawn[name]) if drawn[name] else np.array([]))
@@ -198,6 +213,8 @@ def summarize_layers(
             generator_logodds=part.set_index("item")["generator_logodds"],
             validator_logodds=part.set_index("item")["validator_logodds"],
         )
+        if "validator_choice" in part:
+            table["validator_choice"] = part.set_index("item")["validator_choice"]
         measured = summarize(table, PAIRED, seed=seed, resamples=resamples)
         rows += [{"layer": layer, "metric": name, **measured[name]} for name in PAIRED]
     return pd.DataFrame(rows)

@@ -1,44 +1,196 @@
 """An item's two forms as token ids: what every measure, repair and explanation of the gap asks the model."""
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
-from accord.lm.encoding import chat_text, encode_answer, encode_prompt, single_tokens
+from accord.errors import AccordError
+from accord.lm.chat import chat_text, reply_space
+from accord.lm.encoding import encode_answer, encode_prompt
 from accord.lm.model import LanguageModel
+from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import Floats, Query
-from accord.tasks import Item, Task
-
-YES_FORMS = ("Yes", " Yes", "YES", "yes", " yes")
-NO_FORMS = ("No", " No", "NO", "no", " no")
+from accord.tasks import Form, Item, Task
 
 
 @dataclass(frozen=True)
-class Forms:
-    """Ids of the validator's answers: those of `YES_FORMS` and `NO_FORMS` that are single tokens."""
+class Prompt:
+    """A form of an item as a model reads it.
 
-    yes: tuple[int, ...]
-    no: tuple[int, ...]
+    Attributes:
+        text: in the model's chat template, where the task asks for one.
+        join: what stands between it and an answer.
+        special: whether the tokenizer adds its special tokens; a chat template has written them already.
+    """
+
+    text: str
+    join: str
+    special: bool = True
+
+    def context(self, lm: LanguageModel) -> Ids:
+        """Token ids up to where an answer begins."""
+        return encode_prompt(lm.tokenizer, self.text, join=self.join, special=self.special)
+
+    def answered(self, lm: LanguageModel, answer: str) -> tuple[Ids, Ids]:
+        """Token ids of the context, and of an answer that continues it."""
+        return encode_answer(lm.tokenizer, self.text, answer, join=self.join, special=self.special)
+
+
+def as_read(tokenizer: PreTrainedTokenizerBase, task: Task, form: Form, item: Item, *, negated: bool = False) -> Prompt:
+    """A form of an item as a model with this tokenizer reads it. Raises AccordError as `accord.lm.chat.chat_text`."""
+    if task.chat is None:
+        return Prompt(form.prompt(item, negated=negated), form.join)
+    messages = task.chat.messages(form, item, negated=negated)
+    text = chat_text(tokenizer, messages, task.chat.options)
+    return Prompt(text, reply_space(tokenizer, messages, task.chat.options, text), special=False)
+
+
+def read_by(tokenizer: PreTrainedTokenizerBase, task: Task) -> Task:
+    """The task with what a chat template makes of it in its settings: the template, and its first item rendered.
+
+    A template may write today's date into every prompt, and then numbers change from day to day: so do the settings.
+    """
+    if task.chat is None or not task.items:
+        return task
+    prompts = (as_read(tokenizer, task, form, task.items[0]) for form in (task.generator, task.validator))
+    shown = "\0".join([tokenizer.get_chat_template(), *(f"{prompt.text}\0{prompt.join}" for prompt in prompts)])
+    rendered = hashlib.sha256(shown.encode()).hexdigest()
+    return replace(task, settings={**task.settings, "chat": {**task.chat.settings, "rendered": rendered}})
+
+
+def contexts_of(lm: LanguageModel, task: Task, form: str, items: Sequence[Item] | None = None) -> list[Ids]:
+    """Token ids of the "generator" or "validator" prompts of items, all of the task's by default."""
+    asked = task.items if items is None else items
+    if form == "generator":
+        return [as_read(lm.tokenizer, task, task.generator, one).answered(lm, one.answer)[0] for one in asked]
+    return [as_read(lm.tokenizer, task, task.validator, one).context(lm) for one in asked]
+
+
+def forms_of(word: str) -> tuple[str, ...]:
+    """A word as a reply may write it: with and without a space before it, and in other cases.
+
+    A word of one letter keeps its case: the option A is not the article a.
+    """
+    if len(word) == 1:
+        return (word, f" {word}")
+    capital = word[0].upper() + word[1:]
+    cases = (word, f" {word}", word.upper(), word.lower(), f" {word.lower()}", capital, f" {capital}")
+    return tuple(dict.fromkeys(cases))
+
+
+YES_FORMS, NO_FORMS = forms_of("Yes"), forms_of("No")
+
+
+@dataclass(frozen=True)
+class LabelWords:
+    """What counts as each label of a task for a tokenizer: sequences of token ids, none of which begins another.
+
+    Where every word has forms (`forms_of`) that are one token each, those count. Else every word counts as it is
+    written, with and without a space before it, by the probability of the whole sequence.
+
+    Attributes:
+        sequences: label -> its sequences.
+    """
+
+    sequences: Mapping[str, tuple[Ids, ...]]
 
     @classmethod
-    def of(cls, lm: LanguageModel) -> "Forms":
-        """The forms in a model's vocabulary. Raises AccordError if no form of either is a single token."""
-        return cls(single_tokens(lm.tokenizer, YES_FORMS), single_tokens(lm.tokenizer, NO_FORMS))
+    def of(cls, lm: LanguageModel, task: Task) -> "LabelWords":
+        """Raises AccordError for a word that the tokenizer does not know, and where two labels cannot be told apart."""
+        words = task.labels.words
+        single = {
+            w: [ids for ids in _tokens(lm, forms_of(w)) if len(ids) == 1] for each in words.values() for w in each
+        }
+        written = {w: list(_tokens(lm, (w, f" {w}"))) for w in single}
+        counted = single if all(single.values()) else written
+        if unknown := [word for word, found in counted.items() if not found]:
+            raise AccordError("the tokenizer has no tokens for a label word", where=task.name, got=repr(unknown[0]))
+        found = {label: _shortest(ids for w in each for ids in counted[w]) for label, each in words.items()}
+        _check_apart(found, lm, task)
+        return cls(found)
+
+    @property
+    def all(self) -> tuple[Ids, ...]:
+        """The sequences of all labels, label by label: the order of log-probabilities here."""
+        return tuple(ids for each in self.sequences.values() for ids in each)
+
+    @property
+    def single(self) -> bool:
+        """Whether all of them are single tokens."""
+        return all(len(ids) == 1 for ids in self.all)
 
     def queries(self, lm: LanguageModel, task: Task, item: Item) -> tuple[Query, Query]:
-        """The generator's query (its answer) and the validator's (every yes form, then every no form)."""
-        generator, validator = (as_read(lm, prompt, task.chat) for prompt in task.prompts(item))
-        context, answer = encode_answer(lm.tokenizer, generator, item.answer, special=not task.chat)
-        asked = encode_prompt(lm.tokenizer, validator, special=not task.chat)
-        return Query(context, (answer,)), Query(asked, tuple((i,) for i in self.yes + self.no))
+        """The generator's query (its answer) and the validator's (every label's sequences, `all`)."""
+        context, answer = as_read(lm.tokenizer, task, task.generator, item).answered(lm, item.answer)
+        asked = as_read(lm.tokenizer, task, task.validator, item).context(lm)
+        return Query(context, (answer,)), Query(asked, self.all)
 
-    def logodds(self, first: Floats) -> Floats:
-        """l_V from log-probabilities [..., form], yes forms first."""
-        split = len(self.yes)
-        yes, no = np.logaddexp.reduce(first[..., :split], -1), np.logaddexp.reduce(first[..., split:], -1)
-        return np.asarray(yes - no)
+    def against(self, label: str) -> tuple[tuple[Ids, ...], tuple[Ids, ...]]:
+        """A label's sequences, and those of all others."""
+        others = (ids for other, each in self.sequences.items() if other != label for ids in each)
+        return self.sequences[label], tuple(others)
+
+    def tokens(self, task: Task, who: str) -> tuple[Ids, Ids]:
+        """Token ids of yes and of no, for what reads or moves the next token alone.
+
+        Raises AccordError, saying that `who` needs them, where words are several tokens each, or labels are no yes and
+        no.
+        """
+        if task.labels.chooses:
+            wanted = "a validator that is asked yes or no"
+            raise AccordError(f"{who} needs {wanted}", where=task.name, got=f"labels {', '.join(self.sequences)}")
+        if not self.single:
+            longest = max(self.all, key=len)
+            raise AccordError(
+                f"{who} needs label words of one token each",
+                where=task.name,
+                got=f"one of {len(longest)} tokens among {task.labels.as_json()}",
+                fix="choose other words for yes and no, or a trained repair (rankalign, sft, consistency, dpo)",
+            )
+        yes, no = (tuple(ids[0] for ids in each) for each in self.sequences.values())
+        return yes, no
+
+    def logodds(self, logprobs: Floats, label: str) -> Floats:
+        """l_V: log p(label) − log Σ p(other labels), from log-probabilities [..., sequence] in the order of `all`."""
+        own = np.repeat([one == label for one in self.sequences], list(map(len, self.sequences.values())))
+        logsum = np.logaddexp.reduce
+        return np.asarray(logsum(logprobs[..., own], -1) - logsum(logprobs[..., ~own], -1))
+
+    def choice(self, logprobs: Floats) -> str:
+        """The most probable label, from log-probabilities [sequence]."""
+        return max(self.sequences, key=lambda label: float(self.logodds(logprobs, label)))
 
 
-def as_read(lm: LanguageModel, prompt: str, chat: bool) -> str:
-    """A prompt as the model reads it: in its chat template if asked."""
-    return chat_text(lm.tokenizer, prompt) if chat else prompt
+def _tokens(lm: LanguageModel, texts: tuple[str, ...]) -> Iterator[Ids]:
+    """Token ids of texts that the tokenizer knows."""
+    for text in texts:
+        ids = tuple(int(i) for i in lm.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if ids and lm.tokenizer.unk_token_id not in ids:
+            yield ids
+
+
+def _begins(one: Ids, other: Ids) -> bool:
+    return other[: len(one)] == one
+
+
+def _shortest(sequences: Iterator[Ids]) -> tuple[Ids, ...]:
+    """Without those that another one begins: what begins with the shorter is counted with it."""
+    distinct = list(dict.fromkeys(sequences))
+    return tuple(ids for ids in distinct if not any(_begins(other, ids) for other in distinct if other != ids))
+
+
+def _check_apart(found: Mapping[str, tuple[Ids, ...]], lm: LanguageModel, task: Task) -> None:
+    for label, each in found.items():
+        for other, its in found.items():
+            for one in each:
+                if label != other and (same := next((ids for ids in its if _begins(one, ids)), None)):
+                    shown = [f"{lm.tokenizer.decode(list(ids))!r}" for ids in (one, same)]
+                    raise AccordError(
+                        "a word of one label begins as a whole word of another: the two cannot be told apart",
+                        where=task.name,
+                        got=f"{shown[0]} ({label}), {shown[1]} ({other})",
+                        fix="choose words that begin differently",
+                    )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from accord.gap.questions import Forms
+from accord.gap.questions import contexts_of
 from accord.lm.batching import Progress
 from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel
@@ -19,9 +19,7 @@ def validator_states(
     lm: LanguageModel, task: Task, layers: Sequence[int], *, progress: Progress | None = None
 ) -> dict[int, Tensor]:
     """States at the last position of every item's validator prompt: layer -> float32 [item, d] on the CPU."""
-    forms = Forms.of(lm)
-    contexts = [forms.queries(lm, task, item)[1].context for item in task.items]
-    return context_states(lm, contexts, layers, progress=progress)
+    return context_states(lm, contexts_of(lm, task, "validator"), layers, progress=progress)
 
 
 @torch.no_grad()

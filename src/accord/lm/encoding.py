@@ -1,4 +1,4 @@
-"""Text to token ids: where a prompt ends and its answer begins, single-token answer forms, chat templates."""
+"""Text to token ids: where a prompt ends and its answer begins, and which words are single tokens."""
 
 from collections.abc import Sequence
 
@@ -8,32 +8,33 @@ from accord.errors import AccordError
 
 
 def encode_answer(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, *, special: bool = True
+    tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, *, join: str = " ", special: bool = True
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Ids of the context and of the answer that continues it.
 
-    Prompt and answer are joined by a space, unless the prompt ends in white space (as chat templates do), and
-    tokenised as one text, because that is what a model reads. The answer begins with the first token that reaches
-    past the end of the prompt: a token that straddles the join belongs to the answer.
+    Prompt, join and answer are tokenised as one text, because that is what a model reads. The answer begins with the
+    first token that reaches past what stands before it: a token that straddles the join belongs to the answer. Spaces
+    at the join's end come with the answer; all else of it stands before the answer. After a prompt that is empty or
+    ends in white space, the join brings no further white space.
 
     Args:
+        join: what stands between prompt and answer: a space, or nothing in languages that write none.
         special: let the tokenizer add its special tokens (BOS); off for text that a chat template made.
 
     Raises:
         AccordError: the answer has no tokens, or nothing at all stands before it.
     """
-    join = "" if not prompt or prompt[-1].isspace() else " "
-    text = prompt + join + answer
+    before, space = _joined(prompt, join)
     if not tokenizer.is_fast:
         raise AccordError(
             "this tokenizer cannot tell which characters a token covers",
             got=type(tokenizer).__name__,
             wanted="a fast tokenizer (tokenizer.json beside the weights)",
         )
-    encoded = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
+    encoded = tokenizer(before + space + answer, add_special_tokens=special, return_offsets_mapping=True)
     ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
     # Special tokens cover no characters (0, 0): a BOS stays with the context, an EOS after the answer is dropped.
-    covered = [i for i, end in enumerate(ends) if end > len(prompt)]
+    covered = [i for i, end in enumerate(ends) if end > len(before)]
     if not covered or not any(letter.isprintable() and not letter.isspace() for letter in answer):
         raise AccordError("an answer has no tokens", where=f"after the prompt {prompt[-60:]!r}", got=repr(answer))
     context = tuple(ids[: covered[0]])
@@ -42,16 +43,29 @@ def encode_answer(
     return context, tuple(ids[covered[0] : covered[-1] + 1])
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, *, special: bool = True) -> tuple[int, ...]:
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, *, join: str = "", special: bool = True
+) -> tuple[int, ...]:
     """Ids of a prompt that the model goes on from; never empty, so that there is a position to read.
+
+    Args:
+        join: what comes before an answer (see `encode_answer`): all of it but spaces at its end is read too.
 
     Raises:
         AccordError: the prompt is empty and the tokenizer has no BOS to stand for it.
     """
-    ids = tuple(tokenizer(prompt, add_special_tokens=special)["input_ids"])
+    ids = tuple(tokenizer(_joined(prompt, join)[0], add_special_tokens=special)["input_ids"])
     if special and ids and ids[-1] == tokenizer.eos_token_id != tokenizer.bos_token_id:
         ids = ids[:-1]  # some tokenizers close every text; a prompt is to be continued
     return ids or (start_id(tokenizer),)
+
+
+def _joined(prompt: str, join: str) -> tuple[str, str]:
+    """What stands before an answer, and the spaces that come with it."""
+    if not prompt or prompt[-1].isspace():
+        join = join.lstrip()
+    fixed = join.rstrip(" ")
+    return prompt + fixed, join[len(fixed) :]
 
 
 def start_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -92,21 +106,3 @@ def single_tokens(tokenizer: PreTrainedTokenizerBase, forms: Sequence[str]) -> t
             "no form of this answer is a single token for this tokenizer", got=", ".join(map(repr, forms))
         )
     return tuple(found)
-
-
-def chat_text(tokenizer: PreTrainedTokenizerBase, message: str) -> str:
-    """The text of a one-message conversation, up to where the model's reply begins.
-
-    Special tokens are already in it: encode it with `special=False`, or BOS doubles.
-
-    Raises:
-        AccordError: the tokenizer has no chat template.
-    """
-    if not tokenizer.chat_template:
-        raise AccordError(
-            "a chat template was asked for, but this model has none",
-            where=tokenizer.name_or_path or type(tokenizer).__name__,
-            fix="leave chat off, or use the model's instruction-tuned version",
-        )
-    messages = [{"role": "user", "content": message}]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))

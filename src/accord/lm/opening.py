@@ -92,6 +92,16 @@ def in_memory(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None)
     return Backbone(inside, tokenizer, name=name, fingerprint=memory_fingerprint(model, tokenizer))
 
 
+def load_tokenizer(model: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer that `load` gives a model, without its weights. Raises AccordError where it cannot be read."""
+    source = resolve(str(model))
+    try:
+        with _quiet():
+            return read_tokenizer(source)
+    except Exception as error:  # of transformers, and of a dozen libraries beneath
+        raise _not_loaded(source.folder, error) from error
+
+
 def read_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     """The tokenizer of a model: that beside its adapter, if it brings one, else that of its base."""
     own = source.adapter is not None and bool(tokenizer_files(source.adapter))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from accord.lm import LanguageModel, generate
-from accord.lm.encoding import chat_text
+from accord.lm.chat import chat_text
 from accord.naming.answers import LONGEST, Annotator, Answer, Reply, Request, Unusable, parse, plain
 from accord.naming.config import AnyAnnotator, OpenAIAnnotator, TokensAnnotator, TransformersAnnotator
 

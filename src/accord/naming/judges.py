@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerBase
 
 from accord.gap.questions import NO_FORMS, YES_FORMS
 from accord.lm import LanguageModel, Query, score
-from accord.lm.encoding import chat_text, encode_prompt, single_tokens
+from accord.lm.chat import chat_text
+from accord.lm.encoding import encode_prompt, single_tokens
 from accord.naming.answers import LONGEST, Annotator, Answer, Request, ask, plain
 from accord.naming.entries import Floats
 from accord.naming.prompts import list_question, question

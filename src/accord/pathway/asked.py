@@ -12,11 +12,10 @@ from torch import Tensor
 from accord.concepts.base import ConceptModel
 from accord.gap.measure import Gap, measure_gap
 from accord.gap.metrics import summarize_layers
-from accord.gap.questions import Forms
+from accord.gap.questions import LabelWords, contexts_of
 from accord.gap.states import context_states
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
-from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import Query, score
 from accord.pathway.cka import linear_cka
 from accord.pathway.concept_changes import concept_changes
@@ -174,15 +173,9 @@ def told(tables: Mapping[str, pd.DataFrame | None], layers: Sequence[int], *colu
     return whole[["model", *(name for name in whole if name != "model")]].reset_index(drop=True)
 
 
-def contexts_of(lm: LanguageModel, task: Task, form: str) -> list[Ids]:
-    """The prompts of a form as the model reads them, an entry an item."""
-    forms, place = Forms.of(lm), FORMS.index(form)
-    return [forms.queries(lm, task, item)[place].context for item in task.items]
-
-
 def _generator_logodds(lm: LanguageModel, task: Task, progress: Progress) -> pd.DataFrame:
     """l_G of every item, by itself."""
-    forms = Forms.of(lm)
-    asked = [forms.queries(lm, task, item)[0] for item in task.items]
+    words = LabelWords.of(lm, task)
+    asked = [words.queries(lm, task, item)[0] for item in task.items]
     scored = score(lm, [Query(one.context, (one.answers[0][:1],)) for one in asked], progress=progress)
     return pd.DataFrame({"generator_logodds": [float(one.logodds[0]) for one in scored]})

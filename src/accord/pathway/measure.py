@@ -6,10 +6,11 @@ from pathlib import Path
 
 from accord.concepts.base import ConceptModel
 from accord.errors import AccordError
+from accord.gap.questions import LabelWords, contexts_of
 from accord.lm.batching import Progress
 from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel
-from accord.pathway.asked import FORMS, Asked, contexts_of, curves, patch_both, told
+from accord.pathway.asked import FORMS, Asked, curves, patch_both, told
 from accord.pathway.patching import check_shapes
 from accord.pathway.progress import Steps
 from accord.pathway.result import ALL, BASE, INTO_BASE, INTO_REPAIRED, LAST, Pathway
@@ -51,7 +52,8 @@ def measure_pathway(
 
     Raises:
         AccordError: the models differ in shape or tokens, a layer does not exist, there is no test, a task has no
-            items, or training items are in a test.
+            items, training items are in a test, or label words are several
+            tokens each.
     """
     shown = _layers(base, layers)
     read = sorted({*shown, *([concepts[0]] if concepts else [])})
@@ -87,6 +89,7 @@ def _layers(lm: LanguageModel, layers: Sequence[int] | None) -> list[int]:
 
 def _check(asked: Asked, train: Task, concepts: tuple[int, ConceptModel] | None) -> None:
     check_shapes(asked.base, asked.repaired)
+    LabelWords.of(asked.base, train).tokens(train, "a pathway")
     if not asked.tests or not all(task.items for task in (train, *asked.tests.values())):
         raise AccordError("a pathway needs training items and at least one test with items", got=list(asked.tests))
     learned = {(*train.prompts(item), item.answer) for item in train.items}

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from accord.gap.metrics import Floats
-from accord.gap.questions import Forms
 from accord.lm.batching import Progress, in_batches
 from accord.lm.edited import backbone_of
 from accord.lm.prefix_tree import Ids
@@ -30,7 +29,7 @@ class Question:
 
     donor: Receiver
     receiver: Receiver
-    forms: Forms
+    tokens: tuple[Ids, Ids]  # of yes and of no
     layers: list[int]
     draws: int
     seed: int
@@ -38,7 +37,7 @@ class Question:
     def logodds(self, model: Receiver, states: Tensor) -> Floats:
         """l_V [row] from top states [row, position, d]; the normaliser of the softmax cancels."""
         logits = model.lm.lens(states[:, -1]).cpu().double()
-        yes, no = (logits[:, list(ids)].logsumexp(-1) for ids in (self.forms.yes, self.forms.no))
+        yes, no = (logits[:, list(ids)].logsumexp(-1) for ids in self.tokens)
         return np.asarray((yes - no).numpy())
 
 

@@ -15,7 +15,7 @@ import torch
 
 from accord.errors import AccordError
 from accord.gap.metrics import Floats, interval, resampled_items
-from accord.gap.questions import Forms
+from accord.gap.questions import LabelWords, contexts_of
 from accord.lm.batching import Progress
 from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel
@@ -58,13 +58,13 @@ def patch(
         progress: called with (items done, items in all).
 
     Raises:
-        AccordError: the models differ in shape.
+        AccordError: the models differ in shape, or label words are several tokens each.
     """
     check_shapes(donor, receiver)
-    forms = Forms.of(receiver)
-    contexts = [forms.queries(receiver, task, item)[1].context for item in task.items]
+    tokens = LabelWords.of(receiver, task).tokens(task, "patching")
+    contexts = contexts_of(receiver, task, "validator")
     asked = Question(
-        Receiver(donor), Receiver(receiver), forms, list(layers or range(receiver.n_layers + 1)), draws, seed
+        Receiver(donor), Receiver(receiver), tokens, list(layers or range(receiver.n_layers + 1)), draws, seed
     )
     groups: dict[int, list[int]] = defaultdict(list)
     for i, context in enumerate(contexts):

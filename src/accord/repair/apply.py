@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from accord.concepts.base import ConceptModel
+from accord.gap.questions import read_by
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
-from accord.repair.config import Trained, TrainedConfig
+from accord.repair.config import Trained, TrainedConfig, check_labels
 from accord.repair.learned import marks, written
 from accord.repair.surgery import operate
 from accord.repair.trained import train
@@ -42,6 +43,8 @@ def repair(
         AccordError: see `accord.repair.train` and `accord.repair.operate`.
     """
     begun, folder = time.monotonic(), Path(folder)
+    check_labels(task, config)
+    task = read_by(lm.tokenizer, task)
     if isinstance(config, Trained):
         train(lm, task, cast(TrainedConfig, config), folder=folder, seed=seed, base=base, progress=progress)
         last = (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()[-1]

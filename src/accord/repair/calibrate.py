@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from accord.gap.metrics import Floats
-from accord.gap.questions import Forms
+from accord.gap.questions import LabelWords
 from accord.lm.batching import Progress
 from accord.lm.edited import Readout
 from accord.lm.model import LanguageModel
@@ -39,9 +39,9 @@ def fit(
         texts: ordinary text; the training side of movie-reviews by default.
     """
     config = config or CalibrateConfig()
-    forms = Forms.of(lm)
+    tokens = LabelWords.of(lm, task).tokens(task, "calibrate")
     validator, gold = ask(lm, task, task.items), np.array([item.gold for item in task.items])
-    ordinary = read_texts(lm, ordinary_texts(texts, seed), [], positions=config.positions, progress=progress)
+    ordinary = read_texts(lm, ordinary_texts(texts, seed), [], tokens, positions=config.positions, progress=progress)
     shifts = {"none": 0.0, "share": -share_threshold(validator, config.share), "gold": -gold_threshold(validator, gold)}
     rows = []
     for by, shift in shifts.items():
@@ -52,7 +52,7 @@ def fit(
             **ordinary.cost(torch.full_like(ordinary.sign, shift)),
         }
         rows.append({"by": by, "shift": shift, **judged, "chosen": by == config.by})
-    readout = Readout((lm.n_layers,), torch.zeros(1), shifts[config.by], forms.yes, forms.no)
+    readout = Readout((lm.n_layers,), torch.zeros(1), shifts[config.by], *tokens)
     chosen = next(row for row in rows if row["chosen"])
     return Fitted([readout], {key: chosen[key] for key in chosen if key != "chosen"}, pd.DataFrame(rows))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from accord.concepts.base import ConceptModel, Edit, Encoded, Scale, Sparse
 from accord.errors import AccordError
-from accord.gap.questions import Forms
+from accord.gap.questions import LabelWords, contexts_of
 from accord.lm.backbone import Backbone
 from accord.lm.batching import Progress
 from accord.lm.edited import backbone_of
@@ -21,7 +21,7 @@ from accord.lm.model import LanguageModel
 from accord.lm.splice import replaced
 from accord.repair.evidence import gather
 from accord.repair.fitted import Fitted
-from accord.repair.ordinary import ordinary_texts
+from accord.repair.ordinary import YesNo, ordinary_texts
 from accord.repair.readout import wanted
 from accord.repair.surgery_config import ConceptsConfig
 from accord.repair.trial import Candidate, Trial
@@ -80,11 +80,10 @@ def attribution(
 
     strength · ∂l_V/∂strength, summed over the prompt's positions but the first, which no edit touches.
     """
-    forms, backbone = Forms.of(lm), backbone_of(lm)
+    tokens, backbone = LabelWords.of(lm, task).tokens(task, "attribution"), backbone_of(lm)
     rows = []
-    for i, item in enumerate(items):
-        context = forms.queries(lm, task, item)[1].context
-        states, gradient = _gradient(lm, backbone, forms, torch.tensor([context]), layer)
+    for i, context in enumerate(contexts_of(lm, task, "validator", items)):
+        states, gradient = _gradient(lm, backbone, tokens, torch.tensor([context]), layer)
         rows.append(_said(concepts, states, gradient))
         if progress:
             progress(i + 1, len(items))
@@ -102,7 +101,7 @@ def agree(said: Tensor, lacking: Tensor) -> Tensor:
 
 
 @torch.enable_grad()
-def _gradient(lm: LanguageModel, backbone: Backbone, forms: Forms, ids: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+def _gradient(lm: LanguageModel, backbone: Backbone, tokens: YesNo, ids: Tensor, layer: int) -> tuple[Tensor, Tensor]:
     """States [position, d] of `layer` but the first, and the gradient of l_V at the prompt's end by them."""
     kept: list[Tensor] = []
 
@@ -113,8 +112,8 @@ def _gradient(lm: LanguageModel, backbone: Backbone, forms: Forms, ids: Tensor, 
     with replaced(backbone, layer, keep):
         top = lm.hidden(ids, at=torch.tensor([[ids.shape[1] - 1]]))[lm.n_layers]
     logits = lm.lens(top[0, 0])
-    logodds = logits[list(forms.yes)].logsumexp(-1) - logits[list(forms.no)].logsumexp(-1)
-    return kept[0].detach(), torch.autograd.grad(logodds, kept[0])[0]
+    yes, no = (logits[list(side)].logsumexp(-1) for side in tokens)
+    return kept[0].detach(), torch.autograd.grad(yes - no, kept[0])[0]
 
 
 @torch.enable_grad()

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from accord.concepts.train import Pace
 from accord.errors import AccordError, nearest
 from accord.repair.surgery_config import CalibrateConfig, ConceptsConfig, DirectionConfig, ReadoutConfig
+from accord.tasks import Task
 
 Generated = Literal["first", "answer"]
 Direction = Literal["g2v", "v2g"]
@@ -143,6 +144,17 @@ _ALL: tuple[type[BaseModel], ...] = (
     ConceptsConfig,
 )
 KINDS: dict[str, type[BaseModel]] = {section.model_fields["kind"].default: section for section in _ALL}
+
+
+def check_labels(task: Task, config: BaseModel) -> None:
+    """AccordError where a validator chooses among labels, and a repair moves or ranks by yes and no."""
+    if task.labels.chooses and not isinstance(config, SFT):
+        raise AccordError(
+            "this kind of repair needs a validator that is asked yes or no",
+            where=task.name,
+            got=f"labels {', '.join(task.labels.words)}",
+            wanted='kind "sft", which trains on the right label',
+        )
 
 
 def read_repair(table: dict[str, Any], where: object = "repair") -> Any:

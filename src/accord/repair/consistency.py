@@ -47,7 +47,7 @@ class Agreeing:
         for i in drawn(len(kept), self.config.batch, step, self.seed):
             item, yes = self.asked.task.items[kept[i][0]], kept[i][1]
             pairs += [self.asked.generator(item)] if yes else []
-            pairs.append(self.asked.validator(item, "Yes" if yes else "No"))
+            pairs.append(self.asked.validator(item, yes))
         return Batch(pairs, lambda scores: answer_loss(pairs, scores), {"pairs": len(pairs), "kept": len(kept)})
 
     def _agreed(self, lm: LanguageModel, round_: int) -> list[list[Any]]:

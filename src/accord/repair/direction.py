@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.gap.metrics import pearson
-from accord.gap.questions import Forms
+from accord.gap.questions import contexts_of
 from accord.gap.states import context_states
 from accord.lm.batching import Progress
 from accord.lm.edited import StateEdit
@@ -79,8 +79,7 @@ def directions(
     lm: LanguageModel, task: Task, evidence: Evidence, config: DirectionConfig, *, progress: Progress | None = None
 ) -> list[Direction]:
     """The direction of every layer and position that is tried."""
-    forms = Forms.of(lm)
-    contexts = [forms.queries(lm, task, item)[1].context for item in task.items]
+    contexts = contexts_of(lm, task, "validator")
     last = min(config.positions, min(map(len, contexts)) - 1)
     layers = config.layers or sorted({round(i * lm.n_layers / (_LAYERS + 1)) for i in range(1, _LAYERS + 1)})
     affirmed = evidence.gold if config.by == "gold" else evidence.generator > np.median(evidence.generator)

@@ -77,7 +77,7 @@ def _by_generator(config: DPO, asked: Asked, seed: int, progress: Progress | Non
     items = [asked.task.items[i] for i in _some(asked.task, config, seed)]
     said = asked.said(asked.lm, items, progress)
     middle = median(said.logodds)
-    both = [(asked.validator(item, "Yes"), asked.validator(item, "No")) for item in items]
+    both = [(asked.validator(item, True), asked.validator(item, False)) for item in items]
     return [(yes, no) if value > middle else (no, yes) for (yes, no), value in zip(both, said.logodds, strict=True)]
 
 

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from accord.errors import AccordError
 from accord.gap.metrics import PAIRED, Floats, Sample, pearson
-from accord.gap.questions import Forms
+from accord.gap.questions import LabelWords
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import score
 from accord.lm.states import end_states
-from accord.repair.ordinary import log_forms
+from accord.repair.ordinary import YesNo, log_yes_no
 from accord.tasks import Item, Task
 
 # Enough groups that whole ones can be held out and still speak for the others.
@@ -75,23 +75,24 @@ def gather(
     """Ask both forms of every item of `task`, and read the validator's states on the way.
 
     Raises:
-        AccordError: too few items to choose on, or no such layer.
+        AccordError: too few items to choose on, no such layer, or label words of several tokens.
     """
     if len(task.items) < _FEWEST_ITEMS:
         wanted = f"at least {_FEWEST_ITEMS}"
         raise AccordError("too few training items to repair with", where=task.name, got=len(task.items), wanted=wanted)
     if wrong := [layer for layer in layers if not 0 <= layer <= lm.n_layers]:
         raise AccordError("no such layer", got=wrong[0], wanted=f"0 to {lm.n_layers} in {lm.name}")
-    forms = Forms.of(lm)
-    queries = [forms.queries(lm, task, item) for item in task.items]
+    words = LabelWords.of(lm, task)
+    tokens = words.tokens(task, "a repair without training")
+    queries = [words.queries(lm, task, item) for item in task.items]
     generator = np.array([one.logodds[0] for one in score(lm, [query for query, _ in queries], progress=progress)])
-    states, validator = _validator(lm, forms, [query.context for _, query in queries], layers, progress)
+    states, validator = _validator(lm, tokens, [query.context for _, query in queries], layers, progress)
     gold = np.array([item.gold for item in task.items])
     return Evidence(generator, validator, gold, states, hold_out(task.items, held_out, seed))
 
 
 def _validator(
-    lm: LanguageModel, forms: Forms, contexts: Sequence[Ids], layers: Sequence[int], progress: Progress | None
+    lm: LanguageModel, tokens: YesNo, contexts: Sequence[Ids], layers: Sequence[int], progress: Progress | None
 ) -> tuple[dict[int, Tensor], Floats]:
     """States of `layers` at the end of every context, and l_V, from one pass."""
     distinct = list(dict.fromkeys(contexts))
@@ -102,7 +103,7 @@ def _validator(
         if layer in states:
             states[layer][which] = state.float().cpu()
         if layer == lm.n_layers:
-            yes, no = log_forms(lm, forms, state)
+            yes, no = log_yes_no(lm, tokens, state)
             logodds[which] = yes - no
 
     end_states(lm, distinct, read, layers=sorted({*layers, lm.n_layers}), progress=progress)
@@ -132,6 +133,7 @@ def hold_out(items: Sequence[Item], share: float, seed: int) -> NDArray[np.int64
 
 def ask(lm: LanguageModel, task: Task, items: Sequence[Item]) -> Floats:
     """l_V of items under a model."""
-    forms = Forms.of(lm)
-    scored = score(lm, [forms.queries(lm, task, item)[1] for item in items])
-    return np.array([float(forms.logodds(one.first)) for one in scored])
+    words = LabelWords.of(lm, task)
+    scored = score(lm, [words.queries(lm, task, item)[1] for item in items])
+    targets = (task.labels.target(item) for item in items)
+    return np.array([float(words.logodds(s.total, label)) for s, label in zip(scored, targets, strict=True)])

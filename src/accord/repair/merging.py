@@ -13,17 +13,18 @@ from torch import Tensor
 
 from accord.disk import aside, lock, write_whole
 from accord.errors import AccordError
-from accord.gap.questions import Forms
+from accord.gap.questions import NO_FORMS, YES_FORMS
 from accord.lm.adapters import open_adapter, quiet_peft
 from accord.lm.backbone import Backbone
 from accord.lm.catalog import is_adapter, resolve
-from accord.lm.encoding import encode_prompt
+from accord.lm.encoding import encode_prompt, single_tokens
 from accord.lm.model import LanguageModel
 from accord.lm.opening import load as load_backbone
 from accord.lm.opening import read_tokenizer
 from accord.lm.quantization import check_plain
 from accord.repair.folder import DESCRIPTION, MERGED, base_of, checked_base, is_repaired
 from accord.repair.learned import links
+from accord.tasks.labels import NO, YES
 
 # Beside the task's own prompts, ordinary text.
 _NEUTRAL = (
@@ -40,13 +41,14 @@ class Drift:
 
     Attributes:
         largest, mean: |difference of log p| over all tokens of the vocabulary, at every position of some prompts.
-        logodds: largest |difference of l_V| at the end of the validator prompts that the repair keeps; 0 without any.
+        logodds: largest |difference of l_V| at the end of the validator prompts that the repair keeps; 0 without any,
+            None where label words are several tokens each, which one position does not tell.
         prompts: how many were read.
     """
 
     largest: float
     mean: float
-    logodds: float
+    logodds: float | None
     prompts: int
 
 
@@ -103,7 +105,7 @@ def _merge(folder: Path, described: Mapping[str, Any], out: Path, device: str, d
     gc.collect()
     lm = load_backbone(out, device=device, dtype=dtype)
     after = _logprobs(lm, prompts)
-    drift = _drift(Forms.of(lm), before, after, len(own))
+    drift = _drift(_yes_no(lm, described["about"]), before, after, len(own))
     chain = [link.as_json() for link in links(folder)]  # so that merged weights are not tested on what they learned
     text = {"from": base_of(folder), "adapter": str(folder), **asdict(drift), "links": chain}
     write_whole(out / MERGED, json.dumps(text, indent=2) + "\n")
@@ -135,16 +137,27 @@ def _logprobs(lm: LanguageModel, prompts: Sequence[tuple[int, ...]]) -> list[Ten
     return [lm.lens(state).log_softmax(-1).cpu() for state in states]
 
 
-def _drift(forms: Forms, before: Sequence[Tensor], after: Sequence[Tensor], own: int) -> Drift:
+def _yes_no(lm: LanguageModel, about: Mapping[str, Any]) -> list[list[int]] | None:
+    """Token ids of the repair's words for yes and for no; None where they are several tokens, or other labels."""
+    if "label_ids" not in about:  # written before a task had words of its own
+        return [list(single_tokens(lm.tokenizer, forms)) for forms in (YES_FORMS, NO_FORMS)]
+    labels = about["label_ids"]
+    if set(labels) != {YES, NO} or any(len(ids) > 1 for each in labels.values() for ids in each):
+        return None
+    return [[ids[0] for ids in labels[label]] for label in (YES, NO)]
+
+
+def _drift(yes_no: list[list[int]] | None, before: Sequence[Tensor], after: Sequence[Tensor], own: int) -> Drift:
     apart = [(a - b).abs() for a, b in zip(after, before, strict=True)]
-    odds = [
-        float(abs(_logodds(forms, a[-1]) - _logodds(forms, b[-1])))
-        for a, b in zip(after[:own], before[:own], strict=True)
-    ]
     count = sum(one.numel() for one in apart)
     total = float(sum(one.double().sum() for one in apart))
-    return Drift(float(max(one.max() for one in apart)), total / count, max(odds, default=0.0), len(apart))
+    odds = None
+    if yes_no is not None:
+        ends = ((_logodds(yes_no, a[-1]) - _logodds(yes_no, b[-1])).abs() for a, b in zip(after, before, strict=True))
+        odds = max((float(one) for one in list(ends)[:own]), default=0.0)
+    return Drift(float(max(one.max() for one in apart)), total / count, odds, len(apart))
 
 
-def _logodds(forms: Forms, logprobs: Tensor) -> Tensor:
-    return logprobs[list(forms.yes)].logsumexp(-1) - logprobs[list(forms.no)].logsumexp(-1)
+def _logodds(yes_no: list[list[int]], logprobs: Tensor) -> Tensor:
+    yes, no = (logprobs[tokens].logsumexp(-1) for tokens in yes_no)
+    return yes - no

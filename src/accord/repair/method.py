@@ -10,20 +10,20 @@ from torch import Tensor
 
 from accord.concepts.train import mix
 from accord.errors import AccordError
-from accord.gap.questions import Forms, as_read
+from accord.gap.questions import LabelWords, as_read
 from accord.lm.batching import Progress
-from accord.lm.encoding import encode_answer
 from accord.lm.model import LanguageModel
 from accord.lm.scoring import Query, Score, score
-from accord.repair.scores import Pair, Terms
+from accord.repair.scores import Odds, Pair, Scored, Terms
 from accord.tasks import Item, Task
+from accord.tasks.labels import NO, YES
 
 
 @dataclass(frozen=True)
 class Batch:
     """An update's pairs, the loss of their scores [n], and what else the curve shows of it."""
 
-    pairs: Sequence[Pair]
+    pairs: Sequence[Scored]
     loss: Callable[[Tensor], Terms]
     counts: dict[str, float] = field(default_factory=dict)
 
@@ -45,33 +45,34 @@ class Asked:
 
     lm: LanguageModel
     task: Task
-    forms: Forms
+    words: LabelWords
 
     @classmethod
     def of(cls, lm: LanguageModel, task: Task) -> "Asked":
-        """Raises AccordError if there are fewer than two items, or no single yes or no token."""
+        """Raises AccordError if there are fewer than two items, or label words cannot be told apart."""
         if len(task.items) < 2:
             raise AccordError("a repair needs items to train on", where=task.name, got=len(task.items), wanted="2 up")
-        return cls(lm, task, Forms.of(lm))
+        return cls(lm, task, LabelWords.of(lm, task))
 
-    def generator(self, item: Item, generated: str = "answer") -> Pair:
+    def generator(self, item: Item, generated: str = "answer", *, negated: bool = False) -> Pair:
         """The generator prompt with the answer, or with its first token."""
-        return self.continued(self.task.generator.prompt(item), item.answer, 1 if generated == "first" else None)
+        form = self.task.generator
+        context, ids = as_read(self.lm.tokenizer, self.task, form, item, negated=negated).answered(self.lm, item.answer)
+        return Pair(context, ids[:1] if generated == "first" else ids)
 
-    def validator(self, item: Item, answer: str = "Yes") -> Pair:
+    def validator(self, item: Item, affirmed: bool = True) -> Pair:
+        """The validator prompt with the task's first word for yes, or for no."""
+        return self.validator_word(item, self.task.labels.words[YES if affirmed else NO][0])
+
+    def validator_word(self, item: Item, word: str) -> Pair:
         """The validator prompt with a word for an answer."""
-        return self.continued(self.task.validator.prompt(item), answer)
+        prompt = as_read(self.lm.tokenizer, self.task, self.task.validator, item)
+        return Pair(*prompt.answered(self.lm, word))
 
-    def validator_logodds(self, item: Item) -> Pair:
-        """The validator prompt with all yes forms against all no forms."""
-        query = self.forms.queries(self.lm, self.task, item)[1]
-        return Pair(query.context, self.forms.yes, self.forms.no)
-
-    def continued(self, prompt: str, answer: str, tokens: int | None = None) -> Pair:
-        """Any prompt with an answer, of which the first `tokens` count."""
-        text = as_read(self.lm, prompt, self.task.chat)
-        context, ids = encode_answer(self.lm.tokenizer, text, answer, special=not self.task.chat)
-        return Pair(context, ids[:tokens])
+    def validator_logodds(self, item: Item) -> Odds:
+        """The validator prompt with all that counts as yes against all that counts as no: l_V."""
+        context = as_read(self.lm.tokenizer, self.task, self.task.validator, item).context(self.lm)
+        return Odds(context, *self.words.against(self.task.labels.target(item)))
 
     def said(self, lm: LanguageModel, items: Sequence[Item], progress: Progress | None = None) -> "Said":
         """What a model says of items in the generator form."""
@@ -93,18 +94,18 @@ class Said(NamedTuple):
     rank: list[int]
 
 
-def frozen(lm: LanguageModel, pairs: Sequence[Pair], progress: Progress | None = None) -> list[float]:
+def frozen(lm: LanguageModel, pairs: Sequence[Scored], progress: Progress | None = None) -> list[float]:
     """The scores of pairs as a model gives them now, without gradients, shared prefixes computed once."""
-    queries = [Query(p.context, tuple((i,) for i in p.answer + p.against) if p.against else (p.answer,)) for p in pairs]
+    queries = [Query(p.context, (p.answer,) if isinstance(p, Pair) else p.plus + p.minus) for p in pairs]
     found = score(lm, queries, progress=progress)
     return [_value(pair, one) for pair, one in zip(pairs, found, strict=True)]
 
 
-def _value(pair: Pair, found: Score) -> float:
-    if not pair.against:
+def _value(pair: Scored, found: Score) -> float:
+    if isinstance(pair, Pair):
         return float(found.total[0])
-    split = len(pair.answer)
-    return float(np.logaddexp.reduce(found.first[:split]) - np.logaddexp.reduce(found.first[split:]))
+    split = len(pair.plus)
+    return float(np.logaddexp.reduce(found.total[:split]) - np.logaddexp.reduce(found.total[split:]))
 
 
 def drawn(n: int, size: int, step: int, seed: int) -> list[int]:

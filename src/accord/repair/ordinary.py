@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 from accord.errors import AccordError
-from accord.gap.questions import Forms
 from accord.lm.backbone import not_finite
 from accord.lm.batching import Progress, in_batches
 from accord.lm.model import LanguageModel
+from accord.lm.prefix_tree import Ids
 from accord.lm.windows import tokenize
 from accord.text import corpus
+
+YesNo = tuple[Ids, Ids]
+"""Token ids of the words for yes, and of those for no."""
 
 # Tokens of a text that are read: a sentence or a paragraph; a long text would stand for too few.
 _TEXT_TOKENS = 128
@@ -37,8 +40,8 @@ class Ordinary:
 
     Attributes:
         states: layer -> float32 [position, d].
-        log_yes, log_no: log Σ p(yes forms), log Σ p(no forms) of the next token; float64.
-        sign: 1 where the next token is a yes form, −1 where it is a no form, else 0; float64.
+        log_yes, log_no: log Σ p(yes words), log Σ p(no words) of the next token; float64.
+        sign: 1 where the next token is a yes word, −1 where it is a no word, else 0; float64.
     """
 
     states: Mapping[int, Tensor]
@@ -49,8 +52,8 @@ class Ordinary:
     def cost(self, value: Tensor) -> dict[str, float]:
         """What a readout of values v [position] costs on this text, exactly, without running the model again.
 
-        Only yes and no forms move, by ±v/2, so with Z = 1 + p_yes (e^{v/2} − 1) + p_no (e^{−v/2} − 1) every token's
-        log-probability falls by log Z, and those of the forms rise by ±v/2 besides:
+        Only yes and no words move, by ±v/2, so with Z = 1 + p_yes (e^{v/2} − 1) + p_no (e^{−v/2} − 1) every token's
+        log-probability falls by log Z, and those of the words rise by ±v/2 besides:
         −Δ log p(next) = log Z − sign · v/2, and KL(base ‖ repaired) = log Z − (p_yes − p_no) · v/2.
 
         Returns:
@@ -64,31 +67,39 @@ class Ordinary:
 
 @torch.no_grad()
 def read_texts(
-    lm: LanguageModel, texts: Sequence[str], layers: Sequence[int], *, positions: int, progress: Progress | None = None
+    lm: LanguageModel,
+    texts: Sequence[str],
+    layers: Sequence[int],
+    tokens: YesNo,
+    *,
+    positions: int,
+    progress: Progress | None = None,
 ) -> Ordinary:
     """States of `layers` and yes/no probabilities at the first `positions` positions of texts, in their order.
+
+    Args:
+        tokens: those of yes and of no.
 
     Raises:
         AccordError: the texts have no position after a first one, or logits are not finite.
     """
-    forms = Forms.of(lm)
-    tokens = tokenize(lm, texts[:positions], max_length=_TEXT_TOKENS)
+    read = tokenize(lm, texts[:positions], max_length=_TEXT_TOKENS)
     windows, found = [], 0
-    for window in tokens.windows(None):
-        inner = window.end + tokens.lead - 2  # positions after the first that predict a token
+    for window in read.windows(None):
+        inner = window.end + read.lead - 2  # positions after the first that predict a token
         if inner > 0 and found < positions:
             windows.append(window)
             found += inner
     if not windows:
         raise AccordError("these texts are too short to see what a repair breaks", got=f"{len(texts)} texts")
-    widths = [tokens.lead + window.end for window in windows]
+    widths = [read.lead + window.end for window in windows]
     parts: dict[int, Ordinary] = {}
 
     def compute(batch: list[int]) -> None:
-        ids = tokens.rows([windows[i] for i in batch])
+        ids = read.rows([windows[i] for i in batch])
         states = lm.hidden(ids, layers=sorted({*layers, lm.n_layers}))
-        read = [_read(lm, forms, layers, states, row, ids[row, : widths[i]]) for row, i in enumerate(batch)]
-        parts.update(zip(batch, read, strict=True))
+        rows = [_read(lm, tokens, layers, states, row, ids[row, : widths[i]]) for row, i in enumerate(batch)]
+        parts.update(zip(batch, rows, strict=True))
 
     in_batches(lm, widths, compute, progress=progress)
     ordered = [parts[i] for i in range(len(windows))]
@@ -101,21 +112,21 @@ def read_texts(
 
 
 def _read(
-    lm: LanguageModel, forms: Forms, layers: Sequence[int], states: Mapping[int, Tensor], row: int, ids: Tensor
+    lm: LanguageModel, tokens: YesNo, layers: Sequence[int], states: Mapping[int, Tensor], row: int, ids: Tensor
 ) -> Ordinary:
     """What `Ordinary` holds, of one text."""
     inner = slice(1, len(ids) - 1)
-    yes, no = log_forms(lm, forms, states[lm.n_layers][row, inner])
-    following, sides = ids[2:], (torch.tensor(forms.yes), torch.tensor(forms.no))
+    yes, no = log_yes_no(lm, tokens, states[lm.n_layers][row, inner])
+    following, sides = ids[2:], [torch.tensor(side) for side in tokens]
     sign = torch.isin(following, sides[0]).double() - torch.isin(following, sides[1]).double()
     return Ordinary({layer: states[layer][row, inner].float().cpu() for layer in layers}, yes, no, sign)
 
 
-def log_forms(lm: LanguageModel, forms: Forms, top: Tensor) -> tuple[Tensor, Tensor]:
-    """log Σ p(yes forms) and log Σ p(no forms), float64 [n] on the CPU, of top-layer states [n, d]."""
+def log_yes_no(lm: LanguageModel, tokens: YesNo, top: Tensor) -> tuple[Tensor, Tensor]:
+    """log Σ p(yes words) and log Σ p(no words), float64 [n] on the CPU, of top-layer states [n, d]."""
     logits = lm.lens(top)
     norm = logits.logsumexp(-1)
     if not bool(torch.isfinite(norm).all()):
         raise not_finite(lm.name)
-    yes, no = ((logits[:, list(side)].logsumexp(-1) - norm).cpu().double() for side in (forms.yes, forms.no))
+    yes, no = ((logits[:, list(side)].logsumexp(-1) - norm).cpu().double() for side in tokens)
     return yes, no

@@ -53,7 +53,18 @@ def asked_as(
     forms = {
         f"{form}_{key}": learned[form][key] for form in ("generator", "validator") for key in ("shots", "phrasing")
     }
-    return {**asked, **forms, "chat": learned["chat"]}
+    return {**asked, **forms, **_chat(learned["chat"])}
+
+
+def _chat(recorded: bool | Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of `accord.task` that ask in a chat as it was recorded."""
+    if isinstance(recorded, bool):  # written before a chat had turns
+        return {"chat": recorded, **({"chat_turns": False} if recorded else {})}
+    return {
+        "chat": True,
+        "system": recorded["system"],
+        **{f"chat_{key}": recorded[key] for key in ("options", "turns")},
+    }
 
 
 def other_task(folder: Path | str, name: str, limit: int | None) -> Task:

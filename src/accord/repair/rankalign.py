@@ -17,7 +17,7 @@ from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.repair.config import RankAlign
 from accord.repair.method import Asked, Batch, drawn, frozen, reached
-from accord.repair.scores import Pair, Terms
+from accord.repair.scores import Scored, Terms
 from accord.tasks import Task
 
 # Pairs of training items that the median difference is taken over: exact enough, and no quadratic table.
@@ -28,7 +28,7 @@ _DRAWN_PAIRS = 100_000
 class Ranking:
     """One direction: the frozen scores that teach, and what is to learn them; an entry an item that is met."""
 
-    pairs: dict[int, Pair]
+    pairs: dict[int, Scored]
     teacher: dict[int, float]
     reference: dict[int, float] | None
     delta: float
@@ -72,7 +72,7 @@ class RankAligning:
                 said = asked.said(lm, items, progress)
                 teacher = said.logodds if config.generated == "first" else said.total
                 odds = config.score == "logodds"
-                pairs = [asked.validator_logodds(item) if odds else asked.validator(item) for item in items]
+                pairs: list[Scored] = [asked.validator_logodds(i) if odds else asked.validator(i) for i in items]
             else:
                 teacher = asked.affirmed(lm, items, progress)
                 pairs = [asked.generator(item, config.generated) for item in items]

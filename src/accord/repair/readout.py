@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from accord.gap.metrics import Floats
-from accord.gap.questions import Forms
+from accord.gap.questions import LabelWords
 from accord.gap.ridge import Ridge
 from accord.lm.batching import Progress
 from accord.lm.edited import Readout
 from accord.lm.model import LanguageModel
 from accord.repair.evidence import Evidence, gather
 from accord.repair.fitted import Fitted, best_within
-from accord.repair.ordinary import Ordinary, ordinary_texts, read_texts
+from accord.repair.ordinary import Ordinary, YesNo, ordinary_texts, read_texts
 from accord.repair.surgery_config import ReadoutConfig
 from accord.tasks import Task
 
@@ -53,13 +53,16 @@ def fit(
     layers = config.layers or list(range(lm.n_layers + 1))
     evidence = gather(lm, task, layers=layers, held_out=config.held_out, seed=seed, progress=progress)
     sides = _split(ordinary_texts(texts, seed))
-    quiet, check = (read_texts(lm, side, layers, positions=config.positions, progress=progress) for side in sides)
+    tokens = LabelWords.of(lm, task).tokens(task, "readout")
+    quiet, check = (
+        read_texts(lm, side, layers, tokens, positions=config.positions, progress=progress) for side in sides
+    )
     search = _Search(config, evidence, quiet, check)
     tried = [row for layer in layers for row in search.rows([layer])]
     if min(config.window, len(layers)) > 1:
         tried += search.rows(_band(tried, config.window))
     best, table = best_within(tried, config.budget)
-    readout, value, measured = _final(lm, search, tried[best])
+    readout, value, measured = _final(tokens, search, tried[best])
     settings = {key: tried[best][key] for key in ("layers", "penalty", "quiet_weight", "strength")}
     chosen = {
         **settings,
@@ -127,7 +130,7 @@ def beside(states: Mapping[int, Tensor], layers: Sequence[int]) -> Tensor:
     return torch.cat([states[layer] for layer in layers], dim=1)
 
 
-def _final(lm: LanguageModel, search: _Search, row: Mapping[str, Any]) -> tuple[Readout, Tensor, dict[str, float]]:
+def _final(tokens: YesNo, search: _Search, row: Mapping[str, Any]) -> tuple[Readout, Tensor, dict[str, float]]:
     """The readout of a setting fitted on all items, its values on the texts held out, and what is measured.
 
     It moves nothing further than the item that it moves furthest: ordinary text has a few states so unlike all others
@@ -138,10 +141,10 @@ def _final(lm: LanguageModel, search: _Search, row: Mapping[str, Any]) -> tuple[
     items, on_text = (strength * probe(beside(x.states, layers)) for x in (search.evidence, search.check))
     limit = float(items.abs().max())
     value = on_text.clamp(-limit, limit)
-    forms, everything = Forms.of(lm), np.ones_like(search.evidence.gold)
+    everything = np.ones_like(search.evidence.gold)
     judged = search.evidence.judge(search.evidence.validator + items.numpy(), everything)
     weight, bias = strength * probe.weight, strength * probe.bias
-    readout = Readout(tuple(layers), weight.float(), bias, forms.yes, forms.no, limit)
+    readout = Readout(tuple(layers), weight.float(), bias, *tokens, limit)
     return readout, value, {**judged, **search.check.cost(value)}
 
 

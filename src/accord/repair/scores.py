@@ -27,14 +27,27 @@ _MIN_PREFIX = 16
 
 @dataclass(frozen=True)
 class Pair:
-    """What to score: log p of `answer`, all its tokens, as the continuation of `context`.
-
-    With `against`, the log-odds log Σ p(answer) − log Σ p(against) of two sets of single tokens after `context`.
-    """
+    """What to score: log p of `answer`, all its tokens, as the continuation of `context`."""
 
     context: Ids
     answer: Ids
-    against: Ids = ()
+
+
+@dataclass(frozen=True)
+class Odds:
+    """What to score: log Σ p(plus) − log Σ p(minus) of two sets of token sequences that continue `context`."""
+
+    context: Ids
+    plus: tuple[Ids, ...]
+    minus: tuple[Ids, ...]
+
+    @property
+    def single(self) -> bool:
+        """Whether all of them are single tokens: then they are read off one state, and the normaliser cancels."""
+        return all(len(ids) == 1 for ids in self.plus + self.minus)
+
+
+Scored = Pair | Odds
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,7 @@ class _Group:
         return [self.places[begin : begin + step] for begin in range(0, len(self.places), step)]
 
 
-def scores(lm: LanguageModel, pairs: Sequence[Pair]) -> Tensor:
+def scores(lm: LanguageModel, pairs: Sequence[Scored]) -> Tensor:
     """The score of every pair [n], float32 with gradients.
 
     Raises:
@@ -62,7 +75,7 @@ def scores(lm: LanguageModel, pairs: Sequence[Pair]) -> Tensor:
 
 def backward(
     lm: LanguageModel,
-    pairs: Sequence[Pair],
+    pairs: Sequence[Scored],
     loss: Callable[[Tensor], Terms],
     *,
     micro_batch: int | None = None,
@@ -118,7 +131,7 @@ class _Prefix:
 
 
 def _forward(
-    lm: LanguageModel, pairs: Sequence[Pair], groups: Sequence[_Group], size: int | None
+    lm: LanguageModel, pairs: Sequence[Scored], groups: Sequence[_Group], size: int | None
 ) -> Iterator[tuple[tuple[int, ...], Tensor, _Prefix | None]]:
     """Chunk by chunk: places in the batch, scores, and with a prefix's last chunk the prefix, where it was cut off."""
     for group in groups:
@@ -137,57 +150,79 @@ def _prefix(lm: LanguageModel, tokens: Ids, *, cut: bool) -> _Prefix | None:
     return _Prefix(kv_pairs(cache), cut=cut)
 
 
-def _suffixes(lm: LanguageModel, pairs: Sequence[Pair], start: int, prefix: _Prefix | None) -> Tensor:
+def _suffixes(lm: LanguageModel, pairs: Sequence[Scored], start: int, prefix: _Prefix | None) -> Tensor:
     """Scores [n] of pairs from what follows position `start` of their sequences, in one forward pass."""
-    rows = [pair.context[start:] + (() if pair.against else pair.answer[:-1]) for pair in pairs]
+    answers = [_answers(pair) for pair in pairs]
+    rows = [pair.context[start:] + ids[:-1] for pair, each in zip(pairs, answers, strict=True) for ids in each]
     width = max(map(len, rows))
     ids = torch.tensor([row + row[-1:] * (width - len(row)) for row in rows])
     cache = kv_cache(prefix.rows(len(rows))) if prefix else None
     states = lm.hidden(ids, cache=cache)[lm.n_layers]
     owner: list[int] = []
     places: list[int] = []
-    for i, pair in enumerate(pairs):
+    row = 0
+    for pair, each in zip(pairs, answers, strict=True):
         first = len(pair.context) - start - 1
-        reads = 1 if pair.against else len(pair.answer)
-        owner += [i] * reads
-        places += range(first, first + reads)
+        for answer in each:
+            owner += [row] * len(answer)
+            places += range(first, first + len(answer))
+            row += 1
     logits = lm.lens(states[owner, places])  # [read, vocab]
-    at = torch.tensor(owner, device=logits.device)
-    values = torch.stack(list(_values(pairs, logits)))
-    return values.new_zeros(len(pairs)).index_add(0, at, values)
+    values, at = zip(*_values(pairs, answers, logits), strict=True)
+    index = torch.tensor(at, device=logits.device)
+    return logits.new_zeros(len(pairs)).index_add(0, index, torch.stack(values))
 
 
-def _values(pairs: Sequence[Pair], logits: Tensor) -> Iterator[Tensor]:
-    """What each read adds to its pair's score."""
+def _answers(pair: Scored) -> tuple[Ids, ...]:
+    """The answers of which each is a row of its own; sets of single tokens are read off one."""
+    if isinstance(pair, Pair):
+        return (pair.answer,)
+    return pair.plus[:1] if pair.single else pair.plus + pair.minus
+
+
+def _values(
+    pairs: Sequence[Scored], answers: Sequence[tuple[Ids, ...]], logits: Tensor
+) -> Iterator[tuple[Tensor, int]]:
+    """What the reads add to the score of a pair, and which."""
     norm, read = logits.logsumexp(-1), 0
-    for pair in pairs:
-        if pair.against:
-            yes, no = (logits[read, list(tokens)].logsumexp(-1) for tokens in (pair.answer, pair.against))
-            yield yes - no
+    for i, (pair, each) in enumerate(zip(pairs, answers, strict=True)):
+        if isinstance(pair, Odds) and pair.single:
+            sides = ([ids[0] for ids in side] for side in (pair.plus, pair.minus))
+            plus, minus = (logits[read, tokens].logsumexp(-1) for tokens in sides)
+            yield plus - minus, i
             read += 1
             continue
-        for token in pair.answer:
-            yield logits[read, token] - norm[read]
-            read += 1
+        wholes = []
+        for answer in each:
+            found = [logits[read + k, token] - norm[read + k] for k, token in enumerate(answer)]
+            wholes.append(torch.stack(found).sum())
+            read += len(answer)
+            if isinstance(pair, Pair):
+                yield from ((value, i) for value in found)
+        if isinstance(pair, Odds):
+            split = len(pair.plus)
+            yield torch.stack(wholes[:split]).logsumexp(0) - torch.stack(wholes[split:]).logsumexp(0), i
 
 
-def _groups(lm: LanguageModel, pairs: Sequence[Pair]) -> list[_Group]:
+def _groups(lm: LanguageModel, pairs: Sequence[Scored]) -> list[_Group]:
     """Pairs by shared prefix; those that share none are a group too. A prefix leaves every context its last token.
 
     Pairs at lengths where the model's numbers depend on the length share none, and are with their like.
     """
-    check_fits(lm, (pair.context + pair.answer for pair in pairs))
+    for pair in pairs:
+        answers = (pair.answer,) if isinstance(pair, Pair) else (*pair.plus, *pair.minus)
+        if not pair.context or not all(answers):
+            raise AccordError("a pair needs a context and answers of at least one token", got=pair)
+    check_fits(lm, (pair.context + ids for pair in pairs for ids in _answers(pair)))
     alike = lm.limits.grouped([_length(lm, pair) for pair in pairs])
     groups = _sharing(lm, pairs, alike.pop(0, []))
     groups += [_Group((), tuple(places)) for places in alike.values()]
     return [_Group(g.prefix, tuple(sorted(g.places, key=lambda i: len(pairs[i].context)))) for g in groups]
 
 
-def _length(lm: LanguageModel, pair: Pair) -> int:
+def _length(lm: LanguageModel, pair: Scored) -> int:
     """How many tokens of a pair are read."""
-    if not pair.context or not pair.answer:
-        raise AccordError("a pair needs a context and an answer of at least one token", got=pair)
-    length = len(pair.context) + (0 if pair.against else len(pair.answer) - 1)
+    length = len(pair.context) + max(map(len, _answers(pair))) - 1
     if lm.limits.group(length) != lm.limits.group(len(pair.context)):
         raise AccordError(
             "an answer lies across a length at which the model's position embeddings switch",
@@ -198,7 +233,7 @@ def _length(lm: LanguageModel, pair: Pair) -> int:
     return length
 
 
-def _sharing(lm: LanguageModel, pairs: Sequence[Pair], which: Sequence[int]) -> list[_Group]:
+def _sharing(lm: LanguageModel, pairs: Sequence[Scored], which: Sequence[int]) -> list[_Group]:
     """Groups of those pairs that `which` numbers, as they share prefixes."""
     order = sorted(which, key=lambda i: pairs[i].context)
     found: list[tuple[int, list[int]]] = []  # tokens shared, places

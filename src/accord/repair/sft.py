@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from accord.errors import AccordError
+from accord.gap.questions import Prompt
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.repair.config import SFT
@@ -38,7 +39,7 @@ class FineTuning:
                 f"task {task.name!r} has no negated wording of its generator form {task.generator.phrasing!r}",
                 fix="give one (`negated` in a task file), or leave negation off",
             )
-        if config.form == "joint" and task.chat:
+        if config.form == "joint" and task.chat is not None:
             raise AccordError("joint examples are one text, and a chat has turns", fix="use union, or leave chat off")
         items = [item for item in task.items if item.gold or not config.positives_only]
         examples = [found for item in items if (found := _examples(config, asked, item))]
@@ -55,16 +56,18 @@ class FineTuning:
 
 def _examples(config: SFT, asked: Asked, item: Item) -> list[Pair]:
     generates, negated = item.gold or config.negation, not item.gold
-    word = "Yes" if item.gold else "No"
+    word = asked.task.labels.word(item)
     generator, validator = asked.task.generator, asked.task.validator
-    said = [asked.continued(generator.prompt(item, negated=negated), item.answer)] if generates else []
-    affirmed = [asked.continued(validator.prompt(item), word)]
+    said = [asked.generator(item, negated=negated)] if generates else []
+    affirmed = [asked.validator_word(item, word)]
     if config.form == "joint" and generates:
         # Worked examples of both forms stand before both, so that all texts of a batch begin alike. The second answer
         # has the first form and its answer before it.
         said_form, asked_form = generator.filled(item, negated=negated), validator.filled(item)
-        shots = (*generator.examples, *validator.examples)
-        first = "\n\n".join((*shots, f"{said_form} {item.answer}", asked_form))
-        second = "\n\n".join((*shots, f"{asked_form} {word}", said_form))
-        return [*said, asked.continued(first, word), *affirmed, asked.continued(second, item.answer)]
+        shots = (*generator.shown, *validator.shown)
+        first = "\n\n".join((*shots, generator.answered(said_form, item.answer), asked_form))
+        second = "\n\n".join((*shots, validator.answered(asked_form, word), said_form))
+        joint = [(first, word), (second, item.answer)]
+        pairs = [Pair(*Prompt(text, validator.join).answered(asked.lm, answer)) for text, answer in joint]
+        return [*said, pairs[0], *affirmed, pairs[1]]
     return {"generator": said, "validator": affirmed, "union": said + affirmed, "joint": []}[config.form]

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from accord.concepts.base import ConceptModel
 from accord.errors import AccordError
+from accord.gap.questions import LabelWords
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.repair import calibrate, concept_edit, direction, readout
+from accord.repair.config import check_labels
 from accord.repair.fitted import Fitted
 from accord.repair.surgery_config import CalibrateConfig, DirectionConfig, ReadoutConfig, SurgeryConfig
 from accord.tasks import Task
@@ -32,6 +34,8 @@ def operate(
     Raises:
         AccordError: concepts are asked for and none given; else see the `fit` of each kind.
     """
+    check_labels(task, config)
+    LabelWords.of(lm, task).tokens(task, f"a {config.kind} repair")
     if isinstance(config, ReadoutConfig):
         return readout.fit(lm, task, config, seed=seed, texts=texts, progress=progress)
     if isinstance(config, CalibrateConfig):

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from accord.errors import AccordError
-from accord.gap.questions import Forms
+from accord.gap.questions import LabelWords, contexts_of, read_by
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.loading import load
-from accord.repair.config import DPO, SFT, Consistency, RankAlign, Trained, TrainedConfig, read_repair
+from accord.repair.config import DPO, SFT, Consistency, RankAlign, Trained, TrainedConfig, check_labels, read_repair
 from accord.repair.consistency import Agreeing
 from accord.repair.dpo import Preferring
 from accord.repair.folder import DESCRIPTION, is_repaired
@@ -64,6 +64,8 @@ def train(
     folder = Path(folder)
     model = load(lm) if isinstance(lm, str) else lm
     check_base(model, section)
+    check_labels(task, section)
+    task = read_by(model.tokenizer, task)
     settings = {**model.settings(), "task": task.settings, "repair": section.model_dump(), "seed": seed}
     if is_repaired(folder):
         return _finished(folder, settings)
@@ -71,10 +73,13 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     with trainable(model, section, seed) as trainee:
         fit(trainee, method, section, seed=seed, folder=folder, settings=settings, progress=progress)
-        forms = Forms.of(model)
-        prompts = [forms.queries(model, task, item)[1].context for item in task.items[:_KEPT_PROMPTS]]
-        kept = {"learned": written(marks(task))}
-        trainee.save(folder, base=base or model.name, about={**settings, "prompt_ids": prompts, **kept})
+        prompts = contexts_of(model, task, "validator", task.items[:_KEPT_PROMPTS])
+        kept = {
+            "prompt_ids": prompts,
+            "label_ids": LabelWords.of(model, task).sequences,
+            "learned": written(marks(task)),
+        }
+        trainee.save(folder, base=base or model.name, about={**settings, **kept})
     return _finished(folder, settings)
 
 

@@ -31,6 +31,14 @@ def remarks(gap: Gap) -> list[str]:
     out = []
     n, affirmed = len(gap.scores), float((gap.scores["validator_logodds"] > 0).mean())
     auc, accuracy = gap.metric("validator_auc"), gap.metric("validator_accuracy")
+    blank = gap.metric("blank_first_tokens")
+    if blank.known and blank.value:
+        out.append(
+            f"The first token of {blank.value / n:.0%} of the answers is white space alone, so their log-odds tell how "
+            'likely a space is, not the answer: a task in a language without spaces has join = "".'
+        )
+    if _chooses(gap):
+        affirmed = 0.5  # it says neither yes nor no
     if auc.known and accuracy.known and auc.value - accuracy.value > 0.1:
         side = "yes" if affirmed > 0.5 else "no"
         out.append(
@@ -53,6 +61,8 @@ def remarks(gap: Gap) -> list[str]:
 
 def _headline(gap: Gap) -> str:
     generator, validator = gap.metric("generator_auc"), gap.metric("validator_auc")
+    if _chooses(gap):
+        return f"chooses the right label for {measured(gap.metric('validator_accuracy'))} of the items"
     if not (generator.known and validator.known):
         return "was asked about answers that are all right or all wrong, so neither form can be put to the test"
     if _apart(generator, validator):
@@ -66,6 +76,11 @@ def _headline(gap: Gap) -> str:
     if min(generator.value, validator.value) < GOOD_AUC:
         return "tells right from wrong only modestly, and about equally well in both forms"
     return _even_and_good(gap)
+
+
+def _chooses(gap: Gap) -> bool:
+    """Whether the validator chooses among labels; then every answer is a right one."""
+    return "validator_choice" in gap.scores
 
 
 def _uneven(generator: Metric, validator: Metric) -> str:

@@ -17,7 +17,7 @@ from accord.repair.learned import unlearned
 from accord.study.gap_stages import check_model
 from accord.study.repair_sections import DamageSection
 from accord.study.sections import Backbone
-from accord.study.stage import Progress, Run, Stage, finish, found_by, identity, keep_if_same, lazy
+from accord.study.stage import Progress, Run, Stage, finish, found_by, identity, keep_if_same, lazy, read_by_model
 from accord.study.store import Recipe
 from accord.tasks import Task
 from accord.tasks import task as make_task
@@ -64,7 +64,7 @@ class Asked:
             check_model(section.judge)
             judge = backbone.model_copy(update={"model": section.judge})
         tasks = tuple(unlearned(partial(make_task, name, seed=seed), learned, split="all") for name in section.tasks)
-        return cls(section, own, tasks, judge, seed)
+        return cls(section, own and read_by_model(own, backbone), tasks, judge, seed)
 
     def settings(self) -> dict[str, Any]:
         """What fixes the questions; the source of the texts by its fingerprint."""

@@ -133,7 +133,10 @@ def _keep_study(file: StudyFile, folder: Path) -> None:
 def _show_plan(todo: list[Stage], stages: list[Stage], folder: Path, console: Console) -> None:
     for stage in todo:
         found = store.state(folder / stage.name, stage.recipe)
-        console.print(f"{stage.name}: {_PLANNED.get(found, 'to do')}", highlight=False)
+        said = _PLANNED.get(found, "to do")
+        if found == "other" and store.rendered_otherwise(folder / stage.name, stage.recipe):
+            said = "the chat template writes another text now (a date? chat_options can fix it), to do again"
+        console.print(f"{stage.name}: {said}", highlight=False)
     asked = {folder / stage.name for stage in stages}
     for left in stage_folders(folder):
         if left not in asked:

@@ -26,7 +26,7 @@ def explain_stage(
         **run.identity(),
         "inputs": inputs,
         "layer": layer,
-        "task": task.settings,
+        "task": run.settings(task),
         **section.model_dump(exclude={"gap", "limit"}),
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accord.study.sections import Backbone, GapSection
-from accord.study.stage import Progress, Run, Stage, found_by, identity
+from accord.study.stage import Progress, Run, Stage, found_by, identity, read_by_model
 from accord.study.store import Recipe
 from accord.tasks import Task
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from accord.gap import Gap
     from accord.lm import LanguageModel
 
-GAP_VERSION = 1  # raise it when the same settings give other files or numbers
+GAP_VERSION = 2  # raise it when the same settings give other files or numbers
 
 
 def check_model(model: str) -> None:
@@ -41,7 +41,7 @@ def gap_stage(
     section: GapSection, task: Task, backbone: Backbone, seed: int, weights: Callable[[], "LanguageModel"]
 ) -> Stage:
     """Measure the gap of a model on a task. Fetches the model if it is not on this machine."""
-    return _stage(section, task, identity(backbone), seed, weights)
+    return _stage(section, read_by_model(task, backbone), identity(backbone), seed, weights)
 
 
 def row_gap_stage(section: GapSection, task: Task, run: Run, model: Stage, seed: int) -> Stage:
@@ -53,7 +53,7 @@ def row_gap_stage(section: GapSection, task: Task, run: Run, model: Stage, seed:
         return load_concept_lm(run.at(model.name), backbone=run.lm())
 
     asked = {**run.identity(), "model": model.name.partition("/")[2], "weights": model.recipe.fingerprint}
-    return _stage(section, task, asked, seed, weights)
+    return _stage(section, read_by_model(task, run.backbone), asked, seed, weights)
 
 
 def _stage(

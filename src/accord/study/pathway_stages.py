@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from accord.repair.learned import unlearned
 from accord.study.pathway_sections import PathwaySection
-from accord.study.stage import Progress, Run, Stage, found_by
+from accord.study.sections import Backbone
+from accord.study.stage import Progress, Run, Stage, found_by, read_by_model
 from accord.study.store import Recipe
 from accord.tasks import Task
 
@@ -32,6 +33,11 @@ class Questions:
     def settings(self) -> dict[str, Any]:
         """What fixes them."""
         return {"train": self.train.settings, "tests": {name: task.settings for name, task in self.tests.items()}}
+
+    def read_by(self, model: Backbone) -> "Questions":
+        """With what a model's chat template makes of them in their settings, where they are asked in a chat."""
+        tests = {name: read_by_model(task, model) for name, task in self.tests.items()}
+        return Questions(read_by_model(self.train, model), tests)
 
 
 def questions(

@@ -130,6 +130,7 @@ class RepairPlan:
             asked = questions(
                 section, lambda question=question, **keys: _asked(self.file, question, keys), learned=learned
             )
+            asked = asked.read_by(self.run.backbone)
             yield pathway_stage(self.run, section, asked, self._repairs[title, self.seed], concepts)
 
 

@@ -40,7 +40,7 @@ def repair_stage(
         "about": about,
         "config": config.model_dump(),
         "layer": concepts and concepts[1],
-        "task": task.settings,
+        "task": run.settings(task),
         "texts": None if section.trained else texts[0],
     }
 

@@ -2,13 +2,36 @@
 description. Nothing here imports torch: commands that need no model start at once.
 """
 
+import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator
 
 Shots = Literal["zero", "few"]
+InChat = Annotated[bool, Field(description="Put the prompts into the model's chat template.")]
+System = Annotated[
+    str | None,
+    Field(description="In a chat: the system message; without it the task's own, or none.", examples=["Be brief."]),
+]
+ChatOptions = Annotated[
+    dict[str, JsonValue] | None,
+    Field(
+        description="In a chat: what its template is given besides. A fixed date keeps numbers the same from day to "
+        "day, where a template writes today's.",
+        examples=[{"enable_thinking": False, "date_string": "26 Jul 2026"}],
+    ),
+]
+ChatTurns = Annotated[
+    bool | None,
+    Field(
+        description="In a chat: each worked example is a question and a reply of its own (true, as without this key) "
+        "or all stand in one message (false).",
+        examples=[False],
+    ),
+]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # needs no quoting anywhere
 
 
@@ -112,7 +135,10 @@ class GapSection(Section):
     validator_phrasing: str | None = Field(
         default=None, description="Wording of the validator form; without it the first.", examples=["true"]
     )
-    chat: bool = Field(default=False, description="Put the prompts into the model's chat template.")
+    chat: InChat = False
+    system: System = None
+    chat_options: ChatOptions = None
+    chat_turns: ChatTurns = None
     layers: bool = Field(default=False, description="Also read both forms at every layer, not only at the top.")
     resamples: int = Field(default=1000, ge=1, description="Bootstrap resamples behind the intervals.")
 
@@ -127,6 +153,9 @@ class GapSection(Section):
             value = getattr(self, key)
             if value is not None and value != usual:
                 words.append(prefix + ("" if value is True else str(value)))
+        how = [self.system, self.chat_options, self.chat_turns]
+        if how != [None, None, None]:  # too long for a name
+            words.append(hashlib.sha256(json.dumps(how).encode()).hexdigest()[:6])
         return re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(words)).strip("-.")
 
 

@@ -12,6 +12,7 @@ from accord.disk import write_whole
 from accord.errors import AccordError
 from accord.study.sections import Backbone
 from accord.study.store import RECORD, Recipe
+from accord.tasks import Task
 
 if TYPE_CHECKING:
     from accord.lm import Backbone as LoadedBackbone
@@ -74,6 +75,10 @@ class Run:
 
         return load_repaired(self.at(repair.name), device=self.backbone.device, dtype=self.backbone.dtype)
 
+    def settings(self, task: Task) -> dict[str, Any]:
+        """What fixes a task's numbers, as the backbone's chat template has it."""
+        return read_by_model(task, self.backbone).settings
+
     def identity(self) -> dict[str, Any]:
         """What of the backbone fixes the numbers made with it."""
         return identity(self.backbone)
@@ -93,6 +98,19 @@ def identity(backbone: Backbone) -> dict[str, Any]:
         "device": backbone.device.partition(":")[0],
         "dtype": backbone.dtype,
     }
+
+
+def read_by_model(task: Task, backbone: Backbone) -> Task:
+    """The task with what the model's chat template makes of it in its settings (see `accord.gap.questions.read_by`).
+
+    Reads the model's tokenizer where the task is asked in a chat, else nothing.
+    """
+    if task.chat is None:
+        return task
+    from accord.gap.questions import read_by
+    from accord.loading import load_tokenizer
+
+    return read_by(load_tokenizer(backbone.model), task)
 
 
 def lazy(backbone: Backbone) -> Weights:

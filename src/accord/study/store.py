@@ -114,6 +114,21 @@ def read_manifest(folder: Path, recipe: Recipe | None = None) -> dict[str, Any] 
     return manifest if recipe is None or manifest["fingerprint"] == recipe.fingerprint else None
 
 
+def rendered_otherwise(folder: Path, recipe: Recipe) -> bool:
+    """Whether a stage differs from a recipe only by what a chat template wrote then, such as the date."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return False
+    then, now = (_without_rendered(json.loads(json.dumps(s))) for s in (manifest["settings"], dict(recipe.settings)))
+    return bool(then == now and (manifest["version"], manifest["seed"]) == (recipe.version, recipe.seed))
+
+
+def _without_rendered(settings: Any) -> Any:
+    if not isinstance(settings, dict):
+        return settings
+    return {key: _without_rendered(value) for key, value in settings.items() if key != "rendered"}
+
+
 def missing(folder: Path) -> str | None:
     """What an unfinished stage lacks, in words; None for others."""
     manifest = read_manifest(folder)

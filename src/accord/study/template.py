@@ -117,8 +117,14 @@ def _value(name: str, field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True)
     if default is None or field.is_required():
         default = field.examples[0] if field.examples else _EXAMPLES[name]
+    return _toml(default)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
     # JSON spells strings, numbers, booleans and lists as TOML does
-    return json.dumps(default, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _comment(text: str) -> list[str]:

@@ -72,6 +72,9 @@ def task_of(section: GapSection, name: str | CustomTask, data: Path | None, seed
         generator_phrasing=section.generator_phrasing,
         validator_phrasing=section.validator_phrasing,
         chat=section.chat,
+        system=section.system,
+        chat_options=section.chat_options,
+        chat_turns=section.chat_turns,
         seed=seed,
     )
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from accord.errors import AccordError, nearest
+from accord.repair.config import check_labels
 from accord.study.config import StudyFile
 from accord.study.damage_stages import Asked
-from accord.study.repair_kinds import ConceptsSection
+from accord.study.repair_kinds import ConceptsSection, repair_config
 from accord.study.repair_plan import all_trials, damage_of, training_items
 from accord.study.text_sections import TextSection
 from accord.study.validate import backbone_of
@@ -21,6 +22,7 @@ def problems(file: StudyFile, collected: Collected) -> list[AccordError]:
     for i, section in enumerate(study.repair):
         with collected(found, file, ("repair", i), section):
             training[section.title] = training_items(file, section)
+            check_labels(training[section.title], repair_config(section))
     if study.repair and not found:
         verdict = study.verdict or VerdictSection()
         with collected(found, file, ("verdict",) if study.verdict else ("repair", 0), verdict):

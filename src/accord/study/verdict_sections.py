@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from accord.study.sections import FolderName, GapSection, Section, Shots
+from accord.study.sections import ChatOptions, ChatTurns, FolderName, GapSection, InChat, Section, Shots, System
 
 
 class RepairFields(BaseModel):
@@ -21,6 +21,9 @@ class RepairFields(BaseModel):
         "generator_phrasing",
         "validator_phrasing",
         "chat",
+        "system",
+        "chat_options",
+        "chat_turns",
         "after",
     )
 
@@ -56,7 +59,10 @@ class RepairFields(BaseModel):
     validator_phrasing: str | None = Field(
         default=None, description="Wording of the validator form; without it the first.", examples=["true"]
     )
-    chat: bool = Field(default=False, description="Put the prompts into the model's chat template.")
+    chat: InChat = False
+    system: System = None
+    chat_options: ChatOptions = None
+    chat_turns: ChatTurns = None
     after: str | None = Field(
         default=None,
         description="Name of the [[repair]] that this one goes on from, where it is not the backbone.",
@@ -83,7 +89,7 @@ class RepairFields(BaseModel):
         return self.model_dump(exclude=set(self.own))
 
 
-_QUESTION = ("task", "data", "generator_shots", "validator_shots", "generator_phrasing", "validator_phrasing", "chat")
+_QUESTION = tuple(key for key in RepairFields.own if key not in ("name", "limit", "after"))
 
 
 class VerdictSection(Section):

@@ -13,7 +13,7 @@ from accord.repair.learned import same_data, unlearned
 from accord.repair.verdict import Trial, judge, read_scores, score_tests, trials_of, write_scores
 from accord.study.config import StudyFile
 from accord.study.sections import Backbone, GapSection
-from accord.study.stage import Progress, Run, Stage, found_by, identity, lazy
+from accord.study.stage import Progress, Run, Stage, found_by, identity, lazy, read_by_model
 from accord.study.store import Recipe, read_manifest
 from accord.study.validate import task_in
 from accord.study.verdict_sections import VerdictSection
@@ -65,7 +65,7 @@ def trials(
 
 def base_answers_stage(run: Run, question: GapSection, asked: Sequence[Trial], seed: int) -> Stage:
     """The backbone's scores on every trial of a question."""
-    settings = {**run.identity(), "trials": {trial.name: trial.task.settings for trial in asked}}
+    settings = {**run.identity(), "trials": {trial.name: run.settings(trial.task) for trial in asked}}
 
     def build(work: Path, progress: Progress) -> dict[str, Any]:
         return _answer(run.lm(), work, asked, progress)
@@ -105,7 +105,7 @@ def pair_stage(
     settings = {
         "base": identity(base),
         "repaired": identity(repaired),
-        "trials": {trial.name: trial.task.settings for trial in asked},
+        "trials": {trial.name: read_by_model(trial.task, base).settings for trial in asked},
         "titles": {trial.name: trial.title for trial in asked},
         "resamples": resamples,
     }

@@ -10,9 +10,11 @@ from typing import Any
 
 from accord.errors import AccordError, nearest
 from accord.tasks import hypernymy, next_word, substitution, trivia
-from accord.tasks.base import Definition, Form, Item, Task, Template
+from accord.tasks.base import Definition, Example, Form, Item, Task, Template
 from accord.tasks.build import SHOTS, SPLIT_KINDS, SPLITS, Choices, build
+from accord.tasks.chat import Chat
 from accord.tasks.custom import CustomTask, definition
+from accord.tasks.labels import Labels
 from accord.tasks.readers import Source
 
 __all__ = [
@@ -20,9 +22,12 @@ __all__ = [
     "SPLITS",
     "SPLIT_KINDS",
     "CatalogRow",
+    "Chat",
     "CustomTask",
+    "Example",
     "Form",
     "Item",
+    "Labels",
     "Task",
     "Template",
     "catalog",
@@ -46,6 +51,9 @@ def task(
     generator_phrasing: str | None = None,
     validator_phrasing: str | None = None,
     chat: bool = False,
+    system: str | None = None,
+    chat_options: Mapping[str, Any] | None = None,
+    chat_turns: bool | None = None,
     seed: int = 0,
 ) -> Task:
     """Make a task ready to be scored.
@@ -61,8 +69,12 @@ def task(
     balanced: the items come in an order whose every prefix is balanced.
 
     Shots are "zero" or "few"; `validator_shots=None` is few where the task has worked examples. Phrasings are
-    named in `catalog`; None is the first. `chat` asks the scorer for the model's chat template. `seed` fixes
-    the split and the order. The task's `settings` record all of this, and what was left out, and why.
+    named in `catalog`; None is the first. `seed` fixes the split and the order. The task's `settings` record all of
+    this, and what was left out, and why.
+
+    `chat` puts the prompts into the model's chat template: with a `system` message, `chat_options` for the template
+    (`{"enable_thinking": False}`), and each worked example as a turn with its reply unless `chat_turns` is False;
+    None, for these three: as the task has it (see `accord.tasks.Chat`).
     """
     choices = Choices(
         split=split,
@@ -73,6 +85,9 @@ def task(
         generator_phrasing=generator_phrasing,
         validator_phrasing=validator_phrasing,
         chat=chat,
+        system=system,
+        chat_options=chat_options,
+        chat_turns=chat_turns,
         seed=seed,
     )
     return build(_definition(name), None if data is None else Path(data), choices)
@@ -104,13 +119,22 @@ class CatalogRow:
     data: str  # what file it reads
     generator_phrasings: dict[str, str]  # name -> template; the first is the default
     validator_phrasings: dict[str, str]
+    labels: dict[str, tuple[str, ...]]  # what the validator may answer, with its words
     items: int | None  # how many items are built in; None: the task needs a data file
 
 
 def catalog() -> list[CatalogRow]:
     """The named tasks."""
     return [
-        CatalogRow(one.name, one.asks, one.needs, dict(one.generators), dict(one.validators), _builtin_items(one))
+        CatalogRow(
+            one.name,
+            one.asks,
+            one.needs,
+            dict(one.generators),
+            dict(one.validators),
+            dict(one.labels.words),
+            _builtin_items(one),
+        )
         for one in TASKS.values()
     ]
 

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import Any, NamedTuple
 
 from accord.errors import AccordError
+from accord.tasks.chat import Chat
+from accord.tasks.labels import Labels
 from accord.tasks.readers import Source
 
 
@@ -15,10 +17,11 @@ class Item:
     """One question: the data row, the answer that the generator form scores, and whether it is right."""
 
     fields: Mapping[str, str]  # the data row: what templates may name
-    answer: str  # continues the generator prompt as " " + answer; has no space around it
+    answer: str  # continues the generator prompt as join + answer; has no space around it
     gold: bool  # is the answer right?
     group: str | None = None  # category, for slices of the report
     similarity: str | None = None  # "high" or "low" where the data has it
+    label: str | None = None  # the right one, where the validator chooses among labels: then every answer is right
 
 
 def capitalised(name: str, known: Mapping[str, object]) -> str | None:
@@ -60,6 +63,13 @@ def _value(name: str, fields: Mapping[str, str]) -> str:
     return fields[lowered][:1].upper() + fields[lowered][1:]
 
 
+class Example(NamedTuple):
+    """A worked example: a prompt, filled in, and its answer."""
+
+    prompt: str
+    answer: str
+
+
 @dataclass(frozen=True)
 class Form:
     """One way of asking: a phrasing, and the worked examples that stand before every prompt."""
@@ -67,12 +77,22 @@ class Form:
     phrasing: str
     template: Template
     shots: str  # "zero" or "few"
-    examples: tuple[str, ...]  # filled in, with their answers; empty for zero-shot
+    examples: tuple[Example, ...]  # empty for zero-shot
     negated: Template | None = None  # the same said of what is not so, for training; nothing is measured with it
+    join: str = " "  # between a prompt and its answer
 
     def prompt(self, item: Item, *, negated: bool = False) -> str:
         """The examples and the filled-in template (the negated one, if asked), a blank line between them."""
-        return "\n\n".join((*self.examples, self.filled(item, negated=negated)))
+        return "\n\n".join((*self.shown, self.filled(item, negated=negated)))
+
+    @property
+    def shown(self) -> list[str]:
+        """The worked examples as text, each with its answer."""
+        return [self.answered(*example) for example in self.examples]
+
+    def answered(self, prompt: str, answer: str) -> str:
+        """A prompt and its answer as one text."""
+        return prompt + self.join + answer
 
     def filled(self, item: Item, *, negated: bool = False) -> str:
         """The filled-in template alone."""
@@ -86,7 +106,7 @@ class Form:
             "phrasing": self.phrasing,
             "template": self.template.text,
             "shots": self.shots,
-            "examples": list(self.examples),
+            "examples": self.shown,
         }
 
 
@@ -94,7 +114,7 @@ class Form:
 class Task:
     """Items with their two forms, ready to be scored; `settings` holds everything that fixes the numbers.
 
-    `chat` asks the scorer to put each prompt into the model's chat template; `prompts` is always plain text.
+    With `chat` each prompt is put into the model's chat template when it is read; `prompts` is always plain text.
     """
 
     name: str
@@ -102,10 +122,11 @@ class Task:
     items: tuple[Item, ...]
     generator: Form
     validator: Form
-    chat: bool
+    chat: Chat | None
     settings: dict[str, Any]
     nested: bool = False  # can it be divided by `split_kind="nested"`?
     rewordings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # form -> its other phrasings
+    labels: Labels = field(default_factory=Labels.yes_or_no)
 
     def prompts(self, item: Item) -> tuple[str, str]:
         """The generator prompt and the validator prompt of an item, neither with a space at its end."""
@@ -148,3 +169,6 @@ class Definition:
         default_factory=dict
     )  # generator phrasing -> template that wrong answers continue
     recorded: Mapping[str, Any] = field(default_factory=dict)  # further settings to record
+    join: str = " "  # between a prompt and its answer
+    labels: Labels = field(default_factory=Labels.yes_or_no)  # what the validator may answer
+    chat: Chat = field(default_factory=Chat)  # how it is asked in a chat, where the user asks for one

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from accord.errors import AccordError, nearest
-from accord.tasks.base import Definition, Form, Found, Item, Task, Template
+from accord.tasks.base import Definition, Example, Form, Found, Item, Task, Template
+from accord.tasks.chat import Chat
 from accord.tasks.readers import Source
 from accord.tasks.splits import Sides, both_words, mixed, nested_sides, random_sides, unseen_sides
 
@@ -28,6 +29,9 @@ class Choices:
     generator_phrasing: str | None
     validator_phrasing: str | None
     chat: bool
+    system: str | None  # None, here and below: as the task has it
+    chat_options: Mapping[str, Any] | None
+    chat_turns: bool | None
     seed: int
 
 
@@ -36,6 +40,7 @@ def build(definition: Definition, data: Path | None, choices: Choices) -> Task:
     _check(definition, choices)
     generator = _generator_form(definition, choices)
     validator = _validator_form(definition, choices)
+    chat = _chat(definition, choices)
     source = Source.open(_data_path(definition, data))
     reading = definition.read(source)
     if not reading.found:
@@ -55,12 +60,14 @@ def build(definition: Definition, data: Path | None, choices: Choices) -> Task:
         "data": source.path.name,
         "data_sha256": source.sha256,
         **definition.recorded,
+        **({} if definition.join == " " else {"join": definition.join}),
+        **({} if definition.labels.usual else {"labels": definition.labels.as_json()}),
         "split": choices.split,
         "split_kind": "column" if found[0].split else choices.split_kind,
         "test_share": definition.test_share,
         "limit": choices.limit,
         "seed": choices.seed,
-        "chat": choices.chat,
+        "chat": False if chat is None else chat.settings,
         "generator": generator.settings,
         "validator": validator.settings,
         "items": len(items),
@@ -72,14 +79,24 @@ def build(definition: Definition, data: Path | None, choices: Choices) -> Task:
         tuple(items),
         generator,
         validator,
-        choices.chat,
+        chat,
         settings,
         nested=_divides(found, definition),
         rewordings={
             "generator": tuple(name for name in definition.generators if name != generator.phrasing),
             "validator": tuple(name for name in definition.validators if name != validator.phrasing),
         },
+        labels=definition.labels,
     )
+
+
+def _chat(definition: Definition, choices: Choices) -> Chat | None:
+    """How the model is asked in a chat, if it is."""
+    keys: dict[str, Any] = {"system": choices.system, "options": choices.chat_options, "turns": choices.chat_turns}
+    given = {key: value for key, value in keys.items() if value is not None}
+    if not choices.chat and given:
+        raise AccordError("Only a chat has a system message, options or turns", got=given, fix="ask for chat too")
+    return replace(definition.chat, **given) if choices.chat else None
 
 
 def _check(definition: Definition, choices: Choices) -> None:
@@ -123,18 +140,18 @@ def _data_path(definition: Definition, data: Path | None) -> Path:
 def _generator_form(definition: Definition, choices: Choices) -> Form:
     phrasing, template = _phrasing("generator", definition, definition.generators, choices.generator_phrasing)
     shots = _shots(definition, choices.generator_shots, definition.generator_shots)
-    examples = tuple(f"{template.fill(shot.fields)} {shot.answer}" for shot in shots)
+    examples = tuple(Example(template.fill(shot.fields), shot.answer) for shot in shots)
     text = definition.negated.get(phrasing)
     negated = None if text is None else Template.parse(text, where=f"negated template of {definition.name!r}")
-    return Form(phrasing, template, choices.generator_shots, examples, negated)
+    return Form(phrasing, template, choices.generator_shots, examples, negated, definition.join)
 
 
 def _validator_form(definition: Definition, choices: Choices) -> Form:
     phrasing, template = _phrasing("validator", definition, definition.validators, choices.validator_phrasing)
     wanted = choices.validator_shots or ("few" if definition.validator_shots else "zero")
     shots = _shots(definition, wanted, definition.validator_shots)
-    examples = tuple(f"{template.fill(shot.fields)} {'Yes' if shot.gold else 'No'}" for shot in shots)
-    return Form(phrasing, template, wanted, examples)
+    examples = tuple(Example(template.fill(shot.fields), definition.labels.word(shot)) for shot in shots)
+    return Form(phrasing, template, wanted, examples, join=definition.join)
 
 
 def _phrasing(form: str, definition: Definition, known: Mapping[str, str], asked: str | None) -> tuple[str, Template]:
@@ -167,11 +184,12 @@ def _clean(
         question = generator.fill(one.item.fields)
         key = (question, validator.fill(one.item.fields), one.item.answer)
         first = kept.setdefault(key, one)
-        if first.item.gold != one.item.gold:
+        labels = [definition.labels.right(each.item) for each in (first, one)]
+        if labels[0] != labels[1]:
             raise AccordError(
                 "Two rows ask the same and have different gold labels",
                 where=f"{first.where} and {one.where}",
-                got=f"{key[1]!r}: both yes and no",
+                got=f"{key[1]!r}: both {labels[0]} and {labels[1]}",
                 fix="keep one of them, or let the templates name what makes the difference",
             )
         if first.split != one.split:

@@ -5,14 +5,18 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 from pydantic_core import ErrorDetails
 
 from accord.errors import AccordError, nearest
 from accord.tasks.base import Definition, Found, Item, Reading, Template, capitalised
+from accord.tasks.chat import Chat
+from accord.tasks.labels import NO, YES, Labels
 from accord.tasks.readers import Row, Source, as_text, read_rows
+
+Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
 
 class CustomTask(BaseModel):
@@ -29,7 +33,8 @@ class CustomTask(BaseModel):
     )
     validator: str = Field(
         min_length=1,
-        description="Prompt that asks for yes or no: 'Is {city} the capital of {country}? Answer:'.",
+        description="Prompt that asks for yes or no: 'Is {city} the capital of {country}? Answer:'; or, with `labels`, "
+        "for one of them.",
     )
     answer: str = Field(
         min_length=1,
@@ -40,7 +45,35 @@ class CustomTask(BaseModel):
         description="The generator prompt as a wrong answer rightly continues it: 'The capital of {country} is not'. "
         "Only repairs that train on negations read it.",
     )
-    gold: str = Field(description="Column that says whether the answer is right: yes/no, true/false or 1/0.")
+    join: str = Field(
+        " ",
+        max_length=16,
+        description='What stands between a prompt and its answer; "" in languages that write no spaces between words.',
+    )
+    gold: str = Field(
+        description="Column that says whether the answer is right: yes/no, true/false, 1/0, or the words of `yes` and "
+        "`no`. With `labels`: the column with the right one."
+    )
+    yes: Words = Field(
+        ("Yes",), description='Words that the validator affirms with, such as ["Ja"]; worked examples show the first.'
+    )
+    no: Words = Field(("No",), description='Words that it denies with, such as ["Nein"]; given if `yes` is.')
+    labels: tuple[str, ...] = Field(
+        (),
+        description='What the validator chooses from, in place of yes and no: ["positive", "negative", "neutral"]. '
+        "Every answer is then a right one, and the validator's score is the log-odds of the right label.",
+    )
+    system: str | None = Field(
+        None,
+        description="System message, where the task is asked in a chat.",
+        examples=["Answer with one word."],
+    )
+    chat_options: dict[str, JsonValue] = Field(
+        {}, description="What a chat template is given besides: { enable_thinking = false }, a fixed date."
+    )
+    chat_turns: bool = Field(
+        True, description="In a chat each worked example is a turn of its own; false: all stand in one message."
+    )
     group: str | None = Field(None, description="Column with a category, for slices of the report.")
     similarity: str | None = Field(None, description="Column with high or low, for slices of the report.")
     split: str | None = Field(None, description="Column with train or test; without it the split is random.")
@@ -101,6 +134,7 @@ def definition(custom: CustomTask) -> Definition:
     """What the rest of the room needs to know of a custom task."""
     form = _Columns(custom)
     shots = [form.item(Row(shot, f"{custom.name}: shots, row {n}")) for n, shot in enumerate(custom.shots, start=1)]
+    chat = Chat(custom.system, custom.chat_options, custom.chat_turns)
     return Definition(
         name=custom.name,
         asks="A task of your own.",
@@ -114,14 +148,31 @@ def definition(custom: CustomTask) -> Definition:
         data=custom.data,
         test_share=custom.test_share,
         recorded={"columns": custom.model_dump(include={"answer", "gold", "group", "similarity", "split"})},
+        join=custom.join,
+        labels=form.labels,
+        chat=chat,
     )
+
+
+def _labels(custom: CustomTask) -> Labels:
+    where, given = f"{custom.name}: labels, yes, no", custom.model_fields_set & {"labels", "yes", "no"}
+    if given <= {"labels"}:
+        return Labels.choice(custom.labels, where) if custom.labels else Labels.yes_or_no()
+    if given != {"yes", "no"}:
+        raise AccordError(
+            "These keys do not go together",
+            where=custom.name,
+            got=", ".join(sorted(given)),
+            wanted="yes and no, for a validator that says one of them; or labels alone, for one that chooses",
+        )
+    return Labels.yes_or_no(custom.yes, custom.no, where)
 
 
 class _Columns:
     """From a row to an item: which columns and templates give what."""
 
     def __init__(self, custom: CustomTask) -> None:
-        self.custom = custom
+        self.custom, self.labels = custom, _labels(custom)
         self.templates: list[tuple[str, Template]] = [
             (key, Template.parse(text, where=f"{custom.name}: {key}"))
             for key, text in (("generator", custom.generator), ("validator", custom.validator))
@@ -139,7 +190,25 @@ class _Columns:
         texts = {column: as_text(value) for column, value in row.values.items()}
         fields = {column: text for column, text in texts.items() if text is not None}
         answer = self.answer.fill(fields).strip() if self.answer else row.text(self.custom.answer)
-        return Item(fields, answer, row.flag(self.custom.gold))
+        if self.labels.chooses:
+            return Item(fields, answer, gold=True, label=self._label(row))
+        return Item(fields, answer, self._gold(row))
+
+    def _gold(self, row: Row) -> bool:
+        """Whether the answer is right, by the usual words or else by the task's own."""
+        try:
+            return row.flag(self.custom.gold)
+        except AccordError:
+            word = (as_text(row.value(self.custom.gold)) or "").lower()
+            for label, gold in ((YES, True), (NO, False)):
+                if word in (known.lower() for known in self.labels.words[label]):
+                    return gold
+            raise
+
+    def _label(self, row: Row) -> str:
+        """The right label, as the task spells it."""
+        spelled = {label.lower(): label for label in self.labels.words}
+        return spelled[row.one_of(self.custom.gold, list(spelled))]
 
     def found(self, row: Row) -> Found:
         """An item with what a worked example has no need of: its group, similarity and split."""

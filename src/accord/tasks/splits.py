@@ -49,7 +49,7 @@ def spread(things: Sequence[T], keys: Sequence[Callable[[T], object]], rng: Rand
 def mixed(items: Sequence[Item], seed: int) -> list[Item]:
     """Items in an order whose every prefix is balanced: what a limit cuts."""
     rng = Random(f"order {seed}")
-    return spread(items, [lambda item: item.gold, lambda item: item.similarity], rng)
+    return spread(items, [lambda item: item.label or item.gold, lambda item: item.similarity], rng)
 
 
 def random_sides(items: Sequence[Item], unit: Callable[[Item], Hashable], share: float, seed: int) -> Sides:
@@ -69,7 +69,7 @@ def both_words(words: tuple[str, str]) -> Callable[[Item], Hashable]:
 
 
 def _makeup(unit: list[Item]) -> list[tuple[bool, str]]:
-    return sorted((item.gold, str(item.similarity)) for item in unit)
+    return sorted((item.gold, f"{item.label or ''}{item.similarity}") for item in unit)
 
 
 def unseen_sides(items: Sequence[Item], words: tuple[str, str], share: float, seed: int, *, both: bool) -> Sides:

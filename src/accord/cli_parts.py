@@ -82,8 +82,8 @@ def say_if_blank(blank: float | None, n: float) -> None:
     """A warning where answers begin with a token that is white space alone."""
     if blank:
         typer.echo(
-            f"The first token of {blank:.0f} of {n:.0f} answers is white space alone: their generator log-odds tell how "
-            'likely a space is. A task in a language without spaces has join = "".',
+            f"The first token of {blank:.0f} of {n:.0f} answers is white space alone: what is said of first "
+            'tokens tells how likely a space is. A task in a language without spaces takes join = "".',
             err=True,
         )
 

@@ -159,8 +159,9 @@ def summarize(
     seed: int = 0,
     resamples: int = 1000,
 ) -> dict[str, Interval]:
-    """Every measure of a score table with its 95 % percentile bootstrap interval; and n, n_yes, n_no, and blank_first_tokens, the number of
-    answers whose first token is white space alone, so that l_G is about that.
+    """Every measure of a score table with its 95 % percentile bootstrap interval, and n, n_yes, n_no.
+
+    Also `blank_first_tokens`: of how many answers the first token is white space alone, so that l_G is about that.
 
     Items are resampled with replacement within each gold class, so that class sizes stay as they are. The same
     seed and classes draw the same items: differences of two tables of the same items can be bootstrapped in pairs.

@@ -69,27 +69,20 @@ def contexts_of(lm: LanguageModel, task: Task, form: str, items: Sequence[Item] 
     return [as_read(lm.tokenizer, task, task.validator, one).context(lm) for one in asked]
 
 
-def forms_of(word: str) -> tuple[str, ...]:
-    """A word as a reply may write it: with and without a space before it, and in other cases.
+YES_FORMS = ("Yes", " Yes", "YES", "yes", " yes")
+NO_FORMS = ("No", " No", "NO", "no", " no")
+"""What counts as Yes and No where it is one token, as in RankAlign (arXiv 2504.11381)."""
 
-    A word of one letter keeps its case: the option A is not the article a.
-    """
-    if len(word) == 1:
-        return (word, f" {word}")
-    capital = word[0].upper() + word[1:]
-    cases = (word, f" {word}", word.upper(), word.lower(), f" {word.lower()}", capital, f" {capital}")
-    return tuple(dict.fromkeys(cases))
-
-
-YES_FORMS, NO_FORMS = forms_of("Yes"), forms_of("No")
+_FORMS = {"Yes": YES_FORMS, "No": NO_FORMS}
 
 
 @dataclass(frozen=True)
 class LabelWords:
-    """What counts as each label of a task for a tokenizer: sequences of token ids, none of which begins another.
+    """What counts as each label of a task for a model: sequences of token ids, none of which begins another.
 
-    Where every word has forms (`forms_of`) that are one token each, those count. Else every word counts as it is
-    written, with and without a space before it, by the probability of the whole sequence.
+    A word counts as it follows the prompt, after the space of the join or without one, by the probability of the whole
+    sequence of its tokens. Its other form counts too if it is one token; Yes and No have five forms each. What a reply
+    writes otherwise ("ja" for "Ja") counts if it is given as a word of the label.
 
     Attributes:
         sequences: label -> its sequences.
@@ -100,15 +93,13 @@ class LabelWords:
     @classmethod
     def of(cls, lm: LanguageModel, task: Task) -> "LabelWords":
         """Raises AccordError for a word that the tokenizer does not know, and where two labels cannot be told apart."""
-        words = task.labels.words
-        single = {
-            w: [ids for ids in _tokens(lm, forms_of(w)) if len(ids) == 1] for each in words.values() for w in each
+        first = task.items[:1]
+        join = as_read(lm.tokenizer, task, task.validator, first[0]).join if first else task.validator.join
+        space = " " if join.endswith(" ") else ""
+        found = {
+            label: _shortest([ids for word in words for ids in _counted(lm, word, space, task)])
+            for label, words in task.labels.words.items()
         }
-        written = {w: list(_tokens(lm, (w, f" {w}"))) for w in single}
-        counted = single if all(single.values()) else written
-        if unknown := [word for word, found in counted.items() if not found]:
-            raise AccordError("the tokenizer has no tokens for a label word", where=task.name, got=repr(unknown[0]))
-        found = {label: _shortest(ids for w in each for ids in counted[w]) for label, each in words.items()}
         _check_apart(found, lm, task)
         return cls(found)
 
@@ -164,11 +155,13 @@ class LabelWords:
         return max(self.sequences, key=lambda label: float(self.logodds(logprobs, label)))
 
 
-def _tokens(lm: LanguageModel, texts: tuple[str, ...]) -> Iterator[Ids]:
-    """Token ids of texts that the tokenizer knows."""
-    for text in texts:
-        ids = tuple(int(i) for i in lm.tokenizer(text, add_special_tokens=False)["input_ids"])
-        if ids and lm.tokenizer.unk_token_id not in ids:
+def _counted(lm: LanguageModel, word: str, space: str, task: Task) -> Iterator[Ids]:
+    """Sequences that count as a word which follows a prompt after `space`."""
+    for form in _FORMS.get(word, (word, f" {word}")):
+        ids = tuple(int(i) for i in lm.tokenizer(form, add_special_tokens=False)["input_ids"])
+        if not ids or lm.tokenizer.unk_token_id in ids:
+            raise AccordError("the tokenizer has no tokens for a label word", where=task.name, got=repr(form))
+        if len(ids) == 1 or form == space + word:
             yield ids
 
 
@@ -176,7 +169,7 @@ def _begins(one: Ids, other: Ids) -> bool:
     return other[: len(one)] == one
 
 
-def _shortest(sequences: Iterator[Ids]) -> tuple[Ids, ...]:
+def _shortest(sequences: Sequence[Ids]) -> tuple[Ids, ...]:
     """Without those that another one begins: what begins with the shorter is counted with it."""
     distinct = list(dict.fromkeys(sequences))
     return tuple(ids for ids in distinct if not any(_begins(other, ids) for other in distinct if other != ids))

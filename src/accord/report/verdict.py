@@ -34,8 +34,8 @@ def remarks(gap: Gap) -> list[str]:
     blank = gap.metric("blank_first_tokens")
     if blank.known and blank.value:
         out.append(
-            f"The first token of {blank.value / n:.0%} of the answers is white space alone, so their log-odds tell how "
-            'likely a space is, not the answer: a task in a language without spaces has join = "".'
+            f"The first token of {blank.value / n:.0%} of the answers is white space alone, so what is said of first "
+            'tokens tells how likely a space is: a task in a language without spaces takes join = "".'
         )
     if _chooses(gap):
         affirmed = 0.5  # it says neither yes nor no

@@ -158,12 +158,14 @@ def _labels(custom: CustomTask) -> Labels:
     where, given = f"{custom.name}: labels, yes, no", custom.model_fields_set & {"labels", "yes", "no"}
     if given <= {"labels"}:
         return Labels.choice(custom.labels, where) if custom.labels else Labels.yes_or_no()
+    if "labels" in given:
+        fix = "give labels alone, for a validator that chooses, or yes and no"
+        raise AccordError("A validator chooses from labels, or says yes or no", where=custom.name, fix=fix)
     if given != {"yes", "no"}:
+        lacking = "no" if "yes" in given else "yes"
+        fix = f"give both: {lacking} = […]"
         raise AccordError(
-            "These keys do not go together",
-            where=custom.name,
-            got=", ".join(sorted(given)),
-            wanted="yes and no, for a validator that says one of them; or labels alone, for one that chooses",
+            f"The words for {given.pop()} have none for {lacking} beside them", where=custom.name, fix=fix
         )
     return Labels.yes_or_no(custom.yes, custom.no, where)
 

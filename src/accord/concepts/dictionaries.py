@@ -108,7 +108,8 @@ def _fetch(repository: str, inside: str) -> Path:
     except Exception as error:  # a dozen classes, some of the HTTP library beneath
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         fix = "check the name; log in with `hf auth login` where it is gated; offline, name a folder on this machine"
-        raise AccordError(f"{repository} could not be fetched from the hub.", got=said, fix=fix) from error
+        where = "the hub, as there is no folder of this name here"
+        raise AccordError(f"{repository} could not be fetched.", where=where, got=said, fix=fix) from error
     if not folder.is_dir():
         raise AccordError(
             "This folder on the hub does not exist, or holds no safetensors or npz.",

@@ -203,7 +203,9 @@ def test_the_hub_is_asked_for_weights_and_text_alone(monkeypatch: pytest.MonkeyP
         raise OSError("no route to the hub\nand more")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    with pytest.raises(AccordError, match=r"could not be fetched\.\n  where:  the hub.*\n  got:    no route to the hub\n  fix"):
+    with pytest.raises(
+        AccordError, match=r"could not be fetched\.\n  where:  the hub.*\n  got:    no route to the hub\n  fix"
+    ):
         import_dictionary("org/name", "some/folder")
 
 

@@ -210,7 +210,7 @@ def interchange() -> None:
             if kind == "batchtopk":
                 model.state_dict()["threshold"].fill_(0.8)
             path = Path(folder) / kind
-            export_saelens(model, path)  # type: ignore[arg-type]
+            export_saelens(model, path)
             theirs: Any = lens.SAE.load_from_disk(str(path))
             encoded = model.encode(x)
             there = worst(theirs.encode(x), encoded.strength, theirs(x), model(x))

@@ -1,6 +1,8 @@
 """Concept models: learn concepts on embeddings, judge, edit, exchange them. Knows no language model."""
 
 from accord.concepts.base import ConceptModel, Edit, Encoded, Scale, Set, Sparse, Step
+from accord.concepts.dictionaries import import_dictionary
+from accord.concepts.imported import Imported
 from accord.concepts.kinds import AnyConfig, build, load, read_config, save
 from accord.concepts.metrics import Quality, ce_recovered, evaluate
 from accord.concepts.saelens import export_saelens, import_saelens
@@ -21,6 +23,7 @@ __all__ = [
     "Edit",
     "Encoded",
     "Fit",
+    "Imported",
     "Match",
     "Pattern",
     "Quality",
@@ -37,6 +40,7 @@ __all__ = [
     "evaluate",
     "export_saelens",
     "fit",
+    "import_dictionary",
     "import_saelens",
     "intervention_consistency",
     "load",

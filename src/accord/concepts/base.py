@@ -75,14 +75,17 @@ class Encoded:
     """What a concept model makes of n embeddings.
 
     `strength [n, K]` is what people read, threshold and edit; `sparse` the same in compressed rows where the
-    kind has few active concepts (else None); `content` whatever else decoding needs (LCBLM: concept
-    embeddings `[n, K, E]`).
+    kind has few active concepts (else None); `content` what a concept says beside its strength (LCBLM: concept
+    embeddings `[n, K, E]`); `frame` the shift `[n, 1 or d]` and scale `[n, 1]` that put each row back where it
+    came from, for kinds that normalise every embedding by itself.
     """
 
-    def __init__(self, strength: Tensor | Sparse, content: Tensor | None = None) -> None:
+    def __init__(
+        self, strength: Tensor | Sparse, content: Tensor | None = None, frame: tuple[Tensor, Tensor] | None = None
+    ) -> None:
         self.sparse = strength if isinstance(strength, Sparse) else None
         self._dense = strength if isinstance(strength, Tensor) else None
-        self.content = content
+        self.content, self.frame = content, frame
 
     @cached_property
     def strength(self) -> Tensor:
@@ -170,6 +173,8 @@ class ConceptModel(Learner):
     """
 
     gated = False  # are strengths gates in (0, 1), which `harden` makes 0 or 1?
+    transcodes = False  # does `decode` give other states than those that `encode` read?
+    by_row = False  # does `decode` differ from row to row by more than the concepts?
     objective = "fvu"
     mean: Tensor
     scale: Tensor
@@ -200,7 +205,7 @@ class ConceptModel(Learner):
         """The same with every gate open or shut (> .5); unchanged for kinds without gates."""
         if not self.gated:
             return encoded
-        return Encoded((encoded.strength > 0.5).to(encoded.strength.dtype), encoded.content)
+        return Encoded((encoded.strength > 0.5).to(encoded.strength.dtype), encoded.content, encoded.frame)
 
     def edit(self, encoded: Encoded, edits: Mapping[int, Edit]) -> Encoded:
         """The same with the strengths of the named concepts set or scaled, in every row.
@@ -217,11 +222,11 @@ class ConceptModel(Learner):
                     fix="correct its number",
                 )
         if encoded.sparse is not None:
-            return Encoded(encoded.sparse.edit(edits), encoded.content)
+            return Encoded(encoded.sparse.edit(edits), encoded.content, encoded.frame)
         strength = encoded.strength.clone()
         for k, edit in edits.items():
             strength[:, k] = edit.value if isinstance(edit, Set) else strength[:, k] * edit.factor
-        return Encoded(strength, encoded.content)
+        return Encoded(strength, encoded.content, encoded.frame)
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruction of raw embeddings `[n, d]`."""
@@ -261,6 +266,23 @@ class ConceptModel(Learner):
         """Raise AccordError unless x is `[n, d]`."""
         if x.ndim != 2 or x.shape[1] != self.d:
             raise AccordError("embeddings do not fit the concept model", got=tuple(x.shape), wanted=f"[n, {self.d}]")
+
+    def check_decodes(self, work: str, *, alike: bool = False) -> None:
+        """Raise AccordError unless `decode` gives back what `encode` read, as `work` relies on.
+
+        With `alike` also unless it does so by one affine map of strength · content for all rows.
+        """
+        if self.transcodes:
+            problem = "it is a transcoder: what it decodes are not the states that it reads"
+        elif alike and self.by_row:
+            problem = "it normalises every embedding by itself, so what a concept writes differs from row to row"
+        else:
+            return
+        fix = "use encode and decode, or take a sparse autoencoder without such normalisation"
+        raise AccordError(f"This concept model is not for {work}.", got=problem, fix=fix)
+
+    def check_layer(self, layer: int) -> None:
+        """Raise AccordError if it is known to read other states than this layer's. Models of accord do not know."""
 
     def directions(self) -> Tensor | None:
         """What a unit of each concept's strength writes in raw space, `[K, d]`; None where that varies."""

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from accord.concepts.base import ConceptModel, Section
 from accord.concepts.batchtopk import BatchTopK, BatchTopKConfig
 from accord.concepts.bernoulli import Bernoulli, BernoulliConfig
+from accord.concepts.imported import Imported, ImportedConfig
 from accord.concepts.l1 import L1, L1Config
 from accord.concepts.lcblm import LCBLM, LCBLMConfig
 from accord.concepts.lcblm_shared import LCBLMShared, LCBLMSharedConfig
@@ -25,9 +26,10 @@ KINDS: dict[type[Section], type[ConceptModel]] = {
     BernoulliConfig: Bernoulli,
     LCBLMConfig: LCBLM,
     LCBLMSharedConfig: LCBLMShared,
+    ImportedConfig: Imported,
 }
 AnyConfig = Annotated[
-    TopKConfig | BatchTopKConfig | L1Config | BernoulliConfig | LCBLMConfig | LCBLMSharedConfig,
+    TopKConfig | BatchTopKConfig | L1Config | BernoulliConfig | LCBLMConfig | LCBLMSharedConfig | ImportedConfig,
     Field(discriminator="kind"),
 ]
 KIND_NAMES = [config.model_fields["kind"].default for config in KINDS]

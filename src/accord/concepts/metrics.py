@@ -53,7 +53,8 @@ class Quality:
 
 @torch.no_grad()
 def evaluate(model: ConceptModel, batches: Iterable[Tensor]) -> Quality:
-    """Judge on raw embeddings, batches of `[n, d]`, in one pass; raises AccordError on no rows."""
+    """Judge on raw embeddings, batches of `[n, d]`, in one pass; raises AccordError on no rows or a transcoder."""
+    model.check_decodes("a judgement on what it reads")
     start = time.monotonic()
     wide = {"dtype": torch.float64, "device": model.mean.device}
     left = left_hard = square = torch.zeros((), **wide)  # type: ignore[call-overload]

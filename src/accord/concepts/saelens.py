@@ -1,8 +1,7 @@
-"""Exchange with SAELens: sparse autoencoders as its folders, `cfg.json` and `sae_weights.safetensors`.
+"""SAELens' folder format: `cfg.json` and `sae_weights.safetensors`.
 
-The standardisation is folded into the weights, exactly: the exported autoencoder reads and writes raw
-embeddings with the same strengths. A BatchTopK autoencoder travels as `jumprelu`, as SAELens itself saves its
-own. Gates and concept embeddings have no counterpart there.
+Their autoencoders read raw activations, so a kind of ours is written with its standardisation folded into the weights.
+What comes from there is read as it stands: strengths are those of SAELens.
 """
 
 import json
@@ -10,47 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from accord.concepts.base import ConceptModel
 from accord.concepts.batchtopk import BatchTopK
-from accord.concepts.kinds import build, read_config
+from accord.concepts.dictionary_files import check_tensors, read_table, read_tensors
+from accord.concepts.imported import Imported, ImportedConfig
 from accord.concepts.l1 import L1
-from accord.concepts.sae import SAE
+from accord.concepts.saelens_config import NORMALISE, SAELensConfig, understand
 from accord.concepts.topk import TopK
-from accord.errors import AccordError, nearest
+from accord.errors import AccordError
 
-ARCHITECTURES = {TopK: "topk", BatchTopK: "jumprelu", L1: "standard"}
-KIND_OF = {"topk": "topk", "jumprelu": "batchtopk", "standard": "l1"}
-SHAPES = {
-    "W_enc": "d_in d_sae",
-    "b_enc": "d_sae",
-    "W_dec": "d_sae d_in",
-    "b_dec": "d_in",
-    "threshold": "d_sae",
-}
+CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
+_FORMAT = "6.54.0"  # the version whose format is written
 
 
 @torch.no_grad()
-def export_saelens(model: SAE, folder: Path | str, metadata: dict[str, Any] | None = None) -> None:
-    """Write a topk, batchtopk or l1 model as a SAELens folder; `metadata` goes into `cfg.json`.
+def export_saelens(model: ConceptModel, folder: Path | str, metadata: dict[str, Any] | None = None) -> None:
+    """Write a topk, batchtopk, l1 or imported model as a SAELens folder; `metadata` goes into `cfg.json`.
 
     With x_s = (x − m)/σ: W_enc' = W_enc/σ, b_enc' = b_enc − W_enc (m/σ + b_dec), W_dec' = W_dec σ,
     b_dec' = b_dec σ + m, and the input bias is off. Raises AccordError for other kinds.
     """
-    architecture = ARCHITECTURES.get(type(model))
-    if architecture is None:
-        kinds = "topk, batchtopk, l1"
-        raise AccordError("SAELens has no such architecture", got=type(model).__name__, wanted=kinds)
-    weights = {
-        "W_enc": (model.W_enc / model.scale).T,
-        "b_enc": model.b_enc - model.W_enc @ (model.mean / model.scale + model.b_dec),
-        "W_dec": model.W_dec * model.scale,
-        "b_dec": model.b_dec * model.scale + model.mean,
-    }
-    config = {
-        "architecture": architecture,
+    config: dict[str, Any] = {
         "d_in": model.d,
         "d_sae": model.K,
         "dtype": "float32",
@@ -58,62 +40,132 @@ def export_saelens(model: SAE, folder: Path | str, metadata: dict[str, Any] | No
         "apply_b_dec_to_input": False,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        "metadata": metadata or {},
+        "metadata": {"sae_lens_version": _FORMAT, "sae_lens_training_version": None, **(metadata or {})},
     }
-    if isinstance(model, TopK):
-        config |= {"k": model.k, "rescale_acts_by_decoder_norm": False}
-    if isinstance(model, BatchTopK):
-        weights["threshold"] = model.threshold.clamp_min(0)
+    if isinstance(model, Imported):
+        weights = _as_it_came(model, config)
+    elif isinstance(model, TopK | BatchTopK | L1):
+        weights = {
+            "W_enc": model.W_enc / model.scale,
+            "b_enc": model.b_enc - model.W_enc @ (model.mean / model.scale + model.b_dec),
+            "W_dec": model.W_dec * model.scale,
+            "b_dec": model.b_dec * model.scale + model.mean,
+        }
+        config["architecture"] = "standard"
+        if isinstance(model, TopK):
+            config |= {"architecture": "topk", "k": model.k, "rescale_acts_by_decoder_norm": False}
+        if isinstance(model, BatchTopK):
+            config["architecture"] = "jumprelu"
+            weights["threshold"] = model.threshold.clamp_min(0)
+    else:
+        kinds = "topk, batchtopk, l1 or imported"
+        raise AccordError("SAELens has no such architecture", got=type(model).__name__, wanted=kinds)
+    weights["W_enc"] = weights["W_enc"].T
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     plain = {name: w.detach().float().cpu().contiguous() for name, w in weights.items()}
-    save_file(plain, folder / "sae_weights.safetensors")
-    (folder / "cfg.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file(plain, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(config), encoding="utf-8")
 
 
-@torch.no_grad()
-def import_saelens(folder: Path | str) -> SAE:
-    """The model of a SAELens folder (`topk`, `jumprelu`, `standard`), with mean 0 and scale 1.
+def import_saelens(folder: Path | str) -> Imported:
+    """The dictionary of a SAELens folder, of any version of SAELens; its strengths and reconstructions are SAELens'.
 
-    `jumprelu` becomes a batchtopk model with those thresholds, whose k is not recorded there and set to 1
-    (only further training would read it). Raises AccordError for architectures and settings that cannot be
-    had exactly.
+    Autoencoders (standard, topk, jumprelu, gated; batchtopk and Matryoshka, which have a threshold outside training)
+    and transcoders, with or without a skip connection. Computes in float32 whatever the file's precision.
+
+    Raises AccordError for a folder that cannot be read, and for any architecture, key, value or tensor that is not
+    understood.
     """
     folder = Path(folder)
-    config, weights = _read(folder)
-    if config.get("rescale_acts_by_decoder_norm"):
+    config = understand(read_table(folder / CONFIG), folder / CONFIG)
+    weights = read_tensors(folder / WEIGHTS)
+    scaler = read_table(folder / SCALER) if (folder / SCALER).exists() else {}
+    _fold_scale(config, weights, scaler.get("scaling_factor"), folder)
+    if "log_threshold" in weights:  # while it was trained
+        weights["threshold"] = weights.pop("log_threshold").exp()
+    if weights.get("topk_threshold", torch.ones(2)).ndim == 0:
+        weights["threshold"] = weights.pop("topk_threshold").expand(config.d_sae)
+    check_tensors(weights, _shapes(config), folder)
+    if config.rescale_acts_by_decoder_norm:
         # SAELens then reads strengths as if decoder rows had norm 1: give them that norm.
-        norm = weights["W_dec"].norm(dim=1)
+        norm = weights["W_dec"].norm(dim=1).clamp_min(1e-8)
         weights["W_enc"], weights["b_enc"] = weights["W_enc"] * norm, weights["b_enc"] * norm
         weights["W_dec"] = weights["W_dec"] / norm[:, None]
-    if not config.get("apply_b_dec_to_input", True):
-        weights["b_enc"] = weights["b_enc"] + weights["b_dec"] @ weights["W_enc"]
-    section: dict[str, Any] = {"kind": KIND_OF[config["architecture"]], "size": config["d_sae"]}
-    if section["kind"] != "l1":
-        section["k"] = config.get("k", 1)
-    model = build(read_config(section, folder / "cfg.json"), config["d_in"])
-    assert isinstance(model, SAE)
-    model.load_state_dict(model.state_dict() | weights | {"W_enc": weights["W_enc"].T})
-    return model.eval()
+    if config.activation == "gated":
+        weights["b_enc"], weights["gain"] = weights.pop("b_gate"), weights.pop("r_mag").exp()
+    if config.apply_b_dec_to_input:
+        weights["b_in"] = weights["b_dec"]
+    weights["W_enc"] = weights["W_enc"].T
+    return Imported.of(
+        ImportedConfig(
+            size=config.d_sae,
+            activation=config.activation,  # type: ignore[arg-type]
+            k=int(config.k) if config.activation == "topk" and config.k is not None else None,
+            normalise=NORMALISE.get(config.normalize_activations, "none"),  # type: ignore[arg-type]
+            d_out=config.d_out if config.transcodes else None,
+            skip=config.skip,
+            origin=config.origin(),
+        ),
+        weights,
+    )
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
-        weights = load_file(folder / "sae_weights.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise AccordError("cannot read a SAELens folder", where=folder, got=str(error)) from None
-    where, architecture = folder / "cfg.json", config.get("architecture")
-    if architecture not in KIND_OF:
-        wanted = nearest(str(architecture), KIND_OF)
-        raise AccordError("cannot import this architecture", where=where, got=architecture, wanted=wanted)
-    for key in ("normalize_activations", "reshape_activations"):
-        if config.get(key, "none") != "none":
-            raise AccordError(f"cannot import {key}", where=where, got=config[key], wanted="none")
-    names = [n for n in SHAPES if n != "threshold" or architecture == "jumprelu"]
-    for name in names:
-        wanted_shape = tuple(config[size] for size in SHAPES[name].split())
-        got = tuple(weights[name].shape) if name in weights else None
-        if got != wanted_shape:
-            raise AccordError(f"{name} does not fit cfg.json", where=folder, got=got, wanted=wanted_shape)
-    return config, {name: weights[name].float() for name in names}
+def _shapes(config: SAELensConfig) -> dict[str, tuple[int, ...]]:
+    K, d_out = config.d_sae, config.d_out if config.transcodes and config.d_out is not None else config.d_in
+    shapes: dict[str, tuple[int, ...]] = {"W_enc": (config.d_in, K), "W_dec": (K, d_out), "b_dec": (d_out,)}
+    biases = ["b_gate", "b_mag", "r_mag"] if config.activation == "gated" else ["b_enc"]
+    shapes |= dict.fromkeys(biases, (K,))
+    if config.activation == "jumprelu":
+        shapes["threshold"] = (K,)
+    if config.skip:
+        shapes["W_skip"] = (d_out, config.d_in)
+    return shapes
+
+
+def _fold_scale(config: SAELensConfig, weights: dict[str, Tensor], scale: Any, folder: Path) -> None:
+    """Fold constant factors into the weights: of the inputs (`scale`), and of the strengths after fine-tuning."""
+    where = folder / CONFIG
+    name = config.normalize_activations
+    if name == "expected_average_only_in":
+        if not isinstance(scale, int | float) or not scale > 0:
+            fix = "open and save it with the training that made it: it folds the factor into the weights when it ends"
+            raise AccordError(f"normalize_activations = {name!r}, and the factor is not there.", where=where, fix=fix)
+        weights["W_enc"] = weights["W_enc"] * scale
+        weights["W_dec"], weights["b_dec"] = weights["W_dec"] / scale, weights["b_dec"] / scale
+    elif name not in NORMALISE:
+        raise AccordError(
+            "cannot import this normalize_activations", where=where, got=name, wanted=", ".join(NORMALISE)
+        )
+    for key in ("scaling_factor", "finetuning_scaling_factor"):
+        factor = weights.pop(key, None)
+        if factor is None or bool((factor == 1).all()):
+            continue
+        if not config.finetuning_scaling_factor or factor.shape != (config.d_sae,):
+            got = f"{key} {tuple(factor.shape)}, finetuning_scaling_factor = {config.finetuning_scaling_factor}"
+            raise AccordError("This dictionary's scaling factor is not understood.", where=where, got=got)
+        weights["W_dec"] = weights["W_dec"] * factor[:, None]
+
+
+def _as_it_came(model: Imported, config: dict[str, Any]) -> dict[str, Tensor]:
+    """Weights of an imported dictionary under SAELens' names; completes its `cfg.json`."""
+    own, origin = model.config, model.config.origin
+    weights: dict[str, Tensor] = {name: w for name, w in model.named_parameters() if name != "b_in"}
+    architecture: str = "standard" if own.activation == "relu" else own.activation
+    if own.d_out is not None:
+        threshold = {"relu": "", "jumprelu": "jumprelu_"}.get(own.activation)
+        if threshold is None:
+            raise AccordError("SAELens has no such transcoder", got=own.activation, wanted="relu or jumprelu")
+        architecture = threshold + ("skip_transcoder" if own.skip else "transcoder")
+        config["d_out"] = own.d_out
+    elif bool((model.get_parameter("b_in") == weights["b_dec"]).all()):
+        config["apply_b_dec_to_input"] = True
+    if own.activation == "gated":
+        weights["b_gate"], weights["r_mag"] = weights.pop("b_enc"), weights.pop("gain").log()
+    if own.k is not None:
+        config |= {"k": own.k, "rescale_acts_by_decoder_norm": False}
+    config["architecture"] = architecture
+    config["normalize_activations"] = {ours: theirs for theirs, ours in NORMALISE.items()}[own.normalise]
+    about = {"model_name": origin.model, "hook_name": origin.reads, "hook_name_out": origin.writes}
+    config["metadata"] = {k: v for k, v in about.items() if v is not None} | config["metadata"]
+    return weights

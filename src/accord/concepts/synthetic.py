@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from accord.concepts.base import ConceptModel, Encoded, Set
+from accord.concepts.base import ConceptModel, Set
 from accord.errors import AccordError
 
 MATCHED = 0.9  # cosine from which an atom counts as found
@@ -108,9 +108,8 @@ def match(directions: Tensor, atoms: Tensor) -> Match:
 @torch.no_grad()
 def ablation_effects(model: ConceptModel, x: Tensor, concept: int) -> Tensor:
     """What the concept adds to the reconstruction of the raw rows of `x [n, d]` it fires on: `[fired, d]`."""
-    encoded = model.encode(x)
-    on = model.harden(encoded).strength[:, concept] != 0
-    rows = Encoded(encoded.strength[on], None if encoded.content is None else encoded.content[on])
+    on = model.harden(model.encode(x)).strength[:, concept] != 0
+    rows = model.encode(x[on])
     return model.decode(rows) - model.decode(model.edit(rows, {concept: Set(0.0)}))
 
 

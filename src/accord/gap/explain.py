@@ -90,8 +90,10 @@ def explain_gap(
         progress: called with (items done, items in all) of each pass.
 
     Raises:
-        AccordError: fewer than 20 items, or concepts for states of another width.
+        AccordError: fewer than 20 items, or concepts for states of another width or layer.
     """
+    concepts.check_decodes("explaining a gap", alike=True)
+    concepts.check_layer(layer)
     if len(task.items) < _FEWEST:
         raise AccordError("too few items to explain a gap", got=len(task.items), wanted=f"{_FEWEST} or more")
     if concepts.d != lm.d_model:

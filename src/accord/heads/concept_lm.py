@@ -145,6 +145,8 @@ def _check(backbone: Backbone, layer: int, reader: Reader, head: Head | None) ->
             got=reader.concepts.d,
             wanted=backbone.d_model,
         )
+    if reader.concepts is not None:
+        reader.concepts.check_layer(layer)
     if head is None and reader.reads == "latents":
         raise AccordError("the original head cannot read latents", fix='use a new head, or reads = "reconstruction"')
     if head is None:

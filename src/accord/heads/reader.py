@@ -39,6 +39,8 @@ class Reader:
             raise AccordError("a head that reads concepts needs a concept model", got=f"reads = {self.reads!r}")
         if self.reads == "embedding" and self.edits:
             raise AccordError("nothing to edit: this model reads the embedding, not concepts", got=dict(self.edits))
+        if self.reads == "reconstruction" and self.concepts is not None:
+            self.concepts.check_decodes("heads that read a reconstruction")
         if self.concepts is not None:
             self.concepts.edit(self._empty(self.concepts), self.edits)  # raises for a concept that does not exist
 
@@ -101,8 +103,10 @@ def latents(encoded: Encoded) -> Tensor | Sparse:
 def decoder_rows(concepts: ConceptModel) -> tuple[Tensor, Tensor]:
     """The decoder as an affine map of the latents: what each writes in raw space [width, d], and the rest [d].
 
-    Read off by decoding unit latents: every kind's decoder is affine in them.
+    Read off by decoding unit latents: a decoder is affine in them. Raises AccordError for concepts whose decoder is
+    not the same for all rows, or gives other states than they read.
     """
+    concepts.check_decodes("what is read off its decoder", alike=True)
     device, shape = concepts.device, _content_shape(concepts)
     width = concepts.K if shape is None else shape[0] * shape[1]
 

@@ -54,8 +54,10 @@ def recovered_on_texts(
     Args:
         options: of `accord.lm.perplexity.perplexity`, such as `max_length`.
 
-    Raises AccordError as `perplexity` does, or when no token could be scored.
+    Raises AccordError as `perplexity` does, for concepts of another layer, or when no token could be scored.
     """
+
+    concepts.check_layer(layer)
 
     def measure(change: Change | None) -> tuple[float, int]:
         if change is None:

@@ -118,8 +118,11 @@ def build_dictionary(
         seed: fixes the examples that are drawn.
 
     Raises:
-        AccordError: no concept is live, no such layer, or the stores are not of these texts and this tokenizer.
+        AccordError: no concept is live, no such layer, a decoder that is not the same for all rows, or the stores are
+            not of these texts and this tokenizer.
     """
+    model.check_decodes("a concept dictionary", alike=True)
+    model.check_layer(layer)
     shown = shown or Shown()
     types, names = token_types(backbone.tokenizer, backbone.vocab_size)
     labels = _labels(model, train, held_out)

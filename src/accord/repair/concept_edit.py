@@ -57,6 +57,8 @@ def fit(
             got=f"layer {layer}, width {concepts.d}",
             wanted=f"a layer from 0 to {backbone.n_layers}, width {backbone.d_model}",
         )
+    concepts.check_decodes("an edit that repairs")
+    concepts.check_layer(layer)
     evidence = gather(lm, task, held_out=config.held_out, seed=seed, progress=progress)
     fitted = np.flatnonzero(evidence.held == 0).tolist()
     used = sorted(Random(f"attributed {seed}").sample(fitted, min(config.attributed, len(fitted))))
@@ -127,7 +129,7 @@ def _said(concepts: ConceptModel, states: Tensor, gradient: Tensor) -> Tensor:
     else:
         values = encoded.strength.detach().requires_grad_()
         own = values
-    decoded = concepts.decode(Encoded(own, content))
+    decoded = concepts.decode(Encoded(own, content, encoded.frame))
     each = values.detach() * torch.autograd.grad((decoded * gradient.to(decoded)).sum(), values)[0]
     if isinstance(own, Sparse):
         return each.new_zeros(concepts.K).index_add(0, own.pattern.indices, each).float().cpu()

@@ -49,6 +49,8 @@ class Target:
                 where=lm.name,
                 got=f"concepts = {concepts and type(concepts).__name__}, layer = {layer}",
             )
+        concepts.check_decodes("steering")
+        concepts.check_layer(layer)
         target = cls(lm, concepts.to(lm.device).eval(), layer, keep_error)
         if concepts.d != (width := backbone_of(lm).d_model):
             raise AccordError("the concept model is for other embeddings", got=concepts.d, wanted=width)

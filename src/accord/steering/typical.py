@@ -72,6 +72,7 @@ def measure_typical(
     Raises:
         AccordError: no rows.
     """
+    concepts.check_decodes("typical strengths and what they write", alike=True)
     found: _Sums | None = None
     for batch in batches:
         encoded = concepts.encode(batch.x.to(concepts.mean))

@@ -1,7 +1,7 @@
 """`[[concepts]]` and `[[heads]]`: the sections of their rooms, and what a study adds (name, layers, batches)."""
 
 import math
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -70,7 +70,6 @@ class ConceptFields(BaseModel):
     """What every `[[concepts]]` has beside the keys of its kind."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    own: ClassVar[set[str]] = {"name", "layers", "training"}
 
     name: FolderName | None = Field(
         default=None, description="What its folders and rows are called; the kind by default.", examples=["concepts"]
@@ -78,12 +77,18 @@ class ConceptFields(BaseModel):
     layers: Layers | None = Field(
         default=None, description="Layers to make one on each of; the backbone's by default.", examples=["last"]
     )
-    training: ConceptTraining = Field(default=ConceptTraining(), description="How it is trained.")
 
     @property
     def title(self) -> str:
         """Its name in folders and rows."""
         return self.name or str(self.__dict__["kind"])
+
+
+class TrainedFields(ConceptFields):
+    """What those have beside that which the study trains."""
+
+    own: ClassVar[set[str]] = {"name", "layers", "training"}
+    training: ConceptTraining = Field(default=ConceptTraining(), description="How it is trained.")
 
     @property
     def config(self) -> AnyConfig:
@@ -91,34 +96,43 @@ class ConceptFields(BaseModel):
         return read_config(self.model_dump(exclude=self.own))
 
 
-class TopKSection(ConceptFields, TopKConfig):
+class TopKSection(TrainedFields, TopKConfig):
     """TopK sparse autoencoder: exactly k latents a token."""
 
 
-class BatchTopKSection(ConceptFields, BatchTopKConfig):
+class BatchTopKSection(TrainedFields, BatchTopKConfig):
     """BatchTopK sparse autoencoder: k latents a token on average."""
 
 
-class L1Section(ConceptFields, L1Config):
+class L1Section(TrainedFields, L1Config):
     """Sparse autoencoder with an L1 penalty."""
 
 
-class BernoulliSection(ConceptFields, BernoulliConfig):
+class BernoulliSection(TrainedFields, BernoulliConfig):
     """Sparse autoencoder with gates that are Bernoulli variables."""
 
 
-class LCBLMSection(ConceptFields, LCBLMConfig):
+class LCBLMSection(TrainedFields, LCBLMConfig):
     """LCBLM: gated concepts, each with its own encoder and embedding."""
 
 
-class LCBLMSharedSection(ConceptFields, LCBLMSharedConfig):
+class LCBLMSharedSection(TrainedFields, LCBLMSharedConfig):
     """LCBLM with one embedding of a token for all concepts."""
 
 
-ConceptSection = Annotated[
-    TopKSection | BatchTopKSection | L1Section | BernoulliSection | LCBLMSection | LCBLMSharedSection,
-    Field(discriminator="kind"),
-]
+class ImportedSection(ConceptFields):
+    """A dictionary that another tool trained: SAELens, sparsify or Gemma Scope."""
+
+    kind: Literal["imported"] = "imported"
+    source: str = Field(
+        min_length=1,
+        description="Its folder, or its place on the hub, org/name/folder. The layer must be the one that it reads.",
+        examples=["google/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71"],
+    )
+
+
+TrainedSection = TopKSection | BatchTopKSection | L1Section | BernoulliSection | LCBLMSection | LCBLMSharedSection
+ConceptSection = Annotated[TrainedSection | ImportedSection, Field(discriminator="kind")]
 
 
 class HeadFields(BaseModel):

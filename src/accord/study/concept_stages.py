@@ -9,7 +9,7 @@ import pandas as pd
 
 from accord.concepts import ConceptModel, Quality, Training, build, evaluate, fit, save
 from accord.errors import AccordError
-from accord.study.concept_sections import ConceptSection
+from accord.study.concept_sections import ConceptSection, TrainedSection
 from accord.study.rows import suffix
 from accord.study.sections import Layer
 from accord.study.stage import Progress, Run, Stage, finish, found_by, keep_if_same, write_json
@@ -98,7 +98,7 @@ def concept_name(section: ConceptSection, layer: Layer, seed: int) -> str:
     return f"concepts/{section.title}{suffix(layer)}-s{seed}"
 
 
-def concept_stage(run: Run, section: ConceptSection, place: tuple[Layer, int], seed: int, embeddings: Stage) -> Stage:
+def concept_stage(run: Run, section: TrainedSection, place: tuple[Layer, int], seed: int, embeddings: Stage) -> Stage:
     """Train a concept model at a layer (as the study writes it, and its number), and judge it on held-out texts."""
     layer = place[1]
     about = {"name": section.title, "kind": section.kind, "layer": layer, "seed": seed}
@@ -119,9 +119,7 @@ def concept_stage(run: Run, section: ConceptSection, place: tuple[Layer, int], s
         supply = shuffled(train, layer, section.training.batch, seed, training.steps, progress)
         seconds = _train(model, supply, training, held_out, layer, work)
         save(model, work)
-        quality = evaluate(model, (batch.x for batch in in_order(held_out, layer, ROWS_AT_ONCE)))
-        recovered = recover(run, model, layer, held_out)
-        write_json(work / "metrics.json", {**about, **_measures(quality), **recovered, "seconds": seconds})
+        write_json(work / "metrics.json", {**about, **judge(run, model, layer, held_out), "seconds": seconds})
         finish(work, "checkpoints")
         return found
 
@@ -146,6 +144,12 @@ def _train(
         folder=work,
     )
     return fitted.rows[-1]["seconds"]
+
+
+def judge(run: Run, model: ConceptModel, layer: int, held_out: EmbeddingStore) -> dict[str, float | None]:
+    """What metrics.json says of a concept model: its reconstruction of held-out embeddings, and CE recovered."""
+    quality = evaluate(model, (batch.x for batch in in_order(held_out, layer, ROWS_AT_ONCE)))
+    return {**_measures(quality), **recover(run, model, layer, held_out)}
 
 
 def recover(run: Run, model: ConceptModel, layer: int, held_out: EmbeddingStore) -> dict[str, float | None]:

@@ -5,12 +5,14 @@ from dataclasses import replace
 from functools import cached_property
 
 from accord.errors import AccordError, nearest
+from accord.study.concept_sections import ConceptSection, ImportedSection
 from accord.study.concept_stages import concept_stage, embeddings_stage
 from accord.study.config import StudyFile
 from accord.study.explain_sections import ExplainSection
 from accord.study.explain_stages import explain_stage
 from accord.study.gap_stages import row_gap_stage
 from accord.study.head_stages import head_stage
+from accord.study.imported_stages import imported_of, imported_stage
 from accord.study.name_stages import Named, names_stage
 from accord.study.repair_plan import RepairPlan
 from accord.study.root import Study
@@ -19,7 +21,7 @@ from accord.study.sections import Layer
 from accord.study.stage import Run, Stage
 from accord.study.steering_stages import steering_stage
 from accord.study.text_stages import perplexity_stage, texts_stage
-from accord.study.validate_concepts import judge_of, layer_count, names_of, text_of
+from accord.study.validate_concepts import judge_of, layer_count, names_of, text_of, width
 from accord.tasks import Task
 
 
@@ -63,13 +65,17 @@ class ConceptPlan:
     @cached_property
     def _concepts(self) -> dict[tuple[str, Layer, int], Stage]:
         return {
-            (section.title, layer, seed): concept_stage(
-                self.run, section, (layer, self._number(layer)), seed, self.embeddings
-            )
+            (section.title, layer, seed): self._concept(section, (layer, self._number(layer)), seed)
             for seed in self.study.seeds
             for section in self.study.concepts
             for layer in layers_of(self.study, section)
         }
+
+    def _concept(self, section: ConceptSection, place: tuple[Layer, int], seed: int) -> Stage:
+        if isinstance(section, ImportedSection):
+            own, d = imported_of(self.file, section), width(self.run.backbone, fetch=True)
+            return imported_stage(self.run, own, place, d, seed, self.embeddings)
+        return concept_stage(self.run, section, place, seed, self.embeddings)
 
     def _names(self) -> Iterator[Stage]:
         """Dictionaries of the concept models of the first seed."""

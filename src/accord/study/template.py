@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from accord.errors import AccordError
-from accord.study.concept_sections import LCBLMSection, NewHeadSection, TopKSection
+from accord.study.concept_sections import ImportedSection, LCBLMSection, NewHeadSection, TopKSection
 from accord.study.explain_sections import ExplainSection
 from accord.study.name_sections import NamesSection
 from accord.study.pathway_sections import PathwaySection
@@ -66,6 +66,7 @@ def template() -> str:
         *_optional("[text]", TextSection),
         *_optional("[[concepts]]", TopKSection),
         *_optional("[[concepts]]", LCBLMSection),
+        *_optional("[[concepts]]", ImportedSection),
         *_optional("[[heads]]", NewHeadSection),
         *_optional("[perplexity]", PerplexitySection),
         *_optional("[search]", SearchSection),

@@ -1,6 +1,7 @@
 """Can the texts, concepts, heads and perplexity of a study be made? Found out before any weights are loaded."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -9,11 +10,12 @@ from typing import Any
 
 from accord.errors import AccordError, nearest
 from accord.naming.config import OpenAIAnnotator, TransformersAnnotator
+from accord.study.concept_sections import ImportedSection
 from accord.study.concept_stages import read_corpus
 from accord.study.config import StudyFile
 from accord.study.gap_stages import check_model
 from accord.study.name_sections import NamesSection
-from accord.study.rows import BACKBONE, RANDOM, all_rows, known_rows
+from accord.study.rows import BACKBONE, RANDOM, all_rows, known_rows, layers_of
 from accord.study.sections import Backbone, Layer
 from accord.study.text_sections import TextSection
 from accord.text.catalog import TEXTS
@@ -42,6 +44,10 @@ def problems(file: StudyFile, collected: Collected) -> list[AccordError]:
             check_steering(study.steering, study.text)
             if study.steering.judge is not None:
                 check_model(judge_of(file, study.steering.judge).model)
+    for index, section in enumerate(study.concepts):
+        if isinstance(section, ImportedSection):
+            with collected(found, file, ("concepts", index), section):
+                _check_imported(file, section)
     found += _without_text(file)
     found += _layers(file)
     found += _names(file)
@@ -83,20 +89,48 @@ def _check_annotator(section: NamesSection) -> None:
 
 def layer_count(backbone: Backbone, *, fetch: bool) -> int:
     """How many layers a backbone has; AccordError, or 0 without `fetch`, where that takes fetching it."""
+    return _shape(backbone, fetch)[0]
+
+
+def width(backbone: Backbone, *, fetch: bool) -> int | None:
+    """How wide its states are; None where its config.json does not say, or where `layer_count` is 0."""
+    return _shape(backbone, fetch)[1]
+
+
+def _shape(backbone: Backbone, fetch: bool) -> tuple[int, int | None]:
     from transformers import AutoConfig
 
     from accord.lm.catalog import CATALOG, resolve
 
     if backbone.model in CATALOG and not Path(backbone.model).exists():
-        return CATALOG[backbone.model].layers
+        return CATALOG[backbone.model].layers, CATALOG[backbone.model].width
     if not fetch and not Path(backbone.model).expanduser().is_dir():
-        return 0
+        return 0, None
     folder = resolve(backbone.model).folder
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         raise AccordError("The model's config.json cannot be read.", where=folder, got=str(error)) from None
-    return int(config.get_text_config().num_hidden_layers)
+    text = config.get_text_config()
+    return int(text.num_hidden_layers), getattr(text, "hidden_size", None)
+
+
+def _check_imported(file: StudyFile, section: ImportedSection) -> None:
+    """AccordError unless a dictionary on this machine can be imported, and reads the states of its layer."""
+    from accord.study.imported_stages import check_dictionary, imported_of
+    from accord.study.validate import backbone_of
+
+    source = imported_of(file, section).source
+    if not Path(source).expanduser().is_dir():
+        if not re.fullmatch(r"\w[\w.\-]*(/\w[\w.\-]*)+", source):
+            fix = "name a folder, or one on the hub: org/name/folder"
+            raise AccordError("There is no such folder.", got=repr(section.source), fix=fix)
+        return
+    backbone = backbone_of(file)
+    depth = layer_count(backbone, fetch=False)
+    for layer in layers_of(file.study, section):
+        if layer != "last" or depth:
+            check_dictionary(source, depth if layer == "last" else layer, width(backbone, fetch=False))
 
 
 def check_source(section: TextSection, seed: int) -> None:

@@ -1,0 +1,127 @@
+"""Dictionaries of other tools, found by what their folder holds, here or on the hub: SAELens, sparsify, Gemma Scope."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from accord.cache import hash_file
+from accord.concepts import gemma_scope, saelens, sparsify
+from accord.concepts.hooks import residual_layer
+from accord.concepts.imported import Imported
+from accord.errors import AccordError
+
+_PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
+_FETCHED = ("*.safetensors", "*.json", "*.npz")
+_CONVERT = """if you trust them, let SAELens (somewhere without secrets) write safetensors:
+          SAE.from_pretrained(RELEASE, ID).save_model(FOLDER), and name that folder"""
+
+
+def import_dictionary(source: str | Path, subfolder: str = "", *, layer: int | None = None) -> Imported:
+    """A dictionary that another tool trained, as a concept model that computes what that tool does.
+
+    The folder's files tell the format: SAELens (`cfg.json`, `sae_weights.safetensors`), sparsify (`cfg.json`,
+    `sae.safetensors`), Gemma Scope (`params.npz`) and Gemma Scope 2 (`params.safetensors`).
+
+    Args:
+        source: a folder, or a repository on the hub: "org/name", or "org/name/folder/in/it".
+        subfolder: the folder in `source`, such as "layer_20/width_16k/average_l0_71".
+        layer: the layer that it reads (0: what enters the first block; l: what leaves block l), where its files do not
+            say; else it must be what they say.
+
+    Raises:
+        AccordError: no such folder, no known format, pickled weights, or anything that is not understood.
+    """
+    folder, path = locate(source, subfolder)
+    model = _format(folder)(folder, path)
+    if layer is not None:
+        origin = model.config.origin
+        if origin.reads is not None and layer not in (origin.layer, residual_layer(origin.reads)):
+            raise AccordError(
+                "This dictionary reads another place.", where=path, got=f"layer {layer}", wanted=origin.reads
+            )
+        named = origin.model_copy(update={"layer": layer, "caution": None})
+        model.config = model.config.model_copy(update={"origin": named})
+    return model
+
+
+def locate(source: str | Path, subfolder: str = "") -> tuple[Path, str]:
+    """The dictionary's folder on this machine, fetched if it is on the hub; and its path, as its names stand in it.
+
+    Raises AccordError where there is none.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        folder = folder / subfolder
+        if not folder.is_dir():
+            raise AccordError("There is no such folder.", where=source, got=subfolder)
+        return folder, folder.resolve().as_posix()
+    parts = [*str(source).split("/"), *(part for part in subfolder.split("/") if part)]
+    if len(parts) < 2 or not all(re.fullmatch(r"\w[\w.\-]*", part) for part in parts):
+        fix = 'name a folder, or a repository on the hub: "org/name", with the folder in it'
+        raise AccordError("There is no such folder.", got=str(source), fix=fix)
+    return _fetch("/".join(parts[:2]), "/".join(parts[2:])), "/".join(parts)
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """Identity of a dictionary's folder: the hash of each file that is read. Raises AccordError as importing does."""
+    _format(folder)
+    names = sorted({name for reading in _FORMATS for name in reading} | {saelens.SCALER, "config.json"})
+    return {name: hash_file(folder / name) for name in names if (folder / name).is_file()}
+
+
+def _format(folder: Path) -> Callable[[Path, str], Imported]:
+    """What reads a folder of these files."""
+    names = {file.name for file in folder.iterdir()}
+    for files, read in _FORMATS.items():
+        if names.issuperset(files):
+            return read
+    pickles = sorted(name for name in names if name.endswith(_PICKLES))
+    if pickles:
+        problem = "This dictionary's weights are pickled: refused, since opening them may run any code."
+        raise AccordError(problem, where=folder, got=pickles[0], fix=_CONVERT)
+    inside = sorted({path.parent for files in _FORMATS for path in folder.glob(f"**/{files[-1]}")} - {folder})
+    if inside:
+        shown = ", ".join(path.relative_to(folder).as_posix() for path in inside[:8])
+        raise AccordError(
+            "Which of the dictionaries in this folder?", where=folder, wanted=shown, fix="name its folder"
+        )
+    raise AccordError(
+        "This folder holds no dictionary in a known format.",
+        where=folder,
+        got=", ".join(sorted(names)[:8]) or "nothing",
+        wanted="; or ".join(" and ".join(files) for files in _FORMATS),
+        fix=f"name the folder that holds the files; pickled weights are not fetched: {_CONVERT}",
+    )
+
+
+def _fetch(repository: str, inside: str) -> Path:
+    """A folder of the hub, in the hub's own cache; only weights that cannot run code, and text."""
+    from huggingface_hub import snapshot_download
+
+    patterns = [f"{inside}/{pattern}" if inside else pattern for pattern in _FETCHED]
+    options: dict[str, Any] = {"allow_patterns": patterns}
+    if not inside:
+        options["ignore_patterns"] = ["*/*"]  # of many dictionaries we would want one
+    try:
+        folder = Path(snapshot_download(repository, **options)) / inside
+    except Exception as error:  # a dozen classes, some of the HTTP library beneath
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        fix = "check the name; log in with `hf auth login` where it is gated; offline, name a folder on this machine"
+        where = "the hub, as there is no folder of this name here"
+        raise AccordError(f"{repository} could not be fetched.", where=where, got=said, fix=fix) from error
+    if not folder.is_dir():
+        raise AccordError(
+            "This folder on the hub does not exist, or holds no safetensors or npz.",
+            where=f"{repository}/{inside}",
+            fix=f"check its name; pickled weights are not fetched: {_CONVERT}",
+        )
+    return folder
+
+
+_FORMATS: dict[tuple[str, ...], Callable[[Path, str], Imported]] = {
+    (saelens.CONFIG, saelens.WEIGHTS): lambda folder, _: saelens.import_saelens(folder),
+    (sparsify.CONFIG, sparsify.WEIGHTS): lambda folder, _: sparsify.import_sparsify(folder),
+    (gemma_scope.ARRAYS,): gemma_scope.import_gemma_scope,
+    (gemma_scope.CONFIG, gemma_scope.WEIGHTS): lambda folder, _: gemma_scope.import_gemma_scope_2(folder),
+}

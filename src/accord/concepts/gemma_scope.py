@@ -1,0 +1,93 @@
+"""Gemma Scope (Lieberum et al. 2024, arXiv 2408.05147), `params.npz`, and Gemma Scope 2, `params.safetensors`.
+
+JumpReLU without an input bias: p = x W_enc + b_enc, z = p where p > threshold, x̂ = z W_dec + b_dec.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accord.concepts.dictionary_files import check_tensors, read_table, read_tensors
+from accord.concepts.hooks import residual_layer
+from accord.concepts.imported import Imported, ImportedConfig, Origin
+from accord.errors import AccordError
+
+ARRAYS = "params.npz"
+CONFIG, WEIGHTS = "config.json", "params.safetensors"
+
+
+def import_gemma_scope(folder: Path, path: str) -> Imported:
+    """The dictionary of a folder with `params.npz`, which says nothing of its place in the model: `path` does.
+
+    Raises AccordError for what cannot be read or is not understood.
+    """
+    try:
+        with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
+            weights = {name: torch.from_numpy(np.asarray(arrays[name], dtype=np.float32)) for name in arrays.files}
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise AccordError("cannot read these weights", where=folder / ARRAYS, got=str(error)) from None
+    name = next((part for part in path.split("/") if "gemma-scope" in part), None)
+    found = re.search(r"(?:^|/)layer_(\d+)(?:/|$)", path)
+    # Its repositories are called gemma-scope-2b-pt-res: size, training, place.
+    place = name.rpartition("-")[2] if name else None
+    model = re.search(r"gemma-scope-(\d+b)-(pt|it)", name or "")
+    origin = Origin(
+        tool="Gemma Scope",
+        model=f"google/gemma-2-{model[1]}{'-it' if model[2] == 'it' else ''}" if model else None,
+        reads=_reads(place, found[1] if found else None),
+        layer=int(found[1]) + 1 if found and place == "res" else None,
+        writes=f"what leaves the MLP of block {found[1]}" if found and place == "transcoders" else None,
+    )
+    return _jumprelu(weights, origin, folder, transcodes=place == "transcoders")
+
+
+def _reads(place: str | None, layer: str | None) -> str | None:
+    """Where a dictionary of Gemma Scope reads, as its names say; None where they say nothing."""
+    if place is None:
+        return None
+    if layer is None:
+        return f"{place}, outside the blocks" if place == "res" else place
+    places = {"res": f"model.layers.{layer}.output", "transcoders": f"what enters the MLP of block {layer}"}
+    return places.get(place, f"{place} of block {layer}")
+
+
+def import_gemma_scope_2(folder: Path) -> Imported:
+    """The dictionary of a folder with `params.safetensors` and `config.json`.
+
+    Raises AccordError for what cannot be read or is not understood.
+    """
+    where = folder / CONFIG
+    table, weights = read_table(where), read_tensors(folder / WEIGHTS)
+    if table.get("architecture") != "jump_relu":
+        got = table.get("architecture")
+        raise AccordError("This architecture cannot be imported.", where=where, got=got, wanted="jump_relu")
+    if table.get("affine_connection") or "affine_skip_connection" in weights:
+        raise AccordError("A transcoder with an affine connection cannot be imported.", where=where)
+    reads, writes = table.get("hf_hook_point_in"), table.get("hf_hook_point_out")
+    transcodes = writes is not None and writes != reads
+    origin = Origin(
+        tool="Gemma Scope 2",
+        model=table.get("model_name"),
+        reads=reads,
+        writes=writes if transcodes else None,
+        layer=residual_layer(reads),
+        target_layer=residual_layer(writes) if transcodes else None,
+    )
+    weights = {name.replace("w_", "W_"): weight for name, weight in weights.items()}
+    return _jumprelu(weights, origin, folder, transcodes=transcodes)
+
+
+def _jumprelu(weights: dict[str, Tensor], origin: Origin, folder: Path, *, transcodes: bool) -> Imported:
+    """From W_enc [d, K], b_enc, W_dec [K, d_out], b_dec and threshold."""
+    if weights.get("W_enc", torch.zeros(0)).ndim != 2 or weights.get("W_dec", torch.zeros(0)).ndim != 2:
+        got = ", ".join(f"{name} {tuple(weight.shape)}" for name, weight in weights.items())
+        raise AccordError("This is no dictionary of one layer.", where=folder, got=got, wanted="W_enc and W_dec, 2-D")
+    d, K = weights["W_enc"].shape
+    d_out = weights["W_dec"].shape[1] if transcodes else d
+    shapes = {"W_enc": (d, K), "b_enc": (K,), "W_dec": (K, d_out), "b_dec": (d_out,), "threshold": (K,)}
+    check_tensors(weights, shapes, folder)
+    config = ImportedConfig(size=K, activation="jumprelu", d_out=d_out if transcodes else None, origin=origin)
+    return Imported.of(config, {**weights, "W_enc": weights["W_enc"].T})

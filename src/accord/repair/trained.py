@@ -63,18 +63,20 @@ def train(
     section = read_repair(dict(config)) if isinstance(config, Mapping) else config
     folder = Path(folder)
     model = load(lm) if isinstance(lm, str) else lm
-    check_base(model, section)
     settings = {**model.settings(), "task": task.settings, "repair": section.model_dump(), "seed": seed}
     if is_repaired(folder):
         return _finished(folder, settings)
+    targets = check_base(model, section)
     method = _METHODS[type(section)](section, model, task, seed, progress)
     folder.mkdir(parents=True, exist_ok=True)
-    with trainable(model, section, seed) as trainee:
+    with trainable(model, section, seed, targets) as trainee:
         fit(trainee, method, section, seed=seed, folder=folder, settings=settings, progress=progress)
         forms = Forms.of(model)
         prompts = [forms.queries(model, task, item)[1].context for item in task.items[:_KEPT_PROMPTS]]
-        kept = {"learned": written(marks(task))}
-        trainee.save(folder, base=base or model.name, about={**settings, "prompt_ids": prompts, **kept})
+        about = {**settings, "prompt_ids": prompts, "learned": written(marks(task))}
+        if targets is not None:
+            about["reach"] = targets.reach()
+        trainee.save(folder, base=base or model.name, about=about)
     return _finished(folder, settings)
 
 

@@ -17,8 +17,8 @@ import accord
 from accord import repair
 from accord.errors import AccordError
 from accord.lm import Backbone
+from accord.repair import merging, trained
 from accord.repair import targets as adapted
-from accord.repair import trained
 from accord.repair.config import RankAlign
 from accord.repair.lora import trainable
 from accord.repair.targets import find_targets
@@ -222,3 +222,21 @@ def test_only_what_runs_on_text_is_adapted() -> None:
     model.model.vision = nn.Sequential(nn.Linear(8, 8))  # a part that text passes by
     targets = find_targets(Backbone(model, tiny_tokenizer()), RankAlign())
     assert {matrix.path.split(".")[0] for matrix in targets.adapted} == {"self_attn", "mlp"} and not targets.left
+
+
+def test_a_weight_that_layers_share_is_not_merged(
+    words_task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = repair.train(str(saved(tiny_model("llama"), tmp_path / "base")), words_task, SMALL, folder=tmp_path / "out")
+    opened = merging.checked_base
+
+    def tied(*given: Any) -> accord.LanguageModel:
+        lm = opened(*given)
+        layers = lm.model.model.layers
+        layers[2].mlp.up_proj.weight = layers[0].mlp.up_proj.weight
+        return lm
+
+    monkeypatch.setattr(merging, "checked_base", tied)
+    with pytest.raises(AccordError, match=r"several layers share this weight[\s\S]*layers.0.mlp.up_proj"):
+        repair.merge(out, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()

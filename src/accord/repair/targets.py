@@ -164,13 +164,6 @@ def build(lm: Backbone, targets: Targets, config: Trained) -> PeftModel:
     return adapter
 
 
-def silent(lm: Backbone) -> list[str]:
-    """Names of adapted matrices, numbers replaced by "*", that the model passes by: their adapter does nothing."""
-    adapted = {name: _anywhere(name) for name, module in lm.model.named_modules() if isinstance(module, LoraLayer)}
-    ran = _running(lm) if adapted else set()
-    return sorted(set(adapted.values()) - {_anywhere(name) for name in ran})
-
-
 def _candidates(lm: Backbone) -> dict[Matrix, str | None]:
     """All matrices of the blocks, and linear layers elsewhere that run on text; with a reason against, if any.
 

@@ -67,6 +67,46 @@ def tiny_model(family: str = "llama", seed: int = 0, **changes: Any) -> PreTrain
     return model.eval()
 
 
+_STATES = dict(vocab_size=300, hidden_size=32, num_hidden_layers=3, pad_token_id=0)
+_EXPERTS = {**_GROUPED, "num_experts": 4, "num_experts_per_tok": 2, "pad_token_id": 0}
+_GATED = {**_GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2, "pad_token_id": 0}
+
+# Experts in stacks of matrices, and layers that are no attention, by their type in transformers.
+MIXED: dict[str, dict[str, Any]] = {
+    "qwen3_moe": {**_EXPERTS, "head_dim": 8, "moe_intermediate_size": 24},
+    "gpt_oss": {**_GATED, "head_dim": 8, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    "deepseek_v3": {
+        **_GROUPED,
+        **dict(num_key_value_heads=4, n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, n_group=1),
+        **dict(moe_intermediate_size=24, first_k_dense_replace=1, topk_group=1, q_lora_rank=16, kv_lora_rank=16),
+        **dict(qk_nope_head_dim=8, qk_rope_head_dim=8, v_head_dim=8, pad_token_id=0),
+    },
+    "mamba": {**_STATES, "state_size": 8},
+    "mamba2": {**_STATES, **dict(state_size=16, num_heads=8, head_dim=8, expand=2, n_groups=1, chunk_size=16)},
+    "falcon_h1": {
+        **_GROUPED,
+        **dict(head_dim=8, mamba_d_ssm=64, mamba_n_heads=8, mamba_d_head=8, mamba_d_state=16, mamba_chunk_size=16),
+        **dict(mamba_n_groups=1, pad_token_id=0),
+    },
+    "jamba": {
+        **_EXPERTS,
+        **dict(attn_layer_period=2, attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=1),
+        **dict(mamba_d_state=8, use_mamba_kernels=False),
+    },
+}
+
+
+def tiny_mixed(kind: str, seed: int = 0) -> PreTrainedModel:
+    """A random model of a kind in `MIXED`; see `tiny_model`."""
+    config = transformers.AutoConfig.for_model(kind, **{"bos_token_id": 1, "eos_token_id": 2, **MIXED[kind]})
+    torch.manual_seed(seed)
+    model: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.15)
+    return model.eval()
+
+
 def tiny_tokenizer(*, bos: bool = True) -> PreTrainedTokenizerFast:
     """A byte-level BPE without merges of letters, but with the words that the tests score as single tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -1,5 +1,6 @@
 """Commands that change a model: repair and merge."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -121,6 +122,8 @@ def repair(
 
     made = study.publish(out, study.Recipe("repair", 1, settings, seed), build, replace=False)
     typer.echo(f"{out}: {'written' if made else 'up to date'}")
+    for line in _reach(out):
+        typer.echo(line)
 
 
 def merge(
@@ -144,3 +147,13 @@ def merge(
         ["log-odds of yes, largest", "not read" if drift.logodds is None else f"{drift.logodds:.2e}"],
     ]
     print_table(("drift by merging, nats", f"over {drift.prompts} prompts"), rows, title=str(out))
+
+
+def _reach(folder: Path) -> list[str]:
+    """What an adapter was put on, and on what not, in words; nothing of other repairs."""
+    about = json.loads((folder / "repair.json").read_text(encoding="utf-8"))["about"]
+    if (reach := about.get("reach")) is None:
+        return []
+    kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in reach["kinds"].items())
+    lines = [f"adapter on {reach['share']:.1%} of the weights in the model's blocks: {kinds}"]
+    return lines + [f"not on {path}: {why}" for path, why in reach["left"].items()]

@@ -30,6 +30,7 @@ def test_repair_then_merge_then_measure(base: Path, task_file: Path, tmp_path: P
     code, said, err = accord(*words, *options)
     assert code == 0, err
     assert "repaired: written" in said
+    assert "adapter on 100.0% of the weights in the model's blocks: mlp 100%, self_attn 100%" in said
     described = json.loads((tmp_path / "repaired" / "repair.json").read_text())
     assert described["base"]["folder"] == "../base"
     assert described["about"]["repair"]["score"] == "logodds"

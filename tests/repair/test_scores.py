@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import tiny_mixed, tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from accord.errors import AccordError
@@ -71,6 +71,17 @@ def test_scores_and_gradients_are_those_of_one_pair_at_a_time(family: str, cache
         terms = backward(lm, PAIRS, pairwise, micro_batch=micro_batch)
         close(gradients(lm.model), expected)
         close(terms["a"], pairwise(wanted)["a"])
+
+
+@pytest.mark.parametrize("kind", ["qwen3_moe", "gpt_oss", "mamba", "jamba"])
+def test_experts_and_recurrent_layers_have_the_same_gradients(kind: str) -> None:
+    lm = Backbone(tiny_mixed(kind), tiny_tokenizer())
+    wanted = one_at_a_time(lm.model, PAIRS)
+    sum(pairwise(wanted).values()).backward()
+    expected = gradients(lm.model)
+    for micro_batch in (None, 3):
+        backward(lm, PAIRS, pairwise, micro_batch=micro_batch)
+        close(gradients(lm.model), expected)
 
 
 @pytest.mark.parametrize(("micro_batch", "passes"), [(None, 1), (2, 2)])

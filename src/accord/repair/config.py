@@ -34,9 +34,11 @@ class Trained(Pace):
         "at once, which is faster where memory allows it.",
     )
     full: bool = Field(default=False, description="Train all weights and save the whole model, in place of an adapter.")
-    r: int = Field(default=8, ge=1, description="Rank of the adapter (LoRA on all linear layers but the head).")
+    r: int = Field(default=8, ge=1, description="Rank of the adapter: LoRA on linear layers and experts, not the head.")
     alpha: float = Field(default=16, gt=0, description="Its scale: what it adds is multiplied by alpha / r.")
-    dropout: float = Field(default=0.05, ge=0, lt=1, description="Dropout before the adapter, in training.")
+    dropout: float = Field(
+        default=0.05, ge=0, lt=1, description="Dropout before the adapter, in training; experts have none."
+    )
     checkpoint_every: int = Field(default=20, ge=1, description="Steps between checkpoints.")
 
 

@@ -56,8 +56,9 @@ def save_adapter(model: PeftModel, folder: Path | str, *, base: str, about: Mapp
     """
     folder = _begin(folder)
     for config in model.peft_config.values():
-        if isinstance(config.target_modules, set):  # whose order changes from run to run, and with it the file
-            config.target_modules = sorted(config.target_modules)
+        for key in ("target_modules", "target_parameters"):
+            if isinstance(names := getattr(config, key, None), set):  # whose order changes from run to run
+                setattr(config, key, sorted(names))
     model.save_pretrained(str(folder), safe_serialization=True)
     _describe(folder, base, about, {"kind": "adapter"})
 

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from accord.errors import AccordError
-from accord.lm.adapters import quiet_peft
 from accord.lm.backbone import Backbone
 from accord.lm.model import LanguageModel
 from accord.lm.quantization import check_plain
 from accord.repair.config import Trained
 from accord.repair.folder import save_adapter, save_weights
+from accord.repair.restored import restored
+from accord.repair.targets import Targets, build, find_targets
 
 
 @dataclass
@@ -79,13 +79,16 @@ class Trainee:
 
 
 @contextmanager
-def trainable(lm: LanguageModel, config: Trained, seed: int) -> Iterator[Trainee]:
-    """A model ready to be trained, and the base as it was when done.
+def trainable(lm: LanguageModel, config: Trained, seed: int, targets: Targets | None = None) -> Iterator[Trainee]:
+    """A model ready to be trained; at the end, however that comes, the base is as it was.
+
+    Args:
+        targets: of the adapter, as `check_base` found them.
 
     Raises:
-        AccordError: the model is no plain backbone, or full fine-tuning would lose its updates in half precision.
+        AccordError: as `check_base` does.
     """
-    base = check_base(lm, config)
+    base = _plain(lm, config)
     if config.full:
         network = copy.deepcopy(base.model)
         weights = dict(network.named_parameters())
@@ -93,25 +96,28 @@ def trainable(lm: LanguageModel, config: Trained, seed: int) -> Iterator[Trainee
             weight.requires_grad_(True)
         yield Trainee(Backbone(network, base.tokenizer, name=base.name), weights, None)
         return
-    learns = {name: weight.requires_grad for name, weight in base.model.named_parameters()}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        with quiet_peft():
-            adapter = get_peft_model(base.model, _lora(base.model, config))
-    try:
+    targets = targets or find_targets(base, config)
+    with restored(base.model):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            adapter = build(base, targets, config)
         weights = {name: weight for name, weight in adapter.named_parameters() if weight.requires_grad}
         # A boundary of its own: the base's may hold modules that PEFT has just replaced.
         yield Trainee(Backbone(base.model, base.tokenizer, name=base.name), weights, adapter)
-    finally:
-        adapter.unload()
-        if hasattr(base.model, "peft_config"):
-            del base.model.peft_config
-        for name, weight in base.model.named_parameters():
-            weight.requires_grad_(learns[name])
 
 
-def check_base(lm: LanguageModel, config: Trained) -> Backbone:
-    """The backbone to train, before anything expensive is done; see `trainable`."""
+def check_base(lm: LanguageModel, config: Trained) -> Targets | None:
+    """What an adapter will be put on, before anything expensive is done; None where all weights are trained.
+
+    Raises:
+        AccordError: the model is no plain backbone, no adapter can be put on it, or full fine-tuning would lose its
+            updates in half precision.
+    """
+    base = _plain(lm, config)
+    return None if config.full else find_targets(base, config)
+
+
+def _plain(lm: LanguageModel, config: Trained) -> Backbone:
     if not isinstance(lm, Backbone):
         raise AccordError(
             "only a backbone's own weights can be trained", got=lm.name, fix="repair the model that this one stands on"
@@ -125,14 +131,3 @@ def check_base(lm: LanguageModel, config: Trained) -> Backbone:
             "full fine-tuning loses small updates in half precision", got=lm.dtype, fix='load it with dtype = "float32"'
         )
     return lm
-
-
-def _lora(model: nn.Module, config: Trained) -> LoraConfig:
-    return LoraConfig(
-        r=config.r,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        target_modules="all-linear",
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
-        task_type="CAUSAL_LM",
-    )

@@ -3,12 +3,14 @@
 import gc
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
 from accord.disk import aside, lock, write_whole
@@ -60,8 +62,8 @@ def merge(folder: Path | str, out: Path | str, *, device: str = "auto", dtype: s
     `out/merge.json` holds the drift, which is measured on the weights read back.
 
     Raises:
-        AccordError: the folder holds no adapter, `out` is not empty, the base's weights are quantized, or this kind of
-            adapter cannot be merged.
+        AccordError: the folder holds no adapter, `out` is not empty, the base's weights are quantized, this kind of
+            adapter cannot be merged, or it acts on one of several layers that share a weight.
     """
     folder, out = Path(folder), Path(out)
     described = _check(folder, out)
@@ -86,6 +88,7 @@ def _merge(folder: Path, described: Mapping[str, Any], out: Path, device: str, d
         raise AccordError("an adapter needs a backbone under it", where=folder, got=base.name)
     check_plain(base, "merging an adapter")
     adapter = open_adapter(base.model, folder)
+    _check_ties(base, folder)
     own = [] if foreign else [tuple(ids) for ids in described["about"].get("prompt_ids", ())]
     prompts = [*own, *(encode_prompt(tokenizer, text) for text in _NEUTRAL)]
     before = _logprobs(Backbone(adapter, tokenizer, name=str(folder)), prompts)
@@ -128,6 +131,21 @@ def _check(folder: Path, out: Path) -> dict[str, Any]:
     if out.exists() and any(out.iterdir()):
         raise AccordError("the folder for the merged weights is not empty", where=out, fix="name another")
     return described
+
+
+def _check_ties(base: Backbone, folder: Path) -> None:
+    """Raises AccordError if a weight with an adapter is another layer's too: merging would change that as well."""
+    owners = Counter(id(weight) for module in base.model.modules() for weight in module.parameters(recurse=False))
+    for name, layer in base.model.named_modules():
+        if isinstance(layer, BaseTunerLayer):
+            weights = layer.get_base_layer().parameters(recurse=False)
+            if any(owners[id(weight)] > 1 for weight in weights):
+                raise AccordError(
+                    "merging would change more than the adapter does: several layers share this weight",
+                    where=folder,
+                    got=name.removesuffix(".base_layer"),
+                    fix="use the folder as it is: any --model takes it",
+                )
 
 
 @torch.no_grad()

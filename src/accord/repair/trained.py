@@ -63,23 +63,25 @@ def train(
     section = read_repair(dict(config)) if isinstance(config, Mapping) else config
     folder = Path(folder)
     model = load(lm) if isinstance(lm, str) else lm
-    check_base(model, section)
     check_labels(task, section)
     task = read_by(model.tokenizer, task)
     settings = {**model.settings(), "task": task.settings, "repair": section.model_dump(), "seed": seed}
     if is_repaired(folder):
         return _finished(folder, settings)
+    targets = check_base(model, section)
     method = _METHODS[type(section)](section, model, task, seed, progress)
     folder.mkdir(parents=True, exist_ok=True)
-    with trainable(model, section, seed) as trainee:
+    with trainable(model, section, seed, targets) as trainee:
         fit(trainee, method, section, seed=seed, folder=folder, settings=settings, progress=progress)
-        prompts = contexts_of(model, task, "validator", task.items[:_KEPT_PROMPTS])
-        kept = {
-            "prompt_ids": prompts,
+        about = {
+            **settings,
+            "prompt_ids": contexts_of(model, task, "validator", task.items[:_KEPT_PROMPTS]),
             "label_ids": LabelWords.of(model, task).sequences,
             "learned": written(marks(task)),
         }
-        trainee.save(folder, base=base or model.name, about={**settings, **kept})
+        if targets is not None:
+            about["reach"] = targets.reach()
+        trainee.save(folder, base=base or model.name, about=about)
     return _finished(folder, settings)
 
 

@@ -4,6 +4,7 @@ from accord.gap.compare import Change, compare
 from accord.gap.explain import Explanation, explain_gap
 from accord.gap.measure import Gap, measure_gap
 from accord.gap.metrics import MEASURES, summarize
+from accord.gap.answer_score import AnswerScore
 from accord.gap.questions import NO_FORMS, YES_FORMS, Forms
 from accord.gap.ridge import Probe, Ridge
 from accord.gap.states import validator_states
@@ -14,6 +15,7 @@ __all__ = [
     "YES_FORMS",
     "Change",
     "Explanation",
+    "AnswerScore",
     "Forms",
     "Gap",
     "Probe",

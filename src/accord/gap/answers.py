@@ -1,7 +1,8 @@
 """The answer of one form to every item, as a function of one layer's state at the position it is given from.
 
 Ablations, gradients and patches are all this function at other states. What stands before that position is computed
-once: the items' shared beginning for all of them, the rest for every item.
+once: the items' shared beginning for all of them, the rest for every item. Where an answer of several tokens counts
+whole, its later tokens are read after that position, whose upper layers go on from the state that was put.
 """
 
 from collections import defaultdict
@@ -13,10 +14,12 @@ import torch
 from torch import Tensor
 
 from accord.errors import AccordError
+from accord.gap.answer_score import AnswerScore
 from accord.gap.questions import Forms
 from accord.lm.backbone import Backbone, kv_cache, kv_pairs
 from accord.lm.batching import Progress
 from accord.lm.prefix_tree import Ids
+from accord.lm.scoring import Counted, answer_logodds
 from accord.lm.splice import replaced
 from accord.tasks import Task
 
@@ -35,7 +38,9 @@ class Answers:
     Attributes:
         layer: whose states are varied: 0 to the top.
         contexts: token ids of each item's prompt.
-        plus, minus: token ids of each item; its log-odds are log Σ p(plus) − log Σ p(minus). No minus: all others.
+        plus, minus: token ids of each item; its log-odds are log Σ p(plus) − log Σ p(minus). No minus: `plus` are an
+            answer's tokens one after the other, and its log-odds are of what of them counts.
+        counted: "first", "whole" or "per_token", see `accord.lm.scoring.answer_logodds`.
     """
 
     lm: Backbone
@@ -43,6 +48,7 @@ class Answers:
     contexts: Sequence[Ids]
     plus: Sequence[Ids]
     minus: Sequence[Ids] | None
+    counted: Counted = "first"
 
     @classmethod
     def of(cls, lm: Backbone, task: Task, form: str, layer: int) -> "Answers":
@@ -55,8 +61,9 @@ class Answers:
         forms = Forms.of(lm)
         asked = [forms.queries(lm, task, item) for item in task.items]
         if form == "generator":
-            said = [query.answers[0][:1] for query, _ in asked]
-            return cls(lm, layer, [query.context for query, _ in asked], said, None)
+            counted = AnswerScore.of(lm, task).counted
+            said = [query.answers[0][: 1 if counted == "first" else None] for query, _ in asked]
+            return cls(lm, layer, [query.context for query, _ in asked], said, None, counted)
         contexts = [query.context for _, query in asked]
         return cls(lm, layer, contexts, [forms.yes] * len(asked), [forms.no] * len(asked))
 
@@ -103,12 +110,14 @@ class Answers:
         """Items' numbers, their states [b, d], and the function from states to log-odds."""
         shared = _shared(self.contexts)
         first = self._past(torch.tensor([self.contexts[0][:shared]]), []) if shared else []
+        longest = 1 if self.minus is not None else max(map(len, self.plus))
+        size = max(1, _ROWS // longest)  # as many logits at a time, however long the answers
         by_length: dict[int, list[int]] = defaultdict(list)
         for i, context in enumerate(self.contexts):
             by_length[len(context)].append(i)
         for length, items in by_length.items():
-            for begin in range(0, len(items), _ROWS):
-                rows = items[begin : begin + _ROWS]
+            for begin in range(0, len(items), size):
+                rows = items[begin : begin + size]
                 ids = torch.tensor([self.contexts[i] for i in rows])
                 wide = [(k.expand(len(rows), -1, -1, -1), v.expand(len(rows), -1, -1, -1)) for k, v in first]
                 past = self._past(ids[:, shared:-1], wide) if length - 1 > shared else wide
@@ -123,30 +132,52 @@ class Answers:
         return kv_pairs(cache)
 
     def _answering(self, rows: list[int], last: Tensor, past: KeysValues) -> "_Run":
+        ids = torch.cat([last, self._later(rows)], dim=1)
+        start = past[0][0].shape[2] if past else 0
+        # A sequence of one position has no other to leave alone.
+        first = max(start, 1)
+
         def run(states: Tensor, which: Tensor | None) -> Tensor:
-            top, kept, ids, items = self.lm.n_layers, past, last, rows
-            if which is not None:
-                kept, ids = [(k[which], v[which]) for k, v in past], last[which]
-                items = [rows[i] for i in which.tolist()]
-            if self.layer < top:
-                start = kept[0][0].shape[2] if kept else 0
-                # A sequence of one position has no other to leave alone.
-                with replaced(self.lm, self.layer, lambda _: states, start=max(start, 1), first=1):
-                    states = self.lm.hidden(ids, layers=[top], cache=kv_cache(kept))[top][:, 0]
-            return self._logodds(states.to(self.lm.dtype), items)
+            chosen = torch.arange(len(rows)) if which is None else which.cpu()
+            kept = past if which is None else [(k[which], v[which]) for k, v in past]
+            items, top = [rows[i] for i in chosen.tolist()], self.lm.n_layers
+            if self.layer == top and ids.shape[1] == 1:
+                return self._logodds(states.to(self.lm.dtype)[:, None], items)
+            with replaced(self.lm, self.layer, lambda _: states, start=first, first=first, stop=first + 1):
+                found = self.lm.hidden(ids[chosen], layers=[top], cache=kv_cache(kept))[top]
+            return self._logodds(found.to(self.lm.dtype), items)
 
         return run
 
+    def _later(self, rows: list[int]) -> Tensor:
+        """The tokens of each row's answer but the last [row, n − 1]; shorter ones are filled up, which changes nothing
+        before.
+        """
+        if self.minus is not None:
+            return torch.empty(len(rows), 0, dtype=torch.long)
+        width = max(len(self.plus[i]) for i in rows) - 1
+        return torch.tensor([(self.plus[i][:-1] + (self.plus[i][-1],) * width)[:width] for i in rows]).long()
+
     def _logodds(self, top: Tensor, items: list[int]) -> Tensor:
-        """Log-odds [b] of the top layer's states [b, d]."""
-        plus = [self.plus[i] for i in items]
-        if self.minus is not None and len({*self.plus, *self.minus}) == 2:  # the same two groups for every item
+        """Log-odds [b] of the top layer's states [b, position, d]."""
+        if self.minus is None:
+            return self._said(top, [self.plus[i] for i in items])
+        plus, top = [self.plus[i] for i in items], top[:, 0]
+        if len({*self.plus, *self.minus}) == 2:  # the same two groups for every item
             tokens = torch.tensor([*self.plus[0], *self.minus[0]], device=top.device)
             logits, split = self.lm.lens_of(top, tokens), len(self.plus[0])
             return logits[:, :split].logsumexp(-1) - logits[:, split:].logsumexp(-1)
         logits, up = self.lm.lens(top), torch.tensor(plus, device=top.device)
-        down = logits.scatter(1, up, float("-inf")) if self.minus is None else logits.gather(1, self._minus(items, up))
-        return logits.gather(1, up).logsumexp(-1) - down.logsumexp(-1)
+        return logits.gather(1, up).logsumexp(-1) - logits.gather(1, self._minus(items, up)).logsumexp(-1)
+
+    def _said(self, top: Tensor, answers: list[Ids]) -> Tensor:
+        """Log-odds [b] of answers from the states [b, position, d] that their tokens are read at."""
+        width = top.shape[1]
+        tokens = torch.tensor([(answer + answer[-1:] * width)[:width] for answer in answers], device=top.device)
+        logits, up = self.lm.lens(top), tokens[..., None]
+        steps = (logits.gather(-1, up) - logits.scatter(-1, up, float("-inf")).logsumexp(-1, keepdim=True))[..., 0]
+        each = [answer_logodds(row[: len(answer)], self.counted) for row, answer in zip(steps, answers, strict=True)]
+        return torch.stack(each)
 
     def _minus(self, items: list[int], like: Tensor) -> Tensor:
         assert self.minus is not None

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from accord.errors import AccordError
+from accord.gap.answer_score import AnswerScore
 from accord.gap.metrics import Interval, layer_matrix, summarize, summarize_layers
 from accord.gap.questions import Forms, as_read
 from accord.lm.batching import Progress
@@ -32,10 +33,14 @@ class Gap:
 
     Attributes:
         scores: a row an item: the item's fields, `group`, `similarity`, `gold`, `answer`, both prompts,
-            `generator_logodds` l_G = log p(a | G) − log(1 − p(a | G)) of the answer's first token,
-            `validator_logodds` l_V = log Σ p(yes forms | V) − log Σ p(no forms | V), `generator_logprob` of the
-            whole answer, `generator_rank` of its first token, `yes_no_mass` Σ p(yes and no forms | V).
-        metrics: each measure of `accord.gap.metrics.MEASURES` as {"value", "low", "high"}.
+            `generator_logodds` l_G = log p(a | G) − log(1 − p(a | G)), p being what `answer_score` says,
+            `validator_logodds` l_V = log Σ p(yes forms | V) − log Σ p(no forms | V), `generator_first_logodds` of the
+            answer's first token, `generator_logprob` log p of the whole answer, `generator_tokens` in it,
+            `generator_rank` of its first token, `yes_no_mass` Σ p(yes and no forms | V). Its `attrs`, which Parquet
+            keeps, say `answer_score` and how many first tokens clash.
+        metrics: each measure of `accord.gap.metrics.MEASURES` as {"value", "low", "high"}, and the number of items
+            whose first tokens clash.
+        answer_score: what of an answer counts in l_G, and why.
         layers: (item, layer, generator_logodds, validator_logodds) by the logit lens, or None.
         layer_metrics: (layer, metric, value, low, high), or None.
         layer_matrix: (generator_layer, validator_layer, pearson, pearson_yes, pearson_no), or None.
@@ -45,6 +50,7 @@ class Gap:
 
     scores: pd.DataFrame
     metrics: dict[str, Interval]
+    answer_score: AnswerScore
     layers: pd.DataFrame | None = None
     layer_metrics: pd.DataFrame | None = None
     layer_matrix: pd.DataFrame | None = None
@@ -57,7 +63,7 @@ class Gap:
             table = getattr(self, name)
             if table is not None:
                 table.to_parquet(folder / f"{name}.parquet", index=False)
-        text = json.dumps(self.metrics, indent=2, allow_nan=False)
+        text = json.dumps({"answer_score": self.answer_score.counted, **self.metrics}, indent=2, allow_nan=False)
         (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -86,7 +92,7 @@ def measure_gap(
     """
     if not task.items:
         raise AccordError("the task has no items", where=task.name, got=f"split {task.split!r}")
-    forms = Forms.of(lm)
+    forms, answer = Forms.of(lm), AnswerScore.of(lm, task)
     prompts = [task.prompts(item) for item in task.items]
     queries = [forms.queries(lm, task, item) for item in task.items]
     # Neighbours in this order share prompts, so that a part computes few of them twice.
@@ -95,19 +101,22 @@ def measure_gap(
     for start in range(0, len(order), _PART):
         which = order[start : start + _PART]
         path = parts / f"{start:08d}.parquet" if parts else None
-        tables.append(_part(lm, forms, which, queries, layers, path, _within(progress, start, len(which), len(order))))
+        within = _within(progress, start, len(which), len(order))
+        tables.append(_part(lm, forms, answer, which, queries, layers, path, within))
         if progress:
             progress(start + len(which), len(order))
     values = pd.concat(tables).sort_values(["layer", "item"], kind="stable")
     top = values[values["layer"] == lm.n_layers].set_index("item")
     scores = _score_table(task, prompts, top)
-    metrics = summarize(scores, seed=seed, resamples=resamples)
+    scores.attrs |= answer.about
+    metrics = {**summarize(scores, seed=seed, resamples=resamples), **answer.metrics}
     if not layers:
-        return Gap(scores, metrics)
+        return Gap(scores, metrics, answer)
     by_layer = values[["item", "layer", "generator_logodds", "validator_logodds"]].reset_index(drop=True)
     return Gap(
         scores,
         metrics,
+        answer,
         layers=by_layer,
         layer_metrics=summarize_layers(scores, by_layer, seed=seed, resamples=resamples),
         layer_matrix=layer_matrix(scores, by_layer),
@@ -118,6 +127,7 @@ def measure_gap(
 def _part(
     lm: LanguageModel,
     forms: Forms,
+    answer: AnswerScore,
     which: Sequence[int],
     queries: Sequence[tuple[Query, Query]],
     layers: bool,
@@ -127,8 +137,9 @@ def _part(
     """Scores of some items, a row an item and layer; from `path` if they are there, else computed and put there."""
     if path is not None and path.exists():
         return pd.read_parquet(path)
-    scored = score(lm, [query for i in which for query in queries[i]], layers=layers, progress=progress)
-    rows = [row for i, pair in zip(which, _pairs(scored), strict=True) for row in _rows(lm, forms, i, *pair)]
+    asked, every_token = [query for i in which for query in queries[i]], answer.counted != "first"
+    scored = score(lm, asked, layers=layers, every_token=every_token, progress=progress)
+    rows = [row for i, pair in zip(which, _pairs(scored), strict=True) for row in _rows(lm, forms, answer, i, *pair)]
     table = pd.DataFrame(rows)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,17 +160,21 @@ def _pairs(scored: Sequence[Score]) -> Iterator[tuple[Score, Score]]:
     return zip(scored[::2], scored[1::2], strict=True)
 
 
-def _rows(lm: LanguageModel, forms: Forms, item: int, generator: Score, validator: Score) -> Iterator[dict[str, Any]]:
-    if generator.layer_logodds is not None and validator.layer_first is not None:
-        l_g, l_v = generator.layer_logodds[:-1, 0], forms.logodds(validator.layer_first[:-1])
+def _rows(
+    lm: LanguageModel, forms: Forms, answer: AnswerScore, item: int, generator: Score, validator: Score
+) -> Iterator[dict[str, Any]]:
+    if validator.layer_first is not None:
+        l_g, l_v = answer.by_layer(generator)[:-1], forms.logodds(validator.layer_first[:-1])
         for layer, (g, v) in enumerate(zip(l_g, l_v, strict=True)):
             yield {"item": item, "layer": layer, "generator_logodds": g, "validator_logodds": v}
     yield {
         "item": item,
         "layer": lm.n_layers,
-        "generator_logodds": generator.logodds[0],
+        "generator_logodds": answer.logodds(generator),
         "validator_logodds": float(forms.logodds(validator.first)),
+        "generator_first_logodds": generator.logodds[0],
         "generator_logprob": generator.total[0],
+        "generator_tokens": len(generator.steps[0]),
         "generator_rank": int(generator.rank[0]),
         "yes_no_mass": float(np.exp(np.logaddexp.reduce(validator.first))),
     }
@@ -180,7 +195,7 @@ def _score_table(task: Task, prompts: Sequence[tuple[str, str]], top: pd.DataFra
     table = fields.drop(columns=[name for name in fields if name in known and fields[name].equals(known[name])])
     # What else the data calls like a column of ours keeps its values under another name.
     table = table.rename(columns={name: f"field_{name}" for name in table if name in known})
-    return table.join(known).astype({"generator_rank": "int64", "gold": "bool"})
+    return table.join(known).astype({"generator_rank": "int64", "generator_tokens": "int64", "gold": "bool"})
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ Interval = dict[str, float | None]
 
 RANK_THRESHOLDS = (5, 10, 40, 100, 1000)
 _COLUMNS = ("gold", "generator_logodds", "validator_logodds", "generator_rank", "yes_no_mass")
+_FIRST = "generator_first_logodds"  # tables of before there was another have none
 # Numbers of one block of resamples, so that a bootstrap over many items stays within memory.
 _BLOCK = 2_000_000
 
@@ -35,6 +36,7 @@ class Sample:
     rank: Floats
     mass: Floats
     n_yes: int
+    first: Floats | None = None  # log-odds of the answer's first token; None: as `generator`
 
     @property
     def yes(self) -> slice:
@@ -53,7 +55,10 @@ class Sample:
 
     def take(self, index: NDArray[np.int64]) -> "Sample":
         """The sample with its items replaced by those of `index` [resample, item]."""
-        return Sample(self.generator[index], self.validator[index], self.rank[index], self.mass[index], self.n_yes)
+        first = None if self.first is None else self.first[index]
+        return Sample(
+            self.generator[index], self.validator[index], self.rank[index], self.mass[index], self.n_yes, first
+        )
 
 
 def sample(scores: pd.DataFrame) -> Sample:
@@ -70,7 +75,8 @@ def sample(scores: pd.DataFrame) -> Sample:
         )
     ordered = pd.concat([scores[scores["gold"]], scores[~scores["gold"]]])
     generator, validator, rank, mass = (ordered[name].to_numpy(dtype=np.float64) for name in _COLUMNS[1:])
-    return Sample(generator, validator, rank, mass, n_yes=int(scores["gold"].sum()))
+    first = ordered[_FIRST].to_numpy(dtype=np.float64) if _FIRST in ordered else None
+    return Sample(generator, validator, rank, mass, int(scores["gold"].sum()), first)
 
 
 def pearson(x: Floats, y: Floats) -> Floats:
@@ -129,14 +135,15 @@ MEASURES: Mapping[str, Callable[[Sample], Floats]] = {
     "mrr_no": lambda s: _mean(1 / s.rank[..., s.no]),
     **{f"generator_accuracy_{t}": _rank_accuracy(t) for t in RANK_THRESHOLDS},
     "yes_no_mass": lambda s: _mean(s.mass),
-    "rank_sanity": lambda s: pearson(s.generator, -np.log(s.rank)),
+    "rank_sanity": lambda s: pearson(s.generator if s.first is None else s.first, -np.log(s.rank)),
 }
 """Every measure of a score table.
 
 `validator_accuracy`: share of items with (l_V > 0) = gold. `mrr_yes`, `mrr_no`: mean reciprocal rank of the answer
 for items with gold yes (MRR-P) and no. `generator_accuracy_t`: share of items with (rank ≤ t) = gold.
 `yes_no_mass`: mean probability on the yes and no forms together; l_V means little where it is low. `rank_sanity`:
-Pearson's r of l_G with −log(rank), which a sound measurement keeps high.
+Pearson's r of the first token's log-odds with −log(rank), which a sound measurement keeps high. A rank is always that
+of an answer's first token, whatever l_G is of: of whole answers there is no list to be ranked in.
 """
 
 

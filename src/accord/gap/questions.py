@@ -27,10 +27,16 @@ class Forms:
 
     def queries(self, lm: LanguageModel, task: Task, item: Item) -> tuple[Query, Query]:
         """The generator's query (its answer) and the validator's (every yes form, then every no form)."""
-        generator, validator = (as_read(lm, prompt, task.chat) for prompt in task.prompts(item))
-        context, answer = encode_answer(lm.tokenizer, generator, item.answer, special=not task.chat)
+        validator = as_read(lm, task.prompts(item)[1], task.chat)
         asked = encode_prompt(lm.tokenizer, validator, special=not task.chat)
-        return Query(context, (answer,)), Query(asked, tuple((i,) for i in self.yes + self.no))
+        return self.generator(lm, task, item), Query(asked, tuple((i,) for i in self.yes + self.no))
+
+    @staticmethod
+    def generator(lm: LanguageModel, task: Task, item: Item) -> Query:
+        """The generator's query alone."""
+        prompt = as_read(lm, task.prompts(item)[0], task.chat)
+        context, answer = encode_answer(lm.tokenizer, prompt, item.answer, special=not task.chat)
+        return Query(context, (answer,))
 
     def logodds(self, first: Floats) -> Floats:
         """l_V from log-probabilities [..., form], yes forms first."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.errors import AccordError
+from accord.gap.answer_score import AnswerScore
 from accord.gap.metrics import PAIRED, Floats, Sample, pearson
 from accord.gap.questions import Forms
 from accord.lm.batching import Progress
@@ -31,7 +32,7 @@ class Evidence:
     """Items with what the model says of them in both forms; an entry an item.
 
     Attributes:
-        generator: l_G, log-odds of the answer's first token.
+        generator: l_G, log-odds of the answer, see `accord.gap.AnswerScore`.
         validator: l_V, log-odds of yes against no.
         gold: labels; only judged by, unless a repair is asked to use them.
         states: layer -> the validator prompt's last state, float32 [item, d]; empty if not asked for.
@@ -84,7 +85,8 @@ def gather(
         raise AccordError("no such layer", got=wrong[0], wanted=f"0 to {lm.n_layers} in {lm.name}")
     forms = Forms.of(lm)
     queries = [forms.queries(lm, task, item) for item in task.items]
-    generator = np.array([one.logodds[0] for one in score(lm, [query for query, _ in queries], progress=progress)])
+    answer, scored = AnswerScore.of(lm, task), score(lm, [query for query, _ in queries], progress=progress)
+    generator = np.array([answer.logodds(one) for one in scored])
     states, validator = _validator(lm, forms, [query.context for _, query in queries], layers, progress)
     gold = np.array([item.gold for item in task.items])
     return Evidence(generator, validator, gold, states, hold_out(task.items, held_out, seed))

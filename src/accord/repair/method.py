@@ -1,7 +1,7 @@
 """What a trained repair is: for each update the pairs to score, and a loss of their scores. One file a kind."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -10,11 +10,12 @@ from torch import Tensor
 
 from accord.concepts.train import mix
 from accord.errors import AccordError
+from accord.gap.answer_score import AnswerScore
 from accord.gap.questions import Forms, as_read
 from accord.lm.batching import Progress
 from accord.lm.encoding import encode_answer
 from accord.lm.model import LanguageModel
-from accord.lm.scoring import Query, Score, score
+from accord.lm.scoring import Counted, Query, Score, score
 from accord.repair.scores import Pair, Terms
 from accord.tasks import Item, Task
 
@@ -46,17 +47,24 @@ class Asked:
     lm: LanguageModel
     task: Task
     forms: Forms
+    answer: AnswerScore
 
     @classmethod
     def of(cls, lm: LanguageModel, task: Task) -> "Asked":
         """Raises AccordError if there are fewer than two items, or no single yes or no token."""
         if len(task.items) < 2:
             raise AccordError("a repair needs items to train on", where=task.name, got=len(task.items), wanted="2 up")
-        return cls(lm, task, Forms.of(lm))
+        return cls(lm, task, Forms.of(lm), AnswerScore.of(lm, task))
 
-    def generator(self, item: Item, generated: str = "answer") -> Pair:
-        """The generator prompt with the answer, or with its first token."""
-        return self.continued(self.task.generator.prompt(item), item.answer, 1 if generated == "first" else None)
+    def generator(self, item: Item, counted: Counted = "whole") -> Pair:
+        """The generator prompt with the answer, or with what of it counts."""
+        pair = self.continued(self.task.generator.prompt(item), item.answer, 1 if counted == "first" else None)
+        return replace(pair, per_token=counted == "per_token")
+
+    def counted(self, generated: str) -> Counted:
+        """What of an answer counts, where `generated` says that: "task", "first" or "answer"."""
+        known: dict[str, Counted] = {"task": self.answer.counted, "first": "first", "answer": "whole"}
+        return known[generated]
 
     def validator(self, item: Item, answer: str = "Yes") -> Pair:
         """The validator prompt with a word for an answer."""
@@ -77,7 +85,7 @@ class Asked:
         """What a model says of items in the generator form."""
         pairs = [self.generator(item) for item in items]
         found = score(lm, [Query(pair.context, (pair.answer,)) for pair in pairs], progress=progress)
-        one = [(float(s.logodds[0]), float(s.total[0]), int(s.rank[0])) for s in found]
+        one = [(self.answer.logodds(s), float(s.logodds[0]), float(s.total[0]), int(s.rank[0])) for s in found]
         return Said(*(list(column) for column in zip(*one, strict=True)))
 
     def affirmed(self, lm: LanguageModel, items: Sequence[Item], progress: Progress | None = None) -> list[float]:
@@ -86,9 +94,10 @@ class Asked:
 
 
 class Said(NamedTuple):
-    """Scores of the generator form, an entry an item: first token's log-odds and rank, whole answer's log p."""
+    """Scores of the generator form, an entry an item: l_G; first token's log-odds; whole log p; first token's rank."""
 
     logodds: list[float]
+    first: list[float]
     total: list[float]
     rank: list[int]
 
@@ -102,7 +111,7 @@ def frozen(lm: LanguageModel, pairs: Sequence[Pair], progress: Progress | None =
 
 def _value(pair: Pair, found: Score) -> float:
     if not pair.against:
-        return float(found.total[0])
+        return float(found.total[0]) / (len(pair.answer) if pair.per_token else 1)
     split = len(pair.answer)
     return float(np.logaddexp.reduce(found.first[:split]) - np.logaddexp.reduce(found.first[split:]))
 

@@ -53,7 +53,8 @@ def asked_as(
     forms = {
         f"{form}_{key}": learned[form][key] for form in ("generator", "validator") for key in ("shots", "phrasing")
     }
-    return {**asked, **forms, "chat": learned["chat"]}
+    also = {key: learned[key] for key in ("chat", "answer_score") if key in learned}  # older folders lack the latter
+    return {**asked, **forms, **also}
 
 
 def other_task(folder: Path | str, name: str, limit: int | None) -> Task:

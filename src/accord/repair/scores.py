@@ -26,7 +26,7 @@ _MIN_PREFIX = 16
 
 @dataclass(frozen=True)
 class Pair:
-    """What to score: log p of `answer`, all its tokens, as the continuation of `context`.
+    """What to score: log p of `answer`, all its tokens, as the continuation of `context`; `per_token`: its mean.
 
     With `against`, the log-odds log Σ p(answer) − log Σ p(against) of two sets of single tokens after `context`.
     """
@@ -34,6 +34,7 @@ class Pair:
     context: Ids
     answer: Ids
     against: Ids = ()
+    per_token: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,8 @@ def _values(pairs: Sequence[Pair], logits: Tensor) -> Iterator[Tensor]:
             read += 1
             continue
         for token in pair.answer:
-            yield logits[read, token] - norm[read]
+            value = logits[read, token] - norm[read]
+            yield value / len(pair.answer) if pair.per_token else value
             read += 1
 
 

@@ -72,6 +72,7 @@ def task_of(section: GapSection, name: str | CustomTask, data: Path | None, seed
         generator_phrasing=section.generator_phrasing,
         validator_phrasing=section.validator_phrasing,
         chat=section.chat,
+        answer_score=section.answer_score,
         seed=seed,
     )
 

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from accord.study.sections import FolderName, GapSection, Section, Shots
+from accord.study.sections import AnswerScore, FolderName, GapSection, Section, Shots
 
 
 class RepairFields(BaseModel):
@@ -21,6 +21,7 @@ class RepairFields(BaseModel):
         "generator_phrasing",
         "validator_phrasing",
         "chat",
+        "answer_score",
         "after",
     )
 
@@ -57,6 +58,11 @@ class RepairFields(BaseModel):
         default=None, description="Wording of the validator form; without it the first.", examples=["true"]
     )
     chat: bool = Field(default=False, description="Put the prompts into the model's chat template.")
+    answer_score: AnswerScore | None = Field(
+        default=None,
+        description="What the generator's log-odds are of, as in [[gap]]; without it as the task has it.",
+        examples=["whole"],
+    )
     after: str | None = Field(
         default=None,
         description="Name of the [[repair]] that this one goes on from, where it is not the backbone.",
@@ -83,7 +89,16 @@ class RepairFields(BaseModel):
         return self.model_dump(exclude=set(self.own))
 
 
-_QUESTION = ("task", "data", "generator_shots", "validator_shots", "generator_phrasing", "validator_phrasing", "chat")
+_QUESTION = (
+    "task",
+    "data",
+    "generator_shots",
+    "validator_shots",
+    "generator_phrasing",
+    "validator_phrasing",
+    "chat",
+    "answer_score",
+)
 
 
 class VerdictSection(Section):

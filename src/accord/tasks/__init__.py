@@ -10,12 +10,13 @@ from typing import Any
 
 from accord.errors import AccordError, nearest
 from accord.tasks import hypernymy, next_word, substitution, trivia
-from accord.tasks.base import Definition, Form, Item, Task, Template
+from accord.tasks.base import ANSWER_SCORES, Definition, Form, Item, Task, Template
 from accord.tasks.build import SHOTS, SPLIT_KINDS, SPLITS, Choices, build
 from accord.tasks.custom import CustomTask, definition
 from accord.tasks.readers import Source
 
 __all__ = [
+    "ANSWER_SCORES",
     "SHOTS",
     "SPLITS",
     "SPLIT_KINDS",
@@ -46,6 +47,7 @@ def task(
     generator_phrasing: str | None = None,
     validator_phrasing: str | None = None,
     chat: bool = False,
+    answer_score: str | None = None,
     seed: int = 0,
 ) -> Task:
     """Make a task ready to be scored.
@@ -61,8 +63,11 @@ def task(
     balanced: the items come in an order whose every prefix is balanced.
 
     Shots are "zero" or "few"; `validator_shots=None` is few where the task has worked examples. Phrasings are
-    named in `catalog`; None is the first. `chat` asks the scorer for the model's chat template. `seed` fixes
-    the split and the order. The task's `settings` record all of this, and what was left out, and why.
+    named in `catalog`; None is the first. `chat` asks the scorer for the model's chat template. `answer_score` is
+    what the generator's log-odds are of: "first", the answer's first token; "whole", all its tokens; "per_token",
+    their geometric mean; "auto", whole where first tokens of right and wrong answers clash (see
+    `accord.gap.AnswerScore`); None as the task has it, auto unless its file says otherwise. `seed` fixes the split and
+    the order. The task's `settings` record all of this, and what was left out, and why.
     """
     choices = Choices(
         split=split,
@@ -73,6 +78,7 @@ def task(
         generator_phrasing=generator_phrasing,
         validator_phrasing=validator_phrasing,
         chat=chat,
+        answer_score=answer_score,
         seed=seed,
     )
     return build(_definition(name), None if data is None else Path(data), choices)

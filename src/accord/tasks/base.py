@@ -10,6 +10,10 @@ from accord.errors import AccordError
 from accord.tasks.readers import Source
 
 
+ANSWER_SCORES = ("auto", "whole", "first", "per_token")
+"""What of an answer counts in the generator's log-odds; "auto" is settled under a tokenizer, see `accord.gap`."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One question: the data row, the answer that the generator form scores, and whether it is right."""
@@ -95,6 +99,8 @@ class Task:
     """Items with their two forms, ready to be scored; `settings` holds everything that fixes the numbers.
 
     `chat` asks the scorer to put each prompt into the model's chat template; `prompts` is always plain text.
+    `answer_score` is one of `ANSWER_SCORES`. `pool` are all items of the data, before split and limit, so that "auto"
+    comes out alike for every part of them; empty where these are all.
     """
 
     name: str
@@ -106,6 +112,8 @@ class Task:
     settings: dict[str, Any]
     nested: bool = False  # can it be divided by `split_kind="nested"`?
     rewordings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # form -> its other phrasings
+    answer_score: str = "auto"
+    pool: tuple[Item, ...] = ()
 
     def prompts(self, item: Item) -> tuple[str, str]:
         """The generator prompt and the validator prompt of an item, neither with a space at its end."""
@@ -148,3 +156,4 @@ class Definition:
         default_factory=dict
     )  # generator phrasing -> template that wrong answers continue
     recorded: Mapping[str, Any] = field(default_factory=dict)  # further settings to record
+    answer_score: str = "auto"  # where the user asks for none

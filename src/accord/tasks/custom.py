@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -39,6 +39,12 @@ class CustomTask(BaseModel):
         None,
         description="The generator prompt as a wrong answer rightly continues it: 'The capital of {country} is not'. "
         "Only repairs that train on negations read it.",
+    )
+    answer_score: Literal["auto", "whole", "first", "per_token"] = Field(
+        "auto",
+        description="What the generator's log-odds are of: first, the answer's first token; whole, all its tokens; "
+        "per_token, their geometric mean. auto: whole where the first tokens of right and wrong answers are the same "
+        "for more than 1 % of the items, else first.",
     )
     gold: str = Field(description="Column that says whether the answer is right: yes/no, true/false or 1/0.")
     group: str | None = Field(None, description="Column with a category, for slices of the report.")
@@ -113,6 +119,7 @@ def definition(custom: CustomTask) -> Definition:
         read=lambda source: Reading([form.found(row) for row in read_rows(source)]),
         data=custom.data,
         test_share=custom.test_share,
+        answer_score=custom.answer_score,
         recorded={"columns": custom.model_dump(include={"answer", "gold", "group", "similarity", "split"})},
     )
 

@@ -1,7 +1,7 @@
 """What commands print with."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich import box
@@ -11,6 +11,10 @@ from rich.table import Table
 if TYPE_CHECKING:
     from accord.tasks import Task
 
+AnswerScore = Annotated[
+    Literal["auto", "whole", "first", "per_token"] | None,
+    typer.Option(help="What of an answer counts in the generator's score; by default as the task has it, else auto."),
+]
 _LITTLE = 0.5  # of the probability
 
 
@@ -29,12 +33,16 @@ def progress_console() -> Console:
     return Console(stderr=True)
 
 
-def say_if_little(mass: float, of: str = "") -> None:
-    """A warning where the mean probability on yes and no leaves the validator's log-odds little to mean."""
+def say_if_little(mass: float, remedy: str, of: str = "") -> None:
+    """A warning where the mean probability on yes and no leaves the validator's log-odds little to mean.
+
+    Args:
+        remedy: the command that shows what would help.
+        of: whose it is.
+    """
     if mass < _LITTLE:
-        typer.echo(
-            f"{of}Only {mass:.0%} of the probability is on yes and no: the validator's score means little.", err=True
-        )
+        said = f"{of}Only {mass:.0%} of the probability is on yes and no: the validator's score means little."
+        typer.echo(f"{said}\nWhat it says instead, and what helps: {remedy}", err=True)
 
 
 def say_left_out(tasks: "Iterable[Task]") -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from accord.cli_parts import print_table, progress_console
+from accord.cli_parts import AnswerScore, print_table, progress_console
 from accord.errors import AccordError
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
@@ -43,6 +43,7 @@ def repair(
     generator: Annotated[str | None, typer.Option(help="Wording of the generator form.")] = None,
     validator: Annotated[str | None, typer.Option(help="Wording of the validator form.")] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Put the prompts into the model's chat template.")] = False,
+    answer_score: AnswerScore = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     keys: Annotated[
@@ -85,6 +86,7 @@ def repair(
         generator_phrasing=generator,
         validator_phrasing=validator,
         chat=chat,
+        answer_score=answer_score,
         seed=seed,
     )
     table = {"kind": method, **_table(keys or []), "steps": steps, "lr": lr}

@@ -87,7 +87,8 @@ def test_auto_counts_the_whole_where_first_tokens_clash(lm: Backbone, tmp_path: 
     gap = measure_gap(lm, task, resamples=0)
     assert gap.answer_score == AnswerScore("whole", "auto", 18, 18)
     np.testing.assert_allclose(
-        gap.scores["generator_logodds"], measure_gap(lm, sums(tmp_path, "whole"), resamples=0).scores["generator_logodds"]
+        gap.scores["generator_logodds"],
+        measure_gap(lm, sums(tmp_path, "whole"), resamples=0).scores["generator_logodds"],
     )
     for keys in ({"split": "train"}, {"split": "test"}, {"limit": 2}):
         assert AnswerScore.of(lm, sums(tmp_path, **keys)) == gap.answer_score  # whatever part of it is asked
@@ -96,7 +97,15 @@ def test_auto_counts_the_whole_where_first_tokens_clash(lm: Backbone, tmp_path: 
 
 def test_an_item_clashes_with_another_answer_of_the_other_gold_that_begins_alike() -> None:
     ids = [(1, 2), (1, 3), (1, 3), (4,), (4,), (5, 6), (7,)]
-    assert clashing(ids, [True, False, True, True, False, True, False]) == [True, True, False, False, False, False, False]
+    assert clashing(ids, [True, False, True, True, False, True, False]) == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+        False,
+    ]
     assert clashing([(1, 2), (1,), (1, 3)], [True, True, True]) == [False] * 3
 
 
@@ -171,6 +180,6 @@ def test_the_gap_is_no_other_where_first_tokens_count(lm: Backbone) -> None:
 
 @pytest.mark.real
 def test_sums_of_the_small_real_model() -> None:
-    """Under its tokenizer every number begins with the space; hypernymy has no clash, so its numbers are the source's."""
+    """Under its tokenizer every number begins with the space; hypernymy has no clash, and keeps its numbers."""
     real = accord.load("smollm2-135m", device="cpu")
     assert AnswerScore.of(real, accord.task("hypernymy", limit=1)) == AnswerScore("first", "auto", 0, 3040)

@@ -41,9 +41,9 @@ def test_another_state_is_what_a_hook_on_the_whole_prompt_gives(lm, form, counte
     shift = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(0))
     [found] = answers.vary(lambda states, _: [states + shift])
     for i, context in enumerate(answers.contexts):
-        said = answers.plus[i] if form == "generator" else ()
+        said, at = answers.plus[i] if form == "generator" else (), len(context) - 1
 
-        def hook(module, args, output, at=len(context) - 1):
+        def hook(module, args, output, at=at):
             state = output[0] if isinstance(output, tuple) else output
             state[:, at] += shift
             return output

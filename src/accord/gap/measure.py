@@ -56,6 +56,10 @@ class Gap:
     layer_matrix: pd.DataFrame | None = None
     lens: pd.DataFrame | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        """The metrics, and what of an answer counts: the content of `metrics.json`."""
+        return {"answer_score": self.answer_score.counted, **self.metrics}
+
     def write(self, folder: Path) -> None:
         """Write `scores.parquet`, `metrics.json` and, where measured, the tables of the layers."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +67,7 @@ class Gap:
             table = getattr(self, name)
             if table is not None:
                 table.to_parquet(folder / f"{name}.parquet", index=False)
-        text = json.dumps({"answer_score": self.answer_score.counted, **self.metrics}, indent=2, allow_nan=False)
+        text = json.dumps(self.as_json(), indent=2, allow_nan=False)
         (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
 
 

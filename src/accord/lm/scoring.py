@@ -222,7 +222,7 @@ def _reduce(logits: Tensor, targets: list[list[int]], where: str) -> list[_Read]
 
 
 def _log1mexp(x: Tensor, most: float = -1e-12) -> Tensor:
-    """log(1 − exp(x)) for x ≤ 0, stable at both ends (Mächler 2012), of x no nearer to 0 than `most`; with gradients."""
+    """log(1 − exp(x)) for x ≤ 0, stable at both ends (Mächler 2012), of x no nearer to 0 than `most`."""
     x = x.clamp_max(most)
     near = x > -log(2)  # each branch is given a harmless number where the other counts: its gradient must be finite
     far = torch.log1p(-torch.exp(torch.where(near, -1.0, x)))

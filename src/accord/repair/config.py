@@ -6,7 +6,13 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from accord.concepts.train import Pace
 from accord.errors import AccordError, nearest
-from accord.repair.surgery_config import CalibrateConfig, ConceptsConfig, DirectionConfig, ReadoutConfig
+from accord.repair.surgery_config import (
+    CalibrateConfig,
+    ConceptsConfig,
+    DirectionConfig,
+    ReadoutConfig,
+    allow_low_mass,
+)
 
 Generated = Literal["task", "first", "answer"]
 Direction = Literal["g2v", "v2g"]
@@ -37,6 +43,7 @@ class Trained(Pace):
     alpha: float = Field(default=16, gt=0, description="Its scale: what it adds is multiplied by alpha / r.")
     dropout: float = Field(default=0.05, ge=0, lt=1, description="Dropout before the adapter, in training.")
     checkpoint_every: int = Field(default=20, ge=1, description="Steps between checkpoints.")
+    allow_low_mass: bool = allow_low_mass()
 
 
 class RankAlign(Trained):

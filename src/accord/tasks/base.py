@@ -9,7 +9,6 @@ from typing import Any
 from accord.errors import AccordError
 from accord.tasks.readers import Source
 
-
 ANSWER_SCORES = ("auto", "whole", "first", "per_token")
 """What of an answer counts in the generator's log-odds; "auto" is settled under a tokenizer, see `accord.gap`."""
 

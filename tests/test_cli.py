@@ -165,6 +165,8 @@ def test_gap_into_a_folder(tiny, tmp_path):
     code, table, err = accord(*words, "--out", out)
     assert code == 0, err
     assert "pearson_all" in table and "written" in err
+    assert "The generator's score is of the" in table and "Ranks are always of first tokens" in table
+    assert "the validator's score means little" in err and f"accord show {tiny / 'pairs.toml'} --model" in err
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["n"]["value"] == 9
     assert (out / "scores.parquet").exists() and list((out / "figures").glob("*.svg"))

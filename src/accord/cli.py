@@ -15,6 +15,7 @@ import typer
 
 from accord import cli_concepts, cli_damage, cli_names, cli_pathway, cli_repair, cli_search, cli_steering, cli_verdict
 from accord.cli_parts import (
+    AnswerScore,
     Chat,
     ChatOptions,
     OneMessage,
@@ -25,11 +26,12 @@ from accord.cli_parts import (
     say_if_blank,
     say_if_little,
 )
+from accord.cli_show import show_as_read, show_command
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
     from accord.study import Backbone, GapSection
-    from accord.tasks import Task
+    from accord.tasks import CustomTask, Task
 
 
 class Commands(typer.core.TyperGroup):
@@ -138,6 +140,7 @@ def gap(
     system: System = None,
     chat_options: ChatOptions = None,
     one_message: OneMessage = False,
+    answer_score: AnswerScore = None,
     layers: Annotated[bool, typer.Option("--layers", help="Also read both forms at every layer.")] = False,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -155,6 +158,7 @@ def gap(
     - `accord gap --model ./my-model --task my-task.toml --shots zero`
     - `accord gap --model runs/demo/heads/lcblm-reconstruction-original-s0 --task hypernymy --limit 100`
     """
+    from accord.report.verdict import counted_words
     from accord.study import Backbone, from_options
 
     if layers and out is None:
@@ -174,12 +178,15 @@ def gap(
         system=system,
         chat_options=key_values("--chat-option", chat_options) if chat_options else None,
         chat_turns=False if one_message else None,
+        answer_score=answer_score,
         layers=layers,
     )
     metrics = _measured(section, asked, backbone, seed, out)
+    counted = metrics.pop("answer_score")
     rows = [[name, *_numbers(metric)] for name, metric in metrics.items()]
     print_table(("metric", "value", "low", "high"), rows, title=f"{asked.name} / {model}")
-    say_if_little(metrics["yes_no_mass"]["value"])
+    typer.echo(counted_words(counted, *(int(metrics[name]["value"]) for name in ("first_token_clashes", "task_items"))))
+    say_if_little(metrics["yes_no_mass"]["value"], show_command(model, task, data, dict(section)))
     say_if_blank(metrics["blank_first_tokens"]["value"], metrics["n"]["value"])
 
 
@@ -224,16 +231,22 @@ def show(
     shots: Shots = None,
     generator: Generator = None,
     validator: Validator = None,
+    chat: Chat = False,
+    answer_score: AnswerScore = None,
     seed: Seed = 0,
+    model: Annotated[
+        str | None, typer.Option(help="Show them as this model reads them, with the tokens and odds of its answers.")
+    ] = None,
 ) -> None:
-    """Show items of a task with both prompts, before any chat template.
+    """Show items of a task with both prompts; with a model as it reads them, and what helps if it seldom answers.
 
     Examples:
 
     - `accord show hypernymy`
     - `accord show trivia --data trivia.jsonl --shots zero -n 5`
+    - `accord show my-task.toml --model smollm2-135m`
     """
-    _, asked = _question(
+    section, asked = _question(
         task,
         data,
         seed,
@@ -242,10 +255,21 @@ def show(
         split_kind=split_kind,
         generator_phrasing=generator,
         validator_phrasing=validator,
+        chat=chat,
+        answer_score=answer_score,
     )
     typer.echo(f"{asked.name}, {asked.split}: {len(asked.items)} items")
     words = " or ".join("/".join(each) for each in asked.labels.words.values())
     typer.echo(f"validator answers: {words}; between a prompt and its answer: {asked.generator.join!r}")
+    if model is not None:
+        from accord.loading import load
+        from accord.study import task_of
+
+        def make(task: "str | CustomTask" = task, **keys: Any) -> "Task":
+            return task_of(section.model_copy(update=keys), task, data, seed)
+
+        show_as_read(load(model), section, asked, number, make)
+        return
     for item in asked.items[:number]:
         about = [f"answer: {item.answer}", f"gold: {asked.labels.right(item)}"]
         about += [f"{key}: {value}" for key in ("group", "similarity") if (value := getattr(item, key))]
@@ -345,7 +369,7 @@ def _measured(section: "GapSection", task: "Task", backbone: "Backbone", seed: i
     if out is None:
         lm = weights()
         with study.bars(progress_console()) as bar:
-            return study.measure(lm, section, task, seed, bar(task.name)).metrics
+            return study.measure(lm, section, task, seed, bar(task.name)).as_json()
     stage = study.gap_stage(section, task, backbone, seed, weights)
     with study.bars(progress_console()) as bar:
         made = study.publish(out, stage.recipe, lambda work: stage.build(work, bar(task.name)), replace=False)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich import box
@@ -30,6 +30,10 @@ OneMessage = Annotated[
     typer.Option("--one-message", help="With --chat: worked examples in the question's own message, not in turns."),
 ]
 
+AnswerScore = Annotated[
+    Literal["auto", "whole", "first", "per_token"] | None,
+    typer.Option(help="What of an answer counts in the generator's score; by default as the task has it, else auto."),
+]
 _LITTLE = 0.5  # of the probability
 
 
@@ -62,12 +66,16 @@ def progress_console() -> Console:
     return Console(stderr=True)
 
 
-def say_if_little(mass: float, of: str = "") -> None:
-    """A warning where the mean probability on yes and no leaves the validator's log-odds little to mean."""
+def say_if_little(mass: float, remedy: str, of: str = "") -> None:
+    """A warning where the mean probability on yes and no leaves the validator's log-odds little to mean.
+
+    Args:
+        remedy: the command that shows what would help.
+        of: whose it is.
+    """
     if mass < _LITTLE:
-        typer.echo(
-            f"{of}Only {mass:.0%} of the probability is on yes and no: the validator's score means little.", err=True
-        )
+        said = f"{of}Only {mass:.0%} of the probability is on yes and no: the validator's score means little."
+        typer.echo(f"{said}\nWhat it says instead, and what helps: {remedy}", err=True)
 
 
 def say_if_unknown(repaired: str | Path) -> None:

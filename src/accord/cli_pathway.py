@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from accord.cli_parts import print_table, progress_console, say_if_unknown, say_left_out
+from accord.cli_parts import AnswerScore, print_table, progress_console, say_if_unknown, say_left_out
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def pathway(
     generator: Annotated[str | None, typer.Option(help="Wording of the generator form.")] = None,
     validator: Annotated[str | None, typer.Option(help="Wording of the validator form.")] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Put the prompts into the model's chat template.")] = False,
+    answer_score: AnswerScore = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -82,7 +83,7 @@ def pathway(
     keys = {"limit": limit, "train_limit": train_limit, "patch_items": patch_items, "draws": draws}
     section = study.from_options(PathwaySection, {**keys, "every_position": every_position})
     forms = {"generator_phrasing": generator, "validator_phrasing": validator, "chat": chat or None}
-    forms |= {"generator_shots": shots, "validator_shots": shots}
+    forms |= {"generator_shots": shots, "validator_shots": shots, "answer_score": answer_score}
     asked, divided = _questions(section, repaired, task, data, seed, forms)
     before = base or base_of(repaired)
     models = [

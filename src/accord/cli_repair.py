@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from accord.cli_parts import Chat, ChatOptions, OneMessage, System, key_values, print_table, progress_console
+from accord.cli_parts import (
+    AnswerScore,
+    Chat,
+    ChatOptions,
+    OneMessage,
+    System,
+    key_values,
+    print_table,
+    progress_console,
+)
 from accord.errors import AccordError
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
@@ -48,6 +57,7 @@ def repair(
     system: System = None,
     chat_options: ChatOptions = None,
     one_message: OneMessage = False,
+    answer_score: AnswerScore = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     keys: Annotated[
@@ -94,6 +104,7 @@ def repair(
         system=system,
         chat_options=key_values("--chat-option", chat_options) if chat_options else None,
         chat_turns=False if one_message else None,
+        answer_score=answer_score,
         seed=seed,
     )
     table = {"kind": method, **key_values("--set", keys or []), "steps": steps, "lr": lr}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from accord.cli_parts import print_table, progress_console, say_if_little, say_if_unknown
+from accord.cli_show import show_command
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def verdict(
         tests = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))["tests"]
     if out is not None:
         typer.echo(f"{out}: {'written' if made else 'up to date'}", err=True)
-    _print_tests(list(tests.values()))
+    _print_tests(list(tests.values()), show_command(models[0].model, task, data, {}))
 
 
 def _trials(
@@ -112,7 +113,7 @@ def _trials(
     return trials, question["seed"]
 
 
-def _print_tests(tests: list[dict[str, Any]]) -> None:
+def _print_tests(tests: list[dict[str, Any]], remedy: str) -> None:
     """A table of what changed, and a warning for each model that seldom answers, of the test where it does least."""
     rows = [
         [test["title"], str(test["n"]), name, *_before_after(test["changes"][name])]
@@ -122,7 +123,7 @@ def _print_tests(tests: list[dict[str, Any]]) -> None:
     print_table(("items", "n", "measure", "before", "after", "change", "closed"), rows)
     for when in ("before", "after"):
         mass, title = min((test["changes"]["yes_no_mass"][when]["value"], test["title"]) for test in tests)
-        say_if_little(mass, f"{when}, {title}: ")
+        say_if_little(mass, remedy, f"{when}, {title}: ")
 
 
 def explain(

@@ -12,6 +12,7 @@ from accord.tasks import task
 from tests.tiny import tiny_model, tiny_tokenizer
 
 FORMS = ("generator", "validator")
+ASKED = (("generator", "first"), ("generator", "whole"), ("generator", "per_token"), ("validator", "first"))
 
 
 @pytest.fixture(scope="module", params=["llama", "gemma3", "gpt2"])
@@ -19,48 +20,56 @@ def lm(request: pytest.FixtureRequest) -> Backbone:
     return Backbone(tiny_model(request.param), tiny_tokenizer())
 
 
-@pytest.fixture(scope="module")
-def asked():
-    return task("hypernymy", limit=5, validator_shots="zero")
+def asked(counted: str):
+    return task("hypernymy", limit=5, validator_shots="zero", answer_score=counted)
 
 
 @pytest.mark.parametrize("layer", [0, 2, 3])
-@pytest.mark.parametrize("form", FORMS)
-def test_own_states_give_the_measured_logodds(lm, asked, form, layer) -> None:
-    measured = measure_gap(lm, asked, resamples=0).scores[f"{form}_logodds"]
-    answers = Answers.of(lm, asked, form, layer)
+@pytest.mark.parametrize(("form", "counted"), ASKED)
+def test_own_states_give_the_measured_logodds(lm, form, counted, layer) -> None:
+    measured = measure_gap(lm, asked(counted), resamples=0).scores[f"{form}_logodds"]
+    answers = Answers.of(lm, asked(counted), form, layer)
     found = answers.vary(lambda states, _: [states, states])
     assert found.shape == (2, 5)
     for row in found.numpy():
         np.testing.assert_allclose(row, measured, atol=2e-3)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_another_state_is_what_a_hook_on_the_whole_prompt_gives(lm, asked, form) -> None:
-    answers = Answers.of(lm, asked, form, 2)
+@pytest.mark.parametrize(("form", "counted"), ASKED)
+def test_another_state_is_what_a_hook_on_the_whole_prompt_gives(lm, form, counted) -> None:
+    answers = Answers.of(lm, asked(counted), form, 2)
     shift = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(0))
     [found] = answers.vary(lambda states, _: [states + shift])
     for i, context in enumerate(answers.contexts):
+        said, at = answers.plus[i] if form == "generator" else (), len(context) - 1
 
-        def hook(module, args, output):
+        def hook(module, args, output, at=at):
             state = output[0] if isinstance(output, tuple) else output
-            state[:, -1] += shift
+            state[:, at] += shift
             return output
 
         handle = lm.blocks[1].register_forward_hook(hook)
         with torch.no_grad():
-            logits = lm.model(input_ids=torch.tensor([context]), use_cache=False).logits[0, -1].double()
+            logits = lm.model(input_ids=torch.tensor([context + said]), use_cache=False).logits[0].double()
         handle.remove()
-        p = logits.softmax(-1)
-        up = p[list(answers.plus[i])].sum()
-        down = 1 - up if answers.minus is None else p[list(answers.minus[i])].sum()
+        logp = logits[len(context) - 1 :].log_softmax(-1)
+        if form == "generator":
+            each = logp[range(len(said)), list(said)]
+            up = {"first": each[0], "whole": each.sum(), "per_token": each.mean()}[counted].exp()
+            down = 1 - up
+        else:
+            up, down = (logp[0].exp()[list(ids[i])].sum() for ids in (answers.plus, answers.minus))
         assert float(found[i]) == pytest.approx(float(up.log() - down.log()), abs=2e-3)
 
 
+def test_answers_of_several_tokens_are_among_them(lm) -> None:
+    assert {len(ids) for ids in Answers.of(lm, asked("whole"), "generator", 2).plus} > {4}
+
+
 @pytest.mark.parametrize("layer", [1, 3])
-@pytest.mark.parametrize("form", FORMS)
-def test_gradients_are_finite_differences(lm, asked, form, layer) -> None:
-    answers = Answers.of(lm, asked, form, layer)
+@pytest.mark.parametrize(("form", "counted"), ASKED)
+def test_gradients_are_finite_differences(lm, form, counted, layer) -> None:
+    answers = Answers.of(lm, asked(counted), form, layer)
     slope = answers.gradient()
     direction = torch.randn(5, lm.d_model, generator=torch.Generator().manual_seed(1))
     step = 2e-2
@@ -70,6 +79,6 @@ def test_gradients_are_finite_differences(lm, asked, form, layer) -> None:
     )
 
 
-def test_a_layer_that_is_not_there(lm, asked) -> None:
+def test_a_layer_that_is_not_there(lm) -> None:
     with pytest.raises(AccordError, match="no such layer"):
-        Answers.of(lm, asked, "validator", 7)
+        Answers.of(lm, asked("first"), "validator", 7)

@@ -23,6 +23,8 @@ from accord.study.pathway_stages import pathway_stage, questions
 from accord.study.stage import Run
 from accord.tasks import Task, task
 
+pytestmark = pytest.mark.usefixtures("seldom_answers")
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,6 +11,11 @@ from accord.tasks import CustomTask, Task
 WORDS = ("ant", "ape", "asp", "bat", "bee", "bug", "cat", "cod", "cow")
 
 
+@pytest.fixture(autouse=True)
+def _repaired_all_the_same(seldom_answers: None) -> None:
+    """Every test here repairs tiny models, unless it says otherwise."""
+
+
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     folder = tmp_path / "base"

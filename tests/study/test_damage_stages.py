@@ -23,6 +23,8 @@ from accord.study.sections import GapSection
 from accord.study.stage import Run, load_once
 from accord.tasks import Task
 
+pytestmark = pytest.mark.usefixtures("seldom_answers")
+
 ROWS = "".join(f"bee{i}s\tfood\t{'yes' if i % 2 else 'no'}\thigh\n" for i in range(24))
 TEXTS = "".join(f"The bird number {i} is kind of yellow.\n" for i in range(20))
 

@@ -16,6 +16,8 @@ from accord.study.repair_plan import RepairPlan
 from accord.study.stage import Run, load_once
 from accord.study.validate import backbone_of, check
 
+pytestmark = pytest.mark.usefixtures("seldom_answers")
+
 STUDY = """\
 name = "s"
 seeds = [0, 1]

@@ -18,7 +18,7 @@ _SAID = {
     ("relations", "yes_excess"): "other relations, excess of yes or of no",
     ("relations", "yes_no_mass"): "other relations, probability on yes and no",
     ("own task", "generator_auc"): "the task's own generator, AUC",
-    ("own task", "mrr_yes"): "the task's own generator, mean reciprocal rank",
+    ("own task", "mrr_yes"): "the task's own generator, mean reciprocal rank of first tokens",
     ("free text", "distinct_2"): "free text, share of different word pairs",
     ("free text", "repeated_4"): "free text, share of repeated word fours",
     ("free text", "judge_perplexity"): "free text, the judge's perplexity",

@@ -1,5 +1,6 @@
 """The generator/validator gap: measured per item and layer, with every measure's interval."""
 
+from accord.gap.answer_score import AnswerScore
 from accord.gap.compare import Change, compare
 from accord.gap.explain import Explanation, explain_gap
 from accord.gap.measure import Gap, measure_gap
@@ -12,6 +13,7 @@ __all__ = [
     "MEASURES",
     "NO_FORMS",
     "YES_FORMS",
+    "AnswerScore",
     "Change",
     "Explanation",
     "Gap",

@@ -2,7 +2,8 @@
 
 Ablations, gradients and patches are all this function at other states. What stands before that position is computed
 once: the items' shared beginning for all of them, the rest for every item. A model without a plain cache, or a prompt
-at lengths where the model's numbers depend on the length, is read whole each time.
+at lengths where the model's numbers depend on the length, is read whole each time. Where an answer of several tokens
+counts whole, its later tokens are read after that position, whose upper layers go on from the state that was put.
 """
 
 from collections import defaultdict
@@ -14,11 +15,13 @@ import torch
 from torch import Tensor
 
 from accord.errors import AccordError
+from accord.gap.answer_score import AnswerScore
 from accord.gap.questions import LabelWords
 from accord.lm.backbone import Backbone
-from accord.lm.batching import Progress, check_fits
+from accord.lm.batching import Progress, check_alike, check_fits
 from accord.lm.kv import kv_cache, kv_pairs
 from accord.lm.prefix_tree import Ids
+from accord.lm.scoring import Counted, answer_logodds
 from accord.lm.splice import replaced
 from accord.tasks import Task
 
@@ -37,7 +40,9 @@ class Answers:
     Attributes:
         layer: whose states are varied: 0 to the top.
         contexts: token ids of each item's prompt.
-        plus, minus: token ids of each item; its log-odds are log Σ p(plus) − log Σ p(minus). No minus: all others.
+        plus, minus: token ids of each item; its log-odds are log Σ p(plus) − log Σ p(minus). No minus: `plus` are an
+            answer's tokens one after the other, and its log-odds are of what of them counts.
+        counted: "first", "whole" or "per_token", see `accord.lm.scoring.answer_logodds`.
     """
 
     lm: Backbone
@@ -45,6 +50,7 @@ class Answers:
     contexts: Sequence[Ids]
     plus: Sequence[Ids]
     minus: Sequence[Ids] | None
+    counted: Counted = "first"
 
     @classmethod
     def of(cls, lm: Backbone, task: Task, form: str, layer: int) -> "Answers":
@@ -58,8 +64,9 @@ class Answers:
         yes, no = words.tokens(task, "an explanation by concepts")
         asked = [words.queries(lm, task, item) for item in task.items]
         if form == "generator":
-            said = [query.answers[0][:1] for query, _ in asked]
-            return cls(lm, layer, [query.context for query, _ in asked], said, None)
+            counted = AnswerScore.of(lm, task).counted
+            said = [query.answers[0][: 1 if counted == "first" else None] for query, _ in asked]
+            return cls(lm, layer, [query.context for query, _ in asked], said, None, counted)
         contexts = [query.context for _, query in asked]
         return cls(lm, layer, contexts, [yes] * len(asked), [no] * len(asked))
 
@@ -108,12 +115,14 @@ class Answers:
         alike = [i for i, context in enumerate(self.contexts) if self._continues(len(context))]
         shared = _shared([self.contexts[i] for i in alike]) if alike else 0
         first = self._past(torch.tensor([self.contexts[alike[0]][:shared]]), []) if shared else []
+        longest = 1 if self.minus is not None else max(map(len, self.plus))
+        size = max(1, _ROWS // longest)  # as many logits at a time, however long the answers
         by_length: dict[int, list[int]] = defaultdict(list)
         for i, context in enumerate(self.contexts):
             by_length[len(context)].append(i)
         for length, items in by_length.items():
-            for begin in range(0, len(items), _ROWS):
-                rows = items[begin : begin + _ROWS]
+            for begin in range(0, len(items), size):
+                rows = items[begin : begin + size]
                 ids = torch.tensor([self.contexts[i] for i in rows])
                 past: KeysValues = []
                 if self._continues(length):
@@ -141,32 +150,55 @@ class Answers:
         return kv_pairs(cache)
 
     def _answering(self, rows: list[int], last: Tensor, past: KeysValues) -> "_Run":
+        later = self._later(rows)
+        ids, start, place = torch.cat([last, later], dim=1), past[0][0].shape[2] if past else 0, last.shape[1] - 1
+        check_alike(self.lm, start + last.shape[1], later.shape[1])
+        if start + place == 0:  # a sequence of one position has no other to leave alone
+            start = 1
+
         def run(states: Tensor, which: Tensor | None) -> Tensor:
-            top, kept, ids, items = self.lm.n_layers, past, last, rows
-            if which is not None:
-                kept, ids = [(k[which], v[which]) for k, v in past], last[which]
-                items = [rows[i] for i in which.tolist()]
-            if self.layer < top:
-                start = kept[0][0].shape[2] if kept else 0
-                end = start + ids.shape[1] - 1
-                if end == 0:  # a sequence of one position has no other to leave alone
-                    start, end = 1, 1
-                with replaced(self.lm, self.layer, lambda _: states, start=start, first=end):
-                    states = self._read(ids, kept, top)
-            return self._logodds(states.to(self.lm.dtype), items)
+            chosen = torch.arange(len(rows)) if which is None else which.cpu()
+            kept = past if which is None else [(k[which], v[which]) for k, v in past]
+            items, top = [rows[i] for i in chosen.tolist()], self.lm.n_layers
+            if self.layer == top and not later.shape[1]:
+                return self._logodds(states.to(self.lm.dtype)[:, None], items)
+            at = torch.arange(place, ids.shape[1]).expand(len(items), -1)
+            cache, first = kv_cache(kept) if kept else None, start + place
+            with replaced(self.lm, self.layer, lambda _: states, start=start, first=first, stop=first + 1):
+                above = self.lm.hidden(ids[chosen], layers=[top], at=at, cache=cache)[top]
+            return self._logodds(above.to(self.lm.dtype), items)
 
         return run
 
+    def _later(self, rows: list[int]) -> Tensor:
+        """The tokens of each row's answer but the last [row, n − 1]; shorter ones are filled up, which changes nothing
+        before.
+        """
+        if self.minus is not None:
+            return torch.empty(len(rows), 0, dtype=torch.long)
+        width = max(len(self.plus[i]) for i in rows) - 1
+        return torch.tensor([(self.plus[i][:-1] + (self.plus[i][-1],) * width)[:width] for i in rows]).long()
+
     def _logodds(self, top: Tensor, items: list[int]) -> Tensor:
-        """Log-odds [b] of the top layer's states [b, d]."""
-        plus = [self.plus[i] for i in items]
-        if self.minus is not None and len({*self.plus, *self.minus}) == 2:  # the same two groups for every item
+        """Log-odds [b] of the top layer's states [b, position, d]."""
+        if self.minus is None:
+            return self._said(top, [self.plus[i] for i in items])
+        plus, top = [self.plus[i] for i in items], top[:, 0]
+        if len({*self.plus, *self.minus}) == 2:  # the same two groups for every item
             tokens = torch.tensor([*self.plus[0], *self.minus[0]], device=top.device)
             logits, split = self.lm.lens_of(top, tokens), len(self.plus[0])
             return logits[:, :split].logsumexp(-1) - logits[:, split:].logsumexp(-1)
         logits, up = self.lm.lens(top), torch.tensor(plus, device=top.device)
-        down = logits.scatter(1, up, float("-inf")) if self.minus is None else logits.gather(1, self._minus(items, up))
-        return logits.gather(1, up).logsumexp(-1) - down.logsumexp(-1)
+        return logits.gather(1, up).logsumexp(-1) - logits.gather(1, self._minus(items, up)).logsumexp(-1)
+
+    def _said(self, top: Tensor, answers: list[Ids]) -> Tensor:
+        """Log-odds [b] of answers from the states [b, position, d] that their tokens are read at."""
+        width = top.shape[1]
+        tokens = torch.tensor([(answer + answer[-1:] * width)[:width] for answer in answers], device=top.device)
+        logits, up = self.lm.lens(top), tokens[..., None]
+        steps = (logits.gather(-1, up) - logits.scatter(-1, up, float("-inf")).logsumexp(-1, keepdim=True))[..., 0]
+        each = [answer_logodds(row[: len(answer)], self.counted) for row, answer in zip(steps, answers, strict=True)]
+        return torch.stack(each)
 
     def _minus(self, items: list[int], like: Tensor) -> Tensor:
         assert self.minus is not None

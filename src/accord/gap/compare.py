@@ -82,3 +82,11 @@ def same_items(before: pd.DataFrame, after: pd.DataFrame) -> None:
             wanted="the same prompts and answers in the same order",
             fix="measure both models on the same task",
         )
+    counted = [table.attrs.get("answer_score", "first") for table in (before, after)]
+    if counted[0] != counted[1]:
+        raise AccordError(
+            "these score tables score the generator's answers in two ways",
+            got=counted[1],
+            wanted=counted[0],
+            fix=f'measure both with answer_score = "{counted[0]}"',
+        )

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from accord.errors import AccordError
+from accord.gap.answer_score import AnswerScore
 from accord.gap.metrics import Interval, layer_matrix, summarize, summarize_layers
 from accord.gap.questions import LabelWords
 from accord.lm.batching import Progress
@@ -31,12 +32,16 @@ class Gap:
 
     Attributes:
         scores: a row an item: the item's fields, `group`, `similarity`, `gold`, `answer`, both prompts,
-            `generator_logodds` l_G = log p(a | G) − log(1 − p(a | G)) of the answer's first token,
-            `validator_logodds` l_V = log Σ p(yes words | V) − log Σ p(no words | V), `generator_logprob` of the
-            whole answer, `generator_rank` of its first token, `answer_token` its text, `yes_no_mass` Σ p(yes and no
+            `generator_logodds` l_G = log p(a | G) − log(1 − p(a | G)), p being what `answer_score` says,
+            `validator_logodds` l_V = log Σ p(yes words | V) − log Σ p(no words | V), `generator_first_logodds` of the
+            answer's first token, `generator_logprob` log p of the whole answer, `generator_tokens` in it,
+            `generator_rank` of its first token, `answer_token` that token's text, `yes_no_mass` Σ p(yes and no
             words | V). Where the validator chooses among labels, `label` is the right one and `validator_choice` the
-            most probable one; l_V is the log-odds of the right one against all others.
-        metrics: each measure of `accord.gap.metrics.MEASURES` as {"value", "low", "high"}.
+            most probable one; l_V is the log-odds of the right one against all others. Its `attrs`, which Parquet
+            keeps, say `answer_score` and how many first tokens clash.
+        metrics: each measure of `accord.gap.metrics.MEASURES` as {"value", "low", "high"}, and the number of items
+            whose first tokens clash.
+        answer_score: what of an answer counts in l_G, and why.
         layers: (item, layer, generator_logodds, validator_logodds) by the logit lens, or None.
         layer_metrics: (layer, metric, value, low, high), or None.
         layer_matrix: (generator_layer, validator_layer, pearson, pearson_yes, pearson_no), or None.
@@ -46,10 +51,15 @@ class Gap:
 
     scores: pd.DataFrame
     metrics: dict[str, Interval]
+    answer_score: AnswerScore
     layers: pd.DataFrame | None = None
     layer_metrics: pd.DataFrame | None = None
     layer_matrix: pd.DataFrame | None = None
     lens: pd.DataFrame | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The metrics, and what of an answer counts: the content of `metrics.json`."""
+        return {"answer_score": self.answer_score.counted, **self.metrics}
 
     def write(self, folder: Path) -> None:
         """Write `scores.parquet`, `metrics.json` and, where measured, the tables of the layers."""
@@ -58,7 +68,7 @@ class Gap:
             table = getattr(self, name)
             if table is not None:
                 table.to_parquet(folder / f"{name}.parquet", index=False)
-        text = json.dumps(self.metrics, indent=2, allow_nan=False)
+        text = json.dumps(self.as_json(), indent=2, allow_nan=False)
         (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -83,17 +93,16 @@ def measure_gap(
 
     Raises:
         AccordError: the task has no items, its label words cannot be told apart, an answer tokenises to nothing,
-            logits are not finite; by layer, a label word is several tokens, of which the lens reads one.
+            or logits are not finite.
     """
     if not task.items:
         raise AccordError("the task has no items", where=task.name, got=f"split {task.split!r}")
-    words = LabelWords.of(lm, task)
-    if layers and not words.single:
-        fix = "leave layers out, or choose other words"
-        raise AccordError("the lens needs label words of one token each", where=task.name, got=words.all, fix=fix)
+    words, answer = LabelWords.of(lm, task), AnswerScore.of(lm, task)
     prompts = [task.prompts(item) for item in task.items]
     queries = [words.queries(lm, task, item) for item in task.items]
-    asked = _Asked(words, [task.labels.target(item) for item in task.items], task.labels.chooses, queries, layers)
+    asked = _Asked(
+        words, answer, [task.labels.target(item) for item in task.items], task.labels.chooses, queries, layers
+    )
     # Neighbours in this order share prompts, so that a part computes few of them twice.
     order = sorted(range(len(queries)), key=lambda i: (prompts[i], i))
     tables = []
@@ -106,14 +115,16 @@ def measure_gap(
     values = pd.concat(tables).sort_values(["layer", "item"], kind="stable")
     top = values[values["layer"] == lm.n_layers].set_index("item")
     scores = _score_table(task, prompts, top)
-    metrics = summarize(scores, seed=seed, resamples=resamples)
+    scores.attrs |= answer.about
+    metrics = {**summarize(scores, seed=seed, resamples=resamples), **answer.metrics}
     if not layers:
-        return Gap(scores, metrics)
+        return Gap(scores, metrics, answer)
     columns = ["item", "layer", "generator_logodds", "validator_logodds"]
     by_layer = values[columns + [name for name in ("validator_choice",) if name in values]].reset_index(drop=True)
     return Gap(
         scores,
         metrics,
+        answer,
         layers=by_layer,
         layer_metrics=summarize_layers(scores, by_layer, seed=seed, resamples=resamples),
         layer_matrix=layer_matrix(scores, by_layer),
@@ -126,6 +137,7 @@ class _Asked:
     """What is asked of all items; lists have an entry an item."""
 
     words: LabelWords
+    answer: AnswerScore
     targets: list[str]  # the label whose log-odds are l_V
     chooses: bool
     queries: list[tuple[Query, Query]]
@@ -138,7 +150,9 @@ def _part(
     """Scores of some items, a row an item and layer; from `path` if they are there, else computed and put there."""
     if path is not None and path.exists():
         return pd.read_parquet(path)
-    scored = score(lm, [query for i in which for query in asked.queries[i]], layers=asked.layers, progress=progress)
+    every_token = asked.answer.counted != "first" or not asked.words.single
+    queries = [query for i in which for query in asked.queries[i]]
+    scored = score(lm, queries, layers=asked.layers, every_token=every_token, progress=progress)
     rows = [row for i, pair in zip(which, _pairs(scored), strict=True) for row in _rows(lm, asked, i, *pair)]
     table = pd.DataFrame(rows)
     if path is not None:
@@ -160,20 +174,32 @@ def _pairs(scored: Sequence[Score]) -> Iterator[tuple[Score, Score]]:
     return zip(scored[::2], scored[1::2], strict=True)
 
 
+def _by_layer(validator: Score) -> Floats:
+    """log p [layer, answer] of whole answers by the lens of each layer."""
+    assert validator.layer_first is not None
+    if validator.layer_steps is None:  # of one token each
+        return validator.layer_first
+    # log p = −log(1 + exp(−log-odds)), token by token
+    return np.stack([-np.logaddexp(0, -steps).sum(-1) for steps in validator.layer_steps], axis=-1)
+
+
 def _rows(lm: LanguageModel, asked: _Asked, item: int, generator: Score, validator: Score) -> Iterator[dict[str, Any]]:
     def validated(logprobs: Floats) -> dict[str, Any]:
         found = {"validator_logodds": float(asked.words.logodds(logprobs, asked.targets[item]))}
         return {**found, "validator_choice": asked.words.choice(logprobs)} if asked.chooses else found
 
-    if generator.layer_logodds is not None and validator.layer_first is not None:
-        for layer, (g, v) in enumerate(zip(generator.layer_logodds[:-1, 0], validator.layer_first[:-1], strict=True)):
+    if asked.layers:
+        by_layer = zip(asked.answer.by_layer(generator)[:-1], _by_layer(validator)[:-1], strict=True)
+        for layer, (g, v) in enumerate(by_layer):
             yield {"item": item, "layer": layer, "generator_logodds": g, **validated(v)}
     yield {
         "item": item,
         "layer": lm.n_layers,
-        "generator_logodds": generator.logodds[0],
+        "generator_logodds": asked.answer.logodds(generator),
         **validated(validator.total),
+        "generator_first_logodds": generator.logodds[0],
         "generator_logprob": generator.total[0],
+        "generator_tokens": len(generator.steps[0]),
         "generator_rank": int(generator.rank[0]),
         "answer_token": lm.tokenizer.decode(list(asked.queries[item][0].answers[0][:1])),
         "yes_no_mass": float(np.exp(np.logaddexp.reduce(validator.total))),
@@ -196,7 +222,7 @@ def _score_table(task: Task, prompts: Sequence[tuple[str, str]], top: pd.DataFra
     table = fields.drop(columns=[name for name in fields if name in known and fields[name].equals(known[name])])
     # What else the data calls like a column of ours keeps its values under another name.
     table = table.rename(columns={name: f"field_{name}" for name in table if name in known})
-    return table.join(known).astype({"generator_rank": "int64", "gold": "bool"})
+    return table.join(known).astype({"generator_rank": "int64", "generator_tokens": "int64", "gold": "bool"})
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ Interval = dict[str, float | None]
 
 RANK_THRESHOLDS = (5, 10, 40, 100, 1000)
 _COLUMNS = ("gold", "generator_logodds", "validator_logodds", "generator_rank", "yes_no_mass")
+_FIRST = "generator_first_logodds"  # tables of before there was another have none
 # Numbers of one block of resamples, so that a bootstrap over many items stays within memory.
 _BLOCK = 2_000_000
 
@@ -36,6 +37,7 @@ class Sample:
     mass: Floats
     n_yes: int
     right: Floats | None = None  # 1 where the validator chose the right label; None: where l_V > 0 is gold
+    first: Floats | None = None  # log-odds of the answer's first token; None: as `generator`
 
     @property
     def yes(self) -> slice:
@@ -55,7 +57,8 @@ class Sample:
     def take(self, index: NDArray[np.int64]) -> "Sample":
         """The sample with its items replaced by those of `index` [resample, item]."""
         generator, validator, rank, mass = (c[index] for c in (self.generator, self.validator, self.rank, self.mass))
-        return Sample(generator, validator, rank, mass, self.n_yes, None if self.right is None else self.right[index])
+        right, first = (None if column is None else column[index] for column in (self.right, self.first))
+        return Sample(generator, validator, rank, mass, self.n_yes, right, first)
 
 
 def sample(scores: pd.DataFrame) -> Sample:
@@ -75,7 +78,8 @@ def sample(scores: pd.DataFrame) -> Sample:
     right = None
     if "validator_choice" in ordered:
         right = (ordered["validator_choice"] == ordered["label"]).to_numpy().astype(np.float64)
-    return Sample(generator, validator, rank, mass, n_yes=int(scores["gold"].sum()), right=right)
+    first = ordered[_FIRST].to_numpy(dtype=np.float64) if _FIRST in ordered else None
+    return Sample(generator, validator, rank, mass, int(scores["gold"].sum()), right, first)
 
 
 def pearson(x: Floats, y: Floats) -> Floats:
@@ -139,7 +143,7 @@ MEASURES: Mapping[str, Callable[[Sample], Floats]] = {
     "mrr_no": lambda s: _mean(1 / s.rank[..., s.no]),
     **{f"generator_accuracy_{t}": _rank_accuracy(t) for t in RANK_THRESHOLDS},
     "yes_no_mass": lambda s: _mean(s.mass),
-    "rank_sanity": lambda s: pearson(s.generator, -np.log(s.rank)),
+    "rank_sanity": lambda s: pearson(s.generator if s.first is None else s.first, -np.log(s.rank)),
 }
 """Every measure of a score table.
 
@@ -148,7 +152,8 @@ most probable label is the right one (l_V > 0 would ask that it outweighs all ot
 right, so that what sets right beside wrong (AUC, `pearson_no`, `mrr_no`) is undefined. `mrr_yes`, `mrr_no`: mean
 reciprocal rank of the answer for items with gold yes (MRR-P) and no. `generator_accuracy_t`: share of items with
 (rank ≤ t) = gold. `yes_no_mass`: mean probability on the label words together; l_V means little where it is low.
-`rank_sanity`: Pearson's r of l_G with −log(rank), which a sound measurement keeps high.
+`rank_sanity`: Pearson's r of the first token's log-odds with −log(rank), which a sound measurement keeps high. A rank is
+always that of an answer's first token, whatever l_G is of: of whole answers there is no list to be ranked in.
 """
 
 

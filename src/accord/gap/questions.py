@@ -61,11 +61,17 @@ def read_by(tokenizer: PreTrainedTokenizerBase, task: Task) -> Task:
     return replace(task, settings={**task.settings, "chat": {**task.chat.settings, "rendered": rendered}})
 
 
+def generator_query(lm: LanguageModel, task: Task, item: Item) -> Query:
+    """The generator form of an item, with its answer."""
+    context, answer = as_read(lm.tokenizer, task, task.generator, item).answered(lm, item.answer)
+    return Query(context, (answer,))
+
+
 def contexts_of(lm: LanguageModel, task: Task, form: str, items: Sequence[Item] | None = None) -> list[Ids]:
     """Token ids of the "generator" or "validator" prompts of items, all of the task's by default."""
     asked = task.items if items is None else items
     if form == "generator":
-        return [as_read(lm.tokenizer, task, task.generator, one).answered(lm, one.answer)[0] for one in asked]
+        return [generator_query(lm, task, one).context for one in asked]
     return [as_read(lm.tokenizer, task, task.validator, one).context(lm) for one in asked]
 
 
@@ -115,9 +121,8 @@ class LabelWords:
 
     def queries(self, lm: LanguageModel, task: Task, item: Item) -> tuple[Query, Query]:
         """The generator's query (its answer) and the validator's (every label's sequences, `all`)."""
-        context, answer = as_read(lm.tokenizer, task, task.generator, item).answered(lm, item.answer)
         asked = as_read(lm.tokenizer, task, task.validator, item).context(lm)
-        return Query(context, (answer,)), Query(asked, self.all)
+        return generator_query(lm, task, item), Query(asked, self.all)
 
     def against(self, label: str) -> tuple[tuple[Ids, ...], tuple[Ids, ...]]:
         """A label's sequences, and those of all others."""

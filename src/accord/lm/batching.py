@@ -36,6 +36,17 @@ def check_fits(lm: LanguageModel, sequences: Iterable[Sequence[int]]) -> None:
     lm.limits.check(lm.name, longest=longest, largest=largest)
 
 
+def check_alike(lm: LanguageModel, prompt: int, more: int) -> None:
+    """Raise AccordError if a prompt of so many tokens and the same with `more` are read by other position embeddings."""
+    if lm.limits.group(prompt + more) != lm.limits.group(prompt):
+        raise AccordError(
+            "an answer lies across a length at which the model's position embeddings switch",
+            where=lm.name,
+            got=f"a prompt of {prompt} tokens, with its answer {prompt + more + 1}",
+            fix="use shorter prompts (fewer worked examples), or leave these items out",
+        )
+
+
 def in_batches(
     lm: LanguageModel,
     lengths: Sequence[int],

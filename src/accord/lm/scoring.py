@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from accord.lm.prompted import Prompted
 from accord.lm.states import end_states
 
 Floats = NDArray[np.float64]
+Counted = Literal["first", "whole", "per_token"]
+"""What of an answer counts: its first token; all its tokens; all of them, as the geometric mean of a token."""
 Seen = Callable[[Sequence[Ids], Tensor], None]
 """Called with sequences of token ids, and the top layer's states [sequence, d_model] at their ends."""
 
@@ -47,16 +50,33 @@ class Score:
         logodds: log p − log(1 − p) of the same, computed without cancellation for p near 1.
         total: log p of the whole answer, the sum over its tokens.
         rank: rank of the first token among the vocabulary, 1 = most probable; ties share the best rank.
+        steps: of each answer [token], the log-odds of each of its tokens after those before it; see `answer_logodds`.
         layer_first: [layer, answer] `first` by the lens of each layer 0..L, or None.
         layer_logodds: [layer, answer] `logodds` likewise, or None.
+        layer_steps: of each answer [layer, token], `steps` likewise, or None.
     """
 
     first: Floats
     logodds: Floats
     total: Floats
     rank: NDArray[np.int64]
+    steps: tuple[Floats, ...]
     layer_first: Floats | None = None
     layer_logodds: Floats | None = None
+    layer_steps: tuple[Floats, ...] | None = None
+
+
+def answer_logodds(steps: Tensor, counted: Counted) -> Tensor:
+    """Log-odds of an answer [...] from those of each of its tokens [..., token]: log p − log(1 − p).
+
+    p is the first token's probability, the whole answer's Π p_k, or the geometric mean of a token (Π p_k)^(1/n).
+    log p_k = −log(1 + exp(−log-odds)), so that nothing cancels where the model is sure.
+    """
+    if counted == "first" or steps.shape[-1] == 1:
+        return steps[..., 0]
+    each = torch.nn.functional.logsigmoid(steps)
+    logprob = each.sum(-1) if counted == "whole" else each.mean(-1)
+    return logprob - _log1mexp(logprob, -1e-300 if steps.dtype == torch.float64 else -1e-37)
 
 
 @torch.no_grad()
@@ -65,6 +85,7 @@ def score(
     queries: Sequence[Query],
     *,
     layers: bool = False,
+    every_token: bool = False,
     seen: Seen | None = None,
     batch_tokens: int | None = None,
     progress: Progress | None = None,
@@ -72,7 +93,8 @@ def score(
     """Score the answers of every query; equal contexts and shared prefixes are computed once.
 
     Args:
-        layers: also score first tokens by the lens of every layer.
+        layers: also score by the lens of every layer: first tokens.
+        every_token: with `layers`, the later tokens of the answers too.
         seen: is given the states of the top layer as they are read, for whoever wants more of them than scores.
         batch_tokens: tokens of one forward pass; by default chosen for the device.
         progress: called with (tokens done, tokens in all); with queries for a model that must be told its prompt.
@@ -81,7 +103,7 @@ def score(
         AccordError: a context or answer is empty, logits are not finite, or one sequence alone exceeds memory.
     """
     if isinstance(lm, Prompted):
-        return _by_length(lm, queries, layers, batch_tokens, progress)
+        return _by_length(lm, queries, layers, every_token, batch_tokens, progress)
     targets: dict[Ids, dict[int, int]] = defaultdict(dict)  # context -> token -> its place in the read
     for query in queries:
         if not query.context or not query.answers or not all(query.answers):
@@ -91,7 +113,7 @@ def score(
                 places = targets[query.context + answer[:i]]
                 places.setdefault(token, len(places))
     sequences = list(targets)
-    lens_wanted = {query.context for query in queries} if layers else set()
+    lens_wanted = set(sequences if every_token else (query.context for query in queries)) if layers else set()
     results: dict[tuple[Ids, int], _Read] = {}
 
     def read(layer: int, states: Tensor, which: list[int]) -> None:
@@ -108,11 +130,16 @@ def score(
 
     depth = range(lm.n_layers + 1) if layers else [lm.n_layers]
     end_states(lm, sequences, read, layers=depth, batch_tokens=batch_tokens, progress=progress)
-    return [_assemble(query, targets, results, list(depth)) for query in queries]
+    return [_assemble(query, targets, results, list(depth), every_token) for query in queries]
 
 
 def _by_length(
-    lm: Prompted, queries: Sequence[Query], layers: bool, batch_tokens: int | None, progress: Progress | None
+    lm: Prompted,
+    queries: Sequence[Query],
+    layers: bool,
+    every_token: bool,
+    batch_tokens: int | None,
+    progress: Progress | None,
 ) -> list[Score]:
     """The queries of each length of context under the model of that length of prompt."""
     groups: dict[int, list[int]] = defaultdict(list)
@@ -120,7 +147,9 @@ def _by_length(
         groups[max(len(query.context), 1)].append(i)  # an empty one is refused as ever
     found: dict[int, Score] = {}
     for length, own in groups.items():
-        scores = score(lm.after_prompt(length), [queries[i] for i in own], layers=layers, batch_tokens=batch_tokens)
+        some = [queries[i] for i in own]
+        model = lm.after_prompt(length)
+        scores = score(model, some, layers=layers, every_token=every_token, batch_tokens=batch_tokens)
         found.update(zip(own, scores, strict=True))
         if progress:
             progress(len(found), len(queries))
@@ -137,24 +166,37 @@ class _Read:
 
 
 def _assemble(
-    query: Query, targets: dict[Ids, dict[int, int]], results: dict[tuple[Ids, int], _Read], depth: list[int]
+    query: Query,
+    targets: dict[Ids, dict[int, int]],
+    results: dict[tuple[Ids, int], _Read],
+    depth: list[int],
+    every_token: bool,
 ) -> Score:
     top = depth[-1]
     places = [targets[query.context][answer[0]] for answer in query.answers]
 
-    def whole(answer: Ids) -> float:
-        steps = ((query.context + answer[:i], token) for i, token in enumerate(answer))
-        return float(sum(results[context, top].first[targets[context][token]] for context, token in steps))
+    def steps(answer: Ids, layer: int) -> list[tuple[_Read, int]]:
+        """What was read of each token, and its place there."""
+        before = ((query.context + answer[:i], token) for i, token in enumerate(answer))
+        return [(results[context, layer], targets[context][token]) for context, token in before]
+
+    def logodds(answer: Ids, layer: int) -> Floats:
+        return np.array([read.logodds[place] for read, place in steps(answer, layer)])
 
     final = results[query.context, top]
     lens = [results[query.context, layer] for layer in depth] if len(depth) > 1 else None
+    by_layer = None
+    if lens and every_token:
+        by_layer = tuple(np.stack([logodds(answer, layer) for layer in depth]) for answer in query.answers)
     return Score(
         first=final.first[places],
         logodds=final.logodds[places],
-        total=np.array([whole(answer) for answer in query.answers]),
+        total=np.array([float(sum(read.first[place] for read, place in steps(a, top))) for a in query.answers]),
         rank=final.rank[places],
+        steps=tuple(logodds(answer, top) for answer in query.answers),
         layer_first=np.stack([read.first[places] for read in lens]) if lens else None,
         layer_logodds=np.stack([read.logodds[places] for read in lens]) if lens else None,
+        layer_steps=by_layer,
     )
 
 
@@ -179,7 +221,9 @@ def _reduce(logits: Tensor, targets: list[list[int]], where: str) -> list[_Read]
     return [_Read(f[: len(row)], o[: len(row)], r[: len(row)]) for f, o, r, row in zip(*values, targets, strict=True)]
 
 
-def _log1mexp(x: Tensor) -> Tensor:
-    """log(1 − exp(x)) for x ≤ 0, stable at both ends (Mächler 2012)."""
-    x = x.clamp_max(-1e-12)
-    return torch.where(x > -log(2), torch.log(-torch.expm1(x)), torch.log1p(-torch.exp(x)))
+def _log1mexp(x: Tensor, most: float = -1e-12) -> Tensor:
+    """log(1 − exp(x)) for x ≤ 0, stable at both ends (Mächler 2012), of x no nearer to 0 than `most`."""
+    x = x.clamp_max(most)
+    near = x > -log(2)  # each branch is given a harmless number where the other counts: its gradient must be finite
+    far = torch.log1p(-torch.exp(torch.where(near, -1.0, x)))
+    return torch.where(near, torch.log(-torch.expm1(torch.where(near, x, -1.0))), far)

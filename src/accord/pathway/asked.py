@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from accord.concepts.base import ConceptModel
+from accord.gap.answer_score import AnswerScore
 from accord.gap.measure import Gap, measure_gap
 from accord.gap.metrics import summarize_layers
-from accord.gap.questions import LabelWords, contexts_of
+from accord.gap.questions import contexts_of, generator_query
 from accord.gap.states import context_states
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
-from accord.lm.scoring import Query, score
+from accord.lm.scoring import score
 from accord.pathway.cka import linear_cka
 from accord.pathway.concept_changes import concept_changes
 from accord.pathway.parts import once
@@ -175,7 +176,6 @@ def told(tables: Mapping[str, pd.DataFrame | None], layers: Sequence[int], *colu
 
 def _generator_logodds(lm: LanguageModel, task: Task, progress: Progress) -> pd.DataFrame:
     """l_G of every item, by itself."""
-    words = LabelWords.of(lm, task)
-    asked = [words.queries(lm, task, item)[0] for item in task.items]
-    scored = score(lm, [Query(one.context, (one.answers[0][:1],)) for one in asked], progress=progress)
-    return pd.DataFrame({"generator_logodds": [float(one.logodds[0]) for one in scored]})
+    answer = AnswerScore.of(lm, task)
+    scored = score(lm, [generator_query(lm, task, item) for item in task.items], progress=progress)
+    return pd.DataFrame({"generator_logodds": [answer.logodds(one) for one in scored]})

@@ -6,10 +6,16 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from accord.concepts.train import Pace
 from accord.errors import AccordError, nearest
-from accord.repair.surgery_config import CalibrateConfig, ConceptsConfig, DirectionConfig, ReadoutConfig
+from accord.repair.surgery_config import (
+    CalibrateConfig,
+    ConceptsConfig,
+    DirectionConfig,
+    ReadoutConfig,
+    allow_low_mass,
+)
 from accord.tasks import Task
 
-Generated = Literal["first", "answer"]
+Generated = Literal["task", "first", "answer"]
 Direction = Literal["g2v", "v2g"]
 
 
@@ -40,6 +46,7 @@ class Trained(Pace):
         default=0.05, ge=0, lt=1, description="Dropout before the adapter, in training; experts have none."
     )
     checkpoint_every: int = Field(default=20, ge=1, description="Steps between checkpoints.")
+    allow_low_mass: bool = allow_low_mass()
 
 
 class RankAlign(Trained):
@@ -59,8 +66,9 @@ class RankAlign(Trained):
         "logodds, all yes forms against all no forms.",
     )
     generated: Generated = Field(
-        default="first",
-        description="The generator's score: first, of the answer's first token; answer, log p of all its tokens.",
+        default="task",
+        description="The generator's score: task, what its log-odds are of (see answer_score); first, of the answer's "
+        "first token; answer, log p of all its tokens.",
     )
     reference: bool = Field(
         default=False, description="Subtract the base model's own difference of the learning form's two scores."
@@ -125,8 +133,9 @@ class DPO(Trained):
     )
     beta: float = Field(default=0.1, gt=0, description="How dear it is to leave the base model.")
     generated: Generated = Field(
-        default="answer",
-        description="With v2g, the generator's score: first, of the answer's first token; answer, of all its tokens.",
+        default="task",
+        description="With v2g, the generator's score: log p of what its log-odds are of (task, see answer_score), of "
+        "the answer's first token (first), or of all its tokens (answer).",
     )
 
 

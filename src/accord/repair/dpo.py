@@ -84,7 +84,7 @@ def _by_generator(config: DPO, asked: Asked, seed: int, progress: Progress | Non
 def _by_validator(config: DPO, asked: Asked, seed: int, progress: Progress | None) -> list[tuple[Pair, Pair]]:
     """Of two answers to one generator prompt, the one with the higher validator log-odds above the other."""
     answers: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    pairs = [asked.generator(item, config.generated) for item in asked.task.items]
+    pairs = [asked.generator(item, asked.counted(config.generated)) for item in asked.task.items]
     for i, pair in enumerate(pairs):
         answers[pair.context].append(i)
     couples = [couple for competing in answers.values() for couple in combinations(competing, 2)]

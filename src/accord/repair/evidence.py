@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.errors import AccordError
+from accord.gap.answer_score import AnswerScore
 from accord.gap.metrics import PAIRED, Floats, Sample, pearson
 from accord.gap.questions import LabelWords
 from accord.lm.batching import Progress
@@ -31,7 +32,7 @@ class Evidence:
     """Items with what the model says of them in both forms; an entry an item.
 
     Attributes:
-        generator: l_G, log-odds of the answer's first token.
+        generator: l_G, log-odds of the answer, see `accord.gap.AnswerScore`.
         validator: l_V, log-odds of yes against no.
         gold: labels; only judged by, unless a repair is asked to use them.
         states: layer -> the validator prompt's last state, float32 [item, d]; empty if not asked for.
@@ -82,10 +83,11 @@ def gather(
         raise AccordError("too few training items to repair with", where=task.name, got=len(task.items), wanted=wanted)
     if wrong := [layer for layer in layers if not 0 <= layer <= lm.n_layers]:
         raise AccordError("no such layer", got=wrong[0], wanted=f"0 to {lm.n_layers} in {lm.name}")
-    words = LabelWords.of(lm, task)
+    words, answer = LabelWords.of(lm, task), AnswerScore.of(lm, task)
     tokens = words.tokens(task, "a repair without training")
     queries = [words.queries(lm, task, item) for item in task.items]
-    generator = np.array([one.logodds[0] for one in score(lm, [query for query, _ in queries], progress=progress)])
+    scored = score(lm, [query for query, _ in queries], progress=progress)
+    generator = np.array([answer.logodds(one) for one in scored])
     states, validator = _validator(lm, tokens, [query.context for _, query in queries], layers, progress)
     gold = np.array([item.gold for item in task.items])
     return Evidence(generator, validator, gold, states, hold_out(task.items, held_out, seed))

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from accord.concepts.train import mix
 from accord.errors import AccordError
+from accord.gap.answer_score import AnswerScore
 from accord.gap.questions import LabelWords, as_read
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
-from accord.lm.scoring import Query, Score, score
+from accord.lm.scoring import Counted, Query, Score, score
 from accord.repair.scores import Odds, Pair, Scored, Terms
 from accord.tasks import Item, Task
 from accord.tasks.labels import NO, YES
@@ -46,19 +47,25 @@ class Asked:
     lm: LanguageModel
     task: Task
     words: LabelWords
+    answer: AnswerScore
 
     @classmethod
     def of(cls, lm: LanguageModel, task: Task) -> "Asked":
         """Raises AccordError if there are fewer than two items, or label words cannot be told apart."""
         if len(task.items) < 2:
             raise AccordError("a repair needs items to train on", where=task.name, got=len(task.items), wanted="2 up")
-        return cls(lm, task, LabelWords.of(lm, task))
+        return cls(lm, task, LabelWords.of(lm, task), AnswerScore.of(lm, task))
 
-    def generator(self, item: Item, generated: str = "answer", *, negated: bool = False) -> Pair:
-        """The generator prompt with the answer, or with its first token."""
+    def generator(self, item: Item, counted: Counted = "whole", *, negated: bool = False) -> Pair:
+        """The generator prompt with the answer, or with what of it counts."""
         form = self.task.generator
         context, ids = as_read(self.lm.tokenizer, self.task, form, item, negated=negated).answered(self.lm, item.answer)
-        return Pair(context, ids[:1] if generated == "first" else ids)
+        return Pair(context, ids[:1] if counted == "first" else ids, per_token=counted == "per_token")
+
+    def counted(self, generated: str) -> Counted:
+        """What of an answer counts, where `generated` says that: "task", "first" or "answer"."""
+        known: dict[str, Counted] = {"task": self.answer.counted, "first": "first", "answer": "whole"}
+        return known[generated]
 
     def validator(self, item: Item, affirmed: bool = True) -> Pair:
         """The validator prompt with the task's first word for yes, or for no."""
@@ -78,7 +85,7 @@ class Asked:
         """What a model says of items in the generator form."""
         pairs = [self.generator(item) for item in items]
         found = score(lm, [Query(pair.context, (pair.answer,)) for pair in pairs], progress=progress)
-        one = [(float(s.logodds[0]), float(s.total[0]), int(s.rank[0])) for s in found]
+        one = [(self.answer.logodds(s), float(s.logodds[0]), float(s.total[0]), int(s.rank[0])) for s in found]
         return Said(*(list(column) for column in zip(*one, strict=True)))
 
     def affirmed(self, lm: LanguageModel, items: Sequence[Item], progress: Progress | None = None) -> list[float]:
@@ -87,9 +94,10 @@ class Asked:
 
 
 class Said(NamedTuple):
-    """Scores of the generator form, an entry an item: first token's log-odds and rank, whole answer's log p."""
+    """Scores of the generator form, an entry an item: l_G; first token's log-odds; whole log p; first token's rank."""
 
     logodds: list[float]
+    first: list[float]
     total: list[float]
     rank: list[int]
 
@@ -103,7 +111,7 @@ def frozen(lm: LanguageModel, pairs: Sequence[Scored], progress: Progress | None
 
 def _value(pair: Scored, found: Score) -> float:
     if isinstance(pair, Pair):
-        return float(found.total[0])
+        return float(found.total[0]) / (len(pair.answer) if pair.per_token else 1)
     split = len(pair.plus)
     return float(np.logaddexp.reduce(found.total[:split]) - np.logaddexp.reduce(found.total[split:]))
 

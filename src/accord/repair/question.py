@@ -53,7 +53,8 @@ def asked_as(
     forms = {
         f"{form}_{key}": learned[form][key] for form in ("generator", "validator") for key in ("shots", "phrasing")
     }
-    return {**asked, **forms, **_chat(learned["chat"])}
+    score = {"answer_score": learned["answer_score"]} if "answer_score" in learned else {}  # older folders lack it
+    return {**asked, **forms, **score, **_chat(learned["chat"])}
 
 
 def _chat(recorded: bool | Mapping[str, Any]) -> dict[str, Any]:

@@ -70,12 +70,12 @@ class RankAligning:
         for direction in directions:
             if direction == "g2v":
                 said = asked.said(lm, items, progress)
-                teacher = said.logodds if config.generated == "first" else said.total
+                teacher = {"task": said.logodds, "first": said.first, "answer": said.total}[config.generated]
                 odds = config.score == "logodds"
                 pairs: list[Scored] = [asked.validator_logodds(i) if odds else asked.validator(i) for i in items]
             else:
                 teacher = asked.affirmed(lm, items, progress)
-                pairs = [asked.generator(item, config.generated) for item in items]
+                pairs = [asked.generator(item, asked.counted(config.generated)) for item in items]
             before = frozen(lm, pairs, progress) if config.reference else None
             delta = median_difference(teacher, seed) if config.delta == "auto" else config.delta
             rankings[direction] = Ranking(_by(met, pairs), _by(met, teacher), _by(met, before), delta)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from accord.errors import AccordError
-from accord.lm.batching import check_fits
+from accord.lm.batching import check_alike, check_fits
 from accord.lm.kv import kv_cache, kv_pairs
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
@@ -27,10 +27,11 @@ _MIN_PREFIX = 16
 
 @dataclass(frozen=True)
 class Pair:
-    """What to score: log p of `answer`, all its tokens, as the continuation of `context`."""
+    """What to score: log p of `answer`, all its tokens, as the continuation of `context`; `per_token`: its mean."""
 
     context: Ids
     answer: Ids
+    per_token: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,12 +195,12 @@ def _values(
             continue
         wholes = []
         for answer in each:
-            found = [logits[read + k, token] - norm[read + k] for k, token in enumerate(answer)]
-            wholes.append(torch.stack(found).sum())
+            steps = [logits[read + k, token] - norm[read + k] for k, token in enumerate(answer)]
+            wholes.append(torch.stack(steps).sum())
             read += len(answer)
-            if isinstance(pair, Pair):
-                yield from ((value, i) for value in found)
-        if isinstance(pair, Odds):
+        if isinstance(pair, Pair):
+            yield wholes[0] / (len(pair.answer) if pair.per_token else 1), i
+        else:
             split = len(pair.plus)
             yield torch.stack(wholes[:split]).logsumexp(0) - torch.stack(wholes[split:]).logsumexp(0), i
 
@@ -222,15 +223,9 @@ def _groups(lm: LanguageModel, pairs: Sequence[Scored]) -> list[_Group]:
 
 def _length(lm: LanguageModel, pair: Scored) -> int:
     """How many tokens of a pair are read."""
-    length = len(pair.context) + max(map(len, _answers(pair))) - 1
-    if lm.limits.group(length) != lm.limits.group(len(pair.context)):
-        raise AccordError(
-            "an answer lies across a length at which the model's position embeddings switch",
-            where=lm.name,
-            got=f"a prompt of {len(pair.context)} tokens, with its answer {length + 1}",
-            fix="use shorter prompts (fewer worked examples), or leave these items out",
-        )
-    return length
+    more = max(map(len, _answers(pair))) - 1
+    check_alike(lm, len(pair.context), more)
+    return len(pair.context) + more
 
 
 def _sharing(lm: LanguageModel, pairs: Sequence[Scored], which: Sequence[int]) -> list[_Group]:

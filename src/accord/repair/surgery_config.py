@@ -1,6 +1,6 @@
 """What may be chosen about repairs without training: `kind` says which. Nothing here imports torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,8 +9,20 @@ Positives = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
 LayerNumbers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
+def allow_low_mass() -> Any:
+    """The key that every repair has."""
+    return Field(
+        default=False,
+        description="Repair although the model seldom answers with the label words (less than 10 % of the probability, "
+        "mean over training items), so that their log-odds are mostly noise. sft, which learns from gold labels alone, "
+        "never asks.",
+    )
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    allow_low_mass: bool = allow_low_mass()
 
 
 class _Searched(_Section):

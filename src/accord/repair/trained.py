@@ -15,6 +15,7 @@ from accord.repair.config import DPO, SFT, Consistency, RankAlign, Trained, Trai
 from accord.repair.consistency import Agreeing
 from accord.repair.dpo import Preferring
 from accord.repair.folder import DESCRIPTION, is_repaired
+from accord.repair.label_mass import check_label_mass
 from accord.repair.learned import marks, written
 from accord.repair.loop import fit
 from accord.repair.lora import check_base, trainable
@@ -57,8 +58,8 @@ def train(
         progress: called with (work done, work in all), first as base scores are measured, then by steps.
 
     Raises:
-        AccordError: the folder holds another repair; the model, the task or a key does not fit; the loss is
-            not finite.
+        AccordError: the folder holds another repair; the label words get too little probability; the model, the task or
+            a key does not fit; the loss is not finite.
     """
     section = read_repair(dict(config)) if isinstance(config, Mapping) else config
     folder = Path(folder)
@@ -69,6 +70,7 @@ def train(
     if is_repaired(folder):
         return _finished(folder, settings)
     targets = check_base(model, section)
+    check_label_mass(model, task, allowed=section.allow_low_mass or isinstance(section, SFT))
     method = _METHODS[type(section)](section, model, task, seed, progress)
     folder.mkdir(parents=True, exist_ok=True)
     with trainable(model, section, seed, targets) as trainee:

@@ -16,6 +16,7 @@ from accord.errors import AccordError, nearest
 SCORES = "scores.parquet"
 METRICS = "metrics.json"
 MANIFEST = "manifest.json"
+ANSWER_SCORE = "answer_score"  # among the metrics: what of an answer counts in the generator's log-odds
 
 _NUMBERS = ("generator_logodds", "validator_logodds", "generator_rank")
 
@@ -59,6 +60,7 @@ class Gap:
     layer_matrix: pd.DataFrame | None
     lens: pd.DataFrame | None
     manifest: Mapping[str, Any]
+    answer_score: str = "first"
 
     @property
     def name(self) -> str:
@@ -141,6 +143,7 @@ def read_gap(folder: Path) -> Gap:
         layer_matrix=_read_table(folder / "layer_matrix.parquet"),
         lens=_read_table(folder / "lens.parquet"),
         manifest=_read_json(folder / MANIFEST, {}),
+        answer_score=str(_read_json(folder / METRICS, {}).get(ANSWER_SCORE, "first")),
     )
 
 
@@ -193,7 +196,7 @@ def _metrics(path: Path) -> dict[str, Metric]:
     if not path.is_file():
         raise AccordError("The metrics are missing.", where=path.parent, wanted=METRICS, fix=_MEASURE_AGAIN)
     raw = _read_json(path, {})
-    metrics = {str(name): _metric(value, name, path) for name, value in raw.items()}
+    metrics = {str(name): _metric(value, name, path) for name, value in raw.items() if name != ANSWER_SCORE}
     missing = [name for name in _NEEDED_METRICS if name not in metrics]
     if missing:
         raise AccordError(

@@ -56,28 +56,30 @@ def draw_scatter(gap: Gap) -> Drawn:
 
 def draw_rank(gap: Gap) -> Drawn:
     """Generator log-odds against the rank of the answer: they must go together, or something is wrong."""
-    scores = gap.scores[np.isfinite(gap.scores["generator_logodds"])]
+    # Ranks are of first tokens, so their log-odds stand beside, whatever else the generator's score is of.
+    first = "generator_first_logodds" if "generator_first_logodds" in gap.scores else "generator_logodds"
+    scores = gap.scores[np.isfinite(gap.scores[first])]
     figure = Figure(figsize=(style.NARROW, 3.9))
     axes = figure.add_subplot()
     for gold, label, colour, marker, filled, _ in CLASSES:
         part = scores[scores["gold"] == gold]
         if not part.empty:
             ranks = -np.log10(part["generator_rank"].to_numpy())
-            points(axes, ranks, part["generator_logodds"].to_numpy(), len(scores), colour, marker, filled, label=label)
+            points(axes, ranks, part[first].to_numpy(), len(scores), colour, marker, filled, label=label)
     deepest = max(1, int(np.ceil(np.log10(gap.scores["generator_rank"].max()))))
     axes.set_xticks([-k for k in range(deepest, -1, -1)], [f"{10**k:,}" for k in range(deepest, -1, -1)])
-    axes.set(xlabel="rank of the answer (1 = the model's first choice; log scale)", ylabel="generator log-odds")
+    axes.set(xlabel="rank of the answer's first token (1 = the model's choice; log)", ylabel="its log-odds")
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.grid(color=style.GRID, linewidth=0.7)
     _legend(axes, axes, ncols=2)
     sanity = gap.metric("rank_sanity")
     how = f" (correlation {measured(sanity)})" if sanity.known else ""
     follow = "follow" if not sanity.known or sanity.value >= 0.8 else "hardly follow"
-    title = f"The log-odds {follow} the rank of the answer{how}"
+    title = f"The first token's log-odds {follow} its rank{how}"
     style.title(figure, title, 58)
     caption = (
-        "A check of the measurement, not of the model: log-odds of the answer and its place among all tokens must rise "
-        "together. A cloud without direction would mean that prompts or tokens do not fit."
+        "A check of the measurement, not of the model: log-odds of the answer's first token and its place among all "
+        "tokens must rise together. A cloud without direction would mean that prompts or tokens do not fit."
     )
     return Drawn("rank", figure, title, caption, f"Scatter. {title}.")
 

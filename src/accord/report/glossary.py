@@ -59,26 +59,37 @@ TERMS: dict[str, Term] = {
     "spearman_no": _correlation("spearman", "wrong answers", "within wrong answers"),
     "mrr_yes": Term(
         "Mean reciprocal rank, right answers",
-        "1 when every right answer is the model's first choice among all tokens (MRR-P)",
+        "1 when the first token of every right answer is the model's first choice (MRR-P)",
         f"{_METRICS}.MEASURES; {RANKALIGN}",
     ),
-    "mrr_no": Term("Mean reciprocal rank, wrong answers", "should be low", f"{_METRICS}.MEASURES; {RANKALIGN}"),
+    "mrr_no": Term(
+        "Mean reciprocal rank, wrong answers",
+        "the same of wrong answers; should be low",
+        f"{_METRICS}.MEASURES; {RANKALIGN}",
+    ),
     **{
         f"generator_accuracy_{t}": Term(
             f"Generator accuracy, top {t:,}",
-            f"share of items that are right exactly when the answer is among the top {t:,} tokens",
+            f"share of items that are right exactly when the answer's first token is among the top {t:,}",
             f"{_METRICS}.MEASURES; {RANKALIGN}",
             neutral=0.5,
         )
         for t in (5, 10, 40, 100, 1000)
     },
     "rank_sanity": Term(
-        "Log-odds against rank",
-        "correlation of the generator's log-odds with −log rank; a sound measurement keeps it high",
+        "First token's log-odds against its rank",
+        "correlation of the log-odds of the answer's first token with −log rank; a sound measurement keeps it high",
         f"{_METRICS}.MEASURES; {RANKALIGN}",
         low=-1.0,
         neutral=0.0,
     ),
+    "first_token_clashes": Term(
+        "First tokens that clash",
+        "items of the whole task that a first token alone does not tell from an answer of the other kind",
+        "accord.gap.AnswerScore",
+        whole=True,
+    ),
+    "task_items": Term("Items of the whole task", "before split and limit", "accord.gap.AnswerScore", whole=True),
     "n": Term("Items", "number of items measured", "scores.parquet", whole=True),
     "n_yes": Term("Right answers", "number of items whose answer is right", "scores.parquet", whole=True),
     "n_no": Term("Wrong answers", "number of items whose answer is wrong", "scores.parquet", whole=True),

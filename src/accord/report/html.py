@@ -29,6 +29,7 @@ from accord.report.repair_data import holds_repairs
 from accord.report.repair_page import repair_pages
 from accord.report.search_data import holds_search, read_search
 from accord.report.search_page import search_shown
+from accord.report.verdict import what_counts
 
 REPORT = "report.html"
 FIGURE_BUDGET = 3_500_000  # bytes; from there on, further sections show only their first figure
@@ -188,7 +189,7 @@ def _provenance(run: Path, gap: Gap) -> dict[str, Any]:
     """How the numbers came to be: settings, versions, command, files."""
     versions = gap.manifest.get("versions", {})
     return {
-        "settings": list(flat(gap.settings)),
+        "settings": [*flat(gap.settings), *([("generator score", told)] if (told := what_counts(gap)) else [])],
         "seed": gap.manifest.get("seed"),
         "versions": list(flat(versions if isinstance(versions, dict) else {"versions": versions})),
         "command": str(gap.manifest.get("command", "")),

@@ -77,7 +77,7 @@ DAMAGE_TERMS: dict[str, Term] = {
     "yes_excess": Term("Bias to one answer", "|share of yes − ½|", _DAMAGE),
     "yes_no_mass": Term("Probability of yes or no", "how much of it falls on these words when asked", _DAMAGE),
     "generator_auc": Term("Generator AUC", "of the repaired task, on items that the repair never saw", _DAMAGE),
-    "mrr_yes": Term("Mean reciprocal rank", "of right answers among all tokens", _DAMAGE),
+    "mrr_yes": Term("Mean reciprocal rank", "of right answers' first tokens among all tokens", _DAMAGE),
     "generator_logodds": Term("Generator log-odds", "mean; neither direction is worse in itself", _DAMAGE),
     "generator_moved": Term("Generator moved", "mean |change| of the generator's log-odds, in nats", _DAMAGE),
     "generator_pearson": Term("Generator with itself", "correlation of its log-odds before and after", _DAMAGE),

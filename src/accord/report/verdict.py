@@ -51,12 +51,42 @@ def remarks(gap: Gap) -> list[str]:
     sanity = gap.metric("rank_sanity")
     if sanity.known and sanity.value < 0.8:
         out.append(
-            f"The generator's log-odds follow the rank of the answer only loosely (correlation {measured(sanity)}): "
+            f"The log-odds of first tokens follow their ranks only loosely (correlation {measured(sanity)}): "
             "check the prompts and the tokenizer before trusting them."
+        )
+    if gap.answer_score != "first" or gap.metric("first_token_clashes").value > 0:
+        out.append(what_counts(gap))
+    mass = gap.metric("yes_no_mass")
+    if mass.known and mass.value < LOW_MASS:
+        out.append(
+            "accord show TASK --model MODEL shows what the model would say in place of yes and no, and tries worked "
+            "examples, other wordings and a chat template."
         )
     if n < FEW_ITEMS:
         out.append(f"Only {count(n, 'item')}: the intervals are wide, and categories say next to nothing.")
     return out
+
+
+def what_counts(gap: Gap) -> str:
+    """What the generator's score is of, and how many first tokens clash; empty where the measurement does not say."""
+    clashes, items = gap.metric("first_token_clashes"), gap.metric("task_items")
+    if not (clashes.known and items.known):
+        return ""
+    return counted_words(gap.answer_score, int(clashes.value), int(items.value))
+
+
+def counted_words(counted: str, clashes: int, items: int) -> str:
+    """What of an answer counts in the generator's score, beside the first tokens that clash, as a sentence."""
+    what = {
+        "whole": "the whole answer",
+        "per_token": "the answer's mean token (geometric)",
+        "first": "the answer's first token",
+    }[counted]
+    told = f"{clashes:,} of the task's {count(items, 'item')}" if clashes else f"none of the task's {items:,} items"
+    return (
+        f"The generator's score is of {what}: in {told}, a right and a wrong answer begin with the same token. Ranks "
+        "are always of first tokens."
+    )
 
 
 def _headline(gap: Gap) -> str:

@@ -32,6 +32,7 @@ ChatTurns = Annotated[
         examples=[False],
     ),
 ]
+AnswerScore = Literal["auto", "whole", "first", "per_token"]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # needs no quoting anywhere
 
 
@@ -139,6 +140,13 @@ class GapSection(Section):
     system: System = None
     chat_options: ChatOptions = None
     chat_turns: ChatTurns = None
+    answer_score: AnswerScore | None = Field(
+        default=None,
+        description="What the generator's log-odds are of: first, the answer's first token; whole, all its tokens; "
+        "per_token, their geometric mean; auto, whole where first tokens of right and wrong answers clash. Without it "
+        "as the task has it.",
+        examples=["whole"],
+    )
     layers: bool = Field(default=False, description="Also read both forms at every layer, not only at the top.")
     resamples: int = Field(default=1000, ge=1, description="Bootstrap resamples behind the intervals.")
 
@@ -192,5 +200,6 @@ _QUESTION = (
     ("generator_phrasing", "generator-", None),
     ("validator_phrasing", "validator-", None),
     ("chat", "chat", False),
+    ("answer_score", "", None),
     ("model", "", "backbone"),
 )

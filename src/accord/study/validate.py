@@ -75,6 +75,7 @@ def task_of(section: GapSection, name: str | CustomTask, data: Path | None, seed
         system=section.system,
         chat_options=section.chat_options,
         chat_turns=section.chat_turns,
+        answer_score=section.answer_score,
         seed=seed,
     )
 

@@ -4,7 +4,17 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from accord.study.sections import ChatOptions, ChatTurns, FolderName, GapSection, InChat, Section, Shots, System
+from accord.study.sections import (
+    AnswerScore,
+    ChatOptions,
+    ChatTurns,
+    FolderName,
+    GapSection,
+    InChat,
+    Section,
+    Shots,
+    System,
+)
 
 
 class RepairFields(BaseModel):
@@ -24,6 +34,7 @@ class RepairFields(BaseModel):
         "system",
         "chat_options",
         "chat_turns",
+        "answer_score",
         "after",
     )
 
@@ -63,6 +74,11 @@ class RepairFields(BaseModel):
     system: System = None
     chat_options: ChatOptions = None
     chat_turns: ChatTurns = None
+    answer_score: AnswerScore | None = Field(
+        default=None,
+        description="What the generator's log-odds are of, as in [[gap]]; without it as the task has it.",
+        examples=["whole"],
+    )
     after: str | None = Field(
         default=None,
         description="Name of the [[repair]] that this one goes on from, where it is not the backbone.",

@@ -10,7 +10,7 @@ from typing import Any
 
 from accord.errors import AccordError, nearest
 from accord.tasks import hypernymy, next_word, substitution, trivia
-from accord.tasks.base import Definition, Example, Form, Item, Task, Template
+from accord.tasks.base import ANSWER_SCORES, Definition, Example, Form, Item, Task, Template
 from accord.tasks.build import SHOTS, SPLIT_KINDS, SPLITS, Choices, build
 from accord.tasks.chat import Chat
 from accord.tasks.custom import CustomTask, definition
@@ -18,6 +18,7 @@ from accord.tasks.labels import Labels
 from accord.tasks.readers import Source
 
 __all__ = [
+    "ANSWER_SCORES",
     "SHOTS",
     "SPLITS",
     "SPLIT_KINDS",
@@ -54,6 +55,7 @@ def task(
     system: str | None = None,
     chat_options: Mapping[str, Any] | None = None,
     chat_turns: bool | None = None,
+    answer_score: str | None = None,
     seed: int = 0,
 ) -> Task:
     """Make a task ready to be scored.
@@ -75,6 +77,10 @@ def task(
     `chat` puts the prompts into the model's chat template: with a `system` message, `chat_options` for the template
     (`{"enable_thinking": False}`), and each worked example as a turn with its reply unless `chat_turns` is False;
     None, for these three: as the task has it (see `accord.tasks.Chat`).
+
+    `answer_score` is what the generator's log-odds are of: "first", the answer's first token; "whole", all its tokens;
+    "per_token", their geometric mean; "auto", whole where first tokens of right and wrong answers clash (see
+    `accord.gap.AnswerScore`); None as the task has it, auto unless its file says otherwise.
     """
     choices = Choices(
         split=split,
@@ -88,6 +94,7 @@ def task(
         system=system,
         chat_options=chat_options,
         chat_turns=chat_turns,
+        answer_score=answer_score,
         seed=seed,
     )
     return build(_definition(name), None if data is None else Path(data), choices)

@@ -11,6 +11,9 @@ from accord.tasks.chat import Chat
 from accord.tasks.labels import Labels
 from accord.tasks.readers import Source
 
+ANSWER_SCORES = ("auto", "whole", "first", "per_token")
+"""What of an answer counts in the generator's log-odds; "auto" is settled under a tokenizer, see `accord.gap`."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -115,6 +118,8 @@ class Task:
     """Items with their two forms, ready to be scored; `settings` holds everything that fixes the numbers.
 
     With `chat` each prompt is put into the model's chat template when it is read; `prompts` is always plain text.
+    `answer_score` is one of `ANSWER_SCORES`. `pool` are all items of the data, before split and limit, so that "auto"
+    comes out alike for every part of them; empty where these are all.
     """
 
     name: str
@@ -127,6 +132,8 @@ class Task:
     nested: bool = False  # can it be divided by `split_kind="nested"`?
     rewordings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # form -> its other phrasings
     labels: Labels = field(default_factory=Labels.yes_or_no)
+    answer_score: str = "auto"
+    pool: tuple[Item, ...] = ()
 
     def prompts(self, item: Item) -> tuple[str, str]:
         """The generator prompt and the validator prompt of an item, neither with a space at its end."""
@@ -172,3 +179,4 @@ class Definition:
     join: str = " "  # between a prompt and its answer
     labels: Labels = field(default_factory=Labels.yes_or_no)  # what the validator may answer
     chat: Chat = field(default_factory=Chat)  # how it is asked in a chat, where the user asks for one
+    answer_score: str = "auto"  # where the user asks for none

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.errors import AccordError, nearest
-from accord.tasks.base import Definition, Example, Form, Found, Item, Task, Template
+from accord.tasks.base import ANSWER_SCORES, Definition, Example, Form, Found, Item, Task, Template
 from accord.tasks.chat import Chat
 from accord.tasks.readers import Source
 from accord.tasks.splits import Sides, both_words, mixed, nested_sides, random_sides, unseen_sides
@@ -32,6 +32,7 @@ class Choices:
     system: str | None  # None, here and below: as the task has it
     chat_options: Mapping[str, Any] | None
     chat_turns: bool | None
+    answer_score: str | None  # None: as the task has it
     seed: int
 
 
@@ -55,6 +56,7 @@ def build(definition: Definition, data: Path | None, choices: Choices) -> Task:
             fix="add rows, or take them all: split all",
         )
     items = mixed(items, choices.seed)[: choices.limit]
+    answer_score = choices.answer_score or definition.answer_score
     settings = {
         "name": definition.name,
         "data": source.path.name,
@@ -68,6 +70,7 @@ def build(definition: Definition, data: Path | None, choices: Choices) -> Task:
         "limit": choices.limit,
         "seed": choices.seed,
         "chat": False if chat is None else chat.settings,
+        "answer_score": answer_score,
         "generator": generator.settings,
         "validator": validator.settings,
         "items": len(items),
@@ -87,6 +90,8 @@ def build(definition: Definition, data: Path | None, choices: Choices) -> Task:
             "validator": tuple(name for name in definition.validators if name != validator.phrasing),
         },
         labels=definition.labels,
+        answer_score=answer_score,
+        pool=tuple(one.item for one in found),
     )
 
 
@@ -104,6 +109,7 @@ def _check(definition: Definition, choices: Choices) -> None:
     _known("split kind", choices.split_kind, SPLIT_KINDS)
     _known("number of shots", choices.generator_shots, SHOTS)
     _known("number of shots", choices.validator_shots or "few", SHOTS)
+    _known("answer score", choices.answer_score or "auto", ANSWER_SCORES)
     if choices.limit is not None and choices.limit < 1:
         raise AccordError("The limit leaves no items", got=choices.limit, wanted="1 or more, or no limit")
     if choices.split.startswith("test-") and choices.split_kind != "nested":

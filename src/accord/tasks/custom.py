@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 from pydantic_core import ErrorDetails
@@ -73,6 +73,12 @@ class CustomTask(BaseModel):
     )
     chat_turns: bool = Field(
         True, description="In a chat each worked example is a turn of its own; false: all stand in one message."
+    )
+    answer_score: Literal["auto", "whole", "first", "per_token"] = Field(
+        "auto",
+        description="What the generator's log-odds are of: first, the answer's first token; whole, all its tokens; "
+        "per_token, their geometric mean. auto: whole where the first tokens of right and wrong answers are the same "
+        "for more than 1 % of the items, else first.",
     )
     group: str | None = Field(None, description="Column with a category, for slices of the report.")
     similarity: str | None = Field(None, description="Column with high or low, for slices of the report.")
@@ -147,6 +153,7 @@ def definition(custom: CustomTask) -> Definition:
         read=lambda source: Reading([form.found(row) for row in read_rows(source)]),
         data=custom.data,
         test_share=custom.test_share,
+        answer_score=custom.answer_score,
         recorded={"columns": custom.model_dump(include={"answer", "gold", "group", "similarity", "split"})},
         join=custom.join,
         labels=form.labels,

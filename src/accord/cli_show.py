@@ -1,0 +1,133 @@
+"""What `accord show` says of a task under a model, and what to do where it seldom answers with the label words."""
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from accord.cli_parts import print_table
+
+if TYPE_CHECKING:
+    from accord.gap.preview import AsRead, Preview, Weighed
+    from accord.lm.model import LanguageModel
+    from accord.study import GapSection
+    from accord.tasks import Task
+
+ENOUGH = 0.9  # of the probability: then there is nothing to mend
+_WORDS = 4  # label words that are told of an item
+
+Make = Callable[..., "Task"]
+"""Makes the task with these keys of a [[gap]] section in place of its own; `task` may be one of one's own."""
+
+
+def show_as_read(lm: "LanguageModel", section: "GapSection", task: "Task", number: int, make: Make) -> None:
+    """Print the first items as the model reads them, then what holds for the task, then what would help."""
+    from accord.gap.preview import preview
+
+    seen = preview(lm, task, items=number)
+    for one in seen.items:
+        _print_item(one, task)
+    typer.echo()
+    for line in _about(seen):
+        typer.echo(line)
+    if seen.mass < ENOUGH:
+        _print_remedies(lm, section, task, seen, make)
+
+
+def show_command(model: str, task: str, data: Path | None, keys: dict[str, Any]) -> str:
+    """The command that shows a task, asked with these keys of a [[gap]] section, as a model reads it."""
+    words: list[str] = ["accord", "show", task, "--model", model]
+    words += ["--data", str(data)] if data is not None else []
+    named = {"shots": "validator_shots", "generator": "generator_phrasing", "validator": "validator_phrasing"}
+    words += [word for option, key in named.items() if keys.get(key) for word in (f"--{option}", keys[key])]
+    words += ["--chat"] if keys.get("chat") else []
+    return shlex.join(words)
+
+
+def _print_item(one: "AsRead", task: "Task") -> None:
+    typer.echo(f"\nanswer: {one.item.answer}, gold: {task.labels.right(one.item)}")
+    for form, prompt in (("generator", one.generator), ("validator", one.validator)):
+        typer.echo(f"{form}, as the model reads it:\n" + "\n".join(f"  | {line}" for line in prompt.split("\n")))
+        if form == "generator":
+            clash = "; the first does not tell it from an answer of the other kind" if one.clashes else ""
+            typer.echo(f"  answer's tokens: {_weighed(one.answer)}{clash}")
+        else:
+            typer.echo(f"  label words: {_weighed(one.labels[:_WORDS])}, …; together {_share(one.mass)}")
+
+
+def _about(seen: "Preview") -> list[str]:
+    from accord.report.verdict import counted_words
+
+    answer = seen.answer_score
+    lines = [counted_words(answer.counted, answer.clashes, answer.items) + f' (answer_score = "{answer.asked}")']
+    if seen.blank:
+        lines.append(
+            f"Blank first tokens: {seen.blank:,} of {answer.items:,} answers begin with white space alone, which first "
+            "tokens say nothing about: count the whole answer, or set what joins prompt and answer."
+        )
+    lines.append(f"Label words get {_share(seen.mass)} of the probability; most said: {_weighed(seen.said)}.")
+    return lines
+
+
+def _print_remedies(lm: "LanguageModel", section: "GapSection", task: "Task", seen: "Preview", make: Make) -> None:
+    from accord.gap.preview import try_out
+
+    changed, how = _remedies(lm, section, task, make)
+    if not changed:
+        typer.echo("Nothing else to try: the task has one wording, and the model no chat template.")
+        return
+    tried = try_out(lm, changed)
+    rows = [[name, _share(mass), "see below" if "\n" in how[name] else how[name]] for name, mass in tried.items()]
+    rows.sort(key=lambda row: -tried[row[0]])
+    typer.echo("\nWhat else was tried:")
+    print_table(("change", "label words get", "how"), [["as it is", _share(seen.mass), ""], *rows])
+    if max(tried.values()) <= 1.5 * seen.mass:
+        typer.echo("None of them helps much: take words that it does say for labels, or a model tuned to instructions.")
+        return
+    for told in how.values():
+        if "\n" in told:
+            typer.echo(f"\nWorked examples, made of the task's own items, to put into its file:\n{told}")
+
+
+def _remedies(
+    lm: "LanguageModel", section: "GapSection", task: "Task", make: Make
+) -> tuple[dict[str, Callable[[], "Task"]], dict[str, str]]:
+    """What can be tried: name -> the changed task, and how the user gets it."""
+    from accord.tasks import CustomTask
+    from accord.tasks.examples import shots_as_toml, with_examples
+
+    changed: dict[str, Callable[[], Task]] = {}
+    how: dict[str, str] = {}
+
+    def add(name: str, told: str, **keys: Any) -> None:
+        changed[name], how[name] = lambda: make(**keys), told
+
+    custom = CustomTask.load(Path(section.task)) if section.task.endswith(".toml") else None
+    if custom is not None:
+        shown = custom if custom.shots else with_examples(custom, task.pool)
+        if shown is not None and task.validator.shots == "zero":
+            told = "--shots few" if custom.shots else shots_as_toml(shown)
+            add("worked examples", told, task=shown, validator_shots="few")
+        plain = custom.validator.removesuffix("Answer:").rstrip()
+        wordings = (f"Yes or no: {custom.validator}", f"{plain} Answer yes or no:") if task.labels.usual else ()
+        for wording in wordings:
+            asked = custom.model_copy(update={"validator": wording})
+            add(f"the wording “{wording}”", f"validator = {json.dumps(wording, ensure_ascii=False)}", task=asked)
+    elif task.validator.shots == "zero":
+        add("worked examples", "--shots few", validator_shots="few")
+    for name in task.rewordings.get("validator", ()):
+        add(f"the wording “{name}”", f"--validator {name}", validator_phrasing=name)
+    if not section.chat and lm.tokenizer.chat_template:
+        add("the chat template", "--chat", chat=True)
+    return changed, how
+
+
+def _weighed(tokens: "Weighed") -> str:
+    return " ".join(f"{text} {_share(p)}" for text, p in tokens)
+
+
+def _share(value: float) -> str:
+    return f"{value:.0%}" if value >= 0.0995 or value == 0 else f"{value:.1%}" if value >= 0.001 else "<0.1%"

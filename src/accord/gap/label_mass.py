@@ -1,0 +1,18 @@
+"""How much of the probability the validator's label words get: where it is little, l_V compares what is hardly said."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from accord.gap.questions import LabelWords
+from accord.lm.batching import Progress
+from accord.lm.model import LanguageModel
+from accord.lm.scoring import Floats, score
+from accord.tasks import Item, Task
+
+
+def label_masses(lm: LanguageModel, task: Task, items: Sequence[Item], *, progress: Progress | None = None) -> Floats:
+    """Σ p(label words | V) of each item [item]."""
+    words = LabelWords.of(lm, task)
+    scored = score(lm, [words.queries(lm, task, item)[1] for item in items], progress=progress)
+    return np.array([float(np.exp(np.logaddexp.reduce(one.total))) for one in scored])

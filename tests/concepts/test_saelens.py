@@ -249,7 +249,11 @@ def test_where_it_reads(tmp_path: Path) -> None:
         ("standard", {"reshape_activations": "sideways"}, "sideways"),
         ("standard", {"use_error_term": True}, "use_error_term"),
         ("standard", {"rescale_acts_by_decoder_norm": True}, "goes with topk"),
+        ("topk", {"activation_fn_kwargs": {"k": 4}}, "and 4 in activation_fn_kwargs"),
         ("transcoder", {"d_out": None}, "d_out"),
+        ("transcoder", {"apply_b_dec_to_input": True}, "cannot take b_dec"),
+        ("standard", {"apply_b_dec_to_input": 1}, "apply_b_dec_to_input"),
+        ("standard", {"metadata": ["a list"]}, "metadata"),
         ("standard", {"d_sae": 17}, "W_enc does not fit"),
         ("standard", {"d_in": "wide"}, "d_in"),
         ("gated", {"architecture": "standard"}, "b_gate, b_mag, r_mag"),
@@ -269,6 +273,9 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
         import_saelens(tmp_path / "nowhere")
     write(tmp_path, "standard")
     weights = load_file(tmp_path / "sae_weights.safetensors")
+    save_file(weights | {"b_enc": torch.arange(K)}, tmp_path / "sae_weights.safetensors")
+    with pytest.raises(AccordError, match="whole numbers"):
+        import_saelens(tmp_path)
     weights["b_enc"][3] = float("nan")
     save_file(weights, tmp_path / "sae_weights.safetensors")
     with pytest.raises(AccordError, match="b_enc has values that are not finite"):

@@ -76,6 +76,7 @@ def test_a_study_on_an_imported_dictionary(accord, tmp_path):
         ({"architecture": "transcoder", "d_out": D}, "", "it is a transcoder"),
         ({"d": 16}, "", "another width"),
         ({"own_key": 1}, "", "not understood"),
+        ({"normalize_activations": "layer_norm"}, "", "normalises every embedding by itself"),
         ({}, 'source = "nowhere"', "There is no such folder"),
         ({}, "size = 3", "Unknown key"),
         ({}, "training = { steps = 5 }", "Unknown key"),

@@ -26,11 +26,14 @@ def read_table(file: Path) -> dict[str, Any]:
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, in float32."""
+    """The tensors of a safetensors file, in float32; they must be floating-point numbers of any precision."""
     try:
-        return {name: weight.float() for name, weight in load_file(file).items()}
+        weights = load_file(file)
     except (OSError, ValueError, SafetensorError) as error:
         raise AccordError("cannot read these weights", where=file, got=str(error)) from None
+    if whole := sorted(name for name, weight in weights.items() if not weight.is_floating_point()):
+        raise AccordError("These weights are whole numbers.", where=file, got=", ".join(whole), wanted="floats")
+    return {name: weight.float() for name, weight in weights.items()}
 
 
 def check_tensors(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], folder: Path) -> None:

@@ -128,7 +128,7 @@ def _fold_scale(config: SAELensConfig, weights: dict[str, Tensor], scale: Any, f
     where = folder / CONFIG
     name = config.normalize_activations
     if name == "expected_average_only_in":
-        if not isinstance(scale, int | float) or not scale > 0:
+        if not isinstance(scale, int | float) or isinstance(scale, bool) or not 0 < scale < float("inf"):
             fix = "open and save it with the training that made it: it folds the factor into the weights when it ends"
             raise AccordError(f"normalize_activations = {name!r}, and the factor is not there.", where=where, fix=fix)
         weights["W_enc"] = weights["W_enc"] * scale

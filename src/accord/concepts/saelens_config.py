@@ -58,7 +58,7 @@ _NO_EFFECT = """
 class SAELensConfig(BaseModel):
     """The keys that decide what a dictionary computes, and where in its model; names and defaults of version 6."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     architecture: str = "standard"
     d_in: int = Field(ge=1)
@@ -107,12 +107,14 @@ class SAELensConfig(BaseModel):
         known = ("k",) if self.activation == "topk" else ()
         if rest := {k: v for k, v in self.activation_fn_kwargs.items() if k not in known and v is not False}:
             raise ValueError(f"activation_fn_kwargs {rest} cannot be imported with {self.architecture!r}")
+        if self.activation == "topk" and self.activation_fn_kwargs.get("k", self.k) != self.k:
+            raise ValueError(f"k is {self.k}, and {self.activation_fn_kwargs['k']} in activation_fn_kwargs")
         if self.reshape_activations not in ("none", "hook_z"):
             raise ValueError(f"reshape_activations {self.reshape_activations!r} cannot be imported")
         if self.use_error_term:
             raise ValueError("use_error_term cannot be imported: it adds what the reconstruction misses")
-        if self.transcodes and self.d_out is None:
-            raise ValueError("a transcoder needs d_out")
+        if self.transcodes and (self.d_out is None or self.apply_b_dec_to_input):
+            raise ValueError("a transcoder needs d_out, and cannot take b_dec from what it reads")
         if self.rescale_acts_by_decoder_norm and self.architecture not in ("topk", "batchtopk", "matryoshka_batchtopk"):
             raise ValueError("rescale_acts_by_decoder_norm goes with topk")
         return self
@@ -153,25 +155,21 @@ class SAELensConfig(BaseModel):
         )
 
 
-def understand(table: Any, where: object) -> SAELensConfig:
+def understand(table: dict[str, Any], where: object) -> SAELensConfig:
     """A parsed `cfg.json` of any version. Raises AccordError for a key or value that is not understood."""
-    if not isinstance(table, dict):
-        raise AccordError("This is no cfg.json of SAELens.", where=where, got=type(table).__name__, wanted="a table")
-    metadata = table.get("metadata") or {}
-    old = _before_6(table.get("sae_lens_version") or metadata.get("sae_lens_version"))
+    metadata = _table(table, "metadata", where)
     config = {_RENAMED.get(key, key): value for key, value in table.items() if key not in _NO_EFFECT}
     config |= {key: metadata[key] for key in _ABOUT if metadata.get(key) is not None}
     for key in ("metadata", "sae_lens_version"):
         config.pop(key, None)
-    if old:
-        kwargs = config.get("activation_fn_kwargs") or {}
+    kwargs = _table(config, "activation_fn_kwargs", where)
+    if _before_6(table.get("sae_lens_version") or metadata.get("sae_lens_version")):
         if config.get("activation_fn") == "topk":  # whatever the architecture is called
             config["architecture"] = "topk"
         if config.get("architecture") == "topk":
-            config["activation_fn"] = "topk"
-            config["k"] = kwargs.get("k", config.get("k"))
+            config |= {"activation_fn": "topk", "k": kwargs.get("k", config.get("k"))}
         if "hook_point" in table:  # before version 3: TransformerLens' own defaults
-            given = config.get("model_from_pretrained_kwargs") or {}
+            given = _table(config, "model_from_pretrained_kwargs", where)
             config["model_from_pretrained_kwargs"] = {"center_writing_weights": True, **given}
     elif config.get("architecture") == "topk":
         config.setdefault("activation_fn", "topk")
@@ -181,6 +179,13 @@ def understand(table: Any, where: object) -> SAELensConfig:
         return SAELensConfig.model_validate(config)
     except ValidationError as error:
         raise _refused(error, where) from None
+
+
+def _table(table: dict[str, Any], key: str, where: object) -> dict[str, Any]:
+    value = table.get(key) or {}
+    if not isinstance(value, dict):
+        raise AccordError("This value is not understood.", where=f"{where}: {key}", got=repr(value), wanted="a table")
+    return value
 
 
 _ABOUT = ("model_name", "hook_name", "hook_head_index", "hook_name_out", "hook_head_index_out",

@@ -36,7 +36,10 @@ def import_sparsify(folder: Path) -> Imported:
     K = sizes["num_latents"] or d * sizes["expansion_factor"]
     if k > K:
         raise AccordError("k is larger than the number of latents.", where=where, got=k, wanted=f"up to {K}")
-    transcodes, skip = bool(table.get("transcode", False)), bool(table.get("skip_connection", False))
+    transcodes, skip = table.get("transcode", False), table.get("skip_connection", False)
+    if not (isinstance(transcodes, bool) and isinstance(skip, bool)):
+        given = f"transcode = {transcodes!r}, skip_connection = {skip!r}"
+        raise AccordError("This value is not understood.", where=where, got=given, wanted="true or false")
     if skip and not transcodes:
         raise AccordError("An autoencoder with a skip connection cannot be imported.", where=where)
     shapes = {"encoder.weight": (K, d), "encoder.bias": (K,), "W_dec": (K, d), "b_dec": (d,)}

@@ -7,7 +7,6 @@ from typing import Any
 from accord.concepts import import_dictionary, save
 from accord.concepts.dictionaries import fingerprint, locate
 from accord.concepts.imported import Imported
-from accord.errors import AccordError
 from accord.study.concept_sections import ImportedSection
 from accord.study.concept_stages import HELD_OUT, ROWS_AT_ONCE, TRAIN, concept_name, judge, open_store
 from accord.study.config import StudyFile
@@ -25,18 +24,16 @@ def imported_of(file: StudyFile, section: ImportedSection) -> ImportedSection:
     return section.model_copy(update={"source": str(beside)}) if beside.is_dir() else section
 
 
-def imported_stage(
-    run: Run, section: ImportedSection, place: tuple[Layer, int], width: int | None, seed: int, embeddings: Stage
-) -> Stage:
+def imported_stage(run: Run, section: ImportedSection, place: tuple[Layer, int], seed: int, embeddings: Stage) -> Stage:
     """Import a dictionary for a layer (as the study writes it, and its number), and judge it on held-out texts.
 
     Seeds change nothing of it; it has a folder for each, as whatever reads it has a seed.
 
-    Fetches it, and raises AccordError if it cannot be imported or is not for that layer.
+    Raises AccordError if it cannot be fetched or imported.
     """
     layer = place[1]
     about = {"name": section.title, "kind": section.kind, "layer": layer, "seed": seed}
-    origin = check_dictionary(section.source, layer, width).config.origin.model_dump()
+    origin = dictionary(section.source).config.origin.model_dump()
     settings = {
         "inputs": [embeddings.recipe.fingerprint],
         **about,
@@ -59,17 +56,11 @@ def imported_stage(
     return Stage(concept_name(section, place[0], seed), Recipe("imported", IMPORTED_VERSION, settings, seed), make)
 
 
-def check_dictionary(source: str, layer: int, width: int | None = None) -> Imported:
-    """The dictionary, if it reconstructs states of this layer and width. Raises AccordError if not."""
-    model = _imported(source, tuple(fingerprint(locate(source)[0]).items()))
-    model.check_decodes("a study")
-    model.check_layer(layer)
-    if width is not None and model.d != width:
-        raise AccordError("This dictionary is for states of another width.", where=source, got=model.d, wanted=width)
-    return model
+def dictionary(source: str) -> Imported:
+    """The dictionary of a section, read once while its files stay the same; fetched if it is on the hub."""
+    return _read(source, tuple(fingerprint(locate(source)[0]).items()))
 
 
 @lru_cache(maxsize=2)
-def _imported(source: str, files: tuple[tuple[str, str], ...]) -> Imported:
-    """Read once while its files stay the same: it is asked for when a study is checked, and for every stage."""
+def _read(source: str, files: tuple[tuple[str, str], ...]) -> Imported:
     return import_dictionary(source)

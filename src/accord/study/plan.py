@@ -21,7 +21,7 @@ from accord.study.sections import Layer
 from accord.study.stage import Run, Stage
 from accord.study.steering_stages import steering_stage
 from accord.study.text_stages import perplexity_stage, texts_stage
-from accord.study.validate_concepts import judge_of, layer_count, names_of, text_of, width
+from accord.study.validate_concepts import check_imported, judge_of, layer_count, names_of, text_of
 from accord.tasks import Task
 
 
@@ -73,8 +73,8 @@ class ConceptPlan:
 
     def _concept(self, section: ConceptSection, place: tuple[Layer, int], seed: int) -> Stage:
         if isinstance(section, ImportedSection):
-            own, d = imported_of(self.file, section), width(self.run.backbone, fetch=True)
-            return imported_stage(self.run, own, place, d, seed, self.embeddings)
+            check_imported(self.file, section, fetch=True)
+            return imported_stage(self.run, imported_of(self.file, section), place, seed, self.embeddings)
         return concept_stage(self.run, section, place, seed, self.embeddings)
 
     def _names(self) -> Iterator[Stage]:

@@ -47,7 +47,7 @@ def problems(file: StudyFile, collected: Collected) -> list[AccordError]:
     for index, section in enumerate(study.concepts):
         if isinstance(section, ImportedSection):
             with collected(found, file, ("concepts", index), section):
-                _check_imported(file, section)
+                check_imported(file, section, fetch=False)
     found += _without_text(file)
     found += _layers(file)
     found += _names(file)
@@ -115,22 +115,31 @@ def _shape(backbone: Backbone, fetch: bool) -> tuple[int, int | None]:
     return int(text.num_hidden_layers), getattr(text, "hidden_size", None)
 
 
-def _check_imported(file: StudyFile, section: ImportedSection) -> None:
-    """AccordError unless a dictionary on this machine can be imported, and reads the states of its layer."""
-    from accord.study.imported_stages import check_dictionary, imported_of
+def check_imported(file: StudyFile, section: ImportedSection, *, fetch: bool) -> None:
+    """AccordError unless a dictionary is there and does what the study asks of it; without `fetch`, if it is here."""
+    from accord.study.imported_stages import dictionary, imported_of
     from accord.study.validate import backbone_of
 
-    source = imported_of(file, section).source
-    if not Path(source).expanduser().is_dir():
+    source, backbone = imported_of(file, section).source, backbone_of(file)
+    if not fetch and not Path(source).expanduser().is_dir():
         if not re.fullmatch(r"\w[\w.\-]*(/\w[\w.\-]*)+", source):
             fix = "name a folder, or one on the hub: org/name/folder"
             raise AccordError("There is no such folder.", got=repr(section.source), fix=fix)
         return
-    backbone = backbone_of(file)
-    depth = layer_count(backbone, fetch=False)
+    model, depth = dictionary(source), layer_count(backbone, fetch=fetch)
+    model.check_decodes("a study", alike=_reads_off_decoders(file, section))
     for layer in layers_of(file.study, section):
         if layer != "last" or depth:
-            check_dictionary(source, depth if layer == "last" else layer, width(backbone, fetch=False))
+            model.check_layer(depth if layer == "last" else layer)
+    if (wide := width(backbone, fetch=fetch)) not in (None, model.d):
+        raise AccordError("This dictionary is for states of another width.", where=source, got=model.d, wanted=wide)
+
+
+def _reads_off_decoders(file: StudyFile, section: ImportedSection) -> bool:
+    """Whether the study asks what each concept writes."""
+    study = file.study
+    latents = any(row.concepts == section and row.head.reads == "latents" for row in all_rows(study))
+    return latents or any(part is not None for part in (study.names, study.steering, study.explain))
 
 
 def check_source(section: TextSection, seed: int) -> None:

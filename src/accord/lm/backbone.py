@@ -30,6 +30,7 @@ class Backbone:
         model: the transformers model, in eval mode; `blocks[l - 1]` is the block that layer l leaves.
         n_layers, d_model, vocab_size, device, dtype, cacheable: see `LanguageModel`.
         quantization: how the weights are quantized, such as "bitsandbytes nf4"; None if they are plain numbers.
+        stored_as: the same of the folder they came from, which may have been expanded to plain numbers.
         fingerprint: identity of the weights, part of what decides whether a study's stage is up to date.
     """
 
@@ -48,6 +49,7 @@ class Backbone:
         self.device = model.device
         self.dtype = model.dtype
         self.quantization = quantization(model)
+        self.stored_as = self.quantization
         text_config = model.config.get_text_config()
         self.n_layers = int(text_config.num_hidden_layers)
         trunk, head = getattr(model, model.base_model_prefix, None), model.get_output_embeddings()
@@ -103,7 +105,7 @@ class Backbone:
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device.type,
         }
-        return settings if self.quantization is None else {**settings, "quantization": self.quantization}
+        return settings if self.stored_as is None else {**settings, "quantization": self.stored_as}
 
     @contextmanager
     def _recording(self, layers: Sequence[int], at: Tensor | None = None) -> Iterator[dict[int, Tensor]]:

@@ -45,7 +45,7 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
     where = pick_device(device)
     kind = pick_dtype(dtype, where)
     source = resolve(str(model), thorough=True)
-    config = _config(source.folder)
+    config = read_config(source.folder)
     quantized = stored_as(config) is not None
     said: list[str] = []
     try:
@@ -131,8 +131,11 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return _DTYPES[dtype]
 
 
-def _config(folder: Path) -> Any:
-    """The configuration of a folder, of a type that needs no code from it."""
+def read_config(folder: Path) -> Any:
+    """The configuration of a folder in hub layout, as transformers has it.
+
+    Raises AccordError if it cannot be read, or the model needs code of its own.
+    """
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     try:

@@ -1,6 +1,5 @@
 """Can the texts, concepts, heads and perplexity of a study be made? Found out before any weights are loaded."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -83,20 +82,15 @@ def _check_annotator(section: NamesSection) -> None:
 
 def layer_count(backbone: Backbone, *, fetch: bool) -> int:
     """How many layers a backbone has; AccordError, or 0 without `fetch`, where that takes fetching it."""
-    from transformers import AutoConfig
-
     from accord.lm.catalog import CATALOG, resolve
 
     if backbone.model in CATALOG and not Path(backbone.model).exists():
         return CATALOG[backbone.model].layers
     if not fetch and not Path(backbone.model).expanduser().is_dir():
         return 0
-    folder = resolve(backbone.model).folder
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise AccordError("The model's config.json cannot be read.", where=folder, got=str(error)) from None
-    return int(config.get_text_config().num_hidden_layers)
+    from accord.lm.opening import read_config
+
+    return int(read_config(resolve(backbone.model).folder).get_text_config().num_hidden_layers)
 
 
 def check_source(section: TextSection, seed: int) -> None:

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from accord.errors import AccordError
 from accord.lm import Backbone, load
-from accord.lm.backbone import pick_device, pick_dtype
+from accord.lm.opening import pick_device, pick_dtype
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
 
 
@@ -121,7 +121,7 @@ def test_a_broken_folder_is_one_clear_error(tmp_path: Path) -> None:
     tiny_tokenizer().save_pretrained(tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(AccordError, match="could not be loaded"):
+    with pytest.raises(AccordError, match="damaged or cut short"):
         load(tmp_path)
 
 

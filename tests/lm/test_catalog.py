@@ -17,6 +17,7 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -311,10 +312,14 @@ def test_pip_fails(home: Path, monkeypatch: pytest.MonkeyPatch, stderr: str, wor
 # Folders
 
 
+def weights(file: Path, *names: str, fill: float = 0.0) -> None:
+    save_file({name: torch.full((2,), fill) for name in names}, file)
+
+
 def hub_layout(folder: Path, *names: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names or ("config.json", "model.safetensors", "tokenizer.json"):
-        (folder / name).write_text("{}")
+        weights(folder / name) if name.endswith(".safetensors") else (folder / name).write_text("{}")
     return folder
 
 
@@ -335,8 +340,9 @@ def test_fingerprint_of_a_folder(tmp_path: Path) -> None:
     first = fingerprint()
     (folder / "README.md").write_text("words")
     os.utime(folder / "config.json", ns=(1, 1))
-    assert fingerprint() == first
     os.utime(folder / "model.safetensors", ns=(1, 1))
+    assert fingerprint() == first
+    weights(folder / "model.safetensors", "a", fill=1.0)
     second = fingerprint()
     assert second != first
     (folder / "tokenizer.json").write_text('{"a": 1}')
@@ -350,7 +356,8 @@ def test_fingerprint_of_a_folder(tmp_path: Path) -> None:
         (["model.safetensors"], r"no config\.json"),
         (["config.json", "pytorch_model.bin"], "pickled(.|\n)*save_pretrained"),
         (["config.json", "model-Q4.gguf"], r"name the file: .*model-Q4\.gguf"),
-        (["adapter_config.json", "adapter_model.safetensors"], "adapter(.|\n)*merge"),
+        (["adapter_config.json", "adapter_model.safetensors"], "does not name the model"),
+        (["adapter_config.json", "adapter_model.bin"], "pickled"),
     ],
 )
 def test_folders_that_are_refused(tmp_path: Path, names: list[str], words: str) -> None:
@@ -364,7 +371,8 @@ def test_missing_shard(tmp_path: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
     with pytest.raises(AccordError, match=r"no model-00002-of-00002\.safetensors"):
         resolve(str(folder))
-    (folder / "model-00002-of-00002.safetensors").write_text("")
+    weights(folder / "model-00001-of-00002.safetensors", "a")
+    weights(folder / "model-00002-of-00002.safetensors", "b")
     assert resolve(str(folder)).folder == folder
 
 

@@ -29,6 +29,7 @@ class Backbone:
         model: the transformers model, in eval mode; `blocks[l - 1]` is the block that layer l leaves.
         n_layers, d_model, vocab_size, device, dtype, cacheable, limits, ends: see `LanguageModel`.
         quantization: how the weights are quantized, such as "bitsandbytes nf4"; None if they are plain numbers.
+        stored_as: the same of the folder they came from, which may have been expanded to plain numbers.
         fingerprint: identity of the weights, part of what decides whether a study's stage is up to date.
         proofs: what was tried when it was made, by name; see `accord prove`.
 
@@ -51,6 +52,7 @@ class Backbone:
         self.device = model.device
         self.dtype = model.dtype
         self.quantization = quantization(model)
+        self.stored_as = self.quantization
         self.ends = _ends(model, tokenizer)
         self.proofs: dict[str, Proof] = {}
         with torch.no_grad(), self._refusing():
@@ -99,7 +101,7 @@ class Backbone:
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device.type,
         }
-        return settings if self.quantization is None else {**settings, "quantization": self.quantization}
+        return settings if self.stored_as is None else {**settings, "quantization": self.stored_as}
 
     @torch.no_grad()
     def prove(self, *, thorough: bool = False) -> None:

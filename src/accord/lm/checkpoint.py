@@ -113,6 +113,16 @@ def check_loaded(model: Any, notes: Mapping[str, Any], config: Any, folder: Path
         )
 
 
+def unjoined(said: Iterable[str]) -> str:
+    """In words, the weights that transformers could not make of those in the files (experts are stacked, for one).
+
+    Args:
+        said: what its log says; its report has a row for each. Nothing else names them.
+    """
+    keys = [key for text in said for key in re.findall(r"^(\S.*?)\s*\| CONVERSION", text, re.MULTILINE)]
+    return f"the files lack parts of {_named(keys)}" if keys else ""
+
+
 def _named(keys: list[str]) -> str:
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
     return f"{len(keys)} ({', '.join(keys[:_NAMED])}{more})"

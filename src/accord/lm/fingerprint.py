@@ -54,7 +54,9 @@ def tokenizer_files(folder: Path) -> list[Path]:
 
 
 def memory_fingerprint(model: Any, tokenizer: Any) -> str:
-    """Of a model in memory: the bytes of its weights and buffers, its configuration, its tokenizer."""
+    """Of a model in memory: the bytes of its weights and buffers, its configuration, its adapters, its tokenizer."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     digest = hashlib.sha256()
     state = model.state_dict()
     for name in sorted(state):
@@ -62,7 +64,8 @@ def memory_fingerprint(model: Any, tokenizer: Any) -> str:
             digest.update(f"{part}\0{tensor.dtype}\0{tuple(tensor.shape)}\n".encode())
             digest.update(_bytes(tensor))
     adapters = {name: config.to_dict() for name, config in getattr(model, "peft_config", {}).items()}
-    active = list(getattr(model, "active_adapters", ())) if adapters else []
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    active = [[name, list(layer.active_adapters), layer.disable_adapters] for name, layer in layers]
     generation = getattr(model, "generation_config", None)
     told = [model.config.to_dict(), generation and generation.to_dict(), adapters, active, _tokenizer(tokenizer)]
     digest.update(json.dumps(_without_places(told), sort_keys=True, default=_as_json).encode())

@@ -5,6 +5,7 @@ transformers itself knows, and an adapter, if there is one, of a kind whose numb
 """
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +19,9 @@ from accord.errors import AccordError
 from accord.lm.adapters import unwrapped, with_adapter
 from accord.lm.backbone import Backbone
 from accord.lm.catalog import Source, resolve
-from accord.lm.checkpoint import check_loaded
+from accord.lm.checkpoint import check_loaded, unjoined
 from accord.lm.fingerprint import memory_fingerprint, tokenizer_files
-from accord.lm.quantization import check_known, missing_library, quantization_config
+from accord.lm.quantization import check_known, missing_library, stored_as
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # None would ask whoever is at the keyboard, and believe a "y".
@@ -44,10 +45,11 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
     where = pick_device(device)
     kind = pick_dtype(dtype, where)
     source = resolve(str(model), thorough=True)
-    config = _config(source.folder)
-    quantized = quantization_config(config) is not None
+    config = read_config(source.folder)
+    quantized = stored_as(config) is not None
+    said: list[str] = []
     try:
-        with _quiet():
+        with _quiet() as said:
             tokenizer = read_tokenizer(source)
             network, notes = AutoModelForCausalLM.from_pretrained(
                 source.folder,
@@ -61,13 +63,16 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
     except ImportError as error:
         raise missing_library(error, source.folder, config) from error
     except Exception as error:  # of transformers, and of a dozen libraries beneath
-        raise _not_loaded(source.folder, error) from error
+        raise _not_loaded(source.folder, error, unjoined(said)) from error
     check_loaded(network, notes, config, source.folder)
     if not quantized:
         network = network.to(where)
     if source.adapter is not None:
         network = with_adapter(network, source.adapter)
-    return Backbone(network, tokenizer, name=source.name, fingerprint=source.fingerprint)
+    lm = Backbone(network, tokenizer, name=source.name, fingerprint=source.fingerprint)
+    if quantized and lm.quantization is None:  # no kernels for them on this machine
+        lm.stored_as = f"{stored_as(config)}, expanded"
+    return lm
 
 
 def in_memory(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> Backbone:
@@ -136,8 +141,11 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return _DTYPES[dtype]
 
 
-def _config(folder: Path) -> Any:
-    """The configuration of a folder, of a type that needs no code from it."""
+def read_config(folder: Path) -> Any:
+    """The configuration of a folder in hub layout, as transformers has it.
+
+    Raises AccordError if it cannot be read, or the model needs code of its own.
+    """
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     try:
@@ -171,19 +179,25 @@ def _names_kernel(told: Any) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what transformers says while it loads: what matters of it becomes an error."""
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
+def _quiet() -> Iterator[list[str]]:
+    """Without what transformers says while it loads, which is kept: what matters of it becomes an error."""
+    said: list[str] = []
+    listener, level = logging.Handler(), transformers_logging.get_verbosity()
+    listener.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
     transformers_logging.disable_progress_bar()  # seconds at most, and it would tear other bars apart
+    transformers_logging.disable_default_handler()
+    transformers_logging.add_handler(listener)
+    transformers_logging.set_verbosity_warning()
     try:
-        yield
+        yield said
     finally:
         transformers_logging.set_verbosity(level)
+        transformers_logging.remove_handler(listener)
+        transformers_logging.enable_default_handler()
 
 
-def _not_loaded(folder: Path, error: Exception) -> AccordError:
-    said = str(error).strip()
+def _not_loaded(folder: Path, error: Exception, keys: str = "") -> AccordError:
+    said = keys or str(error).strip()
     if "trust_remote_code" in said:
         return _needs_code(folder, said.splitlines()[0])
     return AccordError(

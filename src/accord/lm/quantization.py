@@ -24,12 +24,16 @@ def quantization(model: Any) -> str | None:
 
     Weights that were quantized in the folder but expanded when it was opened are plain numbers.
     """
-    found = quantization_config(model.config)
-    return None if found is None else describe(found)
+    return stored_as(model.config)
 
 
-def describe(config: dict[str, Any]) -> str:
-    """A `quantization_config` in a few words: its method and its form."""
+def stored_as(config: Any) -> str | None:
+    """How a configuration says that weights are quantized, in a few words: the method and its form."""
+    found = quantization_config(config)
+    return None if found is None else _described(found)
+
+
+def _described(config: dict[str, Any]) -> str:
     method = config.get("quant_method")
     method = str(getattr(method, "value", method) or "bitsandbytes")
     if config.get("load_in_8bit"):
@@ -64,12 +68,12 @@ def check_known(config: Any, folder: Path) -> None:
 def missing_library(error: ImportError, folder: Path, config: Any) -> AccordError:
     """The error for a package, or a device, that opening a folder needs and that is not here."""
     found = None if config is None else quantization_config(config)
-    kind = "" if found is None else f", whose weights are quantized ({describe(found)}),"
+    kind = "" if found is None else f", whose weights are quantized ({_described(found)}),"
     said = re.sub(r"\s+", " ", str(error)).strip()
     command = re.search(r"pip install (?:-U |--upgrade )?['\"]?([\w.-]+)", said)
     if command is None and re.search(r"\b(GPU|CUDA|XPU)\b", said):
         return AccordError(f"This model{kind} cannot be opened on this machine.", where=folder, got=said)
-    method = "" if found is None else describe(found).partition(" ")[0]
+    method = "" if found is None else _described(found).partition(" ")[0]
     package = command[1] if command else error.name or method or "what is named"
     return MissingLibrary(
         f"This model{kind} needs a package that is not installed.", where=folder, got=said, fix=f"pip install {package}"

@@ -1,6 +1,5 @@
 """Can the texts, concepts, heads and perplexity of a study be made? Found out before any weights are loaded."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -98,20 +97,15 @@ def width(backbone: Backbone, *, fetch: bool) -> int | None:
 
 
 def _shape(backbone: Backbone, fetch: bool) -> tuple[int, int | None]:
-    from transformers import AutoConfig
-
     from accord.lm.catalog import CATALOG, resolve
 
     if backbone.model in CATALOG and not Path(backbone.model).exists():
         return CATALOG[backbone.model].layers, CATALOG[backbone.model].width
     if not fetch and not Path(backbone.model).expanduser().is_dir():
         return 0, None
-    folder = resolve(backbone.model).folder
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise AccordError("The model's config.json cannot be read.", where=folder, got=str(error)) from None
-    text = config.get_text_config()
+    from accord.lm.opening import read_config
+
+    text = read_config(resolve(backbone.model).folder).get_text_config()
     return int(text.num_hidden_layers), getattr(text, "hidden_size", None)
 
 

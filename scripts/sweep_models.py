@@ -94,7 +94,7 @@ def main(names: list[str]) -> None:
 def model_classes() -> dict[str, str]:
     """Model type -> the class that has its head: causal models, and those that read images and text."""
     images = modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-    return {**images, **modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES}
+    return {**modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, **images}
 
 
 def apart(name: str) -> Verdict:
@@ -115,7 +115,7 @@ def apart(name: str) -> Verdict:
 
 def _child(name: str, into: Any) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+    with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing):
         into.send(json.dumps(asdict(judged(name))))
 
 
@@ -138,13 +138,15 @@ def judged(name: str) -> Verdict:
     texts = prompts(min(lm.limits.length or 96, 96))
     try:
         scores = score(lm, [Query(text, tuple((token,) for token in ANSWERS)) for text in texts])
+        ours = np.stack([one.first for one in scores])
+        single = plain(model, texts)
+        model.set_attn_implementation("eager")
+        model.set_experts_implementation("eager")
+        exact = plain(model.double(), texts)
     except Exception as error:
         if "DEBUG" in os.environ:
             traceback.print_exc()
         return Verdict(name, "wrong", reason=f"{type(error).__name__}: {first_line(error)}")
-    ours = np.stack([one.first for one in scores])
-    single = plain(model, texts)
-    exact = plain(model.double(), texts)
     off, own = float(np.abs(ours - exact).max()), float(np.abs(single - exact).max())
     right = off <= max(TOLERANCE, 2 * own)
     notes = [f"after its head: {lm.lens_parts()[2]}"] if str(lm.lens_parts()[2]) != "nothing" else []
@@ -171,14 +173,34 @@ def tiny_config(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
     values = shrunk(kind().to_dict())
     for key in ("model_type", "transformers_version", "architectures"):
         values.pop(key, None)
-    return kind(**{**values, **OVERRIDES.get(kind.model_type, {})})
+    config = kind(**merged(values, OVERRIDES.get(kind.model_type, {})))
+    for part in [config, *(value for value in vars(config).values() if isinstance(value, PreTrainedConfig))]:
+        if not hasattr(part, "pad_token_id"):
+            part.pad_token_id = None
+    return config
+
+
+def merged(values: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Values with others in their place, section by section; None leaves a value to the class."""
+    whole = {**values}
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(whole.get(key), dict):
+            whole[key] = merged(whole[key], value)
+        elif value is DEFAULT:
+            whole.pop(key, None)
+        else:
+            whole[key] = value
+    return whole
 
 
 def shrunk(values: dict[str, Any]) -> dict[str, Any]:
     """A config's values with sizes by `SIZES`, and lists of one entry a layer left to the class."""
     small: dict[str, Any] = {}
+    latent = "qk_rope_head_dim" in values  # latent attention has a key for every head, and makes head_dim of its parts
     layers = next((v for k, v in values.items() if k in ("num_hidden_layers", "n_layer", "num_layers")), None)
     for key, value in values.items():
+        if key == "per_layer_config" or (latent and key in ("head_dim", "qk_head_dim")):
+            continue
         if isinstance(value, dict):
             small[key] = shrunk(value)
         elif isinstance(value, list) and layers and len(value) == layers:
@@ -188,11 +210,22 @@ def shrunk(values: dict[str, Any]) -> dict[str, Any]:
         elif key.endswith("_token_id") or key.endswith("_token_index"):
             small[key] = min(value, VOCAB - 10) if value >= 0 else value
         else:
-            small[key] = next((size for ends, size in SIZES if any(key.endswith(end) for end in ends)), value)
+            heads = latent and key == "num_key_value_heads"
+            small[key] = (
+                4 if heads else next((size for ends, size in SIZES if any(key.endswith(end) for end in ends)), value)
+            )
     return small
 
 
-OVERRIDES: dict[str, dict[str, Any]] = {}
+DEFAULT: Any = object()
+_SECTIONS = {"rope_parameters": {"rope_theta": 1e4, "rope_type": "default", "mrope_section": [2, 1, 1]}}
+_HALF = {"rope_parameters": {"rope_theta": 1e4, "rope_type": "default", "mrope_section": [1, 1, 0]}}
+# What the rules above do not bring to fit together.
+OVERRIDES: dict[str, dict[str, Any]] = {
+    **{name: {"text_config": _SECTIONS} for name in ("qwen2_vl", "qwen2_5_vl", "qwen2_5_omni_thinker", "paddleocr_vl")},
+    **{name: {"text_config": _HALF} for name in ("glm4v", "glm46v", "glmga", "glm4v_moe", "glm_ocr")},
+    "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 2},
+}
 
 
 def tokenizer() -> PreTrainedTokenizerFast:

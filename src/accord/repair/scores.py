@@ -176,8 +176,13 @@ def _groups(lm: LanguageModel, pairs: Sequence[Pair]) -> list[_Group]:
 
     Pairs at lengths where the model's numbers depend on the length share none, and are with their like.
     """
-    check_fits(lm, (pair.context + pair.answer for pair in pairs))
-    alike = lm.limits.grouped([_length(lm, pair) for pair in pairs])
+    lengths = [_length(lm, pair) for pair in pairs]
+    check_fits(
+        lm,
+        ((pair.context + pair.answer)[:length] for pair, length in zip(pairs, lengths, strict=True)),
+        (pair.answer + pair.against for pair in pairs),
+    )
+    alike = lm.limits.grouped(lengths)
     groups = _sharing(lm, pairs, alike.pop(0, []))
     groups += [_Group((), tuple(places)) for places in alike.values()]
     return [_Group(g.prefix, tuple(sorted(g.places, key=lambda i: len(pairs[i].context)))) for g in groups]

@@ -108,6 +108,11 @@ def state_out(output: Any) -> Any:
     return output[0] if isinstance(output, tuple | list) else output
 
 
+def put_state(output: Any, state: Tensor) -> Any:
+    """A block's output with another state in it."""
+    return type(output)((state, *output[1:])) if isinstance(output, tuple | list) else state
+
+
 def dissect(model: nn.Module, ids: Tensor) -> Anatomy:
     """Find the parts of `model` by running it on `ids` [batch, position].
 
@@ -281,7 +286,7 @@ def _learn(model: nn.Module, anatomy: Anatomy, tail: Tail, ids: Tensor) -> float
     numbers = _probe_numbers(size).to(probe)
 
     def give_states(_: nn.Module, args: Any, output: Any) -> Any:
-        return (probe, *output[1:]) if isinstance(output, tuple) else probe
+        return put_state(output, probe)
 
     def read(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         fed.append(state_in(args, kwargs))

@@ -25,7 +25,7 @@ from transformers.utils import logging as progress_bars
 
 from accord.errors import AccordError
 from accord.lm import proofs
-from accord.lm.anatomy import Unsupported, dissect, learn_tail
+from accord.lm.anatomy import Unsupported, dissect, learn_tail, state_out
 from accord.lm.catalog import resolve
 from accord.lm.limits import Limits
 from accord.lm.positions import find_limits
@@ -264,7 +264,7 @@ class Backbone:
         states: dict[int, Tensor] = {}
 
         def keep(layer: int, value: Any) -> None:
-            state = value[0] if isinstance(value, tuple) else value
+            state = state_out(value)
             if at is not None:
                 index = at.to(state.device).unsqueeze(-1).expand(-1, -1, state.shape[-1])
                 state = state.gather(1, index)

@@ -146,6 +146,7 @@ class _Lookups(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, ids: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.ids, self.in_block, self.tables, self.chooses_keys = ids, False, set[_Table](), False
+        self._made_here: set[int] = set()  # what a block makes and cuts to size, such as padded chunks, is no table
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         aten = torch.ops.aten
@@ -161,11 +162,13 @@ class _Lookups(TorchDispatchMode):  # type: ignore[no-untyped-call]
         elif func is aten.topk.default:
             self.chooses_keys |= args[0].shape[args[2] if len(args) > 2 else -1] == self.ids.shape[1]
         output = func(*args, **(kwargs or {}))
-        if func is aten.slice.Tensor and self.in_block:
+        if self.in_block and func is aten.slice.Tensor and _storage(args[0]) not in self._made_here:
             dimension = args[1] if len(args) > 1 else 0
             size, width = args[0].shape[dimension], self.ids.shape[1]
-            if output.shape[dimension] == width < size and args[0].dtype not in (torch.int64, torch.int32):
+            if output.shape[dimension] == width < size:
                 self.tables.add(_Table("position", size, self.in_block))
+        elif self.in_block and isinstance(output, Tensor):
+            self._made_here.add(_storage(output))
         return output
 
     def _look(self, size: int, index: Tensor) -> None:
@@ -175,6 +178,10 @@ class _Lookups(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.tables.add(_Table("id", size, self.in_block))
         elif index.numel() and index.shape[-1:] == self.ids.shape[1:] and (offset := _offset(index)) is not None:
             self.tables.add(_Table("position", size - offset, self.in_block))
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _offset(index: Tensor) -> int | None:

@@ -16,6 +16,7 @@ import resource
 import sys
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,6 +64,32 @@ SIZES: tuple[tuple[tuple[str, ...], Any], ...] = (
 )
 
 
+INTRODUCTION = """# Models
+
+accord takes a model if what it relies on holds in it, whatever its name. When a model loads, it is watched reading a
+short text (which modules ran, what was handed on) and then tried; `accord prove MODEL` prints what that gave:
+
+| proof | what is tried | if it fails |
+| --- | --- | --- |
+| lens | final norm, head and what follows (a scale, a soft-cap) give the model's own logits, to 2e-5 in float32 | refused |
+| layers | each block reads what the one before left; the trunk alone gives the whole model's states | refused |
+| causality | later tokens change, earlier states of all layers stand still | refused |
+| batch | a text has the same states alone, padded in a batch, and again after a longer one | one length at a time; if that fails too, one text at a time; else refused |
+| cache | keys and values can be cut, shared by rows and continued in pieces and one by one | every text is read whole |
+
+Lengths at which position embeddings switch (longrope, dynamic NTK) are found by trying them, and texts on two sides of one
+never share a batch, a prefix or a cache. Learned positions and the rows of the embedding are found as well: a longer
+text, or an id beyond, is one error before work begins. In half precision the head multiplies in that precision, as the
+model itself does; scale, soft-cap and log-probabilities are float32.
+
+The table is `scripts/sweep_models.py` on transformers {version}: each of its {total} causal and image-and-text types, tiny and
+random, in float32. 17 prompts of 2 to 96 tokens, half of which share a beginning, scored by accord at once, beside plain
+transformers in float64, one prompt at a time: the largest difference of a log-probability. {right} are right (to 2e-5, or
+twice what plain float32 is off by), {refused} are refused, {wrong} are wrong, {untried} could not be made tiny (their config
+needs more than smaller numbers, or a library that is not installed).
+"""
+
+
 @dataclass
 class Verdict:
     """What became of one type."""
@@ -94,7 +121,7 @@ def main(names: list[str]) -> None:
 def model_classes() -> dict[str, str]:
     """Model type -> the class that has its head: causal models, and those that read images and text."""
     images = modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-    return {**images, **modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES}
+    return {**modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, **images}
 
 
 def apart(name: str) -> Verdict:
@@ -115,7 +142,7 @@ def apart(name: str) -> Verdict:
 
 def _child(name: str, into: Any) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+    with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing):
         into.send(json.dumps(asdict(judged(name))))
 
 
@@ -138,16 +165,21 @@ def judged(name: str) -> Verdict:
     texts = prompts(min(lm.limits.length or 96, 96))
     try:
         scores = score(lm, [Query(text, tuple((token,) for token in ANSWERS)) for text in texts])
+        ours = np.stack([one.first for one in scores])
+        single = plain(model, texts)
+        model.set_experts_implementation("eager")
+        exact, note = single, "transformers has no float64 of it"
+        with contextlib.suppress(RuntimeError):
+            exact, note = plain(model.double(), texts), ""
     except Exception as error:
         if "DEBUG" in os.environ:
             traceback.print_exc()
         return Verdict(name, "wrong", reason=f"{type(error).__name__}: {first_line(error)}")
-    ours = np.stack([one.first for one in scores])
-    single = plain(model, texts)
-    exact = plain(model.double(), texts)
     off, own = float(np.abs(ours - exact).max()), float(np.abs(single - exact).max())
     right = off <= max(TOLERANCE, 2 * own)
     notes = [f"after its head: {lm.lens_parts()[2]}"] if str(lm.lens_parts()[2]) != "nothing" else []
+    notes += [note] if note else []
+    notes += ["one text at a time"] if lm.limits.each_from == 1 else []
     notes += [f"reads at most {lm.limits.length} tokens as configured"] if lm.limits.length else []
     return Verdict(name, "right" if right else "wrong", off, own, lm.cacheable, "; ".join(notes))
 
@@ -171,28 +203,90 @@ def tiny_config(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
     values = shrunk(kind().to_dict())
     for key in ("model_type", "transformers_version", "architectures"):
         values.pop(key, None)
-    return kind(**{**values, **OVERRIDES.get(kind.model_type, {})})
+    config = kind(**merged(values, OVERRIDES.get(kind.model_type, {})))
+    for part in [config, *(value for value in vars(config).values() if isinstance(value, PreTrainedConfig))]:
+        if not hasattr(part, "pad_token_id"):
+            part.pad_token_id = None
+    return config
+
+
+def merged(values: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Values with others in their place, section by section; None leaves a value to the class."""
+    whole = {**values}
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(whole.get(key), dict):
+            whole[key] = merged(whole[key], value)
+        elif value is DEFAULT:
+            whole.pop(key, None)
+        else:
+            whole[key] = value
+    return whole
 
 
 def shrunk(values: dict[str, Any]) -> dict[str, Any]:
     """A config's values with sizes by `SIZES`, and lists of one entry a layer left to the class."""
     small: dict[str, Any] = {}
+    latent = "qk_rope_head_dim" in values  # latent attention has a key for every head, and makes head_dim of its parts
     layers = next((v for k, v in values.items() if k in ("num_hidden_layers", "n_layer", "num_layers")), None)
     for key, value in values.items():
+        if key == "per_layer_config" or (latent and key in ("head_dim", "qk_head_dim")):
+            continue
         if isinstance(value, dict):
             small[key] = shrunk(value)
         elif isinstance(value, list) and layers and len(value) == layers:
             continue
+        elif value is None and not latent and key in ("num_key_value_heads", "head_dim"):
+            small[key] = 2 if key == "num_key_value_heads" else 8
         elif isinstance(value, bool) or not isinstance(value, int):
             small[key] = [1, 1, 2] if key == "mrope_section" else value
         elif key.endswith("_token_id") or key.endswith("_token_index"):
             small[key] = min(value, VOCAB - 10) if value >= 0 else value
         else:
-            small[key] = next((size for ends, size in SIZES if any(key.endswith(end) for end in ends)), value)
+            heads = latent and key == "num_key_value_heads"
+            small[key] = (
+                4 if heads else next((size for ends, size in SIZES if any(key.endswith(end) for end in ends)), value)
+            )
     return small
 
 
-OVERRIDES: dict[str, dict[str, Any]] = {}
+DEFAULT: Any = object()
+_SECTIONS = {"rope_parameters": {"rope_theta": 1e4, "rope_type": "default", "mrope_section": [2, 1, 1]}}
+_HALF = {"rope_parameters": {"rope_theta": 1e4, "rope_type": "default", "mrope_section": [1, 1, 0]}}
+# What the rules above do not bring to fit together.
+OVERRIDES: dict[str, dict[str, Any]] = {
+    **{name: {"text_config": _SECTIONS} for name in ("qwen2_vl", "qwen2_5_vl", "qwen2_5_omni_thinker", "paddleocr_vl")},
+    **{name: {"text_config": _HALF} for name in ("glm4v", "glm46v", "glmga", "glm4v_moe", "glm_ocr")},
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8},
+        "ffn_config": {"ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2},
+    },
+    "deepseek_v2": {"num_experts_per_tok": 2, "n_group": 1, "topk_group": 1},
+    "ernie4_5_moe": {"moe_k": 2},
+    "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_heads": 8, "mamba_d_head": 8, "mamba_n_groups": 1},
+    "gemma3n_text": {"num_hidden_layers": 10, "num_kv_shared_layers": 5},
+    "gpt_neo": {"attention_types": [[["global", "local"], 2]], "attention_layers": DEFAULT},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv", "full_attention"]},
+    "longcat_flash": {"head_dim": 8, "qk_head_dim": DEFAULT},
+    "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 2},
+    "nemotron_h": {"mamba_num_heads": 8, "mamba_head_dim": 8, "n_groups": 2},
+    "reformer": {"axial_pos_embds_dim": [8, 24], "axial_pos_shape": [8, 32]},
+    "xlnet": {"d_head": 8},
+    "zamba": {
+        "num_hidden_layers": 8,
+        "attn_layer_period": 3,
+        "attn_layer_offset": 1,
+        "attention_hidden_size": 64,
+        "attention_head_dim": 16,
+        "mamba_dt_rank": 8,
+    },
+    "zamba2": {
+        "layer_types": ["mamba", "hybrid", "mamba", "hybrid"],
+        "mamba_headdim": 8,
+        "attention_hidden_size": 64,
+        "attention_head_dim": 16,
+    },
+    "zaya": {"num_experts_per_tok": 1},
+}
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -241,12 +335,10 @@ def page(rows: list[Verdict]) -> str:
 
 
 def _page(rows: list[Verdict]) -> Iterator[str]:
-    counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in ("right", "refused", "not tried")}
-    yield "# Models"
-    yield ""
-    yield f"All causal and image-and-text types of transformers {transformers.__version__}."
-    yield f"{counts}"
-    yield ""
+    counts = Counter(row.verdict for row in rows)
+    yield INTRODUCTION.format(
+        version=transformers.__version__, total=len(rows), **{"wrong": 0, **counts, "untried": counts["not tried"]}
+    )
     yield "| type | verdict | largest difference | cache | remark |"
     yield "| --- | --- | --- | --- | --- |"
     for row in rows:

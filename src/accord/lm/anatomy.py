@@ -6,6 +6,7 @@ the numbers that a head puts out.
 """
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -52,26 +53,38 @@ class Scale(nn.Module):
 
 
 @dataclass
+class Tail:
+    """What a model does to the states that leave its last block.
+
+    Attributes:
+        final: the modules between the last block and the head, in order.
+        head: from the last of these to a number for every token.
+        casts: dtypes in which the model itself hands states to each of `final` and to the head.
+        finish: what it does to the head's numbers.
+    """
+
+    final: list[nn.Module]
+    head: nn.Module
+    casts: list[torch.dtype]
+    finish: Finish = field(default_factory=Finish)
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """What a causal model is made of.
 
     Attributes:
         trunk: turns `input_ids` into the states that leave the last block; the head is not in it.
         blocks: those that run on text, in order; `blocks[l - 1]` is the block that layer l leaves.
-        final: the modules between the last block and the head, in order.
-        head: from the last of these to a number for every token.
-        casts: dtypes in which the model itself hands states to each of `final` and to the head.
+        tails: what may be its final modules and head, the finest division first.
         logits, top: of the short text that was read, [batch, position, vocab] and [batch, position, d_model].
     """
 
     trunk: nn.Module
     blocks: list[nn.Module]
-    final: list[nn.Module]
-    head: nn.Module
-    casts: list[torch.dtype]
+    tails: list[Tail]
     logits: Tensor = field(repr=False)
     top: Tensor = field(repr=False)
-    finish: Finish = field(default_factory=Finish)
 
 
 @dataclass
@@ -95,6 +108,11 @@ def state_out(output: Any) -> Any:
     return output[0] if isinstance(output, tuple | list) else output
 
 
+def put_state(output: Any, state: Tensor) -> Any:
+    """A block's output with another state in it."""
+    return type(output)((state, *output[1:])) if isinstance(output, tuple | list) else state
+
+
 def dissect(model: nn.Module, ids: Tensor) -> Anatomy:
     """Find the parts of `model` by running it on `ids` [batch, position].
 
@@ -107,14 +125,11 @@ def dissect(model: nn.Module, ids: Tensor) -> Anatomy:
     if not isinstance(logits, Tensor) or logits.shape[:2] != ids.shape:
         raise Unsupported("it gives no logits [batch, position, vocabulary] for token ids alone")
     chain = _blocks(model, runs, ids)
-    head = _head(runs, logits, chain[-1].end)
-    final = _between(model, runs, chain, head)
+    heads = _heads(runs, logits, chain[-1].end)
     top = state_out(chain[-1].after)
-    trunk = _trunk(model, runs, chain, head, ids, top)
-    casts = [run.before.dtype if isinstance(run.before, Tensor) else top.dtype for run in [*final, head]]
-    return Anatomy(
-        trunk, [run.module for run in chain], [run.module for run in final], head.module, casts, logits.detach(), top
-    )
+    trunk = _trunk(runs, chain, heads[-1], ids, top)
+    tails = [_tail(runs, chain, head) for head in heads]
+    return Anatomy(trunk, [run.module for run in chain], tails, logits.detach(), top)
 
 
 @contextmanager
@@ -155,7 +170,7 @@ def _blocks(model: nn.Module, runs: list[_Run], ids: Tensor) -> list[_Run]:
         if not ran or any(len(own) != 1 for own in ran):
             continue
         chain = [own[0] for own in ran]
-        ordered = all(a.end < b.begin for a, b in zip(chain, chain[1:], strict=False))
+        ordered = all(a.end < b.begin for a, b in itertools.pairwise(chain))
         if not ordered or (best and _span(chain) <= _span(best)):
             continue
         if reason := _breaks(chain, ids):
@@ -179,34 +194,41 @@ def _breaks(chain: list[_Run], ids: Tensor) -> str | None:
             return "no list of blocks in it that hand their states on"
         if state.ndim != 3 or state.shape[:2] != ids.shape or state.shape[-1] != states[0][0].shape[-1]:
             return f"its states are {list(state.shape)} for ids {list(ids.shape)}, not [batch, position, d_model]"
-    for layer, ((_, left), (entered, _)) in enumerate(zip(states, states[1:], strict=False), start=1):
+    for layer, ((_, left), (entered, _)) in enumerate(itertools.pairwise(states), start=1):
         if left is not entered and not torch.equal(left, entered):
             return f"what leaves its block {layer} is not what enters the next"
     return None
 
 
-def _head(runs: list[_Run], logits: Tensor, after: int) -> _Run:
-    """The first call behind the blocks that gives a number for every token."""
+def _heads(runs: list[_Run], logits: Tensor, after: int) -> list[_Run]:
+    """What may be the head, innermost first: the first call behind the blocks that gives a number for every token.
+
+    A module that only passes on what a module in it made is the head as well (a dense layer and an activation before
+    the last matrix); an adapter, which adds to what is in it, is the head alone.
+    """
     wide = [
         run for run in runs if run.begin > after and isinstance(run.after, Tensor) and run.after.shape == logits.shape
     ]
     wide = [run for run in wide if any(True for _ in run.module.parameters())]
     if not wide:
         raise Unsupported("no head ran after its blocks")
-    head = wide[0]
-    for run in wide[1:]:  # what only passes on what a module in it made is no head; an adapter adds to it, and is one
-        if run.begin < head.end and run.after is head.after:
-            head = run
-    return head
+    heads = wide[:1]
+    for run in wide[1:]:
+        if run.end < heads[-1].end and run.after is heads[-1].after:
+            heads.append(run)
+    return heads[::-1]
 
 
-def _between(model: nn.Module, runs: list[_Run], chain: list[_Run], head: _Run) -> list[_Run]:
-    """The calls between the last block and the head; what is inside one of them does not count."""
+def _tail(runs: list[_Run], chain: list[_Run], head: _Run) -> Tail:
+    """A head with the calls between the last block and it; what is inside one of them does not count."""
     inside = [run for run in runs if run.begin > chain[-1].end and -1 < run.end < head.begin]
-    return [run for run in inside if not any(other.begin < run.begin and run.end < other.end for other in inside)]
+    final = [run for run in inside if not any(other.begin < run.begin and run.end < other.end for other in inside)]
+    top = state_out(chain[-1].after)
+    casts = [run.before.dtype if isinstance(run.before, Tensor) else top.dtype for run in [*final, head]]
+    return Tail([run.module for run in final], head.module, casts)
 
 
-def _trunk(model: nn.Module, runs: list[_Run], chain: list[_Run], head: _Run, ids: Tensor, top: Tensor) -> nn.Module:
+def _trunk(runs: list[_Run], chain: list[_Run], head: _Run, ids: Tensor, top: Tensor) -> nn.Module:
     """The innermost module that takes ids, runs all the blocks as the whole model does, and does not run the head."""
     around = [run for run in runs if run.begin < chain[0].begin and chain[-1].end < run.end < head.begin]
     for run in reversed(around):
@@ -225,18 +247,38 @@ def _trunk(model: nn.Module, runs: list[_Run], chain: list[_Run], head: _Run, id
     raise Unsupported("nothing in it runs its blocks on token ids without its head")
 
 
-def tail_differences(model: nn.Module, anatomy: Anatomy, ids: Tensor) -> float:
+def learn_tail(model: nn.Module, anatomy: Anatomy, ids: Tensor, enough: float) -> tuple[Tail, float]:
+    """The first of an anatomy's tails that is right to `enough`, or the last; and the largest difference that is left.
+
+    Differences are shares of the largest number.
+
+    Raises:
+        Unsupported: none can be applied, or what follows the head is neither a scale nor a soft-cap.
+    """
+    off, failed = float("inf"), Unsupported("its final norm could not be applied by itself")
+    for tail in anatomy.tails:
+        try:
+            off = _learn(model, anatomy, tail, ids)
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
+            continue
+        except Unsupported as reason:
+            failed = reason
+            continue
+        if off <= enough:
+            return tail, off
+    if off == float("inf"):
+        raise failed
+    return tail, off
+
+
+def _learn(model: nn.Module, anatomy: Anatomy, tail: Tail, ids: Tensor) -> float:
     """Learn what the model does between its norm and its head and after the head; the largest difference that is left.
 
     The model's own forward pass is given float32 states in the place of those that leave its last block, and numbers
     over a wide range in the place of those that leave its head; its final modules work in float32 meanwhile. So the
     proof is as tight in half precision as in float32, and a soft-cap shows however small the logits are.
 
-    Sets `anatomy.finish`, and adds a `Scale` to `anatomy.final` where one is needed. Differences are shares of the
-    largest number.
-
-    Raises:
-        Unsupported: what follows the head is neither a scale nor a soft-cap.
+    Sets the tail's finish, and adds a `Scale` to its final modules where one is needed.
     """
     probe = _probe_states(anatomy.top[:, : ids.shape[1]])
     fed: list[Tensor] = []
@@ -244,35 +286,34 @@ def tail_differences(model: nn.Module, anatomy: Anatomy, ids: Tensor) -> float:
     numbers = _probe_numbers(size).to(probe)
 
     def give_states(_: nn.Module, args: Any, output: Any) -> Any:
-        return (probe, *output[1:]) if isinstance(output, tuple) else probe
+        return put_state(output, probe)
 
     def read(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         fed.append(state_in(args, kwargs))
         if args:
-            return (fed[0].to(anatomy.casts[-1]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": fed[0].to(anatomy.casts[-1])}
+            return (fed[0].to(tail.casts[-1]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": fed[0].to(tail.casts[-1])}
 
     with ExitStack() as undone:
-        for weight in (weight for module in anatomy.final for weight in [*module.parameters(), *module.buffers()]):
+        for weight in (weight for module in tail.final for weight in [*module.parameters(), *module.buffers()]):
             if weight.is_floating_point() and weight.dtype != probe.dtype:
                 undone.callback(setattr, weight, "data", weight.data)
                 weight.data = weight.data.to(probe.dtype)
         undone.callback(anatomy.blocks[-1].register_forward_hook(give_states).remove)
-        undone.callback(anatomy.head.register_forward_pre_hook(read, with_kwargs=True).remove)
-        undone.callback(anatomy.head.register_forward_hook(lambda *_: numbers).remove)
+        undone.callback(tail.head.register_forward_pre_hook(read, with_kwargs=True).remove)
+        undone.callback(tail.head.register_forward_hook(lambda *_: numbers).remove)
         logits = model(input_ids=ids, use_cache=False).logits
         expected = probe
-        for module in anatomy.final:
+        for module in tail.final:
             expected = module(expected)
     if expected.shape != fed[0].shape:
         raise Unsupported("its final norm could not be applied by itself")
     actual, expected = fed[0].double(), expected.double()
     factor = float((actual * expected).sum() / expected.square().sum())
     if abs(factor - 1) > 1e-6:
-        anatomy.final = [*anatomy.final, Scale(factor)]
-        anatomy.casts = [*anatomy.casts[:-1], anatomy.casts[-1], anatomy.casts[-1]]
+        tail.final, tail.casts = [*tail.final, Scale(factor)], [*tail.casts, tail.casts[-1]]
     off = float((actual - factor * expected).abs().max() / actual.abs().max())
-    anatomy.finish, missed = _fit(numbers, logits)
+    tail.finish, missed = _fit(numbers, logits)
     return max(off, missed)
 
 

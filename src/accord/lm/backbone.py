@@ -7,6 +7,7 @@ A model that fails is refused, or (where only caches fail) used without them.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 from accord.errors import AccordError
 from accord.lm import proofs
 from accord.lm.adapters import unwrapped
-from accord.lm.anatomy import Unsupported, dissect, tail_differences
+from accord.lm.anatomy import Unsupported, dissect, learn_tail, state_out
+from accord.lm.limits import Limits
 from accord.lm.positions import find_limits
 from accord.lm.proofs import Proof
 from accord.lm.quantization import quantization
@@ -36,6 +38,8 @@ class Backbone:
     Raises:
         AccordError: what accord relies on does not hold in this model.
     """
+
+    limits: Limits
 
     def __init__(
         self,
@@ -74,6 +78,12 @@ class Backbone:
         if self._forget is not None:
             self._forget()
         options = {} if cache is None else {"past_key_values": cache}
+        if self._row_by_row and len(ids) > 1 and cache is None:
+            rows = [
+                self.hidden(ids[i : i + 1], layers=wanted, at=None if at is None else at[i : i + 1])
+                for i in range(len(ids))
+            ]
+            return {layer: torch.cat([row[layer] for row in rows]) for layer in wanted}
         with self._recording(wanted, at) as states:
             self._trunk(input_ids=ids.to(self.device), use_cache=cache is not None, **options)
         return states
@@ -114,10 +124,17 @@ class Backbone:
             AccordError: something other than caches fails.
         """
         probe = proofs.make_probe(self, proofs.tokens_to_try(self, thorough=thorough))
-        for title, proof in (("causality", proofs.causality), ("batch", proofs.batches)):
-            self._demand(title, proof(self, probe))
+        self._demand("causality", proofs.causality(self, probe))
+        batch = proofs.batches(self, probe) if self.limits.each_from != 1 else None
+        if batch is None or not batch.holds:  # no padding, then
+            self.limits = replace(self.limits, switches=(), each_from=1)
+            batch = proofs.equal_lengths(self, probe)
+        if not batch.holds:  # no company either
+            self._row_by_row = True
+            batch = proofs.equal_lengths(self, probe)
+        self._demand("batch", batch)
         kept = self.proofs["cache"] = proofs.cache(self, probe)
-        self.cacheable = kept.holds
+        self.cacheable = kept.holds and not self._row_by_row
 
     def random_ids(self, rows: int, length: int) -> Tensor:
         """Random ids [rows, length] for probes, the same in every run; no special tokens of the config."""
@@ -138,15 +155,17 @@ class Backbone:
         if not bool(torch.isfinite(anatomy.top).all()):
             raise not_finite(self.name)
         self.vocab_size, self.d_model = anatomy.logits.shape[-1], anatomy.top.shape[-1]
-        self.blocks, self._trunk, self._head = anatomy.blocks, anatomy.trunk, anatomy.head
+        self.blocks, self._trunk = anatomy.blocks, anatomy.trunk
         self.n_layers = len(self.blocks)
-        off = tail_differences(self.model, anatomy, ids[:, :8])
-        self._final, self._casts, self._finish = anatomy.final, anatomy.casts, anatomy.finish
+        tail, off = learn_tail(self.model, anatomy, ids[:, :8], proofs.LENS_TOLERANCE)
+        self._final, self._head, self._casts, self._finish = tail.final, tail.head, tail.casts, tail.finish
         says, otherwise = "final norm and head give its own logits", "its lens differs from its own logits"
-        after = f"after the head: {anatomy.finish}"
+        after = f"after the head: {tail.finish}"
         self._demand("lens", Proof(says, otherwise, off, proofs.LENS_TOLERANCE, after))
         values = sorted({value for _, value in proofs.numbers_of(self.model.config) if 8 <= value <= 2**20})
-        self.limits, self._forget = find_limits(self._trunk, self.blocks[0], rows, values)
+        tried = find_limits(self._trunk, self.blocks[0], rows, values)
+        self.limits = tried.limits
+        self._forget, self._row_by_row = tried.forget, tried.chooses_keys
         top = self.hidden(ids)[self.n_layers]
         off = max(proofs.apart(top, anatomy.top), proofs.apart(self.lens(top), anatomy.logits))
         says, otherwise = "each block reads what the one before left", "its blocks run otherwise without its head"
@@ -185,7 +204,7 @@ class Backbone:
         states: dict[int, Tensor] = {}
 
         def keep(layer: int, value: Any) -> None:
-            state = value[0] if isinstance(value, tuple) else value
+            state = state_out(value)
             if at is not None:
                 index = at.to(state.device).unsqueeze(-1).expand(-1, -1, state.shape[-1])
                 state = state.gather(1, index)

@@ -28,11 +28,12 @@ def out_of_memory(error: RuntimeError) -> bool:
     )
 
 
-def check_fits(lm: LanguageModel, sequences: Iterable[Sequence[int]]) -> None:
-    """Raise AccordError if a sequence of token ids is longer than a model reads, or has a token that it does not have."""
+def check_fits(lm: LanguageModel, sequences: Iterable[Sequence[int]], answers: Iterable[Sequence[int]] = ()) -> None:
+    """Raise AccordError if a sequence is longer than a model reads, or it or an answer has a token that it lacks."""
     longest = largest = 0
     for ids in sequences:
         longest, largest = max(longest, len(ids)), max(largest, max(ids, default=0))
+    largest = max([largest, *(max(ids, default=0) for ids in answers)])
     lm.limits.check(lm.name, longest=longest, largest=largest)
 
 

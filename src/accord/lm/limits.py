@@ -42,7 +42,7 @@ class Limits:
         return dict(groups)
 
     def check(self, name: str, *, longest: int, largest: int) -> None:
-        """Raise AccordError if a sequence of `longest` tokens, or the token id `largest`, is beyond the model `name`."""
+        """Raise AccordError if `longest` tokens, or the token id `largest`, are beyond the model `name`."""
         if self.length is not None and longest > self.length:
             raise AccordError(
                 "a text is longer than the model can read",

@@ -1,9 +1,10 @@
 """How far a model's positions reach, and at which lengths its position embeddings change: found by trying them."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from accord.lm.limits import Limits
 
 # Lengths up to this one are tried.
 _LONGEST = 2**20
-_SIZES = (12, 17)  # two lengths, so that what depends on them is told from a table's own size
+_SIZES = (12, 17)
 
 
 class _Enough(Exception):
@@ -26,6 +27,22 @@ class PositionModule:
 
     module: nn.Module
     call: Callable[[Tensor], list[Tensor]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What trying a trunk's inputs gave.
+
+    Attributes:
+        limits: which inputs it reads, and which may be read together.
+        forget: what to call before each run, if its position embeddings keep a state.
+        chooses_keys: whether it attends to the best few of all positions. Equal scores are then told apart by chance:
+            by how long the padded row is, and by how many rows there are.
+    """
+
+    limits: Limits
+    forget: "Restore | None"
+    chooses_keys: bool = False
 
 
 class Restore:
@@ -55,43 +72,40 @@ def _clones(module: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def find_limits(
-    trunk: nn.Module, first: nn.Module, vocab: int, numbers: Sequence[int]
-) -> tuple[Limits, Restore | None]:
-    """The limits of a trunk's inputs, and what to call before each run if its position embeddings keep a state.
+def find_limits(trunk: nn.Module, first: nn.Module, vocab: int, numbers: Sequence[int]) -> Found:
+    """The limits of a trunk's inputs, and how it must be run.
 
     Args:
-        first: its first block; nothing behind it is run.
+        first: its first block.
         vocab: token ids below this are safe to read.
         numbers: of the config: lengths at which something may change.
     """
-    lookups: list[set[_Table]] = []
-    modules: list[PositionModule] = []
-    for size in _SIZES:
-        ids = _random(trunk, vocab, size)
-        with _positions(trunk, size) as modules:
-            lookups.append(_run(trunk, first, ids, whole_block=True).tables)
-    tables = lookups[0] & lookups[1]
+    short, long = (_random(trunk, vocab, size) for size in _SIZES)  # what depends on the length is no table's own size
+    with _positions(trunk, long.shape[1]) as modules:
+        lookups = _run(trunk, first, long, until="end")
+    tables = lookups.tables & _run(trunk, first, short, until="block").tables
     lengths = [table.size for table in tables if table.by == "position"]
     longest = min(lengths, default=None)
     if longest is not None and any(table.size == longest and not table.in_block for table in tables):
         try:  # some tables grow when a longer sequence comes
-            _run(trunk, first, _random(trunk, vocab, longest + 1), whole_block=False)
+            _run(trunk, first, _random(trunk, vocab, longest + 1), until="start")
             longest = min((table.size for table in tables if table.by == "position" and table.in_block), default=None)
         except (IndexError, RuntimeError, ValueError):
             pass
     limits = Limits(ids=min((table.size for table in tables if table.by == "id"), default=None), length=longest)
     found = [_switches(module, numbers, longest or _LONGEST) for module in modules]
+    if lookups.chooses_keys:
+        return Found(replace(limits, each_from=1), None, chooses_keys=True)
     if not any(switches or each is not None for switches, each in found):
-        return limits, None
+        return Found(limits, None)
     each_from = min((each for _, each in found if each is not None), default=None)
     switches = sorted({switch for own, _ in found for switch in own})
     dependent = [module.module for module, own in zip(modules, found, strict=True) if own != ((), None)]
-    return replace(limits, switches=tuple(switches), each_from=each_from), Restore(dependent)
+    return Found(replace(limits, switches=tuple(switches), each_from=each_from), Restore(dependent))
 
 
 def _random(trunk: nn.Module, vocab: int, size: int) -> Tensor:
-    ids = torch.randint(0, vocab, (2, size), generator=torch.Generator().manual_seed(size))
+    ids = torch.randint(0, vocab, (1, size), generator=torch.Generator().manual_seed(size))
     return ids.to(next(trunk.parameters()).device)
 
 
@@ -104,35 +118,35 @@ class _Table:
     in_block: bool
 
 
-def _run(trunk: nn.Module, first: nn.Module, ids: Tensor, *, whole_block: bool) -> "_Lookups":
-    """Run a trunk to its first block, or to the end of that, and watch what it looks up."""
+def _run(trunk: nn.Module, first: nn.Module, ids: Tensor, *, until: Literal["start", "block", "end"]) -> "_Lookups":
+    """Run a trunk until its first block starts, or that has run, or to the end, and watch what it looks up."""
     lookups = _Lookups(ids)
 
     def begin(*_: Any) -> None:
         lookups.in_block = True
-        if not whole_block:
+        if until == "start":
             raise _Enough
 
     def end(*_: Any) -> None:
-        raise _Enough
+        if until == "block":
+            raise _Enough
 
     with ExitStack() as hooks:
         hooks.callback(first.register_forward_pre_hook(begin).remove)
         hooks.callback(first.register_forward_hook(end).remove)
         hooks.enter_context(lookups)
-        try:
+        with suppress(_Enough):
             trunk(input_ids=ids, use_cache=False)
-        except _Enough:
-            pass
     return lookups
 
 
-class _Lookups(TorchDispatchMode):
-    """Watches what is looked up by token id and by position, and refuses what is beyond (a GPU would not survive it)."""
+class _Lookups(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Watches what is looked up by token id and by position; refuses what a GPU would not survive."""
 
     def __init__(self, ids: Tensor) -> None:
-        super().__init__()
-        self.ids, self.in_block, self.tables = ids, False, set[_Table]()
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.ids, self.in_block, self.tables, self.chooses_keys = ids, False, set[_Table](), False
+        self._made_here: set[int] = set()  # what a block makes and cuts to size, such as padded chunks, is no table
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         aten = torch.ops.aten
@@ -145,12 +159,16 @@ class _Lookups(TorchDispatchMode):
             for dimension, index in enumerate(args[1]):
                 if isinstance(index, Tensor) and index.dtype in (torch.int64, torch.int32):
                     self._look(args[0].shape[dimension], index)
+        elif func is aten.topk.default:
+            self.chooses_keys |= args[0].shape[args[2] if len(args) > 2 else -1] == self.ids.shape[1]
         output = func(*args, **(kwargs or {}))
-        if func is aten.slice.Tensor and self.in_block:
+        if self.in_block and func is aten.slice.Tensor and _storage(args[0]) not in self._made_here:
             dimension = args[1] if len(args) > 1 else 0
             size, width = args[0].shape[dimension], self.ids.shape[1]
-            if output.shape[dimension] == width < size and args[0].dtype not in (torch.int64, torch.int32):
+            if output.shape[dimension] == width < size:
                 self.tables.add(_Table("position", size, self.in_block))
+        elif self.in_block and isinstance(output, Tensor):
+            self._made_here.add(_storage(output))
         return output
 
     def _look(self, size: int, index: Tensor) -> None:
@@ -160,6 +178,10 @@ class _Lookups(TorchDispatchMode):
             self.tables.add(_Table("id", size, self.in_block))
         elif index.numel() and index.shape[-1:] == self.ids.shape[1:] and (offset := _offset(index)) is not None:
             self.tables.add(_Table("position", size - offset, self.in_block))
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _offset(index: Tensor) -> int | None:
@@ -237,7 +259,7 @@ def _switches(module: PositionModule, numbers: Sequence[int], longest: int) -> t
     lengths = sorted(length for length in tried if 8 <= length <= longest)
     switches: list[int] = []
     try:
-        for below, above in zip(lengths, lengths[1:], strict=False):
+        for below, above in itertools.pairwise(lengths):
             if same(below, above):
                 continue
             low, high = below, above  # the first length that differs from `below`

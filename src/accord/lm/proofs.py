@@ -98,18 +98,18 @@ def make_probe(lm: "Backbone", most: int) -> Probe:
     longest = lm.limits.length or max((v for n, v in numbers_of(config) if "max_pos" in n), default=2**20)
     along = [value for value in along if value < longest]
     edge = max((value for value in along if value + 16 <= most), default=0)
-    length = min(max(edge + 16, _SHORTEST), most)
+    length = min(max(edge + 16, min(4 * edge, 64), _SHORTEST), most)
     return Probe(lm.random_ids(3, length), edge, tuple(value for value in along if value > edge))
 
 
 def causality(lm: "Backbone", probe: Probe) -> Proof:
-    """States do not change when what follows them changes, nor when another text of the batch does."""
+    """States do not change when what follows them changes."""
     cut = probe.length // 2
     first, second, third = probe.ids
     at = torch.tensor([[0, cut // 2, cut - 1]]).repeat(2, 1)
     layers = range(lm.n_layers + 1)
     before = lm.hidden(torch.stack([first, second]), layers=layers, at=at)
-    changed = torch.stack([torch.cat([first[:cut], third[cut:]]), third])
+    changed = torch.stack([torch.cat([first[:cut], third[cut:]]), second])
     picked = lm.hidden(changed, layers=layers, at=at)
     short = min(cut, 16)
     whole = lm.hidden(changed[:, : short + 4], layers=layers)
@@ -118,52 +118,53 @@ def causality(lm: "Backbone", probe: Probe) -> Proof:
         max(apart(picked[layer][0], before[layer][0]) for layer in layers),
         max(apart(whole[layer][0, :short], other[layer][0, :short]) for layer in layers),
     )
-    says, otherwise = "no text sees what follows it, or another text", "a text's states depend on what follows it"
-    return Proof(says, f"{otherwise}, or on other texts of its batch", off, tolerance(lm), probe.reach())
+    says, otherwise = "no state depends on what follows it", "its states depend on what follows them"
+    return Proof(says, otherwise, off, tolerance(lm), probe.reach())
 
 
 def batches(lm: "Backbone", probe: Probe) -> Proof:
     """A text has the same states alone and padded beside a longer one, and again after a longer one was read."""
-    off = 0.0
-    for length, short in _pairs(lm, probe):
-        long = _longer(lm, probe, length)
-        layers = range(lm.n_layers + 1)
-        at = torch.tensor([sorted({0, short // 2, max(short - 2, 0), short - 1})])
-        alone = lm.hidden(long[1:2, :short], layers=layers, at=at)
-        together = lm.hidden(long[:2], layers=layers, at=at.repeat(2, 1))
-        again = lm.hidden(long[1:2, :short], layers=layers, at=at)
-        off = max(
-            off,
-            *(apart(together[layer][1], alone[layer][0]) for layer in layers),
-            *(apart(again[layer][0], alone[layer][0]) for layer in layers),
-        )
+    off = max(_beside(lm, probe, length, short) for length, short in _pairs(lm, probe))
     says = "a text reads the same alone, padded in a batch, and again"
     return Proof(says, "a text's states depend on how it is padded or batched", off, tolerance(lm), probe.reach())
+
+
+def equal_lengths(lm: "Backbone", probe: Probe) -> Proof:
+    """A text has the same states alone and beside another of the same length."""
+    lengths = (probe.length, probe.length // 2)
+    off = max(_beside(lm, probe, length, length) for length in lengths)
+    says = "a text reads the same alone and beside others of its length"
+    note = f"padding changes it, so only texts of one length share a batch; {probe.reach()}"
+    return Proof(says, "a text's states depend on the other texts of its batch", off, tolerance(lm), note)
+
+
+def _beside(lm: "Backbone", probe: Probe, length: int, short: int) -> float:
+    """How far the states of a text of `short` tokens are apart alone and padded beside one of `length`."""
+    ids = probe.ids[:2, :length] if length <= probe.length else lm.random_ids(2, length)
+    layers = range(lm.n_layers + 1)
+    at = torch.linspace(0, short - 1, min(short, 48)).long()[None]
+    alone = lm.hidden(ids[1:, :short], layers=layers, at=at)
+    together = lm.hidden(ids, layers=layers, at=at.repeat(2, 1))
+    again = lm.hidden(ids[1:, :short], at=at)[lm.n_layers]
+    off = max(apart(together[layer][1], alone[layer][0]) for layer in layers)
+    return max(off, apart(again, alone[lm.n_layers]))
 
 
 def _pairs(lm: "Backbone", probe: Probe) -> Iterator[tuple[int, int]]:
     """Lengths of a longer and a shorter text that are to read alike: of one group, for each group within reach."""
     limits = lm.limits
     top = min([probe.length, *(switch - 1 for switch in _turns(lm))])
-    yield top, max(top // 2, 1)
-    if probe.edge and probe.edge + 2 < top:
-        yield top, probe.edge + 2
+    for short in sorted({max(top // 2, 1), *([probe.edge + 2] if 0 < probe.edge < top - 2 else [])}):
+        yield top, short
     for switch in limits.switches:
         long = switch + 4
-        if (
-            long <= _LONGEST
-            and limits.group(long) == limits.group(switch)
-            and long <= tokens_to_try(lm, thorough=False)
-        ):
+        reached = long <= min(_LONGEST, tokens_to_try(lm, thorough=False))
+        if reached and limits.group(long) == limits.group(switch):
             yield long, switch + 1
 
 
 def _turns(lm: "Backbone") -> list[int]:
     return [*lm.limits.switches, *([lm.limits.each_from] if lm.limits.each_from is not None else [])]
-
-
-def _longer(lm: "Backbone", probe: Probe, length: int) -> Tensor:
-    return probe.ids[:, :length] if length <= probe.length else lm.random_ids(3, length)
 
 
 def cache(lm: "Backbone", probe: Probe) -> Proof:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from accord.errors import AccordError
 from accord.lm.backbone import not_finite
-from accord.lm.batching import Progress
+from accord.lm.batching import Progress, check_fits
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.prompted import Prompted
@@ -113,6 +113,7 @@ def score(
                 places = targets[query.context + answer[:i]]
                 places.setdefault(token, len(places))
     sequences = list(targets)
+    check_fits(lm, sequences, (answer for query in queries for answer in query.answers))
     lens_wanted = set(sequences if every_token else (query.context for query in queries)) if layers else set()
     results: dict[tuple[Ids, int], _Read] = {}
 

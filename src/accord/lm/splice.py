@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from accord.lm.anatomy import put_state, state_out
 from accord.lm.backbone import Backbone
 
 Change = Callable[[Tensor], Tensor]
@@ -53,7 +54,7 @@ def replaced(
         return args, {**kwargs, "hidden_states": put(kwargs["hidden_states"])}
 
     def after(_: Any, args: tuple[Any, ...], output: Any) -> Any:
-        return (put(output[0]), *output[1:]) if isinstance(output, tuple) else put(output)
+        return put_state(output, put(state_out(output)))
 
     if layer == 0:
         handle = backbone.blocks[0].register_forward_pre_hook(before, with_kwargs=True)

@@ -174,6 +174,10 @@ def _suffixes(lm: LanguageModel, pairs: Sequence[Scored], start: int, prefix: _P
     return logits.new_zeros(len(pairs)).index_add(0, index, torch.stack(values))
 
 
+def _all_answers(pair: Scored) -> tuple[Ids, ...]:
+    return (pair.answer,) if isinstance(pair, Pair) else pair.plus + pair.minus
+
+
 def _answers(pair: Scored) -> tuple[Ids, ...]:
     """The answers of which each is a row of its own; sets of single tokens are read off one."""
     if isinstance(pair, Pair):
@@ -211,11 +215,12 @@ def _groups(lm: LanguageModel, pairs: Sequence[Scored]) -> list[_Group]:
     Pairs at lengths where the model's numbers depend on the length share none, and are with their like.
     """
     for pair in pairs:
-        answers = (pair.answer,) if isinstance(pair, Pair) else (*pair.plus, *pair.minus)
-        if not pair.context or not all(answers):
+        if not pair.context or not all(_all_answers(pair)):
             raise AccordError("a pair needs a context and answers of at least one token", got=pair)
-    check_fits(lm, (pair.context + ids for pair in pairs for ids in _answers(pair)))
-    alike = lm.limits.grouped([_length(lm, pair) for pair in pairs])
+    lengths = [_length(lm, pair) for pair in pairs]
+    read = (pair.context + ids[:-1] for pair in pairs for ids in _answers(pair))
+    check_fits(lm, read, (ids for pair in pairs for ids in _all_answers(pair)))
+    alike = lm.limits.grouped(lengths)
     groups = _sharing(lm, pairs, alike.pop(0, []))
     groups += [_Group((), tuple(places)) for places in alike.values()]
     return [_Group(g.prefix, tuple(sorted(g.places, key=lambda i: len(pairs[i].context)))) for g in groups]

@@ -14,7 +14,7 @@ from accord.loading import load
 from accord.repair.config import DPO, SFT, Consistency, RankAlign, Trained, TrainedConfig, read_repair
 from accord.repair.consistency import Agreeing
 from accord.repair.dpo import Preferring
-from accord.repair.folder import DESCRIPTION, is_repaired
+from accord.repair.folder import DESCRIPTION, base_name, is_repaired
 from accord.repair.learned import marks, written
 from accord.repair.loop import fit
 from accord.repair.lora import check_base, trainable
@@ -64,6 +64,7 @@ def train(
     folder = Path(folder)
     model = load(lm) if isinstance(lm, str) else lm
     check_base(model, section)
+    base = base_name(model, base)
     settings = {**model.settings(), "task": task.settings, "repair": section.model_dump(), "seed": seed}
     if is_repaired(folder):
         return _finished(folder, settings)
@@ -74,7 +75,7 @@ def train(
         forms = Forms.of(model)
         prompts = [forms.queries(model, task, item)[1].context for item in task.items[:_KEPT_PROMPTS]]
         kept = {"learned": written(marks(task))}
-        trainee.save(folder, base=base or model.name, about={**settings, "prompt_ids": prompts, **kept})
+        trainee.save(folder, base=base, about={**settings, "prompt_ids": prompts, **kept})
     return _finished(folder, settings)
 
 

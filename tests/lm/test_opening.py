@@ -276,6 +276,15 @@ def test_a_model_in_memory_is_not_moved() -> None:
         accord.load(tiny_model("llama"), tiny_tokenizer(), dtype="bfloat16")
 
 
+def test_a_repair_of_a_model_in_memory_must_be_given_a_base(lm: accord.Backbone, tmp_path: Path) -> None:
+    from accord.repair import repair
+    from accord.repair.config import read_repair
+
+    for section in (read_repair({"kind": "sft"}), read_repair({"kind": "calibrate"})):
+        with pytest.raises(AccordError, match="in memory only"):
+            repair(lm, accord.task("hypernymy", limit=8), section, folder=tmp_path / "out")
+
+
 # Fingerprints of folders
 
 

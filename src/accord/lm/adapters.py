@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from peft import PeftConfig, PeftModel, PromptLearningConfig, get_peft_model_state_dict
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -50,10 +51,11 @@ def open_adapter(network: PreTrainedModel, folder: Path) -> PeftModel:
         ImportError,
         SafetensorError,
     ) as error:
+        said = f"the file lacks {error}" if isinstance(error, KeyError) else str(error).strip()
         raise AccordError(
             "This adapter could not be put on its base.",
             where=folder,
-            got=(str(error).strip() or type(error).__name__).splitlines()[0],
+            got=said.splitlines()[0] if said else type(error).__name__,
             fix="check that base_model_name_or_path in adapter_config.json names the model it was trained on",
         ) from error
 
@@ -65,23 +67,13 @@ def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
     """
     if not isinstance(model, PeftModel):
         return model
-    active = [model.peft_config[name] for name in model.active_adapters if name in model.peft_config]
-    reason = "its adapter acts outside of the model's own layers"
-    if any(config.is_prompt_learning for config in active):
-        reason = "it puts tokens or states of its own before each text, where accord's positions have no place for them"
-    elif any(getattr(config, "alora_invocation_tokens", None) for config in active):
-        reason = (
-            "its adapter (activated LoRA) is switched on by tokens of the prompt, outside of the model's own layers"
-        )
-    elif _same_logits(model):
-        inside: PreTrainedModel = model.get_base_model()
-        return inside
-    kinds = ", ".join(sorted({str(getattr(c.peft_type, "value", c.peft_type)) for c in active}))
-    raise AccordError(
-        f"This kind of adapter cannot be measured: {reason}.",
-        got=kinds,
-        wanted="an adapter that changes the model's own layers, such as LoRA, DoRA or IA3",
-    )
+    for name in model.active_adapters:
+        config = model.peft_config[name]
+        _check_kind(type(config), vars(config))
+    if not _same_logits(model):
+        raise _acts_elsewhere("it acts outside of the model's own layers", ", ".join(model.active_adapters))
+    inside: PreTrainedModel = model.get_base_model()
+    return inside
 
 
 def check_adapter(folder: Path) -> None:
@@ -97,6 +89,7 @@ def check_adapter(folder: Path) -> None:
     if task not in (None, "CAUSAL_LM"):
         raise AccordError("This adapter is not of a language model.", where=where, got=task, wanted="CAUSAL_LM")
     config: type[PeftConfig] = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
+    _check_kind(config, told)
     known_keys = {field.name for field in dataclasses.fields(config)}
     # peft leaves out what it does not know, with a warning: an adapter of a later kind would be another one.
     if unknown := sorted(key for key, value in told.items() if key not in known_keys and value):
@@ -106,6 +99,21 @@ def check_adapter(folder: Path) -> None:
             got=", ".join(unknown),
             fix="pip install --upgrade peft",
         )
+
+
+def _check_kind(config: type[PeftConfig], settings: Mapping[str, Any]) -> None:
+    if issubclass(config, PromptLearningConfig):
+        raise _acts_elsewhere("it puts tokens or states of its own before each text", config.__name__)
+    if settings.get("alora_invocation_tokens"):
+        raise _acts_elsewhere("certain tokens of a prompt switch it on", "activated LoRA")
+
+
+def _acts_elsewhere(reason: str, kind: str) -> AccordError:
+    return AccordError(
+        f"This kind of adapter cannot be measured: {reason}.",
+        got=kind,
+        wanted="an adapter that changes the model's own layers, such as LoRA, DoRA or IA3",
+    )
 
 
 @contextmanager
@@ -120,13 +128,11 @@ def quiet_peft() -> Iterator[None]:
 def _check_filled(whole: PeftModel, folder: Path) -> None:
     """AccordError unless the file holds all that the adapter has, and no more: peft fills the rest at random."""
     file = load_file(folder / ADAPTER_WEIGHTS)
-    embeddings = any("embed" in key for key in file)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        held = get_peft_model_state_dict(whole, save_embedding_layers=embeddings)
+    held = get_peft_model_state_dict(whole, save_embedding_layers=False)
     problems = {
         "the file lacks": sorted(held.keys() - file.keys()),
-        "the base has no place for": sorted(file.keys() - held.keys()),
+        # peft saves embeddings, too, where it adapts them: they replace the base's
+        "the base has no place for": sorted(file.keys() - held.keys() - whole.state_dict().keys()),
     }
     if got := [
         f"{what} {len(keys)} ({', '.join(keys[:_NAMED])}{', …' if len(keys) > _NAMED else ''})"

@@ -58,6 +58,7 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # `check_loaded` refuses them, by their names
                 device_map={"": where} if quantized else None,  # such weights cannot be moved afterwards
+                adapter_kwargs={"subfolder": "none"},  # one beside the weights is put on below, and checked
                 **_CLOSED,
             )
     except ImportError as error:

@@ -11,6 +11,7 @@ from accord.gap.questions import read_by
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.repair.config import Trained, TrainedConfig, check_labels
+from accord.repair.folder import base_name
 from accord.repair.learned import marks, written
 from accord.repair.surgery import operate
 from accord.repair.trained import train
@@ -49,8 +50,9 @@ def repair(
         train(lm, task, cast(TrainedConfig, config), folder=folder, seed=seed, base=base, progress=progress)
         last = (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()[-1]
         return float(json.loads(last)["seconds"])  # of an interrupted training too
+    base = base_name(lm, base)
     fitted = operate(lm, task, config, concepts=concepts, seed=seed, texts=texts, progress=progress)
     about = {**lm.settings(), "task": task.settings, "repair": config.model_dump(), "seed": seed}
     about["learned"] = written(marks(task))
-    fitted.save(folder, base=base or lm.name, about=about)
+    fitted.save(folder, base=base, about=about)
     return time.monotonic() - begun

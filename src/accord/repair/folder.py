@@ -104,6 +104,20 @@ def load_repaired(folder: Path | str, *, device: str = "auto", dtype: str = "aut
         raise AccordError("cannot read a repaired model", where=folder, got=got) from error
 
 
+def base_name(lm: LanguageModel, base: str | None) -> str:
+    """What the folder of a repair writes as its base: `base`, or the name that the model was opened by.
+
+    Raises AccordError if the model was opened by none: the folder could not be opened again.
+    """
+    if base is None and str(lm.settings().get("weights")).startswith("memory:"):
+        raise AccordError(
+            "a repair names the model that it was made on, and this one is in memory only",
+            got=lm.name,
+            fix="save it with its tokenizer (save_pretrained), and name the folder: base=FOLDER",
+        )
+    return base or lm.name
+
+
 def with_edits(lm: LanguageModel, edits: Sequence[StateEdit | Readout], *, name: str | None = None) -> LanguageModel:
     """A model with edits: its states first, then what is read off them."""
     changes = [edit for edit in edits if not isinstance(edit, Readout)]

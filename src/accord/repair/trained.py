@@ -14,7 +14,7 @@ from accord.loading import load
 from accord.repair.config import DPO, SFT, Consistency, RankAlign, Trained, TrainedConfig, check_labels, read_repair
 from accord.repair.consistency import Agreeing
 from accord.repair.dpo import Preferring
-from accord.repair.folder import DESCRIPTION, is_repaired
+from accord.repair.folder import DESCRIPTION, base_name, is_repaired
 from accord.repair.label_mass import check_label_mass
 from accord.repair.learned import marks, written
 from accord.repair.loop import fit
@@ -65,7 +65,7 @@ def train(
     folder = Path(folder)
     model = load(lm) if isinstance(lm, str) else lm
     check_labels(task, section)
-    task = read_by(model.tokenizer, task)
+    task, base = read_by(model.tokenizer, task), base_name(model, base)
     settings = {**model.settings(), "task": task.settings, "repair": section.model_dump(), "seed": seed}
     if is_repaired(folder):
         return _finished(folder, settings)
@@ -83,7 +83,7 @@ def train(
         }
         if targets is not None:
             about["reach"] = targets.reach()
-        trainee.save(folder, base=base or model.name, about=about)
+        trainee.save(folder, base=base, about=about)
     return _finished(folder, settings)
 
 

@@ -1,5 +1,6 @@
 """Tiny random models of many families, and a tiny tokenizer: real architectures, made in memory in milliseconds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +108,14 @@ def tiny_mixed(kind: str, seed: int = 0) -> PreTrainedModel:
     return model.eval()
 
 
-def tiny_tokenizer(*, bos: bool = True) -> PreTrainedTokenizerFast:
-    """A byte-level BPE without merges of letters, but with the words that the tests score as single tokens."""
+def tiny_tokenizer(*, bos: bool = True, more: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """A byte-level BPE without merges of letters, but with the words that the tests score as single tokens.
+
+    Args:
+        more: further words that are single tokens; Ġ stands for a space.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = ["ĠYes", "ĠNo", "Ġyes", "Ġno", "Yes", "No", "yes", "no", "Ġfood", "Ġbird", "Ġkind", "Ġof", "Ġare"]
+    words = ["ĠYes", "ĠNo", "Ġyes", "Ġno", "Yes", "No", "yes", "no", "Ġfood", "Ġbird", "Ġkind", "Ġof", "Ġare", *more]
     vocab = {token: i for i, token in enumerate(["<pad>", "<s>", "</s>", *alphabet])}
     merges: list[tuple[str, str]] = []
     for word in words:

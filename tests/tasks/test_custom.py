@@ -198,3 +198,23 @@ def test_a_missing_task_file_is_an_error(tmp_path):
 
 def test_every_key_is_documented():
     assert all(field.description for field in CustomTask.model_fields.values())
+
+
+def test_gold_may_be_the_words_of_the_task(write):
+    words = TOML.replace("Answer:", "Antwort:") + 'yes = "Ja"\nno = ["Nein", "Falsch"]\n'
+    rows = CSV.replace("true", "JA").replace("false", "falsch")
+    made = task(write(words, rows), split="all")
+    assert {(i.answer, i.gold) for i in made.items if i.fields["country"] == "japan"} == {
+        ("Tokyo", True),
+        ("Paris", False),
+    }
+    wrong(["holds no yes or no"], write(words, CSV.replace("true", "oui")), split="all")
+
+
+def test_usual_words_of_gold_keep_their_sense(write):
+    """Whether the answer is right does not turn round where a validator denies with True."""
+    made = task(write(TOML + 'yes = ["False"]\nno = ["True"]\n'), split="all")
+    assert {(i.answer, i.gold) for i in made.items if i.fields["country"] == "japan"} == {
+        ("Tokyo", True),
+        ("Paris", False),
+    }

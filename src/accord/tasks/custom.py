@@ -162,10 +162,10 @@ def definition(custom: CustomTask) -> Definition:
 
 
 def _labels(custom: CustomTask) -> Labels:
-    where, given = f"{custom.name}: labels, yes, no", custom.model_fields_set & {"labels", "yes", "no"}
-    if given <= {"labels"}:
+    where, given = f"{custom.name}: labels, yes, no", custom.model_fields_set & {"yes", "no"}
+    if not given:
         return Labels.choice(custom.labels, where) if custom.labels else Labels.yes_or_no()
-    if "labels" in given:
+    if custom.labels:
         fix = "give labels alone, for a validator that chooses, or yes and no"
         raise AccordError("A validator chooses from labels, or says yes or no", where=custom.name, fix=fix)
     if given != {"yes", "no"}:

@@ -181,7 +181,7 @@ def contexts_of(lm: LanguageModel, task: Task, form: str) -> list[Ids]:
     return [forms.queries(lm, task, item)[place].context for item in task.items]
 
 
-def _generator_logodds(lm: LanguageModel, task: Task, progress: Progress) -> pd.DataFrame:
+def _generator_logodds(lm: LanguageModel, task: Task, progress: Progress | None) -> pd.DataFrame:
     """l_G of every item, by itself."""
     answer = AnswerScore.of(lm, task)
     scored = score(lm, [Forms.generator(lm, task, item) for item in task.items], progress=progress)

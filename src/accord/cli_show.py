@@ -65,7 +65,7 @@ def _about(seen: "Preview") -> list[str]:
     lines = [counted_words(answer.counted, answer.clashes, answer.items) + f' (answer_score = "{answer.asked}")']
     if seen.blank:
         lines.append(
-            f"Blank first tokens: {seen.blank:,} of {answer.items:,} answers begin with white space alone, so that their "
+            f"Blank first tokens: {seen.blank:,} of {answer.items:,} answers begin with white space alone, so their "
             'first tokens say nothing: count the whole answer, or set what joins it to the prompt (join = "").'
         )
     lines.append(f"Label words get {_share(seen.mass)} of the probability; most said: {_weighed(seen.said)}.")

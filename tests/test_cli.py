@@ -75,6 +75,7 @@ def test_show_prints_both_prompts_filled_in():
         (["gap", "--model", "smollm2", "--task", "hypernymy"], "did you mean 'smollm2-135m'?"),
         (["gap", "--model", "x", "--task", "hypernymy", "--device", "gpu"], "--device"),
         (["gap", "--model", "x", "--task", "hypernymy", "--layers"], "--out"),
+        (["show", "hypernymy", "--chat"], "--model"),
         (["run", "absent.toml"], "accord init absent.toml"),
         (["check", "absent"], "no results"),
         (["report", "absent"], "absent"),

@@ -246,6 +246,8 @@ def show(
     - `accord show trivia --data trivia.jsonl --shots zero -n 5`
     - `accord show my-task.toml --model smollm2-135m`
     """
+    if chat and model is None:
+        raise AccordError("--chat puts prompts into a model's own template.", fix="name the model, with --model")
     section, asked = _question(
         task,
         data,

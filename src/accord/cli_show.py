@@ -65,8 +65,8 @@ def _about(seen: "Preview") -> list[str]:
     lines = [counted_words(answer.counted, answer.clashes, answer.items) + f' (answer_score = "{answer.asked}")']
     if seen.blank:
         lines.append(
-            f"Blank first tokens: {seen.blank:,} of {answer.items:,} answers begin with white space alone, which first "
-            "tokens say nothing about: count the whole answer, or set what joins prompt and answer."
+            f"Blank first tokens: {seen.blank:,} of {answer.items:,} answers begin with white space alone, so their "
+            'first tokens say nothing: count the whole answer, or set what joins it to the prompt (join = "").'
         )
     lines.append(f"Label words get {_share(seen.mass)} of the probability; most said: {_weighed(seen.said)}.")
     return lines
@@ -85,7 +85,8 @@ def _print_remedies(lm: "LanguageModel", section: "GapSection", task: "Task", se
     typer.echo("\nWhat else was tried:")
     print_table(("change", "label words get", "how"), [["as it is", _share(seen.mass), ""], *rows])
     if max(tried.values()) <= 1.5 * seen.mass:
-        typer.echo("None of them helps much: take words that it does say for labels, or a model tuned to instructions.")
+        words = "take label words that it does say (yes = […], no = […])"
+        typer.echo(f"None of them helps much: {words}, or a model tuned to instructions.")
         return
     for told in how.values():
         if "\n" in told:

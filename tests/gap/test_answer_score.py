@@ -18,6 +18,7 @@ from accord.gap.compare import compare
 from accord.gap.measure import Gap
 from accord.lm import Backbone
 from accord.lm.scoring import Query, answer_logodds, score
+from accord.pathway.asked import _generator_logodds
 from accord.repair.config import read_repair
 from accord.repair.evidence import gather
 from accord.repair.method import Asked
@@ -141,6 +142,7 @@ def test_repairs_learn_from_the_measured_column(lm: Backbone, tmp_path: Path, co
     wide = Task(**{**vars(task), "items": task.items * 2, "pool": task.items})
     measured = measure_gap(lm, task, resamples=0).scores["generator_logodds"].to_numpy()
     np.testing.assert_allclose(gather(lm, wide).generator, np.tile(measured, 2), atol=1e-4)
+    np.testing.assert_allclose(_generator_logodds(lm, task, None)["generator_logodds"], measured, atol=1e-4)
     asked = Asked.of(lm, task)
     np.testing.assert_allclose(asked.said(lm, task.items).logodds, measured, atol=1e-4)
     section = read_repair({"kind": "rankalign", "direction": "both", "steps": 1, "batch": 18})

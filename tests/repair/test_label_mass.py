@@ -38,10 +38,10 @@ def test_kinds_without_training_too(kind: str, words_task: Task) -> None:
         operate(lm(), words_task, read_repair({"kind": kind}), texts=["never read"])
 
 
-def test_it_is_done_where_allowed_and_where_gold_labels_teach(words_task: Task, tmp_path: Path) -> None:
+def test_it_is_done_where_allowed_and_where_gold_labels_teach(base: Path, words_task: Task, tmp_path: Path) -> None:
     short = {"steps": 1, "batch": 4}
     for name, table in (("told", {"kind": "rankalign", "allow_low_mass": True}), ("gold", {"kind": "sft"})):
-        assert repair.train(lm(), words_task, {**table, **short}, folder=tmp_path / name) == tmp_path / name
+        assert repair.train(str(base), words_task, {**table, **short}, folder=tmp_path / name) == tmp_path / name
 
 
 def test_the_command_says_it_in_one_error(base: Path, tmp_path: Path) -> None:

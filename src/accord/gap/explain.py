@@ -116,6 +116,7 @@ def explain_gap(
         {
             "layer": layer,
             "items": len(task.items),
+            "answer_score": told["generator"].answers.counted,
             "candidates": len(picked),
             "approximation": {form: told[form].foretold(picked, contributions[form]) for form in FORMS},
             "checked_items": len(checking),

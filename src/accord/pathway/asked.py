@@ -174,7 +174,7 @@ def told(tables: Mapping[str, pd.DataFrame | None], layers: Sequence[int], *colu
     return whole[["model", *(name for name in whole if name != "model")]].reset_index(drop=True)
 
 
-def _generator_logodds(lm: LanguageModel, task: Task, progress: Progress) -> pd.DataFrame:
+def _generator_logodds(lm: LanguageModel, task: Task, progress: Progress | None) -> pd.DataFrame:
     """l_G of every item, by itself."""
     answer = AnswerScore.of(lm, task)
     scored = score(lm, [generator_query(lm, task, item) for item in task.items], progress=progress)

@@ -106,15 +106,17 @@ class SFT(Trained):
 class Consistency(Trained):
     """Fine-tuning on the model's own answers where its two forms agree, in rounds (Li et al., arXiv 2310.01846).
 
-    The generator says yes where its log-odds are above their median over the items asked, or where the answer's rank is
-    at most `rank`; the validator where its log-odds are above 0. Label-free.
+    The generator says yes where its log-odds are above their median over the items asked, or where the rank of the
+    answer's first token is at most `rank`; the validator where its log-odds are above 0. Label-free.
     """
 
     kind: Literal["consistency"] = "consistency"
     rounds: int = Field(default=2, ge=1, description="How often the forms are measured anew; steps are shared out.")
     items: int = Field(default=400, ge=2, description="Items that a round asks, at most; each round draws its own.")
     rank: int | None = Field(
-        default=None, ge=1, description="Largest rank of the answer at which the generator says yes; null: the median."
+        default=None,
+        ge=1,
+        description="Largest rank of the answer's first token at which the generator says yes; null: the median.",
     )
     batch: int = Field(default=16, ge=2, description="Items of an update.")
 

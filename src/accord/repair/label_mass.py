@@ -22,6 +22,6 @@ def check_label_mass(lm: LanguageModel, task: Task, *, allowed: bool) -> None:
             where=f"{lm.name}, {task.name}",
             got=f"{mass:.1%} of the probability on them, mean of {len(some)} training items",
             wanted=f"{LEAST:.0%} or more",
-            fix="accord show TASK --model MODEL says what helps (worked examples, another wording, a chat template); "
+            fix=f"accord show TASK --model {lm.name} says what helps (worked examples, a wording, chat); "
             "or allow it: allow_low_mass = true in [[repair]], --set allow_low_mass=true",
         )

@@ -137,6 +137,7 @@ class Verdict:
             test: {
                 "title": self.titles[test],
                 "n": self.n[test],
+                "answer_score": self.after[test].attrs.get("answer_score", "first"),
                 "changes": {measure: change.as_json() for measure, change in measures.items()},
             }
             for test, measures in self.changes.items()

@@ -79,6 +79,9 @@ def import_saelens(folder: Path | str) -> Imported:
     understood.
     """
     folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        fix = "import_dictionary reads folders of other tools, and of the hub"
+        raise AccordError("cannot read a SAELens folder", where=folder, got=f"no {CONFIG}", fix=fix)
     config = understand(read_table(folder / CONFIG), folder / CONFIG)
     weights = read_tensors(folder / WEIGHTS)
     scaler = read_table(folder / SCALER) if (folder / SCALER).exists() else {}

@@ -21,7 +21,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from accord.concepts import Training, build, evaluate, export_saelens, fit, import_saelens, read_config
+from accord.concepts import (
+    Training,
+    build,
+    evaluate,
+    export_saelens,
+    fit,
+    import_dictionary,
+    import_saelens,
+    read_config,
+)
 
 LR = 1e-3
 
@@ -217,7 +226,30 @@ def interchange() -> None:
             theirs.save_model(str(path / "back"))
             again = import_saelens(path / "back")
             back = worst(theirs.encode(x), again.encode(x).strength, theirs(x), again(x))
-            print(f"interchange, {kind:10} ours in SAELens: {there:.1e}   theirs in ours: {back:.1e}")
+            print(f"interchange, {kind:24} ours in SAELens: {there:.1e}   theirs in ours: {back:.1e}")
+        for architecture in (
+            "gated",
+            "transcoder",
+            "skip_transcoder",
+            "jumprelu_transcoder",
+            "jumprelu_skip_transcoder",
+        ):
+            for normalise in ("none", "layer_norm", "constant_norm_rescale"):
+                dictionary = random_dictionary(lens, architecture, normalise)
+                dictionary.save_model(str(Path(folder) / "theirs"))
+                ours = import_dictionary(Path(folder) / "theirs")
+                off = worst(dictionary.encode(x), ours.encode(x).strength, dictionary(x), ours(x))
+                print(f"interchange, {architecture:24} theirs in ours: {off:.1e}   ({normalise})")
+
+
+def random_dictionary(lens: Any, architecture: str, normalise: str) -> Any:
+    """One of SAELens' own classes with random weights, 24 -> 60 (-> 20)."""
+    cls, config = lens.registry.get_sae_class(architecture)
+    own = {"d_out": 20, "apply_b_dec_to_input": False} if "transcoder" in architecture else {}
+    made = cls(config(d_in=24, d_sae=60, normalize_activations=normalise, **own))
+    for parameter in made.parameters():
+        parameter.data.copy_(0.3 * torch.randn_like(parameter))
+    return made
 
 
 def worst(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> float:

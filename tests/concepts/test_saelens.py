@@ -294,8 +294,8 @@ def test_export_computes_the_same_from_raw_embeddings(name: str, make: Make, emb
     export_saelens(model, tmp_path, {"model_name": "some-model", "hook_name": "blocks.3.hook_resid_post"})
     acts, xhat = theirs(tmp_path, x)
     encoded = model.encode(x)
-    torch.testing.assert_close(acts, encoded.strength, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(xhat, model.decode(encoded), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(acts, encoded.strength, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(xhat, model.decode(encoded), atol=1e-5, rtol=1e-6)
     again = import_saelens(tmp_path)
     assert again.config.origin.model == "some-model" and again.config.origin.layer == 4
     torch.testing.assert_close(again.encode(x).strength, encoded.strength, atol=1e-5, rtol=1e-4)

@@ -4,6 +4,8 @@ JumpReLU without an input bias: p = x W_enc + b_enc, z = p where p > threshold, 
 """
 
 import re
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -24,24 +26,27 @@ def import_gemma_scope(folder: Path, path: str) -> Imported:
 
     Raises AccordError for what cannot be read or is not understood.
     """
-    try:
-        with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
-            weights = {name: torch.from_numpy(np.asarray(arrays[name], dtype=np.float32)) for name in arrays.files}
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise AccordError("cannot read these weights", where=folder / ARRAYS, got=str(error)) from None
-    name = next((part for part in path.split("/") if "gemma-scope" in part), None)
-    found = re.search(r"(?:^|/)layer_(\d+)(?:/|$)", path)
-    # Its repositories are called gemma-scope-2b-pt-res: size, training, place.
-    place = name.rpartition("-")[2] if name else None
-    model = re.search(r"gemma-scope-(\d+b)-(pt|it)", name or "")
+    weights = _arrays(folder / ARRAYS)
+    repository = re.search(r"gemma-scope-(\d+b)-(pt|it)-(res|mlp|att|transcoders)(?:/|$)", path)
+    block = re.search(r"(?:^|/)layer_(\d+)(?:/|$)", path)
+    place = repository[3] if repository else None
+    number = block[1] if block else None
     origin = Origin(
         tool="Gemma Scope",
-        model=f"google/gemma-2-{model[1]}{'-it' if model[2] == 'it' else ''}" if model else None,
-        reads=_reads(place, found[1] if found else None),
-        layer=int(found[1]) + 1 if found and place == "res" else None,
-        writes=f"what leaves the MLP of block {found[1]}" if found and place == "transcoders" else None,
+        model=f"google/gemma-2-{repository[1]}{'-it' * (repository[2] == 'it')}" if repository else None,
+        reads=_reads(place, number),
+        layer=residual_layer(_reads(place, number)),
+        writes=f"what leaves the MLP of block {number}" if place == "transcoders" else None,
     )
     return _jumprelu(weights, origin, folder, transcodes=place == "transcoders")
+
+
+def _arrays(file: Path) -> dict[str, Tensor]:
+    try:
+        with zipfile.ZipFile(file), np.load(file, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(np.asarray(arrays[name], dtype=np.float32)) for name in arrays.files}
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise AccordError("cannot read these weights", where=file, got=str(error)) from None
 
 
 def _reads(place: str | None, layer: str | None) -> str | None:
@@ -61,16 +66,19 @@ def import_gemma_scope_2(folder: Path) -> Imported:
     """
     where = folder / CONFIG
     table, weights = read_table(where), read_tensors(folder / WEIGHTS)
+    about = {key: table.get(key) for key in ("model_name", "hf_hook_point_in", "hf_hook_point_out")}
+    if not all(value is None or isinstance(value, str) for value in about.values()):
+        raise AccordError("A name in config.json is not understood.", where=where, got=about, wanted="texts")
     if table.get("architecture") != "jump_relu":
         got = table.get("architecture")
         raise AccordError("This architecture cannot be imported.", where=where, got=got, wanted="jump_relu")
     if table.get("affine_connection") or "affine_skip_connection" in weights:
         raise AccordError("A transcoder with an affine connection cannot be imported.", where=where)
-    reads, writes = table.get("hf_hook_point_in"), table.get("hf_hook_point_out")
+    reads, writes = about["hf_hook_point_in"], about["hf_hook_point_out"]
     transcodes = writes is not None and writes != reads
     origin = Origin(
         tool="Gemma Scope 2",
-        model=table.get("model_name"),
+        model=about["model_name"],
         reads=reads,
         writes=writes if transcodes else None,
         layer=residual_layer(reads),

@@ -29,8 +29,9 @@ _FORMAT = "6.54.0"  # the version whose format is written
 def export_saelens(model: ConceptModel, folder: Path | str, metadata: dict[str, Any] | None = None) -> None:
     """Write a topk, batchtopk, l1 or imported model as a SAELens folder; `metadata` goes into `cfg.json`.
 
-    With x_s = (x − m)/σ: W_enc' = W_enc/σ, b_enc' = b_enc − W_enc (m/σ + b_dec), W_dec' = W_dec σ,
-    b_dec' = b_dec σ + m, and the input bias is off. Raises AccordError for other kinds.
+    With x_s = (x − m)/σ: W_enc' = W_enc/σ, b_enc' = b_enc, W_dec' = W_dec σ, b_dec' = b_dec σ + m, and b_dec' is
+    taken from the input: W_enc' (x − b_dec') = W_enc (x_s − b_dec), with no large numbers that cancel. Raises
+    AccordError for other kinds.
     """
     config: dict[str, Any] = {
         "d_in": model.d,
@@ -47,11 +48,11 @@ def export_saelens(model: ConceptModel, folder: Path | str, metadata: dict[str, 
     elif isinstance(model, TopK | BatchTopK | L1):
         weights = {
             "W_enc": model.W_enc / model.scale,
-            "b_enc": model.b_enc - model.W_enc @ (model.mean / model.scale + model.b_dec),
+            "b_enc": model.b_enc,
             "W_dec": model.W_dec * model.scale,
             "b_dec": model.b_dec * model.scale + model.mean,
         }
-        config["architecture"] = "standard"
+        config |= {"architecture": "standard", "apply_b_dec_to_input": True}
         if isinstance(model, TopK):
             config |= {"architecture": "topk", "k": model.k, "rescale_acts_by_decoder_norm": False}
         if isinstance(model, BatchTopK):
@@ -78,6 +79,9 @@ def import_saelens(folder: Path | str) -> Imported:
     understood.
     """
     folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        fix = "import_dictionary reads folders of other tools, and of the hub"
+        raise AccordError("cannot read a SAELens folder", where=folder, got=f"no {CONFIG}", fix=fix)
     config = understand(read_table(folder / CONFIG), folder / CONFIG)
     weights = read_tensors(folder / WEIGHTS)
     scaler = read_table(folder / SCALER) if (folder / SCALER).exists() else {}

@@ -19,7 +19,7 @@ from accord.study.validate import task_in
 from accord.study.verdict_sections import VerdictSection
 from accord.tasks import Task
 
-VERDICT_VERSION = 2  # raise it when the same settings give other files or numbers
+VERDICT_VERSION = 3  # raise it when the same settings give other files or numbers
 
 
 def trials(

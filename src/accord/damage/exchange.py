@@ -36,7 +36,7 @@ def diversity_changes(
         if list(before) == list(after) and not np.isnan(change):
             estimate = unchanged()
         elif n < FEWEST:
-            estimate = Estimate(change, reason=too_few(n, "texts"))
+            estimate = Estimate(change, reason=too_few(n, "text"))
         else:
             half = _half(_Counts.of(before, after, name), swaps, change)
             known = not np.isnan(half)

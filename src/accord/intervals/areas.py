@@ -46,7 +46,7 @@ def auc_estimate(values: Floats, n_yes: int, *, pairs: bool = False) -> Estimate
         influence = np.concatenate([right * (m + n) / m, wrong * (m + n) / n])
         variance = sum(float(one.var(ddof=1)) / len(one) if len(one) > 1 else math.nan for one in (right, wrong))
     if min(m, n) < FEWEST:
-        return Estimate(area, reason=too_few(min(m, n), "of one gold class"))
+        return Estimate(area, reason=f"{too_few(min(m, n), 'item')} of either gold class")
     assumed = _variance(area, m, n)
     scale = variance / assumed if variance > 0 and assumed > 0 else 1.0
     wrong_ones = min(area, 1 - area) * min(m, n)

@@ -97,7 +97,7 @@ def _refused(r: float, x: Floats, y: Floats) -> Estimate | None:
         few = "fewer than 3 items" if n < 3 else "the scores are all the same"
         return unknown(few)
     if n < FEWEST:
-        return Estimate(r, reason=too_few(n, "items"))
+        return Estimate(r, reason=too_few(n, "item"))
     return Estimate(r, reason="all items lie on one line, which shows no error") if 1 - abs(r) < _LINE else None
 
 

@@ -59,9 +59,9 @@ def unknown(reason: str) -> Estimate:
     return Estimate(math.nan, reason=reason)
 
 
-def too_few(n: int, of: str = "of these") -> str:
+def too_few(n: int, noun: str = "value") -> str:
     """The reason that fewer than `FEWEST` give no interval."""
-    return f"only {n} {of}: an interval takes {FEWEST}"
+    return f"{n} {noun}{'' if n == 1 else 's'}: an interval takes {FEWEST}"
 
 
 def critical(n: int, classes: Classes = ()) -> float:

@@ -27,6 +27,8 @@ def simultaneous(changes: Floats, seed: int, flips: int) -> tuple[Floats, Floats
         Low and high ends [number], and why there is none [number], "" where there is one.
     """
     n, count = changes.shape
+    if not changes.any():
+        return np.zeros(count), np.zeros(count), np.full(count, "", dtype=object)
     reason = np.full(count, "", dtype=object)
     changed = (changes != 0).sum(0)
     reason[changed < FEWEST_CHANGED] = f"changed on fewer than {FEWEST_CHANGED} items"

@@ -31,7 +31,7 @@ def share_estimate(hits: Floats, classes: Classes = ()) -> Estimate:
         return unknown("there are none of these")
     value = float(hits.mean())
     if n < FEWEST:
-        return Estimate(value, reason=too_few(n, "items"))
+        return Estimate(value, reason=too_few(n, "item"))
     own = [(len(hits[part]) / n, (float(hits[part].sum()) + 1) / (len(hits[part]) + 2)) for part in parts(n, classes)]
     whole, within = sum(weight * p for weight, p in own), sum(weight * p * (1 - p) for weight, p in own)
     return Estimate(value, *wilson(value, n * whole * (1 - whole) / within))
@@ -58,7 +58,7 @@ def share_change(before: Floats, after: Floats, classes: Classes = ()) -> Estima
     """Change of a share, the same units before and after [unit], each in [0, 1]; see `plus_four`."""
     if len(before) < FEWEST:
         value = float((after - before).mean()) if len(before) else math.nan
-        return Estimate(value, reason=too_few(len(before)))
+        return Estimate(value, reason=too_few(len(before), "item"))
     return plus_four(after - before, classes)
 
 

@@ -38,7 +38,7 @@ def linear_cka(x: Tensor, y: Tensor, *, resamples: int = 1000) -> Interval:
     if 1 - value < _ALIKE:
         return Estimate(1.0, 1.0, 1.0).interval()
     if not resamples or n < FEWEST:
-        return Estimate(value, reason=too_few(n, "items") if resamples else "").interval()
+        return Estimate(value, reason=too_few(n, "item") if resamples else "").interval()
     left_out = _weighted(one, other, 1 - np.eye(n))
     if not ((left_out > 0) & (left_out < 1)).all():
         return Estimate(value, reason="it rests on a single item").interval()

@@ -114,7 +114,9 @@ class GapSection(Section):
     )
     chat: bool = Field(default=False, description="Put the prompts into the model's chat template.")
     layers: bool = Field(default=False, description="Also read both forms at every layer, not only at the top.")
-    resamples: int = Field(default=1000, ge=1, description="No effect: intervals are in closed form. Kept for older study files.")
+    resamples: int = Field(
+        default=1000, ge=1, description="No effect: intervals are in closed form. Kept for older study files."
+    )
 
     @property
     def folder(self) -> str:

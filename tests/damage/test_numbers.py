@@ -10,10 +10,12 @@ import torch
 from accord.damage import distance as module
 from accord.damage.changes import Changes
 from accord.damage.distance import distance
-from accord.damage.measures import AFFIRMED, SAID, drift_rows, free_rows, text_rows
+from accord.damage.exchange import diversity_changes
+from accord.damage.measures import drift_rows, fact_rows, free_rows, text_rows
+from accord.damage.observed import Answers
 from accord.damage.wording import sentence
 from accord.errors import AccordError
-from accord.gap.metrics import resampled_items
+from accord.intervals import Estimate
 from accord.lm import Backbone
 from accord.lm.perplexity import Perplexity
 from accord.text import measure_diversity
@@ -47,34 +49,6 @@ def _changes() -> Changes:
     return Changes(seed=3, resamples=50)
 
 
-def test_bootstrap_draws_the_same_units_of_both() -> None:
-    draw = np.random.default_rng(0)
-    before, after = draw.random(12), draw.random(12)
-    changes = _changes()
-    changes.add("g", "m", lambda x: x.mean(-1), ((before,), (after,)), "higher")
-    changes.add("g", "r", lambda x: x.mean(-1), ((before,), (after,)), "higher", ratio=True)
-    differences, ratios = [], []
-    for index in next(iter(resampled_items(12, 0, 50, 3))):
-        x, y = [before[i] for i in index], [after[i] for i in index]
-        differences.append(sum(y) / 12 - sum(x) / 12)
-        ratios.append(sum(y) / sum(x))
-    for row, drawn, value in zip(
-        changes.rows,
-        (differences, ratios),
-        (after.mean() - before.mean(), after.mean() / before.mean()),
-        strict=True,
-    ):
-        assert row["change"] == pytest.approx(value)
-        assert (row["low"], row["high"]) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])))
-
-
-def test_classes_keep_their_sizes() -> None:
-    changes = _changes()
-    classes = np.array([1.0, 1.0, 0.0, 0.0, 0.0])
-    changes.add("g", "m", lambda x: x.mean(-1), ((classes,), (classes * 2,)), "higher", n_yes=2)
-    assert changes.rows[0]["low"] == changes.rows[0]["high"] == pytest.approx(0.4)
-
-
 @pytest.mark.parametrize(
     ("worse", "change", "worsened"),
     [
@@ -88,35 +62,39 @@ def test_classes_keep_their_sizes() -> None:
     ],
 )
 def test_worsened_means_an_interval_beyond_rounding_on_the_worse_side(worse, change, worsened) -> None:
-    base = np.linspace(1.0, 2.0, 9)
-    for after, ratio in ((base + change, False), (base * (1 + change), True)):
-        changes = _changes()
-        changes.add("g", "m", lambda x: x.mean(-1), ((base,), (after,)), worse, ratio=ratio)
-        assert changes.rows[0]["worsened"] is worsened
-    wide = _changes()
-    wide.add("g", "m", lambda x: x.mean(-1), ((base,), (base + change * np.resize([9, -8], 9),)), worse)
-    assert wide.rows[0]["worsened"] is False
-
-
-def test_jackknife_leaves_texts_out_one_by_one() -> None:
-    before = ["a b c a", "b b b b b", "one two three", "x y x y x y", "no no no yes"]
-    after = ["a a a a", "b c d e f", "one two two", "x x x x x x", "no no no no"]
-
-    def distinct(texts: list[str]) -> float:
-        return measure_diversity(texts)["distinct_2"]
-
     changes = _changes()
-    changes.add_jackknife("g", "m", distinct, (before, after), "lower")
-    left_out = []
-    for i in range(5):
-        x, y = list(before), list(after)
-        del x[i], y[i]
-        left_out.append(distinct(y) - distinct(x))
-    mean = sum(left_out) / 5
-    error = math.sqrt(4 / 5 * sum((one - mean) ** 2 for one in left_out))
-    change = distinct(after) - distinct(before)
-    assert changes.rows[0]["low"] == pytest.approx(change - 1.96 * error)
-    assert changes.rows[0]["high"] == pytest.approx(change + 1.96 * error)
+    changes.add("g", "m", (1.0, 1.0 + change), Estimate(change, change - 1e-6, change + 1e-6), 9, worse)
+    ratio = Estimate(1 + change, 1 + change - 1e-6, 1 + change + 1e-6)
+    changes.add("g", "r", (1.0, 1.0 + change), ratio, 9, worse, ratio=True)
+    changes.add("g", "wide", (1.0, 1.0 + change), Estimate(change, change - 1, change + 1), 9, worse)
+    changes.add("g", "unknown", (1.0, 1.0 + change), Estimate(change, reason="why"), 9, worse)
+    assert [row["worsened"] for row in changes.rows] == [worsened, worsened, False, False]
+    assert [row["reason"] for row in changes.rows] == ["", "", "", "why"]
+    without = Changes(seed=0, resamples=0)
+    without.add("g", "m", (1.0, 2.0), Estimate(1.0, 0.9, 1.1), 9, "higher")
+    assert np.isnan(without.rows[0]["low"]) and not without.rows[0]["worsened"]
+
+
+def test_texts_are_exchanged_prompt_by_prompt() -> None:
+    before = ["a b c a", "b b b b b", "one two three", "x y x y x y", "no no no yes", "so it goes on and on"]
+    after = ["a a a a", "b c d e f", "one two two", "x x x x x x", "no no no no", "so it goes"]
+    found = diversity_changes(before, after, seed=4, exchanges=60)
+    swaps = np.random.default_rng(4).integers(0, 2, (60, 6))
+    for name, (sides, change) in found.items():
+        assert sides == (measure_diversity(before)[name], measure_diversity(after)[name])
+        sizes = [abs(sides[1] - sides[0])]
+        for swap in swaps:
+            one = [y if turned else x for x, y, turned in zip(before, after, swap, strict=True)]
+            other = [x if turned else y for x, y, turned in zip(before, after, swap, strict=True)]
+            sizes.append(abs(measure_diversity(other)[name] - measure_diversity(one)[name]))
+        half = sorted(sizes)[math.ceil(0.95 * 61) - 1]
+        if np.isnan(sizes).any():  # in some exchange no text is long enough
+            assert np.isnan(change.low)
+        else:
+            assert (change.low, change.high) == pytest.approx((change.value - half, change.value + half))
+    same = diversity_changes(before, before, seed=0, exchanges=60)["distinct_1"][1]
+    assert (same.low, same.value, same.high) == (0, 0, 0)
+    assert "5" in diversity_changes(before[:3], after[:3], 0, 60)["distinct_1"][1].reason
 
 
 def _rows(changes: Changes) -> dict[str, dict[str, float]]:
@@ -140,29 +118,46 @@ def test_perplexity_by_token_and_by_text() -> None:
     assert (rows["same_top"]["base"], rows["same_top"]["repaired"]) == (1.0, pytest.approx(0.8))
 
 
+def _answers(said: np.ndarray, affirmed: np.ndarray) -> Answers:
+    """Of facts [fact, right or wrong]."""
+    return Answers(said.ravel(), affirmed.ravel(), 1 / (1 + np.exp(-affirmed.ravel())), {})
+
+
 def test_measures_of_facts() -> None:
-    right, wrong = np.array([-1.0, -3.0, -2.0]), np.array([-2.0, -1.0, -5.0])
-    said = {name: float(of(right, wrong)) for name, (of, _) in SAID.items()}
-    assert said == pytest.approx(
+    said = np.array([[-1.0, -2.0], [-3.0, -1.0], [-2.0, -5.0], [-1.0, -4.0]])
+    affirmed = np.array([[2.0, 1.0], [-1.0, -2.0], [3.0, 4.0], [0.5, -0.5]])
+    changes = _changes()
+    fact_rows(changes, "g", [_answers(said, affirmed)], [_answers(said + [[-0.5, 0]], affirmed)])
+    rows = _rows(changes)
+    base = {name: row["base"] for name, row in rows.items()}
+    pairs = [(a > b) + 0.5 * (a == b) for a in affirmed[:, 0] for b in affirmed[:, 1]]
+    assert base == pytest.approx(
         {
-            "true_beats_false": 2 / 3,
-            "answer_probability": (math.exp(-1) + math.exp(-3) + math.exp(-2)) / 3,
-            "answer_margin": (1 - 2 + 3) / 3,
-        }
-    )
-    yes, no = np.array([2.0, -1.0, 3.0, 0.5]), np.array([1.0, -2.0, 4.0, -0.5])
-    affirmed = {name: float(of(yes, no)) for name, (of, _) in AFFIRMED.items()}
-    pairs = [(a > b) + 0.5 * (a == b) for a in yes for b in no]
-    assert affirmed == pytest.approx(
-        {
+            "true_beats_false": 3 / 4,
+            "answer_probability": (2 * math.exp(-1) + math.exp(-3) + math.exp(-2)) / 4,
+            "answer_margin": (1 - 2 + 3 + 3) / 4,
             "yes_beats_no": 3 / 4,
             "validator_auc": sum(pairs) / 16,
             "validator_accuracy": (3 + 2) / 8,
-            "validator_logodds": (yes.sum() + no.sum()) / 8,
+            "validator_logodds": affirmed.mean(),
             "yes_share": 5 / 8,
             "yes_excess": 1 / 8,
+            "yes_no_mass": (1 / (1 + np.exp(-affirmed))).mean(),
         }
     )
+    assert rows["answer_margin"]["change"] == pytest.approx(-0.5)
+    assert all(rows[name]["change"] == rows[name]["low"] == 0 for name in ("yes_share", "validator_auc", "yes_excess"))
+    assert rows["true_beats_false"]["reason"] == "4 items: an interval takes 5"
+
+
+def test_few_facts_that_fall_are_no_harm_and_many_are() -> None:
+    draw = np.random.default_rng(0)
+    said = np.stack([draw.random(60) - 1, draw.random(60) - 3], 1)
+    for fallen, worsened in ((5, False), (6, True)):
+        after = said - 3 * (np.arange(60) < fallen)[:, None] * [1, 0]
+        changes = _changes()
+        fact_rows(changes, "g", [_answers(said, said)], [_answers(after, said)])
+        assert _rows(changes)["true_beats_false"]["worsened"] is worsened
 
 
 def test_drift_of_the_generator() -> None:
@@ -206,22 +201,26 @@ def test_the_judge_weighs_tokens_and_skips_what_it_could_not_read() -> None:
 
 def test_the_sentence_names_what_got_worse() -> None:
     changes = _changes()
-    ones = np.ones(20)
-    changes.add("text", "perplexity", lambda x: x.mean(-1), ((ones * 30,), (ones * 33,)), "higher", ratio=True)
-    changes.add("text", "kl_base_repaired", lambda x: x.mean(-1), ((ones * 0,), (ones * 0.25,)), "higher")
-    changes.add("text", "same_top", lambda x: x.mean(-1), ((ones,), (ones * 0.9,)), "lower")
-    changes.add("relations", "yes_beats_no", lambda x: x.mean(-1), ((ones * 0.8,), (ones * 0.7,)), "lower")
-    changes.add("relations", "true_beats_false", lambda x: x.mean(-1), ((ones * 0.8,), (ones * 0.9,)), "lower")
+
+    def add(group: str, measure: str, sides: tuple[float, float], worse: str, *, ratio: bool = False) -> None:
+        change = sides[1] / sides[0] if ratio else sides[1] - sides[0]
+        changes.add(group, measure, sides, Estimate(change, change - 0.01, change + 0.02), 20, worse, ratio=ratio)
+
+    add("text", "perplexity", (30, 33), "higher", ratio=True)
+    add("text", "kl_base_repaired", (0, 0.25), "distance")
+    add("text", "same_top", (1, 0.9), "distance")
+    add("relations", "yes_beats_no", (0.8, 0.7), "lower")
+    add("relations", "true_beats_false", (0.8, 0.9), "lower")
     said = sentence(changes.table())
-    assert "perplexity of held-out text × 1.100 (95 % 1.100 to 1.100)" in said
-    assert "higher odds of yes 0.800 → 0.700 (−0.100, 95 % −0.100 to −0.100)" in said
+    assert "perplexity of held-out text × 1.100 (95 % 1.090 to 1.120)" in said
+    assert "higher odds of yes 0.800 → 0.700 (−0.100, 95 % −0.110 to −0.080)" in said
     assert "beat the wrong one" not in said
     assert "0.2500 nats on held-out text (90.0% of argmaxes unchanged)" in said
     assert "says yes" not in said
-    changes.add("relations", "yes_share", lambda x: x.mean(-1), ((ones * 0.2,), (ones * 0.9,)), "neither")
+    add("relations", "yes_share", (0.2, 0.9), "neither")
     assert "now says yes to 90% of their questions, of which half are right; the base to 20%." in sentence(
         changes.table()
     )
     without = Changes(seed=0, resamples=0)
-    without.add("text", "perplexity", lambda x: x.mean(-1), ((ones,), (ones * 2,)), "higher", ratio=True)
+    without.add("text", "perplexity", (1, 2), Estimate(2.0, 1.9, 2.1), 20, "higher", ratio=True)
     assert sentence(without.table()).startswith("Without intervals nothing")

@@ -7,7 +7,7 @@ import pytest
 from accord.errors import AccordError
 from accord.gap import compare, summarize
 from accord.gap.compare import CORRELATIONS
-from accord.gap.metrics import MEASURES, resampled_items, sample
+from accord.gap.metrics import MEASURES, sample
 
 
 def _scores(seed: int, n: int = 60) -> pd.DataFrame:
@@ -36,30 +36,42 @@ def test_before_and_after_are_what_summarize_says_of_each() -> None:
         assert change.after == summarize(after, seed=3, resamples=200)[name]
 
 
-def test_change_and_closure_are_of_the_same_resampled_items() -> None:
+def test_changes_are_paired_and_closure_is_their_share_of_what_was_open() -> None:
     before, after = _scores(1), _scores(2)
-    found = compare(before, after, seed=3, resamples=50)
+    close = before.assign(validator_logodds=before["validator_logodds"] + 0.1 * after["validator_logodds"])
+    found, near = compare(before, after), compare(before, close)
     a, b = sample(before), sample(after)
-    [index] = list(resampled_items(60, a.n_yes, 50, 3))
-    for name, of in MEASURES.items():
-        r0 = np.array([float(of(a.take(row))) for row in index])
-        r1 = np.array([float(of(b.take(row))) for row in index])
-        low, high = np.percentile(r1 - r0, [2.5, 97.5])
-        assert found[name].change == pytest.approx({"value": float(of(b) - of(a)), "low": low, "high": high})
+    for name, measure in MEASURES.items():
+        change, sides = found[name].change, (found[name].before, found[name].after)
+        assert change["value"] == pytest.approx(float(measure(b) - measure(a)))
+        assert change["low"] < change["value"] < change["high"]
+        independent = sum((side["high"] - side["low"]) ** 2 for side in sides) ** 0.5
         if name in CORRELATIONS:
-            low, high = np.percentile((r1 - r0) / (1 - r0), [2.5, 97.5])
-            whole = float((of(b) - of(a)) / (1 - of(a)))
-            assert found[name].closure == pytest.approx({"value": whole, "low": low, "high": high})
+            open_ = 1 - sides[0]["value"]
+            assert found[name].closure["value"] == pytest.approx(change["value"] / open_)
+            assert found[name].closure["low"] < found[name].closure["value"] < found[name].closure["high"] < 1
+            assert near[name].change["high"] - near[name].change["low"] < 0.5 * independent
         else:
             assert found[name].closure is None
 
 
-def test_a_model_against_itself_changes_nothing_and_perfect_agreement_closes_all() -> None:
+def test_a_model_against_itself_changes_nothing() -> None:
     before = _scores(4)
-    same = compare(before, before, resamples=20)
-    assert all(change.change == {"value": 0.0, "low": 0.0, "high": 0.0} for change in same.values())
-    perfect = compare(before, before.assign(validator_logodds=2 * before["generator_logodds"] - 1), resamples=20)
-    assert perfect["pearson_all"].closure == pytest.approx({"value": 1.0, "low": 1.0, "high": 1.0})
+    same = compare(before, before)
+    zero = {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert all(change.change == zero for change in same.values())
+    assert all(same[name].closure == zero for name in CORRELATIONS)
+
+
+def test_what_has_no_interval_says_why() -> None:
+    before = _scores(4)
+    perfect = compare(before, before.assign(validator_logodds=2 * before["generator_logodds"] - 1))["pearson_all"]
+    assert perfect.after["value"] == perfect.closure["value"] == pytest.approx(1)
+    assert perfect.after["low"] is perfect.closure["low"] is perfect.change["low"] is None
+    assert perfect.closure["reason"] == "all items lie on one line, which shows no error"
+    coarse = before.assign(validator_logodds=np.where(before["gold"], 1.0, -1.0))
+    change = compare(coarse, coarse)["validator_accuracy"].change  # alike, and so might be those of two models
+    assert change["value"] == 0 and change["low"] < 0 < change["high"]
 
 
 def test_other_items_are_refused() -> None:

@@ -157,9 +157,9 @@ def test_means_and_intervals() -> None:
     assert result.unscored == 1
     assert result.mean == pytest.approx(5)
     assert result.token_weighted == pytest.approx((2 * 8**3) ** 0.25)
-    summary = result.summary(resamples=200)
-    assert summary["mean"] == {"value": pytest.approx(5), "low": pytest.approx(2), "high": pytest.approx(8)}
-    assert summary == result.summary(resamples=200)
+    few = result.summary()  # two texts show no spread that can be trusted
+    assert few["mean"]["value"] == pytest.approx(5) and np.isnan(few["mean"]["low"])
+    assert few["token_weighted"]["value"] == pytest.approx((2 * 8**3) ** 0.25)
 
 
 def test_intervals_cover_the_mean() -> None:
@@ -167,7 +167,7 @@ def test_intervals_cover_the_mean() -> None:
     inside = 0
     for _ in range(60):
         drawn = Perplexity(generator.normal(3, 0.3, 80) * 10, np.full(80, 10))
-        interval = drawn.summary(resamples=200)["mean"]
+        interval = drawn.summary()["mean"]
         inside += interval["low"] <= np.exp(3 + 0.3**2 / 2) <= interval["high"]
     assert inside >= 50
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
 from accord.concepts import Scale, Set
 from accord.errors import AccordError
@@ -31,7 +32,7 @@ from accord.steering import (
 )
 from accord.steering.arms import CONCEPT, OTHER, PUSH, arms, random_unit
 from accord.steering.effects import _RIVALS, _SPECIFIC, _rows
-from accord.steering.resampling import Estimate, over_prompts, over_texts
+from accord.steering.means import Mean, over_prompts, over_texts
 from tests.steering.test_typical import batches
 
 TEXTS = [
@@ -148,23 +149,32 @@ def test_adding_what_a_latent_writes_is_setting_it_where_it_was_off(target: Targ
     torch.testing.assert_close((moved[2] - x)[0], 2 * typical.written[other], rtol=1e-3, atol=1e-3)
 
 
-def test_resampled_means_against_loops() -> None:
-    texts, values = np.array([0, 0, 2, 3, 3, 3]), np.array([1.0, 2.0, 5.0, -1.0, 0.0, 4.0])
-    found = over_texts(texts, values, 4, seed=3, resamples=50)
-    index = np.random.default_rng(3).integers(0, 4, (50, 4))
-    for row, draw in zip(index, found.draws, strict=True):
-        own = [value for t in row for value in values[texts == t]]
-        np.testing.assert_allclose(draw, np.mean(own) if own else np.nan)
-    assert found.value == values.mean() and found.n == 6
-    grid = np.array([[1.0, 2.0, np.nan], [4.0, 6.0, 8.0]])
-    two = over_prompts(grid, seed=1, resamples=4000)
-    assert two.value == pytest.approx(21 / 5) and two.n == 5
-    low, high = two.interval
-    assert low < 2.2 and high > 6.0  # both prompts, or one of them twice
-    assert (two - two).interval == (0.0, 0.0)  # the same resamples
-    assert over_prompts(grid + 9, 1, 400).beyond(1) and not over_prompts(grid - 3, 1, 400).beyond(1)
-    assert over_prompts(-grid, 1, 400).beyond(-1)
-    empty = over_texts(np.array([], dtype=np.int64), np.array([]), 4, 0, 10)
+def test_means_of_texts_and_prompts_against_plain_formulas() -> None:
+    rng = np.random.default_rng(0)
+    texts = np.repeat(np.arange(12), rng.integers(1, 6, 12))
+    values = rng.normal(size=len(texts)) + np.repeat(rng.normal(size=12), np.bincount(texts))
+    found = over_texts(texts, values, 15)  # three texts have no value
+    parts = [sum(values[texts == t] - values.mean()) / len(texts) for t in range(12)]
+    half = stats.t.ppf(0.975, 11) * math.sqrt(12 / 11 * sum(part**2 for part in parts))
+    low, high = found.interval
+    assert found.value == pytest.approx(values.mean()) and found.n == len(texts)
+    assert low <= found.value - half * 0.999 and high >= found.value + half * 0.999 and high - low < 2.6 * half
+    assert (found - over_texts(texts, values + 1, 15)).value == pytest.approx(-1)
+    paired = found - over_texts(texts, values + 0.01 * rng.normal(size=len(texts)), 15)
+    assert paired.interval[1] - paired.interval[0] < 0.1 * (high - low)
+
+
+def test_prompts_are_the_units_and_lost_texts_count_in_no_mean() -> None:
+    grid = np.array([[1.0, 2.0, np.nan], [4.0, 6.0, 8.0], *np.random.default_rng(1).normal(4, 1, (6, 3))])
+    found = over_prompts(grid)
+    assert found.value == pytest.approx(np.nanmean(grid)) and found.n == 23
+    assert (
+        over_prompts(grid + 9).beyond(1) and over_prompts(-grid - 9).beyond(-1) and not over_prompts(grid - 4).beyond(1)
+    )
+    few, alike = over_prompts(grid[:2]), over_prompts(np.ones((8, 3)))
+    assert all(math.isnan(end) for one in (few, alike) for end in one.interval)
+    assert over_prompts(np.ones((8, 3)), unit=True).beyond(1)  # every text turned out as wanted
+    empty = over_texts(np.array([], dtype=np.int64), np.array([]), 4)
     assert math.isnan(empty.value) and not empty.beyond(1)
 
 
@@ -208,7 +218,7 @@ def test_a_planted_concept_acts_on_its_tokens_and_controls_do_not(
     reading = Reading.of(planted, TEXTS * 3)
     doses = [Dose("factor", 0.0), Dose("typical", 1.0), Dose("typical", 4.0)]
     others = equal_rates(typical, [0], 0)
-    rows = promoted_effects(reading, typical, tokens, others, doses, places=40, resamples=200)
+    rows = promoted_effects(reading, typical, tokens, others, doses, places=40)
     assert {row["random_concept"] for row in rows} == {others[0]}
     table = pd.DataFrame(rows).set_index(["kind", "dose", "control"])
     off, once, more = (table.loc[(*key, CONCEPT)] for key in (("factor", 0.0), ("typical", 1.0), ("typical", 4.0)))
@@ -235,7 +245,7 @@ def test_a_random_direction_is_scored_on_its_own_tokens(
     reading, others = Reading.of(planted, TEXTS), equal_rates(typical, [0], 0)
     doses = [Dose("factor", 0.0), Dose("added", 4.0)]
     around = x if given else planted.concepts.mean[None]
-    options: dict[str, Any] = {"places": 30, "resamples": 100, "states": x if given else None}
+    options: dict[str, Any] = {"places": 30, "states": x if given else None}
     rows = promoted_effects(reading, typical, {0: [5, 9, 30]}, others, doses, **options)
     table = pd.DataFrame(rows).set_index(["kind", "control"])
     # Its tokens by hand: what the direction, as long as what the concept writes, raises most around the same states.
@@ -255,8 +265,9 @@ def test_a_random_direction_is_scored_on_its_own_tokens(
 
 
 def test_the_concepts_must_lead_each_other_on_promoted_tokens() -> None:
-    def estimate(value: float) -> Estimate:
-        return over_texts(np.arange(30), value + np.linspace(-0.1, 0.1, 30), 30, 0, 100)
+    def estimate(value: float) -> Mean:
+        noise = np.random.default_rng(round(value)).normal(0, 0.1, 30)
+        return over_texts(np.arange(30), value + noise, 30)
 
     found = {CONCEPT: estimate(2.0), OTHER: estimate(1.0), PUSH: estimate(5.0)}
     level = dict.fromkeys(found, 0.0)
@@ -273,7 +284,7 @@ def test_texts_are_paired_and_written_down(planted: Target, lm: Backbone, states
     typical = measure_typical(planted.concepts, batches(states(3), 64))
     writing = Writing(Letters(), ("A bee is", "No"), n=3, max_new_tokens=6, judge=lm)
     doses, others = [Dose("factor", 0.0), Dose("typical", 3.0)], equal_rates(typical, [0, 1], 0)
-    rows, texts = written_effects(planted, typical, writing, {0: 1, 1: -1}, others, doses, resamples=100)
+    rows, texts = written_effects(planted, typical, writing, {0: 1, 1: -1}, others, doses)
     table = pd.DataFrame(rows).set_index(["concept", "kind", "dose", "control", "measure"])
     options = {"prompts": list(writing.prompts), "n": 3, "max_new_tokens": 6}
     before = generate(lm, **options)  # type: ignore[arg-type]
@@ -309,7 +320,7 @@ def test_a_concept_of_many_floats_is_told_per_float(lm: Backbone, concepts: Any,
     typical = measure_typical(target.concepts, batches(states(3), 64))
     k, other = active(typical)[:2]
     reading = Reading.of(target, TEXTS)
-    rows = promoted_effects(reading, typical, {k: [5]}, {k: other}, [Dose("factor", 0.0)], resamples=20)
+    rows = promoted_effects(reading, typical, {k: [5]}, {k: other}, [Dose("factor", 0.0)])
     effects = Effects.of(rows, [], typical, {})
     np.testing.assert_allclose(effects.table["per_float"], effects.table["value"] / 3)
     rate = float(typical.rate.sum())

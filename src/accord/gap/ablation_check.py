@@ -17,7 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accord.gap.contributions import Form, pull_of
-from accord.gap.metrics import Floats, interval, pearson
+from accord.intervals import Estimate, Floats, difference, mean_estimate, pearson_estimate
+from accord.intervals.estimate import unchanged
 
 _NEAR = 10  # concepts of the nearest rates, among which a control is drawn; one more after each set that was there
 _TRIES = 20  # draws of a random set before there is taken to be no other
@@ -52,8 +53,8 @@ def check(
     A set is cut where it cannot be matched, and left out where fewer than three concepts are active.
 
     Returns rows (what, draw, concepts, change, change_low, change_high, moved, moved_low, moved_high): draw −1 is the
-    found set; `change` that of Pearson's r of the two forms, `moved` the mean |change of l_V|, in nats; 95 % bootstrap
-    intervals over items.
+    found set; `change` that of Pearson's r of the two forms (`accord.intervals.difference`), `moved` the mean
+    |change of l_V|, in nats (`accord.intervals.mean_estimate`); 95 % intervals over items, none without `resamples`.
     """
     rng = np.random.default_rng([seed, 1])
     most = int((validator.rate > 0).sum()) // 3
@@ -67,16 +68,17 @@ def check(
         return pd.DataFrame(columns=["what", "draw", "concepts", *_COLUMNS])
     without = validator.without([concepts for _, _, concepts in sets])[:, items]
     said, affirmed = generator[items], validator.logodds[items]
-    index = np.random.default_rng([seed, 2]).integers(0, len(items), (resamples, len(items)))
-    base = pearson(said[index], affirmed[index])
+    base = pearson_estimate(said, affirmed)
     rows = []
     for (what, draw, concepts), after in zip(sets, without, strict=True):
-        change = interval(
-            float(pearson(said, after) - pearson(said, affirmed)), pearson(said[index], after[index]) - base
-        )
         size = np.abs(after - affirmed)
-        moved = interval(float(size.mean()), size[index].mean(-1))
-        told = {f"{name}{end}": one[key] for name, one in (("change", change), ("moved", moved)) for end, key in _ENDS}
+        change, moved = difference(base, pearson_estimate(said, after)), mean_estimate(size)
+        if not size.any():
+            change = moved = unchanged()
+        if not resamples:
+            change, moved = Estimate(change.value), Estimate(moved.value)
+        ends = (("change", change.interval()), ("moved", moved.interval()))
+        told = {f"{name}{end}": one[key] for name, one in ends for end, key in _ENDS}
         rows.append({"what": what, "draw": draw, "concepts": concepts, **told})
     return pd.DataFrame(rows)
 

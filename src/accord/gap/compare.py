@@ -1,24 +1,26 @@
-"""Two models on the same items: what changed, with paired bootstrap intervals, and how much of the gap is closed."""
+"""Two models on the same items: what changed, with paired intervals, and how much of the gap is closed."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from accord.errors import AccordError
-from accord.gap.metrics import MEASURES, PAIRED, Interval, interval, resampled_items, sample
+from accord.gap.metrics import MEASURES, PAIRED
+from accord.gap.sample import sample
+from accord.intervals import Estimate, Interval, difference, unknown
+from accord.intervals.estimate import Classes
 
 CORRELATIONS = tuple(name for name in PAIRED if name.startswith(("pearson", "spearman")))
 
 
 @dataclass(frozen=True)
 class Change:
-    """A measure before and after; each with its 95 % bootstrap interval over items, `change` of paired items.
+    """A measure before and after; each with its 95 % interval over items, `change` of paired items.
 
     `closure`: for correlations r, the share of the gap that is closed, (r_after − r_before) / (1 − r_before): 1 is
-    perfect agreement, 0 none gained, below 0 lost.
+    perfect agreement, 0 none gained, below 0 lost. Its interval is that of the difference of log(1 − r).
     """
 
     before: Interval
@@ -34,37 +36,43 @@ class Change:
 def compare(before: pd.DataFrame, after: pd.DataFrame, *, seed: int = 0, resamples: int = 1000) -> dict[str, Change]:
     """Every measure of `MEASURES` in two score tables of the same items (see `accord.gap.measure_gap`).
 
-    Both tables are resampled together: a resample draws the same items of both, within gold classes.
+    Args:
+        seed, resamples: as for `accord.gap.summarize`.
 
     Raises:
         AccordError: the tables are not of the same items in the same order.
     """
     same_items(before, after)
-    samples = [sample(before), sample(after)]
-    drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in MEASURES}
-    for index in resampled_items(len(before), samples[0].n_yes, resamples, seed):
-        pair = [one.take(index) for one in samples]
-        for name, of in MEASURES.items():
-            drawn[name].append(np.stack([of(one) for one in pair]))
+    one, other = sample(before), sample(after)
     found = {}
-    for name, of in MEASURES.items():
-        whole = np.array([float(of(one)) for one in samples])
-        both = np.concatenate(drawn[name], axis=1) if drawn[name] else np.empty((2, 0))
-        closed = interval(float(_closure(whole)), _closure(both)) if name in CORRELATIONS else None
-        found[name] = Change(
-            interval(float(whole[0]), both[0]),
-            interval(float(whole[1]), both[1]),
-            interval(float(whole[1] - whole[0]), both[1] - both[0]),
-            closed,
-        )
+    for name, measure in MEASURES.items():
+        if resamples:
+            sides, change = (measure.estimate(one), measure.estimate(other)), measure.change(one, other)
+        else:
+            sides = Estimate(float(measure(one))), Estimate(float(measure(other)))
+            change = Estimate(sides[1].value - sides[0].value)
+        classes = one.classes if name.endswith("_all") else ()
+        closed = _closure(*sides, change, classes).interval() if name in CORRELATIONS else None
+        found[name] = Change(sides[0].interval(), sides[1].interval(), change.interval(), closed)
     return found
 
 
-def _closure(pair: NDArray[np.float64]) -> Any:
-    """Share of (1 − r) that is closed, of r before and after [2, ...]; nan where nothing was open."""
-    rest = 1 - pair[0]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(rest > 1e-9, (pair[1] - pair[0]) / rest, np.nan)
+def _closure(before: Estimate, after: Estimate, change: Estimate, classes: Classes) -> Estimate:
+    """Share of (1 − r) that is closed; nan where nothing was open."""
+    if not before.value < 1 - 1e-9:
+        return unknown(before.reason or "nothing was open: the forms agreed perfectly before")
+    value = change.value / (1 - before.value)
+    if change.low == change.high == 0:
+        return Estimate(0.0, 0.0, 0.0)
+    if not (before.known and after.known):
+        return Estimate(value, reason=before.reason or after.reason)
+    left = difference(_open(before), _open(after), classes)
+    return Estimate(value, -math.expm1(left.high), -math.expm1(left.low))
+
+
+def _open(r: Estimate) -> Estimate:
+    """log(1 − r), which falls as r grows."""
+    return Estimate(math.log1p(-r.value), math.log1p(-r.high), math.log1p(-r.low), influence=-r.influence)
 
 
 def same_items(before: pd.DataFrame, after: pd.DataFrame) -> None:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from accord.concepts.base import ConceptModel, Encoded, Set, Sparse
 from accord.gap.answers import Answers, Variants
-from accord.gap.metrics import Floats, pearson
 from accord.heads.reader import decoder_rows, latents
+from accord.intervals import Estimate, Floats, pearson
+from accord.intervals.estimate import constant, critical, spread, studentised
 from accord.lm.batching import Progress
 
 
@@ -80,8 +81,22 @@ def covariance(x: Floats, y: Floats) -> Floats:
 
 def pull_of(contribution: Floats, validator: Floats, generator: Floats) -> Floats:
     """cov(c_V, l_G) / (sd l_V · sd l_G) along the last axis; 0 where a form does not vary."""
-    scale = validator.std(-1) * generator.std(-1)
-    return np.asarray(np.where(scale > 1e-12, covariance(contribution, generator) / np.maximum(scale, 1e-12), 0.0))
+    flat = constant(validator) | constant(generator)
+    scale = np.where(flat, 1.0, validator.std(-1) * generator.std(-1))
+    return np.asarray(np.where(flat, 0.0, covariance(contribution, generator) / scale))
+
+
+def pull_estimate(contribution: Floats, validator: Floats, generator: Floats) -> Estimate:
+    """`pull_of` [item] with its interval: by the influence of each item on it, t, corrected for skewness."""
+    pull = float(pull_of(contribution, validator, generator))
+    if constant(validator) or constant(generator) or constant(contribution):
+        return Estimate(pull, reason="it does not vary")
+    c, v, g = (x - x.mean() for x in (contribution, validator, generator))
+    spreads = v * v / v.var() + g * g / g.var()
+    influence = c * g / (v.std() * g.std()) - pull * spreads / 2
+    error, skew = spread(influence)
+    low, high = studentised(pull, error, skew, critical(len(c)))
+    return Estimate(pull, float(low), float(high))
 
 
 def _numbers(tensor: Tensor) -> Floats:

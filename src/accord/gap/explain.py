@@ -26,8 +26,9 @@ from accord.concepts.base import ConceptModel
 from accord.errors import AccordError
 from accord.gap.ablation_check import check, choose, in_numbers
 from accord.gap.answers import Answers
-from accord.gap.contributions import Form, covariance, pull_of
-from accord.gap.metrics import Floats, interval
+from accord.gap.contributions import Form, covariance, pull_estimate
+from accord.intervals import Estimate, Floats
+from accord.intervals.estimate import constant
 from accord.lm.backbone import Backbone
 from accord.lm.batching import Progress
 from accord.tasks import Task
@@ -43,7 +44,7 @@ class Explanation:
 
     Attributes:
         concepts: a row a candidate: concept, and for each form FORM_rate (share of items on which it is active),
-            FORM_share; pull, with low and high (95 % bootstrap over items).
+            FORM_share; pull, with low and high (95 % over items).
         items: (item, form, concept, strength, contribution): the largest contributions of every item.
         scores: a row an item: fields of the table of scores that place it (gold, answer), generator_logodds,
             validator_logodds, both prompts.
@@ -109,7 +110,7 @@ def explain_gap(
     found = choose(contributions["validator"][:, choosing], said, affirmed, picked, chosen)
     checked = check(told["validator"], found, logodds["generator"], checking, draws, seed, resamples)
     return Explanation(
-        _concept_table(told, logodds, contributions, picked, seed, resamples),
+        _concept_table(told, logodds, contributions, picked, resamples),
         _item_table(told, contributions, picked),
         _scores(task, logodds),
         checked,
@@ -148,20 +149,19 @@ def _concept_table(
     logodds: Mapping[str, Floats],
     contributions: Mapping[str, Floats],
     picked: Sequence[int],
-    seed: int,
     resamples: int,
 ) -> pd.DataFrame:
-    index = np.random.default_rng(seed).integers(0, len(logodds["validator"]), (resamples, len(logodds["validator"])))
     v, g = logodds["validator"], logodds["generator"]
     rows = []
     for place, k in enumerate(picked):
-        c = contributions["validator"][place]
-        pull = interval(float(pull_of(c, v, g)), pull_of(c[index], v[index], g[index]))
+        found = pull_estimate(contributions["validator"][place], v, g)
+        pull = (found if resamples else Estimate(found.value)).interval()
         row: dict[str, Any] = {"concept": k}
         for form in FORMS:
-            spread = max(float(logodds[form].var()), 1e-12)
+            spread = float(logodds[form].var())
             row[f"{form}_rate"] = told[form].rate[k]
-            row[f"{form}_share"] = float(covariance(contributions[form][place], logodds[form])) / spread
+            shared = float(covariance(contributions[form][place], logodds[form]))
+            row[f"{form}_share"] = shared / spread if not constant(logodds[form]) else 0.0
         rows.append({**row, "pull": pull["value"], "low": pull["low"], "high": pull["high"]})
     return pd.DataFrame(rows).sort_values("pull", kind="stable", ignore_index=True)
 

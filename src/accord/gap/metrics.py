@@ -1,149 +1,72 @@
-"""The measures of the gap, each with a bootstrap interval over items.
+"""The measures of the gap, each with an interval over items that suits it: see docs/intervals.md.
 
 Sources: RankAlign (Rodriguez, Ding, Erk, Durrett, arXiv 2504.11381) for the log-odds correlations, within gold
 classes too, and MRR-P; Li et al. (arXiv 2310.01846) for generator-validator consistency. The correlation over
 all items is inflated whenever both forms separate the gold classes, so the within-class ones stand beside it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.stats import rankdata
 
-from accord.errors import AccordError
-
-Floats = NDArray[np.float64]
-Interval = dict[str, float | None]
-"""`{"value", "low", "high"}`; None where a measure is undefined (too few items, or no variance)."""
+from accord.gap.sample import (
+    Measure,
+    Sample,
+    area,
+    correlation,
+    first_token,
+    generator,
+    mean,
+    sample,
+    share,
+    validator,
+    validator_right,
+)
+from accord.intervals import (
+    Estimate,
+    Floats,
+    Interval,
+    auc,
+    pearson,
+    pearson_estimate,
+    spearman,
+    spearman_estimate,
+)
 
 RANK_THRESHOLDS = (5, 10, 40, 100, 1000)
-_COLUMNS = ("gold", "generator_logodds", "validator_logodds", "generator_rank", "yes_no_mass")
-_FIRST = "generator_first_logodds"  # tables of before there was another have none
-# Numbers of one block of resamples, so that a bootstrap over many items stays within memory.
-_BLOCK = 2_000_000
+
+__all__ = [
+    "MEASURES", "PAIRED", "RANK_THRESHOLDS", "Floats", "Interval", "Sample", "auc", "layer_matrix", "pearson", "sample",
+    "spearman", "summarize", "summarize_layers",
+]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Sample:
-    """Columns of a score table, gold-yes items first: arrays [..., item]; leading axes are bootstrap resamples."""
-
-    generator: Floats
-    validator: Floats
-    rank: Floats
-    mass: Floats
-    n_yes: int
-    right: Floats | None = None  # 1 where the validator chose the right label; None: where l_V > 0 is gold
-    first: Floats | None = None  # log-odds of the answer's first token; None: as `generator`
-
-    @property
-    def yes(self) -> slice:
-        """Where the items with gold yes are."""
-        return slice(0, self.n_yes)
-
-    @property
-    def no(self) -> slice:
-        """Where the items with gold no are."""
-        return slice(self.n_yes, None)
-
-    @property
-    def gold(self) -> NDArray[np.bool_]:
-        """Gold labels [item]."""
-        return np.arange(self.generator.shape[-1]) < self.n_yes
-
-    def take(self, index: NDArray[np.int64]) -> "Sample":
-        """The sample with its items replaced by those of `index` [resample, item]."""
-        generator, validator, rank, mass = (c[index] for c in (self.generator, self.validator, self.rank, self.mass))
-        right, first = (None if column is None else column[index] for column in (self.right, self.first))
-        return Sample(generator, validator, rank, mass, self.n_yes, right, first)
+def _log_rank(s: Sample) -> Floats:
+    return -np.log(s.rank)
 
 
-def sample(scores: pd.DataFrame) -> Sample:
-    """The columns that measures need, from a score table (see `accord.gap.measure_gap`).
-
-    Raises:
-        AccordError: a column is missing.
-    """
-    if missing := [name for name in _COLUMNS if name not in scores]:
-        raise AccordError(
-            "a column is missing from the score table",
-            got=", ".join(map(str, scores.columns)),
-            wanted=missing[0],
-        )
-    ordered = pd.concat([scores[scores["gold"]], scores[~scores["gold"]]])
-    generator, validator, rank, mass = (ordered[name].to_numpy(dtype=np.float64) for name in _COLUMNS[1:])
-    right = None
-    if "validator_choice" in ordered:
-        right = (ordered["validator_choice"] == ordered["label"]).to_numpy().astype(np.float64)
-    first = ordered[_FIRST].to_numpy(dtype=np.float64) if _FIRST in ordered else None
-    return Sample(generator, validator, rank, mass, int(scores["gold"].sum()), right, first)
+def _rank_accuracy(threshold: int) -> Measure:
+    return share(lambda s: (s.rank <= threshold) == s.gold, generator)
 
 
-def pearson(x: Floats, y: Floats) -> Floats:
-    """Pearson's r along the last axis; nan where either side is constant or fewer than 3 items are there."""
-    if x.shape[-1] < 3:
-        return np.full(np.broadcast_shapes(x.shape, y.shape)[:-1], np.nan)
-    x = x - x.mean(-1, keepdims=True)
-    y = y - y.mean(-1, keepdims=True)
-    scale = np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(scale > 1e-12, (x * y).sum(-1) / scale, np.nan))
-
-
-def spearman(x: Floats, y: Floats) -> Floats:
-    """Spearman's rho along the last axis: Pearson's r of mid-ranks."""
-    return pearson(rankdata(x, axis=-1), rankdata(y, axis=-1))
-
-
-def auc(values: Floats, n_yes: int) -> Floats:
-    """Area under the ROC curve of `values` [..., item], the first `n_yes` items being positive (Mann-Whitney)."""
-    n_no = values.shape[-1] - n_yes
-    if n_yes == 0 or n_no == 0:
-        return np.full(values.shape[:-1], np.nan)
-    above = rankdata(values, axis=-1)[..., :n_yes].sum(-1) - n_yes * (n_yes + 1) / 2
-    return np.asarray(above / (n_yes * n_no))
-
-
-def _mean(x: Floats) -> Floats:
-    return x.mean(-1) if x.shape[-1] else np.full(x.shape[:-1], np.nan)
-
-
-def _within(measure: Callable[[Floats, Floats], Floats], part: str) -> Callable[[Sample], Floats]:
-    def of(s: Sample) -> Floats:
-        where = {"all": slice(None), "yes": s.yes, "no": s.no}[part]
-        return measure(s.generator[..., where], s.validator[..., where])
-
-    return of
-
-
-def _right(s: Sample) -> Floats:
-    """Where the validator is right [..., item]: by the sign of l_V, or where it chooses by the most probable label."""
-    return ((s.validator > 0) == s.gold).astype(np.float64) if s.right is None else s.right
-
-
-def _rank_accuracy(threshold: int) -> Callable[[Sample], Floats]:
-    return lambda s: _mean(((s.rank <= threshold) == s.gold).astype(np.float64))
-
-
-PAIRED: Mapping[str, Callable[[Sample], Floats]] = {
-    **{f"pearson_{part}": _within(pearson, part) for part in ("all", "yes", "no")},
-    **{f"spearman_{part}": _within(spearman, part) for part in ("all", "yes", "no")},
-    "validator_accuracy": lambda s: _mean(_right(s)),
-    "validator_auc": lambda s: auc(s.validator, s.n_yes),
-    "generator_auc": lambda s: auc(s.generator, s.n_yes),
+PAIRED: Mapping[str, Measure] = {
+    **{f"pearson_{part}": correlation(pearson, pearson_estimate, part) for part in ("all", "yes", "no")},
+    **{f"spearman_{part}": correlation(spearman, spearman_estimate, part) for part in ("all", "yes", "no")},
+    "validator_accuracy": share(validator_right, validator),
+    "validator_auc": area(validator),
+    "generator_auc": area(generator),
 }
 """Measures of the two log-odds alone, so that they exist for every layer."""
 
-MEASURES: Mapping[str, Callable[[Sample], Floats]] = {
+MEASURES: Mapping[str, Measure] = {
     **PAIRED,
-    "mrr_yes": lambda s: _mean(1 / s.rank[..., s.yes]),
-    "mrr_no": lambda s: _mean(1 / s.rank[..., s.no]),
+    "mrr_yes": mean(lambda s: 1 / s.rank, generator, "yes"),
+    "mrr_no": mean(lambda s: 1 / s.rank, generator, "no"),
     **{f"generator_accuracy_{t}": _rank_accuracy(t) for t in RANK_THRESHOLDS},
-    "yes_no_mass": lambda s: _mean(s.mass),
-    "rank_sanity": lambda s: pearson(s.generator if s.first is None else s.first, -np.log(s.rank)),
+    "yes_no_mass": mean(lambda s: s.mass, lambda s: s.mass),
+    "rank_sanity": correlation(pearson, pearson_estimate, one=first_token, other=_log_rank),
 }
 """Every measure of a score table.
 
@@ -159,54 +82,32 @@ always that of an answer's first token, whatever l_G is of: of whole answers the
 
 def summarize(
     scores: pd.DataFrame,
-    measures: Mapping[str, Callable[[Sample], Floats]] = MEASURES,
+    measures: Mapping[str, Measure] = MEASURES,
     *,
     seed: int = 0,
     resamples: int = 1000,
 ) -> dict[str, Interval]:
-    """Every measure of a score table with its 95 % percentile bootstrap interval, and n, n_yes, n_no.
+    """Every measure of a score table with its 95 % interval, and n, n_yes, n_no.
 
     Also `blank_first_tokens`: of how many answers the first token is white space alone, so that l_G is about that.
 
-    Items are resampled with replacement within each gold class, so that class sizes stay as they are. The same
-    seed and classes draw the same items: differences of two tables of the same items can be bootstrapped in pairs.
+    Intervals are of items drawn within gold classes, whose sizes stay as they are. Where a measure has no value or no
+    interval, `reason` says why.
+
+    Args:
+        seed: without effect, as intervals are in closed form.
+        resamples: 0 for no intervals; any other number for them.
     """
     whole = sample(scores)
-    drawn: dict[str, list[Floats]] = {name: [] for name in measures}
     n = len(scores)
-    for index in resampled_items(n, whole.n_yes, resamples, seed):
-        resampled = whole.take(index)
-        for name, of in measures.items():
-            drawn[name].append(of(resampled))
     counts = {"n": n, "n_yes": whole.n_yes, "n_no": n - whole.n_yes}
     if "answer_token" in scores:
         counts["blank_first_tokens"] = int((scores["answer_token"].str.strip() == "").sum())
     result: dict[str, Interval] = {k: {"value": float(v), "low": None, "high": None} for k, v in counts.items()}
-    for name, of in measures.items():
-        result[name] = interval(float(of(whole)), np.concatenate(drawn[name]) if drawn[name] else np.array([]))
+    for name, measure in measures.items():
+        found = measure.estimate(whole) if resamples else Estimate(float(measure(whole)))
+        result[name] = found.interval()
     return result
-
-
-def resampled_items(n: int, n_yes: int, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Blocks of item indices [resample, item]."""
-    generator = np.random.default_rng(seed)
-    block = max(1, _BLOCK // max(n, 1))
-    for start in range(0, resamples, block):
-        size = min(block, resamples - start)
-        draws = generator.random((size, n))
-        yes = np.arange(n) < n_yes
-        yield np.where(yes, draws * n_yes, n_yes + draws * (n - n_yes)).astype(np.int64)
-
-
-def interval(value: float, drawn: Floats) -> Interval:
-    """A value with the 95 % percentile interval of its resampled values; those that are nan are left out."""
-    defined = drawn[~np.isnan(drawn)]
-    if np.isnan(value):
-        return {"value": None, "low": None, "high": None}
-    if not len(defined):
-        return {"value": value, "low": None, "high": None}
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return {"value": value, "low": float(low), "high": float(high)}
 
 
 def summarize_layers(
@@ -222,8 +123,11 @@ def summarize_layers(
         if "validator_choice" in part:
             table["validator_choice"] = part.set_index("item")["validator_choice"]
         measured = summarize(table, PAIRED, seed=seed, resamples=resamples)
-        rows += [{"layer": layer, "metric": name, **measured[name]} for name in PAIRED]
-    return pd.DataFrame(rows)
+        rows += [
+            {"layer": layer, "metric": name, **{end: measured[name][end] for end in ("value", "low", "high")}}
+            for name in PAIRED
+        ]
+    return pd.DataFrame(rows).astype({"value": float, "low": float, "high": float})
 
 
 def layer_matrix(scores: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:

@@ -4,6 +4,7 @@ Each text is scored from the start token on (BOS, or EOS where that separates te
 The numbers are those of one text at a time: `tests/lm/test_perplexity.py` holds them to such a reference.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.errors import AccordError
+from accord.intervals import mean_estimate, ratio_estimate
 from accord.lm.backbone import not_finite
 from accord.lm.batching import Progress, in_batches
 from accord.lm.model import LanguageModel
@@ -24,8 +26,6 @@ Visit = Callable[[NDArray[np.int64], NDArray[np.int64], Tensor, Tensor], None]
 
 # Logits are made this many numbers at a time: 64 MB in float32, whatever the vocabulary.
 _LOGIT_CHUNK = 2**24
-# Resampled texts are drawn this many at a time.
-_BLOCK = 2**22
 
 
 @dataclass(frozen=True)
@@ -62,22 +62,17 @@ class Perplexity:
         """Perplexity of all tokens together."""
         return float(np.exp(self.nll.sum() / self.tokens.sum())) if self.tokens.sum() else float("nan")
 
-    def summary(self, *, seed: int = 0, resamples: int = 1000) -> dict[str, dict[str, float]]:
-        """`mean` and `token_weighted` as {value, low, high}: 95 % percentile bootstrap intervals over texts."""
+    def summary(self) -> dict[str, dict[str, float]]:
+        """`mean` and `token_weighted` as {value, low, high}: 95 % intervals over texts, NaN where there is none.
+
+        See `accord.intervals.mean_estimate`, and `ratio_estimate` for the loss of all tokens.
+        """
         scored = self.tokens > 0
-        nll, tokens, each = self.nll[scored], self.tokens[scored], self.per_text[scored]
-        drawn: list[tuple[Floats, Floats]] = []
-        generator = np.random.default_rng(seed)
-        block = max(1, _BLOCK // max(len(nll), 1))
-        for begin in range(0, resamples if len(nll) else 0, block):
-            index = generator.integers(0, len(nll), (min(block, resamples - begin), len(nll)))
-            drawn.append((each[index].mean(-1), np.exp(nll[index].sum(-1) / tokens[index].sum(-1))))
-        result = {}
-        for name, value, side in (("mean", self.mean, 0), ("token_weighted", self.token_weighted, 1)):
-            spread = np.concatenate([pair[side] for pair in drawn]) if drawn else np.array([value])
-            low, high = np.percentile(spread, [2.5, 97.5])
-            result[name] = {"value": value, "low": float(low), "high": float(high)}
-        return result
+        tokens = self.tokens[scored].astype(np.float64)
+        each, losses = mean_estimate(self.per_text[scored]), ratio_estimate(self.nll[scored], tokens)
+        mean = {"value": each.value, "low": each.low, "high": each.high}
+        weighted = {"value": losses.value, "low": losses.low, "high": losses.high}
+        return {"mean": mean, "token_weighted": {name: math.exp(number) for name, number in weighted.items()}}
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from accord.gap.metrics import auc
+from accord.intervals import auc, mean_estimate
 from accord.naming.answers import Answer
 from accord.naming.entries import Floats
 from accord.naming.judges import Judge, Trial
@@ -27,7 +27,6 @@ TASKS = {"detection": "negative", "fuzzing": "off"}
 """Task -> the kind of its examples that are to be turned down; those of kind `on` are to be found."""
 
 _FEWEST = 3  # examples of each side, below which a concept is not scored
-_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Scores:
         table: a row a named concept: `concept`, and for each task its balanced accuracy (`detection`), AUC
             (`detection_auc`), and both of another concept's name (`detection_shuffled`, `detection_auc_shuffled`);
             NaN where there are too few examples or the judge gave no answer.
-        summary: measure -> {value, low, high, n}: mean over concepts with a 95 % bootstrap interval over concepts;
+        summary: measure -> {value, low, high, n}: mean over concepts with a 95 % interval over concepts;
             `detection_gain` and the like are the mean of own less shuffled name, concept by concept.
     """
 
@@ -52,7 +51,7 @@ def score_names(judge: Judge, names: Mapping[int, Answer], examples: pd.DataFram
     Args:
         names: concept -> its name.
         examples: of a `Dictionary`; only the held-out ones are looked at.
-        seed: fixes whose name each concept gets in the control, and the bootstrap.
+        seed: fixes whose name each concept gets in the control.
 
     Raises AccordError as the judge does.
     """
@@ -75,7 +74,7 @@ def score_names(judge: Judge, names: Mapping[int, Answer], examples: pd.DataFram
             end = "_shuffled" if trial.control else ""
             table.loc[trial.concept, trial.task + end] = balanced_accuracy(values, trial.positives, judge.threshold)
             table.loc[trial.concept, trial.task + "_auc" + end] = float(auc(values, trial.positives))
-    return Scores(table.reset_index(), summarise(table, seed))
+    return Scores(table.reset_index(), summarise(table))
 
 
 def balanced_accuracy(values: Floats, positives: int, threshold: float | None) -> float:
@@ -88,7 +87,7 @@ def balanced_accuracy(values: Floats, positives: int, threshold: float | None) -
     return float((above[:positives].mean() + 1 - above[positives:].mean()) / 2)
 
 
-def summarise(table: pd.DataFrame, seed: int) -> dict[str, dict[str, float]]:
+def summarise(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Means over concepts with intervals; see `Scores.summary`."""
     columns = {str(name): table[name].to_numpy() for name in table}
     for name in [name for name in columns if not name.endswith("shuffled")]:
@@ -96,12 +95,8 @@ def summarise(table: pd.DataFrame, seed: int) -> dict[str, dict[str, float]]:
     summary = {}
     for name, column in columns.items():
         known = column[np.isfinite(column)]
-        low = high = value = float("nan")
-        if len(known):
-            draws = np.random.default_rng(seed).integers(0, len(known), (_RESAMPLES, len(known)))
-            low, high = np.percentile(known[draws].mean(1), [2.5, 97.5]).tolist()
-            value = float(known.mean())
-        summary[name] = {"value": value, "low": low, "high": high, "n": len(known)}
+        found = mean_estimate(known)
+        summary[name] = {"value": found.value, "low": found.low, "high": found.high, "n": len(known)}
     return summary
 
 

@@ -92,7 +92,7 @@ class Asked:
             old, new = (self.states(model, self.first, form, steps) for model in self.models)
             rows = [
                 {"form": form, "layer": layer}
-                | linear_cka(old[layer][distinct], new[layer][distinct], seed=self.seed, resamples=self.resamples)
+                | linear_cka(old[layer][distinct], new[layer][distinct], resamples=self.resamples)
                 for layer in self.layers
             ]
             return pd.DataFrame(rows).astype({"value": float, "low": float, "high": float})
@@ -149,7 +149,7 @@ def patch_both(
             parts=asked.part(f"patch-{place}-{'into-base' if into_base else 'into-repaired'}"),
             progress=steps.next(),
         )
-        effect = recovered(table, seed=asked.seed, resamples=asked.resamples)
+        effect = recovered(table, resamples=asked.resamples)
         for rows, kept in ((table, patched), (effect, effects)):
             rows.insert(0, "direction", way)
             rows.insert(1, "positions", place)

@@ -1,19 +1,24 @@
 """How alike two models' states of the same prompts are: linear centred kernel alignment."""
 
+import math
+
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.errors import AccordError
-from accord.gap.metrics import Floats, Interval, interval, resampled_items
+from accord.intervals import Estimate, Floats, Interval, unknown
+from accord.intervals.estimate import FEWEST, critical, spread, studentised, too_few
+
+_ALIKE = 1e-12  # 1 − CKA of states that differ by rounding
 
 
-def linear_cka(x: Tensor, y: Tensor, *, seed: int = 0, resamples: int = 1000) -> Interval:
-    """Linear CKA of states [item, d] and [item, e], with its 95 % bootstrap interval over items.
+def linear_cka(x: Tensor, y: Tensor, *, resamples: int = 1000) -> Interval:
+    """Linear CKA of states [item, d] and [item, e], with its 95 % interval over items.
 
     ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖), Frobenius norms, columns centred (Kornblith et al. 2019, arXiv 1905.00414): 1 where the
-    states differ by a rotation, a scale and a shift. With fewer items than dimensions it is biased towards 1, and the
-    interval, of resamples with fewer distinct items, lies a little higher than the value.
+    states differ by a rotation, a scale and a shift. With fewer items than dimensions it is biased towards 1: value and
+    interval are of this many items. The interval is the jackknife's on the logit scale, t, corrected for skewness; a
+    bootstrap's resamples have fewer distinct items, and so lie too high.
 
     Args:
         x, y: of the same items, in the same order.
@@ -24,19 +29,22 @@ def linear_cka(x: Tensor, y: Tensor, *, seed: int = 0, resamples: int = 1000) ->
     """
     if len(x) != len(y) or len(x) < 2:
         raise AccordError("CKA compares states of the same items", got=(len(x), len(y)), wanted="as many, 2 or more")
-    # Gram matrices of centred states, so that a resample costs n², whatever the width.
+    # Gram matrices of centred states, so that leaving an item out costs n², whatever the width.
     one, other = (_gram(states) for states in (x, y))
     n = len(x)
     value = float(_weighted(one, other, np.ones((1, n)))[0])
-    drawn = [_weighted(one, other, counts(index)) for index in resampled_items(n, 0, resamples, seed)]
-    return interval(value, np.concatenate(drawn) if drawn else np.array([]))
-
-
-def counts(index: NDArray[np.int64]) -> Floats:
-    """How often each item was drawn [resample, item], from the items drawn [resample, item]."""
-    size, n = index.shape
-    flat = np.bincount((index + np.arange(size)[:, None] * n).ravel(), minlength=size * n)
-    return flat.reshape(size, n).astype(np.float64)
+    if math.isnan(value):
+        return unknown("the states do not vary").interval()
+    if 1 - value < _ALIKE:
+        return Estimate(1.0, 1.0, 1.0).interval()
+    if not resamples or n < FEWEST:
+        return Estimate(value, reason=too_few(n, "item") if resamples else "").interval()
+    left_out = _weighted(one, other, 1 - np.eye(n))
+    if not ((left_out > 0) & (left_out < 1)).all():
+        return Estimate(value, reason="it rests on a single item").interval()
+    error, skew = spread(-(n - 1) * np.log(left_out / (1 - left_out)))
+    low, high = studentised(math.log(value / (1 - value)), error, skew, critical(n))
+    return Estimate(value, 1 / (1 + math.exp(-low)), 1 / (1 + math.exp(-high))).interval()
 
 
 def _gram(states: Tensor) -> Floats:
@@ -45,7 +53,7 @@ def _gram(states: Tensor) -> Floats:
 
 
 def _weighted(k: Floats, m: Floats, w: Floats) -> Floats:
-    """CKA [resample] of Gram matrices [n, n] whose items stand there w [resample, n] times; nan without variance."""
+    """CKA [row] of Gram matrices [n, n] whose items count w [row, n] times; nan without variance."""
     across, of_k, of_m = (_hsic(a, b, w) for a, b in ((k, m), (k, k), (m, m)))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(of_k * of_m > 0, across / np.sqrt(np.abs(of_k * of_m)), np.nan))

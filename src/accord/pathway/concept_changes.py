@@ -7,8 +7,7 @@ from torch import Tensor
 
 from accord.concepts.base import ConceptModel
 from accord.errors import AccordError
-from accord.gap.metrics import Floats, resampled_items
-from accord.pathway.cka import counts
+from accord.intervals.families import simultaneous
 
 
 @torch.no_grad()
@@ -17,15 +16,14 @@ def concept_changes(
 ) -> pd.DataFrame:
     """Strengths of every concept in two models' states [item, d] of the same prompts, the most changed first.
 
-    Rows (concept, before, after, change, low, high, certain): mean strengths, their difference, and its *simultaneous*
-    95 % interval: of all concepts together, with probability .95 none lies outside its interval, so that `certain` (0
-    is outside) needs no further correction for how many were looked at. It is change ± c · standard error of the paired
-    differences, c the 95 % quantile over resamples of items of the largest |resampled change − change| / standard
-    error among the concepts (max-t bootstrap: Romano and Wolf 2005). With few items it is too narrow for concepts that
-    change on a few of them only.
+    Rows (concept, before, after, change, low, high, certain, reason): mean strengths, their difference, and its
+    *simultaneous* 95 % interval: of all concepts together, with probability .95 none lies outside its interval, so that
+    `certain` (0 is outside) needs no further correction for how many were looked at. Where there is no interval (a
+    concept that changed on fewer than 10 items, or changes too skewed for so few items), `reason` says so. See
+    `accord.intervals.families.simultaneous`.
 
     Args:
-        resamples: 0 for no interval.
+        seed, resamples: of the random signs; 0 for no interval.
 
     Raises:
         AccordError: the states do not fit the concept model, or fewer than 2 items.
@@ -34,29 +32,17 @@ def concept_changes(
         raise AccordError("concepts are compared on the same items", got=(len(before), len(after)), wanted="2 or more")
     strengths = [model.encode(model.receive(x.to(model.device))[0]).strength.double().cpu() for x in (before, after)]
     old, new = (np.asarray(one.numpy()) for one in strengths)
-    difference = new - old
-    change, error = difference.mean(0), difference.std(0, ddof=1) / len(difference) ** 0.5
-    half = _critical(difference, error, seed, resamples) * error if resamples else np.full_like(change, np.nan)
-    low, high = change - half, change + half
+    low, high, reason = simultaneous(new - old, seed, resamples)
     table = pd.DataFrame(
         {
             "concept": np.arange(model.K),
             "before": old.mean(0),
             "after": new.mean(0),
-            "change": change,
+            "change": (new - old).mean(0),
             "low": low,
             "high": high,
             "certain": (low > 0) | (high < 0),
+            "reason": reason,
         }
     )
     return table.sort_values("change", key=lambda column: -column.abs(), kind="stable", ignore_index=True)
-
-
-def _critical(difference: Floats, error: Floats, seed: int, resamples: int) -> float:
-    """The 95 % quantile of the largest standardised deviation; 0 where nothing varies."""
-    varied = error > 1e-12
-    if not varied.any():
-        return 0.0
-    n, centred = len(difference), (difference[:, varied] - difference[:, varied].mean(0)) / error[varied]
-    largest = [np.abs(counts(i) @ centred / n).max(1) for i in resampled_items(n, 0, resamples, seed)]
-    return float(np.quantile(np.concatenate(largest), 0.95))

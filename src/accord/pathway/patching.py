@@ -14,12 +14,11 @@ import pandas as pd
 import torch
 
 from accord.errors import AccordError
-from accord.gap.metrics import Floats, interval, resampled_items
 from accord.gap.questions import LabelWords, contexts_of
+from accord.intervals import Estimate, Floats, ratio_estimate
 from accord.lm.batching import Progress
 from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel
-from accord.pathway.cka import counts
 from accord.pathway.parts import once
 from accord.pathway.patch_runs import Question, group_table
 from accord.pathway.receiver import Receiver
@@ -28,6 +27,7 @@ from accord.tasks import Task
 # Root mean square difference of l_V in nats below which two models answer alike and there is no effect to recover:
 # far above float error, far below what anyone would call a repair.
 _NO_EFFECT = 1e-3
+_NO_ENDS = {"low": None, "high": None}
 
 
 @torch.no_grad()
@@ -84,14 +84,15 @@ def patch(
     return pd.concat(tables, ignore_index=True).sort_values(["layer", "what", "item"], ignore_index=True)
 
 
-def recovered(table: pd.DataFrame, *, seed: int = 0, resamples: int = 1000) -> pd.DataFrame:
+def recovered(table: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
     """How much of the donor's effect each layer's states carry: rows (layer, what, value, low, high).
 
     Σ (patched − receiver)(donor − receiver) / Σ (donor − receiver)² over items: the slope of the regression through
     0 of the patched effect on the full one. It is the usual normalised effect (patched − receiver) / (donor −
     receiver) (Heimersheim and Nanda 2024, arXiv 2404.15255), items weighted by the square of their full effect, as
-    those on which the models agree have no ratio. 0: none, 1: all of it. The 95 % bootstrap interval is over items.
-    Undefined where the two models' l_V differ by less than 0.001 nats (root mean square).
+    those on which the models agree have no ratio. 0: none, 1: all of it. The 95 % interval is over items, see
+    `accord.intervals.ratio_estimate`; none with `resamples` 0. Undefined where the two models' l_V differ by less than
+    0.001 nats (root mean square).
     """
     rows = []
     for (layer, what), part in table.groupby(["layer", "what"]):
@@ -100,18 +101,19 @@ def recovered(table: pd.DataFrame, *, seed: int = 0, resamples: int = 1000) -> p
         shift = part["patched"].to_numpy() - before
         top, bottom = shift * full, full * full
         if float(np.sqrt(bottom.mean())) < _NO_EFFECT:
-            rows.append({"layer": layer, "what": what, "value": None, "low": None, "high": None})
+            rows.append({"layer": layer, "what": what, "value": None, **_NO_ENDS})
             continue
-        drawn = [counts(index) for index in resampled_items(len(part), 0, resamples, seed)]
-        slopes = np.concatenate([_slope(w, top, bottom) for w in drawn]) if drawn else np.array([])
-        rows.append({"layer": layer, "what": what, **interval(float(top.sum() / bottom.sum()), slopes)})
+        found = _carried(top, bottom)
+        numbers = {"value": found.value, "low": found.low, "high": found.high}
+        rows.append({"layer": layer, "what": what, **(numbers if resamples else {**_NO_ENDS, "value": found.value})})
     return pd.DataFrame(rows).astype({"value": float, "low": float, "high": float})
 
 
-def _slope(w: Floats, top: Floats, bottom: Floats) -> Floats:
-    below = w @ bottom
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(below > 0, (w @ top) / below, np.nan))
+def _carried(top: Floats, bottom: Floats) -> Estimate:
+    """Σ top / Σ bottom [item]; nothing and all are certain where every item says so."""
+    if not top.any():
+        return Estimate(0.0, 0.0, 0.0)
+    return Estimate(1.0, 1.0, 1.0) if np.array_equal(top, bottom) else ratio_estimate(top, bottom)
 
 
 def check_shapes(one: LanguageModel, other: LanguageModel) -> None:

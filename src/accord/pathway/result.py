@@ -16,7 +16,7 @@ TABLES = ("curves", "matrix", "cka", "readout", "patching", "concepts")
 
 @dataclass(frozen=True)
 class Pathway:
-    """Which way a repair goes through the layers; intervals are 95 % bootstrap intervals over items.
+    """Which way a repair goes through the layers; intervals are 95 % intervals over items.
 
     Attributes:
         about: what was compared: names of the models and tasks, numbers of items.

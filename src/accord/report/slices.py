@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from accord.intervals import wilson
+
 SAYS_DENIES = "says it but denies it"
 AFFIRMS_SILENT = "affirms it but would not say it"
 
@@ -71,17 +73,6 @@ def worst(scores: pd.DataFrame, top: int = 6) -> dict[str, pd.DataFrame]:
         part = rows[rows["disagreement"] == kind]
         out[kind] = part.sort_values("distance", ascending=far_first, kind="stable").head(top)
     return out
-
-
-def wilson(hits: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % Wilson interval of a share: honest for small n, unlike the share ± error."""
-    if n == 0:
-        return 0.0, 1.0
-    share = hits / n
-    middle = share + z * z / (2 * n)
-    half = z * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
-    scale = 1 + z * z / n
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
 def _slice_row(name: str, part: pd.DataFrame) -> dict[str, object]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy.stats import binomtest
 
+from accord.intervals import wilson
 from accord.report.finding import Finding
-from accord.report.slices import wilson
 from accord.report.steering_data import ARMS, Given, Steered, at, given
 from accord.report.wording import capital, count, number
 

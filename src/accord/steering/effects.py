@@ -21,9 +21,9 @@ from torch import Tensor
 from accord.errors import AccordError
 from accord.lm.batching import Progress
 from accord.steering.arms import CONCEPT, OTHER, PUSH, Arm, Dose, arms, random_unit
+from accord.steering.means import Mean, over_prompts, over_texts
 from accord.steering.promotion import promoted_along
 from accord.steering.reading import Reading
-from accord.steering.resampling import Estimate, over_prompts, over_texts
 from accord.steering.target import Target
 from accord.steering.typical import Typical
 from accord.steering.writing import Writing
@@ -48,7 +48,6 @@ def promoted_effects(
     *,
     places: int = 100,
     seed: int = 0,
-    resamples: int = 1000,
     states: Tensor | None = None,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
@@ -84,7 +83,7 @@ def promoted_effects(
                 if (key := (dose.kind, arm.concept, arm.control == PUSH)) not in plain:
                     plain[key] = reading.log_probs(None, where, scored)
                 change = after - plain[key]
-                found[arm.control] = over_texts(reading.text[where], change, reading.texts, seed, resamples)
+                found[arm.control] = over_texts(reading.text[where], change, reading.texts)
                 level[arm.control] = float(after.mean()) if len(after) else float("nan")
             rows += _rows((concept, others[concept]), dose, "promoted", found, level, dose.sign, _SPECIFIC)
         if progress:
@@ -101,7 +100,6 @@ def written_effects(
     doses: Sequence[Dose],
     *,
     seed: int = 0,
-    resamples: int = 1000,
     progress: Progress | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Change of the measures of `Writing.read` against the unsteered text of the same prompt and random numbers.
@@ -126,15 +124,15 @@ def written_effects(
     for concept, direction in directions.items():
         for dose in doses:
             way = direction * dose.sign
-            found: dict[str, dict[str, Estimate]] = {}
+            found: dict[str, dict[str, Mean]] = {}
             level: dict[str, dict[str, float]] = {}
             for arm in arms(target, typical, concept, others[concept], dose, seed):
                 samples = writing.write(arm.model(target))
                 after = writing.read(samples)
                 texts += [_text(arm, (concept, dose), one, i, writing, after) for i, one in enumerate(samples)]
                 for name, new, old in _measures(writing, after, base, way):
-                    found.setdefault(name, {})[arm.control] = over_prompts(new - old, seed, resamples)
-                    level.setdefault(name, {})[arm.control] = over_prompts(new, seed, 0).value
+                    found.setdefault(name, {})[arm.control] = over_prompts(new - old, unit=name == "wanted")
+                    level.setdefault(name, {})[arm.control] = over_prompts(new).value
                 done += 1
                 if progress:
                     progress(done, total)
@@ -156,7 +154,7 @@ def _rows(
     concepts: tuple[int, int],
     dose: Dose,
     measure: str,
-    found: Mapping[str, Estimate],
+    found: Mapping[str, Mean],
     level: Mapping[str, float],
     expected: int,
     rivals: Mapping[str, Sequence[str]],
@@ -175,7 +173,7 @@ def _rows(
     return rows
 
 
-def _numbers(estimate: Estimate, level: float) -> dict[str, float | int]:
+def _numbers(estimate: Mean, level: float) -> dict[str, float | int]:
     low, high = estimate.interval
     return {"value": estimate.value, "low": low, "high": high, "n": estimate.n, "level": level}
 

@@ -30,7 +30,7 @@ import pandas as pd
 from accord.disk import write_whole
 from accord.steering.arms import CONCEPT, OTHER, PUSH
 from accord.steering.effects import as_table
-from accord.steering.resampling import over_concepts
+from accord.steering.means import over_concepts
 from accord.steering.typical import Typical
 
 MEASURES = {
@@ -76,20 +76,19 @@ class Effects:
         sizes = {"floats_per_concept": floats, "active_floats_per_token": float(typical.rate.sum()) * floats}
         return cls(table, list(texts), {**about, **sizes})
 
-    def doses(self, *, seed: int = 0, resamples: int = 1000) -> pd.DataFrame:
-        """doses.parquet: means over concepts, with intervals by bootstrap over concepts."""
+    def doses(self) -> pd.DataFrame:
+        """doses.parquet: means over concepts, with intervals over concepts."""
         own = self.table[self.table["control"].isin([CONCEPT, OTHER, PUSH])]
         rows = []
         for key, part in own.groupby(["kind", "dose", "control", "measure"], sort=True):
             sign = part["expected"].to_numpy()
             values = part["value"].to_numpy() * np.where(sign == 0, 1, sign)
-            pooled = over_concepts(values, seed, resamples)
-            low, high = pooled.interval
+            value, low, high, n = over_concepts(values)
             share = float(part["acts"].mean()) if part["acts"].notna().all() else float("nan")
-            numbers = {"value": pooled.value, "low": low, "high": high, "n": pooled.n, "level": part["level"].mean()}
+            numbers = {"value": value, "low": low, "high": high, "n": n, "level": part["level"].mean()}
             floats = self.about["floats_per_concept"]
             names = dict(zip(("kind", "dose", "control", "measure"), key, strict=True))
-            rows.append({**names, **numbers, "share": share, "per_float": pooled.value / floats})
+            rows.append({**names, **numbers, "share": share, "per_float": value / floats})
         return pd.DataFrame(rows)
 
     def summary(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from accord.study.sections import Backbone
 from accord.study.stage import Progress, Run, Stage, finish, found_by, identity, keep_if_same, load_once, write_json
 from accord.study.store import UNFINISHED, Recipe, read_manifest
 
-NAMES_VERSION = 2  # raise it when the same settings give other files or numbers
+NAMES_VERSION = 3  # raise it when the same settings give other files or numbers
 _PART = "dictionary"
 
 

@@ -30,4 +30,4 @@ class PathwaySection(Section):
         description="Name of the [[concepts]] whose changes are told, as the first seed made it on its first layer.",
         examples=["lcblm"],
     )
-    resamples: int = Field(default=1000, ge=1, description="Bootstrap resamples behind the intervals.")
+    resamples: int = Field(default=1000, ge=1, description="Random signs behind the intervals of concepts.")

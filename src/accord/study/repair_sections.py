@@ -37,4 +37,4 @@ class DamageSection(Section):
         "Without it they are only searched for repetition.",
         examples=["gemma3-270m"],
     )
-    resamples: int = Field(default=1000, ge=1, description="Bootstrap resamples behind the intervals.")
+    resamples: int = Field(default=1000, ge=1, description="Random exchanges behind the intervals of free texts.")

@@ -1,6 +1,7 @@
 """Stages in which every model of a study writes texts, and a third-party model judges them."""
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,9 @@ from accord.study.text_sections import PerplexitySection
 from accord.text import measure_diversity
 
 TEXTS_VERSION = 1  # raise these when the same settings give other files or numbers
-PERPLEXITY_VERSION = 1
+PERPLEXITY_VERSION = 2
 TEXTS = "texts.jsonl"
 _PART = 32  # texts that a kill can cost
-_RESAMPLES = 1000
 
 
 def texts_stage(run: Run, section: PerplexitySection, label: str, name: str, seed: int, model: Stage | None) -> Stage:
@@ -85,7 +85,6 @@ def perplexity_stage(
         "row": name,
         "judge": about,
         "own_texts": section.own_texts,
-        "resamples": _RESAMPLES,
     }
 
     def make(work: Path, progress: Progress) -> dict[str, Any]:
@@ -97,7 +96,7 @@ def perplexity_stage(
             "row": name,
             "seed": seed,
             "judge": about["model"],
-            **_judged(found, seed),
+            **_judged(found),
             "own_perplexity": None if model is None else _own(run, section, model),
             **measure_diversity(written),
             "n": len(written),
@@ -110,13 +109,12 @@ def perplexity_stage(
     return Stage(where, Recipe("perplexity", PERPLEXITY_VERSION, settings, seed), make)
 
 
-def _judged(found: Perplexity, seed: int) -> dict[str, float]:
-    summary = found.summary(seed=seed, resamples=_RESAMPLES)
+def _judged(found: Perplexity) -> dict[str, float | None]:
+    summary = found.summary()
     mean, weighted = summary["mean"], summary["token_weighted"]
     return {
         "judge_mean": mean["value"],
-        "judge_mean_low": mean["low"],
-        "judge_mean_high": mean["high"],
+        **{f"judge_mean_{end}": None if math.isnan(mean[end]) else mean[end] for end in ("low", "high")},
         "judge_weighted": weighted["value"],
     }
 

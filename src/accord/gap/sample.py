@@ -1,0 +1,210 @@
+"""A score table's columns as measures read them, and what a measure is: a number, its interval, its change."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from accord.errors import AccordError
+from accord.intervals import (
+    Estimate,
+    Floats,
+    auc,
+    auc_estimate,
+    difference,
+    mean_change,
+    mean_estimate,
+    share_change,
+    share_estimate,
+)
+from accord.intervals.estimate import Classes, unchanged
+
+_FIRST = "generator_first_logodds"  # tables of before there was another score have none
+_COLUMNS = ("gold", "generator_logodds", "validator_logodds", "generator_rank", "yes_no_mass")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Columns of a score table, gold-yes items first: arrays [item]."""
+
+    generator: Floats
+    validator: Floats
+    rank: Floats
+    mass: Floats
+    n_yes: int
+    chosen: NDArray[np.bool_] | None = None  # whether the validator chose the right label; None: it says yes or no
+    first: Floats | None = None  # log-odds of the answer's first token; None: as `generator`
+
+    @property
+    def yes(self) -> slice:
+        """Where the items with gold yes are."""
+        return slice(0, self.n_yes)
+
+    @property
+    def no(self) -> slice:
+        """Where the items with gold no are."""
+        return slice(self.n_yes, None)
+
+    @property
+    def gold(self) -> NDArray[np.bool_]:
+        """Gold labels [item]."""
+        return np.arange(len(self.generator)) < self.n_yes
+
+    @property
+    def classes(self) -> Classes:
+        """Both gold classes, whose sizes are fixed."""
+        return [self.yes, self.no]
+
+    def part(self, name: str) -> slice:
+        """Where the items of "all", "yes" or "no" are."""
+        return {"all": slice(None), "yes": self.yes, "no": self.no}[name]
+
+
+def sample(scores: pd.DataFrame) -> Sample:
+    """The columns that measures need, from a score table (see `accord.gap.measure_gap`).
+
+    Raises:
+        AccordError: a column is missing.
+    """
+    if missing := [name for name in _COLUMNS if name not in scores]:
+        raise AccordError(
+            "a column is missing from the score table",
+            got=", ".join(map(str, scores.columns)),
+            wanted=missing[0],
+        )
+    ordered = pd.concat([scores[scores["gold"]], scores[~scores["gold"]]])
+    generator, validator, rank, mass = (ordered[name].to_numpy(dtype=np.float64) for name in _COLUMNS[1:])
+    chosen = None
+    if "validator_choice" in ordered:
+        chosen = (ordered["validator_choice"] == ordered["label"]).to_numpy()
+    first = ordered[_FIRST].to_numpy(dtype=np.float64) if _FIRST in ordered else None
+    return Sample(generator, validator, rank, mass, int(scores["gold"].sum()), chosen, first)
+
+
+Column = Callable[[Sample], Floats]
+
+
+def generator(s: Sample) -> Floats:
+    """l_G of every item."""
+    return s.generator
+
+
+def validator(s: Sample) -> Floats:
+    """l_V of every item."""
+    return s.validator
+
+
+def first_token(s: Sample) -> Floats:
+    """Log-odds of the first token of every item's answer."""
+    return s.generator if s.first is None else s.first
+
+
+def validator_right(s: Sample) -> NDArray[np.bool_]:
+    """Where the validator is right [item]: by the sign of l_V, or where it chooses by the most probable label."""
+    return (s.validator > 0) == s.gold if s.chosen is None else s.chosen
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of a score table; call it for the number alone.
+
+    Attributes:
+        estimate: the number with its interval.
+        paired: after − before of the same items, with its interval.
+        scored: the columns that it is made from: where they are the very same, nothing changed.
+    """
+
+    value: Column
+    estimate: Callable[[Sample], Estimate]
+    paired: Callable[[Sample, Sample], Estimate]
+    scored: tuple[Column, ...]
+
+    def __call__(self, s: Sample) -> Floats:
+        """The number alone; nan where it is not defined."""
+        return self.value(s)
+
+    def change(self, before: Sample, after: Sample) -> Estimate:
+        """after − before of the same items; 0 for certain where nothing changed."""
+        same = all(_same(column(before), column(after)) for column in self.scored)
+        return unchanged() if same and not np.isnan(self(before)) else self.paired(before, after)
+
+
+def _same(before: Floats, after: Floats) -> bool:
+    """Whether scores are the very same, and so fine that they are so by no luck, as a few values may be."""
+    return np.array_equal(before, after) and len(np.unique(before)) > len(before) / 2
+
+
+def correlation(
+    value: Callable[[Floats, Floats], Floats],
+    error: Callable[[Floats, Floats, Classes], Estimate],
+    part: str = "all",
+    one: Column = generator,
+    other: Column = validator,
+) -> Measure:
+    """Of two columns, over all items or within one gold class."""
+
+    def columns(s: Sample) -> tuple[Floats, Floats]:
+        return one(s)[s.part(part)], other(s)[s.part(part)]
+
+    def classes(s: Sample) -> Classes:
+        return s.classes if part == "all" else ()
+
+    def estimate(s: Sample) -> Estimate:
+        return error(*columns(s), classes(s))
+
+    def paired(before: Sample, after: Sample) -> Estimate:
+        return difference(estimate(before), estimate(after), classes(before))
+
+    scored = (lambda s: columns(s)[0], lambda s: columns(s)[1])
+    return Measure(lambda s: value(*columns(s)), estimate, paired, scored)
+
+
+def area(column: Column) -> Measure:
+    """Area under the ROC curve of a column for gold."""
+
+    def estimate(s: Sample) -> Estimate:
+        return auc_estimate(column(s), s.n_yes)
+
+    def paired(before: Sample, after: Sample) -> Estimate:
+        return difference(estimate(before), estimate(after), before.classes)
+
+    return Measure(lambda s: auc(column(s), s.n_yes), estimate, paired, (column,))
+
+
+def share(right: Callable[[Sample], NDArray[np.bool_]], scored: Column) -> Measure:
+    """Share of items that a form puts on the right side, by its scores."""
+
+    def hits(s: Sample) -> Floats:
+        return right(s).astype(np.float64)
+
+    def estimate(s: Sample) -> Estimate:
+        return share_estimate(hits(s), s.classes)
+
+    def paired(before: Sample, after: Sample) -> Estimate:
+        return share_change(hits(before), hits(after), before.classes)
+
+    return Measure(lambda s: _mean(hits(s)), estimate, paired, (scored,))
+
+
+def mean(values: Column, scored: Column, part: str = "all") -> Measure:
+    """Mean of values in [0, 1], made from scores, over all items or those of one gold class."""
+
+    def own(s: Sample) -> Floats:
+        return values(s)[s.part(part)]
+
+    def classes(s: Sample) -> Classes:
+        return s.classes if part == "all" else ()
+
+    def estimate(s: Sample) -> Estimate:
+        return mean_estimate(own(s), classes(s), unit=True)
+
+    def paired(before: Sample, after: Sample) -> Estimate:
+        return mean_change(own(before), own(after), classes(before), unit=True)
+
+    return Measure(lambda s: _mean(own(s)), estimate, paired, (lambda s: scored(s)[s.part(part)],))
+
+
+def _mean(x: Floats) -> Floats:
+    return np.asarray(x.mean() if len(x) else np.nan)

@@ -1,0 +1,107 @@
+"""Pearson's and Spearman's correlation, with intervals on Fisher's scale."""
+
+import math
+
+import numpy as np
+from scipy.stats import rankdata
+
+from accord.intervals.estimate import (
+    FEWEST,
+    Classes,
+    Estimate,
+    Floats,
+    constant,
+    critical,
+    spread,
+    studentised,
+    too_few,
+    unknown,
+)
+
+_LINE = 1e-12  # 1 − |r| below which all units lie on one line, but for rounding
+
+
+def pearson(x: Floats, y: Floats) -> Floats:
+    """Pearson's r along the last axis; nan where either side is constant or fewer than 3 units are there."""
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    if shape[-1] < 3:
+        return np.full(shape[:-1], np.nan)
+    x, y = _standard(x), _standard(y)
+    return np.asarray(np.clip((x * y).mean(-1), -1.0, 1.0))
+
+
+def spearman(x: Floats, y: Floats) -> Floats:
+    """Spearman's rho along the last axis: Pearson's r of mid-ranks."""
+    return pearson(rankdata(x, axis=-1), rankdata(y, axis=-1))
+
+
+def _standard(x: Floats) -> Floats:
+    """Mean 0 and standard deviation 1 along the last axis; nan where all are the same but for rounding."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x = np.where(constant(x)[..., None], np.nan, x / np.abs(x).max(-1, keepdims=True))  # squares stay in range
+        x = x - x.mean(-1, keepdims=True)
+        return np.asarray(x / np.sqrt((x * x).mean(-1, keepdims=True)))
+
+
+def pearson_estimate(x: Floats, y: Floats, classes: Classes = ()) -> Estimate:
+    """Pearson's r of units [unit] with its interval.
+
+    Fisher's z with the jackknife's variance within classes, t, corrected for skewness: the normal theory's 1/(n − 3)
+    covers .5 to .8 where tails are heavy and r is high.
+    """
+    r = float(pearson(x, y))
+    if refused := _refused(r, x, y):
+        return refused
+    n, x, y = len(x), _standard(x), _standard(y)
+    grown = n / (n - 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Of all units but one, whose deviation is n/(n − 1) times as far from the mean of the others.
+        left_out = (n * r - grown * x * y) / np.sqrt((n - grown * x * x) * (n - grown * y * y))
+        z = np.arctanh(left_out)
+    if not np.isfinite(z).all():
+        return Estimate(r, reason="without one of the items there is no correlation, or a perfect one")
+    return _on_fishers_scale(r, -(n - 1) * z, classes)
+
+
+def spearman_estimate(x: Floats, y: Floats, classes: Classes = ()) -> Estimate:
+    """Spearman's rho of units [unit] with its interval.
+
+    Fisher's z with the variance of rho's influence function within classes, ties being halved (Croux and Dehon 2010,
+    Stat. Methods Appl. 19, 497), t, corrected for skewness. Bonett and Wright's variance (2000), which needs no
+    classes and normal scores, covers .81 to .98.
+    """
+    rho = float(spearman(x, y))
+    if refused := _refused(rho, x, y):
+        return refused
+    n = len(x)
+    u, v = (rankdata(one) / n - (n + 1) / (2 * n) for one in (x, y))  # mid distribution functions − 1/2
+    var_u, var_v = float(u @ u) / n, float(v @ v) / n
+    shared = u * v + _pulled(x, v) + _pulled(y, u)
+    own = (u * u + 2 * _pulled(x, u)) / var_u + (v * v + 2 * _pulled(y, v)) / var_v
+    moved = shared / math.sqrt(var_u * var_v) - rho / 2 * own
+    return _on_fishers_scale(rho, moved / (1 - rho * rho), classes)
+
+
+def _pulled(x: Floats, weights: Floats) -> Floats:
+    """Mean over all units of `weights` · [its x is above that of unit i], equal ones half: by unit i."""
+    _, place = np.unique(x, return_inverse=True)
+    total = np.bincount(place, weights)
+    above = total[::-1].cumsum()[::-1] - total / 2
+    return np.asarray(above[place] / len(x))
+
+
+def _refused(r: float, x: Floats, y: Floats) -> Estimate | None:
+    """What is said where there is no correlation, or no interval of it."""
+    n = len(x)
+    if math.isnan(r):
+        few = "fewer than 3 items" if n < 3 else "the scores are all the same"
+        return unknown(few)
+    if n < FEWEST:
+        return Estimate(r, reason=too_few(n, "item"))
+    return Estimate(r, reason="all items lie on one line, which shows no error") if 1 - abs(r) < _LINE else None
+
+
+def _on_fishers_scale(r: float, influence: Floats, classes: Classes) -> Estimate:
+    error, skew = spread(influence, classes)
+    low, high = studentised(math.atanh(r), error, skew, critical(len(influence), classes))
+    return Estimate(r, math.tanh(float(low)), math.tanh(float(high)), influence=influence)

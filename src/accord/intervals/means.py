@@ -1,0 +1,95 @@
+"""Intervals of means, of ratios of sums, and of what changes in them: Student's t, corrected for skewness.
+
+See `accord.intervals.estimate.studentised`. A mean needs no more; a ratio Σa / Σb goes by what each unit adds to it.
+"""
+
+import numpy as np
+
+from accord.intervals.estimate import (
+    FEWEST,
+    Classes,
+    Estimate,
+    Floats,
+    constant,
+    critical,
+    spread,
+    studentised,
+    too_few,
+    unknown,
+)
+from accord.intervals.shares import plus_four, wilson
+
+SAME = "every value is the same"
+
+
+def mean_estimate(values: Floats, classes: Classes = (), *, unit: bool = False) -> Estimate:
+    """Mean of `values` [unit].
+
+    Args:
+        unit: values lie in [0, 1], and so does the interval; where all are equal, it is Wilson's of as many trials,
+            since no variable on [0, 1] varies more than one of 0 and 1.
+    """
+    n = len(values)
+    if not n:
+        return unknown("there are none of these")
+    value = float(values.mean())
+    if n < FEWEST:
+        return Estimate(value, reason=too_few(n))
+    if bool(constant(values)):
+        return Estimate(value, *wilson(value, n)) if unit else Estimate(value, reason=SAME)
+    error, skew = spread(values, classes)
+    low, high = (float(end) for end in studentised(value, error, skew, critical(n, classes)))
+    return Estimate(value, max(low, 0.0), min(high, 1.0)) if unit else Estimate(value, low, high)
+
+
+def mean_change(before: Floats, after: Floats, classes: Classes = (), *, unit: bool = False) -> Estimate:
+    """Mean of after − before, paired [unit].
+
+    Args:
+        unit: values lie in [0, 1]; where no value changed, see `accord.intervals.shares.plus_four`.
+    """
+    found = mean_estimate(after - before, classes)
+    if unit and found.reason == SAME:
+        return plus_four(after - before, classes)
+    return found
+
+
+def ratio_estimate(top: Floats, bottom: Floats) -> Estimate:
+    """Σ top / Σ bottom [unit], units being independent: the jackknife's pseudo-values, t, corrected for skewness."""
+    n, total, below = len(top), float(top.sum()), float(bottom.sum())
+    if not n or below == 0:
+        return unknown("there are none of these")
+    value = total / below
+    if n < FEWEST:
+        return Estimate(value, reason=too_few(n))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left_out = (total - top) / (below - bottom)
+    return _jackknifed(value, left_out)
+
+
+def ratio_difference(before: tuple[Floats, Floats], after: tuple[Floats, Floats]) -> Estimate:
+    """Of two Σ top / Σ bottom on the same units, paired: after − before."""
+    one, other = ratio_estimate(*before), ratio_estimate(*after)
+    change = other.value - one.value
+    if not (one.known and other.known):
+        return Estimate(change, reason=one.reason or other.reason)
+    return _jackknifed(change, (one.influence - other.influence) / (len(one.influence) - 1))
+
+
+def ratio_change(before: Floats, after: Floats, counts: Floats) -> Estimate:
+    """exp of (Σ after − Σ before) / Σ counts [unit]: by what factor a perplexity grew, of the same texts."""
+    if np.array_equal(before, after):
+        return Estimate(1.0, 1.0, 1.0)
+    return ratio_estimate(after - before, counts).exp()
+
+
+def _jackknifed(value: float, left_out: Floats) -> Estimate:
+    """From the numbers without each unit, or anything that differs from them by a constant."""
+    if not np.isfinite(left_out).all():
+        return Estimate(value, reason="it rests on a single one of them")
+    if bool(constant(left_out)):
+        return Estimate(value, reason=SAME)
+    influence = -(len(left_out) - 1) * left_out
+    error, skew = spread(influence)
+    low, high = studentised(value, error, skew, critical(len(left_out)))
+    return Estimate(value, float(low), float(high), influence=influence)

@@ -1,0 +1,217 @@
+"""Closed forms against scipy and plain loops."""
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from accord.intervals import (
+    auc,
+    auc_estimate,
+    difference,
+    mean_change,
+    mean_estimate,
+    pearson,
+    pearson_estimate,
+    ratio_difference,
+    ratio_estimate,
+    share_change,
+    share_estimate,
+    share_of_many,
+    spearman_estimate,
+)
+from accord.intervals.estimate import Estimate, _hall, spread, studentised, transformed
+from accord.intervals.families import _critical, simultaneous
+
+
+def _draw(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 20), (19, 20), (20, 20), (37, 100)])
+def test_a_share_of_one_class_is_wilsons(hits: int, n: int) -> None:
+    found = share_estimate(np.arange(n) < hits)
+    expected = stats.binomtest(hits, n).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_fixed_classes_narrow_a_share_and_clusters_widen_it() -> None:
+    hits = np.r_[np.ones(40), np.zeros(40)]
+    whole, classes = share_estimate(hits), share_estimate(hits, [slice(0, 40), slice(40, None)])
+    assert classes.high - classes.low < 0.5 * (whole.high - whole.low)
+    alike = share_of_many(np.repeat(hits[::4], 1) * 4, np.full(20, 4.0))  # texts whose four tokens agree
+    assert alike.high - alike.low > 1.8 * (whole.high - whole.low)
+
+
+@pytest.mark.parametrize(("changed", "certain"), [(0, False), (5, False), (6, True)])
+def test_a_change_of_a_share_is_certain_where_the_exact_test_says_so(changed: int, certain: bool) -> None:
+    before, after = np.zeros(100), (np.arange(100) < changed) * 1.0
+    found = share_change(before, after)
+    assert (found.low > 0) == certain == (changed > 0 and stats.binomtest(changed, changed).pvalue <= 0.05)
+    assert found.low < found.value < found.high
+    b, n = changed + 1, 102
+    middle, error = (b - 1) / n, math.sqrt(((b + 1) / n - ((b - 1) / n) ** 2) / n)
+    assert found.high == pytest.approx(middle + 1.959964 * error)
+
+
+def test_halls_transformation_is_inverted() -> None:
+    for t, skew in product((-4.0, -2.0, 0.5, 3.0), (-0.8, -0.1, 0.0, 0.3)):
+        assert transformed(_hall(t, skew), skew) == pytest.approx(t)
+
+
+def test_a_mean_has_students_interval_or_one_moved_by_its_skewness() -> None:
+    x = _draw(30)
+    x = x - x.mean()
+    even = mean_estimate(np.r_[x, -x] + 2)
+    half = stats.t.ppf(0.975, 59) * stats.sem(np.r_[x, -x])
+    assert (even.low, even.high) == pytest.approx((2 - half, 2 + half))
+    skewed = np.exp(2 * _draw(30))
+    found, student = mean_estimate(skewed), stats.t.interval(0.95, 29, skewed.mean(), stats.sem(skewed))
+    assert found.low == pytest.approx(student[0]) and found.high > student[1] + stats.sem(skewed)
+    both = mean_estimate(np.r_[x, x + 5], [slice(0, 30), slice(30, None)])
+    assert both.high - both.low < 0.4 * (2 * (mean_estimate(np.r_[x, x + 5]).high - both.value))
+
+
+def test_pearson_leaves_items_out_one_by_one() -> None:
+    x, y = _draw(2, 25)
+    classes = [slice(0, 10), slice(10, None)]
+    influence = np.array(
+        [-24 * np.arctanh(stats.pearsonr(np.delete(x, i), np.delete(y, i)).statistic) for i in range(25)]
+    )
+    variance = sum(np.var(part, ddof=1) * len(part) for part in (influence[:10], influence[10:])) / 25**2
+    error, skew = spread(influence, classes)
+    assert error == pytest.approx(math.sqrt(variance))
+    r = stats.pearsonr(x, y).statistic
+    low, high = studentised(np.arctanh(r), error, skew, stats.t.ppf(0.975, 23))
+    found = pearson_estimate(x, y, classes)
+    assert (found.value, found.low, found.high) == pytest.approx((r, np.tanh(low), np.tanh(high)))
+
+
+def _weighted_spearman(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> float:
+    """Of mid distribution functions, items weighted, by plain sums."""
+    w = w / w.sum()
+    u, v = (
+        np.array([sum(w[j] * ((z[j] < z[i]) + 0.5 * (z[j] == z[i])) for j in range(len(z))) for i in range(len(z))])
+        for z in (x, y)
+    )
+    u, v = u - (w * u).sum(), v - (w * v).sum()
+    return float((w * u * v).sum() / math.sqrt((w * u * u).sum() * (w * v * v).sum()))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_spearmans_influence_is_what_weight_on_an_item_does(ties: bool) -> None:
+    x, y = _draw(2, 14)
+    y = y + x
+    if ties:
+        x, y = x.round(), y.round()
+    found, step = spearman_estimate(x, y), 1e-6
+    assert found.value == pytest.approx(stats.spearmanr(x, y).statistic)
+    for i in range(14):
+        moved = _weighted_spearman(x, y, np.ones(14) + step * 14 * (np.arange(14) == i)) - found.value
+        assert found.influence[i] * (1 - found.value**2) == pytest.approx(moved / step, rel=1e-3, abs=1e-3)
+
+
+def test_auc_has_delongs_variance_of_plain_loops() -> None:
+    values = _draw(30).round(1)
+    values[:10] += 1
+    yes, no = values[:10], values[10:]
+    above = np.array([[(a > b) + 0.5 * (a == b) for b in no] for a in yes])
+    area = above.mean()
+    variance = above.mean(1).var(ddof=1) / 10 + above.mean(0).var(ddof=1) / 20
+    found = auc_estimate(values, 10)
+    assert found.value == pytest.approx(area) == pytest.approx(float(auc(values, 10)))
+    error, _ = spread(found.influence, [slice(0, 10), slice(10, None)])
+    assert error == pytest.approx(math.sqrt(variance))
+
+    def says(a: float) -> float:
+        k = 30 / 2 - 1
+        return a * (1 - a) * (1 + k * (1 - a) / (2 - a) + k * a / (1 + a)) / 200
+
+    trust = min(area, 1 - area) * 10
+    ratio = variance / says(area)
+    scale = max(ratio, ratio ** (trust / (trust + 1)))
+    for end in (found.low, found.high):
+        assert abs(area - end) == pytest.approx(stats.t.ppf(0.975, 28) * math.sqrt(scale * says(end)))
+
+
+def test_perfect_auc_has_a_width_and_pairs_move_together() -> None:
+    perfect = auc_estimate(np.r_[np.arange(10.0) + 20, np.arange(10.0)], 10)
+    assert (perfect.value, perfect.high) == (1.0, 1.0) and 0.7 < perfect.low < 0.95
+    own = 3 * _draw(40)
+    facts = np.r_[own + _draw(40, seed=1) + 1, own + _draw(40, seed=2)]
+    paired, apart = auc_estimate(facts, 40, pairs=True), auc_estimate(facts, 40)
+    assert paired.high - paired.low < 0.6 * (apart.high - apart.low)
+
+
+def test_a_difference_is_that_of_its_intervals_and_their_correlation() -> None:
+    x = _draw(50)
+    before, after = Estimate(0.5, 0.4, 0.7, influence=x), Estimate(0.8, 0.7, 0.85, influence=_draw(50, seed=1))
+    rho = float(np.corrcoef(before.influence, after.influence)[0, 1])
+    found = difference(before, after)
+    assert found.low == pytest.approx(0.3 - math.sqrt(0.1**2 + 0.2**2 - 2 * rho * 0.1 * 0.2))
+    assert found.high == pytest.approx(0.3 + math.sqrt(0.05**2 + 0.1**2 - 2 * rho * 0.05 * 0.1))
+    assert difference(before, Estimate(0.9, reason="why")).interval() == {
+        "value": pytest.approx(0.4), "low": None, "high": None, "reason": "why",
+    }  # fmt: skip
+
+
+def test_ratios_are_jackknifed() -> None:
+    top, bottom = _draw(2, 12) + 5
+    left_out = np.array([np.delete(top, i).sum() / np.delete(bottom, i).sum() for i in range(12)])
+    error = math.sqrt(11 / 12 * ((left_out - left_out.mean()) ** 2).sum())
+    found = ratio_estimate(top, bottom)
+    assert spread(found.influence)[0] == pytest.approx(error)
+    assert found.low < found.value - 2 * error and found.high > found.value + 2 * error
+    change = ratio_difference((top, bottom), (top + 0.5 * bottom, bottom))
+    assert (change.value, change.low, change.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_where_nothing_is_known_there_is_a_reason_and_no_interval() -> None:
+    few = share_estimate(np.ones(1))
+    assert few.interval() == {"value": 1.0, "low": None, "high": None, "reason": "1 item: an interval takes 5"}
+    assert mean_estimate(np.full(9, 3.0)).reason == "every value is the same"
+    assert mean_estimate(np.full(9, 1.0), unit=True).low == pytest.approx(
+        stats.binomtest(9, 9).proportion_ci(method="wilson").low
+    )
+    assert mean_change(np.full(9, 0.3), np.full(9, 0.3), unit=True).low < 0
+    assert "gold class" in auc_estimate(_draw(9), 2).reason
+    assert "one line" in pearson_estimate(np.arange(9.0), 3 - np.arange(9.0)).reason
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-9, 1.0, 1e200])
+def test_constant_scores_have_no_correlation_whatever_their_size(scale: float) -> None:
+    y = _draw(150)
+    for constant in np.random.default_rng(0).uniform(-100, 100, 36):
+        assert np.isnan(pearson(np.full(150, constant * scale), y))
+        assert pearson_estimate(y, np.full(150, constant * scale)).interval()["reason"] == "the scores are all the same"
+    assert float(pearson(scale * y, scale * (y + 1e3))) == pytest.approx(1)
+
+
+def test_simultaneous_intervals_are_by_random_signs_of_whole_rows() -> None:
+    changes = _draw(60, 5) + np.array([1.0, 0, 0, 0, 0])
+    low, high, reason = simultaneous(changes, seed=2, flips=300)
+    assert list(reason) == [""] * 5 and low[0] > 0 and (low[1:] < 0).all() and (high[1:] > 0).all()
+    quantile, rng, largest = _critical(changes, 2, 300), np.random.default_rng(2), []
+    signs = np.concatenate([rng.integers(0, 2, (250, 60)), rng.integers(0, 2, (50, 60))]) * 2 - 1
+    for sign in signs:
+        flipped = changes * sign[:, None]
+        statistics = []
+        for column in flipped.T:
+            t, k = stats.ttest_1samp(column, 0).statistic, ((column - column.mean()) ** 3).sum()
+            skew = k / ((column - column.mean()) ** 2).sum() ** 1.5
+            other = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6
+            statistics.append(min(abs(t), abs(other)) if t * other > 0 else 0.0)
+        largest.append(max(statistics))
+    assert quantile == pytest.approx(sorted(largest)[math.ceil(0.95 * 301) - 1])
+
+
+def test_rare_and_skewed_changes_have_no_simultaneous_interval() -> None:
+    rng = np.random.default_rng(0)
+    rare = np.c_[_draw(80, 3), (np.arange(80) < 9) * 1.0]
+    low, _, reason = simultaneous(rare, 0, 200)
+    assert reason[3] == "changed on fewer than 10 items" and np.isnan(low[3]) and not np.isnan(low[:3]).any()
+    low, _, reason = simultaneous(rng.exponential(1, (20, 64)) - 1, 0, 200)
+    assert set(reason) == {"too skewed for so few items"} and np.isnan(low).all()
+    assert np.isnan(simultaneous(_draw(50, 3), 0, 0)[0]).all()

@@ -224,6 +224,14 @@ def test_foreign_adapters_are_merged(kind: str, tmp_path: Path) -> None:
     assert drift.largest < 1e-3
 
 
+def test_an_adapter_on_quantized_weights_is_not_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(tmp_path / "adapter", KINDS["lora"])
+    monkeypatch.setattr("accord.lm.backbone.quantization", lambda model: "bitsandbytes nf4")
+    with pytest.raises(AccordError, match=r"merging an adapter needs weights that are not quantized"):
+        merge(tmp_path / "adapter", tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
 def test_foreign_adapters_are_judged_by_every_command(tmp_path: Path) -> None:
     made(tmp_path / "adapter", KINDS["lora"])
     rows = [f"thing{i},{'food' if i % 3 else 'bird'},{'yes' if i % 2 else 'no'}" for i in range(48)]

@@ -111,6 +111,13 @@ def test_an_adapter_cannot_name_code_either(tmp_path: Path) -> None:
         accord.load(tmp_path / "adapter")
 
 
+@pytest.mark.parametrize("family", ["qwen2", "gpt2", "gemma3", "gpt-neox", "opt"])
+def test_a_folder_without_its_tokenizer_is_refused(tmp_path: Path, family: str) -> None:
+    tiny_model(family).save_pretrained(tmp_path)
+    with pytest.raises(AccordError, match="knows no words"):
+        accord.load(tmp_path)
+
+
 # Quantized weights
 
 

@@ -49,7 +49,7 @@ def test_repair_then_merge_then_measure(base: Path, task_file: Path, tmp_path: P
     code, _, err = accord("merge", tmp_path / "repaired", "--out", tmp_path / "merged")
     assert code == 1 and "not empty" in err
     code, _, err = accord("merge", base, "--out", tmp_path / "other")
-    assert code == 1 and "no folder of a repaired model" in err
+    assert code == 1 and "no folder of an adapter" in err
 
 
 @pytest.mark.parametrize(

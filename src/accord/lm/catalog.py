@@ -107,7 +107,7 @@ def say_on_stderr(line: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(line, style="dim", markup=False)
 
 
-def resolve(model: str, *, thorough: bool = False, say: Say = say_on_stderr) -> Source:
+def resolve(model: str, *, thorough: bool = False, say: Say = say_on_stderr, revision: str | None = None) -> Source:
     """Find a model and have its weights on this machine.
 
     Args:
@@ -116,6 +116,7 @@ def resolve(model: str, *, thorough: bool = False, say: Say = say_on_stderr) -> 
         thorough: compare the hashes of what lies in accord's cache, not only the sizes; what is damaged is made
             again.
         say: takes one short line before each slow step. Nothing is said when the model is there.
+        revision: of a hub id: a branch, tag or commit; the newest by default.
 
     Raises:
         AccordError: no such model; a folder that lacks what is needed, or holds pickled weights; an adapter whose
@@ -133,7 +134,7 @@ def resolve(model: str, *, thorough: bool = False, say: Say = say_on_stderr) -> 
         folder = install(entry.folder, entry.sha256, partial(_fetch, entry, say=say), convert, say, thorough=thorough)
         return Source(model, folder, _fingerprint(entry.sha256))
     if re.fullmatch(r"\w[\w.-]*/[\w.-]*\w", model) and not model.endswith(".gguf"):
-        folder = _snapshot(model)
+        folder = _snapshot(model, revision)
         if is_adapter(folder):
             return _with_base(model, folder, thorough, say)
         return Source(model, _usable(folder), f"hub:{folder.name}")
@@ -252,7 +253,8 @@ def _with_base(model: str, folder: Path, thorough: bool, say: Say) -> Source:
     if Path(named) == folder.resolve():
         base = Source(named, folder.resolve(), folder_fingerprint(_usable(folder)))
     else:
-        base = resolve(named, thorough=thorough, say=say)
+        revision = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("revision")
+        base = resolve(named, thorough=thorough, say=say, revision=revision)
     if base.adapter is not None:
         raise AccordError(
             "This adapter goes on another adapter.",
@@ -275,13 +277,14 @@ def _no_weights(folder: Path, names: set[str]) -> AccordError:
     return AccordError(problem, where=folder, fix=fix)
 
 
-def _snapshot(model: str) -> Path:
+def _snapshot(model: str, revision: str | None) -> Path:
     """The hub's files of a model, in the hub's own cache; only weights and text, never pickles or code."""
     from huggingface_hub import snapshot_download
 
     try:
         folder = snapshot_download(
             model,
+            revision=revision,
             allow_patterns=["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"],
             ignore_patterns=["*/*", "consolidated*"],  # other formats of the same weights
         )

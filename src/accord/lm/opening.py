@@ -61,6 +61,8 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
                 adapter_kwargs={"subfolder": "none"},  # one beside the weights is put on below, and checked
                 **_CLOSED,
             )
+    except AccordError:
+        raise
     except ImportError as error:
         raise missing_library(error, source.folder, config) from error
     except Exception as error:  # of transformers, and of a dozen libraries beneath
@@ -109,11 +111,20 @@ def load_tokenizer(model: str | Path) -> PreTrainedTokenizerBase:
 
 
 def read_tokenizer(source: Source) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model: that beside its adapter, if it brings one, else that of its base."""
+    """The tokenizer of a model: that beside its adapter, if it brings one, else that of its base.
+
+    Raises AccordError if its files are gone: transformers makes one that reads every text as nothing.
+    """
     own = source.adapter is not None and bool(tokenizer_files(source.adapter))
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        source.adapter if own else source.folder, **_CLOSED
-    )
+    folder = source.adapter if own else source.folder
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **_CLOSED)
+    if not set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder):
+        raise AccordError(
+            "This folder's tokenizer knows no words.",
+            where=folder,
+            got=f"{type(tokenizer).__name__} with {len(tokenizer)} special tokens",
+            fix="copy the tokenizer's files (tokenizer.json and others) from the model's source",
+        )
     return tokenizer
 
 

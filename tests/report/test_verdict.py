@@ -118,3 +118,15 @@ def test_remarks() -> None:
     odd = a_gap(n=40, generator_auc=STRONG, validator_auc=WEAK, rank_sanity=(0.4, 0.3, 0.5))
     assert len(remarks(odd)) == 2
     assert not remarks(a_gap(generator_auc=STRONG, validator_auc=GOOD, validator_accuracy=(0.8, 0.7, 0.9)))
+
+
+def test_a_validator_that_chooses_says_neither_yes_nor_no() -> None:
+    gap = a_gap(affirmed=1.0, validator_accuracy=(0.4, 0.35, 0.45), pearson_all=HIGH)
+    gap.scores["validator_choice"] = "poor"
+    assert "chooses the right label for .40 [.35, .45] of the items: " in text(gap)
+    assert not any("yes" in remark for remark in remarks(gap))
+
+
+def test_blank_first_tokens_are_remarked() -> None:
+    gap = a_gap(generator_auc=STRONG, validator_auc=GOOD, pearson_all=HIGH, blank_first_tokens=(100, 100, 100))
+    assert any("first token of 25% of the answers is white space" in remark for remark in remarks(gap))

@@ -42,7 +42,7 @@ TERMS: dict[str, Term] = {
     ),
     "validator_accuracy": Term(
         "Validator accuracy",
-        "share of items on which its yes or no is right (log-odds above or below zero)",
+        "share of items on which its yes or no is right (log-odds above or below zero), or its most probable label",
         f"{_METRICS}.MEASURES; {CONSISTENCY}",
         neutral=0.5,
     ),
@@ -51,7 +51,8 @@ TERMS: dict[str, Term] = {
     "pearson_no": _correlation("pearson", "wrong answers", _NO),
     "yes_no_mass": Term(
         "Probability of yes or no",
-        "how much of the probability falls on yes and no when asked; if low, the validator's score means little",
+        "how much of the probability falls on the words for yes and no (or for the labels) when asked; if low, the "
+        "validator's score means little",
         f"{_METRICS}.MEASURES; {RANKALIGN}",
     ),
     "spearman_all": _correlation("spearman", "all items", "as r, of ranks: outliers do not count"),
@@ -93,6 +94,9 @@ TERMS: dict[str, Term] = {
     "n": Term("Items", "number of items measured", "scores.parquet", whole=True),
     "n_yes": Term("Right answers", "number of items whose answer is right", "scores.parquet", whole=True),
     "n_no": Term("Wrong answers", "number of items whose answer is wrong", "scores.parquet", whole=True),
+    "blank_first_tokens": Term(
+        "Blank first tokens", "answers whose first token is white space alone", "scores.parquet", whole=True
+    ),
 }
 
 MAIN = (

@@ -15,14 +15,16 @@ def verdict(gap: Gap) -> str:
     """The finding in one sentence, with intervals and the number of items."""
     mass, over = gap.metric("yes_no_mass"), f"over {count(len(gap.scores), 'item')}"
     if mass.known and mass.value < LOW_MASS:
+        words = "with a label" if _chooses(gap) else "yes or no"
         return (
-            f"{gap.model} seldom answers yes or no when asked (together they get {measured(mass)} of the "
+            f"{gap.model} seldom answers {words} when asked (together they get {measured(mass)} of the "
             f"probability), so its validator score means little{_generator_alone(gap)}; taken at face value, "
             f"{_correlation(gap)}, {over}."
         )
     caveat = ""
     if mass.known and mass.value < SOME_MASS:
-        caveat = f", with only {measured(mass)} of the probability on yes and no when asked"
+        words = "the labels" if _chooses(gap) else "yes and no"
+        caveat = f", with only {measured(mass)} of the probability on {words} when asked"
     return f"{gap.model} {_headline(gap)}: {_aucs(gap)}{_correlation(gap)}, {over}{caveat}."
 
 

@@ -109,7 +109,7 @@ class Answers:
         for length, items in by_length.items():
             for begin in range(0, len(items), _ROWS):
                 rows = items[begin : begin + _ROWS]
-                ids = torch.tensor([self.contexts[i] for i in rows])
+                ids = torch.tensor([self.contexts[i] for i in rows], device=self.lm.device)
                 wide = [(k.expand(len(rows), -1, -1, -1), v.expand(len(rows), -1, -1, -1)) for k, v in first]
                 past = self._past(ids[:, shared:-1], wide) if length - 1 > shared else wide
                 with torch.no_grad():

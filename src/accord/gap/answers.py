@@ -123,7 +123,7 @@ class Answers:
         for length, items in by_length.items():
             for begin in range(0, len(items), size):
                 rows = items[begin : begin + size]
-                ids = torch.tensor([self.contexts[i] for i in rows])
+                ids = torch.tensor([self.contexts[i] for i in rows], device=self.lm.device)
                 past: KeysValues = []
                 if self._continues(length):
                     wide = [(k.expand(len(rows), -1, -1, -1), v.expand(len(rows), -1, -1, -1)) for k, v in first]
@@ -150,7 +150,7 @@ class Answers:
         return kv_pairs(cache)
 
     def _answering(self, rows: list[int], last: Tensor, past: KeysValues) -> "_Run":
-        later = self._later(rows)
+        later = self._later(rows).to(last.device)
         ids, start, place = torch.cat([last, later], dim=1), past[0][0].shape[2] if past else 0, last.shape[1] - 1
         check_alike(self.lm, start + last.shape[1], later.shape[1])
         if start + place == 0:  # a sequence of one position has no other to leave alone

@@ -89,3 +89,17 @@ def test_what_does_not_fit_is_refused_before_work_begins(written, line, said, ac
         code, _, err = accord("run", "study.toml", *options, text=text)
         assert code == 1 and said in err and "study.toml:" in err, err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_check_fetches_nothing_and_a_run_does_first(accord, monkeypatch, tmp_path):
+    asked = []
+
+    def snapshot_download(repository, **options):
+        asked.append(repository)
+        raise OSError("offline")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    text = STUDY.replace('"dictionary"', '"org/name/layer_2"')
+    assert accord("run", "study.toml", "--check", text=text)[0] == 0 and not asked
+    code, _, err = accord("run", "study.toml", text=text)
+    assert code == 1 and "org/name could not be fetched" in err and "to do" not in err and asked

@@ -64,7 +64,7 @@ class SAELensConfig(BaseModel):
     d_in: int = Field(ge=1)
     d_sae: int = Field(ge=1)
     d_out: int | None = Field(default=None, ge=1)
-    k: float | None = Field(default=None, gt=0)
+    k: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     apply_b_dec_to_input: bool = True
     normalize_activations: str = "none"
     reshape_activations: str = "none"  # hook_z: the heads of a row side by side, as its rows come here
@@ -138,7 +138,7 @@ class SAELensConfig(BaseModel):
         """The model and the place in it, and the layer if that place is one."""
         reads = self.hook_name and self.hook_name.replace("{layer}", str(self.hook_layer))
         layer, target, caution = residual_layer(reads), residual_layer(self.hook_name_out), None
-        if self.hook_head_index is not None:
+        if reads and self.hook_head_index is not None:
             reads, layer = f"head {self.hook_head_index} of {reads}", None
         if layer is not None and self.model_from_pretrained_kwargs.get("center_writing_weights"):
             # TransformerLens takes from each state of a LayerNorm model its mean over dimensions; ours keep it.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from accord import cli_concepts, cli_damage, cli_names, cli_pathway, cli_repair, cli_search, cli_steering, cli_verdict
-from accord.cli_parts import print_table, progress_console, say_if_little
+from accord.cli_parts import print_table, progress_console, say_how_read, say_if_little
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def run(
     from accord.study.validate import check as check_study
 
     if check:
-        check_study(load(study))
+        say_how_read(check_study(load(study)))
         typer.echo(f"{study}: no problem found")
     else:
         typer.echo(run_study(study, out, console=progress_console()))
@@ -311,7 +311,9 @@ def _question(task: str, data: Path | None, seed: int, shots: str | None, **keys
 
     keys |= {"task": task, "generator_shots": shots or "zero", "validator_shots": shots}
     section = from_options(GapSection, keys)
-    return section, task_of(section, task, data, seed)
+    asked = task_of(section, task, data, seed)
+    say_how_read([asked])
+    return section, asked
 
 
 def _measured(section: "GapSection", task: "Task", backbone: "Backbone", seed: int, out: Path | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from accord.cli_parts import print_table, progress_console
+from accord.cli_parts import print_table, progress_console, say_how_read
 from accord.errors import AccordError
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
@@ -87,6 +87,7 @@ def repair(
         chat=chat,
         seed=seed,
     )
+    say_how_read([asked])
     table = {"kind": method, **_table(keys or []), "steps": steps, "lr": lr}
     section = read_repair({key: value for key, value in table.items() if value is not None}, "--method, --set")
     check_goes_on(model, asked)

@@ -20,7 +20,7 @@ from accord.study.plan import stages_of
 from accord.study.rows import BACKBONE
 from accord.study.stage import Progress, Run, Stage, load_once
 from accord.study.validate import backbone_of, check
-from accord.tasks import Task
+from accord.tasks import Task, left_out
 
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
 FIGURES = "figures"  # in the run folder: those of concept models and of perplexity, for papers and slides
@@ -48,6 +48,8 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
     file = load(path)
     folder = Path("runs") / file.study.name if out is None else out
     tasks = check(file)
+    for line in dict.fromkeys(filter(None, map(left_out, tasks))):
+        console.print(line, highlight=False, markup=False)
     stages = plan(file, tasks, Run(folder.absolute(), backbone_of(file), load_once()))
     left = [] if step is None else [stage for stage in stages if stage.kind not in STEPS[step]]
     todo = [stage for stage in stages if stage not in left]

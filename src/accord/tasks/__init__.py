@@ -11,7 +11,7 @@ from typing import Any
 from accord.errors import AccordError, nearest
 from accord.tasks import hypernymy, next_word, substitution, trivia
 from accord.tasks.base import Definition, Form, Item, Task, Template
-from accord.tasks.build import SHOTS, SPLIT_KINDS, SPLITS, Choices, build
+from accord.tasks.build import SHOTS, SPLIT_KINDS, SPLITS, Choices, build, left_out
 from accord.tasks.custom import CustomTask, definition
 from accord.tasks.readers import Source
 
@@ -26,6 +26,7 @@ __all__ = [
     "Task",
     "Template",
     "catalog",
+    "left_out",
     "task",
 ]
 

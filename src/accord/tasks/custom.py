@@ -1,4 +1,4 @@
-"""A task of your own: any JSONL, CSV or TSV file and two templates, from a task file or a study file."""
+"""A task of your own: any table (CSV, TSV, JSON lines, Parquet) and two templates, from a task file or a study file."""
 
 import re
 import tomllib
@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from accord.errors import AccordError, nearest
 from accord.tasks.base import Definition, Found, Item, Reading, Template, capitalised
-from accord.tasks.readers import Row, Source, as_text, read_rows
+from accord.tasks.readers import Row, Source, read_rows, sift
 
 
 class CustomTask(BaseModel):
@@ -21,7 +21,10 @@ class CustomTask(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field("custom", min_length=1, description="Name of the task in reports.")
-    data: Path = Field(description="Data file: .jsonl, .csv or .tsv (with a header line); relative to the task file.")
+    data: Path = Field(
+        description="Data file: .csv or .tsv (with a header line), .jsonl, .json or .parquet, also with .gz; "
+        "relative to the task file."
+    )
     generator: str = Field(
         min_length=1,
         description="Prompt that the answer continues: 'The capital of {country} is'. A name in braces is a "
@@ -40,7 +43,7 @@ class CustomTask(BaseModel):
         description="The generator prompt as a wrong answer rightly continues it: 'The capital of {country} is not'. "
         "Only repairs that train on negations read it.",
     )
-    gold: str = Field(description="Column that says whether the answer is right: yes/no, true/false or 1/0.")
+    gold: str = Field(description="Column that says whether the answer is right: yes/no, y/n, true/false or 1/0.")
     group: str | None = Field(None, description="Column with a category, for slices of the report.")
     similarity: str | None = Field(None, description="Column with high or low, for slices of the report.")
     split: str | None = Field(None, description="Column with train or test; without it the split is random.")
@@ -64,7 +67,7 @@ class CustomTask(BaseModel):
         text = Source.open(path).text
         try:
             table = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise AccordError(f"The task file is not valid TOML: {error}", where=path) from None
         try:
             custom = cls.model_validate({"name": path.stem, **table})
@@ -110,7 +113,7 @@ def definition(custom: CustomTask) -> Definition:
         generator_shots=[shot for shot in shots if shot.gold],
         validator_shots=shots,
         negated={} if custom.negated is None else {"custom": custom.negated},
-        read=lambda source: Reading([form.found(row) for row in read_rows(source)]),
+        read=lambda source: Reading(*sift(read_rows(source), lambda row: [form.found(row)])),
         data=custom.data,
         test_share=custom.test_share,
         recorded={"columns": custom.model_dump(include={"answer", "gold", "group", "similarity", "split"})},
@@ -136,8 +139,7 @@ class _Columns:
     def item(self, row: Row) -> Item:
         for key, template in self.templates:
             self._check(key, template, row)
-        texts = {column: as_text(value) for column, value in row.values.items()}
-        fields = {column: text for column, text in texts.items() if text is not None}
+        fields = row.texts()
         answer = self.answer.fill(fields).strip() if self.answer else row.text(self.custom.answer)
         return Item(fields, answer, row.flag(self.custom.gold))
 

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from accord.arguments import checked
 from accord.cache import hash_file
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _REPAIRED = (
 )
 
 
+@checked
 def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> "LanguageModel":
     """Load a language model.
 

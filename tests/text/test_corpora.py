@@ -257,7 +257,8 @@ def test_a_data_set_saved_to_disk(tmp_path: Path, splits: bool) -> None:
         corpus(tmp_path / "saved", column="doc.text", split="dev")
     with pytest.raises(AccordError, match="no column 'text'"):
         corpus(tmp_path / "saved")
-    next((tmp_path / "saved").rglob("*.arrow")).write_bytes(b"broken")
+    for file in (tmp_path / "saved").rglob("*.arrow"):
+        file.write_bytes(b"broken")
     with pytest.raises(AccordError, match="cannot be read"):
         corpus(tmp_path / "saved", column="doc.text")
 

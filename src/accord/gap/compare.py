@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.gap.metrics import MEASURES, PAIRED, Interval, interval, resampled_items, sample
 
@@ -31,6 +32,7 @@ class Change:
         return asdict(self)
 
 
+@checked
 def compare(before: pd.DataFrame, after: pd.DataFrame, *, seed: int = 0, resamples: int = 1000) -> dict[str, Change]:
     """Every measure of `MEASURES` in two score tables of the same items (see `accord.gap.measure_gap`).
 

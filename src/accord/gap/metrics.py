@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from accord.arguments import checked
 from accord.errors import AccordError
 
 Floats = NDArray[np.float64]
@@ -140,6 +141,7 @@ Pearson's r of l_G with −log(rank), which a sound measurement keeps high.
 """
 
 
+@checked
 def summarize(
     scores: pd.DataFrame,
     measures: Mapping[str, Callable[[Sample], Floats]] = MEASURES,

@@ -24,6 +24,7 @@ from transformers import (
 from transformers.cache_utils import DynamicLayer
 from transformers.utils import logging as progress_bars
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.catalog import resolve
 
@@ -33,6 +34,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
 
 
+@checked
 def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> "Backbone":
     """Load a model under study: a catalog name, a hub id, a local folder, or a `.gguf` file.
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.backbone import not_finite
 from accord.lm.batching import Progress, in_batches
@@ -80,6 +81,7 @@ class Perplexity:
         return result
 
 
+@checked
 @torch.no_grad()
 def perplexity(
     lm: LanguageModel,

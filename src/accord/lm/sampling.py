@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Cache
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.backbone import kv_cache, kv_pairs, not_finite
 from accord.lm.batching import Progress, out_of_memory, too_long
@@ -40,6 +41,7 @@ class Sample:
     finished: bool
 
 
+@checked
 @torch.no_grad()
 def generate(
     lm: LanguageModel,

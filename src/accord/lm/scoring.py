@@ -8,15 +8,18 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
+from operator import index
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.backbone import not_finite
 from accord.lm.batching import Progress
+from accord.lm.encoding import start_id
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.prompted import Prompted
@@ -36,6 +39,31 @@ class Query:
 
     context: Ids
     answers: tuple[Ids, ...]
+
+    def __post_init__(self) -> None:
+        """Take any lists of whole numbers. Raises AccordError for what else there is."""
+        try:
+            answers = tuple(tuple(map(index, answer)) for answer in self.answers)
+            object.__setattr__(self, "context", tuple(map(index, self.context)))
+            object.__setattr__(self, "answers", answers)
+        except TypeError:
+            raise AccordError(
+                "a query is made of token ids",
+                got=f"{self.context!r:.60}, {self.answers!r:.60}",
+                wanted="Query((1, 2), ((3,), (4, 5))): a context, and the answers that may follow it",
+                fix="encode the text first, or give score the text itself",
+            ) from None
+
+    @classmethod
+    def of_text(cls, lm: LanguageModel, text: str) -> "Query":
+        """A text as the one answer to the start token (BOS, or EOS where that separates texts).
+
+        Raises AccordError if it has no tokens, or the tokenizer no start token.
+        """
+        answer = lm.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not answer:
+            raise AccordError("a text has no tokens", got=repr(text))
+        return cls((start_id(lm.tokenizer),), (tuple(answer),))
 
 
 @dataclass
@@ -59,10 +87,11 @@ class Score:
     layer_logodds: Floats | None = None
 
 
+@checked
 @torch.no_grad()
 def score(
     lm: LanguageModel,
-    queries: Sequence[Query],
+    queries: Sequence[Query | str],
     *,
     layers: bool = False,
     seen: Seen | None = None,
@@ -72,6 +101,8 @@ def score(
     """Score the answers of every query; equal contexts and shared prefixes are computed once.
 
     Args:
+        queries: contexts and their answers, or whole texts: the score of a text has one entry, whose `total` is log p
+            of all its tokens, read from the start token on (see `Query.of_text`).
         layers: also score first tokens by the lens of every layer.
         seen: is given the states of the top layer as they are read, for whoever wants more of them than scores.
         batch_tokens: tokens of one forward pass; by default chosen for the device.
@@ -80,10 +111,11 @@ def score(
     Raises:
         AccordError: a context or answer is empty, logits are not finite, or one sequence alone exceeds memory.
     """
+    own = [Query.of_text(lm, query) if isinstance(query, str) else query for query in queries]
     if isinstance(lm, Prompted):
-        return _by_length(lm, queries, layers, batch_tokens, progress)
+        return _by_length(lm, own, layers, batch_tokens, progress)
     targets: dict[Ids, dict[int, int]] = defaultdict(dict)  # context -> token -> its place in the read
-    for query in queries:
+    for query in own:
         if not query.context or not query.answers or not all(query.answers):
             raise AccordError("a query needs a context and answers of at least one token", got=query)
         for answer in query.answers:
@@ -91,7 +123,7 @@ def score(
                 places = targets[query.context + answer[:i]]
                 places.setdefault(token, len(places))
     sequences = list(targets)
-    lens_wanted = {query.context for query in queries} if layers else set()
+    lens_wanted = {query.context for query in own} if layers else set()
     results: dict[tuple[Ids, int], _Read] = {}
 
     def read(layer: int, states: Tensor, which: list[int]) -> None:
@@ -108,7 +140,7 @@ def score(
 
     depth = range(lm.n_layers + 1) if layers else [lm.n_layers]
     end_states(lm, sequences, read, layers=depth, batch_tokens=batch_tokens, progress=progress)
-    return [_assemble(query, targets, results, list(depth)) for query in queries]
+    return [_assemble(query, targets, results, list(depth)) for query in own]
 
 
 def _by_length(

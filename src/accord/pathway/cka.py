@@ -4,10 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.gap.metrics import Floats, Interval, interval, resampled_items
 
 
+@checked
 def linear_cka(x: Tensor, y: Tensor, *, seed: int = 0, resamples: int = 1000) -> Interval:
     """Linear CKA of states [item, d] and [item, e], with its 95 % bootstrap interval over items.
 

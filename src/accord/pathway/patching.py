@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.gap.metrics import Floats, interval, resampled_items
 from accord.gap.questions import Forms
@@ -30,6 +31,7 @@ from accord.tasks import Task
 _NO_EFFECT = 1e-3
 
 
+@checked
 @torch.no_grad()
 def patch(
     donor: LanguageModel,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from accord.arguments import checked
 from accord.concepts.base import ConceptModel
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
@@ -16,6 +17,7 @@ from accord.repair.trained import train
 from accord.tasks import Task
 
 
+@checked
 def repair(
     lm: LanguageModel,
     task: Task,

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from accord import concepts as concept_models
+from accord.arguments import checked
 from accord.disk import write_whole
 from accord.errors import AccordError
 from accord.heads.reader import edits_as_json, edits_from_json
@@ -47,6 +48,7 @@ def is_repaired(folder: Path | str) -> bool:
     return isinstance(described, dict) and described.get("format") == FORMAT
 
 
+@checked
 def save_adapter(model: PeftModel, folder: Path | str, *, base: str, about: Mapping[str, Any]) -> None:
     """Write a trained adapter into `folder`, which is made.
 
@@ -62,6 +64,7 @@ def save_adapter(model: PeftModel, folder: Path | str, *, base: str, about: Mapp
     _describe(folder, base, about, {"kind": "adapter"})
 
 
+@checked
 def save_weights(lm: Backbone, folder: Path | str, *, base: str, about: Mapping[str, Any]) -> None:
     """Write a model whose weights were all trained into `folder`; see `save_adapter`."""
     folder = _begin(folder)
@@ -70,6 +73,7 @@ def save_weights(lm: Backbone, folder: Path | str, *, base: str, about: Mapping[
     _describe(folder, base, about, {"kind": "weights"})
 
 
+@checked
 def save_edits(
     edits: Sequence[StateEdit | Readout], folder: Path | str, *, base: str, about: Mapping[str, Any]
 ) -> None:
@@ -81,6 +85,7 @@ def save_edits(
     _describe(folder, base, about, {"kind": "edits", "edits": described})
 
 
+@checked
 def load_repaired(folder: Path | str, *, device: str = "auto", dtype: str = "auto") -> LanguageModel:
     """The model that `save_adapter` or `save_edits` wrote, on its base.
 

@@ -12,6 +12,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.disk import aside, lock, write_whole
 from accord.errors import AccordError
 from accord.gap.questions import Forms
@@ -47,6 +48,7 @@ class Drift:
     prompts: int
 
 
+@checked
 def merge(folder: Path | str, out: Path | str, *, device: str = "auto", dtype: str = "auto") -> Drift:
     """Write the merged weights of the adapter in `folder` to `out`, in hub layout with tokenizer; see `Drift`.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.gap.questions import Forms
 from accord.lm.batching import Progress
@@ -33,6 +34,7 @@ _METHODS: dict[type[Trained], Callable[..., Method]] = {
 _KEPT_PROMPTS = 8
 
 
+@checked
 def train(
     lm: LanguageModel | str,
     task: Task,

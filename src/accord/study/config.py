@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from accord.arguments import checked
 from accord.errors import AccordError, nearest
 from accord.study.ranges import find as find_ranges
 from accord.study.sections import Section
@@ -38,6 +39,7 @@ class StudyFile:
         return self.path.parent / name
 
 
+@checked
 def load(path: Path) -> StudyFile:
     """Read and validate a study file; data files and the model are not looked at yet.
 

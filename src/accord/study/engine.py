@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBars
 
+from accord.arguments import checked
 from accord.disk import lock, write_whole
 from accord.errors import AccordError
 from accord.study import store
@@ -35,6 +36,7 @@ STEPS["generate"] = (*STEPS["train"], "texts")
 STEPS["perplexity"] = (*STEPS["generate"], "perplexity")
 
 
+@checked
 def run(path: Path, out: Path | None = None, *, console: Console, step: str | None = None) -> Path:
     """Bring the run folder of a study up to date; returns the report's path.
 

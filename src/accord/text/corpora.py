@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from accord.arguments import checked
 from accord.errors import AccordError, nearest
 from accord.text.catalog import TEXTS
 from accord.text.rows import NOT_UTF8, Row, Unit
@@ -61,6 +62,7 @@ class Corpus:
         return line
 
 
+@checked
 def corpus(
     source: str | Path,
     *,

@@ -134,14 +134,23 @@ def _accepted_list(value: Any, kind: type, of: tuple[Any, ...], name: str) -> An
     for i, element in enumerate(value):
         try:
             elements.append(_accepted(element, of[0], name))
+            if isinstance(element, str) and not element.isascii():
+                element.encode("utf-8")
+        except UnicodeEncodeError:  # half of a pair: no tokenizer takes it
+            raise _Mismatch(f"a list of texts of whole characters; element {i} is {element[:80]!a}") from None
         except _Mismatch as mismatch:
             raise _Mismatch(f"a list, each of it {mismatch}; element {i} is {_shown(element)}") from None
     return value if isinstance(value, Sequence) else elements
 
 
 def _of(of: tuple[Any, ...]) -> str:
-    name = getattr(of[0], "__name__", None) if of else None
-    return {"str": " of texts", "int": " of whole numbers", None: ""}.get(name, f" of {name}")
+    """What a list is of, in words."""
+    if not of:
+        return ""
+    kinds = get_args(of[0]) if get_origin(of[0]) in (Union, UnionType) else [of[0]]
+    words = {str: "texts", int: "whole numbers", float: "numbers"}
+    names = [words.get(kind) or f"{getattr(kind, '__name__', kind)} objects" for kind in kinds]
+    return " of " + " or ".join(sorted(names, key=lambda name: name[0].isupper()))
 
 
 def _whole(value: Any, name: str) -> int:
@@ -152,6 +161,8 @@ def _whole(value: Any, name: str) -> int:
         number = None
     if number is None or (least is not None and number < least):
         raise _Mismatch("a whole number" + ("" if least is None else f", {least} or more"))
+    if abs(number) >= 2**63:
+        raise _Mismatch("a whole number that 64 bits hold")
     return number
 
 

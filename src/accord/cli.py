@@ -15,6 +15,7 @@ import typer
 
 from accord import cli_concepts, cli_damage, cli_names, cli_pathway, cli_repair, cli_search, cli_steering, cli_verdict
 from accord.cli_parts import print_table, progress_console, say_how_read, say_if_little
+from accord.disk import read_object
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return f"error: {_no_space(error)}", 1
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"error: {error.strerror}: {error.filename}", 1
+    if isinstance(error, MemoryError):
+        return "error: Memory ran out. Ask for less at a time.", 1
     said = f"{type(error).__name__}: {error}".splitlines()[0]
     return f"error: {said}\nThis is a bug in accord. For the traceback: accord --debug COMMAND …", 1
 
@@ -318,7 +321,6 @@ def _question(task: str, data: Path | None, seed: int, shots: str | None, **keys
 
 def _measured(section: "GapSection", task: "Task", backbone: "Backbone", seed: int, out: Path | None) -> dict[str, Any]:
     """The metrics, from the folder `out` if it holds them already."""
-    import json
 
     from accord import study
 
@@ -331,8 +333,7 @@ def _measured(section: "GapSection", task: "Task", backbone: "Backbone", seed: i
     with study.bars(progress_console()) as bar:
         made = study.publish(out, stage.recipe, lambda work: stage.build(work, bar(task.name)), replace=False)
     typer.echo(f"{out}: {'written' if made else 'up to date'}", err=True)
-    metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    return metrics
+    return read_object(out / "metrics.json")
 
 
 def _numbers(metric: dict[str, float | None]) -> list[str]:

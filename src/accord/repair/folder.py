@@ -25,7 +25,7 @@ from torch import Tensor
 
 from accord import concepts as concept_models
 from accord.arguments import checked
-from accord.disk import write_whole
+from accord.disk import read_object, write_whole
 from accord.errors import AccordError
 from accord.heads.reader import edits_as_json, edits_from_json
 from accord.lm.backbone import Backbone
@@ -129,7 +129,7 @@ def base_of(folder: Path | str) -> str:
     if not is_repaired(folder):
         fix = "name the model: --base MODEL"
         raise AccordError("this folder does not say what it was repaired from", where=folder, fix=fix)
-    base = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["base"]
+    base = read_object(folder / DESCRIPTION, "base")["base"]
     if "folder" not in base:
         return str(base["model"])
     beside = (folder / base["folder"]).resolve()

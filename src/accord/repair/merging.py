@@ -13,7 +13,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from accord.arguments import checked
-from accord.disk import aside, lock, write_whole
+from accord.disk import aside, lock, read_object, write_whole
 from accord.errors import AccordError
 from accord.gap.questions import Forms
 from accord.lm.backbone import Backbone
@@ -93,7 +93,7 @@ def _merge(folder: Path, described: Mapping[str, Any], out: Path, device: str, d
 def _check(folder: Path, out: Path) -> dict[str, Any]:
     if not is_repaired(folder):
         raise AccordError("this is no folder of a repaired model", where=folder, wanted="one that accord repair wrote")
-    described: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    described = read_object(folder / DESCRIPTION, "change", "base")
     kind = described["change"]["kind"]
     if kind == "weights":
         raise AccordError("these are whole weights already", where=folder, fix="open the folder as it is")

@@ -175,7 +175,7 @@ def _study(run: Path) -> tuple[str, str]:
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
         return plain(str(tomllib.loads(text).get("name", name))), text
-    except tomllib.TOMLDecodeError:  # the run is measured all the same; the page shows the file as it is
+    except (ValueError, RecursionError):  # the run is measured all the same; the page shows the file as it is
         return name, text
 
 

@@ -58,7 +58,7 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
     text = _read(path)
     try:
         return text, tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also brackets in thousands of brackets
         line = re.search(r"at line (\d+)", str(error))
         where = f"{path}:{line[1] if line else text.count(chr(10)) + 1}"
         raise AccordError("This is not valid TOML.", where=where, got=str(error)) from None

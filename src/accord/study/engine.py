@@ -1,6 +1,5 @@
 """From a study file to a run folder: check everything, plan, run what is not up to date, write the report."""
 
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from accord.disk import lock, write_whole
 from accord.errors import AccordError
 from accord.study import store
 from accord.study.check import stage_folders
-from accord.study.config import StudyFile, load
+from accord.study.config import StudyFile, load, read
 from accord.study.gap_stages import gap_stage
 from accord.study.plan import stages_of
 from accord.study.rows import BACKBONE
@@ -115,7 +114,7 @@ def _check_folder(folder: Path, file: StudyFile) -> None:
         raise AccordError("This is not a run folder of accord.", where=folder, fix=fix)
     if (folder / SEARCH).exists():
         raise AccordError("This folder holds a search.", where=folder, fix=fix)
-    name = tomllib.loads((folder / STUDY).read_text(encoding="utf-8")).get("name")
+    name = read(folder / STUDY)[1].get("name")
     if name != file.study.name:
         raise AccordError(
             "This folder holds the run of another study.",

@@ -23,10 +23,12 @@ from accord.cli_parts import (
     key_values,
     print_table,
     progress_console,
+    say_how_read,
     say_if_blank,
     say_if_little,
 )
 from accord.cli_show import show_as_read, show_command
+from accord.disk import read_object
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -66,6 +68,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return f"error: {_no_space(error)}", 1
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"error: {error.strerror}: {error.filename}", 1
+    if isinstance(error, MemoryError):
+        return "error: Memory ran out. Ask for less at a time.", 1
     said = f"{type(error).__name__}: {error}".splitlines()[0]
     return f"error: {said}\nThis is a bug in accord. For the traceback: accord --debug COMMAND …", 1
 
@@ -298,7 +302,7 @@ def run(
     from accord.study.validate import check as check_study
 
     if check:
-        check_study(load(study))
+        say_how_read(check_study(load(study)))
         typer.echo(f"{study}: no problem found")
     else:
         typer.echo(run_study(study, out, console=progress_console()))
@@ -358,12 +362,13 @@ def _question(task: str, data: Path | None, seed: int, shots: str | None, **keys
 
     keys |= {"task": task, "generator_shots": shots or "zero", "validator_shots": shots}
     section = from_options(GapSection, keys)
-    return section, task_of(section, task, data, seed)
+    asked = task_of(section, task, data, seed)
+    say_how_read([asked])
+    return section, asked
 
 
 def _measured(section: "GapSection", task: "Task", backbone: "Backbone", seed: int, out: Path | None) -> dict[str, Any]:
     """The metrics, from the folder `out` if it holds them already."""
-    import json
 
     from accord import study
 
@@ -376,8 +381,7 @@ def _measured(section: "GapSection", task: "Task", backbone: "Backbone", seed: i
     with study.bars(progress_console()) as bar:
         made = study.publish(out, stage.recipe, lambda work: stage.build(work, bar(task.name)), replace=False)
     typer.echo(f"{out}: {'written' if made else 'up to date'}", err=True)
-    metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    return metrics
+    return read_object(out / "metrics.json")
 
 
 def _numbers(metric: dict[str, float | None]) -> list[str]:

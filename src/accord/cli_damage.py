@@ -1,6 +1,5 @@
 """The command that measures what a repair cost."""
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
@@ -8,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from accord.cli_parts import print_table, progress_console, say_if_unknown, say_left_out
+from accord.disk import read_object
 
 
 def register(app: typer.Typer) -> None:
@@ -88,7 +88,7 @@ def damage(
     with TemporaryDirectory() as kept_nowhere, bars(progress_console()) as bar:
         folder = out or Path(kept_nowhere) / "damage"
         made = publish(folder, stage.recipe, lambda work: stage.build(work, bar("damage")), replace=False)
-        found = json.loads((folder / "damage.json").read_text(encoding="utf-8"))
+        found = read_object(folder / "damage.json")
     if out is not None:
         typer.echo(f"{out}: {'written' if made else 'up to date'}", err=True)
     _print(found, repaired)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from accord.cli_parts import print_table, progress_console
+from accord.disk import read_object
 from accord.errors import AccordError
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder with concepts and embeddings.")]
@@ -86,9 +87,8 @@ def names(
 
 def _show(folder: Path) -> None:
     """What came of it: counts, scores, and where to look."""
-    import json
 
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_object(folder / "metrics.json")
     counts = ", ".join(f"{metrics[key]} {key}" for key in ("live", "asked", "named", "failed"))
     typer.echo(f"{metrics['concepts']}, {metrics['annotator']}: {counts}")
     if metrics["failed"]:

@@ -96,6 +96,15 @@ def say_if_blank(blank: float | None, n: float) -> None:
         )
 
 
+def say_how_read(tasks: "Iterable[Task]") -> None:
+    """Which rows of the data files gave no item, and what else of them is not plain; once a file."""
+    from accord.tasks import left_out
+
+    for line in dict.fromkeys(map(left_out, tasks)):
+        if line:
+            typer.echo(line, err=True)
+
+
 def say_left_out(tasks: "Iterable[Task]") -> None:
     """Which test sets lack items, because a repair learned from them."""
     from accord.repair.learned import left_out

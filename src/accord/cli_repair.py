@@ -15,6 +15,7 @@ from accord.cli_parts import (
     key_values,
     print_table,
     progress_console,
+    say_how_read,
 )
 from accord.errors import AccordError
 
@@ -107,6 +108,7 @@ def repair(
         answer_score=answer_score,
         seed=seed,
     )
+    say_how_read([asked])
     table = {"kind": method, **key_values("--set", keys or []), "steps": steps, "lr": lr}
     section = read_repair({key: value for key, value in table.items() if value is not None}, "--method, --set")
     check_goes_on(model, asked)

@@ -1,6 +1,5 @@
 """The commands that judge: verdict, on a repair; explain, of a gap by concepts."""
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,6 +8,7 @@ import typer
 
 from accord.cli_parts import print_table, progress_console, say_if_little, say_if_unknown
 from accord.cli_show import show_command
+from accord.disk import read_object
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def verdict(
     with TemporaryDirectory() as kept_nowhere, bars(progress_console()) as bar:
         folder = out or Path(kept_nowhere) / "verdict"
         made = publish(folder, stage.recipe, lambda work: stage.build(work, bar("verdict")), replace=False)
-        tests = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))["tests"]
+        tests = read_object(folder / "verdict.json", "tests")["tests"]
     if out is not None:
         typer.echo(f"{out}: {'written' if made else 'up to date'}", err=True)
     _print_tests(list(tests.values()), show_command(models[0].model, task, data, {}))
@@ -166,7 +166,7 @@ def explain(
 
 
 def _show_check(folder: Path) -> None:
-    told = json.loads((folder / "explain.json").read_text(encoding="utf-8"))
+    told = read_object(folder / "explain.json", "check", "checked_items")
     titles = ("concepts of", "turned off", "number", "measure", "value", "low", "high", "random", "low", "high", "p")
     keys = ("value", "low", "high", "random_mean", "random_low", "random_high", "p")
     rows = [

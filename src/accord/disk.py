@@ -2,16 +2,37 @@
 
 import errno
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from accord.errors import AccordError
 
+_AGAIN = "make it again, or take it from a copy"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def read_object(path: Path, *needs: str) -> dict[str, Any]:
+    """The JSON object in a file that accord wrote.
+
+    Raises:
+        AccordError: the file is gone or damaged, or lacks a key of `needs`.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AccordError("The file cannot be read", where=path, got=error.strerror) from error
+    except (ValueError, RecursionError) as error:
+        raise AccordError("This file is damaged: it is not JSON", where=path, got=error, fix=_AGAIN) from None
+    lacking = [key for key in needs if not isinstance(content, dict) or key not in content]
+    if lacking or not isinstance(content, dict):
+        raise AccordError("This file is damaged", where=path, wanted=f"an object with {', '.join(needs)}", fix=_AGAIN)
+    return content
 
 
 def aside(folder: Path, what: str) -> Path:

@@ -27,7 +27,7 @@ class AccordError(Exception):
             if value is not None:
                 lines.append(f"  {label + ':':<8}{value}")
         super().__init__("\n".join(lines))
-        self.problem = problem
+        self.problem, self.where, self.got, self.wanted = problem, where, got, wanted
 
 
 class MissingLibrary(AccordError):

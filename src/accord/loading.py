@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accord.arguments import checked
 from accord.cache import kept_hash
 from accord.errors import AccordError
 
@@ -24,6 +25,7 @@ _REPAIRED = (
 )
 
 
+@checked
 def load(model: Any, tokenizer: Any = None, *, device: str = "auto", dtype: str = "auto") -> "LanguageModel":
     """Load a language model.
 

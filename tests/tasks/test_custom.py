@@ -1,9 +1,13 @@
 """A task of one's own: any table and two templates, and an error for whatever is wrong with them."""
 
+import gzip
+
+import pandas as pd
 import pytest
 
 from accord.errors import AccordError
 from accord.tasks import CustomTask, task
+from accord.tasks.build import left_out
 
 CSV = """country,city,right,kind,near,side
 france,Paris,yes,europe,high,train
@@ -169,15 +173,65 @@ def test_what_is_wrong_with_a_task_file_is_said(write, old, new, words):
 
 
 @pytest.mark.parametrize(
-    ("csv", "words"),
+    ("rows", "reason"),
     [
-        (CSV + "peru,,yes,,,\n", ["'city' is empty", ".csv:6"]),
-        (CSV.splitlines()[0] + "\n", ["no rows"]),
-        (CSV + "peru,Lima,perhaps,,,\n", ["'perhaps'", ".csv:6"]),
+        ("peru,,yes,,,\n", "column 'city' is empty"),
+        ("peru\n", "column 'city' is empty"),
+        ("peru,Lima\n", "column 'right' is empty"),
+        ("peru,Lima,perhaps,,,\n", "column 'right' holds no yes or no"),
     ],
 )
-def test_bad_rows_are_errors(write, csv, words):
-    wrong(words, write(csv=csv))
+def test_a_row_without_a_cell_is_left_out_and_counted(write, rows, reason):
+    made = task(write(csv=CSV + "chile,Santiago,y,,,\n" + rows), split="all")
+    assert {item.fields["country"] for item in made.items} == {"france", "japan", "chile"}
+    assert made.settings["skipped"][reason] == 1
+    assert made.settings["skipped_first"] == {reason: "capitals.csv:7"}
+    assert left_out(made) == f"capitals.csv: 1 row left out: {reason} (capitals.csv:7)"
+
+
+def test_repeated_rows_are_said(write):
+    made = task(write(csv=CSV + "france,Paris,yes,,,\n" * 2), split="all")
+    assert left_out(made) == "capitals.csv: 2 rows left out: duplicates"
+    assert left_out(task(write(), split="all")) is None
+    assert "skipped_first" not in made.settings
+
+
+def test_a_file_of_which_most_cannot_be_read_is_an_error(write):
+    good, bad = "".join(f"land{n},Tor,yes,,,\n" for n in range(4)), "".join(f"isle{n},,no,,,\n" for n in range(5))
+    header = CSV.splitlines()[0] + "\n"
+    wrong(["'city' is empty, and 5 of 9 rows are like that", ".csv:6"], write(csv=header + good + bad))
+    assert len(task(write(csv=header + good + bad.partition("\n")[2]), split="all").items) == 4
+    wrong(["no rows"], write(csv=header))
+
+
+@pytest.mark.parametrize(("ending", "delimiter"), [(".csv", ";"), (".csv", "\t"), (".csv", "|"), (".tsv", None)])
+def test_the_delimiter_is_found_and_said_where_it_is_not_the_usual_one(write, tmp_path, ending, delimiter):
+    data = tmp_path / f"other{ending}"
+    data.write_text(CSV.replace(",", delimiter or "\t").replace("Tokyo", "Tokyo, 35,6 degrees north"))
+    made = task(write(), data=data, split="all")
+    assert len(made.items) == 4 and made.settings.get("delimiter") == delimiter
+    assert left_out(made) == (delimiter and f"other.csv: cells are separated by {delimiter!r}")
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.csv.gz", "d.jsonl", "d.jsonl.gz", "d.json", "d.parquet", "d.parquet.gz"])
+def test_every_format_gives_the_same_items(write, tmp_path, name):
+    table = pd.read_csv(write().with_name("capitals.csv"))
+    table["right"] = table["right"].map({"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0})
+    plain = tmp_path / name.removesuffix(".gz")
+    if ".csv" in name:
+        table.to_csv(plain, sep=";", encoding="utf-16")  # with an unnamed column of row numbers
+    elif ".parquet" in name:
+        table.astype({"kind": "category"}).to_parquet(plain)
+    else:
+        table.to_json(plain, orient="records", lines="jsonl" in name)
+    if name.endswith(".gz"):
+        (tmp_path / name).write_bytes(gzip.compress(plain.read_bytes()))
+    made = task(write(), data=tmp_path / name, split="all")
+    assert asked(made) == asked(task(write(), split="all"))
+
+
+def asked(made):
+    return [(*made.prompts(item), item.answer, item.gold) for item in made.items]
 
 
 def test_a_row_on_both_sides_is_an_error(write):

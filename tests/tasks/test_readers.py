@@ -1,11 +1,17 @@
 """Every reader on a small file of its format, and every way a file can be wrong."""
 
+import csv
+import gzip
+import io
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from accord.errors import AccordError
-from accord.tasks.readers import Row, Source, read_json_list, read_jsonl, read_rows, read_table
+from accord.tasks.readers import CellError, Row, Source, read_json_list, read_jsonl, read_rows, read_table
 
 
 def source(folder: Path, name: str, content: str | bytes) -> Source:
@@ -36,7 +42,7 @@ def test_jsonl_passes_over_blank_lines_and_not_over_unicode_separators(tmp_path)
 
 def test_a_table_without_header_leaves_further_columns_alone(tmp_path):
     found = source(tmp_path, "d.tsv", "kebabs\tfood\tyes\thigh\t0\tYes\t Yes\n")
-    rows = read_table(found, tabs=True, columns=("noun1", "noun2"))
+    rows = read_table(found, columns=("noun1", "noun2"))
     assert rows == [Row({"noun1": "kebabs", "noun2": "food"}, f"{tmp_path}/d.tsv:1")]
 
 
@@ -50,21 +56,107 @@ def test_the_fingerprint_is_that_of_the_bytes(tmp_path):
     assert one.sha256 != other.sha256
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_encodings_that_mark_themselves(tmp_path, encoding):
+    rows = read_rows(source(tmp_path, "d.csv", "city;n\r\nMünchen;1\r\n".encode(encoding)))
+    assert rows == [Row({"city": "München", "n": "1"}, f"{tmp_path}/d.csv:2")]
+
+
+@pytest.mark.parametrize(
+    ("content", "delimiter"),
+    [
+        ("a;b\n1,5;2,5\n", ";"),
+        ('a;"b, c"\n1;2\n', ";"),
+        ('"a;b";c, d;e\n"1;2";3;4\n', ";"),
+        ("a,b;c\n1,2\n1,3\n", ","),
+        ("a,b;c\n1;2\n", ";"),
+        ("sep=;\na,b;c,d\n1,2;3,4\n", ";"),
+        ("a|b\n1|2\n", "|"),
+        ("a\tb\n1,2\t3\n", "\t"),
+        ("a\n1\n", ","),
+    ],
+)
+def test_the_delimiter_is_the_one_that_divides_header_and_lines_alike(tmp_path, content, delimiter):
+    found = source(tmp_path, "d.csv", content)
+    assert found.delimiter == delimiter
+    rows = read_rows(found)
+    assert all(row.where.endswith(".csv:3" if "sep=" in content else f".csv:{i}") for i, row in enumerate(rows, 2))
+
+
+@given(
+    st.sampled_from(",;\t|"),
+    st.lists(st.lists(st.text('ab ,;|\t"\n', min_size=1), min_size=2, max_size=2), min_size=1),
+)
+@settings(max_examples=100, deadline=None)
+def test_whatever_a_writer_quotes_is_read_back(delimiter, cells):
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter).writerows([["one", "two"], *cells])
+    found = Source(Path("d.csv"), text.getvalue().encode(), "")
+    wanted = [{"one": one.strip(), "two": two.strip()} for one, two in cells if (one + two).strip()]
+    assert [row.values for row in read_rows(found)] == wanted
+
+
+def test_empty_cells_at_the_end_blank_lines_and_unnamed_columns_are_left_alone(tmp_path):
+    rows = read_rows(source(tmp_path, "d.csv", ",a,b,,\r\n0,1,2,,\r\n,,,,\r\n\r\n1,3,4\r\n"))
+    assert [row.values for row in rows] == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
+
+
+def test_a_line_that_ends_early_lacks_its_last_cells(tmp_path):
+    rows = read_rows(source(tmp_path, "d.csv", "a,b\n1,2\n3\n"))
+    assert rows[1].values == {"a": "3", "b": None}
+
+
+def test_cells_of_any_length(tmp_path):
+    long = "x" * 200_000
+    assert read_rows(source(tmp_path, "d.csv", f"a,b\n{long},2\n"))[0].text("a") == long
+
+
+def test_json_objects_may_lack_keys_that_others_have(tmp_path):
+    rows = read_rows(source(tmp_path, "d.jsonl", '{"a": 1}\n{"b": NaN}\n'))
+    assert [row.texts() for row in rows] == [{"a": "1", "b": ""}, {"a": "", "b": ""}]
+
+
+def test_json_with_a_list_or_with_lines_whatever_its_ending(tmp_path):
+    for name, content in (("d.json", '{"a": 1}\n{"a": 2}\n'), ("d.jsonl", '[{"a": 1},\n{"a": 2}]')):
+        assert [row.text("a") for row in read_rows(source(tmp_path, name, content))] == ["1", "2"]
+
+
+def test_parquet_values_are_texts_and_numbers_and_nothing(tmp_path):
+    table = pd.DataFrame({"n": [1, 2], "x": [1.5, float("nan")], "s": ["a", None], "tags": [["a"], ["b"]]})
+    table["day"] = pd.to_datetime(["2024-01-02", "2024-01-03"]).date
+    table.to_parquet(tmp_path / "d.parquet")
+    rows = read_rows(Source.open(tmp_path / "d.parquet"))
+    assert rows[0].texts() == {"n": "1", "x": "1.5", "s": "a", "day": "2024-01-02"}
+    assert rows[1].texts() == {"n": "2", "x": "", "s": "", "day": "2024-01-03"}
+    assert rows[1].where == f"{tmp_path}/d.parquet: row 2"
+    with pytest.raises(AccordError, match="'tags' is not text"):
+        rows[0].text("tags")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
         ("d.csv", "", ["empty"]),
         ("d.csv", " \n\n", ["empty"]),
-        ("d.csv", b"city\nM\xfcnchen\n", ["not UTF-8", "d.csv:2", "0xfc at offset 6"]),
+        ("d.csv", b"city\nM\xfcnchen\n", ["not UTF-8", "d.csv:2", "0xfc after ['M']", "save it as UTF-8"]),
         ("d.csv", b"\xef\xbb\xbfcity\nM\xfcnchen\n", ["d.csv:2", "0xfc"]),
-        ("d.csv", "city\n".encode("utf-16-le"), ["not UTF-8", "0x00"]),
+        ("d.csv", "city\nRome\n".encode("utf-16-le"), ["not UTF-8", "d.csv:1", "zero byte", "UTF-16"]),
+        ("d.csv", "city\nRome\n".encode("utf-16") + b"\0\xd8", ["UTF-16", "d.csv:3"]),
+        ("d.csv", "city\nRo\0me\n", ["d.csv:2", "zero byte"]),
         ("d.csv", "a,b\n1\n", ["wrong number of columns", "d.csv:2", "1: 1", "2: a, b"]),
         ("d.csv", "a,b\n1,2,3\n", ["wrong number of columns", "3: 1 | 2 | 3"]),
+        ("d.csv", "a,b;c\n1,2;3\n", ["is not clear", "d.csv", "a,b;c", "comma", "semicolon", "sep=;"]),
         ("d.csv", "a,a\n1,2\n", ["names a column twice", "d.csv:1"]),
         ("d.csv", 'a\n"open\n', ["cannot be read", "d.csv:2"]),
-        ("d.txt", "a\n1\n", ["unknown ending", ".txt", ".jsonl, .csv or .tsv"]),
+        ("d.csv.gz", b"\x1f\x8b broken", ["damaged or cut off"]),
+        ("d.csv.gz", gzip.compress(b"a,b\n1,2\n")[:-9], ["damaged or cut off"]),
+        ("d.csv.gz", "a,b\n1,2\n", ["damaged or cut off"]),
+        ("d.txt", "a\n1\n", ["unknown ending", ".txt", ".parquet"]),
         ("d.jsonl", '{"a": 1}\n{"a": \n', ["Malformed JSON", "d.jsonl:2"]),
         ("d.jsonl", '{"a": 1}\n[1]\n', ["not a JSON object", "d.jsonl:2", "a list"]),
+        ("d.jsonl", '{"a": 1}\n{"b": ' + "[" * 100_000, ["cannot be read", "d.jsonl:2"]),
+        ("d.jsonl", '{"a": ' + "9" * 5000 + "}", ["cannot be read", "d.jsonl:1"]),
+        ("d.parquet", "PAR1 no PAR1", ["not a readable Parquet"]),
     ],
 )
 def test_a_wrong_file_is_an_error_that_names_the_place(tmp_path, name, content, words):
@@ -72,6 +164,7 @@ def test_a_wrong_file_is_an_error_that_names_the_place(tmp_path, name, content, 
         read_rows(source(tmp_path, name, content))
     for word in words:
         assert word in str(caught.value)
+    assert "iconv" not in str(caught.value)
 
 
 def test_a_missing_file_and_a_folder_are_errors(tmp_path):
@@ -96,20 +189,40 @@ def test_a_wrong_json_list_is_an_error(tmp_path, content, words):
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["yes", "Yes", " TRUE ", True, 1, "1"])
+@pytest.mark.parametrize("value", ["yes", "Yes", " TRUE ", True, 1, "1", "y", "T", 1.0, "1.0"])
 def test_yes_is_read_in_every_spelling(value):
     assert Row({"gold": value}, "d:1").flag("gold") is True
 
 
-@pytest.mark.parametrize("value", ["no", "No", "false", False, 0, "0"])
+@pytest.mark.parametrize("value", ["no", "No", "false", False, 0, "0", "n", "F", 0.0, "0.0"])
 def test_no_is_read_in_every_spelling(value):
     assert Row({"gold": value}, "d:1").flag("gold") is False
 
 
-@pytest.mark.parametrize("value", ["maybe", "", None, 2, ["yes"], 0.5])
+@pytest.mark.parametrize("value", ["maybe", 2, ["yes"], 0.5, "10", "0.01"])
 def test_a_gold_value_that_says_neither_is_an_error(value):
     with pytest.raises(AccordError, match=r"(?s)no yes or no.*d:7"):
         Row({"gold": value}, "d:7").flag("gold")
+
+
+@pytest.mark.parametrize("value", ["", None, float("nan")])
+def test_a_missing_gold_value_is_empty(value):
+    with pytest.raises(CellError, match="'gold' is empty"):
+        Row({"gold": value}, "d:7").flag("gold")
+
+
+def test_words_of_another_language_are_gold_too():
+    assert Row({"gold": "JA"}, "d:1").flag("gold", yes=["Ja"], no=["Nein"])
+    assert not Row({"gold": "Nein "}, "d:1").flag("gold", yes=["Ja"], no=[" Nein"])
+    with pytest.raises(CellError, match="Ja or Nein"):
+        Row({"gold": "vielleicht"}, "d:1").flag("gold", yes=["Ja"], no=["Nein"])
+
+
+def test_half_a_character_is_a_wrong_cell():
+    row = Row({"a": "\ud800", "b": "x"}, "d:1")
+    for read in (lambda: row.text("a"), row.texts):
+        with pytest.raises(CellError, match="'a' holds half a character"):
+            read()
 
 
 def test_a_missing_column_names_those_present_and_the_nearest():
@@ -117,7 +230,7 @@ def test_a_missing_column_names_those_present_and_the_nearest():
         Row({"golden": "yes", "city": "Rome"}, "d:1").flag("gold")
 
 
-@pytest.mark.parametrize("value", ["  ", None, [], {"a": 1}])
+@pytest.mark.parametrize("value", ["  ", None, [], {"a": 1}, float("nan"), b"x"])
 def test_a_cell_without_text_is_an_error(value):
     with pytest.raises(AccordError, match=r"'city' is (empty|not text)"):
         Row({"city": value}, "d:1").text("city")

@@ -1,5 +1,6 @@
 """Corpora: sources, sides, order, limits, and a count of everything that is left out."""
 
+import gzip
 import io
 import json
 import tarfile
@@ -18,6 +19,7 @@ from accord.errors import AccordError
 from accord.text import catalog, corpora
 from accord.text.catalog import TEXTS, texts_file
 from accord.text.corpora import Corpus, corpus
+from accord.text.sources import source_fingerprint
 
 
 def jsonl(path: Path, *rows: object) -> Path:
@@ -66,7 +68,7 @@ def test_bad_rows_are_counted_with_reasons(tmp_path: Path) -> None:
         {"text": "  "},
         {"text": None},
         {"text": 5},
-        {"text": ["a"]},
+        {"text": {"a": 1}},
         {"other": "x"},
         [],
         {"text": "ok"},
@@ -98,7 +100,7 @@ def test_none_left(tmp_path: Path) -> None:
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=30), st.floats(0, 0.99), st.integers(0, 5))
 @settings(max_examples=150, deadline=None)
 def test_equal_texts_are_on_one_side(texts: list[str], share: float, seed: int) -> None:
-    sides = corpora._divide(texts, share, seed)
+    sides = corpora._divide(texts, [None] * len(texts), share, seed)
     held_out = {text for text, side in zip(texts, sides, strict=True) if side}
     train = {text for text, side in zip(texts, sides, strict=True) if not side}
     assert not held_out & train
@@ -138,9 +140,166 @@ def test_globs_and_other_endings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert corpus("c.parquet").train == ["three"]
 
 
+# Documents
+
+
+def sides(found: Corpus) -> dict[str, set[bool]]:
+    """The sides of each document; the texts of these tests begin with its name."""
+    by_document: dict[str, set[bool]] = {}
+    for text, held_out in zip(found.table["text"], found.table["held_out"], strict=True):
+        by_document.setdefault(text.split()[0], set()).add(bool(held_out))
+    return by_document
+
+
+@pytest.mark.parametrize("column", ["text", "doc.text", "turns.text"])
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+def test_elements_of_a_list_are_texts_of_one_document(tmp_path: Path, column: str, ending: str) -> None:
+    parts = [[f"d{i} part {j}" for j in range(i % 4 + 1)] for i in range(30)]
+    rows = {
+        "text": [{"text": texts} for texts in parts],
+        "doc.text": [{"doc": {"text": texts, "id": 1}} for texts in parts],
+        "turns.text": [{"turns": [{"text": text, "by": "me"} for text in texts]} for texts in parts],
+    }[column]
+    path = tmp_path / f"a{ending}"
+    jsonl(path, *rows) if ending == ".jsonl" else pd.DataFrame(rows).to_parquet(path)
+    found = corpus(path, column=column)
+    assert sorted(found.table["text"]) == sorted(text for texts in parts for text in texts)
+    assert all(len(of_one) == 1 for of_one in sides(found).values())
+    assert abs(len(found.held_out) - 0.2 * len(found.table)) <= 2
+    assert found.documents == 30 and "texts of 30 documents" in found.describe()
+    place = "3" if ending == ".jsonl" else " row 3"
+    assert f"{path}:{place}, element 2" in set(found.table["row"])
+
+
+def test_what_is_wrong_within_a_list_is_counted(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", {"text": ["a", "", 5, ["b"]]}, {"text": []}, {"text": "c"})
+    found = corpus(path)
+    assert sorted(found.table["text"]) == ["a", "c"]
+    assert found.rejected == {
+        "empty": [f"{path}:1, element 2", f"{path}:2"],
+        "not text": [f"{path}:1, element 3", f"{path}:1, element 4"],
+    }
+
+
+def test_a_column_within_another_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"doc": [{"text": "a"}]}).to_parquet(path)
+    with pytest.raises(AccordError, match=r"no column 'doc.txet'(?s:.*)did you mean 'doc.text'"):
+        corpus(path, column="doc.txet")
+    with pytest.raises(AccordError, match=r"No text is left(?s:.*)doc.text"):
+        corpus(jsonl(tmp_path / "a.jsonl", {"doc": {"text": "a"}}), column="doc.txet")
+    assert corpus(jsonl(tmp_path / "b.jsonl", {"doc.text": "a"}), column="doc.text").train == ["a"]
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    """Ten notes in folders, some compressed, and what is no text."""
+    folder = tmp_path / "notes"
+    for i in range(10):
+        place = folder / f"of {i % 3}"
+        place.mkdir(parents=True, exist_ok=True)
+        content = f"n{i} one\n\nn{i} two\n\nn{i} three\n".encode("utf-16" if i == 4 else "utf-8")
+        name = f"n{i}.{'md' if i % 2 else 'txt'}"
+        if i < 2:
+            (place / f"{name}.gz").write_bytes(gzip.compress(content))
+        else:
+            (place / name).write_bytes(content)
+    (folder / "README.md").write_text("What these are.")
+    (folder / "picture.png").write_bytes(b"x")
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "a.txt").write_text("hidden")
+    return folder
+
+
+@pytest.mark.parametrize(("unit", "texts"), [("line", 30), ("file", 10), (None, 5 + 15)])
+def test_a_folder_of_notes_by_line_or_by_file(notes: Path, unit: corpora.Unit | None, texts: int) -> None:
+    found = corpus(notes, unit=unit, held_out=0.3)
+    assert len(found.table) == texts and found.documents == 10
+    by_document = sides(found)
+    assert set(by_document) == {f"n{i}" for i in range(10)}
+    assert all(len(of_one) == 1 for of_one in by_document.values())
+    assert {True, False} == {side for of_one in by_document.values() for side in of_one}
+    assert found.rejected == {
+        "a file that tells of the others": [str(notes / "README.md")],
+        "a file with another ending": [str(notes / "picture.png")],
+    }
+    if unit == "file":
+        assert "n3 one\n\nn3 two\n\nn3 three" in set(found.table["text"])
+
+
+def test_lines_of_one_file_stand_for_themselves(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# one\n\ntwo\nthree\n")
+    assert corpus(tmp_path / "a.md").train == ["# one\n\ntwo\nthree"]
+    assert len(corpus(tmp_path / "a.md", unit="line").held_out) == 1
+
+
+def test_a_file_that_is_not_utf_8_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("good")
+    (tmp_path / "b.md").write_bytes(b"so\nM\xfcnchen")
+    assert corpus(tmp_path / "*.md").rejected == {"not UTF-8": [f"{tmp_path}/b.md:2"]}
+
+
+@pytest.mark.parametrize("splits", [False, True])
+def test_a_data_set_saved_to_disk(tmp_path: Path, splits: bool) -> None:
+    datasets = pytest.importorskip("datasets")
+    data = datasets.Dataset.from_dict({"doc": [{"text": f"d{i}"} for i in range(20)], "n": list(range(20))})
+    saved = datasets.DatasetDict({"train": data, "test": data.select([3, 5])}) if splits else data
+    saved.save_to_disk(tmp_path / "saved", num_shards={"train": 2, "test": 1} if splits else 2)
+    found = corpus(tmp_path / "saved", column="doc.text", label="n")
+    assert {(text, float(text[1:])) for text in found.table["text"]} == set(
+        found.table[["text", "label"]].itertuples(index=False, name=None)
+    )
+    assert sorted(found.table["row"])[0] == f"{tmp_path / 'saved'}: row 1"
+    if splits:
+        assert sorted(corpus(tmp_path / "saved", column="doc.text", split="test").table["text"]) == ["d3", "d5"]
+    wrong = "no split 'dev'" if splits else "no splits"
+    with pytest.raises(AccordError, match=wrong):
+        corpus(tmp_path / "saved", column="doc.text", split="dev")
+    with pytest.raises(AccordError, match="no column 'text'"):
+        corpus(tmp_path / "saved")
+    for file in (tmp_path / "saved").rglob("*.arrow"):
+        file.write_bytes(b"broken")
+    with pytest.raises(AccordError, match="cannot be read"):
+        corpus(tmp_path / "saved", column="doc.text")
+
+
+def test_a_folder_without_texts(tmp_path: Path) -> None:
+    with pytest.raises(AccordError, match="no files of texts"):
+        corpus(tmp_path)
+    (tmp_path / "state.json").write_text("{}")
+    with pytest.raises(AccordError, match="not saved whole"):
+        corpus(tmp_path)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.sampled_from([None, *"123456"])), min_size=1, max_size=25),
+    st.floats(0, 0.9),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_document_and_no_text_is_on_both_sides(rows: list[tuple[str, str | None]], share: float) -> None:
+    texts, documents = [text for text, _ in rows], [document for _, document in rows]
+    held_out = corpora._divide(texts, documents, share, 0)
+    for keys in (texts, documents):
+        both = [{key for key, side in zip(keys, held_out, strict=True) if side == bool(which)} for which in (0, 1)]
+        assert not (both[0] & both[1]) - {None}
+    assert not held_out.all()
+
+
+def test_several_text_files_have_another_fingerprint_than_when_their_lines_were_mixed(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    one = source_fingerprint(str(tmp_path / "*.txt"))
+    lines = f"a.txt\0{cache.hash_file(tmp_path / 'a.txt')}\n"
+    assert one == f"files:{sha256(lines.encode()).hexdigest()[:16]}"
+    (tmp_path / "b.txt").write_text("b")
+    lines += f"b.txt\0{cache.hash_file(tmp_path / 'b.txt')}\n"
+    assert source_fingerprint(str(tmp_path / "*.txt")) != f"files:{sha256(lines.encode()).hexdigest()[:16]}"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        ({"unit": "page"}, "unit is what"),
+        ({"unit": "line"}, "unit says what"),
         ({"held_out": 1.0}, "held_out is a share"),
         ({"held_out": -0.1}, "held_out is a share"),
         ({"limit": 0}, "limit is a number"),

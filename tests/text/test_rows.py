@@ -1,5 +1,6 @@
 """Readers of every ending: good rows as they are, broken ones with their place and reason."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -68,6 +69,33 @@ def test_csv(tmp_path: Path) -> None:
     assert [str(problem)[:7] for _, problem in rows[5:]] == ["not CSV", "not CSV"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_semicolons_and_marked_encodings(tmp_path: Path, encoding: str) -> None:
+    table = "text;n;\r\nMünchen, am 1,5;2;\r\n\r\n;;\r\nzwei;3\r\n".encode(encoding)
+    assert read(write(tmp_path / "a.csv", table)) == [(":2", "München, am 1,5"), (":5", "zwei")]
+    assert read(write(tmp_path / "a.txt", "eins\r\n\r\nzwöi".encode(encoding))) == [(":1", "eins"), (":3", "zwöi")]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.tsv", "a.parquet", "a.txt", "a.md"])
+def test_compressed_files_are_read_like_others_and_damaged_ones_are_errors(tmp_path: Path, name: str) -> None:
+    plain = tmp_path / name
+    if name == "a.parquet":
+        pd.DataFrame({"text": ["one", "two"]}).to_parquet(plain)
+    else:
+        content = {"a.jsonl": '{"text": "one"}\n{"text": "two"}\n', "a.csv": "text,n\none,1\n", "a.tsv": "text\none\n"}
+        write(plain, content.get(name, "one\ntwo\n"))
+    packed = gzip.compress(plain.read_bytes())
+    rows = [row.values["text"] for row in file_rows(write(tmp_path / f"{name}.gz", packed), ["text"])]
+    assert rows == [row.values["text"] for row in file_rows(plain, ["text"])] and rows
+    for broken in (packed[:-9], b"no archive"):
+        with pytest.raises(AccordError, match=r"damaged or cut off|not a readable Parquet"):
+            list(file_rows(write(tmp_path / f"{name}.gz", broken), ["text"]))
+
+
+def test_json_of_endless_brackets_is_one_bad_row(tmp_path: Path) -> None:
+    assert read(write(tmp_path / "a.jsonl", '{"text": "one"}\n' + "[" * 100_000)) == [(":1", "one"), (":2", "not JSON")]
+
+
 def test_tsv_knows_no_quotes(tmp_path: Path) -> None:
     assert read(write(tmp_path / "a.tsv", 'text\tn\n"a\t1\nb"\t2\n')) == [(":2", '"a'), (":3", 'b"')]
 
@@ -92,7 +120,7 @@ def test_a_column_that_is_not_there(name: str, tmp_path: Path) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(AccordError, match="unknown ending"):
         read(write(tmp_path / "a.doc", "x"))
-    with pytest.raises(AccordError, match="cannot be read"):
+    with pytest.raises(AccordError, match="does not exist"):
         read(tmp_path / "none.txt")
 
 

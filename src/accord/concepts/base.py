@@ -213,11 +213,11 @@ class ConceptModel(Learner):
         Raises AccordError for a concept that does not exist.
         """
         for k in edits:
-            if not 0 <= k < self.K:
+            if k not in range(self.K):
                 raise AccordError(
                     "no such concept",
                     where="edit",
-                    got=k,
+                    got=repr(k),
                     wanted=f"0 to {self.K - 1}",
                     fix="correct its number",
                 )

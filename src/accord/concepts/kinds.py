@@ -9,6 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from accord.arguments import checked
 from accord.concepts.base import ConceptModel, Section
 from accord.concepts.batchtopk import BatchTopK, BatchTopKConfig
 from accord.concepts.bernoulli import Bernoulli, BernoulliConfig
@@ -36,6 +37,7 @@ KIND_NAMES = [config.model_fields["kind"].default for config in KINDS]
 VERSION = 1  # of the folder format
 
 
+@checked
 def read_config(table: dict[str, Any], where: object = "concepts") -> AnyConfig:
     """A section from a plain table with its `kind`; raises AccordError naming the key that is wrong."""
     if table.get("kind") not in KIND_NAMES:
@@ -54,6 +56,7 @@ def read_config(table: dict[str, Any], where: object = "concepts") -> AnyConfig:
     return config
 
 
+@checked
 def build(config: AnyConfig, d: int, seed: int = 0) -> ConceptModel:
     """A fresh model for embeddings of width d; the seed alone fixes its weights."""
     with torch.random.fork_rng(devices=[]):
@@ -61,6 +64,7 @@ def build(config: AnyConfig, d: int, seed: int = 0) -> ConceptModel:
         return KINDS[type(config)](config, d)  # type: ignore[call-arg]
 
 
+@checked
 def save(model: ConceptModel, folder: Path | str) -> None:
     """Write `config.json` and `weights.safetensors`, mean and scale among them, into `folder`."""
     folder = Path(folder)
@@ -72,6 +76,7 @@ def save(model: ConceptModel, folder: Path | str) -> None:
     (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
+@checked
 def load(folder: Path | str, device: torch.device | str = "cpu") -> ConceptModel:
     """The model that `save` wrote, ready to evaluate; raises AccordError if the folder is damaged."""
     folder = Path(folder)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.concepts.base import ConceptModel, Encoded
 from accord.errors import AccordError
 
@@ -51,6 +52,7 @@ class Quality:
         return {edge: int(count) for edge, count in zip(DENSITY_EDGES, counts, strict=True)}
 
 
+@checked
 @torch.no_grad()
 def evaluate(model: ConceptModel, batches: Iterable[Tensor]) -> Quality:
     """Judge on raw embeddings, batches of `[n, d]`, in one pass; raises AccordError on no rows or a transcoder."""
@@ -89,6 +91,7 @@ def evaluate(model: ConceptModel, batches: Iterable[Tensor]) -> Quality:
     )
 
 
+@checked
 def ce_recovered(original: float, reconstructed: float, ablated: float) -> float:
     """(CE_ablated − CE_recon)/(CE_ablated − CE_orig): 1 keeps all of the model's predictions, 0 none.
 

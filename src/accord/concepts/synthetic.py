@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
+from accord.arguments import checked
 from accord.concepts.base import ConceptModel, Set
 from accord.errors import AccordError
 
@@ -92,6 +93,7 @@ class Match:
         return float(self.cosines.mean())
 
 
+@checked
 def match(directions: Tensor, atoms: Tensor) -> Match:
     """Pair atoms `[A, d]` with concepts' directions `[K, d]`, one to one, for the largest sum of cosines.
 
@@ -105,6 +107,7 @@ def match(directions: Tensor, atoms: Tensor) -> Match:
     return Match(found, paired)
 
 
+@checked
 @torch.no_grad()
 def ablation_effects(model: ConceptModel, x: Tensor, concept: int) -> Tensor:
     """What the concept adds to the reconstruction of the raw rows of `x [n, d]` it fires on: `[fired, d]`."""
@@ -113,6 +116,7 @@ def ablation_effects(model: ConceptModel, x: Tensor, concept: int) -> Tensor:
     return model.decode(rows) - model.decode(model.edit(rows, {concept: Set(0.0)}))
 
 
+@checked
 def concept_directions(model: ConceptModel, x: Tensor) -> Tensor:
     """The raw-space direction each concept writes, `[K, d]`.
 
@@ -126,6 +130,7 @@ def concept_directions(model: ConceptModel, x: Tensor) -> Tensor:
     return torch.stack([e.mean(0) if len(e) else x.new_zeros(model.d) for e in effects])
 
 
+@checked
 def intervention_consistency(model: ConceptModel, x: Tensor) -> Tensor:
     """Resultant length, in [0, 1], of the unit ablation effects of each concept over the rows it fires on:
     `[K]`.

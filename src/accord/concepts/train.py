@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.concepts.base import Learner, Section, Step
 from accord.concepts.checkpoint import State, read_checkpoint, write_checkpoint
 from accord.errors import AccordError
@@ -77,6 +78,7 @@ class Fit:
     stopped_early: bool
 
 
+@checked
 def fit(
     model: Learner,
     batches: Callable[[int], Iterator[Any]],

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from accord.arguments import checked
 from accord.damage import measures
 from accord.damage.changes import RELATIONS, Changes
 from accord.damage.distance import Distance, distance
@@ -62,6 +63,7 @@ class Damage:
         write_whole(folder / "damage.json", json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+@checked
 def measure_damage(
     base: LanguageModel,
     repaired: LanguageModel,
@@ -126,6 +128,7 @@ def check_pair(base: LanguageModel, repaired: LanguageModel) -> None:
         )
 
 
+@checked
 def compare(
     base: LanguageModel,
     before: Observed,

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.damage.free_text import write_free
 from accord.damage.parts import Parts
 from accord.damage.questions import Questions
@@ -74,6 +75,7 @@ class Observed:
     free: pd.DataFrame
 
 
+@checked
 def observe(
     lm: LanguageModel,
     questions: Questions,

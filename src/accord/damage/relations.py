@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from accord.arguments import checked
 from accord.tasks import Example, Form, Item, Task, Template
 from accord.tasks.readers import Row, Source, read_rows
 
@@ -91,6 +92,7 @@ RELATIONS = (
 )
 
 
+@checked
 @cache
 def relation_tasks(facts: int | None = None) -> tuple[Task, ...]:
     """Every relation as a task; items 2i and 2i + 1 are the right and the wrong answer of line i.

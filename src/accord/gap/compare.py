@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.gap.metrics import MEASURES, PAIRED
 from accord.gap.sample import sample
@@ -33,6 +34,7 @@ class Change:
         return asdict(self)
 
 
+@checked
 def compare(before: pd.DataFrame, after: pd.DataFrame, *, seed: int = 0, resamples: int = 1000) -> dict[str, Change]:
     """Every measure of `MEASURES` in two score tables of the same items (see `accord.gap.measure_gap`).
 

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from accord.arguments import checked
 from accord.concepts.base import ConceptModel
 from accord.errors import AccordError
 from accord.gap.ablation_check import check, choose, in_numbers
@@ -67,6 +68,7 @@ class Explanation:
         (folder / "explain.json").write_text(text + "\n", encoding="utf-8")
 
 
+@checked
 def explain_gap(
     lm: Backbone,
     layer: int,

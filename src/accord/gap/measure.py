@@ -1,7 +1,7 @@
 """The gap of a model on a task: both forms of every item scored, as tables that other tools open."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.gap.answer_score import AnswerScore
 from accord.gap.metrics import Interval, layer_matrix, summarize, summarize_layers
@@ -18,7 +19,7 @@ from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.lm.prompted import after_prompt
 from accord.lm.scoring import Floats, Query, Score, score
-from accord.tasks import Task
+from accord.tasks import Task, as_task
 
 # Items of one part file: what a killed run loses at most. Small beside a study, large beside a batch.
 _PART = 128
@@ -72,9 +73,10 @@ class Gap:
         (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
 
 
+@checked
 def measure_gap(
     lm: LanguageModel,
-    task: Task,
+    task: Task | str | Path | Mapping[str, Any],
     *,
     layers: bool = False,
     seed: int = 0,
@@ -85,6 +87,7 @@ def measure_gap(
     """Score every item of `task` in both forms, and measure how far they agree.
 
     Args:
+        task: or what `accord.task` makes one of: a name, a task file, or a table of its keys.
         layers: also by the logit lens of every layer.
         seed: of the bootstrap.
         resamples: of the bootstrap; 0 for no intervals.
@@ -95,6 +98,7 @@ def measure_gap(
         AccordError: the task has no items, its label words cannot be told apart, an answer tokenises to nothing,
             or logits are not finite.
     """
+    task = as_task(task)
     if not task.items:
         raise AccordError("the task has no items", where=task.name, got=f"split {task.split!r}")
     words, answer = LabelWords.of(lm, task), AnswerScore.of(lm, task)

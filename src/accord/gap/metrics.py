@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from accord.arguments import checked
 from accord.gap.sample import (
     Measure,
     Sample,
@@ -75,11 +76,12 @@ most probable label is the right one (l_V > 0 would ask that it outweighs all ot
 right, so that what sets right beside wrong (AUC, `pearson_no`, `mrr_no`) is undefined. `mrr_yes`, `mrr_no`: mean
 reciprocal rank of the answer for items with gold yes (MRR-P) and no. `generator_accuracy_t`: share of items with
 (rank ≤ t) = gold. `yes_no_mass`: mean probability on the label words together; l_V means little where it is low.
-`rank_sanity`: Pearson's r of the first token's log-odds with −log(rank), which a sound measurement keeps high. A rank is
-always that of an answer's first token, whatever l_G is of: of whole answers there is no list to be ranked in.
+`rank_sanity`: Pearson's r of the first token's log-odds with −log(rank), which a sound measurement keeps high. A rank
+is always that of an answer's first token, whatever l_G is of: of whole answers there is no list to be ranked in.
 """
 
 
+@checked
 def summarize(
     scores: pd.DataFrame,
     measures: Mapping[str, Measure] = MEASURES,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.gap.questions import contexts_of
 from accord.lm.batching import Progress
 from accord.lm.edited import backbone_of
@@ -14,6 +15,7 @@ from accord.lm.states import end_states
 from accord.tasks import Task
 
 
+@checked
 @torch.no_grad()
 def validator_states(
     lm: LanguageModel, task: Task, layers: Sequence[int], *, progress: Progress | None = None

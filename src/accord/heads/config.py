@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from accord.arguments import checked
 from accord.concepts.base import Section
 from accord.concepts.train import Schedule
 from accord.errors import AccordError, nearest
@@ -88,6 +89,7 @@ HeadConfig = Annotated[OriginalHead | FinetunedHead | NewHead, Field(discriminat
 HEAD_KINDS = ("original", "finetuned", "new")
 
 
+@checked
 def read_head(table: dict[str, Any], where: object = "heads") -> HeadConfig:
     """A section from a plain table with its `kind`; raises AccordError naming the key that is wrong."""
     kind = table.get("kind")

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from accord import concepts as concept_models
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.heads.concept_lm import ConceptLM
 from accord.heads.config import FinetunedHead, OriginalHead, read_head
@@ -44,6 +45,7 @@ def is_concept_lm(folder: Path | str) -> bool:
     return isinstance(described, dict) and described.get("format") == FORMAT
 
 
+@checked
 def save_concept_lm(lm: ConceptLM, folder: Path | str) -> None:
     """Write the model into `folder`, which is made; the backbone is named, not copied."""
     folder = Path(folder)
@@ -68,6 +70,7 @@ def save_concept_lm(lm: ConceptLM, folder: Path | str) -> None:
     (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
+@checked
 def load_concept_lm(
     folder: Path | str, *, device: str = "auto", dtype: str = "auto", backbone: Backbone | None = None
 ) -> ConceptLM:

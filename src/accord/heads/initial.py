@@ -8,6 +8,7 @@ on real rows takes its place (least squares, lightly ridged).
 import torch
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.heads.config import FinetunedHead, NewHead
 from accord.heads.head import Finetuned, Head, Linear, finish_slope, head_weights, normed
@@ -20,6 +21,7 @@ _RIDGE = 1e-2
 _BLOCK = 4096
 
 
+@checked
 @torch.no_grad()
 def build_head(
     config: FinetunedHead | NewHead,

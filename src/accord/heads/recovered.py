@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from accord.arguments import checked
 from accord.concepts.base import ConceptModel
 from accord.concepts.metrics import ce_recovered
 from accord.errors import AccordError
@@ -44,6 +45,7 @@ class Recovered:
         return ce_recovered(self.original, self.hard, self.ablated)
 
 
+@checked
 def recovered_on_texts(
     backbone: Backbone, layer: int, concepts: ConceptModel, texts: Sequence[str], **options: Any
 ) -> Recovered:
@@ -74,6 +76,7 @@ def recovered_on_texts(
     return _recovered([value for value, _ in values], values[0][1])
 
 
+@checked
 @torch.no_grad()
 def recovered_on_rows(backbone: Backbone, concepts: ConceptModel, batches: Iterable[Rows]) -> Recovered:
     """CE recovered at the top layer, on rows of an embedding store of that layer: no block needs to run.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.concepts.base import Learner, Step
 from accord.concepts.train import Fit, Row, fit
 from accord.errors import AccordError
@@ -17,6 +18,7 @@ from accord.heads.reader import Reader
 from accord.heads.vocabulary import Rows
 
 
+@checked
 def train_head(
     head: Head,
     reader: Reader,
@@ -38,11 +40,13 @@ def train_head(
     )
 
 
+@checked
 def cross_entropy(head: Head, reader: Reader, batches: Iterable[Rows]) -> float:
     """Mean −log p of the next token over all rows that have one, in nats; AccordError if none has."""
     return HeadLearner(head, reader).judge(batches)["held_out_ce"]
 
 
+@checked
 def unigram_ce(counts: Tensor, batches: Iterable[Rows]) -> float:
     """The same of a model that knows nothing but the tokens' frequencies `counts` [vocab], plus one each."""
     logp = ((counts + 1).double() / (counts + 1).sum()).log()

@@ -11,6 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from accord.arguments import checked
+
 
 class Rows(Protocol):
     """Rows of an embedding store, as `accord.text.reader.Batch`: embeddings and the tokens that follow."""
@@ -26,6 +28,7 @@ class Rows(Protocol):
         ...
 
 
+@checked
 def next_counts(batches: Iterable[Rows], size: int) -> Tensor:
     """How often each of `size` tokens follows in the batches, [size] int64."""
     counts = torch.zeros(size, dtype=torch.int64)

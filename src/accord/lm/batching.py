@@ -38,7 +38,7 @@ def check_fits(lm: LanguageModel, sequences: Iterable[Sequence[int]], answers: I
 
 
 def check_alike(lm: LanguageModel, prompt: int, more: int) -> None:
-    """Raise AccordError if a prompt of so many tokens and the same with `more` are read by other position embeddings."""
+    """Raise AccordError if a prompt and the same with `more` tokens are read by other position embeddings."""
     if lm.limits.group(prompt + more) != lm.limits.group(prompt):
         raise AccordError(
             "an answer lies across a length at which the model's position embeddings switch",

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.intervals import mean_estimate, ratio_estimate
 from accord.lm.backbone import not_finite
@@ -75,6 +76,7 @@ class Perplexity:
         return {"mean": mean, "token_weighted": {name: math.exp(number) for name, number in weighted.items()}}
 
 
+@checked
 @torch.no_grad()
 def perplexity(
     lm: LanguageModel,

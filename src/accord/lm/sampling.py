@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Cache
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.backbone import not_finite
 from accord.lm.batching import Progress, check_fits, out_of_memory, too_long
@@ -41,6 +42,7 @@ class Sample:
     finished: bool
 
 
+@checked
 @torch.no_grad()
 def generate(
     lm: LanguageModel,

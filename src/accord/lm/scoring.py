@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
+from operator import index
 from typing import Literal
 
 import numpy as np
@@ -15,9 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.backbone import not_finite
 from accord.lm.batching import Progress, check_fits
+from accord.lm.encoding import start_id
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.prompted import Prompted
@@ -39,6 +42,31 @@ class Query:
 
     context: Ids
     answers: tuple[Ids, ...]
+
+    def __post_init__(self) -> None:
+        """Take any lists of whole numbers. Raises AccordError for what else there is."""
+        try:
+            answers = tuple(tuple(map(index, answer)) for answer in self.answers)
+            object.__setattr__(self, "context", tuple(map(index, self.context)))
+            object.__setattr__(self, "answers", answers)
+        except TypeError:
+            raise AccordError(
+                "a query is made of token ids",
+                got=f"{self.context!r:.60}, {self.answers!r:.60}",
+                wanted="Query((1, 2), ((3,), (4, 5))): a context, and the answers that may follow it",
+                fix="encode the text first, or give score the text itself",
+            ) from None
+
+    @classmethod
+    def of_text(cls, lm: LanguageModel, text: str) -> "Query":
+        """A text as the one answer to the start token (BOS, or EOS where that separates texts).
+
+        Raises AccordError if it has no tokens, or the tokenizer no start token.
+        """
+        answer = lm.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not answer:
+            raise AccordError("a text has no tokens", got=repr(text))
+        return cls((start_id(lm.tokenizer),), (tuple(answer),))
 
 
 @dataclass
@@ -79,10 +107,11 @@ def answer_logodds(steps: Tensor, counted: Counted) -> Tensor:
     return logprob - _log1mexp(logprob, -1e-300 if steps.dtype == torch.float64 else -1e-37)
 
 
+@checked
 @torch.no_grad()
 def score(
     lm: LanguageModel,
-    queries: Sequence[Query],
+    queries: Sequence[Query | str],
     *,
     layers: bool = False,
     every_token: bool = False,
@@ -93,7 +122,9 @@ def score(
     """Score the answers of every query; equal contexts and shared prefixes are computed once.
 
     Args:
-        layers: also score by the lens of every layer: first tokens.
+        queries: contexts and their answers, or whole texts: the score of a text has one entry, whose `total` is log p
+            of all its tokens, read from the start token on (see `Query.of_text`).
+        layers: also score first tokens by the lens of every layer.
         every_token: with `layers`, the later tokens of the answers too.
         seen: is given the states of the top layer as they are read, for whoever wants more of them than scores.
         batch_tokens: tokens of one forward pass; by default chosen for the device.
@@ -102,10 +133,11 @@ def score(
     Raises:
         AccordError: a context or answer is empty, logits are not finite, or one sequence alone exceeds memory.
     """
+    own = [Query.of_text(lm, query) if isinstance(query, str) else query for query in queries]
     if isinstance(lm, Prompted):
-        return _by_length(lm, queries, layers, every_token, batch_tokens, progress)
+        return _by_length(lm, own, layers, every_token, batch_tokens, progress)
     targets: dict[Ids, dict[int, int]] = defaultdict(dict)  # context -> token -> its place in the read
-    for query in queries:
+    for query in own:
         if not query.context or not query.answers or not all(query.answers):
             raise AccordError("a query needs a context and answers of at least one token", got=query)
         for answer in query.answers:
@@ -113,8 +145,8 @@ def score(
                 places = targets[query.context + answer[:i]]
                 places.setdefault(token, len(places))
     sequences = list(targets)
-    check_fits(lm, sequences, (answer for query in queries for answer in query.answers))
-    lens_wanted = set(sequences if every_token else (query.context for query in queries)) if layers else set()
+    check_fits(lm, sequences, (answer for query in own for answer in query.answers))
+    lens_wanted = set(sequences if every_token else (query.context for query in own)) if layers else set()
     results: dict[tuple[Ids, int], _Read] = {}
 
     def read(layer: int, states: Tensor, which: list[int]) -> None:
@@ -131,7 +163,7 @@ def score(
 
     depth = range(lm.n_layers + 1) if layers else [lm.n_layers]
     end_states(lm, sequences, read, layers=depth, batch_tokens=batch_tokens, progress=progress)
-    return [_assemble(query, targets, results, list(depth), every_token) for query in queries]
+    return [_assemble(query, targets, results, list(depth), every_token) for query in own]
 
 
 def _by_length(

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from accord.arguments import checked
 from accord.lm import LanguageModel, generate
 from accord.lm.chat import chat_text
 from accord.naming.answers import LONGEST, Annotator, Answer, Reply, Request, Unusable, parse, plain
@@ -16,6 +17,7 @@ _BEGUN = '{"concept": "'  # how the answer to every request for a name begins
 _DRAWN = 0.7  # temperature of all attempts but the first
 
 
+@checked
 def annotator_of(section: AnyAnnotator) -> Annotator:
     """The annotator that a section asks for; loads a local model.
 

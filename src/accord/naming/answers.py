@@ -17,6 +17,7 @@ from typing import Annotated, Any, Protocol
 import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from accord.arguments import checked
 from accord.disk import write_whole
 from accord.errors import AccordError
 from accord.naming.prompts import naming_prompt, one_line
@@ -96,6 +97,7 @@ class Names:
     failures: Mapping[int, str]
 
 
+@checked
 def annotate(
     annotator: Annotator,
     concepts: pd.DataFrame,

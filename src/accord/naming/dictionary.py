@@ -34,6 +34,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from accord.arguments import checked
 from accord.concepts.base import ConceptModel
 from accord.concepts.metrics import ALIVE
 from accord.errors import AccordError
@@ -100,6 +101,7 @@ class Dictionary:
         return cls(pd.read_parquet(folder / CONCEPTS), pd.read_parquet(folder / EXAMPLES))
 
 
+@checked
 def build_dictionary(
     model: ConceptModel,
     backbone: Backbone,

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from accord.arguments import checked
 from accord.intervals import auc, mean_estimate
 from accord.naming.answers import Answer
 from accord.naming.entries import Floats
@@ -45,6 +46,7 @@ class Scores:
     summary: dict[str, dict[str, float]]
 
 
+@checked
 def score_names(judge: Judge, names: Mapping[int, Answer], examples: pd.DataFrame, *, seed: int = 0) -> Scores:
     """Score names on the held-out examples of a dictionary.
 

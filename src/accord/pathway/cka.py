@@ -5,6 +5,7 @@ import math
 import numpy as np
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.intervals import Estimate, Floats, Interval, unknown
 from accord.intervals.estimate import FEWEST, critical, spread, studentised, too_few
@@ -12,6 +13,7 @@ from accord.intervals.estimate import FEWEST, critical, spread, studentised, too
 _ALIKE = 1e-12  # 1 − CKA of states that differ by rounding
 
 
+@checked
 def linear_cka(x: Tensor, y: Tensor, *, resamples: int = 1000) -> Interval:
     """Linear CKA of states [item, d] and [item, e], with its 95 % interval over items.
 

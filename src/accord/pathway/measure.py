@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from accord.arguments import checked
 from accord.concepts.base import ConceptModel
 from accord.errors import AccordError
 from accord.gap.questions import LabelWords, contexts_of
@@ -17,6 +18,7 @@ from accord.pathway.result import ALL, BASE, INTO_BASE, INTO_REPAIRED, LAST, Pat
 from accord.tasks import Task
 
 
+@checked
 def measure_pathway(
     base: LanguageModel,
     repaired: LanguageModel,

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.gap.questions import LabelWords, contexts_of
 from accord.intervals import Estimate, Floats, ratio_estimate
@@ -30,6 +31,7 @@ _NO_EFFECT = 1e-3
 _NO_ENDS = {"low": None, "high": None}
 
 
+@checked
 @torch.no_grad()
 def patch(
     donor: LanguageModel,

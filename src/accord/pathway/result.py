@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from accord.disk import read_object
+
 BASE, REPAIRED = "base", "repaired"
 INTO_BASE, INTO_REPAIRED = "repaired into base", "base into repaired"
 LAST, ALL = "last", "all"
@@ -60,7 +62,7 @@ class Pathway:
     @classmethod
     def read(cls, folder: Path) -> "Pathway":
         """What `write` wrote."""
-        about = json.loads((folder / "pathway.json").read_text(encoding="utf-8"))["about"]
+        about = read_object(folder / "pathway.json", "about")["about"]
         paths = {name: folder / f"{name}.parquet" for name in (*TABLES, "patched")}
         return cls(about, **{name: pd.read_parquet(path) for name, path in paths.items() if path.exists()})
 

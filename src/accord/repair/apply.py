@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from accord.arguments import checked
 from accord.concepts.base import ConceptModel
 from accord.gap.questions import read_by
 from accord.lm.batching import Progress
@@ -18,6 +19,7 @@ from accord.repair.trained import train
 from accord.tasks import Task
 
 
+@checked
 def repair(
     lm: LanguageModel,
     task: Task,

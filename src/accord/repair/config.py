@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from accord.arguments import checked
 from accord.concepts.train import Pace
 from accord.errors import AccordError, nearest
 from accord.repair.surgery_config import (
@@ -170,6 +171,7 @@ def check_labels(task: Task, config: BaseModel) -> None:
         )
 
 
+@checked
 def read_repair(table: dict[str, Any], where: object = "repair") -> Any:
     """A section from a plain table with its `kind`; raises AccordError naming the key that is wrong."""
     kind = table.get("kind")

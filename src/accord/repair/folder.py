@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from accord import concepts as concept_models
-from accord.disk import write_whole
+from accord.arguments import checked
+from accord.disk import read_object, write_whole
 from accord.errors import AccordError
 from accord.heads.reader import edits_as_json, edits_from_json
 from accord.lm.adapters import with_adapter
@@ -47,6 +48,7 @@ def is_repaired(folder: Path | str) -> bool:
     return isinstance(described, dict) and described.get("format") == FORMAT
 
 
+@checked
 def save_adapter(model: PeftModel, folder: Path | str, *, base: str, about: Mapping[str, Any]) -> None:
     """Write a trained adapter into `folder`, which is made.
 
@@ -63,6 +65,7 @@ def save_adapter(model: PeftModel, folder: Path | str, *, base: str, about: Mapp
     _describe(folder, base, about, {"kind": "adapter"})
 
 
+@checked
 def save_weights(lm: Backbone, folder: Path | str, *, base: str, about: Mapping[str, Any]) -> None:
     """Write a model whose weights were all trained into `folder`; see `save_adapter`."""
     folder = _begin(folder)
@@ -71,6 +74,7 @@ def save_weights(lm: Backbone, folder: Path | str, *, base: str, about: Mapping[
     _describe(folder, base, about, {"kind": "weights"})
 
 
+@checked
 def save_edits(
     edits: Sequence[StateEdit | Readout], folder: Path | str, *, base: str, about: Mapping[str, Any]
 ) -> None:
@@ -82,6 +86,7 @@ def save_edits(
     _describe(folder, base, about, {"kind": "edits", "edits": described})
 
 
+@checked
 def load_repaired(folder: Path | str, *, device: str = "auto", dtype: str = "auto") -> LanguageModel:
     """The model that `save_adapter` or `save_edits` wrote, on its base.
 
@@ -141,7 +146,7 @@ def base_of(folder: Path | str) -> str:
             return adapter_base(folder)
         fix = "name the model: --base MODEL"
         raise AccordError("this folder does not say what it was repaired from", where=folder, fix=fix)
-    base = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["base"]
+    base = read_object(folder / DESCRIPTION, "base")["base"]
     if "folder" not in base:
         return str(base["model"])
     beside = (folder / base["folder"]).resolve()

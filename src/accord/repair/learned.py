@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from accord.disk import read_object
 from accord.errors import AccordError
 from accord.lm.catalog import adapter_base, is_adapter
 from accord.repair.folder import DESCRIPTION, MERGED, base_of, is_repaired
@@ -75,11 +76,11 @@ def links(folder: Path | str) -> list[Link]:
 
 def _links(folder: Path) -> Iterator[Link]:
     if is_repaired(folder):
-        about = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["about"]
+        about = read_object(folder / DESCRIPTION, "about")["about"]
         yield from _told(folder, [about])
         yield from _links(Path(base_of(folder)))
     elif (folder / MERGED).is_file():
-        merged = json.loads((folder / MERGED).read_text(encoding="utf-8"))
+        merged = read_object(folder / MERGED)
         yield from _told(folder, merged.get("links", [merged]))
         if "links" not in merged and "from" in merged:
             yield from _links(Path(merged["from"]))

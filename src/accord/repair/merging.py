@@ -13,7 +13,8 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
-from accord.disk import aside, lock, write_whole
+from accord.arguments import checked
+from accord.disk import aside, lock, read_object, write_whole
 from accord.errors import AccordError
 from accord.gap.questions import NO_FORMS, YES_FORMS
 from accord.lm.adapters import open_adapter, quiet_peft
@@ -54,6 +55,7 @@ class Drift:
     prompts: int
 
 
+@checked
 def merge(folder: Path | str, out: Path | str, *, device: str = "auto", dtype: str = "auto") -> Drift:
     """Write the merged weights of the adapter in `folder` to `out`, in hub layout with tokenizer; see `Drift`.
 
@@ -119,7 +121,7 @@ def _check(folder: Path, out: Path) -> dict[str, Any]:
     """What repair.json says; empty for an adapter that accord did not write."""
     described: dict[str, Any] = {}
     if is_repaired(folder):
-        described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        described = read_object(folder / DESCRIPTION, "change", "base")
     elif not is_adapter(folder):
         wanted = "one that accord repair wrote, or a PEFT adapter"
         raise AccordError("this is no folder of an adapter", where=folder, wanted=wanted)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from accord.arguments import checked
 from accord.concepts.base import ConceptModel
 from accord.errors import AccordError
 from accord.gap.questions import LabelWords
@@ -15,6 +16,7 @@ from accord.repair.surgery_config import CalibrateConfig, DirectionConfig, Reado
 from accord.tasks import Task
 
 
+@checked
 def operate(
     lm: LanguageModel,
     task: Task,

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from accord.arguments import checked
+from accord.disk import read_object
 from accord.errors import AccordError
 from accord.gap.questions import LabelWords, contexts_of, read_by
 from accord.lm.batching import Progress
@@ -34,6 +36,7 @@ _METHODS: dict[type[Trained], Callable[..., Method]] = {
 _KEPT_PROMPTS = 8
 
 
+@checked
 def train(
     lm: LanguageModel | str,
     task: Task,
@@ -89,7 +92,7 @@ def train(
 
 def _finished(folder: Path, settings: Mapping[str, Any]) -> Path:
     """A folder that holds this repair, without what only an unfinished one needs."""
-    about = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["about"]
+    about = read_object(folder / DESCRIPTION, "about")["about"]
     if any(about.get(key) != value for key, value in json.loads(json.dumps(settings)).items()):
         raise AccordError("this folder holds another repair", where=folder, fix="name another, or remove this one")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)

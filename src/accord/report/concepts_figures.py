@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from accord.arguments import checked
 from accord.report import style
 from accord.report.concepts_data import ConceptLine, read_line
 from accord.report.draw_concepts import draw_recovered, draw_sparsity
@@ -23,6 +24,7 @@ def draw_line(line: ConceptLine, which: tuple[Draw, ...] = CONCEPT_FIGURES + PER
     return [drawn for make in which if (drawn := make(line)) is not None]
 
 
+@checked
 def write_concept_figures(run: Path, folder: Path) -> list[Path]:
     """Draw a run's concept and perplexity figures into `folder`, each as .svg and .png; the files written."""
     line = read_line(Path(run))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from accord.arguments import checked
 from accord.report import style
 from accord.report.data import Gap, read_gap
 from accord.report.draw_categories import draw_categories
@@ -28,6 +29,7 @@ def draw_all(gap: Gap) -> list[Drawn]:
     return [drawn for make in FIGURES if (drawn := make(gap)) is not None]
 
 
+@checked
 def write_figures(gap_folder: Path) -> list[Path]:
     """Draw a gap folder's figures into `figures/`, each as .svg and .png; the files written.
 

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.report.concepts_data import holds_line, read_line
 from accord.report.concepts_page import concepts_shown, perplexity_shown
@@ -63,6 +64,7 @@ class Section:
         return len(self.shown.get("findings", ()))
 
 
+@checked
 def write_report(run_folder: Path) -> Path:
     """Write RUN/report.html, the page that shows a run folder (or a single gap folder); its path.
 
@@ -174,7 +176,7 @@ def _study(run: Path) -> tuple[str, str]:
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
         return plain(str(tomllib.loads(text).get("name", name))), text
-    except tomllib.TOMLDecodeError:  # the run is measured all the same; the page shows the file as it is
+    except (ValueError, RecursionError):  # the run is measured all the same; the page shows the file as it is
         return name, text
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.concepts.base import Edit, Scale
 from accord.errors import AccordError
 from accord.lm.edited import StateEdit
@@ -106,6 +107,7 @@ def random_unit(target: Target, seed: int, concept: int) -> Tensor:
     return unit
 
 
+@checked
 def equal_rates(typical: Typical, chosen: Sequence[int], seed: int) -> dict[int, int]:
     """For each chosen concept another, not chosen and nobody else's, drawn from the ten of nearest rate.
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.steering.promotion import logit_changes
 from accord.steering.target import Target
 from accord.steering.typical import Typical
@@ -22,12 +23,14 @@ _SEEN = 3  # times that a token must occur for its label to count
 _SHRINK = 5.0  # tokens of the average label that every token is taken to have been seen with beside
 
 
+@checked
 def live(typical: Typical, low: float = LIVE[0], high: float = LIVE[1]) -> list[int]:
     """Concepts active often enough to be measured, and not nearly always."""
     found: list[int] = torch.nonzero((typical.rate >= low) & (typical.rate <= high)).flatten().tolist()
     return found
 
 
+@checked
 def pick(typical: Typical, n: int, seed: int) -> list[int]:
     """`n` live concepts at random, or all if there are fewer."""
     found = live(typical)
@@ -35,6 +38,7 @@ def pick(typical: Typical, n: int, seed: int) -> list[int]:
     return [found[i] for i in sorted(drawn.tolist())]
 
 
+@checked
 def associated(scores: Tensor, typical: Typical, n: int) -> dict[int, float]:
     """The `n` live concepts of largest |score| [K] -> score, the largest first; NaN scores are left out."""
     known = [k for k in live(typical) if not bool(scores[k].isnan())]
@@ -42,6 +46,7 @@ def associated(scores: Tensor, typical: Typical, n: int) -> dict[int, float]:
     return {k: float(scores[k]) for k in best}
 
 
+@checked
 def token_labels(batches: Iterable[Batch], label: Callable[[Tensor], Tensor], vocab: int) -> Tensor:
     """How far the label of the texts that a token stands in lies from the average label of tokens [vocab].
 
@@ -62,6 +67,7 @@ def token_labels(batches: Iterable[Batch], label: Callable[[Tensor], Tensor], vo
     return torch.where(count >= _SEEN, found, torch.nan).float()
 
 
+@checked
 @torch.no_grad()
 def promoted_labels(target: Target, typical: Typical, labels: Tensor, state: Tensor) -> Tensor:
     """Pearson's r, over tokens, of what each live concept does to their logits with their labels [K]; else NaN.

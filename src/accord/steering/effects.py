@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.batching import Progress
 from accord.steering.arms import CONCEPT, OTHER, PUSH, Arm, Dose, arms, random_unit
@@ -39,6 +40,7 @@ _SPECIFIC = {CONCEPT: (OTHER,), OTHER: (CONCEPT,), PUSH: (OTHER,)}
 random concept does to tokens."""
 
 
+@checked
 def promoted_effects(
     reading: Reading,
     typical: Typical,
@@ -91,6 +93,7 @@ def promoted_effects(
     return rows
 
 
+@checked
 def written_effects(
     target: Target,
     typical: Typical,

@@ -1,9 +1,9 @@
 """What is steered on the command line: a run folder and a name in it, or a folder of a concept language model."""
 
-import json
 from pathlib import Path
 
 from accord.concepts import load as load_concepts
+from accord.disk import read_object
 from accord.errors import AccordError, nearest
 from accord.loading import is_concept_lm, load
 from accord.steering.target import Target
@@ -41,7 +41,7 @@ def open_target(
     if model:
         return Target.of(load(_named(folder / "heads", model), device=device), None, None, keep_error)
     place = _named(folder / "concepts", concepts)
-    layer = int(json.loads((place / "metrics.json").read_text(encoding="utf-8"))["layer"])
+    layer = int(read_object(place / "metrics.json", "layer")["layer"])
     backbone = load(train_store(folder).layout.settings["model"], device=device)
     return Target.of(backbone, load_concepts(place, backbone.device), layer, keep_error)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.heads.concept_lm import ConceptLM
 from accord.heads.head import Linear
@@ -16,6 +17,7 @@ _STATES = 32  # states that a lens's change is averaged over: it hardly depends 
 _ROWS = 64  # states read at a time
 
 
+@checked
 @torch.no_grad()
 def promoted(
     target: Target, typical: Typical, chosen: Sequence[int], states: Tensor, *, n: int = 10
@@ -41,6 +43,7 @@ def promoted(
     return {k: change.topk(n).indices.tolist() for k, change in logit_changes(target, typical, chosen, x)}
 
 
+@checked
 @torch.no_grad()
 def promoted_along(target: Target, directions: Tensor, states: Tensor, *, n: int = 10) -> list[list[int]]:
     """The same of directions [m, d] that are added to states: every direction promotes some tokens, meant or not.

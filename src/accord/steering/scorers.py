@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.batching import in_batches
 from accord.lm.model import LanguageModel
@@ -103,6 +104,7 @@ class Classifier:
         return (((means - self.mean) / self.scale) @ self.weight + self.bias).sigmoid()
 
 
+@checked
 def fit_classifier(
     name: str, lm: LanguageModel, layer: int, train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor]
 ) -> Classifier:
@@ -135,6 +137,7 @@ def fit_classifier(
     return Classifier(name, lm, layer, mean, scale, made.weight, made.bias, float(accuracy))
 
 
+@checked
 @torch.no_grad()
 def text_means(lm: LanguageModel, texts: Sequence[str], layer: int, *, max_length: int = 512) -> Tensor:
     """Mean state [n, d] of the tokens of each text, as an embedding store has them; NaN for a text without tokens."""
@@ -152,6 +155,7 @@ def text_means(lm: LanguageModel, texts: Sequence[str], layer: int, *, max_lengt
     return found
 
 
+@checked
 def store_means(store: EmbeddingStore, layer: int, texts: int) -> Tensor:
     """The same [texts, d] from a store, in one pass."""
     total, count = torch.zeros(texts, store.d_model).double(), torch.zeros(texts).double()

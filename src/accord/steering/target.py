@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.concepts.base import ConceptModel, Edit, Scale, Set
 from accord.errors import AccordError
 from accord.heads.concept_lm import ConceptLM
@@ -142,6 +143,7 @@ class Target:
         return self.lm.lens(x.to(self.lm.dtype))
 
 
+@checked
 def steer(
     lm: LanguageModel,
     edits: Mapping[int, float | Edit],

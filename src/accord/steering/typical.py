@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.concepts.base import ConceptModel, Encoded, Set
 from accord.errors import AccordError
 from accord.heads.reader import decoder_rows
@@ -59,6 +60,7 @@ class Typical:
         return pd.DataFrame({"concept": range(len(self.rate)), **columns})
 
 
+@checked
 @torch.no_grad()
 def measure_typical(
     concepts: ConceptModel, batches: Iterable[Batch], label: Callable[[Tensor], Tensor] | None = None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accord.arguments import checked
 from accord.disk import sha256
 from accord.errors import AccordError
 from accord.study.store import MANIFEST, files_of, read_manifest
@@ -23,6 +24,7 @@ def stage_folders(folder: Path) -> list[Path]:
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
+@checked
 def check(folder: Path) -> list[Problem]:
     """Compare every file of a run folder or stage folder with the hashes in the manifests.
 

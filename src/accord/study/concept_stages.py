@@ -16,7 +16,7 @@ from accord.study.stage import Progress, Run, Stage, finish, found_by, keep_if_s
 from accord.study.store import Recipe
 from accord.study.text_sections import TextSection
 from accord.text import Batch, Corpus, EmbeddingStore, batches, corpus, extract, in_order
-from accord.text.corpora import source_fingerprint
+from accord.text.sources import source_fingerprint
 
 if TYPE_CHECKING:
     from accord.heads import Recovered
@@ -31,7 +31,8 @@ def embeddings_stage(run: Run, section: TextSection, layers: list[int], seed: in
     """Divide the texts, and extract these layers of both sides. `section.source` is as the corpus takes it."""
     settings = {
         **run.identity(),
-        "text": section.model_dump(exclude={"source"}),
+        # without `unit` where it is not given: nothing is made again that was made before there was this key
+        "text": section.model_dump(exclude={"source"} if section.unit else {"source", "unit"}),
         "source": source_fingerprint(section.source),
         "layers": layers,
     }
@@ -56,11 +57,15 @@ def embeddings_stage(run: Run, section: TextSection, layers: list[int], seed: in
 
 def read_corpus(section: TextSection, seed: int) -> Corpus:
     """The corpus of a `[text]` section."""
-    keys = section.model_dump(include={"column", "label", "split", "held_out", "limit"})
+    keys = section.model_dump(include={"column", "label", "split", "unit", "held_out", "limit"})
     texts = corpus(section.source, seed=seed, **keys)
     if not texts.held_out:
         raise AccordError(
-            "No text is held out.", where=section.source, got=texts.describe(), wanted="two texts or more"
+            "No text is held out.",
+            where=section.source,
+            got=texts.describe(),
+            wanted="two documents or more",
+            fix='of one .txt or .md file take each line as a text: unit = "line"' if section.unit != "line" else None,
         )
     return texts
 
@@ -196,6 +201,7 @@ def _describe(texts: Corpus) -> dict[str, Any]:
         "texts": len(texts.table),
         "held_out": len(texts.held_out),
         "duplicates": texts.duplicates,
+        "documents": texts.documents,
         "rejected": json.loads(json.dumps(rejected)),
         "said": texts.describe(),
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from accord.arguments import checked
 from accord.errors import AccordError, nearest
 from accord.study.ranges import find as find_ranges
 from accord.study.sections import Section
@@ -38,6 +39,7 @@ class StudyFile:
         return self.path.parent / name
 
 
+@checked
 def load(path: Path) -> StudyFile:
     """Read and validate a study file; data files and the model are not looked at yet.
 
@@ -56,7 +58,7 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
     text = _read(path)
     try:
         return text, tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also brackets in thousands of brackets
         line = re.search(r"at line (\d+)", str(error))
         where = f"{path}:{line[1] if line else text.count(chr(10)) + 1}"
         raise AccordError("This is not valid TOML.", where=where, got=str(error)) from None

@@ -22,7 +22,7 @@ from accord.study.store import Recipe
 from accord.tasks import Task
 from accord.tasks import task as make_task
 from accord.text import corpus
-from accord.text.corpora import source_fingerprint
+from accord.text.sources import source_fingerprint
 
 DAMAGE_VERSION = 3  # raise it when the same settings give other files or numbers
 BASE = "damage/base"

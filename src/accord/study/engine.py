@@ -1,6 +1,5 @@
 """From a study file to a run folder: check everything, plan, run what is not up to date, write the report."""
 
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,17 +9,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBars
 
+from accord.arguments import checked
 from accord.disk import lock, write_whole
 from accord.errors import AccordError
 from accord.study import store
 from accord.study.check import stage_folders
-from accord.study.config import StudyFile, load
+from accord.study.config import StudyFile, load, read
 from accord.study.gap_stages import gap_stage
 from accord.study.plan import stages_of
 from accord.study.rows import BACKBONE
 from accord.study.stage import Progress, Run, Stage, load_once
 from accord.study.validate import backbone_of, check
-from accord.tasks import Task
+from accord.tasks import Task, left_out
 
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
 FIGURES = "figures"  # in the run folder: those of concept models and of perplexity, for papers and slides
@@ -35,6 +35,7 @@ STEPS["generate"] = (*STEPS["train"], "texts")
 STEPS["perplexity"] = (*STEPS["generate"], "perplexity")
 
 
+@checked
 def run(path: Path, out: Path | None = None, *, console: Console, step: str | None = None) -> Path:
     """Bring the run folder of a study up to date; returns the report's path.
 
@@ -48,6 +49,8 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
     file = load(path)
     folder = Path("runs") / file.study.name if out is None else out
     tasks = check(file)
+    for line in dict.fromkeys(filter(None, map(left_out, tasks))):
+        console.print(line, highlight=False, markup=False)
     stages = plan(file, tasks, Run(folder.absolute(), backbone_of(file), load_once()))
     left = [] if step is None else [stage for stage in stages if stage.kind not in STEPS[step]]
     todo = [stage for stage in stages if stage not in left]
@@ -111,7 +114,7 @@ def _check_folder(folder: Path, file: StudyFile) -> None:
         raise AccordError("This is not a run folder of accord.", where=folder, fix=fix)
     if (folder / SEARCH).exists():
         raise AccordError("This folder holds a search.", where=folder, fix=fix)
-    name = tomllib.loads((folder / STUDY).read_text(encoding="utf-8")).get("name")
+    name = read(folder / STUDY)[1].get("name")
     if name != file.study.name:
         raise AccordError(
             "This folder holds the run of another study.",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from accord.disk import read_object
 from accord.errors import AccordError, nearest
 from accord.gap.metrics import MEASURES
 from accord.study.stage import Stage
@@ -69,7 +70,7 @@ def read(targets: Sequence[Stage], objective: str, at: Callable[[str], Path]) ->
 def _values(targets: Sequence[Stage], metric: str, at: Callable[[str], Path]) -> Iterator[float]:
     for stage in targets:
         path = at(stage.name) / "metrics.json"
-        value = json.loads(path.read_text(encoding="utf-8"))[metric]
+        value = read_object(path, metric)[metric]
         value = value["value"] if isinstance(value, dict) else value
         if value is None:
             raise AccordError("The objective is not defined here.", where=path, got=f"{metric}: null")

@@ -21,7 +21,7 @@ from accord.study.verdict_sections import VerdictSection
 from accord.study.verdict_stages import base_answers_stage, trials, verdict_stage
 from accord.tasks import Task
 from accord.text import corpus
-from accord.text.corpora import is_local, source_fingerprint
+from accord.text.sources import is_local, source_fingerprint
 
 ConceptsAt = Callable[[str], tuple[Stage, int]]
 """The stage that makes the concept model of a name, of the first seed, and its layer's number."""

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from accord.disk import lock, write_whole
+from accord.disk import lock, read_object, write_whole
 from accord.errors import AccordError
 from accord.study import engine, objective, store
 from accord.study.config import StudyFile
@@ -92,7 +92,7 @@ def _open(plan: _Plan) -> None:
     fix = "name another with --out"
     with lock(folder.resolve(), wait=True):
         if (folder / engine.SEARCH).is_file():
-            if json.loads((folder / engine.SEARCH).read_text(encoding="utf-8"))["fingerprint"] != plan.fingerprint:
+            if read_object(folder / engine.SEARCH, "fingerprint")["fingerprint"] != plan.fingerprint:
                 raise AccordError(
                     "This folder holds the trials of another search: other ranges, objective, data, settings or model.",
                     where=folder,

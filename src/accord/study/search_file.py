@@ -14,7 +14,7 @@ from accord.study import config, ranges
 from accord.study.ranges import Range
 from accord.study.sections import SearchSection
 from accord.study.toml_lines import line_of, put, value_at
-from accord.text.corpora import is_local
+from accord.text.sources import is_local
 
 T = TypeVar("T")
 Values = Mapping[str, Any]  # by the name of the range

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.study.concept_sections import ImportedSection, LCBLMSection, NewHeadSection, TopKSection
 from accord.study.explain_sections import ExplainSection
@@ -41,6 +42,7 @@ _EXAMPLES = {
 }
 
 
+@checked
 def write_template(path: Path) -> None:
     """Write the template to `path`; AccordError if there is something already."""
     try:

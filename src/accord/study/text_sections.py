@@ -12,13 +12,24 @@ class TextSection(Section):
 
     source: str = Field(
         min_length=1,
-        description="movie-reviews, amazon-reviews, news-editorials or tweets; a .jsonl, .csv, .tsv, .parquet or "
-        ".txt file or a pattern of them; or a data set of the hub.",
+        description="movie-reviews, amazon-reviews, news-editorials or tweets; a .jsonl, .csv, .tsv, .parquet, "
+        ".txt or .md file (also .gz), a pattern or a folder of them; a folder that `datasets` saved to disk; or a data "
+        "set of the hub.",
         examples=["movie-reviews"],
     )
-    column: str = Field(default="text", description="Column of the texts.")
+    column: str = Field(
+        default="text",
+        min_length=1,
+        description="Column of the texts; a.b for b within a. Elements of a list are texts of one document.",
+    )
     label: str | None = Field(default=None, description="Column to keep beside them.", examples=["sentiment"])
-    split: str | None = Field(default=None, description="Which split of a hub data set.", examples=["train"])
+    split: str | None = Field(default=None, description="Which split of a data set that has some.", examples=["train"])
+    unit: Literal["line", "file"] | None = Field(
+        default=None,
+        description="What one text of a .txt or .md file is: line, or file for the whole of it; without it a line of "
+        ".txt and the whole of .md. Of several such files each is on one side as a whole.",
+        examples=["line"],
+    )
     limit: int | None = Field(default=None, ge=1, description="At most so many texts.", examples=[10000])
     held_out: float = Field(default=0.2, gt=0, lt=1, description="Share of the texts that nothing is trained on.")
     max_tokens: int | None = Field(

@@ -18,7 +18,7 @@ from accord.study.rows import BACKBONE, RANDOM, all_rows, known_rows, layers_of
 from accord.study.sections import Backbone, Layer
 from accord.study.text_sections import TextSection
 from accord.text.catalog import TEXTS
-from accord.text.corpora import is_hub_name, is_local
+from accord.text.sources import is_hub_name, is_local, no_such_source
 
 Collected = Callable[..., AbstractContextManager[None]]
 
@@ -141,12 +141,7 @@ def check_source(section: TextSection, seed: int) -> None:
     if is_local(section.source):
         read_corpus(section, seed)
     elif section.source not in TEXTS and not is_hub_name(section.source):
-        raise AccordError(
-            "There is no such source of texts.",
-            got=repr(section.source),
-            wanted=nearest(section.source, TEXTS),
-            fix='use one of these, a file or pattern, or a hub data set "org/name"',
-        )
+        raise no_such_source(section.source)
 
 
 def _without_text(file: StudyFile) -> Iterator[AccordError]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accord.arguments import checked
 from accord.errors import AccordError, nearest
 from accord.tasks import hypernymy, next_word, substitution, trivia
 from accord.tasks.base import ANSWER_SCORES, Definition, Example, Form, Item, Task, Template
-from accord.tasks.build import SHOTS, SPLIT_KINDS, SPLITS, Choices, build
+from accord.tasks.build import SHOTS, SPLIT_KINDS, SPLITS, Choices, build, left_out
 from accord.tasks.chat import Chat
 from accord.tasks.custom import CustomTask, definition
 from accord.tasks.labels import Labels
@@ -31,7 +32,9 @@ __all__ = [
     "Labels",
     "Task",
     "Template",
+    "as_task",
     "catalog",
+    "left_out",
     "task",
 ]
 
@@ -40,6 +43,7 @@ TASKS = {
 }
 
 
+@checked
 def task(
     name: str | Path | Mapping[str, Any] | CustomTask,
     *,
@@ -100,6 +104,11 @@ def task(
     return build(_definition(name), None if data is None else Path(data), choices)
 
 
+def as_task(task_or_name: Task | str | Path | Mapping[str, Any]) -> Task:
+    """A task as it is; of what `task` takes, the task that it makes when nothing else is said."""
+    return task_or_name if isinstance(task_or_name, Task) else task(task_or_name)
+
+
 def _definition(name: str | Path | Mapping[str, Any] | CustomTask) -> Definition:
     if isinstance(name, CustomTask):
         return definition(name)
@@ -130,6 +139,7 @@ class CatalogRow:
     items: int | None  # how many items are built in; None: the task needs a data file
 
 
+@checked
 def catalog() -> list[CatalogRow]:
     """The named tasks."""
     return [

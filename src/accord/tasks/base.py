@@ -151,10 +151,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Reading:
-    """All items of a data file, and how many of its entries yield none, by reason."""
+    """All items of a data file, and the places of the entries that yield none, by reason."""
 
     found: list[Found]
-    skipped: dict[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from accord.errors import AccordError, nearest
 from accord.tasks.base import ANSWER_SCORES, Definition, Example, Form, Found, Item, Task, Template
 from accord.tasks.chat import Chat
-from accord.tasks.readers import Source
+from accord.tasks.readers import Source, usual_delimiter
 from accord.tasks.splits import Sides, both_words, mixed, nested_sides, random_sides, unseen_sides
 
 SPLITS = ("train", "test", "test-unseen-hypernyms", "test-unseen-both", "all")
@@ -45,14 +45,14 @@ def build(definition: Definition, data: Path | None, choices: Choices) -> Task:
     source = Source.open(_data_path(definition, data))
     reading = definition.read(source)
     if not reading.found:
-        raise AccordError("The data file yields no items", where=source.path, got=reading.skipped or "no rows")
+        raise AccordError("The data file yields no items", where=source.path, got=_counts(reading.skipped) or "no rows")
     found, skipped = _clean(reading.found, definition, generator.template, validator.template)
     items, dropped = _side(found, definition, generator.template, choices)
     if not items:
         raise AccordError(
             f"The {choices.split} split has no items",
             where=source.path,
-            got=f"{len(found)} in all",
+            got=f"{len(found)} in all; left out: {_counts(reading.skipped) | skipped | dropped}",
             fix="add rows, or take them all: split all",
         )
     items = mixed(items, choices.seed)[: choices.limit]
@@ -61,6 +61,7 @@ def build(definition: Definition, data: Path | None, choices: Choices) -> Task:
         "name": definition.name,
         "data": source.path.name,
         "data_sha256": source.sha256,
+        **({"delimiter": source.delimiter} if source.delimiter != usual_delimiter(source.path) else {}),
         **definition.recorded,
         **({} if definition.join == " " else {"join": definition.join}),
         **({} if definition.labels.usual else {"labels": definition.labels.as_json()}),
@@ -74,7 +75,8 @@ def build(definition: Definition, data: Path | None, choices: Choices) -> Task:
         "generator": generator.settings,
         "validator": validator.settings,
         "items": len(items),
-        "skipped": {**reading.skipped, **skipped, **dropped},
+        "skipped": {**_counts(reading.skipped), **skipped, **dropped},
+        **({"skipped_first": _first(reading.skipped)} if any(reading.skipped.values()) else {}),
     }
     return Task(
         definition.name,
@@ -102,6 +104,26 @@ def _chat(definition: Definition, choices: Choices) -> Chat | None:
     if not choices.chat and given:
         raise AccordError("Only a chat has a system message, options or turns", got=given, fix="ask for chat too")
     return replace(definition.chat, **given) if choices.chat else None
+
+
+def left_out(task: Task) -> str | None:
+    """One line: how the data file was read where that is not plain, and which of its rows gave no item, and why."""
+    settings, places = task.settings, task.settings.get("skipped_first", {})
+    said = [f"cells are separated by {settings['delimiter']!r}"] if "delimiter" in settings else []
+    for reason, number in settings.get("skipped", {}).items():
+        if number and reason != "crossing pairs":  # these belong to the split, not to the file
+            place = f" ({'first: ' if number > 1 else ''}{places[reason]})" if reason in places else ""
+            said.append(f"{number:,} {'rows' if number > 1 else 'row'} left out: {reason}{place}")
+    return f"{settings['data']}: {'; '.join(said)}" if said else None
+
+
+def _counts(skipped: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    return {reason: len(places) for reason, places in skipped.items()}
+
+
+def _first(skipped: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Where each reason is first met; without the folder, which is another on another machine."""
+    return {reason: Path(places[0]).name for reason, places in skipped.items() if places}
 
 
 def _check(definition: Definition, choices: Choices) -> None:

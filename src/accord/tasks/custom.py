@@ -1,4 +1,4 @@
-"""A task of your own: any JSONL, CSV or TSV file and two templates, from a task file or a study file."""
+"""A task of your own: any table (CSV, TSV, JSON lines, Parquet) and two templates, from a task file or a study file."""
 
 import re
 import tomllib
@@ -14,7 +14,7 @@ from accord.errors import AccordError, nearest
 from accord.tasks.base import Definition, Found, Item, Reading, Template, capitalised
 from accord.tasks.chat import Chat
 from accord.tasks.labels import NO, YES, Labels
-from accord.tasks.readers import Row, Source, as_text, read_rows
+from accord.tasks.readers import Row, Source, read_rows, sift
 
 Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
@@ -25,7 +25,10 @@ class CustomTask(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field("custom", min_length=1, description="Name of the task in reports.")
-    data: Path = Field(description="Data file: .jsonl, .csv or .tsv (with a header line); relative to the task file.")
+    data: Path = Field(
+        description="Data file: .csv or .tsv (with a header line), .jsonl, .json or .parquet, also with .gz; "
+        "relative to the task file."
+    )
     generator: str = Field(
         min_length=1,
         description="Prompt that the answer continues: 'The capital of {country} is'. A name in braces is a "
@@ -51,8 +54,8 @@ class CustomTask(BaseModel):
         description='What stands between a prompt and its answer; "" in languages that write no spaces between words.',
     )
     gold: str = Field(
-        description="Column that says whether the answer is right: yes/no, true/false, 1/0, or the words of `yes` and "
-        "`no`. With `labels`: the column with the right one."
+        description="Column that says whether the answer is right: yes/no, y/n, true/false, 1/0, or the words of `yes` "
+        "and `no`. With `labels`: the column with the right one."
     )
     yes: Words = Field(
         ("Yes",), description='Words that the validator affirms with, such as ["Ja"]; worked examples show the first.'
@@ -103,7 +106,7 @@ class CustomTask(BaseModel):
         text = Source.open(path).text
         try:
             table = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise AccordError(f"The task file is not valid TOML: {error}", where=path) from None
         try:
             custom = cls.model_validate({"name": path.stem, **table})
@@ -150,7 +153,7 @@ def definition(custom: CustomTask) -> Definition:
         generator_shots=[shot for shot in shots if shot.gold],
         validator_shots=shots,
         negated={} if custom.negated is None else {"custom": custom.negated},
-        read=lambda source: Reading([form.found(row) for row in read_rows(source)]),
+        read=lambda source: Reading(*sift(read_rows(source), lambda row: [form.found(row)])),
         data=custom.data,
         test_share=custom.test_share,
         answer_score=custom.answer_score,
@@ -196,23 +199,15 @@ class _Columns:
     def item(self, row: Row) -> Item:
         for key, template in self.templates:
             self._check(key, template, row)
-        texts = {column: as_text(value) for column, value in row.values.items()}
-        fields = {column: text for column, text in texts.items() if text is not None}
+        fields = row.texts()
         answer = self.answer.fill(fields).strip() if self.answer else row.text(self.custom.answer)
         if self.labels.chooses:
             return Item(fields, answer, gold=True, label=self._label(row))
         return Item(fields, answer, self._gold(row))
 
     def _gold(self, row: Row) -> bool:
-        """Whether the answer is right, by the usual words or else by the task's own."""
-        try:
-            return row.flag(self.custom.gold)
-        except AccordError:
-            word = (as_text(row.value(self.custom.gold)) or "").lower()
-            for label, gold in ((YES, True), (NO, False)):
-                if word in (known.lower() for known in self.labels.words[label]):
-                    return gold
-            raise
+        """Whether the answer is right, by the task's own words or else by the usual ones."""
+        return row.flag(self.custom.gold, self.labels.words[YES], self.labels.words[NO])
 
     def _label(self, row: Row) -> str:
         """The right label, as the task spells it."""

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from accord.tasks.base import Definition, Found, Item, Reading
-from accord.tasks.readers import Row, Source, read_table
+from accord.tasks.readers import Row, Source, read_rows, read_table, sift
+from accord.textfile import ending
 
 COLUMNS = ("noun1", "noun2", "taxonomic", "similarity")
 
@@ -17,9 +18,13 @@ EXAMPLES = (  # noun, its category, the category that the validator is asked abo
 
 
 def read(source: Source) -> Reading:
-    """The reference format: tab-separated, no header; what follows the fourth column is left alone."""
-    rows = read_table(source, tabs=True, columns=COLUMNS)
-    return Reading([Found(_item(row), row.where) for row in rows])
+    """The reference format: tab-separated, no header; what follows the fourth column is left alone.
+
+    Other formats (.csv, .jsonl, .json, .parquet) name the same columns.
+    """
+    named = ending(source.path) in (".csv", ".jsonl", ".json", ".parquet")
+    rows = read_rows(source) if named else read_table(source, columns=COLUMNS)
+    return Reading(*sift(rows, lambda row: [Found(_item(row), row.where)]))
 
 
 def _item(row: Row) -> Item:

@@ -1,7 +1,7 @@
 """Which word comes next in a story? Final words of passages, after the LAMBADA benchmark."""
 
 from accord.tasks.base import Definition, Found, Item, Reading
-from accord.tasks.readers import Source, read_jsonl
+from accord.tasks.readers import Row, Source, read_rows, sift
 
 EXAMPLES = (  # context, its final word, the word that the validator is asked about
     (
@@ -28,13 +28,12 @@ EXAMPLES = (  # context, its final word, the word that the validator is asked ab
 
 
 def read(source: Source) -> Reading:
-    """One JSON object a line: context, final_word, correct."""
-    return Reading(
-        [
-            Found(_item(row.text("context"), row.text("final_word"), row.flag("correct")), row.where)
-            for row in read_jsonl(source)
-        ]
-    )
+    """Columns context, final_word, correct; one JSON object a line, or any other table."""
+
+    def found(row: Row) -> list[Found]:
+        return [Found(_item(row.text("context"), row.text("final_word"), row.flag("correct")), row.where)]
+
+    return Reading(*sift(read_rows(source, ".jsonl"), found))
 
 
 def _item(context: str, word: str, gold: bool) -> Item:

@@ -1,56 +1,70 @@
 """From a file to rows: each row knows its place in the file, so that every error can name it."""
 
-import csv
 import hashlib
-import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from accord.errors import AccordError, nearest
+from accord.textfile import BROKEN, decode, ending, find_delimiter, open_bytes, records, unreadable
 
-YES_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+YES, NO = ("yes", "true", "y", "t"), ("no", "false", "n", "f")
+_WHOLE = re.compile(r"([01])(\.0*)?")  # 1 and 0, as spreadsheets and data frames write them too
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data file read once: its text and the fingerprint of its bytes."""
+    """A data file read once: its bytes, uncompressed, and the fingerprint of the file."""
 
     path: Path
-    text: str
+    data: bytes
     sha256: str
 
     @classmethod
     def open(cls, path: Path) -> "Source":
-        """Read a file, which must exist, hold something, and be UTF-8 (a byte order mark is dropped)."""
+        """Read a file, which must exist and hold something; one that ends in .gz is uncompressed."""
         try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise AccordError("The file does not exist", where=path, fix="check the path") from None
-        except OSError as error:
-            raise AccordError(f"The file cannot be read: {error.strerror}", where=path) from error
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            # start counts within `object`, which is the data without its byte order mark
-            raise _not_utf8(path, error.object, error.start) from None
-        if "\0" in text:
-            raise _not_utf8(path, data, data.index(0))
-        if not text.strip():
+            written = path.read_bytes()
+            with open_bytes(path) as file:
+                data = file.read()
+        except (OSError, ValueError, *BROKEN) as error:  # ValueError: a path with a zero byte
+            raise unreadable(path, error) from None
+        if not data.strip():
             raise AccordError("The file is empty", where=path, wanted="at least one row")
-        return cls(path, text, hashlib.sha256(data).hexdigest())
+        return cls(path, data, hashlib.sha256(written).hexdigest())
+
+    @cached_property
+    def text(self) -> str:
+        """The file as text; AccordError where it is none."""
+        text = decode(self.data, self.path)
+        if not text.strip():
+            raise AccordError("The file is empty", where=self.path, wanted="at least one row")
+        return text
+
+    @cached_property
+    def delimiter(self) -> str | None:
+        """What stands between the cells of a .csv or .tsv file; None for others."""
+        usual = usual_delimiter(self.path)
+        return find_delimiter(self.text, self.path) if usual == "," else usual
 
 
-def _not_utf8(path: Path, data: bytes, at: int) -> AccordError:
-    line = data.count(b"\n", 0, at) + 1
-    return AccordError(
-        "The file is not UTF-8 text",
-        where=f"{path}:{line}",
-        got=f"byte 0x{data[at]:02x} at offset {at}",
-        wanted="UTF-8",
-        fix="convert it, for example: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW",
-    )
+def usual_delimiter(path: Path) -> str | None:
+    """What stands between cells by a file's ending; a .csv may have another."""
+    return {".csv": ",", ".tsv": "\t"}.get(ending(path))
+
+
+class CellError(AccordError):
+    """A cell that gives no item: missing, no text, or an unknown word. The row is left out, and counted."""
 
 
 @dataclass(frozen=True)
@@ -69,66 +83,105 @@ class Row:
     def text(self, column: str) -> str:
         """A column's text, stripped; numbers are written out; anything else, or nothing, is an error."""
         text = as_text(self.value(column))
-        if text:
+        if text and _encodes(text):
             return text
-        problem = f"Column {column!r} is empty" if text == "" else f"Column {column!r} is not text"
-        raise AccordError(problem, where=self.where, got=repr(self.values[column]), wanted="some text")
+        problem = "is empty" if text == "" else "holds half a character" if text else "is not text"
+        raise self._wrong(column, problem, "some text")
 
-    def flag(self, column: str) -> bool:
-        """A yes/no column."""
+    def texts(self) -> dict[str, str]:
+        """Every column that has a text, or nothing in it ("")."""
+        texts = {column: as_text(value) for column, value in self.values.items()}
+        for column, text in texts.items():
+            if text and not _encodes(text):
+                raise self._wrong(column, "holds half a character", "some text")
+        return {column: text for column, text in texts.items() if text is not None}
+
+    def flag(self, column: str, yes: Sequence[str] = (), no: Sequence[str] = ()) -> bool:
+        """A yes/no column: yes, true, y, t or 1, and no, false, n, f or 0, or further words, in any case."""
         text = as_text(self.value(column))
-        if text is None or text.lower() not in YES_NO:
-            raise AccordError(
-                f"Column {column!r} holds no yes or no",
-                where=self.where,
-                got=repr(self.values[column]),
-                wanted="yes or no, true or false, 1 or 0",
-            )
-        return YES_NO[text.lower()]
+        word = "" if text is None else text.casefold()
+        for words, answer in ((yes, True), (no, False), (YES, True), (NO, False)):
+            if word in (own.strip().casefold() for own in words):
+                return answer
+        if whole := _WHOLE.fullmatch(word):
+            return whole[1] == "1"
+        if text == "":
+            raise self._wrong(column, "is empty", "yes or no")
+        own_words = f", {' or '.join([*yes, *no])}" if yes or no else ""
+        raise self._wrong(column, "holds no yes or no", f"yes or no, true or false, 1 or 0{own_words}")
 
     def one_of(self, column: str, known: Sequence[str]) -> str:
         """A column that holds one of a few words, in any case."""
         text = self.text(column).lower()
         if text not in known:
-            raise AccordError(
-                f"Column {column!r} holds an unknown word",
-                where=self.where,
-                got=repr(text),
-                wanted=" or ".join(known),
-            )
+            raise self._wrong(column, "holds an unknown word", " or ".join(known))
         return text
+
+    def _wrong(self, column: str, problem: str, wanted: str) -> CellError:
+        got = repr(self.values[column])
+        return CellError(f"Column {column!r} {problem}", where=self.where, got=got[:80], wanted=wanted)
 
 
 def as_text(value: object) -> str | None:
-    """A single value as stripped text ("" for null); None for a list or a table, which has no text."""
+    """A single value as stripped text ("" for null and not-a-number); None for a list or a table, which has no text."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str | int | float):
-        return str(value).strip()
-    return "" if value is None else None
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(value).strip() if isinstance(value, str | int | float | Decimal | date | time) else None
 
 
-def read_rows(source: Source) -> list[Row]:
-    """The rows of a .jsonl, .csv or .tsv file; tables have a header line."""
-    suffix = source.path.suffix.lower()
-    if suffix == ".jsonl":
-        return read_jsonl(source)
-    if suffix in (".csv", ".tsv"):
-        return read_table(source, tabs=suffix == ".tsv")
+def _encodes(text: str) -> bool:
+    """False for half of a surrogate pair, written as an escape: no tokenizer takes it."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def sift(rows: Sequence[Row], make: Callable[[Row], Iterable[Made]]) -> tuple[list[Made], dict[str, list[str]]]:
+    """What the rows give, and the places of those that a missing or unknown cell lets give nothing, by reason.
+
+    Raises:
+        AccordError: more than half of the rows give nothing, or a column is missing altogether.
+    """
+    made: list[Made] = []
+    left_out: dict[str, list[str]] = {}
+    first: CellError | None = None
+    for row in rows:
+        try:
+            made += make(row)
+        except CellError as error:
+            first = first or error
+            left_out.setdefault(error.problem[0].lower() + error.problem[1:], []).append(row.where)
+    wrong = sum(map(len, left_out.values()))
+    if first is not None and 2 * wrong > len(rows):
+        problem = first.problem if len(rows) == 1 else f"{first.problem}, and {wrong} of {len(rows)} rows are like that"
+        raise AccordError(problem, where=first.where, got=first.got, wanted=first.wanted)
+    return made, left_out
+
+
+def read_rows(source: Source, usual: str | None = None) -> list[Row]:
+    """The rows of a .csv, .tsv, .jsonl, .json or .parquet file, or of one that is compressed (.gz).
+
+    Tables have a header line. A .json file is a list of objects or has one a line, and so is a .jsonl file.
+    A file of any other ending is read like one that ends in `usual`, where that is given.
+    """
+    kind = ending(source.path)
+    kind = usual if usual and kind not in ENDINGS else kind
+    if kind in (".jsonl", ".json"):
+        return read_json_list(source) if source.text.lstrip().startswith("[") else read_jsonl(source)
+    if kind in (".csv", ".tsv"):
+        return read_table(source)
+    if kind == ".parquet":
+        return read_parquet(source)
     raise AccordError(
-        "The data file has an unknown ending", where=source.path, got=suffix, wanted=".jsonl, .csv or .tsv"
+        "The data file has an unknown ending", where=source.path, got=kind, wanted=", ".join(ENDINGS) + ", or these .gz"
     )
 
 
 def read_jsonl(source: Source) -> list[Row]:
     """One JSON object a line; blank lines are passed over."""
-    rows = []
     # not splitlines(): that also splits at U+2028 and the like, which JSON strings may hold
-    for number, line in enumerate(source.text.split("\n"), start=1):
-        if line.strip():
-            where = f"{source.path}:{number}"
-            rows.append(Row(_object(_parse(line, source.path, number), where), where))
-    return rows
+    lines = ((number, line) for number, line in enumerate(source.text.split("\n"), start=1) if line.strip())
+    return _objects((_parse(line, source.path, number), f"{source.path}:{number}") for number, line in lines)
 
 
 def read_json_list(source: Source) -> list[Row]:
@@ -138,8 +191,20 @@ def read_json_list(source: Source) -> list[Row]:
         raise AccordError(
             "The data file is not a JSON list", where=source.path, got=_kind(entries), wanted="[{…}, {…}, …]"
         )
-    places = (f"{source.path}: entry {number}" for number in range(1, len(entries) + 1))
-    return [Row(_object(entry, where), where) for entry, where in zip(entries, places, strict=True)]
+    return _objects((entry, f"{source.path}: entry {number}") for number, entry in enumerate(entries, start=1))
+
+
+def _objects(entries: Iterable[tuple[object, str]]) -> list[Row]:
+    """Rows of JSON objects; a key that only others have is a missing cell."""
+    found: list[tuple[dict[str, object], str]] = []
+    for value, where in entries:
+        if not isinstance(value, dict):
+            raise AccordError("An entry is not a JSON object", where=where, got=_kind(value), wanted='{"column": …}')
+        if not all(map(_encodes, value)):
+            raise AccordError("The name of a column holds half a character", where=where, got=ascii(list(value))[:80])
+        found.append((value, where))
+    columns = {column: None for value, _ in found for column in value}
+    return [Row({**columns, **value}, where) for value, where in found]
 
 
 def _parse(text: str, path: Path, first_line: int) -> object:
@@ -148,55 +213,65 @@ def _parse(text: str, path: Path, first_line: int) -> object:
     except json.JSONDecodeError as error:
         where = f"{path}:{first_line + error.lineno - 1}"
         raise AccordError(f"Malformed JSON: {error.msg} (column {error.colno})", where=where) from None
-
-
-def _object(value: object, where: str) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise AccordError("An entry is not a JSON object", where=where, got=_kind(value), wanted='{"column": …}')
-    return value
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets in thousands of brackets
+        raise AccordError(f"JSON that cannot be read: {error}", where=f"{path}:{first_line}") from None
 
 
 def _kind(value: object) -> str:
-    return {dict: "an object", list: "a list", str: "a string", type(None): "null"}.get(type(value), repr(value))
+    return {dict: "an object", list: "a list", str: "a string", type(None): "null"}.get(type(value), repr(value)[:80])
 
 
-def read_table(source: Source, *, tabs: bool, columns: Sequence[str] | None = None) -> list[Row]:
-    """A table of cells, comma-separated (quotes as in spreadsheets) or tab-separated (quotes mean nothing).
+def read_parquet(source: Source) -> list[Row]:
+    """The rows of a Parquet file, named by their number, from 1."""
+    import pyarrow
+    from pyarrow import parquet
 
-    Without `columns` the first line names them and every line has as many cells. With `columns` there is no
-    such line, and further cells of a line are left alone.
+    try:
+        with parquet.ParquetFile(pyarrow.BufferReader(source.data)) as file:
+            entries = file.read().to_pylist()
+    except (pyarrow.ArrowException, ValueError, OSError) as error:
+        raise AccordError(
+            "This is not a readable Parquet file", where=source.path, got=str(error).partition("\n")[0]
+        ) from None
+    return [Row(entry, f"{source.path}: row {number}") for number, entry in enumerate(entries, start=1)]
+
+
+def read_table(source: Source, *, columns: Sequence[str] | None = None) -> list[Row]:
+    """A table of cells: .csv, with quotes as in spreadsheets, or any other ending, with tabs and no quotes.
+
+    Without `columns` the first line names them; a column without a name is left alone. With `columns` there is no
+    such line, and further cells of a line are left alone. A line that ends early lacks the cells after its end.
     """
-    lines = _cells(source, tabs)
+    lines = _lines(source)
     names = columns
     if names is None:
-        where, header = next(lines)
-        if "" in header or len(set(header)) < len(header):
-            raise AccordError("The header names a column twice, or not at all", where=where, got=", ".join(header))
-        names = header
-    rows = []
+        where, header = next(lines, (str(source.path), []))
+        names = header[: max((i for i, name in enumerate(header, start=1) if name), default=0)]
+        named = [name for name in names if name]
+        if not named or len(set(named)) < len(named):
+            raise AccordError("The header names a column twice, or none", where=where, got=", ".join(header))
+    rows, short = [], []
     for where, cells in lines:
-        if len(cells) < len(names) or (columns is None and len(cells) > len(names)):
-            raise AccordError(
-                "A line has the wrong number of columns",
-                where=where,
-                got=f"{len(cells)}: {' | '.join(cells)[:80]}",
-                wanted=f"{len(names)}: {', '.join(names)}",
-            )
-        rows.append(Row(dict(zip(names, cells, strict=False)), where))
+        wrong = AccordError(
+            "A line has the wrong number of columns",
+            where=where,
+            got=f"{len(cells)}: {' | '.join(cells)[:80]}",
+            wanted=f"{len(names)}: {', '.join(names)}",
+        )
+        if columns is None and any(cells[len(names) :]):
+            raise wrong
+        short += [wrong] if len(cells) < len(names) else []
+        padded = [*cells, *[None] * (len(names) - len(cells))]
+        rows.append(Row({name: cell for name, cell in zip(names, padded, strict=False) if name}, where))
+    if rows and len(short) == len(rows):
+        raise short[0]
     return rows
 
 
-def _cells(source: Source, tabs: bool) -> Iterator[tuple[str, list[str]]]:
-    text = io.StringIO(source.text, newline="")
-    reader = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(text, strict=True)
-    while True:
-        where = f"{source.path}:{reader.line_num + 1}"  # a quoted cell may span lines: name its first
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise AccordError(f"A line cannot be read: {error}", where=where) from None
-        if cells is None:
-            return
-        cells = [cell.strip() for cell in cells]
-        if cells not in ([], [""]):
-            yield where, cells
+def _lines(source: Source) -> Iterator[tuple[str, list[str]]]:
+    quotes = ending(source.path) == ".csv"
+    for number, cells in records(source.text, source.delimiter or "\t", quotes=quotes):
+        where = f"{source.path}:{number}"
+        if not isinstance(cells, list):
+            raise AccordError(f"A line cannot be read: {cells}", where=where)
+        yield where, [cell.strip() for cell in cells]

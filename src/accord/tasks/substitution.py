@@ -2,9 +2,8 @@
 
 import re
 
-from accord.errors import AccordError
 from accord.tasks.base import Definition, Found, Item, Reading
-from accord.tasks.readers import Row, Source, as_text, read_json_list
+from accord.tasks.readers import CellError, Row, Source, as_text, read_rows, sift
 
 EXAMPLES = (  # context, target, a right replacement, the replacement that the validator is asked about
     ("The *rapid* growth of the town surprised everyone.", "rapid", "fast", "fast"),
@@ -16,16 +15,19 @@ EXAMPLES = (  # context, target, a right replacement, the replacement that the v
 
 def read(source: Source) -> Reading:
     """A JSON list of contexts with scored substitutes: the best is the yes item, the worst the no item."""
-    found, unclear = [], 0
-    for row in read_json_list(source):
+    unclear = []
+
+    def found(row: Row) -> list[Found]:
         context, target = _marked(row), row.text("target")
         ranked = _substitutes(row, target)
         if not ranked or ranked[0][1] == ranked[-1][1]:
-            unclear += 1  # nothing tells a right substitute from a wrong one
-            continue
-        for word, gold in ((ranked[0][0], True), (ranked[-1][0], False)):
-            found.append(Found(_item(context, target, word, gold), row.where))
-    return Reading(found, {"no best and worst substitute": unclear})
+            unclear.append(row.where)  # nothing tells a right substitute from a wrong one
+            return []
+        pair = ((ranked[0][0], True), (ranked[-1][0], False))
+        return [Found(_item(context, target, word, gold), row.where) for word, gold in pair]
+
+    items, skipped = sift(read_rows(source, ".jsonl"), found)
+    return Reading(items, {**skipped, "no best and worst substitute": unclear})
 
 
 def _marked(row: Row) -> str:
@@ -35,7 +37,7 @@ def _marked(row: Row) -> str:
         marked, n = re.subn(pattern, lambda match: f"*{match[0]}*", context)
         if n:
             return marked
-    raise AccordError("The target is not in its context", where=row.where, got=repr(target), wanted=repr(context))
+    raise CellError("The target is not in its context", where=row.where, got=repr(target), wanted=repr(context))
 
 
 def _substitutes(row: Row, target: str) -> list[tuple[str, float]]:
@@ -46,7 +48,7 @@ def _substitutes(row: Row, target: str) -> list[tuple[str, float]]:
     for word, score in entries if good and isinstance(entries, list) else [("", None)]:
         text = as_text(word)
         if not text or isinstance(score, bool) or not isinstance(score, int | float):
-            raise AccordError(
+            raise CellError(
                 "The substitutes are not pairs of a word and a score",
                 where=row.where,
                 got=str(entries)[:80],

@@ -1,8 +1,7 @@
 """What is the answer? Trivia questions with a right or a wrong answer, after TriviaQA."""
 
-from accord.errors import AccordError
 from accord.tasks.base import Definition, Found, Item, Reading
-from accord.tasks.readers import Row, Source, as_text, read_jsonl
+from accord.tasks.readers import CellError, Row, Source, as_text, read_rows, sift
 
 EXAMPLES = (  # question, its answer, the answer that the validator is asked about
     ("Which ocean lies between Africa and Australia?", "Indian Ocean", "Indian Ocean"),
@@ -13,17 +12,19 @@ EXAMPLES = (  # question, its answer, the answer that the validator is asked abo
 
 
 def read(source: Source) -> Reading:
-    """One JSON object a line: question, answers (the first one counts), correct."""
-    return Reading(
-        [Found(_item(row.text("question"), _first(row), row.flag("correct")), row.where) for row in read_jsonl(source)]
-    )
+    """Columns question, answers (the first one counts), correct; one JSON object a line, or Parquet."""
+
+    def found(row: Row) -> list[Found]:
+        return [Found(_item(row.text("question"), _first(row), row.flag("correct")), row.where)]
+
+    return Reading(*sift(read_rows(source, ".jsonl"), found))
 
 
 def _first(row: Row) -> str:
     answers = row.value("answers")
     text = as_text(answers[0]) if isinstance(answers, list) and answers else None
     if not text:
-        raise AccordError(
+        raise CellError(
             "The answers are no list that begins with some text",
             where=row.where,
             got=str(answers)[:80],

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -13,10 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from accord.cache import hash_file
+from accord.arguments import checked
 from accord.errors import AccordError, nearest
-from accord.text.catalog import TEXTS, texts_file
-from accord.text.rows import ENDINGS, NOT_UTF8, Row, file_rows, hub_rows
+from accord.text.catalog import TEXTS
+from accord.text.rows import NOT_UTF8, Row, Unit
+from accord.text.sources import source_rows
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Corpus:
             missing; the column exists only if asked for), `held_out` (bool), `row` (where it stood in the source).
         rejected: reason -> the places of the rows that were left out for it.
         duplicates: texts that are equal to an earlier one; they are kept, on the side of the first.
+        documents: how many documents the texts are parts of; as many as texts where each stands for itself.
         fingerprint: identity of all texts, labels and sides.
     """
 
@@ -36,6 +37,7 @@ class Corpus:
     table: pd.DataFrame
     rejected: dict[str, list[str]]
     duplicates: int
+    documents: int
     fingerprint: str
 
     @property
@@ -51,7 +53,8 @@ class Corpus:
     def describe(self) -> str:
         """One line: how many texts, how many of them held out, and what was left out and why."""
         held_out = int(self.table["held_out"].sum())
-        line = f"{self.source}: {len(self.table):,} texts, {held_out:,} of them held out"
+        parts = f" of {self.documents:,} documents" if self.documents < len(self.table) else ""
+        line = f"{self.source}: {len(self.table):,} texts{parts}, {held_out:,} of them held out"
         if self.duplicates:
             line += f", {self.duplicates:,} repeat another"
         if self.rejected:
@@ -59,123 +62,93 @@ class Corpus:
         return line
 
 
+@checked
 def corpus(
     source: str | Path,
     *,
     column: str = "text",
     label: str | None = None,
     split: str | None = None,
+    unit: Unit | None = None,
     held_out: float = 0.2,
     limit: int | None = None,
     seed: int = 0,
 ) -> Corpus:
     """Read a corpus and divide it into training and held-out texts.
 
-    A text is on one side as a whole, and equal texts are on the same side.
+    A document is on one side as a whole, and equal texts are on the same side. A document is a text, or all texts
+    of one list, or all lines of one `.txt` or `.md` file where there are several such files.
 
     Args:
         source: a catalog name (`movie-reviews`, `amazon-reviews`, `news-editorials`, `tweets`); a `.jsonl`, `.csv`,
-            `.tsv`, `.parquet` or `.txt` file (each line of a `.txt` is a text) or a glob of them; a data set on the
-            hub ("org/name", "org/name:config"); or a local folder in hub layout. What exists as a path wins.
-        column: the column of the texts.
+            `.tsv`, `.parquet`, `.txt` or `.md` file, also compressed (`.gz`), a pattern or a folder of them; a folder
+            that `datasets` saved to disk; a data set on the hub ("org/name", "org/name:config"); or a local folder in
+            hub layout: its card (README.md) names the files, or all are named after splits. What exists as a path wins.
+        column: the column of the texts; "a.b" for b within a. Where it holds lists, each element is a text.
         label: a column to keep beside them. The catalog's sets have `sentiment`, and keep it unasked.
-        split: which split of a hub data set; by default `train`, or the only one.
+        split: which split of a data set of the hub or saved to disk; by default `train`, or the only one.
+        unit: what one text of a `.txt` or `.md` file is: "line", or "file", the whole of it. By default a line of
+            `.txt` and the whole of `.md`.
         held_out: share of the texts that are held out, from 0 to below 1.
         limit: at most so many texts, drawn at random; of a hub data set, so many rows.
         seed: fixes order, limit and division.
 
     Raises:
-        AccordError: no such source or column, a wrong share or limit, or no text is left.
+        AccordError: no such source or column, a wrong share, limit or unit, or no text is left.
     """
     if not 0 <= held_out < 1:
         raise AccordError("held_out is a share of the texts", got=held_out, wanted="from 0 to below 1")
     if limit is not None and limit < 1:
         raise AccordError("limit is a number of texts", got=limit, wanted="at least 1")
+    if unit not in (None, "line", "file"):
+        raise AccordError("unit is what one text of a .txt or .md file is", got=repr(unit), wanted="line or file")
     name = str(source)
     if name in TEXTS and not Path(name).exists():
         label = label or "sentiment"
     columns = list(dict.fromkeys([column, *([label] if label else [])]))
-    texts, labels, places, rejected = _sort_out(_rows(name, columns, split, limit, seed), name, column, label)
-    order = Random(f"order {seed}").sample(range(len(texts)), len(texts))[:limit]
-    table = pd.DataFrame({"text": [texts[i] for i in order]})
+    rows = source_rows(name, columns, unit=unit, split=split, limit=limit, seed=seed)
+    texts, rejected = _sort_out(rows, name, column, label)
+    texts = [texts[i] for i in Random(f"order {seed}").sample(range(len(texts)), len(texts))[:limit]]
+    table = pd.DataFrame({"text": [one.text for one in texts]})
     if label is not None:
-        table["label"] = _label_column([labels[i] for i in order])
-    sides = _divide(table["text"].tolist(), held_out, seed)
-    table["held_out"], table["row"] = sides, [places[i] for i in order]
+        table["label"] = _label_column([one.label for one in texts])
+    documents = [one.document for one in texts]
+    table["held_out"] = _divide(table["text"].tolist(), documents, held_out, seed)
+    table["row"] = [one.where for one in texts]
     duplicates = int(table["text"].duplicated().sum())
-    return Corpus(name, table, rejected, duplicates, _fingerprint(table))
+    whole = documents.count(None) + len(set(documents) - {None})
+    return Corpus(name, table, rejected, duplicates, whole, _fingerprint(table))
 
 
-def is_local(source: str) -> bool:
-    """Whether the source is on this machine, so that looking at it fetches nothing."""
-    path = Path(source).expanduser()
-    return bool(_files(path)) or (path.is_dir() and bool(source.strip()))
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A text, where it stands, its label, and the document that it shares with others, if any."""
 
-
-def is_hub_name(source: str) -> bool:
-    """Whether this is written like a data set of the hub: "org/name" or "org/name:config"."""
-    return bool(re.fullmatch(r"\w[\w.-]*/[\w.-]*\w(:[\w.-]+)?", source)) and Path(source).suffix not in ENDINGS
-
-
-def source_fingerprint(source: str) -> str:
-    """Identity of what a source holds, without reading it as texts; of what is fetched, its name."""
-    path = Path(source).expanduser()
-    files = _files(path) or (sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [])
-    if not files:
-        return source
-    digest = hashlib.sha256("".join(f"{file.name}\0{hash_file(file)}\n" for file in files).encode())
-    return f"files:{digest.hexdigest()[:16]}"
-
-
-def _rows(source: str, columns: Sequence[str], split: str | None, limit: int | None, seed: int) -> Iterator[Row]:
-    path = Path(source).expanduser()
-    files = _files(path)
-    if (path.is_dir() and source.strip()) or (not files and source not in TEXTS and is_hub_name(source)):
-        yield from hub_rows(str(path) if path.is_dir() else source, columns, split=split, limit=limit, seed=seed)
-        return
-    if not files and source in TEXTS:
-        files = [texts_file(source)]
-    if not files:
-        raise AccordError(
-            "There is no such source of texts",
-            got=repr(source),
-            wanted=nearest(source, TEXTS),
-            fix=f'use one of these, a file or glob ({", ".join(ENDINGS)}), or a hub data set "org/name"',
-        )
-    if split is not None:
-        raise AccordError("Only data sets of the hub have splits", where=source, got=f"split = {split!r}")
-    for file in files:
-        yield from file_rows(file, columns)
-
-
-def _files(path: Path) -> list[Path]:
-    """The file, or the files that the path names as a pattern."""
-    if path.is_file() or path.is_dir():
-        return [path] if path.is_file() else []
-    try:
-        return sorted(file for file in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if file.is_file())
-    except ValueError:  # "a**b" is no pattern
-        return []
+    text: str
+    where: str
+    label: object
+    document: str | None
 
 
 def _sort_out(
     rows: Iterator[Row], source: str, column: str, label: str | None
-) -> tuple[list[str], list[Any], list[str], dict[str, list[str]]]:
-    """Texts, labels, places of the good rows; reason -> places of the others."""
-    texts: list[str] = []
-    labels: list[Any] = []
-    places: list[str] = []
+) -> tuple[list[_Text], dict[str, list[str]]]:
+    """The texts of the good rows; reason -> places of the others."""
+    texts: list[_Text] = []
     rejected: dict[str, list[str]] = {}
     seen: set[str] = set()
     for row in rows:
-        problem = row.problem or _problem(row, column)
-        if problem:
-            rejected.setdefault(problem, []).append(row.where)
-            seen.update(row.values)
-            continue
-        texts.append(str(row.values[column]).strip())
-        labels.append(row.values.get(label) if label else None)
-        places.append(row.where)
+        value = _value(row.values, column)
+        is_list = isinstance(value, list) and bool(value)
+        document = row.document or (row.where if is_list else None)
+        places = [f"{row.where}, element {n}" for n in range(1, len(value) + 1)] if is_list else [row.where]
+        for where, text in zip(places, value if is_list else [value], strict=True):
+            if problem := row.problem or _problem(text, column):
+                rejected.setdefault(problem, []).append(where)
+                seen.update(_columns(row.values))
+                continue
+            own = _value(row.values, label) if label else None
+            texts.append(_Text(text.strip(), where, None if own is _ABSENT else own, document))
     if not texts:
         raise AccordError(
             "No text is left in this corpus",
@@ -183,15 +156,38 @@ def _sort_out(
             got=_reasons(rejected) or "no rows",
             wanted=f"a column {column!r} of texts" + (f"; there is {nearest(column, seen)}" if seen else ""),
         )
-    return texts, labels, places, rejected
+    return texts, rejected
 
 
-def _problem(row: Row, column: str) -> str | None:
-    """Why a row gives no text, or None if it does."""
-    if column not in row.values:
+_ABSENT = object()
+
+
+def _value(values: Mapping[str, object], column: str) -> Any:
+    """What stands in a column; "a.b" is b within a, of each element where a is a list."""
+    if column in values:
+        return values[column]
+    first, dot, rest = column.partition(".")
+    inner = values.get(first) if dot else None
+    if isinstance(inner, Mapping):
+        return _value(inner, rest)
+    if isinstance(inner, list):
+        return [_value(one, rest) for one in inner if isinstance(one, Mapping)]
+    return _ABSENT
+
+
+def _columns(values: Mapping[str, object]) -> Iterator[str]:
+    """The columns of a row, and those one step within them."""
+    for name, value in values.items():
+        yield name
+        if isinstance(value, Mapping):
+            yield from (f"{name}.{inner}" for inner in value)
+
+
+def _problem(text: object, column: str) -> str | None:
+    """Why this is no text, or None if it is one."""
+    if text is _ABSENT:
         return f"no column {column!r}"
-    text = row.values[column]
-    if text is None or text == "":
+    if text is None or text == "" or text == []:
         return "empty"
     if not isinstance(text, str):
         return "not text"
@@ -214,20 +210,47 @@ def _label_column(labels: list[Any]) -> pd.Series:
         return pd.Series([None if value is None else str(value).strip() for value in present], dtype="object")
 
 
-def _divide(texts: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
-    """Which texts are held out: equal texts together, the share kept as nearly as that allows."""
-    counts: dict[str, int] = {}
-    for text in texts:
-        counts[text] = counts.get(text, 0) + 1
-    order = sorted(counts, key=lambda text: hashlib.sha256(f"{seed}\0{text}".encode()).digest())
+def _divide(texts: Sequence[str], documents: Sequence[str | None], share: float, seed: int) -> NDArray[np.bool_]:
+    """Which texts are held out: those of a document, and equal ones, together; the share as nearly as that allows."""
+    groups = _groups(texts, documents)
+    order = sorted(groups, key=lambda group: hashlib.sha256(f"{seed}\0{_name(group, texts)}".encode()).digest())
     wanted, taken = share * len(texts), 0
-    chosen: set[str] = set()
-    for text in order[: len(order) - 1]:  # one text at least remains to train on
-        if taken + counts[text] / 2 > wanted and (chosen or share == 0):
+    chosen: list[list[int]] = []
+    for group in order[: len(order) - 1]:  # one at least remains to train on
+        if taken + len(group) / 2 <= wanted:
+            chosen.append(group)
+            taken += len(group)
+        elif chosen:
             break
-        chosen.add(text)
-        taken += counts[text]
-    return np.array([text in chosen for text in texts], dtype=bool)
+    if not chosen and share > 0 and len(order) > 1:  # even one is more than the share
+        chosen.append(min(order[: len(order) - 1], key=len))
+    sides = np.zeros(len(texts), dtype=bool)
+    sides[[i for group in chosen for i in group]] = True
+    return sides
+
+
+def _groups(texts: Sequence[str], documents: Sequence[str | None]) -> list[list[int]]:
+    """Which texts must stay together: equal ones and those of a document, and what these have in common with others."""
+    owner = list(range(len(texts)))
+
+    def find(i: int) -> int:
+        while owner[i] != i:
+            owner[i] = i = owner[owner[i]]
+        return i
+
+    first: dict[tuple[str, str], int] = {}
+    for i, (text, document) in enumerate(zip(texts, documents, strict=True)):
+        for key in (("text", text), *([] if document is None else [("document", document)])):
+            owner[find(i)] = find(first.setdefault(key, i))
+    groups: dict[int, list[int]] = {}
+    for i in range(len(texts)):
+        groups.setdefault(find(i), []).append(i)
+    return list(groups.values())
+
+
+def _name(group: Sequence[int], texts: Sequence[str]) -> str:
+    """What the draw knows a group by, whatever the order of its texts and the names of its files."""
+    return "\0".join(sorted({texts[i] for i in group}))
 
 
 def _fingerprint(table: pd.DataFrame) -> str:

@@ -2,9 +2,12 @@
 
 from collections.abc import Hashable, Sequence
 
+from accord.arguments import checked
+
 Words = Sequence[Hashable]
 
 
+@checked
 def measure_diversity(texts: Sequence[str]) -> dict[str, float]:
     """`distinct_1`, `distinct_2`, `distinct_3` and `repeated_4` of texts, by their words (what spaces part).
 

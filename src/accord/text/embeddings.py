@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.batching import Progress, in_batches
 from accord.lm.model import LanguageModel
@@ -22,6 +23,7 @@ from accord.text.store import NO_NEXT, EmbeddingStore, Layout, is_intact, prepar
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+@checked
 @torch.no_grad()
 def extract(
     lm: LanguageModel,

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accord.arguments import checked
 from accord.errors import AccordError
 from accord.text.store import EmbeddingStore
 
@@ -49,6 +50,7 @@ class Moments:
     scale: Tensor
 
 
+@checked
 def batches(
     store: EmbeddingStore,
     layer: int,
@@ -84,6 +86,7 @@ def batches(
         yield epoch.take(place * size, (place + 1) * size, device)
 
 
+@checked
 def in_order(store: EmbeddingStore, layer: int, size: int, *, device: torch.device | str = "cpu") -> Iterator[Batch]:
     """All rows once, in the order of the texts; the last batch may be smaller.
 
@@ -94,6 +97,7 @@ def in_order(store: EmbeddingStore, layer: int, size: int, *, device: torch.devi
         yield order.take(begin, min(begin + size, store.tokens), device)
 
 
+@checked
 def moments(store: EmbeddingStore, layer: int) -> Moments:
     """Mean and scale of a layer in one pass, in float64 (Chan, Golub and LeVeque 1983).
 

@@ -1,16 +1,17 @@
 """From a source of texts to rows: one broken row is a row with a problem, not the end of the reading."""
 
-import csv
-import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from accord.errors import AccordError, nearest
+from accord.textfile import BROKEN, decode, encoding, ending, find_delimiter, open_bytes, records, unreadable
 
-ENDINGS = (".jsonl", ".csv", ".tsv", ".parquet", ".txt")
+Unit = Literal["line", "file"]
+PROSE: dict[str, Unit] = {".txt": "line", ".md": "file"}  # ending -> what one text of such a file is, unless it is said
+ENDINGS = (".jsonl", ".csv", ".tsv", ".parquet", *PROSE)
 
 NOT_UTF8 = "not UTF-8"
 
@@ -23,30 +24,38 @@ class Row:
         where: its place, such as "reviews.csv:17".
         values: its values by column; empty if it could not be read.
         problem: why it could not be read, a few words that many rows may share; or None.
+        document: what this row is a part of, the same for all rows of it; or None, if it stands for itself.
     """
 
     where: str
     values: Mapping[str, object] = field(default_factory=dict)
     problem: str | None = None
+    document: str | None = None
 
 
-def file_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """The rows of a `.jsonl`, `.csv`, `.tsv` (no quoting), `.parquet` or `.txt` file (each line a text).
+def file_rows(path: Path, columns: Sequence[str], unit: Unit | None = None) -> Iterator[Row]:
+    """The rows of a `.jsonl`, `.csv`, `.tsv` (no quoting), `.parquet`, `.txt` or `.md` file, each also with `.gz`.
 
     Args:
-        columns: those that are wanted; a table without one of them is an error, a JSON object without is not.
+        columns: those that are wanted, "a.b" for b within a; a table without one of them is an error, a JSON object
+            without is not.
+        unit: what one text of a `.txt` or `.md` file is; by default a line of `.txt`, and the whole of `.md`.
 
     Raises:
         AccordError: the file cannot be read at all, has another ending, or lacks a column.
     """
-    readers = {".jsonl": _jsonl, ".csv": _table, ".tsv": _table, ".parquet": _parquet, ".txt": _txt}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise AccordError("The file of texts has an unknown ending", where=path, wanted=", ".join(ENDINGS))
+    kind = ending(path)
+    if kind not in ENDINGS:
+        raise AccordError("The file of texts has an unknown ending", where=path, wanted=", ".join(ENDINGS) + ", or .gz")
     try:
-        yield from reader(path, columns)
-    except OSError as error:
-        raise AccordError(f"The file cannot be read: {error.strerror or error}", where=path) from error
+        if kind in PROSE:
+            _require(columns, ["text"], path)
+            yield from _whole(path) if (unit or PROSE[kind]) == "file" else _each_line(path)
+        else:
+            readers = {".jsonl": _jsonl, ".csv": _table, ".tsv": _table, ".parquet": _parquet}
+            yield from readers[kind](path, columns)
+    except (OSError, *BROKEN) as error:
+        raise unreadable(path, error) from error
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str | None]]:
@@ -54,11 +63,22 @@ def _lines(path: Path) -> Iterator[tuple[str, str | None]]:
 
     Only "\\n" ends a line (and a "\\r" before it goes too): U+2028 and the like may stand within a text.
     """
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
+        if _marked(path):
+            for number, text in enumerate(decode(file.read(), path).split("\n"), start=1):
+                if text.strip():
+                    yield f"{path}:{number}", text.removesuffix("\r")
+            return
         for number, line in enumerate(file, start=1):
             data = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             if data.strip():
                 yield f"{path}:{number}", _decoded(data.rstrip(b"\r\n"))
+
+
+def _marked(path: Path) -> bool:
+    """Whether a byte order mark says that this is not UTF-8."""
+    with open_bytes(path) as file:
+        return encoding(file.read(4))[0] != "utf-8"
 
 
 def _decoded(data: bytes) -> str | None:
@@ -70,10 +90,18 @@ def _decoded(data: bytes) -> str | None:
         return None
 
 
-def _txt(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    _require(columns, ["text"], path)
+def _each_line(path: Path) -> Iterator[Row]:
     for where, line in _lines(path):
         yield Row(where, problem=NOT_UTF8) if line is None else Row(where, {"text": line})
+
+
+def _whole(path: Path) -> Iterator[Row]:
+    with open_bytes(path) as file:
+        data = file.read()
+    try:
+        yield Row(str(path), {"text": decode(data, path)})
+    except AccordError as error:
+        yield Row(str(error.where), problem=NOT_UTF8)
 
 
 def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -83,7 +111,7 @@ def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             continue
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # brackets in thousands of brackets
             yield Row(where, problem="not JSON")
             continue
         yield Row(where, value) if isinstance(value, dict) else Row(where, problem="not a JSON object")
@@ -91,33 +119,31 @@ def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 def _table(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Wrong bytes come through as lone surrogates, which are then found row by row."""
-    text = io.StringIO(path.read_bytes().decode("utf-8-sig", errors="surrogateescape"), newline="")
-    csv.field_size_limit(2**31 - 1)  # the default refuses texts longer than 131,072 characters
-    tabs = path.suffix.lower() == ".tsv"
-    reader = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(text, strict=True)
+    with open_bytes(path) as file:
+        data = file.read()
+    marked = encoding(data)[0] != "utf-8"
+    text = decode(data, path) if marked else data.decode("utf-8-sig", errors="surrogateescape")
+    quotes = ending(path) == ".csv"
     header: list[str] | None = None
-    while True:
-        where = f"{path}:{reader.line_num + 1}"  # a quoted cell may span lines: name its first
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            yield Row(where, problem=f"not CSV ({error})")
-            continue
-        if cells is None:
-            return
-        if header is None:
+    for number, cells in records(text, find_delimiter(text, path) if quotes else "\t", quotes=quotes):
+        where = f"{path}:{number}"
+        if not isinstance(cells, list):
+            yield Row(where, problem=f"not CSV ({cells})")
+        elif header is None:
             header = [cell.strip() for cell in cells]
+            while len(header) > 1 and not header[-1]:
+                header.pop()
             _require(columns, header, path)
-        elif cells:
+        else:
             yield _table_row(where, header, cells)
 
 
 def _table_row(where: str, header: list[str], cells: list[str]) -> Row:
-    if len(cells) != len(header):
+    if len(cells) < len(header) or any(cells[len(header) :]):
         return Row(where, problem="wrong number of cells")
     if any("\0" in cell or _decoded(cell.encode("utf-8", errors="surrogateescape")) is None for cell in cells):
         return Row(where, problem=NOT_UTF8)
-    return Row(where, dict(zip(header, cells, strict=True)))
+    return Row(where, dict(zip(header, cells, strict=False)))
 
 
 def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -125,65 +151,70 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(path) as file:
-            _require(columns, file.schema_arrow.names, path)
-            number = 0
-            for batch in file.iter_batches(columns=list(columns)):
-                for values in batch.to_pylist():
-                    number += 1
-                    yield Row(f"{path}: row {number}", values)
+        with open_bytes(path) as stream, parquet.ParquetFile(stream) as file:
+            whole = whole_columns(columns, file.schema_arrow, path)
+            yield from _numbered(path, file.iter_batches(columns=whole))
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise AccordError("This is not a readable Parquet file", where=path, got=str(error).splitlines()[0]) from error
+
+
+def arrow_rows(folder: Path, files: Sequence[Path], columns: Sequence[str]) -> Iterator[Row]:
+    """The rows of the Arrow streams of a data set that was saved to disk.
+
+    Raises:
+        AccordError: a file is missing or no Arrow stream, or lacks a column.
+    """
+    import pyarrow
+
+    def read() -> Iterator[Any]:
+        for path in files:
+            try:
+                with pyarrow.memory_map(str(path)) as stream, pyarrow.ipc.open_stream(stream) as batches:
+                    whole = whole_columns(columns, batches.schema, folder)
+                    yield from (batch.select(whole) for batch in batches)
+            except (pyarrow.ArrowException, OSError) as error:
+                got = str(error).splitlines()[0]
+                raise AccordError("A file of this data set cannot be read", where=path, got=got) from error
+
+    yield from _numbered(folder, read())
+
+
+def _numbered(where: Path, batches: Iterator[Any]) -> Iterator[Row]:
+    number = 0
+    for batch in batches:
+        for values in batch.to_pylist():
+            number += 1
+            yield Row(f"{where}: row {number}", values)
+
+
+def choose_split(split: str | None, known: Collection[str], where: object) -> str:
+    """The split of a data set that is wanted; by default "train", or the only one there is."""
+    wanted = split or ("train" if "train" in known or len(known) > 1 else next(iter(known), "train"))
+    if wanted not in known:
+        raise AccordError(f"The data set has no split {wanted!r}", where=where, wanted=nearest(wanted, known))
+    return wanted
+
+
+def whole_columns(columns: Sequence[str], schema: Any, where: object) -> list[str]:
+    """The columns of a table that hold the wanted ones ("a" for "a.b"), which must be there."""
+    _require(columns, list(_names(schema)), where)
+    return list(dict.fromkeys(c if c in schema.names else c.partition(".")[0] for c in columns))
+
+
+def _names(fields: Any, before: str = "") -> Iterator[str]:
+    """Names of all columns of an Arrow schema, "a.b" for what lies within others."""
+    from pyarrow import types
+
+    for field_ in fields:
+        yield before + field_.name
+        kind = field_.type
+        while types.is_list(kind) or types.is_large_list(kind):
+            kind = kind.value_type
+        if types.is_struct(kind):
+            yield from _names(kind, f"{before}{field_.name}.")
 
 
 def _require(columns: Sequence[str], known: Sequence[str], where: object) -> None:
     for column in columns:
         if column not in known:
             raise AccordError(f"There is no column {column!r}", where=where, wanted=nearest(column, known))
-
-
-def hub_rows(source: str, columns: Sequence[str], *, split: str | None, limit: int | None, seed: int) -> Iterator[Row]:
-    """Rows of a data set on the hub ("org/name", or "org/name:config"), or in a local folder in hub layout.
-
-    Args:
-        split: which split; by default "train", or the only one there is.
-        limit: draw this many rows at random instead of reading all.
-
-    Raises:
-        AccordError: the package `datasets` is missing, or the data set, split or column is.
-    """
-    data = _load(source, split)
-    _require(columns, data.column_names, source)
-    data = data.select_columns(list(columns))
-    numbers: Sequence[int] = range(len(data))
-    if limit is not None and limit < len(data):
-        from random import Random
-
-        numbers = sorted(Random(f"rows {seed}").sample(numbers, limit))
-        data = data.select(numbers)
-    for number, values in zip(numbers, data, strict=True):
-        yield Row(f"{source}: row {number + 1}", values)
-
-
-def _load(source: str, split: str | None) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise AccordError(
-            "data sets of the hub need the package datasets", got=source, fix="pip install 'accord[hub]'"
-        ) from error
-    datasets.disable_progress_bars()
-    name, _, config = (source, "", "") if Path(source).is_dir() else source.partition(":")
-    try:
-        found = datasets.load_dataset(name, config or None, trust_remote_code=False)
-    except Exception as error:  # a dozen classes, some of the HTTP library beneath
-        raise AccordError(
-            "the data set could not be loaded",
-            where=source,
-            got=(str(error).strip() or type(error).__name__).splitlines()[0],
-            wanted='a data set on the hub, "org/name" or "org/name:config", or a local folder in its layout',
-        ) from error
-    wanted = split or ("train" if "train" in found or len(found) > 1 else next(iter(found)))
-    if wanted not in found:
-        raise AccordError(f"The data set has no split {wanted!r}", where=source, wanted=nearest(wanted, found))
-    return found[wanted]

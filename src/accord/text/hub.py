@@ -1,0 +1,50 @@
+"""Data sets of the hub, and local folders in its layout, read by the package `datasets`."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from accord.errors import AccordError
+from accord.text.rows import Row, choose_split, whole_columns
+
+
+def hub_rows(source: str, columns: Sequence[str], *, split: str | None, limit: int | None, seed: int) -> Iterator[Row]:
+    """Rows of a data set on the hub ("org/name", or "org/name:config"), or in a local folder in hub layout.
+
+    Args:
+        split: which split; by default "train", or the only one there is.
+        limit: draw this many rows at random instead of reading all.
+
+    Raises:
+        AccordError: the package `datasets` is missing, or the data set, split or column is.
+    """
+    data = _load(source, split)
+    data = data.select_columns(whole_columns(columns, data.features.arrow_schema, source))
+    numbers: Sequence[int] = range(len(data))
+    if limit is not None and limit < len(data):
+        numbers = sorted(Random(f"rows {seed}").sample(numbers, limit))
+        data = data.select(numbers)
+    for number, values in zip(numbers, data, strict=True):
+        yield Row(f"{source}: row {number + 1}", values)
+
+
+def _load(source: str, split: str | None) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise AccordError(
+            "data sets of the hub need the package datasets", got=source, fix="pip install 'accord[hub]'"
+        ) from error
+    datasets.disable_progress_bars()
+    name, _, config = (source, "", "") if Path(source).is_dir() else source.partition(":")
+    try:
+        found = datasets.load_dataset(name, config or None)
+    except Exception as error:  # a dozen classes, some of the HTTP library beneath
+        raise AccordError(
+            "the data set could not be loaded",
+            where=source,
+            got=(str(error).strip() or type(error).__name__).splitlines()[0],
+            wanted='a data set on the hub, "org/name" or "org/name:config", or a local folder in its layout',
+        ) from error
+    return found[choose_split(split, found, source)]

@@ -1,0 +1,153 @@
+"""What a source of texts names: a catalog entry, files, a folder of them, a saved data set, or one on the hub."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from accord.cache import hash_file
+from accord.errors import AccordError, nearest
+from accord.text.catalog import TEXTS, texts_file
+from accord.text.hub import hub_rows
+from accord.text.rows import ENDINGS, PROSE, Row, Unit, arrow_rows, choose_split, file_rows
+from accord.textfile import ending
+
+_SPLIT_WORDS = {"train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval", "evaluation"}
+_HUB_CARD = re.compile(r"---\n(?:.*\n)*?(?:configs|dataset_info):")
+_SAVED, _SAVED_SPLITS = "state.json", "dataset_dict.json"
+
+
+def source_rows(
+    source: str, columns: Sequence[str], *, unit: Unit | None, split: str | None, limit: int | None, seed: int
+) -> Iterator[Row]:
+    """The rows of a source; see `accord.text.corpus`. `limit` and `seed` draw from data sets of the hub only.
+
+    Raises:
+        AccordError: there is no such source, it cannot be read, or an option does not go with it.
+    """
+    path = Path(source).expanduser()
+    files = _files(path)
+    is_folder = path.is_dir() and bool(source.strip())
+    saved = is_folder and any((path / name).is_file() for name in (_SAVED, _SAVED_SPLITS))
+    in_hub_layout = is_folder and not saved and (split is not None or _is_hub_layout(path))
+    on_hub = not is_folder and not files and source not in TEXTS and is_hub_name(source)
+    if not files and source in TEXTS and not is_folder:
+        files = [texts_file(source)]
+    if unit is not None and (saved or in_hub_layout or on_hub or (files and not any(map(_is_prose, files)))):
+        raise AccordError("unit says what one text of a .txt or .md file is", where=source, got=f"unit = {unit!r}")
+    if saved:
+        yield from arrow_rows(path, _saved_files(path, split), columns)
+    elif in_hub_layout or on_hub:
+        yield from hub_rows(str(path) if is_folder else source, columns, split=split, limit=limit, seed=seed)
+    elif split is not None and files:
+        raise AccordError("Only data sets of the hub have splits", where=source, got=f"split = {split!r}")
+    elif is_folder:
+        yield from _folder_rows(path, columns, unit)
+    elif files:
+        yield from _all_rows(files, columns, unit)
+    else:
+        raise no_such_source(source)
+
+
+def no_such_source(source: str) -> AccordError:
+    """The error for a source that is none of the kinds there are."""
+    return AccordError(
+        "There is no such source of texts",
+        got=repr(source),
+        wanted=nearest(source, TEXTS),
+        fix=f'use one of these, a file, pattern or folder ({", ".join(ENDINGS)}), or a hub data set "org/name"',
+    )
+
+
+def is_local(source: str) -> bool:
+    """Whether the source is on this machine, so that looking at it fetches nothing."""
+    path = Path(source).expanduser()
+    return bool(_files(path)) or (path.is_dir() and bool(source.strip()))
+
+
+def is_hub_name(source: str) -> bool:
+    """Whether this is written like a data set of the hub: "org/name" or "org/name:config"."""
+    return bool(re.fullmatch(r"\w[\w.-]*/[\w.-]*\w(:[\w.-]+)?", source)) and ending(Path(source)) not in ENDINGS
+
+
+def source_fingerprint(source: str) -> str:
+    """Identity of what a source holds, without reading it as texts; of what is fetched, its name."""
+    path = Path(source).expanduser()
+    files = _files(path) or (sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [])
+    if not files:
+        return source
+    digest = hashlib.sha256("".join(f"{file.name}\0{hash_file(file)}\n" for file in files).encode())
+    if sum(map(_is_prose, files)) > 1:
+        digest.update(b"each a document")  # once their lines were divided without regard to it
+    return f"files:{digest.hexdigest()[:16]}"
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or the files that the path names as a pattern."""
+    try:
+        if path.is_file() or path.is_dir():
+            return [path] if path.is_file() else []
+        return sorted(file for file in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if file.is_file())
+    except (ValueError, OSError):  # "a**b" is no pattern; a zero byte, or too long a name
+        return []
+
+
+def _is_prose(path: Path) -> bool:
+    return ending(path) in PROSE
+
+
+def _all_rows(files: Sequence[Path], columns: Sequence[str], unit: Unit | None) -> Iterator[Row]:
+    """The rows of several files. Of several `.txt` and `.md` files each is one document, also where lines are texts."""
+    several = sum(map(_is_prose, files)) > 1
+    for file in files:
+        document = str(file) if several and _is_prose(file) else None
+        for row in file_rows(file, columns, unit):
+            yield Row(row.where, row.values, row.problem, document)
+
+
+def _folder_rows(folder: Path, columns: Sequence[str], unit: Unit | None) -> Iterator[Row]:
+    """The rows of all files in a folder and below; what is no file of texts is left out with its reason."""
+    files = [path for path in _visible(folder) if ending(path) in ENDINGS]
+    about = [path for path in files if path.parent == folder and path.stem.lower() == "readme"]
+    files = [path for path in files if path not in about] or files
+    if not files:
+        raise AccordError("There are no files of texts in this folder", where=folder, wanted=", ".join(ENDINGS))
+    for path in _visible(folder):
+        if path not in files:
+            problem = "a file that tells of the others" if path in about else "a file with another ending"
+            yield Row(str(path), problem=problem)
+    yield from _all_rows(files, columns, unit)
+
+
+def _visible(folder: Path) -> list[Path]:
+    """The files in a folder and below, without hidden ones and those in hidden folders."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if not any(name.startswith(".") for name in path.relative_to(folder).parts))
+
+
+def _is_hub_layout(folder: Path) -> bool:
+    """Whether a card names the files, or all of them are named after splits: the hub's way to divide a folder."""
+    card = folder / "README.md"
+    try:
+        if card.is_file() and _HUB_CARD.match(card.read_text(encoding="utf-8", errors="replace")):
+            return True
+    except OSError as error:
+        raise AccordError(f"The file cannot be read: {error.strerror}", where=card) from error
+    files = [path for path in _visible(folder) if ending(path) in ENDINGS and path != card]
+    words = [re.split(r"[\W_\d]+", str(path.relative_to(folder)).lower()) for path in files]
+    return bool(files) and all(_SPLIT_WORDS & set(of_one) for of_one in words)
+
+
+def _saved_files(folder: Path, split: str | None) -> list[Path]:
+    """The Arrow files of a data set that `save_to_disk` wrote."""
+    try:
+        if (folder / _SAVED_SPLITS).is_file():
+            splits = json.loads((folder / _SAVED_SPLITS).read_text(encoding="utf-8"))["splits"]
+            return _saved_files(folder / choose_split(split, splits, folder), None)
+        if split is not None:
+            raise AccordError("This data set has no splits", where=folder, got=f"split = {split!r}")
+        listed = json.loads((folder / _SAVED).read_text(encoding="utf-8"))["_data_files"]
+        return [folder / Path(str(one["filename"])).name for one in listed]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AccordError("This data set was not saved whole", where=folder, got=repr(error)) from error

@@ -151,13 +151,17 @@ def test_memory_that_runs_out_changes_nothing() -> None:
 
 def test_memory_that_one_text_exceeds() -> None:
     class Full(Backbone):
+        full = False
+
         def hidden(self, ids: Tensor, **options: Any) -> dict[int, Tensor]:
-            if len(ids) == 1:
+            if self.full:
                 raise torch.OutOfMemoryError("no room")
             return super().hidden(ids, **options)
 
+    lm = Full(tiny_model(), tiny_tokenizer())
+    lm.full = True
     with pytest.raises(AccordError, match="out of memory on a single"):
-        generate(Full(tiny_model(), tiny_tokenizer()), n=1)
+        generate(lm, n=1)
 
 
 def test_greedy_is_transformers_own() -> None:

@@ -103,21 +103,14 @@ def make_probe(lm: "Backbone", most: int) -> Probe:
 
 
 def causality(lm: "Backbone", probe: Probe) -> Proof:
-    """States do not change when what follows them changes."""
-    cut = probe.length // 2
+    """States do not change when what follows them changes; picked positions are those of the whole."""
+    cut, layers = probe.length // 2, range(lm.n_layers + 1)
     first, second, third = probe.ids
-    at = torch.tensor([[0, cut // 2, cut - 1]]).repeat(2, 1)
-    layers = range(lm.n_layers + 1)
-    before = lm.hidden(torch.stack([first, second]), layers=layers, at=at)
-    changed = torch.stack([torch.cat([first[:cut], third[cut:]]), second])
-    picked = lm.hidden(changed, layers=layers, at=at)
-    short = min(cut, 16)
-    whole = lm.hidden(changed[:, : short + 4], layers=layers)
-    other = lm.hidden(torch.stack([first[: short + 4], second[: short + 4]]), layers=layers)
-    off = max(
-        max(apart(picked[layer][0], before[layer][0]) for layer in layers),
-        max(apart(whole[layer][0, :short], other[layer][0, :short]) for layer in layers),
-    )
+    at = torch.linspace(0, cut - 1, min(cut, 24)).long().repeat(2, 1)
+    whole = lm.hidden(torch.stack([first, second]), layers=layers, at=None if probe.length <= 128 else at)
+    changed = lm.hidden(torch.stack([torch.cat([first[:cut], third[cut:]]), second]), layers=layers, at=at)
+    before = {layer: states[0, at[0]] if probe.length <= 128 else states[0] for layer, states in whole.items()}
+    off = max(apart(changed[layer][0], before[layer]) for layer in layers)
     says, otherwise = "no state depends on what follows it", "its states depend on what follows them"
     return Proof(says, otherwise, off, tolerance(lm), probe.reach())
 
@@ -183,7 +176,7 @@ def cache(lm: "Backbone", probe: Probe) -> Proof:
             (keys[:, :, :3].expand(2, -1, -1, -1), values[:, :, :3].expand(2, -1, -1, -1))
             for keys, values in kv_pairs(made)
         ]
-        ends = [max(length - 8, 4), length - 7, length - 6, length - 5, length]
+        ends = [length - 7, length - 6, length - 5, length]
         parts: list[Tensor] = []
         begin = 3
         for end in ends:

@@ -3,6 +3,7 @@
 Differences of states are ‖Δ‖ / ‖state‖ at the position where that is largest, over all layers that are compared.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,10 @@ class Proof:
     def holds(self) -> bool:
         """Whether the difference is within the tolerance (nan is not)."""
         return self.difference <= self.tolerance
+
+    def meaning(self) -> str:
+        """What the result says, with what else was found."""
+        return (self.says if self.holds else self.otherwise) + (f" ({self.note})" if self.note else "")
 
 
 @dataclass(frozen=True)
@@ -193,28 +198,28 @@ def cache(lm: "Backbone", probe: Probe) -> Proof:
     return Proof(says, otherwise, off, tolerance(lm), probe.reach())
 
 
+@torch.no_grad()
 def precision(lm: "Backbone", texts: Sequence[str]) -> tuple[float, float]:
     """How far log-odds of every next token move from twice the precision: mean and largest change over `texts`.
 
     The weights are the same: a half-precision model is read in float32, a float32 one in float64. The model is copied.
 
     Raises:
-        AccordError: there is no room for the copy.
+        AccordError: there is no room for the copy, or transformers cannot run it.
     """
-    import copy
-
     better = torch.float64 if lm.dtype == torch.float32 else torch.float32
+    moved: list[Tensor] = []
     try:
         reference = copy.deepcopy(lm.model).to(better)
+        for text in texts:
+            ids = torch.tensor([lm.tokenizer(text)["input_ids"]], device=lm.device)
+            exact = reference(input_ids=ids, use_cache=False).logits[0].double()
+            own = lm.lens(lm.hidden(ids)[lm.n_layers][0]).double()
+            following = torch.cat([ids[0, 1:], exact[-1:].argmax(-1)])[:, None]
+            moved.append((_logodds(own, following) - _logodds(exact, following)).abs())
     except RuntimeError as error:
-        raise AccordError("no room for a copy of the model in more precision", where=lm.name) from error
-    moved: list[Tensor] = []
-    for text in texts:
-        ids = torch.tensor([lm.tokenizer(text)["input_ids"]], device=lm.device)
-        exact = reference(input_ids=ids, use_cache=False).logits[0].double()
-        own = lm.lens(lm.hidden(ids)[lm.n_layers][0]).double()
-        following = torch.cat([ids[0, 1:], exact[-1:].argmax(-1)])[:, None]
-        moved.append((_logodds(own, following) - _logodds(exact, following)).abs())
+        problem = "no room for a copy of the model in more precision, or transformers cannot run it so"
+        raise AccordError(problem, where=lm.name, got=str(error).splitlines()[0]) from error
     whole = torch.cat(moved)
     return float(whole.mean()), float(whole.max())
 

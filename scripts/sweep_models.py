@@ -74,7 +74,7 @@ short text (which modules ran, what was handed on) and then tried; `accord prove
 | lens | final norm, head and what follows (a scale, a soft-cap) give its own logits, in float32 | refused |
 | layers | each block reads what the one before left; the trunk alone gives the whole model's states | refused |
 | causality | later tokens change, earlier states of all layers stand still | refused |
-| batch | states are the same alone, padded in a batch, and again later | texts of one length together, or one at a time |
+| batch | states are the same alone, padded in a batch, and again | one length together, or one text at a time |
 | cache | keys and values are cut, shared by rows, continued in pieces and one by one | every text is read whole |
 
 Lengths at which position embeddings switch (longrope, dynamic NTK) are found by trying them, and texts on two sides of
@@ -346,9 +346,9 @@ def _page(rows: list[Verdict]) -> Iterator[str]:
     yield "| type | verdict | largest difference | cache | remark |"
     yield "| --- | --- | --- | --- | --- |"
     for row in rows:
-        numbers = "" if row.difference is None else f"{row.difference:.0e}"
+        difference = "" if row.difference is None else f"{row.difference:.0e}"
         cache = "" if row.cacheable is None else ("yes" if row.cacheable else "no")
-        yield f"| {row.type} | {row.verdict} | {numbers} | {cache} | {row.reason.replace('|', '/')} |"
+        yield f"| {row.type} | {row.verdict} | {difference} | {cache} | {row.reason.replace('|', '/')} |"
 
 
 if __name__ == "__main__":

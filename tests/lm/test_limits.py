@@ -30,7 +30,7 @@ DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}
 def longrope(**settings: Any) -> Backbone:
     """A Phi-3 that reads sequences of 41 and more tokens with other frequencies."""
     small = {**SMALL, "pad_token_id": 0, "original_max_position_embeddings": 40, "rope_parameters": LONGROPE}
-    return Backbone(random_model("phi3", noise=0.35, **small, **settings), tiny_tokenizer())
+    return Backbone(random_model("phi3", noise=0.35, **{**small, **settings}), tiny_tokenizer())
 
 
 def dynamic() -> Backbone:

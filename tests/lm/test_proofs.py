@@ -218,3 +218,42 @@ def test_a_cache_that_is_wrong_behind_a_window_is_not_used() -> None:
     assert not lm.cacheable and lm.proofs["causality"].holds
     texts = prompts()
     torch.testing.assert_close(ours(lm, texts), plain(model, texts), atol=1e-5, rtol=1e-5)
+
+
+VISION = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+IMAGES: dict[str, dict[str, Any]] = {
+    "gemma3": {
+        "text_config": {**SMALL, "sliding_window": 8, "pad_token_id": 0},
+        "vision_config": {**VISION, "image_size": 28, "patch_size": 14},
+        "image_token_index": 299,
+    },
+    "qwen2_vl": {
+        "text_config": {
+            **{name: value for name, value in SMALL.items() if name != "head_dim"},
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]},
+        },
+        "vision_config": {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 4},
+        "image_token_id": 298,
+        "video_token_id": 299,
+    },
+    "llama4": {
+        "text_config": {
+            **SMALL,
+            "intermediate_size_mlp": 48,
+            "num_local_experts": 2,
+            "attention_chunk_size": 16,
+            "pad_token_id": 0,
+        },
+        "vision_config": {**VISION, "vision_output_dim": 32, "projector_input_dim": 32, "projector_output_dim": 32},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_models_that_read_images_work_through_their_text_part(kind: str) -> None:
+    model = random_model(kind, **IMAGES[kind])
+    lm = Backbone(model, tiny_tokenizer())
+    assert lm.n_layers == 2
+    texts = prompts()
+    model.set_experts_implementation("eager")
+    assert float((ours(lm, texts) - plain(model.double(), texts)).abs().max()) < 2e-5

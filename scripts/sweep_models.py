@@ -67,26 +67,30 @@ SIZES: tuple[tuple[tuple[str, ...], Any], ...] = (
 INTRODUCTION = """# Models
 
 accord takes a model if what it relies on holds in it, whatever its name. When a model loads, it is watched reading a
-short text (which modules ran, what was handed on) and then tried; `accord prove MODEL` prints what that gave:
+short text (which modules ran, what was handed on) and then tried; `accord prove MODEL` prints what that gave.
 
 | proof | what is tried | if it fails |
 | --- | --- | --- |
-| lens | final norm, head and what follows (a scale, a soft-cap) give the model's own logits, to 2e-5 in float32 | refused |
+| lens | final norm, head and what follows (a scale, a soft-cap) give its own logits, in float32 | refused |
 | layers | each block reads what the one before left; the trunk alone gives the whole model's states | refused |
 | causality | later tokens change, earlier states of all layers stand still | refused |
-| batch | a text has the same states alone, padded in a batch, and again after a longer one | one length at a time; if that fails too, one text at a time; else refused |
-| cache | keys and values can be cut, shared by rows and continued in pieces and one by one | every text is read whole |
+| batch | states are the same alone, padded in a batch, and again | one length together, or one text at a time |
+| cache | keys and values are cut, shared by rows, continued in pieces and one by one | every text is read whole |
 
-Lengths at which position embeddings switch (longrope, dynamic NTK) are found by trying them, and texts on two sides of one
-never share a batch, a prefix or a cache. Learned positions and the rows of the embedding are found as well: a longer
-text, or an id beyond, is one error before work begins. In half precision the head multiplies in that precision, as the
-model itself does; scale, soft-cap and log-probabilities are float32.
+Lengths at which position embeddings switch (longrope, dynamic NTK) are found by trying them, and texts on two sides of
+one never share a batch, a prefix or a cache. Learned positions and the rows of the embedding are found as well: a
+longer text, or an id beyond, is one error before work begins. In half precision the head multiplies in that precision,
+as the model itself does; scale, soft-cap and log-probabilities are float32. How far a proof reaches is bounded, so that
+loading a large model stays quick: beyond a window of thousands of tokens nothing is tried at loading, and the table of
+`accord prove`, which tries longer texts, says how far it came. Half precision allows differences of states of .1
+(bfloat16) and .03 (float16), as rounding alone makes .01 to .03.
 
-The table is `scripts/sweep_models.py` on transformers {version}: each of its {total} causal and image-and-text types, tiny and
-random, in float32. 17 prompts of 2 to 96 tokens, half of which share a beginning, scored by accord at once, beside plain
-transformers in float64, one prompt at a time: the largest difference of a log-probability. {right} are right (to 2e-5, or
-twice what plain float32 is off by), {refused} are refused, {wrong} are wrong, {untried} could not be made tiny (their config
-needs more than smaller numbers, or a library that is not installed).
+The table is `scripts/sweep_models.py` on transformers {version}: each of its {total} causal and image-and-text types,
+tiny and random, in float32. 17 prompts of up to 96 tokens, half of which share a beginning, are scored by accord
+at once, and by plain transformers in float64 one at a time; the difference is the largest of a log-probability.
+{right} types are right (to 2e-5, or twice what plain float32 is off by), {refused} are refused, {wrong} are wrong,
+{untried} could not be made tiny (their config needs more than smaller numbers, or a library that is not installed).
+A refusal that begins with "it cannot read a short text" is often such a config, too, or a model that needs an image.
 """
 
 
@@ -255,7 +259,8 @@ _HALF = {"rope_parameters": {"rope_theta": 1e4, "rope_type": "default", "mrope_s
 # What the rules above do not bring to fit together.
 OVERRIDES: dict[str, dict[str, Any]] = {
     **{name: {"text_config": _SECTIONS} for name in ("qwen2_vl", "qwen2_5_vl", "qwen2_5_omni_thinker", "paddleocr_vl")},
-    **{name: {"text_config": _HALF} for name in ("glm4v", "glm46v", "glmga", "glm4v_moe", "glm_ocr")},
+    **{name: {"text_config": _SECTIONS} for name in ("glm4v", "glm46v", "glmga", "glm_ocr")},
+    "glm4v_moe": {"text_config": _HALF},
     "dbrx": {
         "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8},
         "ffn_config": {"ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2},
@@ -336,15 +341,14 @@ def page(rows: list[Verdict]) -> str:
 
 def _page(rows: list[Verdict]) -> Iterator[str]:
     counts = Counter(row.verdict for row in rows)
-    yield INTRODUCTION.format(
-        version=transformers.__version__, total=len(rows), **{"wrong": 0, **counts, "untried": counts["not tried"]}
-    )
+    numbers = {"right": counts["right"], "refused": counts["refused"], "wrong": counts["wrong"]}
+    yield INTRODUCTION.format(version=transformers.__version__, total=len(rows), untried=counts["not tried"], **numbers)
     yield "| type | verdict | largest difference | cache | remark |"
     yield "| --- | --- | --- | --- | --- |"
     for row in rows:
-        numbers = "" if row.difference is None else f"{row.difference:.0e}"
+        difference = "" if row.difference is None else f"{row.difference:.0e}"
         cache = "" if row.cacheable is None else ("yes" if row.cacheable else "no")
-        yield f"| {row.type} | {row.verdict} | {numbers} | {cache} | {row.reason.replace('|', '/')} |"
+        yield f"| {row.type} | {row.verdict} | {difference} | {cache} | {row.reason.replace('|', '/')} |"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from accord import cli
 from accord.errors import AccordError
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.lm.test_proofs import SMALL
+from tests.tiny import random_model, tiny_model, tiny_tokenizer
 
 COMMANDS = (
     *("gap", "models", "tasks", "show", "run", "init", "report", "check", "search"),
@@ -158,6 +159,18 @@ def tiny(tmp_path_factory):
     study = f'name = "tiny"\nbackbone = {{ model = "model" }}\n{section}{section}name = "five"\nlimit = 5\n'
     (folder / "study.toml").write_text(study)
     return folder
+
+
+def test_prove_prints_what_holds_and_refuses_what_does_not(tiny, tmp_path):
+    code, table, err = accord("prove", tiny / "model", "--device", "cpu")
+    assert code == 0, err
+    assert all(name in table for name in ("lens", "layers", "causality", "batch", "cache", "precision"))
+    assert "3 blocks of width 32" in table
+    model = random_model("gemma3_text", **SMALL, use_bidirectional_attention=True)
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    code, _, err = accord("prove", tmp_path)
+    assert code == 1 and "depend on what follows" in err
 
 
 def test_gap_into_a_folder(tiny, tmp_path):

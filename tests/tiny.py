@@ -8,6 +8,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.auto import modeling_auto
 
 from accord.gap import NO_FORMS, YES_FORMS
 from accord.lm.encoding import single_tokens
@@ -158,3 +159,17 @@ def tiny_texts(n: int = 60) -> list[str]:
     words = ["food", "bird", "kind", "of", "are", "yes", "no"]
     lines = (" ".join(words[(i * 3 + j * (1 + i % 5)) % 7] for j in range(8 + i % 5)) for i in range(n))
     return [f"{i} {line}" for i, line in enumerate(lines)]
+
+
+def random_model(kind: str, seed: int = 0, *, noise: float = 0.15, **settings: Any) -> PreTrainedModel:
+    """A random model of any causal type of transformers, in float32: `settings` are its config's."""
+    config = transformers.AutoConfig.for_model(kind, **{"bos_token_id": 1, "eos_token_id": 2, **settings})
+    auto = transformers.AutoModelForCausalLM
+    if kind not in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        auto = transformers.AutoModelForImageTextToText
+    torch.manual_seed(seed)
+    model: PreTrainedModel = auto.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * noise)
+    return model.float().eval()

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from accord import cli_concepts, cli_damage, cli_names, cli_pathway, cli_repair, cli_search, cli_steering, cli_verdict
+from accord import (
+    cli_concepts,
+    cli_damage,
+    cli_names,
+    cli_pathway,
+    cli_prove,
+    cli_repair,
+    cli_search,
+    cli_steering,
+    cli_verdict,
+)
 from accord.cli_parts import (
     AnswerScore,
     Chat,
@@ -347,7 +357,17 @@ def check(folder: RunFolder) -> None:
     typer.echo(f"{folder}: all files are as they were written")
 
 
-for _commands in (cli_concepts, cli_damage, cli_names, cli_pathway, cli_repair, cli_search, cli_steering, cli_verdict):
+for _commands in (
+    cli_concepts,
+    cli_damage,
+    cli_names,
+    cli_pathway,
+    cli_prove,
+    cli_repair,
+    cli_search,
+    cli_steering,
+    cli_verdict,
+):
     _commands.register(app)
 
 

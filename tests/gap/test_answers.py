@@ -9,15 +9,20 @@ from accord.gap import measure_gap
 from accord.gap.answers import Answers
 from accord.lm import Backbone
 from accord.tasks import task
+from tests.lm.test_limits import longrope
 from tests.tiny import tiny_model, tiny_tokenizer
 
 FORMS = ("generator", "validator")
 ASKED = (("generator", "first"), ("generator", "whole"), ("generator", "per_token"), ("validator", "first"))
 
 
-@pytest.fixture(scope="module", params=["llama", "gemma3", "gpt2"])
+@pytest.fixture(scope="module", params=["llama", "gemma3", "gpt2", "no cache", "switch"])
 def lm(request: pytest.FixtureRequest) -> Backbone:
-    return Backbone(tiny_model(request.param), tiny_tokenizer())
+    if request.param == "switch":  # below the lengths of the prompts
+        return longrope(num_hidden_layers=3)
+    lm = Backbone(tiny_model("llama" if request.param == "no cache" else request.param), tiny_tokenizer())
+    lm.cacheable = lm.cacheable and request.param != "no cache"
+    return lm
 
 
 def asked(counted: str):

@@ -151,13 +151,17 @@ def test_memory_that_runs_out_changes_nothing() -> None:
 
 def test_memory_that_one_text_exceeds() -> None:
     class Full(Backbone):
+        full = False
+
         def hidden(self, ids: Tensor, **options: Any) -> dict[int, Tensor]:
-            if len(ids) == 1:
+            if self.full:
                 raise torch.OutOfMemoryError("no room")
             return super().hidden(ids, **options)
 
+    lm = Full(tiny_model(), tiny_tokenizer())
+    lm.full = True
     with pytest.raises(AccordError, match="out of memory on a single"):
-        generate(Full(tiny_model(), tiny_tokenizer()), n=1)
+        generate(lm, n=1)
 
 
 def test_greedy_is_transformers_own() -> None:
@@ -169,6 +173,23 @@ def test_greedy_is_transformers_own() -> None:
     )[0, ids.shape[1] :].tolist()
     (sample,) = generate(lm, prompts=[prompt], max_new_tokens=20, temperature=0, repetition_penalty=1.0)
     assert list(sample.ids) == [token for token in own if token != 2]
+
+
+def test_all_tokens_that_end_a_text_do() -> None:
+    lm = backbone()
+    prompt = "A bee is a kind"
+    options: dict[str, Any] = dict(max_new_tokens=20, temperature=0, repetition_penalty=1.0)
+    whole = generate(lm, prompts=[prompt], **options)[0].ids
+    end = next(token for i, token in enumerate(whole) if i > 3 and token not in whole[:i])
+    model = tiny_model()
+    model.generation_config.eos_token_id = [2, end]
+    several = Backbone(model, tiny_tokenizer())
+    assert several.ends == {2, end}
+    (sample,) = generate(several, prompts=[prompt], **options)
+    ids = torch.tensor([encode_prompt(lm.tokenizer, prompt)])
+    own = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=20, pad_token_id=0)
+    assert [*sample.ids, end] == own[0, ids.shape[1] :].tolist() == list(whole[: len(sample.ids) + 1])
+    assert sample.finished
 
 
 def test_logits_that_are_not_finite() -> None:

@@ -232,7 +232,8 @@ def _trunk(runs: list[_Run], chain: list[_Run], head: _Run, ids: Tensor, top: Te
     """The innermost module that takes ids, runs all the blocks as the whole model does, and does not run the head."""
     around = [run for run in runs if run.begin < chain[0].begin and chain[-1].end < run.end < head.begin]
     for run in reversed(around):
-        if "input_ids" not in inspect.signature(run.module.forward).parameters:
+        takes = inspect.signature(run.module.forward).parameters
+        if "input_ids" not in takes and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
             continue
         kept: list[Any] = []
         handle = chain[-1].module.register_forward_hook(lambda _, args, output, kept=kept: kept.append(output))
@@ -309,12 +310,22 @@ def _learn(model: nn.Module, anatomy: Anatomy, tail: Tail, ids: Tensor) -> float
     if expected.shape != fed[0].shape:
         raise Unsupported("its final norm could not be applied by itself")
     actual, expected = fed[0].double(), expected.double()
+    off = _off(fed[0], expected)
     factor = float((actual * expected).sum() / expected.square().sum())
-    if abs(factor - 1) > 1e-6:
+    if off > 1e-5 and abs(factor - 1) > 1e-5:
+        off = _off(fed[0], factor * expected)
         tail.final, tail.casts = [*tail.final, Scale(factor)], [*tail.casts, tail.casts[-1]]
-    off = float((actual - factor * expected).abs().max() / actual.abs().max())
     tail.finish, missed = _fit(numbers, logits)
     return max(off, missed)
+
+
+def _off(got: Tensor, expected: Tensor) -> float:
+    """The largest difference, as a share of the largest number; rounding `got` to half precision is none."""
+    apart = (got.double() - expected).abs()
+    if got.dtype in (torch.bfloat16, torch.float16):
+        exponent = torch.frexp(got.float()).exponent.double()
+        apart = (apart - torch.finfo(got.dtype).eps * torch.exp2(exponent - 2)).clamp_min(0)
+    return float(apart.max() / expected.abs().max())
 
 
 def _probe_states(top: Tensor) -> Tensor:

@@ -236,7 +236,7 @@ class Backbone:
 
 def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """The tokens that end a text: the tokenizer's EOS, and all that the model's generation config names."""
-    named = getattr(model.generation_config, "eos_token_id", None)
+    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     ends = named if isinstance(named, list | tuple) else [named]
     return frozenset(int(token) for token in (*ends, tokenizer.eos_token_id) if token is not None)
 

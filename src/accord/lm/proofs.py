@@ -3,6 +3,7 @@
 Differences of states are ‖Δ‖ / ‖state‖ at the position where that is largest, over all layers that are compared.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,10 @@ class Proof:
     def holds(self) -> bool:
         """Whether the difference is within the tolerance (nan is not)."""
         return self.difference <= self.tolerance
+
+    def meaning(self) -> str:
+        """What the result says, with what else was found."""
+        return (self.says if self.holds else self.otherwise) + (f" ({self.note})" if self.note else "")
 
 
 @dataclass(frozen=True)
@@ -103,21 +108,14 @@ def make_probe(lm: "Backbone", most: int) -> Probe:
 
 
 def causality(lm: "Backbone", probe: Probe) -> Proof:
-    """States do not change when what follows them changes."""
-    cut = probe.length // 2
+    """States do not change when what follows them changes; picked positions are those of the whole."""
+    cut, layers = probe.length // 2, range(lm.n_layers + 1)
     first, second, third = probe.ids
-    at = torch.tensor([[0, cut // 2, cut - 1]]).repeat(2, 1)
-    layers = range(lm.n_layers + 1)
-    before = lm.hidden(torch.stack([first, second]), layers=layers, at=at)
-    changed = torch.stack([torch.cat([first[:cut], third[cut:]]), second])
-    picked = lm.hidden(changed, layers=layers, at=at)
-    short = min(cut, 16)
-    whole = lm.hidden(changed[:, : short + 4], layers=layers)
-    other = lm.hidden(torch.stack([first[: short + 4], second[: short + 4]]), layers=layers)
-    off = max(
-        max(apart(picked[layer][0], before[layer][0]) for layer in layers),
-        max(apart(whole[layer][0, :short], other[layer][0, :short]) for layer in layers),
-    )
+    at = torch.linspace(0, cut - 1, min(cut, 24)).long().repeat(2, 1)
+    whole = lm.hidden(torch.stack([first, second]), layers=layers, at=None if probe.length <= 128 else at)
+    changed = lm.hidden(torch.stack([torch.cat([first[:cut], third[cut:]]), second]), layers=layers, at=at)
+    before = {layer: states[0, at[0]] if probe.length <= 128 else states[0] for layer, states in whole.items()}
+    off = max(apart(changed[layer][0], before[layer]) for layer in layers)
     says, otherwise = "no state depends on what follows it", "its states depend on what follows them"
     return Proof(says, otherwise, off, tolerance(lm), probe.reach())
 
@@ -183,7 +181,7 @@ def cache(lm: "Backbone", probe: Probe) -> Proof:
             (keys[:, :, :3].expand(2, -1, -1, -1), values[:, :, :3].expand(2, -1, -1, -1))
             for keys, values in kv_pairs(made)
         ]
-        ends = [max(length - 8, 4), length - 7, length - 6, length - 5, length]
+        ends = [length - 7, length - 6, length - 5, length]
         parts: list[Tensor] = []
         begin = 3
         for end in ends:
@@ -200,28 +198,28 @@ def cache(lm: "Backbone", probe: Probe) -> Proof:
     return Proof(says, otherwise, off, tolerance(lm), probe.reach())
 
 
+@torch.no_grad()
 def precision(lm: "Backbone", texts: Sequence[str]) -> tuple[float, float]:
     """How far log-odds of every next token move from twice the precision: mean and largest change over `texts`.
 
     The weights are the same: a half-precision model is read in float32, a float32 one in float64. The model is copied.
 
     Raises:
-        AccordError: there is no room for the copy.
+        AccordError: there is no room for the copy, or transformers cannot run it.
     """
-    import copy
-
     better = torch.float64 if lm.dtype == torch.float32 else torch.float32
+    moved: list[Tensor] = []
     try:
         reference = copy.deepcopy(lm.model).to(better)
+        for text in texts:
+            ids = torch.tensor([lm.tokenizer(text)["input_ids"]], device=lm.device)
+            exact = reference(input_ids=ids, use_cache=False).logits[0].double()
+            own = lm.lens(lm.hidden(ids)[lm.n_layers][0]).double()
+            following = torch.cat([ids[0, 1:], exact[-1:].argmax(-1)])[:, None]
+            moved.append((_logodds(own, following) - _logodds(exact, following)).abs())
     except RuntimeError as error:
-        raise AccordError("no room for a copy of the model in more precision", where=lm.name) from error
-    moved: list[Tensor] = []
-    for text in texts:
-        ids = torch.tensor([lm.tokenizer(text)["input_ids"]], device=lm.device)
-        exact = reference(input_ids=ids, use_cache=False).logits[0].double()
-        own = lm.lens(lm.hidden(ids)[lm.n_layers][0]).double()
-        following = torch.cat([ids[0, 1:], exact[-1:].argmax(-1)])[:, None]
-        moved.append((_logodds(own, following) - _logodds(exact, following)).abs())
+        problem = "no room for a copy of the model in more precision, or transformers cannot run it so"
+        raise AccordError(problem, where=lm.name, got=str(error).splitlines()[0]) from error
     whole = torch.cat(moved)
     return float(whole.mean()), float(whole.max())
 

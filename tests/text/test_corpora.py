@@ -359,7 +359,8 @@ def test_hub_ids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     asked: list[tuple[str, str | None]] = []
 
-    def load(name: str, config: str | None) -> dict[str, object]:
+    def load(name: str, config: str | None, *, trust_remote_code: bool) -> dict[str, object]:
+        assert trust_remote_code is False  # None would ask
         asked.append((name, config))
         return {"validation": datasets.Dataset.from_dict({"text": ["a", "b"]})}
 
@@ -368,7 +369,7 @@ def test_hub_ids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert len(corpus("org/name:config-1").table) == 2
     assert asked == [("org/name", None), ("org/name", "config-1")]
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ConnectionError("no network")
 
     monkeypatch.setattr(datasets, "load_dataset", fail)

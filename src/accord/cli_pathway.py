@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from accord.cli_parts import AnswerScore, print_table, progress_console, say_if_unknown, say_left_out
+from accord.cli_parts import AnswerScore, Chat, print_table, progress_console, say_if_unknown, say_left_out
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def pathway(
     shots: Shots = None,
     generator: Annotated[str | None, typer.Option(help="Wording of the generator form.")] = None,
     validator: Annotated[str | None, typer.Option(help="Wording of the validator form.")] = None,
-    chat: Annotated[bool, typer.Option("--chat", help="Put the prompts into the model's chat template.")] = False,
+    chat: Chat = False,
     answer_score: AnswerScore = None,
     seed: Annotated[
         int | None,

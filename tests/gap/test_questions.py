@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tokenizers import Tokenizer, models, normalizers
+from transformers import PreTrainedTokenizerFast
 
 import accord
 from accord.errors import AccordError
@@ -119,6 +121,29 @@ def test_a_word_that_the_tokenizer_does_not_know_is_refused(make: Make) -> None:
     lm.tokenizer.unk_token = "J"  # as if that stood for all that it does not know
     with pytest.raises(AccordError, match="no tokens for a label word"):
         measure_gap(lm, make(JA))
+
+
+def test_a_vocabulary_that_puts_a_space_before_every_text(make: Make) -> None:
+    """As Llama 2's: by itself " Ja" is two tokens, and after a prompt one."""
+    vocab = {token: i for i, token in enumerate(["<unk>", "<s>", "</s>", "▁", *map(chr, range(33, 127))])}
+    merges = []
+    for word in ("▁Ja", "▁Nein", "▁Yes", "▁No"):
+        for end in range(2, len(word) + 1):
+            if word[:end] not in vocab:
+                merges.append((word[: end - 1], word[end - 1]))
+                vocab[word[:end]] = len(vocab)
+    backend = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>"))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    assert len(tokenizer(" Ja")["input_ids"]) == 2 and len(tokenizer("Ja")["input_ids"]) == 1
+    lm = Backbone(tiny_model(), tokenizer)
+    for task, words in ((make(JA), ("▁Ja", "▁Nein")), (make(ASKED), ("▁Yes", "▁No"))):
+        found = LabelWords.of(lm, task).tokens(task, "a test")
+        assert found == tuple(((vocab[word],)) for word in words)
+    task = make({**ASKED, "yes": ["Jawohl"], "no": ["Nicht"]})
+    row = measure_gap(lm, task, resamples=0).scores.iloc[0]
+    wanted = logodds(lm, row["validator_prompt"], [" Jawohl"], [" Nicht"])
+    assert row["validator_logodds"] == pytest.approx(wanted, abs=1e-4)
 
 
 def test_worked_examples_show_the_words_and_the_join(make: Make) -> None:

@@ -174,3 +174,35 @@ def test_options_are_named_in_errors():
 )
 def test_folder_names_are_plain_words(keys, folder):
     assert GapSection.model_validate(keys).folder == folder
+
+
+def test_what_needs_yes_or_no_is_refused_where_a_validator_chooses(tmp_path):
+    (tmp_path / "moods.csv").write_text(
+        "text,mood\n" + "".join(f"text {i},{'good' if i % 2 else 'poor'}\n" for i in range(8))
+    )
+    (tmp_path / "s.toml").write_text(
+        """
+name = "s"
+backbone.model = "smollm2-135m"
+[tasks.moods]
+data = "moods.csv"
+generator = "{text} is"
+validator = "Is {text} good or poor?"
+answer = "mood"
+gold = "mood"
+labels = ["good", "poor"]
+[[gap]]
+task = "moods"
+[[repair]]
+kind = "sft"
+task = "moods"
+[[repair]]
+kind = "readout"
+task = "moods"
+[pathway]
+"""
+    )
+    with pytest.raises(AccordError) as caught:
+        validate.check(load(tmp_path / "s.toml"))
+    said = str(caught.value)
+    assert said.count("asked yes or no") == 2 and "any repair but sft needs" in said and "a pathway needs" in said

@@ -99,11 +99,11 @@ class LabelWords:
     @classmethod
     def of(cls, lm: LanguageModel, task: Task) -> "LabelWords":
         """Raises AccordError for a word that the tokenizer does not know, and where two labels cannot be told apart."""
-        first = task.items[:1]
-        join = as_read(lm.tokenizer, task, task.validator, first[0]).join if first else task.validator.join
-        space = " " if join.endswith(" ") else ""
+        prompt = Prompt(":", task.validator.join)
+        if task.items:
+            prompt = as_read(lm.tokenizer, task, task.validator, task.items[0])
         found = {
-            label: _shortest([ids for word in words for ids in _counted(lm, word, space, task)])
+            label: _shortest([ids for word in words for ids in _counted(lm, word, prompt, task)])
             for label, words in task.labels.words.items()
         }
         _check_apart(found, lm, task)
@@ -135,9 +135,7 @@ class LabelWords:
         Raises AccordError, saying that `who` needs them, where words are several tokens each, or labels are no yes and
         no.
         """
-        if task.labels.chooses:
-            wanted = "a validator that is asked yes or no"
-            raise AccordError(f"{who} needs {wanted}", where=task.name, got=f"labels {', '.join(self.sequences)}")
+        task.labels.check_yes_or_no(who, task.name)
         if not self.single:
             longest = max(self.all, key=len)
             raise AccordError(
@@ -160,13 +158,19 @@ class LabelWords:
         return max(self.sequences, key=lambda label: float(self.logodds(logprobs, label)))
 
 
-def _counted(lm: LanguageModel, word: str, space: str, task: Task) -> Iterator[Ids]:
-    """Sequences that count as a word which follows a prompt after `space`."""
+def _counted(lm: LanguageModel, word: str, prompt: Prompt, task: Task) -> Iterator[Ids]:
+    """Sequences that count as a word that answers a prompt."""
+    follows = f" {word}" if prompt.join.endswith(" ") else word
     for form in _FORMS.get(word, (word, f" {word}")):
         ids = tuple(int(i) for i in lm.tokenizer(form, add_special_tokens=False)["input_ids"])
-        if not ids or lm.tokenizer.unk_token_id in ids:
-            raise AccordError("the tokenizer has no tokens for a label word", where=task.name, got=repr(form))
-        if len(ids) == 1 or form == space + word:
+        if form == follows:
+            context, answer = prompt.answered(lm, word)
+            # In its place, as some vocabularies put a space before whatever they tokenise by itself; but not where a
+            # token straddles the join, as the prompt is read without it.
+            ids = answer if context == prompt.context(lm) else ids
+            if not ids or lm.tokenizer.unk_token_id in ids:
+                raise AccordError("the tokenizer has no tokens for a label word", where=task.name, got=repr(form))
+        if form == follows or (len(ids) == 1 and lm.tokenizer.unk_token_id not in ids):
             yield ids
 
 

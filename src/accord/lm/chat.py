@@ -92,7 +92,7 @@ def _rendered(
             "this model's chat template fails",
             where=_name(tokenizer) + (f", line {line} of the template" if line else ""),
             got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}",
-            wanted=f"a text of the messages {', '.join(message['role'] for message in messages)}",
+            wanted=f"a text of {len(messages)} messages: {', '.join(dict.fromkeys(one['role'] for one in messages))}",
             fix=("leave the system message out" if has_system else 'give a system message (system = "…")')
             + ", ask in one message (chat_turns = false), or leave chat off",
         ) from None

@@ -162,13 +162,8 @@ KINDS: dict[str, type[BaseModel]] = {section.model_fields["kind"].default: secti
 
 def check_labels(task: Task, config: BaseModel) -> None:
     """AccordError where a validator chooses among labels, and a repair moves or ranks by yes and no."""
-    if task.labels.chooses and not isinstance(config, SFT):
-        raise AccordError(
-            "this kind of repair needs a validator that is asked yes or no",
-            where=task.name,
-            got=f"labels {', '.join(task.labels.words)}",
-            wanted='kind "sft", which trains on the right label',
-        )
+    if not isinstance(config, SFT):
+        task.labels.check_yes_or_no("any repair but sft", task.name)
 
 
 @checked

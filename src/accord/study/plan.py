@@ -184,4 +184,5 @@ def explained(file: StudyFile, section: ExplainSection, tasks: list[Task]) -> Ta
         wanted = nearest(section.gap or "", known) or "a [[gap]] section of the backbone"
         raise AccordError("No such gap to explain.", got=section.gap or "none at all", wanted=wanted)
     task = known[section.gap] if section.gap is not None else next(iter(known.values()))
+    task.labels.check_yes_or_no("an explanation by concepts", task.name)
     return replace(task, items=task.items[: section.limit], settings={**task.settings, "explained": section.limit})

@@ -27,6 +27,10 @@ def problems(file: StudyFile, collected: Collected) -> list[AccordError]:
         verdict = study.verdict or VerdictSection()
         with collected(found, file, ("verdict",) if study.verdict else ("repair", 0), verdict):
             all_trials(file, training)
+    if study.pathway is not None:
+        with collected(found, file, ("pathway",), study.pathway):
+            for task in training.values():
+                task.labels.check_yes_or_no("a pathway", task.name)
     if study.damage is not None:
         with collected(found, file, ("damage",), study.damage):
             damage = damage_of(file)

@@ -43,6 +43,12 @@ class Labels:
             raise AccordError("A label is given twice", where=where, got=", ".join(map(repr, twice)))
         return cls(_checked({label.strip(): (label,) for label in labels}, where), chooses=True)
 
+    def check_yes_or_no(self, who: str, task: str) -> None:
+        """AccordError, saying that `who` needs it, unless the validator is asked yes or no."""
+        if self.chooses:
+            wanted = "a validator that is asked yes or no"
+            raise AccordError(f"{who} needs {wanted}", where=task, got=f"labels {', '.join(self.words)}")
+
     def right(self, item: "Item") -> str:
         """The right label of an item: its own where the validator chooses, else yes or no."""
         return item.label or (YES if item.gold else NO)

@@ -148,6 +148,7 @@ def test_settings_are_json_and_tell_what_fixes_the_numbers(files):
         "limit": 2,
         "seed": 7,
         "chat": {"system": None, "options": {}, "turns": True},
+        "answer_score": "auto",
         "generator": {"phrasing": "short", "template": "Q: {question}\nA:", "shots": "zero", "examples": []},
         "items": 2,
         "skipped": {"duplicates": 0, "worked examples": 0},

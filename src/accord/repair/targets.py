@@ -169,22 +169,22 @@ def _candidates(lm: Backbone) -> dict[Matrix, str | None]:
 
     The head is none of them. An expert of a list runs where any of its list does.
     """
-    model, head = lm.model, lm.model.get_output_embeddings()
+    model, (_, head, _) = lm.model, lm.lens_parts()
     ran = _running(lm)
-    prefix = next(name for name, module in model.named_modules() if module is lm.blocks)
+    blocks = [name for name, module in model.named_modules() if any(module is block for block in lm.blocks)]
     found: dict[Matrix, str | None] = {}
     for name, module in model.named_modules():
-        inside = name.startswith(f"{prefix}.")
+        inside = _block_of(name, blocks) is not None
         if module is head or not (inside or name in ran):
             continue
         if size := _linear_size(module):
-            found[_matrix(name, prefix, size, layer=True)] = None
+            found[_matrix(name, blocks, size, layer=True)] = None
         elif inside:
             for key, weight in module.named_parameters(recurse=False, prefix=name):
                 if sum(side > 1 for side in weight.shape) > 1:  # others are vectors, whatever their shape
                     # Kernels of convolutions along the text have three sides too, but one of length 1.
                     stack = weight.ndim == 3 and min(weight.shape) > 1
-                    matrix = _matrix(key, prefix, weight.numel(), layer=False)
+                    matrix = _matrix(key, blocks, weight.numel(), layer=False)
                     found[matrix] = None if stack else "neither a linear layer nor a stack of experts"
     owners = {matrix: matrix.name if matrix.layer else matrix.name.rpartition(".")[0] for matrix in found}
     running = {(matrix.block, matrix.path) for matrix, owner in owners.items() if owner in ran}
@@ -194,9 +194,14 @@ def _candidates(lm: Backbone) -> dict[Matrix, str | None]:
     return found
 
 
-def _matrix(name: str, prefix: str, weights: int, *, layer: bool) -> Matrix:
-    inside = re.match(rf"({re.escape(prefix)}\.\d+)\.(.+)", name)
-    block, path = inside.groups() if inside else ("", name)
+def _block_of(name: str, blocks: Sequence[str]) -> str | None:
+    """The name of the block that a module or parameter is in, or is."""
+    return next((block for block in blocks if name == block or name.startswith(f"{block}.")), None)
+
+
+def _matrix(name: str, blocks: Sequence[str], weights: int, *, layer: bool) -> Matrix:
+    block = _block_of(name, blocks) or ""
+    path = name[len(block) + 1 :] if block else name
     return Matrix(name, block, _anywhere(path), weights, layer)
 
 

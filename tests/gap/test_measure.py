@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,16 @@ import accord
 from accord.errors import AccordError
 from accord.gap import NO_FORMS, YES_FORMS, measure_gap, summarize
 from accord.lm import Backbone
-from accord.tasks import Item
+from accord.tasks import Form, Item, Task, Template
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
-@dataclass
-class Pairs:
+class Pairs(Task):
     """A task small enough to read: letters and words, some answers right."""
 
-    items: list[Item]
-    name: str = "pairs"
-    split: str = "all"
-    chat: bool = False
-    settings: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, items: list[Item]) -> None:
+        form = Form("plain", Template.parse("{noun}"), "zero", ())
+        super().__init__("pairs", "all", tuple(items), form, form, False, {})
 
     def prompts(self, item: Item) -> tuple[str, str]:
         noun = item.fields["noun"]

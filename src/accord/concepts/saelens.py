@@ -14,7 +14,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from accord.arguments import checked
 from accord.concepts.batchtopk import BatchTopK
 from accord.concepts.kinds import build, read_config
 from accord.concepts.l1 import L1
@@ -33,7 +32,6 @@ SHAPES = {
 }
 
 
-@checked
 @torch.no_grad()
 def export_saelens(model: SAE, folder: Path | str, metadata: dict[str, Any] | None = None) -> None:
     """Write a topk, batchtopk or l1 model as a SAELens folder; `metadata` goes into `cfg.json`.
@@ -73,7 +71,6 @@ def export_saelens(model: SAE, folder: Path | str, metadata: dict[str, Any] | No
     (folder / "cfg.json").write_text(json.dumps(config), encoding="utf-8")
 
 
-@checked
 @torch.no_grad()
 def import_saelens(folder: Path | str) -> SAE:
     """The model of a SAELens folder (`topk`, `jumprelu`, `standard`), with mean 0 and scale 1.

@@ -211,3 +211,61 @@ def test_a_study_from_end_to_end(tiny, tmp_path, monkeypatch):
     assert (tmp_path / "runs" / "tiny" / "report.html").stat().st_mtime_ns == written
     assert accord("report", "runs/tiny")[0] == 0
     assert accord("check", "runs/tiny")[0] == 0
+
+
+def test_what_was_left_out_of_a_file_is_said(tiny, tmp_path):
+    task = (tiny / "pairs.toml").read_text().replace("pairs.csv", "other.csv")
+    (tmp_path / "pairs.toml").write_text(task)
+    rows = (tiny / "pairs.csv").read_text().replace(",", ";")
+    (tmp_path / "other.csv").write_text(rows + "dog;;no\nant;ape;yes\n", encoding="utf-16")
+    said = (
+        "other.csv: cells are separated by ';'; 1 row left out: column 'two' is empty (other.csv:11); "
+        "1 row left out: duplicates\n"
+    )
+    words = ["--split", "all"]
+    code, _, err = accord("show", tmp_path / "pairs.toml", *words)
+    assert (code, err) == (0, said)
+    code, _, err = accord("gap", "--model", tiny / "model", "--task", tmp_path / "pairs.toml", *words)
+    assert code == 0 and said in err
+    study = (tiny / "study.toml").read_text().replace('model = "model"', f'model = "{tiny / "model"}"')
+    (tmp_path / "study.toml").write_text(study)
+    code, _, err = accord("run", tmp_path / "study.toml", "--check")
+    assert (code, err) == (0, said)
+    code, _, err = accord("run", tmp_path / "study.toml", "--out", tmp_path / "run")
+    assert code == 0 and " ".join(said.split()) in " ".join(err.split())
+    assert "skipped_first" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "deep.toml"],
+        ["run", "utf16.toml"],
+        ["show", "deep.toml"],
+        ["show", "hypernymy", "--data", "folder"],
+        ["gap", "--model", "model", "--task", "hypernymy", "--data", "rows.jsonl"],
+        ["generate", "--model", "model", "--prompt", "\ud800", "--device", "cpu"],
+        ["generate", "--model", "model", "--tokens", "9" * 20, "--device", "cpu"],
+        ["perplexity", "--model", "model", "--data", "folder", "--device", "cpu"],
+        ["verdict", "--repaired", "broken", "--task", "hypernymy"],
+        ["merge", "broken", "--out", "merged"],
+        ["merge", "model", "--out", "file/below"],
+        ["gap", "--model", "model", "--task", "pairs.toml", "--split", "all", "--out", "file"],
+        ["gap", "--model", "model", "--task", "pairs.toml", "--split", "all", "--out", "file/below"],
+        ["damage", "--repaired", "model", "--base", "model", "--texts", "pairs.csv", "--device", "cpu"],
+    ],
+)
+def test_nothing_that_people_can_write_is_called_a_bug(words, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("model", "pairs.csv", "pairs.toml"):
+        (tmp_path / name).symlink_to(tiny / name)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 10_000)
+    (tmp_path / "utf16.toml").write_text('name = "x"', encoding="utf-16")
+    (tmp_path / "rows.jsonl").write_text("[" * 100_000)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "repair.json").write_text('{"format": "accord.repair"}')
+    code, _, err = accord(*words)
+    assert code == 1 and err.count("error: ") == 1
+    assert "a bug in accord" not in err and "Traceback" not in err

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from accord.arguments import checked
 from accord.concepts.base import ConceptModel
 from accord.concepts.batchtopk import BatchTopK
 from accord.concepts.dictionary_files import check_tensors, read_table, read_tensors
@@ -26,7 +25,6 @@ CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_sca
 _FORMAT = "6.54.0"  # the version whose format is written
 
 
-@checked
 @torch.no_grad()
 def export_saelens(model: ConceptModel, folder: Path | str, metadata: dict[str, Any] | None = None) -> None:
     """Write a topk, batchtopk, l1 or imported model as a SAELens folder; `metadata` goes into `cfg.json`.
@@ -71,7 +69,6 @@ def export_saelens(model: ConceptModel, folder: Path | str, metadata: dict[str, 
     (folder / CONFIG).write_text(json.dumps(config), encoding="utf-8")
 
 
-@checked
 def import_saelens(folder: Path | str) -> Imported:
     """The dictionary of a SAELens folder, of any version of SAELens; its strengths and reconstructions are SAELens'.
 

@@ -86,7 +86,7 @@ Shots = Annotated[
 Generator = Annotated[str | None, typer.Option("--generator", help="Wording of the generator form.")]
 Validator = Annotated[str | None, typer.Option("--validator", help="Wording of the validator form.")]
 Chat = Annotated[bool, typer.Option("--chat", help="Put the prompts into the model's chat template.")]
-Seed = Annotated[int, typer.Option(help="Of the split, the choice of items, and the bootstrap.")]
+Seed = Annotated[int, typer.Option(help="Of the split and the choice of items.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder of `accord gap --out`.")]
 
 

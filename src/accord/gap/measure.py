@@ -35,7 +35,8 @@ class Gap:
             `generator_logodds` l_G = log p(a | G) − log(1 − p(a | G)) of the answer's first token,
             `validator_logodds` l_V = log Σ p(yes forms | V) − log Σ p(no forms | V), `generator_logprob` of the
             whole answer, `generator_rank` of its first token, `yes_no_mass` Σ p(yes and no forms | V).
-        metrics: each measure of `accord.gap.metrics.MEASURES` as {"value", "low", "high"}.
+        metrics: each measure of `accord.gap.metrics.MEASURES` as {"value", "low", "high"}, and a "reason"
+            where it has no interval.
         layers: (item, layer, generator_logodds, validator_logodds) by the logit lens, or None.
         layer_metrics: (layer, metric, value, low, high), or None.
         layer_matrix: (generator_layer, validator_layer, pearson, pearson_yes, pearson_no), or None.
@@ -75,8 +76,7 @@ def measure_gap(
 
     Args:
         layers: also by the logit lens of every layer.
-        seed: of the bootstrap.
-        resamples: of the bootstrap; 0 for no intervals.
+        seed, resamples: as for `accord.gap.summarize`.
         parts: a folder for finished parts; what is whole there already is not computed again.
         progress: called with (items done, items in all).
 

@@ -111,7 +111,7 @@ Shots = Annotated[
 ]
 Generator = Annotated[str | None, typer.Option("--generator", help="Wording of the generator form.")]
 Validator = Annotated[str | None, typer.Option("--validator", help="Wording of the validator form.")]
-Seed = Annotated[int, typer.Option(help="Of the split, the choice of items, and the bootstrap.")]
+Seed = Annotated[int, typer.Option(help="Of the split and the choice of items.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder of `accord gap --out`.")]
 
 

@@ -39,7 +39,7 @@ def damage(
     judge: Annotated[str | None, typer.Option(help="Model that reads them, such as gemma3-270m.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Of the splits, the free texts, and the bootstrap; by default as the repair had it."),
+        typer.Option(min=0, help="Of the splits and the free texts; by default as the repair had it."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     dtype: Annotated[

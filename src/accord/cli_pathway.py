@@ -52,7 +52,7 @@ def pathway(
     seed: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Of the split, the bootstrap and the random directions; by default as the repair had it."
+            min=0, help="Of the split, the random signs and the random directions; by default as the repair had it."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",

@@ -33,9 +33,7 @@ def verdict(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many items of each test set.")] = 200,
     phrasings: Annotated[bool, typer.Option("--phrasings", help="Also try the other wordings of both forms.")] = False,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Of the split and the bootstrap; by default as the repair had it.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the split; by default as the repair had it.")] = None,
     other: Annotated[list[str] | None, typer.Option(help="Another task to try it on; repeatable.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     dtype: Annotated[

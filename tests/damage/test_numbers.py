@@ -127,7 +127,7 @@ def test_measures_of_facts() -> None:
     said = np.array([[-1.0, -2.0], [-3.0, -1.0], [-2.0, -5.0], [-1.0, -4.0]])
     affirmed = np.array([[2.0, 1.0], [-1.0, -2.0], [3.0, 4.0], [0.5, -0.5]])
     changes = _changes()
-    fact_rows(changes, "g", [_answers(said, affirmed)], [_answers([*said, [-0.5, 0]], affirmed)])
+    fact_rows(changes, "g", [_answers(said, affirmed)], [_answers(said - np.array([0.5, 0]), affirmed)])
     rows = _rows(changes)
     base = {name: row["base"] for name, row in rows.items()}
     pairs = [(a > b) + 0.5 * (a == b) for a in affirmed[:, 0] for b in affirmed[:, 1]]

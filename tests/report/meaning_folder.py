@@ -53,7 +53,7 @@ def write_names(
                 scores[f"{task}{end}"] = np.clip(rng.normal(0.5 + gain, 0.12, len(scores)), 0, 1)
                 scores[f"{task}{end}_shuffled"] = np.clip(rng.normal(0.5, 0.12, len(scores)), 0, 1)
         table = table.merge(scores.reset_index(), on="concept", how="left")
-        summary = summarise(scores, 0)
+        summary = summarise(scores)
     Dictionary(table, _examples(concepts, word)).write(folder)
     counts = {"live": concepts, "asked": concepts, "named": int(named.sum()), "failed": int((~named).sum())}
     about = {"concepts": name, "annotator": "tokens", "seed": 0}

@@ -33,9 +33,10 @@ class Damage:
 
     Attributes:
         table: a row a measure: group, measure, base, repaired, change (see change_is: "difference" or "ratio"), low and
-            high (its 95 % interval), n (units resampled: texts, prompts, facts or items), worse_if ("higher", "lower"
+            high (its 95 % interval), n (units: texts, prompts, facts or items), worse_if ("higher", "lower"
             "distance" or "neither"), worsened (the interval excludes no change, on the worse side, by more than
-            rounding). Groups: "text", "relations" and "relations: NAME", "NAME" of other tasks, "own task",
+            rounding), reason (why there is no
+            interval). Groups: "text", "relations" and "relations: NAME", "NAME" of other tasks, "own task",
             "free text". Rows of a single relation are many, so some worsen by chance: judge by those of all.
         sentence: what got worse, in plain words.
         texts: text, tokens, nll_base, nll_repaired of every text.
@@ -90,8 +91,8 @@ def measure_damage(
         facts: of each built-in relation, at most; None for all, 0 for none.
         judge: a third model that reads the free texts.
         scores: score tables of base and repaired on `own` (or on any one task), where they are known.
-        seed: of the free texts and the bootstrap.
-        resamples: of the bootstrap; 0 for no intervals.
+        seed: of the free texts and their exchanges.
+        resamples: exchanges of free texts behind their intervals; 0 for no intervals at all.
         samples, new_tokens: how many free texts, and how long.
         parts: a folder for finished parts: a killed run goes on from there.
         progress: called with (questions done, questions in all).

@@ -40,8 +40,8 @@ class Gap:
             words | V). Where the validator chooses among labels, `label` is the right one and `validator_choice` the
             most probable one; l_V is the log-odds of the right one against all others. Its `attrs`, which Parquet
             keeps, say `answer_score` and how many first tokens clash.
-        metrics: each measure of `accord.gap.metrics.MEASURES` as {"value", "low", "high"}, and the number of items
-            whose first tokens clash.
+        metrics: each measure of `accord.gap.metrics.MEASURES` as {"value", "low", "high"}, and a "reason" where it has
+            no interval; and the number of items whose first tokens clash.
         answer_score: what of an answer counts in l_G, and why.
         layers: (item, layer, generator_logodds, validator_logodds) by the logit lens, or None.
         layer_metrics: (layer, metric, value, low, high), or None.
@@ -89,8 +89,7 @@ def measure_gap(
     Args:
         task: or what `accord.task` makes one of: a name, a task file, or a table of its keys.
         layers: also by the logit lens of every layer.
-        seed: of the bootstrap.
-        resamples: of the bootstrap; 0 for no intervals.
+        seed, resamples: as for `accord.gap.summarize`.
         parts: a folder for finished parts; what is whole there already is not computed again.
         progress: called with (items done, items in all).
 

@@ -46,8 +46,8 @@ def measure_pathway(
         patch_items: so many of the first test's items are used in patching: its cost grows with the layers.
         draws: random directions of the patching's control.
         every_position: also patch all positions but a prompt's first; some twenty times the cost of the last alone.
-        seed: of the bootstrap, the folds of the readout and the random directions.
-        resamples: of the bootstrap; 0 for no intervals.
+        seed: of the random signs, the folds of the readout and the random directions.
+        resamples: random signs behind the intervals of concepts; 0 for no intervals at all.
         parts: a folder for finished parts; what is whole there already is not computed again. Of one pair of models,
             one set of tasks and one choice of the above.
         progress: called with (work done, work in all).

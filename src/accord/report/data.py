@@ -4,7 +4,7 @@ import json
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +61,7 @@ class Gap:
     lens: pd.DataFrame | None
     manifest: Mapping[str, Any]
     answer_score: str = "first"
+    reasons: Mapping[str, str] = field(default_factory=dict)  # of measures without an interval
 
     @property
     def name(self) -> str:
@@ -138,6 +139,7 @@ def read_gap(folder: Path) -> Gap:
         path=folder,
         scores=_checked_scores(scores, folder / SCORES),
         metrics=_metrics(folder / METRICS),
+        reasons=_reasons(folder / METRICS),
         layers=layers,
         layer_metrics=_read_table(folder / "layer_metrics.parquet"),
         layer_matrix=_read_table(folder / "layer_matrix.parquet"),
@@ -224,6 +226,14 @@ def _metric(raw: object, name: object, path: Path) -> Metric:
             wanted="{value, low, high}",
             fix=_MEASURE_AGAIN,
         ) from error
+
+
+def _reasons(path: Path) -> dict[str, str]:
+    """Why measures of metrics.json have no interval, by name."""
+    raw = _read_json(path, {})
+    return {
+        name: plain(str(one["reason"])) for name, one in raw.items() if isinstance(one, Mapping) and "reason" in one
+    }
 
 
 def _read_json(path: Path, default: dict[str, Any]) -> dict[str, Any]:

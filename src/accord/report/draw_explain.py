@@ -39,7 +39,7 @@ def draw_check(one: Explained) -> Drawn | None:
     style.title(figure, title, 110)
     n = count(int(one.summary["checked_items"]), "item")
     caption = (
-        f"The diamond is the set that was found, its bar the 95 % bootstrap interval over {n} that did not choose it. "
+        f"The diamond is the set that was found, its bar the 95 % interval over {n} that did not choose it. "
         "Each dot is a random set of as many other concepts, equally often active; the grey band holds 95 % of them. A "
         "diamond inside the band does no more than chance."
     )

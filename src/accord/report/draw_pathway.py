@@ -191,7 +191,8 @@ def draw_changed_concepts(found: Pathway) -> Drawn | None:
     title = f"{certain:,} of {count(len(table), 'concept')} changed for certain; those that changed most"
     style.title(figure, title, 58)
     caption = (
-        "Mean strength over test items, at the validator prompt's end. Lines: 95 % intervals; for certain: without 0."
+        "Mean strength over test items, at the validator prompt's end. Lines: 95 % intervals that hold for all "
+        "concepts at once; for certain: without 0. No line: changed on too few items, or too unevenly, to tell."
     )
     return Drawn("changed-concepts", figure, title, caption, f"Changed concepts. {title}.")
 

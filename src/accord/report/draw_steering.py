@@ -16,7 +16,7 @@ from accord.report.wording import in_figure
 PANELS = 6  # models in a picture
 _LOOKS = {ARMS[0]: (style.RIGHT, "o", "-"), ARMS[1]: (style.WRONG, "^", (0, (4, 2))), ARMS[2]: (style.MUTED, "s", ":")}
 _DOSES = (
-    "Mean over concepts with 95 % bootstrap intervals over concepts, which the table counts. × multiplies the strength "
+    "Mean over concepts with 95 % intervals over concepts, which the table counts. × multiplies the strength "
     "where a concept is active, = sets it everywhere to so many times its usual strength, + adds everywhere so many "
     "times what it usually writes."
 )

@@ -45,6 +45,7 @@ def gap_section(gap: Gap, key: str, *, light: bool = False) -> dict[str, Any]:
         "figures": [f for f in figures if f["name"] != "categories"],
         "categories": next((f for f in figures if f["name"] == "categories"), None),
         "absent": [] if light else [v for k, v in _LAYER_FIGURES.items() if k not in {f["name"] for f in figures}],
+        "reasons": _reasons(gap),
         "light": light,
         "category_rows": [_percentages(row) for row in by_category(gap.scores).head(CATEGORY_ROWS).to_dict("records")],
         "similarity_rows": [_percentages(row) for row in by_similarity(gap.scores).to_dict("records")],
@@ -93,9 +94,18 @@ def _measure(gap: Gap, name: str) -> dict[str, Any]:
         "meaning": what.meaning,
         "defined": what.defined,
         "value": f"{metric.value:,.0f}" if what.whole and metric.known else number(metric.value),
-        "interval": interval(metric),
+        "interval": interval(metric) or ("–" if name in gap.reasons else ""),
+        "reason": gap.reasons.get(name, ""),
         "whisker": None if what.whole or math.isnan(what.low) else _whisker(metric, what.low, what.high, what.neutral),
     }
+
+
+def _reasons(gap: Gap) -> list[str]:
+    """Why measures have no interval: each reason with the measures that have none for it."""
+    names: dict[str, list[str]] = {}
+    for name, reason in gap.reasons.items():
+        names.setdefault(reason, []).append(term(name).label)
+    return [f"{', '.join(labels)}: {reason}" for reason, labels in names.items()]
 
 
 def _whisker(metric: Metric, low: float, high: float, neutral: float | None) -> dict[str, str] | None:

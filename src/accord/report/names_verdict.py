@@ -6,7 +6,7 @@ from accord.report.finding import Finding
 from accord.report.names_data import TASKS, Named
 from accord.report.wording import capital, count, measured, number
 
-FEWEST = 10  # concepts; a bootstrap over fewer promises more than it holds
+FEWEST = 10  # concepts; an interval over fewer says next to nothing
 
 
 def names_finding(named: Named) -> Finding | None:

@@ -26,7 +26,7 @@ class Study(Section):
         default=[0],
         min_length=1,
         description="Random seeds. Concepts, heads and texts are made with each of them; [[gap]] and [text] use only "
-        "the first: for the split, the choice of items under `limit`, and the bootstrap; the scores themselves are "
+        "the first: for the split and the choice of items under `limit`; the scores themselves are "
         "deterministic.",
     )
     backbone: Backbone

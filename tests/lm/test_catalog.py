@@ -442,7 +442,7 @@ def test_hub_refuses(monkeypatch: pytest.MonkeyPatch, kind: str, words: str) -> 
 def write_gguf(file: Path, *, cut: str = "smollm", add_bos: bool = False, **tensors: np.ndarray | None) -> Path:
     """A Llama of two layers with random weights over single bytes; `tensors` are replaced, added or left out."""
     width, heads, inner, random = 8, 2, 16, np.random.default_rng(0)
-    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *bytes_to_unicode().values(), "ĊĊ"]
+    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *bytes_to_unicode().values(), "ĊĊ", "ĠĠ"]
     shapes = {"token_embd": (len(tokens), width), "output_norm": (width,)}
     for block in ("blk.0", "blk.1"):
         shapes |= {f"{block}.{name}_norm": (width,) for name in ("attn", "ffn")}
@@ -465,7 +465,7 @@ def write_gguf(file: Path, *, cut: str = "smollm", add_bos: bool = False, **tens
     writer.add_tokenizer_pre(cut)
     writer.add_token_list(tokens)
     writer.add_token_types([3, 3, 3] + [1] * (len(tokens) - 3))
-    writer.add_token_merges(["Ċ Ċ"])
+    writer.add_token_merges(["Ċ Ċ", "Ġ Ġ"])  # two, as transformers 5.17 reads a list of one as a word
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_add_bos_token(add_bos)
@@ -501,6 +501,20 @@ def test_conversion(tmp_path: Path, made: Path, add_bos: bool) -> None:
     assert model.dtype == torch.float32
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
     assert str(tmp_path) not in (made / "config.json").read_text() + (made / "tokenizer_config.json").read_text()
+
+
+def test_a_wrong_end_token_is_put_right(tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = AutoTokenizer.from_pretrained
+
+    def as_in_5_17(*where: Any, **how: Any) -> Any:
+        tokenizer = opened(*where, **how)
+        if "gguf_file" in how:
+            tokenizer.eos_token = tokenizer.bos_token
+        return tokenizer
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", as_in_5_17)
+    convert(write_gguf(tmp_path / "tiny.gguf"), made)
+    assert opened(made, local_files_only=True).eos_token_id == 2
 
 
 @pytest.mark.parametrize(

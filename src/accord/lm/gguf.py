@@ -85,6 +85,13 @@ def _tokenizer(source: Path, reader: Any) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
     for how_it_was_opened in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(how_it_was_opened, None)  # would be saved as if it were a property
+    for name in ("bos", "eos"):  # transformers 5.17 takes BOS for both
+        number = _field(reader, f"tokenizer.ggml.{name}_token_id")
+        if number is not None and getattr(tokenizer, f"{name}_token_id") != number:
+            setattr(tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(int(number)))
+    adds_bos = _field(reader, "tokenizer.ggml.add_bos_token")
+    if adds_bos is not None and (tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id) != adds_bos:
+        tokenizer.add_bos_token = bool(adds_bos)  # nor does it hand this over
     backend = tokenizer.backend_tokenizer
     kind = _field(reader, "tokenizer.ggml.pre")
     if isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel) and kind not in _CUT_LIKE_GPT2:

@@ -246,6 +246,9 @@ def show(
     generator: Generator = None,
     validator: Validator = None,
     chat: Chat = False,
+    system: System = None,
+    chat_options: ChatOptions = None,
+    one_message: OneMessage = False,
     answer_score: AnswerScore = None,
     seed: Seed = 0,
     model: Annotated[
@@ -272,6 +275,9 @@ def show(
         generator_phrasing=generator,
         validator_phrasing=validator,
         chat=chat,
+        system=system,
+        chat_options=key_values("--chat-option", chat_options) if chat_options else None,
+        chat_turns=False if one_message else None,
         answer_score=answer_score,
     )
     typer.echo(f"{asked.name}, {asked.split}: {len(asked.items)} items")

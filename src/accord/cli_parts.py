@@ -67,14 +67,14 @@ def progress_console() -> Console:
 
 
 def say_if_little(mass: float, remedy: str, of: str = "") -> None:
-    """A warning where the mean probability on yes and no leaves the validator's log-odds little to mean.
+    """A warning where the mean probability on the label words leaves the validator's log-odds little to mean.
 
     Args:
         remedy: the command that shows what would help.
         of: whose it is.
     """
     if mass < _LITTLE:
-        said = f"{of}Only {mass:.0%} of the probability is on yes and no: the validator's score means little."
+        said = f"{of}Only {mass:.0%} of the probability is on the label words: the validator's score means little."
         typer.echo(f"{said}\nWhat it says instead, and what helps: {remedy}", err=True)
 
 

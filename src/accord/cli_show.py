@@ -44,6 +44,10 @@ def show_command(model: str, task: str, data: Path | None, keys: dict[str, Any])
     named = {"shots": "validator_shots", "generator": "generator_phrasing", "validator": "validator_phrasing"}
     words += [word for option, key in named.items() if keys.get(key) for word in (f"--{option}", keys[key])]
     words += ["--chat"] if keys.get("chat") else []
+    words += ["--system", keys["system"]] if keys.get("system") else []
+    for key, value in (keys.get("chat_options") or {}).items():
+        words += ["--chat-option", f"{key}={json.dumps(value)}"]
+    words += ["--one-message"] if keys.get("chat_turns") is False else []
     return shlex.join(words)
 
 

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test test-oldest lint bench clean
 
 setup: .venv/.ready
 
@@ -23,9 +23,18 @@ lint: setup
 test: lint
 	$(BIN)/python -m pytest
 
+# With the oldest versions that pyproject.toml allows, in an environment of its own: torch alone is a large download.
+test-oldest: .venv-oldest/.ready
+	.venv-oldest/bin/python -m pytest
+
+.venv-oldest/.ready: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[hub,sentiment]' pytest hypothesis scikit-learn nbclient ipykernel ipywidgets
+	touch $@
+
 bench: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/gap.py
 
 clean:
-	rm -rf .venv runs build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest runs build dist .pytest_cache .mypy_cache .ruff_cache

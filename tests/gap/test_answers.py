@@ -19,7 +19,7 @@ ASKED = (("generator", "first"), ("generator", "whole"), ("generator", "per_toke
 @pytest.fixture(scope="module", params=["llama", "gemma3", "gpt2", "no cache", "switch"])
 def lm(request: pytest.FixtureRequest) -> Backbone:
     if request.param == "switch":  # below the lengths of the prompts
-        return longrope(num_hidden_layers=3)
+        return longrope(num_hidden_layers=3, original_max_position_embeddings=16)
     lm = Backbone(tiny_model("llama" if request.param == "no cache" else request.param), tiny_tokenizer())
     lm.cacheable = lm.cacheable and request.param != "no cache"
     return lm
@@ -82,6 +82,12 @@ def test_gradients_are_finite_differences(lm, form, counted, layer) -> None:
     np.testing.assert_allclose(
         (slope * direction).sum(-1).numpy(), ((up - down) / (2 * step)).numpy(), atol=5e-3, rtol=5e-2
     )
+
+
+def test_answers_that_lie_across_a_switch_are_refused() -> None:
+    lm = longrope(num_hidden_layers=3)
+    with pytest.raises(AccordError, match="across a length"):
+        Answers.of(lm, asked("whole"), "generator", 2).vary(lambda states, _: [states])
 
 
 def test_a_layer_that_is_not_there(lm) -> None:

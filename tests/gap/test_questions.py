@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 import accord
 from accord.errors import AccordError
 from accord.gap import measure_gap
-from accord.gap.questions import LabelWords, read_by
+from accord.gap.questions import LabelWords, contexts_of, read_by
 from accord.lm import Backbone
 from accord.tasks import Task
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -196,8 +196,7 @@ def test_a_validator_that_chooses(make: Make) -> None:
     assert gap.metrics["validator_accuracy"]["value"] == pytest.approx(np.mean(right))
     for undefined in ("pearson_no", "validator_auc", "generator_auc", "mrr_no"):
         assert gap.metrics[undefined]["value"] is None
-    with pytest.raises(AccordError, match="unknown word"):
-        make(LABELS, MOODS + "odd,other\n")
+    assert make(LABELS, MOODS + "odd,other\n").settings["skipped"]["column 'mood' holds an unknown word"] == 1
 
 
 def test_the_chosen_label_is_the_most_probable_one_not_the_one_above_all_others_together() -> None:
@@ -207,16 +206,28 @@ def test_the_chosen_label_is_the_most_probable_one_not_the_one_above_all_others_
     assert words.logodds(logprobs, "a") == pytest.approx(math.log(0.4 / 0.55)) and words.logodds(logprobs, "a") < 0
 
 
-def test_by_layer_a_choice_ends_in_the_scores_and_words_of_several_tokens_are_refused(make: Make) -> None:
-    single = tiny("Ġgood", "good", "Ġpoor", "poor", "Ġmiddling", "middling")
-    gap = measure_gap(single, make(LABELS, MOODS), layers=True, resamples=0)
-    assert gap.layers is not None and gap.layer_metrics is not None
-    top = gap.layers[gap.layers["layer"] == single.n_layers].sort_values("item")
-    assert list(top["validator_choice"]) == list(gap.scores["validator_choice"])
-    accuracy = gap.layer_metrics.set_index(["layer", "metric"])["value"][(single.n_layers, "validator_accuracy")]
-    assert accuracy == gap.metrics["validator_accuracy"]["value"]
-    with pytest.raises(AccordError, match="one token each"):
-        measure_gap(tiny(), make(LABELS, MOODS), layers=True)
+def test_by_layer_a_choice_ends_in_the_scores_words_of_several_tokens_too(make: Make) -> None:
+    for lm in (tiny("Ġgood", "good", "Ġpoor", "poor", "Ġmiddling", "middling"), tiny()):
+        task = make(LABELS, MOODS)
+        gap = measure_gap(lm, task, layers=True, resamples=0)
+        assert gap.layers is not None and gap.layer_metrics is not None
+        by_layer = gap.layers.sort_values(["layer", "item"])
+        top = by_layer[by_layer["layer"] == lm.n_layers]
+        assert list(top["validator_choice"]) == list(gap.scores["validator_choice"])
+        accuracy = gap.layer_metrics.set_index(["layer", "metric"])["value"][(lm.n_layers, "validator_accuracy")]
+        assert accuracy == gap.metrics["validator_accuracy"]["value"]
+        words, row = LabelWords.of(lm, task), gap.scores.iloc[0]
+        context = contexts_of(lm, task, "validator")[0]
+        logprobs = [lens_logprob(lm, context, ids, 1) for ids in words.all]
+        value = by_layer[by_layer["layer"] == 1]["validator_logodds"].iloc[0]
+        assert value == pytest.approx(float(words.logodds(np.array(logprobs), row["label"])), abs=1e-4)
+
+
+@torch.no_grad()
+def lens_logprob(lm: Backbone, context: tuple[int, ...], answer: tuple[int, ...], layer: int) -> float:
+    """log p of a whole answer by the lens of a layer, in one pass over the text."""
+    states = lm.hidden(torch.tensor([context + answer[:-1]]), layers=[layer])[layer][0, len(context) - 1 :]
+    return float(lm.lens(states).double().log_softmax(-1)[range(len(answer)), list(answer)].sum())
 
 
 TURN = "{% for m in messages %}<s>{{ m.role }}:{{ m.content }}</s>{% endfor %}"

@@ -35,9 +35,9 @@ class Damage:
         table: a row a measure: group, measure, base, repaired, change (see change_is: "difference" or "ratio"), low and
             high (its 95 % interval), n (units: texts, prompts, facts or items), worse_if ("higher", "lower"
             "distance" or "neither"), worsened (the interval excludes no change, on the worse side, by more than
-            rounding), reason (why there is no
-            interval). Groups: "text", "relations" and "relations: NAME", "NAME" of other tasks, "own task",
-            "free text". Rows of a single relation are many, so some worsen by chance: judge by those of all.
+            rounding), reason (why there is no interval). Groups: "text", "relations" and "relations: NAME", "NAME" of
+            other tasks, "own task", "free text". Rows of a single relation are many, so some worsen by chance: judge by
+            those of all.
         sentence: what got worse, in plain words.
         texts: text, tokens, nll_base, nll_repaired of every text.
         relations: of every fact, relation, subject, answer, wrong; and, for base and repaired each, log p of both

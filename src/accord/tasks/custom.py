@@ -206,7 +206,7 @@ class _Columns:
         return Item(fields, answer, self._gold(row))
 
     def _gold(self, row: Row) -> bool:
-        """Whether the answer is right, by the task's own words or else by the usual ones."""
+        """Whether the answer is right, by the usual words or else by the task's own."""
         return row.flag(self.custom.gold, self.labels.words[YES], self.labels.words[NO])
 
     def _label(self, row: Row) -> str:

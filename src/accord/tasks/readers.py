@@ -97,10 +97,10 @@ class Row:
         return {column: text for column, text in texts.items() if text is not None}
 
     def flag(self, column: str, yes: Sequence[str] = (), no: Sequence[str] = ()) -> bool:
-        """A yes/no column: yes, true, y, t or 1, and no, false, n, f or 0, or further words, in any case."""
+        """A yes/no column: yes, true, y, t or 1, and no, false, n, f or 0, or else further words, in any case."""
         text = as_text(self.value(column))
         word = "" if text is None else text.casefold()
-        for words, answer in ((yes, True), (no, False), (YES, True), (NO, False)):
+        for words, answer in ((YES, True), (NO, False), (yes, True), (no, False)):
             if word in (own.strip().casefold() for own in words):
                 return answer
         if whole := _WHOLE.fullmatch(word):

@@ -21,9 +21,9 @@ from tests.tiny import tiny_model, tiny_tokenizer
 class Pairs(Task):
     """A task small enough to read: letters and words, some answers right."""
 
-    def __init__(self, items: list[Item]) -> None:
+    def __init__(self, items: list[Item], chat: bool = False) -> None:
         form = Form("plain", Template.parse("{noun}"), "zero", ())
-        super().__init__("pairs", "all", tuple(items), form, form, False, {})
+        super().__init__("pairs", "all", tuple(items), form, form, chat, {})
 
     def prompts(self, item: Item) -> tuple[str, str]:
         noun = item.fields["noun"]
@@ -155,8 +155,7 @@ def test_written_tables_read_back(lm: Backbone, tmp_path: Path) -> None:
 
 
 def test_the_chat_template_wraps_both_prompts(lm: Backbone) -> None:
-    task = pairs(6)
-    task.chat = True
+    task = Pairs(list(pairs(6).items), chat=True)
     with pytest.raises(AccordError, match="chat template"):
         measure_gap(lm, task)
     chatty = Backbone(tiny_model(), tiny_tokenizer())

@@ -93,7 +93,7 @@ def test_what_is_as_good_as_the_type_is_taken(name: str, value: Any, wanted: Any
         ("device", "gpu", "a device of this machine"),
         ("call", 3, "a Callable"),
         ("seed", -1, "0 or more"),
-        ("limit", 0, "1 or more or None"),
+        ("limit", "10", "a whole number or None"),
         ("nmber", 1, "did you mean 'number'?"),
     ],
 )

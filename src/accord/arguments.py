@@ -20,7 +20,7 @@ R = TypeVar("R")
 # What a whole number of this name is at least, in every function.
 _AT_LEAST = {
     **dict.fromkeys(("seed", "resamples", "first", "start_step"), 0),
-    **dict.fromkeys(("limit", "batch_tokens", "max_tokens", "size", "steps"), 1),
+    **dict.fromkeys(("batch_tokens", "max_tokens", "size", "steps"), 1),
 }
 # Where an object of a class comes from.
 _MADE_BY = {"LanguageModel": "accord.load", "Task": "accord.task", "ConceptModel": "accord.concepts.load"}

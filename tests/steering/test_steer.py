@@ -282,7 +282,7 @@ def test_what_cannot_be_steered_is_refused(lm: Backbone, concepts: Any, concept_
         ({0: 0.0}, {"concepts": model, "layer": 9}, "no such layer"),
         ({0: 0.0}, {"concepts": model}, "needs a concept model and its layer"),
         ({0: 0.0}, {}, "needs a concept model and its layer"),
-        ({0: 0.0}, {"concepts": model, "layer": 2, "positions": "last"}, "no such positions"),
+        ({0: 0.0}, {"concepts": model, "layer": 2, "positions": "last"}, "'all' or 'prompt' or 'generated'"),
     ]:
         with pytest.raises(AccordError, match=match):
             accord.steer(lm, wrong, **options)  # type: ignore[arg-type]

@@ -298,7 +298,7 @@ def test_several_text_files_have_another_fingerprint_than_when_their_lines_were_
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"unit": "page"}, "unit is what"),
+        ({"unit": "page"}, "'line' or 'file'"),
         ({"unit": "line"}, "unit says what"),
         ({"held_out": 1.0}, "held_out is a share"),
         ({"held_out": -0.1}, "held_out is a share"),

@@ -177,8 +177,6 @@ def steer(
     Raises:
         AccordError: no such concept, layer or positions, no number, a concept model or a push that does not fit.
     """
-    if positions not in ("all", "prompt", "generated"):
-        raise AccordError("no such positions", got=positions, wanted="all, prompt or generated")
     target = Target.of(lm, concepts, layer, keep_error)
     if push is not None and push.vector.shape != (target.concepts.d,):
         got = list(push.vector.shape)

@@ -100,8 +100,6 @@ def corpus(
         raise AccordError("held_out is a share of the texts", got=held_out, wanted="from 0 to below 1")
     if limit is not None and limit < 1:
         raise AccordError("limit is a number of texts", got=limit, wanted="at least 1")
-    if unit not in (None, "line", "file"):
-        raise AccordError("unit is what one text of a .txt or .md file is", got=repr(unit), wanted="line or file")
     name = str(source)
     if name in TEXTS and not Path(name).exists():
         label = label or "sentiment"

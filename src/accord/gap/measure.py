@@ -17,7 +17,7 @@ from accord.lm.batching import Progress
 from accord.lm.encoding import encode_prompt
 from accord.lm.model import LanguageModel
 from accord.lm.prompted import after_prompt
-from accord.lm.scoring import Query, Score, score
+from accord.lm.scoring import Query, Score, check_queries, score
 from accord.tasks import Task
 
 # Items of one part file: what a killed run loses at most. Small beside a study, large beside a batch.
@@ -89,6 +89,7 @@ def measure_gap(
     forms = Forms.of(lm)
     prompts = [task.prompts(item) for item in task.items]
     queries = [forms.queries(lm, task, item) for item in task.items]
+    check_queries(lm, [query for pair in queries for query in pair])
     # Neighbours in this order share prompts, so that a part computes few of them twice.
     order = sorted(range(len(queries)), key=lambda i: (prompts[i], i))
     tables = []

@@ -26,6 +26,7 @@ class PositionModule:
     """A module that makes numbers of positions alone, such as a rotary embedding; `call` runs it on other positions."""
 
     module: nn.Module
+    device: torch.device
     call: Callable[[Tensor], list[Tensor]]
 
 
@@ -211,7 +212,8 @@ def _positions(trunk: nn.Module, size: int) -> Iterator[list[PositionModule]]:
 
         # One module may serve several kinds of layers: each call is a module of its own.
         rest = [str(value) for value in [*args, *kwargs.values()] if isinstance(value, str)]
-        found.setdefault(hash((id(module), *rest)), PositionModule(module, call))
+        device = (args[places[0]] if places else kwargs[names[0]]).device
+        found.setdefault(hash((id(module), *rest)), PositionModule(module, device, call))
 
     modules: list[PositionModule] = []
     with ExitStack() as hooks:
@@ -245,8 +247,7 @@ def _switches(module: PositionModule, numbers: Sequence[int], longest: int) -> t
         """The numbers of the first positions in a sequence of `length` tokens."""
         if length not in known:
             fresh()
-            device = next((b.device for b in module.module.buffers()), torch.device("cpu"))
-            positions = torch.tensor([*range(4), length - 1], device=device)
+            positions = torch.tensor([*range(4), length - 1], device=module.device)
             known[length] = [
                 value.narrow(value.shape.index(5), 0, 4).clone() for value in module.call(positions) if 5 in value.shape
             ]

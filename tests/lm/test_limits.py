@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from accord.errors import AccordError
+from accord.gap import measure_gap
 from accord.lm import Backbone, Query, generate, score
 from accord.lm.limits import Limits
 from accord.lm.perplexity import perplexity
 from accord.repair.scores import Pair, scores
+from accord.tasks import task
 from accord.text.embeddings import extract
 from accord.text.reader import in_order
 from tests.lm.test_proofs import ANSWERS, SMALL, ours, plain
@@ -170,3 +172,20 @@ def test_tokens_that_the_model_lacks_are_named() -> None:
 def test_groups_of_lengths() -> None:
     assert Limits(switches=(5, 9)).grouped([4, 5, 8, 9, 1]) == {0: [0, 4], 1: [1, 2], 2: [3]}
     assert Limits(each_from=6).grouped([4, 5, 6, 7, 6]) == {0: [0, 1], 6: [2, 4], 7: [3]}
+
+
+def test_a_gap_is_refused_before_any_item_is_scored() -> None:
+    class Counting(Backbone):
+        runs = 0
+
+        def hidden(self, ids: Tensor, **options: Any) -> dict[int, Tensor]:
+            self.runs += 1
+            return super().hidden(ids, **options)
+
+    items = task("hypernymy", limit=300, validator_shots="zero")
+    longest = max(len(prompt) for item in items.items for prompt in items.prompts(item))
+    lm = Counting(tiny_model("gpt2", n_positions=longest - 20), tiny_tokenizer())
+    lm.runs = 0
+    with pytest.raises(AccordError, match="longer than the model can read"):
+        measure_gap(lm, items, resamples=0)
+    assert lm.runs == 0

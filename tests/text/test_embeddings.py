@@ -137,10 +137,13 @@ def test_stored_in_less(dtype: str, tmp_path: Path) -> None:
 
 def test_states_too_large_for_float16(tmp_path: Path) -> None:
     class Large(Backbone):
+        factor = 1.0
+
         def hidden(self, ids: Tensor, **options: Any) -> dict[int, Tensor]:
-            return {layer: state * 1e6 for layer, state in super().hidden(ids, **options).items()}
+            return {layer: state * self.factor for layer, state in super().hidden(ids, **options).items()}
 
     lm = Large(tiny_model("cohere"), tiny_tokenizer())
+    lm.factor = 1e6
     with pytest.raises(AccordError, match="not finite"):
         extract(lm, TEXTS, tmp_path / "a", dtype="float16")
     extract(lm, TEXTS, tmp_path / "b", dtype="bfloat16")

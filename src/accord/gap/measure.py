@@ -18,7 +18,7 @@ from accord.gap.questions import LabelWords
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.lm.prompted import after_prompt
-from accord.lm.scoring import Floats, Query, Score, score
+from accord.lm.scoring import Floats, Query, Score, check_queries, score
 from accord.tasks import Task, as_task
 
 # Items of one part file: what a killed run loses at most. Small beside a study, large beside a batch.
@@ -103,6 +103,7 @@ def measure_gap(
     words, answer = LabelWords.of(lm, task), AnswerScore.of(lm, task)
     prompts = [task.prompts(item) for item in task.items]
     queries = [words.queries(lm, task, item) for item in task.items]
+    check_queries(lm, [query for pair in queries for query in pair])
     asked = _Asked(
         words, answer, [task.labels.target(item) for item in task.items], task.labels.chooses, queries, layers
     )

@@ -128,7 +128,7 @@ def dissect(model: nn.Module, ids: Tensor) -> Anatomy:
     heads = _heads(runs, logits, chain[-1].end)
     top = state_out(chain[-1].after)
     trunk = _trunk(runs, chain, heads[-1], ids, top)
-    tails = [_tail(runs, chain, head) for head in heads]
+    tails = [_tail(final, head, top) for head in heads for final in _between(runs, chain, head)]
     return Anatomy(trunk, [run.module for run in chain], tails, logits.detach(), top)
 
 
@@ -219,11 +219,24 @@ def _heads(runs: list[_Run], logits: Tensor, after: int) -> list[_Run]:
     return heads[::-1]
 
 
-def _tail(runs: list[_Run], chain: list[_Run], head: _Run) -> Tail:
-    """A head with the calls between the last block and it; what is inside one of them does not count."""
+def _between(runs: list[_Run], chain: list[_Run], head: _Run) -> Iterator[list[_Run]]:
+    """The calls between the last block and a head; what is inside one of them does not count.
+
+    First all of them, then those alone that were given what the one before left: a pooler is not on the way.
+    """
     inside = [run for run in runs if run.begin > chain[-1].end and -1 < run.end < head.begin]
-    final = [run for run in inside if not any(other.begin < run.begin and run.end < other.end for other in inside)]
-    top = state_out(chain[-1].after)
+    outer = [run for run in inside if not any(other.begin < run.begin and run.end < other.end for other in inside)]
+    yield outer
+    state, way = state_out(chain[-1].after), []
+    for run in outer:
+        if run.before is state:
+            way.append(run)
+            state = state_out(run.after)
+    if len(way) < len(outer):
+        yield way
+
+
+def _tail(final: list[_Run], head: _Run, top: Tensor) -> Tail:
     casts = [run.before.dtype if isinstance(run.before, Tensor) else top.dtype for run in [*final, head]]
     return Tail([run.module for run in final], head.module, casts)
 

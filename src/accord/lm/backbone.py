@@ -163,8 +163,8 @@ class Backbone:
         after = f"after the head: {tail.finish}"
         self._demand("lens", Proof(says, otherwise, off, proofs.LENS_TOLERANCE, after))
         values = sorted({value for _, value in proofs.numbers_of(self.model.config) if 8 <= value <= 2**20})
-        tried = find_limits(self._trunk, self.blocks[0], rows, values)
-        self.limits = tried.limits
+        tried = find_limits(self._trunk, self.blocks[0], self.random_ids, values)
+        self.limits = replace(tried.limits, ids=min(tried.limits.ids or self.vocab_size, self.vocab_size))
         self._forget, self._row_by_row = tried.forget, tried.chooses_keys
         top = self.hidden(ids)[self.n_layers]
         off = max(proofs.apart(top, anatomy.top), proofs.apart(self.lens(top), anatomy.logits))

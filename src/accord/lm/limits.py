@@ -56,6 +56,6 @@ class Limits:
                 "the tokenizer gives a token that the model does not have",
                 where=name,
                 got=f"token id {largest}",
-                wanted=f"ids below {self.ids}, the rows of its embedding",
+                wanted=f"ids below {self.ids}, the rows of its embedding and head",
                 fix="use the model's own tokenizer, or resize its embeddings (resize_token_embeddings) and save it",
             )

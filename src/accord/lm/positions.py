@@ -26,6 +26,7 @@ class PositionModule:
     """A module that makes numbers of positions alone, such as a rotary embedding; `call` runs it on other positions."""
 
     module: nn.Module
+    device: torch.device
     call: Callable[[Tensor], list[Tensor]]
 
 
@@ -72,15 +73,17 @@ def _clones(module: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def find_limits(trunk: nn.Module, first: nn.Module, vocab: int, numbers: Sequence[int]) -> Found:
+def find_limits(
+    trunk: nn.Module, first: nn.Module, ids_of: Callable[[int, int], Tensor], numbers: Sequence[int]
+) -> Found:
     """The limits of a trunk's inputs, and how it must be run.
 
     Args:
         first: its first block.
-        vocab: token ids below this are safe to read.
+        ids_of: gives so many rows of so many ordinary token ids.
         numbers: of the config: lengths at which something may change.
     """
-    short, long = (_random(trunk, vocab, size) for size in _SIZES)  # what depends on the length is no table's own size
+    short, long = (ids_of(1, size) for size in _SIZES)  # what depends on the length is no table's own size
     with _positions(trunk, long.shape[1]) as modules:
         lookups = _run(trunk, first, long, until="end")
     tables = lookups.tables & _run(trunk, first, short, until="block").tables
@@ -88,7 +91,7 @@ def find_limits(trunk: nn.Module, first: nn.Module, vocab: int, numbers: Sequenc
     longest = min(lengths, default=None)
     if longest is not None and any(table.size == longest and not table.in_block for table in tables):
         try:  # some tables grow when a longer sequence comes
-            _run(trunk, first, _random(trunk, vocab, longest + 1), until="start")
+            _run(trunk, first, ids_of(1, longest + 1), until="start")
             longest = min((table.size for table in tables if table.by == "position" and table.in_block), default=None)
         except (IndexError, RuntimeError, ValueError):
             pass
@@ -102,11 +105,6 @@ def find_limits(trunk: nn.Module, first: nn.Module, vocab: int, numbers: Sequenc
     switches = sorted({switch for own, _ in found for switch in own})
     dependent = [module.module for module, own in zip(modules, found, strict=True) if own != ((), None)]
     return Found(replace(limits, switches=tuple(switches), each_from=each_from), Restore(dependent))
-
-
-def _random(trunk: nn.Module, vocab: int, size: int) -> Tensor:
-    ids = torch.randint(0, vocab, (1, size), generator=torch.Generator().manual_seed(size))
-    return ids.to(next(trunk.parameters()).device)
 
 
 @dataclass(frozen=True)
@@ -211,7 +209,8 @@ def _positions(trunk: nn.Module, size: int) -> Iterator[list[PositionModule]]:
 
         # One module may serve several kinds of layers: each call is a module of its own.
         rest = [str(value) for value in [*args, *kwargs.values()] if isinstance(value, str)]
-        found.setdefault(hash((id(module), *rest)), PositionModule(module, call))
+        device = (args[places[0]] if places else kwargs[names[0]]).device
+        found.setdefault(hash((id(module), *rest)), PositionModule(module, device, call))
 
     modules: list[PositionModule] = []
     with ExitStack() as hooks:
@@ -245,8 +244,7 @@ def _switches(module: PositionModule, numbers: Sequence[int], longest: int) -> t
         """The numbers of the first positions in a sequence of `length` tokens."""
         if length not in known:
             fresh()
-            device = next((b.device for b in module.module.buffers()), torch.device("cpu"))
-            positions = torch.tensor([*range(4), length - 1], device=device)
+            positions = torch.tensor([*range(4), length - 1], device=module.device)
             known[length] = [
                 value.narrow(value.shape.index(5), 0, 4).clone() for value in module.call(positions) if 5 in value.shape
             ]

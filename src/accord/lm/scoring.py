@@ -131,21 +131,19 @@ def score(
         progress: called with (tokens done, tokens in all); with queries for a model that must be told its prompt.
 
     Raises:
-        AccordError: a context or answer is empty, logits are not finite, or one sequence alone exceeds memory.
+        AccordError: see `check_queries`; logits are not finite, or one sequence alone exceeds memory.
     """
     own = [Query.of_text(lm, query) if isinstance(query, str) else query for query in queries]
     if isinstance(lm, Prompted):
         return _by_length(lm, own, layers, every_token, batch_tokens, progress)
+    check_queries(lm, own)
     targets: dict[Ids, dict[int, int]] = defaultdict(dict)  # context -> token -> its place in the read
     for query in own:
-        if not query.context or not query.answers or not all(query.answers):
-            raise AccordError("a query needs a context and answers of at least one token", got=query)
         for answer in query.answers:
             for i, token in enumerate(answer):
                 places = targets[query.context + answer[:i]]
                 places.setdefault(token, len(places))
     sequences = list(targets)
-    check_fits(lm, sequences, (answer for query in own for answer in query.answers))
     lens_wanted = set(sequences if every_token else (query.context for query in own)) if layers else set()
     results: dict[tuple[Ids, int], _Read] = {}
 
@@ -164,6 +162,15 @@ def score(
     depth = range(lm.n_layers + 1) if layers else [lm.n_layers]
     end_states(lm, sequences, read, layers=depth, batch_tokens=batch_tokens, progress=progress)
     return [_assemble(query, targets, results, list(depth), every_token) for query in own]
+
+
+def check_queries(lm: LanguageModel, queries: Sequence[Query]) -> None:
+    """Raise AccordError if a context or answer is empty, longer than the model reads, or has a token that it lacks."""
+    for query in queries:
+        if not query.context or not query.answers or not all(query.answers):
+            raise AccordError("a query needs a context and answers of at least one token", got=query)
+    read = (query.context + answer[:-1] for query in queries for answer in query.answers)
+    check_fits(lm, read, (answer for query in queries for answer in query.answers))
 
 
 def _by_length(

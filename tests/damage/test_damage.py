@@ -120,7 +120,7 @@ def test_distance_at_prompts_is_at_their_last_position(damage: Damage, base: Bac
 
 def test_a_constant_readout_moves_every_validator_and_nothing_else(base: Backbone, own: Task) -> None:
     repaired = WithReadout(base, Readout((1,), torch.zeros(base.d_model), 30.0, *yes_no(base.tokenizer)))
-    damage = measure_damage(base, repaired, texts=TEXTS, own=own, **OPTIONS)
+    damage = measure_damage(base, repaired, texts=TEXTS * 2, own=own, **OPTIONS)  # an interval takes five texts
     shift = row(damage, "relations", "validator_logodds")
     assert shift["change"] == pytest.approx(30, rel=1e-4) and shift["worse_if"] == "neither" and not shift["worsened"]
     assert row(damage, "relations", "yes_share")["repaired"] == 1

@@ -257,7 +257,8 @@ def test_scores_against_shuffled_names():
     assert np.isnan(table.loc[4, "fuzzing"]) and table.loc[4, "detection"] == 1
     values = np.linspace(0.2, 0, 8)
     assert table.loc[0, "detection_auc_shuffled"] == pytest.approx(roc_auc_score(np.arange(8) < 4, values))
-    assert scores.summary["detection"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 8}
+    perfect = scores.summary["detection"]  # all right in eight is not all right for certain
+    assert (perfect["value"], perfect["high"], perfect["n"]) == (1.0, 1.0, 8) and 0.6 < perfect["low"] < 0.8
     assert scores.summary["fuzzing"]["n"] == 7
     gain = table["detection_auc"] - table["detection_auc_shuffled"]
     assert scores.summary["detection_auc_gain"]["value"] == pytest.approx(gain.mean())

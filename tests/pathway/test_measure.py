@@ -62,7 +62,7 @@ def test_every_table_has_its_columns_and_layers(found: Pathway, tmp_path: Path) 
         "readout": ["model", "layer", "items", "metric", "value", "low", "high"],
         "patching": ["direction", "positions", "layer", "what", "value", "low", "high"],
         "patched": ["direction", "positions", "item", "layer", "what", "receiver", "donor", "patched"],
-        "concepts": ["concept", "before", "after", "change", "low", "high", "certain"],
+        "concepts": ["concept", "before", "after", "change", "low", "high", "certain", "reason"],
     }
     for name, expected in columns.items():
         table = pd.read_parquet(tmp_path / f"{name}.parquet")

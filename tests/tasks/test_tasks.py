@@ -230,7 +230,7 @@ def test_bad_rows_are_errors(tmp_path, name, text, words):
         ({"validator_shots": "one"}, ["Unknown number of shots"]),
         ({"generator_phrasing": "plian"}, ["Unknown generator phrasing", "did you mean 'plain'"]),
         ({"validator_phrasing": "plain"}, ["Unknown validator phrasing", "think, true"]),
-        ({"limit": 0}, ["'limit'", "1 or more"]),
+        ({"limit": 0}, ["limit leaves no items"]),
         ({"data": "/nowhere/d.tsv"}, ["does not exist", "/nowhere/d.tsv"]),
     ],
 )

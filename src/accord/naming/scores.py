@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from accord.arguments import checked
-from accord.intervals import auc, mean_estimate
+from accord.intervals import auc, mean_change, mean_estimate
 from accord.naming.answers import Answer
 from accord.naming.entries import Floats
 from accord.naming.judges import Judge, Trial
@@ -97,7 +97,9 @@ def summarise(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     summary = {}
     for name, column in columns.items():
         known = column[np.isfinite(column)]
-        found = mean_estimate(known)
+        # Of a gain on which all concepts agree, that of paired shares has a width too.
+        gain = name.endswith("gain")
+        found = mean_change(np.zeros_like(known), known, unit=True) if gain else mean_estimate(known, unit=True)
         summary[name] = {"value": found.value, "low": found.low, "high": found.high, "n": len(known)}
     return summary
 

@@ -95,7 +95,8 @@ class Asked:
                 | linear_cka(old[layer][distinct], new[layer][distinct], resamples=self.resamples)
                 for layer in self.layers
             ]
-            return pd.DataFrame(rows).astype({"value": float, "low": float, "high": float})
+            table = pd.DataFrame(rows, columns=["form", "layer", "value", "low", "high"])
+            return table.astype({"value": float, "low": float, "high": float})
 
         return pd.concat([once(self.parts, f"cka-{form}", partial(of, form)) for form in FORMS], ignore_index=True)
 

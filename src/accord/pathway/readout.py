@@ -70,7 +70,8 @@ def readout_curve(
             {"layer": layer, "items": "train", "metric": metric, "value": value, "low": None, "high": None}
             for metric, value in chosen.items()
         ]
-    return pd.DataFrame(rows).astype({"value": float, "low": float, "high": float})
+    table = pd.DataFrame(rows, columns=["layer", "items", "metric", "value", "low", "high"])
+    return table.astype({"value": float, "low": float, "high": float})
 
 
 def folds(groups: Sequence[str | None], seed: int) -> NDArray[np.int64]:

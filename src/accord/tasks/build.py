@@ -132,6 +132,8 @@ def _check(definition: Definition, choices: Choices) -> None:
     _known("number of shots", choices.generator_shots, SHOTS)
     _known("number of shots", choices.validator_shots or "few", SHOTS)
     _known("answer score", choices.answer_score or "auto", ANSWER_SCORES)
+    if choices.limit is not None and choices.limit < 1:
+        raise AccordError("The limit leaves no items", got=choices.limit, wanted="1 or more, or no limit")
     if choices.split.startswith("test-") and choices.split_kind != "nested":
         raise AccordError(
             "Only a nested split has this part",

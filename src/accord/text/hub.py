@@ -39,7 +39,7 @@ def _load(source: str, split: str | None) -> Any:
     datasets.disable_progress_bars()
     name, _, config = (source, "", "") if Path(source).is_dir() else source.partition(":")
     try:
-        found = datasets.load_dataset(name, config or None)
+        found = datasets.load_dataset(name, config or None, trust_remote_code=False)
     except Exception as error:  # a dozen classes, some of the HTTP library beneath
         raise AccordError(
             "the data set could not be loaded",

@@ -1,6 +1,6 @@
 """How often 95 % intervals cover the truth, by simulation: measures × sizes × shapes, as a table in Markdown.
 
-    python scripts/coverage.py                        the table of docs/intervals.md, 1,000 sets each (half an hour)
+    python scripts/coverage.py                        the table of docs/intervals.md, 1,000 sets each (an hour)
     python scripts/coverage.py --sets 50              quick
     python scripts/coverage.py --save now.json --before then.json     with another run's numbers beside them
 
@@ -94,16 +94,28 @@ def simulate(draw: Callable[[Rng], Found], sets: int) -> dict[str, list[float]]:
 
 
 def table(rows: dict[str, list[float]], before: dict[str, list[float]]) -> Iterator[str]:
-    """Lines of Markdown."""
+    """Lines of Markdown, a line a measure and shape, with all its sizes."""
+    sizes: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name in rows:
+        measure, shape, n = name.split(" | ")
+        sizes[measure, shape].append(n)
     yield "| measure | shape | n |" + (" before |" if before else "") + " covers | width | without |"
-    yield "| --- | --- | ---: |" + (" ---: |" if before else "") + " ---: | ---: | ---: |"
-    for name, (covers, width, without) in rows.items():
-        old = f" {_share(before[name][0])} |" if name in before else " |" if before else ""
-        yield f"| {name} |{old} {_share(covers)} | {width:.3g} | {_share(without) if without else ''} |"
+    yield "| --- | --- | --- |" + (" --- |" if before else "") + " --- | --- | --- |"
+    for (measure, shape), several in sizes.items():
+        own = [rows[f"{measure} | {shape} | {n}"] for n in several]
+        old = [before.get(f"{measure} | {shape} | {n}", [math.nan])[0] for n in several]
+        cells = [measure, shape, ", ".join(several)]
+        cells += [" ".join(map(_share, old))] if before else []
+        cells += [
+            " ".join(_share(row[0]) for row in own),
+            " ".join("–" if math.isnan(row[1]) else f"{row[1]:.2g}" for row in own),
+        ]
+        cells.append(" ".join(_share(row[2]) for row in own) if any(row[2] for row in own) else "")
+        yield f"| {' | '.join(cells)} |"
 
 
 def _share(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}".removeprefix("0")
+    return "–" if math.isnan(value) else f"{value:.2f}".removeprefix("0")
 
 
 def cases() -> Iterator[Case]:

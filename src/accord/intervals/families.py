@@ -36,7 +36,8 @@ def simultaneous(changes: Floats, seed: int, flips: int) -> tuple[Floats, Floats
     some = changes[:, changed >= FEWEST_CHANGED]
     if some.shape[1] and flips:
         mean, error, skew, _ = _moments(some.sum(0), (some**2).sum(0), (some**3).sum(0), n)
-        quantile = _critical(some, seed, flips)
+        # Of rare ones, too: which of them changed often enough is chance, and the largest of them was looked for.
+        quantile = _critical(changes[:, changed > 0], seed, flips)
         if float(np.median(np.abs(skew))) * quantile > _SKEWED:
             reason[changed >= FEWEST_CHANGED] = "too skewed for so few items"
         else:

@@ -25,11 +25,12 @@ from transformers.utils import logging as progress_bars
 
 from accord.errors import AccordError
 from accord.lm import proofs
-from accord.lm.anatomy import Unsupported, dissect, learn_tail, state_out
+from accord.lm.anatomy import dissect
 from accord.lm.catalog import resolve
 from accord.lm.limits import Limits
 from accord.lm.positions import find_limits
 from accord.lm.proofs import Proof
+from accord.lm.tail import Unsupported, learn_tail, state_out
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -36,7 +36,7 @@ def mean_estimate(values: Floats, classes: Classes = (), *, unit: bool = False) 
     if n < FEWEST:
         return Estimate(value, reason=too_few(n))
     if bool(constant(values)):
-        return Estimate(value, *wilson(value, n)) if unit else Estimate(value, reason=SAME)
+        return Estimate(value, *wilson(value * n, n)) if unit else Estimate(value, reason=SAME)
     error, skew = spread(values, classes)
     low, high = (float(end) for end in studentised(value, error, skew, critical(n, classes)))
     return Estimate(value, max(low, 0.0), min(high, 1.0)) if unit else Estimate(value, low, high)

@@ -9,10 +9,11 @@ from accord.intervals.estimate import FEWEST, Classes, Estimate, Floats, parts, 
 Z = 1.959963984540054
 
 
-def wilson(share: float, n: float) -> tuple[float, float]:
-    """The 95 % score interval of a share of n trials (Wilson 1927): honest near 0 and 1, and never without width."""
+def wilson(hits: float, n: float) -> tuple[float, float]:
+    """The 95 % score interval of a share, hits of n trials (Wilson 1927): honest near 0 and 1, never without width."""
     if n <= 0:
         return 0.0, 1.0
+    share = hits / n
     middle = share + Z * Z / (2 * n)
     half = Z * math.sqrt(max(share * (1 - share), 0.0) / n + Z * Z / (4 * n * n))
     scale = 1 + Z * Z / n
@@ -34,7 +35,8 @@ def share_estimate(hits: Floats, classes: Classes = ()) -> Estimate:
         return Estimate(value, reason=too_few(n, "item"))
     own = [(len(hits[part]) / n, (float(hits[part].sum()) + 1) / (len(hits[part]) + 2)) for part in parts(n, classes)]
     whole, within = sum(weight * p for weight, p in own), sum(weight * p * (1 - p) for weight, p in own)
-    return Estimate(value, *wilson(value, n * whole * (1 - whole) / within))
+    trials = n * whole * (1 - whole) / within
+    return Estimate(value, *wilson(value * trials, trials))
 
 
 def share_of_many(hits: Floats, counts: Floats) -> Estimate:
@@ -51,7 +53,7 @@ def share_of_many(hits: Floats, counts: Floats) -> Estimate:
     influence = (hits - value * counts) * n / total
     variance = float(influence @ influence) / n**2
     trials = value * (1 - value) / variance if variance > 1e-12 else float(n)
-    return Estimate(value, *wilson(value, trials), influence=influence)
+    return Estimate(value, *wilson(value * trials, trials), influence=influence)
 
 
 def share_change(before: Floats, after: Floats, classes: Classes = ()) -> Estimate:

@@ -17,11 +17,12 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 from accord.errors import AccordError
 from accord.lm import proofs
 from accord.lm.adapters import unwrapped
-from accord.lm.anatomy import Unsupported, dissect, learn_tail, state_out
+from accord.lm.anatomy import dissect
 from accord.lm.limits import Limits
 from accord.lm.positions import find_limits
 from accord.lm.proofs import Proof
 from accord.lm.quantization import quantization
+from accord.lm.tail import Unsupported, learn_tail, state_out
 
 
 class Backbone:

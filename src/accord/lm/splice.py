@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
-from accord.lm.anatomy import put_state, state_out
 from accord.lm.backbone import Backbone
+from accord.lm.tail import put_state, state_out
 
 Change = Callable[[Tensor], Tensor]
 """From raw states [n, d] to the states [n, d] that take their place."""

@@ -83,14 +83,13 @@ longer text, or an id beyond, is one error before work begins. In half precision
 as the model itself does; scale, soft-cap and log-probabilities are float32. How far a proof reaches is bounded, so that
 loading a large model stays quick: beyond a window of thousands of tokens nothing is tried at loading, and the table of
 `accord prove`, which tries longer texts, says how far it came. Half precision allows differences of states of .1
-(bfloat16) and .03 (float16), as rounding alone makes .01 to .03.
+(bfloat16) and .03 (float16), as rounding alone makes up to .05.
 
 The table is `scripts/sweep_models.py` on transformers {version}: each of its {total} causal and image-and-text types,
 tiny and random, in float32. 17 prompts of up to 96 tokens, half of which share a beginning, are scored by accord
 at once, and by plain transformers in float64 one at a time; the difference is the largest of a log-probability.
 {right} types are right (to 2e-5; of plain float32, where that is further from float64), {refused} are refused,
-{wrong} are wrong,
-{untried} could not be made tiny (their config needs more than smaller numbers, or a library that is not installed).
+{wrong} are wrong, {untried} could not be made tiny (their config needs more than smaller numbers, or a library).
 A refusal that begins with "it cannot read a short text" is often such a config, too, or a model that needs an image.
 """
 

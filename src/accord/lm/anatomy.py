@@ -1,8 +1,7 @@
 """Where a network keeps its blocks, its trunk, its final norm and its head: found by watching it read a short text.
 
 No attribute and no config name is looked up. What ran, in which order, and what was handed on tells: a vision tower of
-the same depth does not run on text, a list of experts does not hand its states on, and a soft-cap of any name bends
-the numbers that a head puts out.
+the same depth does not run on text, and a list of experts does not hand its states on.
 """
 
 import inspect

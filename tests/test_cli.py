@@ -166,6 +166,14 @@ def test_prove_prints_what_holds_and_refuses_what_does_not(tiny, tmp_path):
     assert code == 0, err
     assert all(name in table for name in ("lens", "layers", "causality", "batch", "cache", "precision"))
     assert "3 blocks of width 32" in table
+    experts = random_model("qwen3_moe", **SMALL, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24)
+    larger = tiny_tokenizer()
+    larger.add_tokens([*(f"<{i}>" for i in range(300)), "committee"])
+    for folder, tokenizer, words in (("experts", tiny_tokenizer(), "beside float64"), ("larger", larger, "not tried")):
+        experts.save_pretrained(tmp_path / folder)
+        tokenizer.save_pretrained(tmp_path / folder)
+        code, table, err = accord("prove", tmp_path / folder, "--device", "cpu")
+        assert code == 0 and words in table, err
     model = random_model("gemma3_text", **SMALL, use_bidirectional_attention=True)
     model.save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)

@@ -1,6 +1,7 @@
 """What is proven of a model when it is made: by behaviour, in any precision, whatever things are called."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from accord.errors import AccordError
-from accord.lm import Backbone, Query, score
+from accord.lm import Backbone, Query, load, score
 from tests.tiny import random_model, tiny_model, tiny_tokenizer
 
 SMALL: dict[str, Any] = dict(
@@ -250,9 +251,12 @@ IMAGES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", IMAGES)
-def test_models_that_read_images_work_through_their_text_part(kind: str) -> None:
+def test_models_that_read_images_work_through_their_text_part(kind: str, tmp_path: Path) -> None:
     model = random_model(kind, **IMAGES[kind])
-    lm = Backbone(model, tiny_tokenizer())
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    lm = load(tmp_path, device="cpu")
+    assert isinstance(lm, Backbone)
     assert lm.n_layers == 2
     texts = prompts()
     model.set_experts_implementation("eager")

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from accord.errors import AccordError
@@ -51,7 +60,7 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
     try:
         with _quiet() as said:
             tokenizer = read_tokenizer(source)
-            network, notes = AutoModelForCausalLM.from_pretrained(
+            network, notes = _auto_model(config).from_pretrained(
                 source.folder,
                 dtype="auto" if quantized and dtype == "auto" else kind,
                 use_safetensors=True,
@@ -178,6 +187,14 @@ def read_config(folder: Path) -> Any:
         raise AccordError("config.json names other weights than model.safetensors.", where=folder, got=weights)
     check_known(config, folder)
     return config
+
+
+def _auto_model(config: Any) -> Any:
+    """What opens a model of this configuration: one that reads images, too, where transformers has no other of it."""
+    images_only = (
+        type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    )
+    return AutoModelForImageTextToText if images_only else AutoModelForCausalLM
 
 
 def _names_kernel(told: Any) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from accord.errors import AccordError
+from accord.lm.batching import check_fits
 from accord.lm.kv import kv_cache, kv_pairs
 
 if TYPE_CHECKING:
@@ -205,19 +206,22 @@ def precision(lm: "Backbone", texts: Sequence[str]) -> tuple[float, float]:
     The weights are the same: a half-precision model is read in float32, a float32 one in float64. The model is copied.
 
     Raises:
-        AccordError: there is no room for the copy, or transformers cannot run it.
+        AccordError: the texts do not fit the model, there is no room for the copy, or transformers cannot run it.
     """
     better = torch.float64 if lm.dtype == torch.float32 else torch.float32
     moved: list[Tensor] = []
     try:
+        rows = [lm.tokenizer(text)["input_ids"] for text in texts]
+        check_fits(lm, rows)
         reference = copy.deepcopy(lm.model).to(better)
-        for text in texts:
-            ids = torch.tensor([lm.tokenizer(text)["input_ids"]], device=lm.device)
+        reference.set_experts_implementation("eager")  # the others have no float64
+        for row in rows:
+            ids = torch.tensor([row], device=lm.device)
             exact = reference(input_ids=ids, use_cache=False).logits[0].double()
             own = lm.lens(lm.hidden(ids)[lm.n_layers][0]).double()
             following = torch.cat([ids[0, 1:], exact[-1:].argmax(-1)])[:, None]
             moved.append((_logodds(own, following) - _logodds(exact, following)).abs())
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:  # quantized weights stay as they are
         problem = "no room for a copy of the model in more precision, or transformers cannot run it so"
         raise AccordError(problem, where=lm.name, got=str(error).splitlines()[0]) from error
     whole = torch.cat(moved)

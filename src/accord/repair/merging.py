@@ -44,8 +44,9 @@ class Drift:
 
     Attributes:
         largest, mean: |difference of log p| over all tokens of the vocabulary, at every position of some prompts.
-        logodds: largest |difference of l_V| at the end of the validator prompts that the repair keeps; 0 without any,
-            None where label words are several tokens each, which one position does not tell.
+        logodds: largest |difference of l_V| at the end of the validator prompts that the repair keeps; None without
+            any (an adapter of plain peft), or where label words are several tokens each, which one position does not
+            tell.
         prompts: how many were read.
     """
 
@@ -91,7 +92,8 @@ def _merge(folder: Path, described: Mapping[str, Any], out: Path, device: str, d
     check_plain(base, "merging an adapter")
     adapter = open_adapter(base.model, folder)
     _check_ties(base, folder)
-    own = [] if foreign else [tuple(ids) for ids in described["about"].get("prompt_ids", ())]
+    about = described.get("about", {})
+    own = [tuple(ids) for ids in about.get("prompt_ids", ())]
     prompts = [*own, *(encode_prompt(tokenizer, text) for text in _NEUTRAL)]
     before = _logprobs(Backbone(adapter, tokenizer, name=str(folder)), prompts)
     try:
@@ -174,7 +176,7 @@ def _drift(yes_no: list[list[int]] | None, before: Sequence[Tensor], after: Sequ
     odds = None
     if yes_no is not None:
         ends = ((_logodds(yes_no, a[-1]) - _logodds(yes_no, b[-1])).abs() for a, b in zip(after, before, strict=True))
-        odds = max((float(one) for one in list(ends)[:own]), default=0.0)
+        odds = max(float(one) for one in list(ends)[:own])
     return Drift(float(max(one.max() for one in apart)), total / count, odds, len(apart))
 
 

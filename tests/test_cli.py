@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -155,7 +156,7 @@ def tiny(tmp_path_factory):
         'data = "pairs.csv"\ngenerator = "{One} is a"\nvalidator = "Is {one} a {two}?"\nanswer = "two"\ngold = "same"\n'
     )
     (folder / "pairs.toml").write_text(task)
-    section = '[[gap]]\ntask = "pairs.toml"\nsplit = "all"\nresamples = 20\n'
+    section = '[[gap]]\ntask = "pairs.toml"\nsplit = "all"\n'
     study = f'name = "tiny"\nbackbone = {{ model = "model" }}\n{section}{section}name = "five"\nlimit = 5\n'
     (folder / "study.toml").write_text(study)
     return folder
@@ -179,6 +180,15 @@ def test_prove_prints_what_holds_and_refuses_what_does_not(tiny, tmp_path):
     tiny_tokenizer().save_pretrained(tmp_path)
     code, _, err = accord("prove", tmp_path)
     assert code == 1 and "depend on what follows" in err
+
+
+def test_the_table_says_why_a_measure_has_no_interval(tiny):
+    words = ["gap", "--model", tiny / "model", "--task", tiny / "pairs.toml", "--split", "all", "--device", "cpu"]
+    code, table, err = accord(*words, "--limit", 1)
+    assert code == 0, err
+    assert re.search(r"validator_accuracy +[01]\.000 +\n", table)  # a share, which is not certain as a count is
+    assert re.search(r"No interval for .*validator_accuracy.*: 1 item: an interval takes 5\.", table)
+    assert re.search(r" n +1 +\n", table)
 
 
 def test_gap_into_a_folder(tiny, tmp_path):

@@ -199,6 +199,8 @@ def gap(
     counted = metrics.pop("answer_score")
     rows = [[name, *_numbers(metric)] for name, metric in metrics.items()]
     print_table(("metric", "value", "low", "high"), rows, title=f"{asked.name} / {model}")
+    for reason, names in _reasons(metrics).items():
+        typer.echo(f"No interval for {', '.join(names)}: {reason}.")
     typer.echo(counted_words(counted, *(int(metrics[name]["value"]) for name in ("first_token_clashes", "task_items"))))
     say_if_little(metrics["yes_no_mass"]["value"], show_command(model, task, data, dict(section)))
     say_if_blank(metrics["blank_first_tokens"]["value"], metrics["n"]["value"])
@@ -402,7 +404,7 @@ def _measured(section: "GapSection", task: "Task", backbone: "Backbone", seed: i
     if out is None:
         lm = weights()
         with study.bars(progress_console()) as bar:
-            return study.measure(lm, section, task, seed, bar(task.name)).as_json()
+            return study.measure(lm, section, task, bar(task.name)).as_json()
     stage = study.gap_stage(section, task, backbone, seed, weights)
     with study.bars(progress_console()) as bar:
         made = study.publish(out, stage.recipe, lambda work: stage.build(work, bar(task.name)), replace=False)
@@ -410,11 +412,22 @@ def _measured(section: "GapSection", task: "Task", backbone: "Backbone", seed: i
     return read_object(out / "metrics.json")
 
 
-def _numbers(metric: dict[str, float | None]) -> list[str]:
+def _numbers(metric: dict[str, Any]) -> list[str]:
     value, low, high = (metric[key] for key in ("value", "low", "high"))
-    if low is None and value is not None and value == int(value):  # a count
-        return [str(int(value)), "", ""]
-    return ["undefined" if number is None else f"{number:.3f}" for number in (value, low, high)]
+    if value is None:
+        return ["undefined", "", ""]
+    if low is None:
+        return [f"{value:.3f}" if "reason" in metric else f"{value:.0f}", "", ""]  # without a reason it is a count
+    return [f"{number:.3f}" for number in (value, low, high)]
+
+
+def _reasons(metrics: dict[str, Any]) -> dict[str, list[str]]:
+    """Why measures have no interval: reason -> their names."""
+    reasons: dict[str, list[str]] = {}
+    for name, metric in metrics.items():
+        if "reason" in metric:
+            reasons.setdefault(metric["reason"], []).append(name)
+    return reasons
 
 
 def _print_record(name: str, said: str, parts: dict[str, str]) -> None:

@@ -98,7 +98,7 @@ def test_the_items_that_check_choose_no_candidate(lm, asked, monkeypatch) -> Non
         return told
 
     monkeypatch.setattr(explain.Form, "of", classmethod(alter))
-    found = explain_gap(lm, 2, model, asked, candidates=3, chosen=1, draws=2, resamples=20)
+    found = explain_gap(lm, 2, model, asked, candidates=3, chosen=1, draws=2)
     assert set(found.concepts["concept"]) <= seen[0] | seen[1]
 
 
@@ -119,7 +119,7 @@ def test_the_check_finds_a_culprit_and_random_concepts_are_not_it() -> None:
     parts[4] = -2 * generator
     parts[5] = 1.5 * generator + rng.normal(size=100)
     form = _Additive(parts, np.full(30, 0.5))
-    table = check(form, {"against": [4], "largest": [4]}, generator, np.arange(100), 19, 0, 200)  # type: ignore[arg-type]
+    table = check(form, {"against": [4], "largest": [4]}, generator, np.arange(100), 19, 0)  # type: ignore[arg-type]
     assert len(table) == 40 and set(table["draw"]) == set(range(-1, 19))
     random = table[(table["what"] == "against") & (table["draw"] >= 0)]
     assert not any(4 in chosen for chosen in random["concepts"])
@@ -152,7 +152,7 @@ def test_random_sets_are_as_large_and_all_different(concepts: int, size: int, se
 
 def test_an_explanation_is_whole_and_written(lm, asked, tmp_path: Path) -> None:
     model = _model(lm, KINDS[0])
-    found = explain_gap(lm, 2, model, asked, candidates=10, chosen=3, draws=4, resamples=50)
+    found = explain_gap(lm, 2, model, asked, candidates=10, chosen=3, draws=4)
     scores = measure_gap(lm, asked, resamples=0).scores
     np.testing.assert_allclose(found.scores["validator_logodds"], scores["validator_logodds"], atol=2e-3)
     assert len(found.concepts) == 10 and found.concepts["pull"].is_monotonic_increasing

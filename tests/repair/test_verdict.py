@@ -52,7 +52,7 @@ def test_a_constant_shift_moves_accuracy_and_no_correlation(lm: Backbone, tests:
     before = score_tests(lm, tests, progress=lambda done, total: said.append((done, total)))
     after = score_tests(shifted, tests, parts=tmp_path / "parts")
     assert said[-1] == (36, 36) and sorted(said) == said
-    verdict = judge(before, after, tests, resamples=50)
+    verdict = judge(before, after, tests)
     for test, measure, change in verdict.rows():
         assert change.after["value"] == pytest.approx(
             summarize(after[test], seed=0, resamples=0)[measure]["value"], nan_ok=True

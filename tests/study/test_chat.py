@@ -24,7 +24,6 @@ backbone.model = "model"
 [[gap]]
 task = "animals"
 name = "own"
-resamples = 10
 chat = true
 [[gap]]
 task = "animals"
@@ -32,7 +31,6 @@ chat = true
 system = "Be brief."
 chat_options = { date_string = "26 Jul 2026" }
 chat_turns = false
-resamples = 10
 [tasks.animals]
 data = "rows.csv"
 generator = "{one} is like"

@@ -66,7 +66,6 @@ training = { steps = 4, batch = 32, patience = 1 }
 task = "pairs.toml"
 model = "topk-latents-new"
 split = "all"
-resamples = 5
 """
 
 

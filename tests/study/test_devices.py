@@ -18,7 +18,6 @@ dtype = "float32"
 task = "hypernymy"
 validator_shots = "zero"
 limit = 24
-resamples = 5
 
 [[repair]]
 kind = "rankalign"
@@ -44,7 +43,6 @@ limit = 20
 candidates = 4
 chosen = 2
 draws = 2
-resamples = 5
 """
 
 

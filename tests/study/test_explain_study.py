@@ -26,7 +26,6 @@ device = "cpu"
 task = "hypernymy"
 validator_shots = "zero"
 limit = 24
-resamples = 5
 
 [text]
 source = "texts.csv"
@@ -50,14 +49,12 @@ added = [2.0]
 written = 1
 samples = 1
 max_new_tokens = 3
-resamples = 5
 
 [explain]
 limit = 20
 candidates = 8
 chosen = 2
 draws = 3
-resamples = 5
 """
 
 

@@ -45,7 +45,6 @@ positions = 20
 [verdict]
 limit = 10
 phrasings = false
-resamples = 20
 
 [damage]
 texts = "texts.txt"

@@ -58,7 +58,7 @@ SMALL = {
     "added": [],
     "samples": 2,
 }
-SMALL |= {"max_new_tokens": 4, "resamples": 20, "prompts": ["A bee is", "No"]}
+SMALL |= {"max_new_tokens": 4, "prompts": ["A bee is", "No"]}
 
 
 @pytest.fixture(scope="module")

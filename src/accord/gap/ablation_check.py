@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from accord.gap.contributions import Form, pull_of
-from accord.intervals import Estimate, Floats, difference, mean_estimate, pearson_estimate
+from accord.intervals import Floats, difference, mean_estimate, pearson_estimate
 from accord.intervals.estimate import unchanged
 
 _NEAR = 10  # concepts of the nearest rates, among which a control is drawn; one more after each set that was there
@@ -46,7 +46,6 @@ def check(
     items: NDArray[np.int64],
     draws: int,
     seed: int,
-    resamples: int,
 ) -> pd.DataFrame:
     """Turn the found concepts off, and at most `draws` random sets beside each, on these items.
 
@@ -54,7 +53,7 @@ def check(
 
     Returns rows (what, draw, concepts, change, change_low, change_high, moved, moved_low, moved_high): draw −1 is the
     found set; `change` that of Pearson's r of the two forms (`accord.intervals.difference`), `moved` the mean
-    |change of l_V|, in nats (`accord.intervals.mean_estimate`); 95 % intervals over items, none without `resamples`.
+    |change of l_V|, in nats (`accord.intervals.mean_estimate`); 95 % intervals over items.
     """
     rng = np.random.default_rng([seed, 1])
     most = int((validator.rate > 0).sum()) // 3
@@ -75,8 +74,6 @@ def check(
         change, moved = difference(base, pearson_estimate(said, after)), mean_estimate(size)
         if not size.any():
             change = moved = unchanged()
-        if not resamples:
-            change, moved = Estimate(change.value), Estimate(moved.value)
         ends = (("change", change.interval()), ("moved", moved.interval()))
         told = {f"{name}{end}": one[key] for name, one in ends for end, key in _ENDS}
         rows.append({"what": what, "draw": draw, "concepts": concepts, **told})

@@ -28,7 +28,7 @@ from accord.errors import AccordError
 from accord.gap.ablation_check import check, choose, in_numbers
 from accord.gap.answers import Answers
 from accord.gap.contributions import Form, covariance, pull_estimate
-from accord.intervals import Estimate, Floats
+from accord.intervals import Floats
 from accord.intervals.estimate import constant
 from accord.lm.backbone import Backbone
 from accord.lm.batching import Progress
@@ -79,7 +79,6 @@ def explain_gap(
     chosen: int = 8,
     draws: int = 20,
     seed: int = 0,
-    resamples: int = 1000,
     progress: Progress | None = None,
 ) -> Explanation:
     """Tell the gap of a task by the concepts of a layer.
@@ -110,9 +109,9 @@ def explain_gap(
     contributions = {form: logodds[form] - exact[form] for form in FORMS}  # [candidate, item]
     said, affirmed = (logodds[form][choosing] for form in FORMS)
     found = choose(contributions["validator"][:, choosing], said, affirmed, picked, chosen)
-    checked = check(told["validator"], found, logodds["generator"], checking, draws, seed, resamples)
+    checked = check(told["validator"], found, logodds["generator"], checking, draws, seed)
     return Explanation(
-        _concept_table(told, logodds, contributions, picked, resamples),
+        _concept_table(told, logodds, contributions, picked),
         _item_table(told, contributions, picked),
         _scores(task, logodds),
         checked,
@@ -151,13 +150,11 @@ def _concept_table(
     logodds: Mapping[str, Floats],
     contributions: Mapping[str, Floats],
     picked: Sequence[int],
-    resamples: int,
 ) -> pd.DataFrame:
     v, g = logodds["validator"], logodds["generator"]
     rows = []
     for place, k in enumerate(picked):
-        found = pull_estimate(contributions["validator"][place], v, g)
-        pull = (found if resamples else Estimate(found.value)).interval()
+        pull = pull_estimate(contributions["validator"][place], v, g).interval()
         row: dict[str, Any] = {"concept": k}
         for form in FORMS:
             spread = float(logodds[form].var())

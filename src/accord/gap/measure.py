@@ -79,7 +79,6 @@ def measure_gap(
     task: Task | str | Path | Mapping[str, Any],
     *,
     layers: bool = False,
-    seed: int = 0,
     resamples: int = 1000,
     parts: Path | None = None,
     progress: Progress | None = None,
@@ -89,7 +88,7 @@ def measure_gap(
     Args:
         task: or what `accord.task` makes one of: a name, a task file, or a table of its keys.
         layers: also by the logit lens of every layer.
-        seed, resamples: as for `accord.gap.summarize`.
+        resamples: 0 for no intervals; any other number for them.
         parts: a folder for finished parts; what is whole there already is not computed again.
         progress: called with (items done, items in all).
 
@@ -120,7 +119,7 @@ def measure_gap(
     top = values[values["layer"] == lm.n_layers].set_index("item")
     scores = _score_table(task, prompts, top)
     scores.attrs |= answer.about
-    metrics = {**summarize(scores, seed=seed, resamples=resamples), **answer.metrics}
+    metrics = {**summarize(scores, resamples=resamples), **answer.metrics}
     if not layers:
         return Gap(scores, metrics, answer)
     columns = ["item", "layer", "generator_logodds", "validator_logodds"]
@@ -130,7 +129,7 @@ def measure_gap(
         metrics,
         answer,
         layers=by_layer,
-        layer_metrics=summarize_layers(scores, by_layer, seed=seed, resamples=resamples),
+        layer_metrics=summarize_layers(scores, by_layer, resamples=resamples),
         layer_matrix=layer_matrix(scores, by_layer),
         lens=_token_map(lm, scores, queries),
     )

@@ -97,7 +97,7 @@ def summarize(
     interval, `reason` says why.
 
     Args:
-        seed: without effect, as intervals are in closed form.
+        seed: without effect, as intervals are in closed form; taken so that older scripts run.
         resamples: 0 for no intervals; any other number for them.
     """
     whole = sample(scores)
@@ -112,9 +112,7 @@ def summarize(
     return result
 
 
-def summarize_layers(
-    scores: pd.DataFrame, layers: pd.DataFrame, *, seed: int = 0, resamples: int = 1000
-) -> pd.DataFrame:
+def summarize_layers(scores: pd.DataFrame, layers: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
     """The measures of `PAIRED` at every layer: rows (layer, metric, value, low, high)."""
     rows: list[dict[str, Any]] = []
     for layer, part in layers.groupby("layer"):
@@ -124,7 +122,7 @@ def summarize_layers(
         )
         if "validator_choice" in part:
             table["validator_choice"] = part.set_index("item")["validator_choice"]
-        measured = summarize(table, PAIRED, seed=seed, resamples=resamples)
+        measured = summarize(table, PAIRED, resamples=resamples)
         rows += [
             {"layer": layer, "metric": name, **{end: measured[name][end] for end in ("value", "low", "high")}}
             for name in PAIRED

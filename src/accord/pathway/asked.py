@@ -65,7 +65,6 @@ class Asked:
             self.models[model],
             self.first,
             layers=True,
-            seed=self.seed,
             resamples=self.resamples,
             parts=self.part(f"gap-{model}"),
             progress=progress,
@@ -158,11 +157,11 @@ def patch_both(
     return pd.concat(effects, ignore_index=True), pd.concat(patched, ignore_index=True)
 
 
-def curves(gap: Gap, seed: int, resamples: int) -> pd.DataFrame:
+def curves(gap: Gap, resamples: int) -> pd.DataFrame:
     """The lens' measures of each layer, and how its l_V agrees with the model's own final l_G."""
     assert gap.layers is not None and gap.layer_metrics is not None
     final = gap.layers["item"].map(gap.scores["generator_logodds"])
-    against = summarize_layers(gap.scores, gap.layers.assign(generator_logodds=final), seed=seed, resamples=resamples)
+    against = summarize_layers(gap.scores, gap.layers.assign(generator_logodds=final), resamples=resamples)
     against = against[against["metric"].str.startswith("pearson")]
     return pd.concat([gap.layer_metrics, against.assign(metric="final_" + against["metric"])])
 

@@ -69,7 +69,7 @@ def measure_pathway(
     few = dataclasses.replace(asked.first, items=asked.first.items[:patch_items])
     found = Pathway(
         _about(asked, task_train, few, draws, concepts),
-        told({model: curves(gap, seed, resamples) for model, gap in gaps.items()}, asked.layers, "layer"),
+        told({model: curves(gap, resamples) for model, gap in gaps.items()}, asked.layers, "layer"),
         told(
             {model: gap.layer_matrix for model, gap in gaps.items()}, asked.layers, "generator_layer", "validator_layer"
         ),

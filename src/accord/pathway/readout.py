@@ -63,7 +63,7 @@ def readout_curve(
         probe = Ridge(own, target).fit(penalty)
         for name, (theirs, scores) in tests.items():
             table = scores.assign(validator_logodds=probe(theirs[layer]).numpy())
-            measured = summarize(table, _READ, seed=seed, resamples=resamples)
+            measured = summarize(table, _READ, resamples=resamples)
             rows += [{"layer": layer, "items": name, "metric": metric, **measured[metric]} for metric in _READ]
         chosen = {"penalty": penalty, "explained": explained}
         rows += [

@@ -64,7 +64,7 @@ class RankAlign(Trained):
     score: Literal["yes", "logodds"] = Field(
         default="logodds",
         description="What the validator learns to rank by: yes, log p of the one answer Yes (as in the paper); "
-        "logodds, all yes forms against all no forms.",
+        "logodds, all words for yes against all words for no.",
     )
     generated: Generated = Field(
         default="task",

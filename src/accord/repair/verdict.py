@@ -161,16 +161,13 @@ def judge(
     before: Mapping[str, pd.DataFrame],
     after: Mapping[str, pd.DataFrame],
     tests: Sequence[Trial],
-    *,
-    seed: int = 0,
-    resamples: int = 1000,
 ) -> Verdict:
     """Compare the score tables of a base and of a repaired model.
 
     Raises AccordError if they are not of the same items.
     """
     return Verdict(
-        {test.name: compare(before[test.name], after[test.name], seed=seed, resamples=resamples) for test in tests},
+        {test.name: compare(before[test.name], after[test.name]) for test in tests},
         {test.name: test.title for test in tests},
         {test.name: len(test.task.items) for test in tests},
         after,

@@ -24,6 +24,3 @@ class ExplainSection(Section):
         default=8, ge=1, description="Concepts turned off together, on items that did not choose them, as a check."
     )
     draws: int = Field(default=20, ge=1, description="Random sets of concepts of equal rates beside each check.")
-    resamples: int = Field(
-        default=1000, ge=1, description="No effect: intervals are in closed form. Kept for older study files."
-    )

@@ -33,7 +33,7 @@ def explain_stage(
     def make(work: Path, progress: Progress) -> dict[str, Any]:
         lm = run.lm()
         model = load_concepts(run.at(concepts), lm.device)
-        keys = section.model_dump(include={"candidates", "chosen", "draws", "resamples"})
+        keys = section.model_dump(include={"candidates", "chosen", "draws"})
         explain_gap(lm, layer, model, task, seed=seed, progress=progress, **keys).write(work)
         return found_by(lm)
 

@@ -59,7 +59,7 @@ def row_gap_stage(section: GapSection, task: Task, run: Run, model: Stage, seed:
 def _stage(
     section: GapSection, task: Task, asked: dict[str, Any], seed: int, weights: Callable[[], "LanguageModel"]
 ) -> Stage:
-    settings = {**asked, "task": task.settings, "layers": section.layers, "resamples": section.resamples}
+    settings = {**asked, "task": task.settings, "layers": section.layers}
 
     def build(work: Path, progress: Progress) -> dict[str, Any]:
         from accord.report.figures import write_figures
@@ -68,7 +68,7 @@ def _stage(
         found = found_by(lm)
         # Named by what "auto" turned out to be, so that parts of two machines are never mixed.
         parts = work / f"parts-{'-'.join(found.values())}"
-        gap = measure(lm, section, task, seed, progress, parts)
+        gap = measure(lm, section, task, progress, parts)
         gap.write(work)
         write_figures(work)
         for left in work.glob("parts-*"):
@@ -82,7 +82,6 @@ def measure(
     lm: "LanguageModel",
     section: GapSection,
     task: Task,
-    seed: int,
     progress: Progress,
     parts: Path | None = None,
 ) -> "Gap":
@@ -90,12 +89,4 @@ def measure(
     from accord.gap import measure_gap
 
     progress(0, len(task.items))
-    return measure_gap(
-        lm,
-        task,
-        layers=section.layers,
-        seed=seed,
-        resamples=section.resamples,
-        parts=parts,
-        progress=progress,
-    )
+    return measure_gap(lm, task, layers=section.layers, parts=parts, progress=progress)

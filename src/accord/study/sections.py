@@ -148,9 +148,6 @@ class GapSection(Section):
         examples=["whole"],
     )
     layers: bool = Field(default=False, description="Also read both forms at every layer, not only at the top.")
-    resamples: int = Field(
-        default=1000, ge=1, description="No effect: intervals are in closed form. Kept for older study files."
-    )
 
     @property
     def folder(self) -> str:

@@ -76,9 +76,6 @@ class SteeringSection(Section):
     keep_error: bool = Field(
         default=True, description="Leave alone what the concepts do not explain of a state, or drop it."
     )
-    resamples: int = Field(
-        default=1000, ge=1, description="No effect: intervals are in closed form. Kept for older study files."
-    )
 
     @model_validator(mode="after")
     def _some_dose(self) -> "SteeringSection":

@@ -124,6 +124,3 @@ class VerdictSection(Section):
     tasks: list[str] = Field(
         default=[], description="Other tasks to try: built-in ones, [tasks.NAME] of this file, or task files."
     )
-    resamples: int = Field(
-        default=1000, ge=1, description="No effect: intervals are in closed form. Kept for older study files."
-    )

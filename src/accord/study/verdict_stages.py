@@ -78,7 +78,6 @@ def verdict_stage(run: Run, section: VerdictSection, asked: Sequence[Trial], bas
     settings = {
         "inputs": [base.recipe.fingerprint, repair.recipe.fingerprint],
         "titles": {trial.name: trial.title for trial in asked},
-        "resamples": section.resamples,
     }
     seed = repair.recipe.seed
 
@@ -86,7 +85,7 @@ def verdict_stage(run: Run, section: VerdictSection, asked: Sequence[Trial], bas
         lm = run.repaired(repair)
         found = _answer(lm, work, asked, progress)
         before = read_scores(asked, run.at(base.name))
-        verdict = judge(before, read_scores(asked, work), asked, seed=seed, resamples=section.resamples)
+        verdict = judge(before, read_scores(asked, work), asked)
         verdict.write(work)
         made = read_manifest(run.at(repair.name))
         about = {"base": base.name.partition("/")[2], "seconds": made and made["facts"].get("seconds")}
@@ -98,16 +97,13 @@ def verdict_stage(run: Run, section: VerdictSection, asked: Sequence[Trial], bas
     )
 
 
-def pair_stage(
-    asked: Sequence[Trial], base: Backbone, repaired: Backbone, seed: int, *, resamples: int = 1000
-) -> Stage:
+def pair_stage(asked: Sequence[Trial], base: Backbone, repaired: Backbone, seed: int) -> Stage:
     """Compare two models by name or folder, outside any study."""
     settings = {
         "base": identity(base),
         "repaired": identity(repaired),
         "trials": {trial.name: read_by_model(trial.task, base).settings for trial in asked},
         "titles": {trial.name: trial.title for trial in asked},
-        "resamples": resamples,
     }
 
     def build(work: Path, progress: Progress) -> dict[str, Any]:
@@ -119,7 +115,7 @@ def pair_stage(
             return found, score_tests(lm, asked, parts=parts, progress=told)
 
         (_, before), (found, after) = scores(base, 0), scores(repaired, 1)
-        judge(before, after, asked, seed=seed, resamples=resamples).write(work)
+        judge(before, after, asked).write(work)
         for left in work.glob("parts-*"):
             shutil.rmtree(left)
         return found

@@ -21,6 +21,7 @@ limit = 24
 
 [[repair]]
 kind = "rankalign"
+allow_low_mass = true
 validator_shots = "zero"
 limit = 24
 steps = 2

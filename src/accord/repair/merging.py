@@ -112,7 +112,7 @@ def _merge(folder: Path, described: Mapping[str, Any], out: Path, device: str, d
     gc.collect()
     lm = load_backbone(out, device=device, dtype=dtype)
     after = _logprobs(lm, prompts)
-    drift = _drift(_yes_no(lm, described.get("about", {})), before, after, len(own))
+    drift = _drift(_yes_no(lm, about) if own else None, before, after, len(own))
     chain = [link.as_json() for link in links(folder)]  # so that merged weights are not tested on what they learned
     text = {"from": base_of(folder), "adapter": str(folder), **asdict(drift), "links": chain}
     write_whole(out / MERGED, json.dumps(text, indent=2) + "\n")

@@ -151,9 +151,9 @@ def run_study(file: Path, folder: Path) -> None:
         return {name: tensor.to(device) for name, tensor in load_file(path).items()}
 
     safetensors.torch.load_file = load_there
-    from accord.lm import backbone
+    from accord.lm import opening
 
-    backbone.pick_device = lambda _: device
+    opening.pick_device = lambda _: device
     from accord.study import engine
 
     engine.run(file, folder, console=Console(file=io.StringIO()))

@@ -38,7 +38,7 @@ class Elsewhere(Tensor):
             device=torch.device(NAME, 0),
             requires_grad=raw.requires_grad,
         )
-        made.raw = raw
+        made.raw = _raw(raw)
         return made
 
     def __repr__(self, **_: Any) -> str:
@@ -78,7 +78,9 @@ def _computed(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def _raw(value: Any) -> Any:
-    return value.raw if isinstance(value, Elsewhere) else value
+    while isinstance(value, Elsewhere):
+        value = value.raw
+    return value
 
 
 def _check(function: Any, args: Any, kwargs: Any) -> None:

@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 import accord
 from accord import cli
 from accord.cli_show import show_command
-from accord.gap.preview import preview
+from accord.errors import AccordError
+from accord.gap.preview import preview, try_out
 from accord.lm import Backbone
-from accord.tasks import CustomTask, task
+from accord.tasks import CustomTask, Task, task
 from accord.tasks.examples import shots_as_toml, with_examples
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -92,3 +93,12 @@ def test_without_a_model_torch_is_not_imported() -> None:
     code = "import sys; sys.argv = ['accord', 'show', 'hypernymy']\nfrom accord.cli import app\n"
     code += "try:\n    app()\nexcept SystemExit:\n    pass\nassert 'torch' not in sys.modules, 'torch'"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_examples_that_would_take_all_items_are_not_tried() -> None:
+    def none_left() -> Task:
+        raise AccordError("The test split has no items")
+
+    lm = Backbone(tiny_model(), tiny_tokenizer())
+    asked = accord.task("hypernymy", split="test", limit=4)
+    assert set(try_out(lm, {"worked examples": none_left, "as it is": lambda: asked})) == {"as it is"}

@@ -80,10 +80,10 @@ def _print_remedies(lm: "LanguageModel", section: "GapSection", task: "Task", se
     from accord.gap.preview import try_out
 
     changed, how = _remedies(lm, section, task, make)
-    if not changed:
-        typer.echo("Nothing else to try: the task has one wording, and the model no chat template.")
-        return
     tried = try_out(lm, changed)
+    if not tried:
+        typer.echo("Nothing else to try: no other wording, no chat template, no items to spare for worked examples.")
+        return
     rows = [[name, _share(mass), "see below" if "\n" in how[name] else how[name]] for name, mass in tried.items()]
     rows.sort(key=lambda row: -tried[row[0]])
     typer.echo("\nWhat else was tried:")
@@ -92,7 +92,7 @@ def _print_remedies(lm: "LanguageModel", section: "GapSection", task: "Task", se
         words = "take label words that it does say (yes = […], no = […])"
         typer.echo(f"None of them helps much: {words}, or a model tuned to instructions.")
         return
-    for told in how.values():
+    for told in (how[name] for name in tried):
         if "\n" in told:
             typer.echo(f"\nWorked examples, made of the task's own items, to put into its file:\n{told}")
 

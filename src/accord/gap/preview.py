@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from accord.errors import AccordError
 from accord.gap.answer_score import AnswerScore, answer_ids, clashing
 from accord.gap.label_mass import label_masses
 from accord.gap.questions import LabelWords
@@ -96,8 +98,14 @@ def preview(lm: LanguageModel, task: Task, *, items: int = 3, tried: int = 12) -
 
 
 def try_out(lm: LanguageModel, changed: Mapping[str, Callable[[], Task]], *, tried: int = 12) -> dict[str, float]:
-    """Mean probability on the label words of each changed task, by its name, over its first items."""
-    tasks = {name: make() for name, make in changed.items()}
+    """Mean probability on the label words of each changed task, by its name, over its first items.
+
+    Without those that cannot be made: worked examples may take all items that a small task has.
+    """
+    tasks: dict[str, Task] = {}
+    for name, make in changed.items():
+        with suppress(AccordError):
+            tasks[name] = make()
     return {name: float(label_masses(lm, task, task.items[:tried]).mean()) for name, task in tasks.items()}
 
 

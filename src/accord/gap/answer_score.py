@@ -81,7 +81,7 @@ def answer_ids(lm: LanguageModel, task: Task, items: Sequence[Item]) -> list[Ids
     known: dict[tuple[str, str], Ids] = {}
     ids = []
     for item in items:
-        prompt = task.prompts(item)[0]
+        prompt = task.generator.prompt(item)
         place = ((prompt.rsplit(maxsplit=1) or [""])[-1], item.answer)
         if place not in known:
             known[place] = generator_query(lm, task, item).answers[0]

@@ -185,7 +185,7 @@ def test_a_query_of_anything_but_ids_is_an_error(parts: Any) -> None:
 WRONG = [
     *(None, True, -1, 0, 10**20, 1.5, float("nan"), float("inf"), "", "x", "10", "a\0", "\ud800", b"x"),
     *([], [""], ["x"], [None], {}, {"a": 1}, (1, 2), [99], [-1], {99: 1.0}, {"1": 1.0}, {1: "x"}, {1: float("nan")}),
-    *(object(), int, print, Path("/dev/null"), Path("/proc/nothing"), np.zeros(3), torch.zeros(2, 3), pd.DataFrame({"a": [1]})),
+    *(object(), int, print, Path("/dev/null"), Path("/proc"), np.zeros(3), torch.zeros(2, 3), pd.DataFrame({"a": [1]})),
     *([Query((), ())], [Query((1,), ((),))], iter([1])),
 ]
 

@@ -56,9 +56,11 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*bound.args, **bound.kwargs)
         except OSError as error:
-            if error.errno in DISK_FULL or not error.strerror or error.filename is None:
+            # Of libraries, some name the file in their message alone.
+            known = isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError)
+            if error.errno in DISK_FULL or not (known or (error.strerror and error.filename is not None)):
                 raise
-            raise AccordError(error.strerror, where=error.filename) from error
+            raise AccordError(error.strerror or str(error).splitlines()[0], where=error.filename) from error
 
     return call
 

@@ -1,7 +1,9 @@
-"""Any language model by name, folder or object: a backbone, or a concept language model or repaired model."""
+"""Any language model by name, folder or object: a backbone, or a folder of a kind that a capability writes."""
 
 import hashlib
 import json
+import re
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +16,14 @@ if TYPE_CHECKING:
 
     from accord.lm import LanguageModel
 
-# Files whose bytes are a model's identity; concept models of edits lie in folders.
-_CONCEPT_LM = ("config.json", "head.safetensors", "concepts/config.json", "concepts/weights.safetensors")
-_REPAIRED = (
-    "repair.json",
-    "*.safetensors",
-    "adapter_config.json",
-    "concepts-*/config.json",
-    "concepts-*/*.safetensors",
-)
+FOLDERS: dict[str, str] = {
+    "probe.safetensors": "accord.heads.folder",
+    "repair.json": "accord.repair.folder",
+}
+"""A file that every folder of a kind of model has -> the module that opens it: its `is_model(folder)` looks closer,
+`load_folder(folder, device=, dtype=)` loads it, `base_of(folder)` names the model that it stands on, `MARK` and `FILES`
+are its name and its own files (patterns) in a fingerprint. They are imported where such a file is found.
+"""
 
 
 @checked
@@ -45,14 +46,9 @@ def load(model: Any, tokenizer: Any = None, *, device: str = "auto", dtype: str 
         return _in_memory(model, tokenizer, device, dtype)
     if tokenizer is not None:
         raise AccordError("a tokenizer is given for a model in memory only", got=model, fix="leave it out")
-    if is_concept_lm(model):
-        from accord.heads import load_concept_lm
-
-        return load_concept_lm(Path(model).expanduser(), device=device, dtype=dtype)
-    if is_repaired(model):
-        from accord.repair import load_repaired
-
-        return load_repaired(Path(model).expanduser(), device=device, dtype=dtype)
+    if (opener := _opener(model)) is not None:
+        lm: LanguageModel = opener.load_folder(Path(model).expanduser(), device=device, dtype=dtype)
+        return lm
     from accord.lm import load as load_backbone
 
     return load_backbone(model, device=device, dtype=dtype)
@@ -81,51 +77,86 @@ def load_tokenizer(model: str) -> "PreTrainedTokenizerBase":
     Raises:
         AccordError: no such model, or it has no tokenizer that can be read.
     """
-    if is_repaired(model):
-        from accord.repair.folder import base_of
-
-        return load_tokenizer(base_of(Path(model).expanduser()))
-    if is_concept_lm(model):
-        described = json.loads((Path(model).expanduser() / "config.json").read_text(encoding="utf-8"))
-        return load_tokenizer(described["backbone"]["name"])
+    if (opener := _opener(model)) is not None:
+        return load_tokenizer(opener.base_of(Path(model).expanduser()))
     from accord.lm.opening import load_tokenizer as tokenizer_of
 
     return tokenizer_of(model)
 
 
-def fingerprint(model: str) -> str:
-    """Identity of a model's weights. Fetches it if it is not on this machine; loads nothing."""
-    if is_concept_lm(model):
-        return _hash("concept-lm", Path(model).expanduser(), _CONCEPT_LM)
-    if is_repaired(model):
-        return _hash("repaired", Path(model).expanduser(), _REPAIRED)
-    from accord.lm.catalog import resolve
+def fingerprint(model: str, *, fetch: bool = True) -> str:
+    """Identity of a model's weights; loads nothing.
 
-    return resolve(model).fingerprint
+    Args:
+        fetch: fetch it, or the newest of it, if it is not on this machine; else what is here counts.
+    """
+    if (opener := _opener(model)) is None:
+        from accord.lm.catalog import resolve
 
-
-def is_concept_lm(model: str | Path) -> bool:
-    """Whether this is a folder of a concept language model; looks before it imports anything slow."""
-    folder = Path(model).expanduser()
-    if not (folder / "probe.safetensors").is_file():
-        return False
-    from accord.heads import is_concept_lm as found
-
-    return found(folder)
-
-
-def is_repaired(model: str | Path) -> bool:
-    """Whether this is a folder of a repaired model; looks before it imports anything slow."""
-    folder = Path(model).expanduser()
-    if not (folder / "repair.json").is_file():
-        return False
-    from accord.repair import is_repaired as found
-
-    return found(folder)
-
-
-def _hash(kind: str, folder: Path, parts: tuple[str, ...]) -> str:
-    digest = hashlib.sha256()
-    for path in sorted({path for part in parts for path in folder.glob(part)}):
+        return resolve(model, fetch=fetch).fingerprint
+    folder, digest = Path(model).expanduser(), hashlib.sha256()
+    for path in sorted({path for pattern in opener.FILES for path in folder.glob(pattern)}):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{kept_hash(path)}\n".encode())
-    return f"{kind}:{digest.hexdigest()[:16]}"
+    return f"{opener.MARK}:{digest.hexdigest()[:16]}"
+
+
+def check_model(model: str) -> None:
+    """AccordError unless `model` is in the catalog, is written like a hub id, or is a folder or file that will do.
+
+    Fetches nothing.
+    """
+    from accord.lm.catalog import CATALOG, adapter_base, is_adapter, resolve
+
+    path = Path(model).expanduser()
+    opener = _opener(model)
+    if is_adapter(path) and opener is None:
+        base = adapter_base(path)
+        if Path(base) != path.resolve():
+            check_model(base)
+        return
+    would_fetch = model in CATALOG or is_hub_id(model) or (path.suffix.lower() == ".gguf" and path.is_file())
+    if (path.is_dir() and opener is None) or not (would_fetch or path.is_dir()):
+        resolve(model)
+
+
+def is_here(model: str) -> bool:
+    """Whether a model that `check_model` lets through, and all that it stands on, is on this machine."""
+    from accord.lm.catalog import CATALOG, adapter_base, is_adapter, is_cached
+
+    path = Path(model).expanduser()
+    if (opener := _opener(model)) is not None:
+        return is_here(str(opener.base_of(path)))
+    if is_adapter(path) and Path(base := adapter_base(path)) != path.resolve():
+        return is_here(base)
+    if path.exists():
+        return True
+    return CATALOG[model].on_disk is not None if model in CATALOG else is_cached(model)
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether this is written like a model of the hub, "org/name", and no path has this name."""
+    written = re.fullmatch(r"\w[\w.-]*/[\w.-]*\w", model) is not None and not model.lower().endswith(".gguf")
+    return written and not Path(model).expanduser().exists()
+
+
+def shape(model: str) -> tuple[int, int | None]:
+    """Layers of a backbone, and the width of its states where its config.json says it; fetches it if need be."""
+    from accord.lm.catalog import CATALOG, resolve
+
+    if model in CATALOG and not Path(model).exists():
+        return CATALOG[model].layers, CATALOG[model].width
+    from accord.lm.opening import read_config
+
+    text = read_config(resolve(model).folder).get_text_config()
+    return int(text.num_hidden_layers), getattr(text, "hidden_size", None)
+
+
+def _opener(model: str | Path) -> Any:
+    """The module that opens this folder; None for a backbone's name or folder. Nothing slow is imported for these."""
+    folder = Path(model).expanduser()
+    for file, module in FOLDERS.items():
+        if (folder / file).is_file():
+            found = import_module(module)
+            if found.is_model(folder):
+                return found
+    return None

@@ -30,13 +30,14 @@ from accord.lm.opening import load
 
 FORMAT, VERSION = "accord.concept-lm", 1
 IN_MEMORY = "in memory"
+MARK, FILES = "concept-lm", ("config.json", "head.safetensors", "concepts/config.json", "concepts/weights.safetensors")
 _PROBE_TOKENS = 16
 # Largest distance of the probe's states, as a share of their norm: kernels and devices differ by far less, other
 # weights by far more.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
 
 
-def is_concept_lm(folder: Path | str) -> bool:
+def is_model(folder: Path | str) -> bool:
     """Whether `save_concept_lm` wrote this folder, whole; of any version."""
     try:
         described = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
@@ -71,7 +72,7 @@ def save_concept_lm(lm: ConceptLM, folder: Path | str) -> None:
 
 
 @checked
-def load_concept_lm(
+def load_folder(
     folder: Path | str, *, device: str = "auto", dtype: str = "auto", backbone: Backbone | None = None
 ) -> ConceptLM:
     """The model that `save_concept_lm` wrote.
@@ -92,7 +93,7 @@ def load_concept_lm(
 
 
 def _load(folder: Path, device: str, dtype: str, backbone: Backbone | None) -> ConceptLM:
-    if not is_concept_lm(folder):
+    if not is_model(folder):
         raise AccordError("not a concept language model of accord", where=folder / "config.json")
     described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if described["version"] != VERSION:

@@ -107,7 +107,14 @@ def say_on_stderr(line: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(line, style="dim", markup=False)
 
 
-def resolve(model: str, *, thorough: bool = False, say: Say = say_on_stderr, revision: str | None = None) -> Source:
+def resolve(
+    model: str,
+    *,
+    thorough: bool = False,
+    say: Say = say_on_stderr,
+    revision: str | None = None,
+    fetch: bool = True,
+) -> Source:
     """Find a model and have its weights on this machine.
 
     Args:
@@ -117,6 +124,7 @@ def resolve(model: str, *, thorough: bool = False, say: Say = say_on_stderr, rev
             again.
         say: takes one short line before each slow step. Nothing is said when the model is there.
         revision: of a hub id: a branch, tag or commit; the newest by default.
+        fetch: of a hub id: ask the hub; else what is in the hub's cache on this machine counts.
 
     Raises:
         AccordError: no such model; a folder that lacks what is needed, or holds pickled weights; an adapter whose
@@ -126,7 +134,7 @@ def resolve(model: str, *, thorough: bool = False, say: Say = say_on_stderr, rev
     path = Path(model).expanduser()
     if model.strip() and path.is_dir():
         if is_adapter(path):
-            return _with_base(model, path, thorough, say)
+            return _with_base(model, path, thorough, say, fetch)
         return Source(model, path.resolve(), folder_fingerprint(_usable(path)))
     if path.is_file():
         return _own_gguf(model, path, thorough, say)
@@ -134,9 +142,9 @@ def resolve(model: str, *, thorough: bool = False, say: Say = say_on_stderr, rev
         folder = install(entry.folder, entry.sha256, partial(_fetch, entry, say=say), convert, say, thorough=thorough)
         return Source(model, folder, _fingerprint(entry.sha256))
     if re.fullmatch(r"\w[\w.-]*/[\w.-]*\w", model) and not model.endswith(".gguf"):
-        folder = _snapshot(model, revision)
+        folder = _snapshot(model, revision, fetch)
         if is_adapter(folder):
-            return _with_base(model, folder, thorough, say)
+            return _with_base(model, folder, thorough, say, fetch)
         return Source(model, _usable(folder), f"hub:{folder.name}")
     if re.search(r"[/\\]|^[.~]|\.gguf$", model):
         raise AccordError("There is no such folder or file.", got=model, fix="check the path of the model")
@@ -248,13 +256,13 @@ def _usable(folder: Path) -> Path:
     return folder
 
 
-def _with_base(model: str, folder: Path, thorough: bool, say: Say) -> Source:
+def _with_base(model: str, folder: Path, thorough: bool, say: Say, fetch: bool) -> Source:
     named = adapter_base(folder)
     if Path(named) == folder.resolve():
         base = Source(named, folder.resolve(), folder_fingerprint(_usable(folder)))
     else:
         revision = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("revision")
-        base = resolve(named, thorough=thorough, say=say, revision=revision)
+        base = resolve(named, thorough=thorough, say=say, revision=revision, fetch=fetch)
     if base.adapter is not None:
         raise AccordError(
             "This adapter goes on another adapter.",
@@ -277,7 +285,15 @@ def _no_weights(folder: Path, names: set[str]) -> AccordError:
     return AccordError(problem, where=folder, fix=fix)
 
 
-def _snapshot(model: str, revision: str | None) -> Path:
+def is_cached(model: str) -> bool:
+    """Whether a model of the hub is in the hub's cache on this machine."""
+    try:
+        return bool({WEIGHTS, INDEX} & {file.name for file in _snapshot(model, None, fetch=False).iterdir()})
+    except AccordError:
+        return False
+
+
+def _snapshot(model: str, revision: str | None, fetch: bool) -> Path:
     """The hub's files of a model, in the hub's own cache; only weights and text, never pickles or code."""
     from huggingface_hub import snapshot_download
 
@@ -285,6 +301,7 @@ def _snapshot(model: str, revision: str | None) -> Path:
         folder = snapshot_download(
             model,
             revision=revision,
+            local_files_only=not fetch,
             allow_patterns=["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"],
             ignore_patterns=["*/*", "consolidated*"],  # other formats of the same weights
         )

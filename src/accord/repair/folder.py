@@ -37,9 +37,17 @@ from accord.steering.edits import AddDirection, AmplifyDirection, EditConcepts
 FORMAT, VERSION = "accord.repair", 1
 DESCRIPTION = "repair.json"
 MERGED = "merge.json"  # in a folder of merged weights
+MARK = "repaired"
+FILES = (  # concept models of edits lie in folders
+    DESCRIPTION,
+    "*.safetensors",
+    "adapter_config.json",
+    "concepts-*/config.json",
+    "concepts-*/*.safetensors",
+)
 
 
-def is_repaired(folder: Path | str) -> bool:
+def is_model(folder: Path | str) -> bool:
     """Whether this folder holds a repaired model, whole; of any version."""
     try:
         described = json.loads((Path(folder) / DESCRIPTION).read_text(encoding="utf-8"))
@@ -87,7 +95,7 @@ def save_edits(
 
 
 @checked
-def load_repaired(folder: Path | str, *, device: str = "auto", dtype: str = "auto") -> LanguageModel:
+def load_folder(folder: Path | str, *, device: str = "auto", dtype: str = "auto") -> LanguageModel:
     """The model that `save_adapter` or `save_edits` wrote, on its base.
 
     Raises AccordError if the folder is damaged, or its base cannot be loaded or is another one.
@@ -141,7 +149,7 @@ def base_of(folder: Path | str) -> str:
     Raises AccordError if the folder does not say, or the base is in neither place.
     """
     folder = Path(folder)
-    if not is_repaired(folder):
+    if not is_model(folder):
         if is_adapter(folder):
             return adapter_base(folder)
         fix = "name the model: --base MODEL"

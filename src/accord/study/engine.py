@@ -1,9 +1,8 @@
-"""From a study file to a run folder: check everything, plan, run what is not up to date, write the report."""
+"""From a study file to a run folder: check everything, fetch, run what is not up to date, write the report."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -15,24 +14,21 @@ from accord.errors import AccordError
 from accord.study import store
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile, load, read
-from accord.study.gap_stages import gap_stage
-from accord.study.plan import stages_of
-from accord.study.rows import BACKBONE
-from accord.study.stage import Progress, Run, Stage, load_once
-from accord.study.validate import backbone_of, check
-from accord.tasks import Task, left_out
+from accord.study.graph import Graph, plan_study, why
+from accord.study.stage import Stage
+from accord.study.store import STUDY
+from accord.study.work import Models, Progress
 
-STUDY = "study.toml"  # in the run folder: the text of the study that made it
-FIGURES = "figures"  # in the run folder: those of concept models and of perplexity, for papers and slides
 SEARCH = "search.json"  # in the run folder of a search
 Bar = Callable[[str], Progress]
 
-
-# The steps of a study and the kinds of stages that each needs: those of its own, and what they are made from.
-STEPS: dict[str, tuple[str, ...]] = {"embed": ("embeddings",)}
-STEPS["train"] = (*STEPS["embed"], "concepts", "heads")
-STEPS["generate"] = (*STEPS["train"], "texts")
-STEPS["perplexity"] = (*STEPS["generate"], "perplexity")
+# The steps of a study and the kinds of stages that each is for; what these are made from is made, too.
+STEPS: dict[str, tuple[str, ...]] = {
+    "embed": ("embeddings",),
+    "train": ("concepts", "heads"),
+    "generate": ("texts",),
+    "perplexity": ("perplexity",),
+}
 
 
 @checked
@@ -48,43 +44,56 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
     """
     file = load(path)
     folder = Path("runs") / file.study.name if out is None else out
-    tasks = check(file)
-    for line in dict.fromkeys(filter(None, map(left_out, tasks))):
+    graph = plan_study(file)
+    for line in graph.notes:
         console.print(line, highlight=False, markup=False)
-    stages = plan(file, tasks, Run(folder.absolute(), backbone_of(file), load_once()))
-    left = [] if step is None else [stage for stage in stages if stage.kind not in STEPS[step]]
-    todo = [stage for stage in stages if stage not in left]
+    if graph.missing:
+        graph = plan_study(file, fetch=True)
+    todo = list(graph.stages)
+    if step is not None:
+        todo = graph.upstream([stage for stage in todo if stage.kind in STEPS[step]])
     if not todo:
         raise AccordError(f"This study has nothing to {step}.", where=path, wanted="a [text] section, and what follows")
     _check_folder(folder, file)
     with lock(folder.resolve()):
         _keep_study(file, folder)
-        _show_plan(todo, stages, folder, console)
+        for line in described(graph, folder, todo):
+            console.print(line, highlight=False, markup=False)
+        models = Models()
         with bars(console) as bar:
             for stage in todo:
-                _run_stage(stage, folder, bar)
+                make(stage, folder, models, bar(stage.name))
                 if missing := store.missing(folder / stage.name):
                     console.print(f"{stage.name}: {missing}", highlight=False)
-        if step is not None or all(stage.kind == "embeddings" for stage in stages):
+        if step is not None or all(stage.kind == "embeddings" for stage in graph.stages):
             return folder
         report = folder / store.REPORT
         if not _is_newest(report, folder):
-            from accord.report import write_concept_figures, write_report
+            from accord.report import write_figures, write_report
 
-            if file.study.text is not None:  # a gap's figures are in its own folder
-                write_concept_figures(folder, folder / FIGURES)
+            write_figures(folder)
             write_report(folder)
     return report
 
 
-def plan(file: StudyFile, tasks: list[Task], run: Run) -> list[Stage]:
-    """The stages of a checked study, in the order they run. Fetches the model if need be."""
-    gaps = [
-        gap_stage(section, task, run.backbone, file.study.seeds[0], run.weights)
-        for section, task in zip(file.study.gap, tasks, strict=True)
-        if section.model == BACKBONE
-    ]
-    return [*gaps, *stages_of(file, run, tasks)]
+def make(stage: Stage, folder: Path, models: Models, progress: Progress) -> bool:
+    """Make a stage of a run folder, all of whose inputs are there; False if it is up to date."""
+    return store.publish(
+        stage, folder / stage.name, at=lambda other: folder.absolute() / other.name, models=models, progress=progress
+    )
+
+
+def described(graph: Graph, folder: Path, todo: list[Stage] | None = None) -> Iterator[str]:
+    """What `accord run` would do in a folder and why, a line each: what must be fetched, then stage by stage."""
+    for name, what in graph.missing.items():
+        yield f"{name}: {what}, to be fetched"
+    for stage in graph.stages if todo is None else todo:
+        yield f"{stage.name}: {why(stage, folder / stage.name)}"
+    if folder.is_dir():
+        planned = {folder / stage.name for stage in graph.stages}
+        for left in stage_folders(folder):
+            if left not in planned:
+                yield f"{left.relative_to(folder)}: no longer in the study, left as it is"
 
 
 @contextmanager
@@ -98,10 +107,6 @@ def bars(console: Console) -> Iterator[Bar]:
             return lambda done, total: shown.update(row, completed=done, total=total)
 
         yield bar
-
-
-def _run_stage(stage: Stage, folder: Path, bar: Bar) -> None:
-    store.publish(folder / stage.name, stage.recipe, lambda work: stage.build(work, bar(stage.name)))
 
 
 def _check_folder(folder: Path, file: StudyFile) -> None:
@@ -131,27 +136,6 @@ def _keep_study(file: StudyFile, folder: Path) -> None:
     copy = folder / STUDY
     if not copy.exists() or copy.read_bytes() != file.text.encode():
         write_whole(copy, file.text)
-
-
-def _show_plan(todo: list[Stage], stages: list[Stage], folder: Path, console: Console) -> None:
-    for stage in todo:
-        found = store.state(folder / stage.name, stage.recipe)
-        said = _PLANNED.get(found, "to do")
-        if found == "other" and store.rendered_otherwise(folder / stage.name, stage.recipe):
-            said = "the chat template writes another text now (a date? chat_options can fix it), to do again"
-        console.print(f"{stage.name}: {said}", highlight=False)
-    asked = {folder / stage.name for stage in stages}
-    for left in stage_folders(folder):
-        if left not in asked:
-            console.print(f"{left.relative_to(folder)}: no longer in the study, left as it is", highlight=False)
-
-
-_PLANNED: dict[Any, str] = {
-    "whole": "up to date",
-    "unfinished": "something is missing, to go on",
-    "other": "settings changed, to do again",
-    "damaged": "files gone or changed, to do again",
-}
 
 
 def _is_newest(report: Path, folder: Path) -> bool:

@@ -1,188 +1,251 @@
-"""Which stages a checked study has, in the order they run."""
+"""Planning a study: every capability turns its sections into stages, and says what is wrong or must be fetched.
 
-from collections.abc import Iterator
-from dataclasses import replace
-from functools import cached_property
+Planning is checking: it builds the tasks, looks at the data and the names, and loads no weights.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, wraps
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel
 
 from accord.errors import AccordError, nearest
-from accord.study.concept_sections import ConceptSection, ImportedSection
-from accord.study.concept_stages import concept_stage, embeddings_stage
+from accord.lm.config import BackboneSection
+from accord.section import Layer
 from accord.study.config import StudyFile
-from accord.study.explain_sections import ExplainSection
-from accord.study.explain_stages import explain_stage
-from accord.study.gap_stages import row_gap_stage
-from accord.study.head_stages import head_stage
-from accord.study.imported_stages import imported_of, imported_stage
-from accord.study.name_stages import Named, names_stage
-from accord.study.repair_plan import RepairPlan
-from accord.study.root import Study
-from accord.study.rows import BACKBONE, RANDOM, Row, all_rows, asked, layers_of
-from accord.study.sections import Layer
-from accord.study.stage import Run, Stage
-from accord.study.steering_stages import steering_stage
-from accord.study.text_stages import perplexity_stage, texts_stage
-from accord.study.validate_concepts import check_imported, judge_of, layer_count, names_of, text_of
-from accord.tasks import Task
+from accord.study.work import Work
+from accord.tasks import CustomTask, Task, catalog, left_out
+from accord.tasks import task as make_task
+from accord.tasks.config import QuestionSection
+
+if TYPE_CHECKING:
+    from accord.lm import LanguageModel
+
+S = TypeVar("S", bound=BaseModel)
+T = TypeVar("T")
+Place = tuple[str | int, ...]
 
 
-class ConceptPlan:
-    """The stages of a study from its texts to the judged perplexity: concepts crossed with layers, heads and seeds."""
+class Unplanned(Exception):
+    """A stage that others ask for cannot be planned; why, is among the problems already."""
 
-    def __init__(self, file: StudyFile, run: Run) -> None:
-        self.file, self.study, self.run = file, file.study, run
 
-    def stages(self) -> Iterator[Stage]:
-        """In the order they run; each is named once, whatever asks for it."""
-        if self.study.text is None:
-            return
-        yield self.embeddings
-        yield from self._concepts.values()
-        yield from self._names()
-        yield from self._steering()
-        yield from self._heads.values()
-        texts = list(self._texts())
-        yield from (stage for stage, _, _ in texts)
-        section = self.study.perplexity
-        if section is not None:
-            judge = judge_of(self.file, section.judge)
-            weights = self.run.loader(judge)
-            for stage, row, model in texts:
-                yield perplexity_stage(self.run, section, (judge, weights), stage, model, row)
+@dataclass(frozen=True)
+class Named:
+    """A model that is named: a backbone, a judge, a folder."""
 
-    @cached_property
-    def embeddings(self) -> Stage:
-        """The one stage of embeddings, with every layer that is asked for."""
-        layers = [*self.study.backbone.layer, *(one for c in self.study.concepts for one in layers_of(self.study, c))]
-        layers += [row.layer for row in all_rows(self.study)]
-        numbers = sorted({self._number(layer) for layer in layers})
-        return embeddings_stage(self.run, text_of(self.file), numbers, self.study.seeds[0])
+    section: BackboneSection
+    identity: dict[str, Any]
 
-    def model(self, label: str) -> Stage:
-        """The stage that makes a row's model, of the first seed."""
-        row = next(row for row in all_rows(self.study) if label in (row.label, row.name))
-        return self._head(row, self.study.seeds[0])
+    def load(self, work: Work) -> "LanguageModel":
+        """The model; loaded once a run."""
+        return work.load(self.section)
 
-    @cached_property
-    def _concepts(self) -> dict[tuple[str, Layer, int], Stage]:
-        return {
-            (section.title, layer, seed): self._concept(section, (layer, self._number(layer)), seed)
-            for seed in self.study.seeds
-            for section in self.study.concepts
-            for layer in layers_of(self.study, section)
-        }
 
-    def _concept(self, section: ConceptSection, place: tuple[Layer, int], seed: int) -> Stage:
-        if isinstance(section, ImportedSection):
-            check_imported(self.file, section, fetch=True)
-            return imported_stage(self.run, imported_of(self.file, section), place, seed, self.embeddings)
-        return concept_stage(self.run, section, place, seed, self.embeddings)
+class Plan:
+    """A study on its way to its stages.
 
-    def _names(self) -> Iterator[Stage]:
-        """Dictionaries of the concept models of the first seed."""
-        if self.study.names is None:
-            return
-        section = names_of(self.file)
-        for title, number, stage in self._first_seed():
-            if section.concepts in ("all", title):
-                inputs = (self.embeddings.recipe.fingerprint, stage.recipe.fingerprint)
-                yield names_stage(self.run, section, Named(stage.name, number, self.study.seeds[0], inputs))
+    Attributes:
+        file: the study, and the text that it was read from.
+        missing: what must be fetched before the first stage: name -> what it is. Always empty with `fetch`.
+    """
 
-    def _steering(self) -> Iterator[Stage]:
-        """Concepts turned off and up, those of the first seed."""
-        section = self.study.steering
-        if section is None:
-            return
-        judge = None
-        if section.judge is not None:
-            model = judge_of(self.file, section.judge)
-            judge = (model, self.run.loader(model))
-        for title, number, stage in self._first_seed():
-            if section.concepts == "all" or title in section.concepts:
-                about = (title, number, self.study.seeds[0])
-                yield steering_stage(self.run, section, about, self.embeddings, stage, judge)
+    def __init__(self, file: StudyFile, *, fetch: bool = False) -> None:
+        self.file, self.study, self.fetch = file, file.study, fetch
+        self.missing: dict[str, str] = {}
+        self.problems: dict[str, AccordError] = {}
+        self.notes: dict[str, None] = {}  # what is to be told of the data files, each once
+        self._known: dict[Any, Any] = {}
 
-    def explanations(self, tasks: list[Task]) -> Iterator[Stage]:
-        """The backbone's gap told by the concepts of the first seed; `tasks` are those of the [[gap]] sections."""
-        section = self.study.explain
-        if section is None:
-            return
-        task = explained(self.file, section, tasks)
-        for _, number, stage in self._first_seed():
-            inputs = [stage.recipe.fingerprint]
-            yield explain_stage(self.run, section, task, stage.name, number, self.study.seeds[0], inputs)
+    @property
+    def seed(self) -> int:
+        """The study's first: of splits, of items, and of whatever is made once."""
+        return self.study.seeds[0]
 
-    def concepts_named(self, title: str) -> tuple[Stage, int]:
-        """The concept model of a name, on its first layer, as the first seed made it; and the layer's number."""
-        return next((stage, number) for name, number, stage in self._first_seed() if name == title)
+    def the(self, section: type[S]) -> S | None:
+        """The section of this class, if the study has one."""
+        return self.study.the(section)
 
-    def _first_seed(self) -> Iterator[tuple[str, int, Stage]]:
-        """Name, layer's number and stage of every concept model of the first seed."""
-        for (title, layer, seed), stage in self._concepts.items():
-            if seed == self.study.seeds[0]:
-                yield title, self._number(layer), stage
+    def all(self, section: type[S]) -> list[S]:
+        """All sections of this class, in their order."""
+        return self.study.all(section)
+
+    def at(self, *place: str | int, section: BaseModel | None = None) -> "_At":
+        """A `with` whose AccordError becomes a problem of the study at this place.
+
+        Args:
+            section: where a key of it has the value that the error quotes, the problem is at that key.
+        """
+        return _At(self, place, section)
+
+    def problem(self, error: AccordError, *place: str | int) -> None:
+        """Note what is wrong at a place; the same problem once, whoever finds it."""
+        told = str(error)
+        self.problems.setdefault(told, AccordError(f"{self.file.where(place)}\n  " + told.replace("\n", "\n  ")))
+
+    def known(self, key: Any, make: Callable[[], T]) -> T:
+        """What `make` gave when it was first asked for by this key. Raises Unplanned where it failed then."""
+        if key not in self._known:
+            self._known[key] = None  # where it raises
+            self._known[key] = (make(),)
+        if self._known[key] is None:
+            raise Unplanned
+        value: T = self._known[key][0]
+        return value
+
+    # Models
 
     @cached_property
-    def _heads(self) -> dict[tuple[str, int | None], Stage]:
-        found = {}
-        for seed in self.study.seeds:
-            for row in all_rows(self.study):
-                own = None if row.is_backbone else seed
-                concepts = self._concepts[row.concepts.title, row.layer, seed] if row.concepts else None
-                stage = head_stage(self.run, row, self._number(row.layer), own, self.embeddings, concepts)
-                found[row.label, own] = stage
-        return found
+    def backbone(self) -> BackboneSection:
+        """The model under study, its path taken relative to the study file."""
+        return self.model(self.study.backbone.model)
 
-    def _head(self, row: Row, seed: int) -> Stage:
-        return self._heads[row.label, None if row.is_backbone else seed]
+    def model(self, name: str) -> BackboneSection:
+        """A model as a section of its own: on the backbone's device, in its precision."""
+        beside = self.file.beside(name).absolute()  # saved models name it, and are loaded from anywhere
+        return self.study.backbone.model_copy(update={"model": str(beside) if beside.exists() else name})
 
-    def _texts(self) -> Iterator[tuple[Stage, str, Stage | None]]:
-        """Stage of texts, row, and the stage that makes the row's model."""
-        section = self.study.perplexity
-        if section is None:
-            return
-        for seed in self.study.seeds:
-            for row in all_rows(self.study):
-                if asked(self.study, row):
-                    model = self._head(row, seed)
-                    yield texts_stage(self.run, section, row.label, row.name, seed, model), row.name, model
-            if section.rows == "all" or RANDOM in section.rows:
-                yield texts_stage(self.run, section, RANDOM, RANDOM, seed, None), RANDOM, None
+    def named(self, section: BackboneSection) -> Named:
+        """The model with what of it fixes results. It is fetched, or noted as missing.
 
-    def _number(self, layer: Layer) -> int:
+        Raises AccordError unless it is in the catalog, is written like a hub id, or is a folder or file that will do.
+        """
+        return self.known(("model", section), lambda: Named(section, self._identity(section)))
+
+    def _identity(self, section: BackboneSection) -> dict[str, Any]:
+        from accord.loading import check_model, is_here
+
+        check_model(section.model)
+        if not self.fetch and not is_here(section.model):
+            self.missing[section.model] = "a model"
+            return identity(section, weights=None)
+        return identity(section)
+
+    # Layers
+
+    @cached_property
+    def depth(self) -> int | None:
+        """How many layers the backbone has; None where that takes fetching it."""
+        return self._shape[0]
+
+    @cached_property
+    def width(self) -> int | None:
+        """How wide its states are; None where its config does not say, or must be fetched."""
+        return self._shape[1]
+
+    @cached_property
+    def _shape(self) -> tuple[int | None, int | None]:
+        from accord.loading import shape
+
+        self.named(self.backbone)
+        return shape(self.backbone.model) if self.backbone.model not in self.missing else (None, None)
+
+    def number(self, layer: Layer) -> int | None:
+        """A layer's number; None for the last of a backbone that must be fetched first.
+
+        Raises AccordError if there is no such layer.
+        """
         if layer == "last":
-            return self._depth
-        if layer > self._depth:
-            raise AccordError("No such layer.", got=layer, wanted=f"0 to {self._depth} in {self.run.backbone.model}")
+            return self.depth
+        if self.depth is not None and layer > self.depth:
+            raise AccordError("No such layer.", got=layer, wanted=f"0 to {self.depth} in {self.study.backbone.model}")
         return layer
 
-    @cached_property
-    def _depth(self) -> int:
-        return layer_count(self.run.backbone, fetch=True)
+    # Tasks
+
+    def task(self, question: QuestionSection, **keys: Any) -> Task:
+        """The task that a section asks for, its names and paths as the file means them.
+
+        Args:
+            keys: of `accord.task`, in place of the section's own.
+
+        Raises AccordError as `accord.task` does.
+        """
+        keys = {**question.keys, "seed": self.seed, **keys}
+        name: str | CustomTask = keys.pop("task")
+        if name in self.study.tasks:
+            custom = self.study.tasks[str(name)]
+            own: dict[str, Any] = {"data": self.file.beside(str(custom.data))}
+            name = custom.model_copy(update=own if "name" in custom.model_fields_set else {**own, "name": name})
+        elif str(name).endswith(".toml"):
+            name = str(self.file.beside(str(name)))
+        else:
+            known = [row.name for row in catalog()] + list(self.study.tasks)
+            if name not in known:
+                raise AccordError("Unknown task.", got=repr(name), wanted=nearest(str(name), known))
+        data = keys.pop("data")
+        task = make_task(name, data=None if data is None else self.file.beside(data), **keys)
+        if line := left_out(task):
+            self.notes[line] = None
+        return task
+
+    def read(self, task: Task) -> Task:
+        """The task as the backbone's chat template has it (see `accord.gap.questions.read_by`)."""
+        return task if self.named(self.backbone).identity["weights"] is None else read_by_model(task, self.backbone)
 
 
-def stages_of(file: StudyFile, run: Run, tasks: list[Task]) -> list[Stage]:
-    """All stages of a study but the backbone's gaps: texts to perplexity, the gaps of what that makes, repairs.
+class _At:
+    """See `Plan.at`."""
 
-    Args:
-        tasks: those of the [[gap]] sections.
+    def __init__(self, plan: Plan, place: Place, section: BaseModel | None) -> None:
+        self.plan, self.place, self.section = plan, place, section
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        if isinstance(error, AccordError):
+            key = () if self.section is None else _quoted_key(str(error), self.plan.file, self.section)
+            self.plan.problem(error, *self.place, *key)
+        return isinstance(error, AccordError | Unplanned)
+
+
+def planned_once(make: Callable[[Plan], T]) -> Callable[[Plan], T]:
+    """A function of a plan that is computed once for it. Where it failed, later calls raise Unplanned."""
+
+    @wraps(make)
+    def once(plan: Plan) -> T:
+        return plan.known(make, lambda: make(plan))
+
+    return once
+
+
+def identity(section: BackboneSection, **known: Any) -> dict[str, Any]:
+    """What of a model fixes the numbers made with it. Fetches it if it is not on this machine.
+
+    Device and dtype are as asked, not as found: results brought from a machine with a GPU to one without stay up
+    to date.
     """
-    study: Study = file.study
-    plan = ConceptPlan(file, run)
-    gaps = [
-        row_gap_stage(section, task, run, plan.model(section.model), study.seeds[0])
-        for section, task in zip(study.gap, tasks, strict=True)
-        if section.model != BACKBONE
-    ]
-    repairs = RepairPlan(file, run, plan.concepts_named)
-    return [*plan.stages(), *gaps, *plan.explanations(tasks), *repairs.stages()]
+    from accord.loading import fingerprint
+
+    return {
+        "model": Path(section.model).name if Path(section.model).exists() else section.model,
+        "weights": known["weights"] if known else fingerprint(section.model),
+        "device": section.device.partition(":")[0],
+        "dtype": section.dtype,
+    }
 
 
-def explained(file: StudyFile, section: ExplainSection, tasks: list[Task]) -> Task:
-    """The questions that [explain] tells by concepts. Raises AccordError if no [[gap]] of the backbone asks them."""
-    known = {gap.folder: task for gap, task in zip(file.study.gap, tasks, strict=True) if gap.model == BACKBONE}
-    if not known or (section.gap is not None and section.gap not in known):
-        wanted = nearest(section.gap or "", known) or "a [[gap]] section of the backbone"
-        raise AccordError("No such gap to explain.", got=section.gap or "none at all", wanted=wanted)
-    task = known[section.gap] if section.gap is not None else next(iter(known.values()))
-    task.labels.check_yes_or_no("an explanation by concepts", task.name)
-    return replace(task, items=task.items[: section.limit], settings={**task.settings, "explained": section.limit})
+def read_by_model(task: Task, backbone: BackboneSection) -> Task:
+    """The task with what the model's chat template makes of it in its settings (see `accord.gap.questions.read_by`).
+
+    Reads the model's tokenizer where the task is asked in a chat, else nothing.
+    """
+    if task.chat is None:
+        return task
+    from accord.gap.questions import read_by
+    from accord.loading import load_tokenizer
+
+    return read_by(load_tokenizer(backbone.model), task)
+
+
+def _quoted_key(message: str, file: StudyFile, section: BaseModel) -> tuple[str, ...]:
+    """The key whose value the message gives as `got`, or that names a file of the message; none if there is none."""
+    got = next((line for line in message.splitlines() if line.startswith("  got:")), "")
+    values = {key: str(value) for key, value in section if isinstance(value, str | Path) and str(value)}
+    by_value = [key for key, value in values.items() if repr(value) in got or got.endswith(f"  {value}")]
+    by_file = [key for key, value in values.items() if str(file.beside(value)) in message]
+    return tuple([*by_value, *by_file][:1])

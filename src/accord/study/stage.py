@@ -1,168 +1,96 @@
-"""What every stage of a study is, and what the stages of one run share."""
+"""A stage: a node of a study's graph. Its recipe says whether the folder that holds it is up to date."""
 
+import hashlib
 import json
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from accord.disk import write_whole
-from accord.errors import AccordError
-from accord.study.sections import Backbone
-from accord.study.store import RECORD, Recipe
-from accord.tasks import Task
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from accord.lm import Backbone as LoadedBackbone
-    from accord.lm import LanguageModel
+    from accord.study.work import Work
 
-Progress = Callable[[int, int], None]  # takes how much is done, and of how much
-Weights = Callable[[], "LanguageModel"]
-Loader = Callable[[Backbone], Weights]
-_FOUND = "found.json"
+
+class Result(Protocol):
+    """What a stage found: it writes itself into a folder, and reads itself back."""
+
+    def write(self, folder: Path) -> None:
+        """Write the tables and facts into a folder that is there."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Any:
+        """What `write` wrote there."""
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """All that fixes the contents of a stage's folder: equal fingerprints mean equal results.
+
+    Attributes:
+        stage: the kind of stage.
+        version: of the code, raised when the same settings give other files or numbers.
+        settings: as JSON.
+        inputs: role -> fingerprint of the stage that plays it.
+    """
+
+    stage: str
+    version: int
+    settings: Mapping[str, Any]
+    seed: int
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the recipe, the order of settings aside."""
+        fixed = [self.stage, self.version, self.settings, self.seed, self.inputs]
+        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
 class Stage:
-    """A folder of results and how to make it."""
+    """A folder of results: what it is made from, and how.
 
-    name: str  # where in the run folder: "gap/hypernymy"
-    recipe: Recipe
-    build: Callable[[Path, Progress], dict[str, Any]]  # writes into a work folder, going on from what is there
+    Attributes:
+        kind: the kind of result: "pathway".
+        label: which of the kind: "rankalign-s0"; empty where there can be but one.
+        make: fills `work.folder`, going on from what is there; what it gives, if anything, is written there too.
+        settings: what fixes the results beside the inputs and the seed, as JSON.
+        version: see `Recipe`.
+        inputs: role -> the stage that plays it.
+        told: as the recipe reads in a manifest, for a stage that is only found in a folder (see `store.found`).
+    """
+
+    kind: str
+    label: str
+    make: Callable[["Work"], Result | None]
+    settings: Mapping[str, Any]
+    seed: int
+    version: int
+    inputs: Mapping[str, "Stage"] = field(default_factory=dict)
+    told: Recipe | None = None
 
     @property
-    def kind(self) -> str:
-        """Which step of a study it belongs to: gap, embeddings, concepts, names, heads, texts or perplexity."""
-        return self.name.partition("/")[0]
+    def name(self) -> str:
+        """Its folder in the run folder."""
+        return f"{self.kind}/{self.label}" if self.label else self.kind
 
+    @cached_property
+    def recipe(self) -> Recipe:
+        """All that fixes what it holds, the recipes of its inputs included."""
+        if self.told is not None:
+            return self.told
+        prints = {role: stage.recipe.fingerprint for role, stage in self.inputs.items()}
+        return Recipe(self.kind, self.version, self.settings, self.seed, prints)
 
-@dataclass(frozen=True)
-class Run:
-    """What the stages of one run share. Stages meet through the files in `folder` only.
+    def upstream(self) -> Iterator["Stage"]:
+        """All stages that it is made from, nearest last, and itself at the end; none twice."""
+        seen: dict[int, Stage] = {}
 
-    The trials of a search share more: stages named in `elsewhere` are in a folder of their own, and models that one
-    trial has loaded are there for the next.
-    """
+        def visit(stage: Stage) -> None:
+            for other in stage.inputs.values():
+                visit(other)
+            seen.setdefault(id(stage), stage)
 
-    folder: Path
-    backbone: Backbone
-    loader: Loader
-    elsewhere: Mapping[str, Path] = field(default_factory=dict)
-
-    @property
-    def weights(self) -> Weights:
-        """Loads the backbone when first called."""
-        return self.loader(self.backbone)
-
-    def at(self, name: str) -> Path:
-        """Where a stage is."""
-        return self.elsewhere.get(name, self.folder / name)
-
-    def lm(self) -> "LoadedBackbone":
-        """The backbone, loaded once."""
-        from accord.lm import Backbone as LoadedBackbone
-
-        lm = self.weights()
-        if not isinstance(lm, LoadedBackbone):
-            raise AccordError("Concepts and heads are made on a backbone.", got=lm.name)
-        return lm
-
-    def repaired(self, repair: "Stage") -> "LanguageModel":
-        """The model that a stage of a repair made."""
-        from accord.repair import load_repaired
-
-        return load_repaired(self.at(repair.name), device=self.backbone.device, dtype=self.backbone.dtype)
-
-    def settings(self, task: Task) -> dict[str, Any]:
-        """What fixes a task's numbers, as the backbone's chat template has it."""
-        return read_by_model(task, self.backbone).settings
-
-    def identity(self) -> dict[str, Any]:
-        """What of the backbone fixes the numbers made with it."""
-        return identity(self.backbone)
-
-
-def identity(backbone: Backbone) -> dict[str, Any]:
-    """What of a model fixes the numbers made with it. Fetches it if it is not on this machine.
-
-    Device and dtype are as asked, not as found: results brought from a machine with a GPU to one without stay up
-    to date.
-    """
-    from accord.loading import fingerprint
-
-    return {
-        "model": Path(backbone.model).name if Path(backbone.model).exists() else backbone.model,
-        "weights": fingerprint(backbone.model),
-        "device": backbone.device.partition(":")[0],
-        "dtype": backbone.dtype,
-    }
-
-
-def read_by_model(task: Task, backbone: Backbone) -> Task:
-    """The task with what the model's chat template makes of it in its settings (see `accord.gap.questions.read_by`).
-
-    Reads the model's tokenizer where the task is asked in a chat, else nothing.
-    """
-    if task.chat is None:
-        return task
-    from accord.gap.questions import read_by
-    from accord.loading import load_tokenizer
-
-    return read_by(load_tokenizer(backbone.model), task)
-
-
-def lazy(backbone: Backbone) -> Weights:
-    """A function that loads the weights when first called: stages share them, and a rerun loads none."""
-
-    @cache
-    def weights() -> "LanguageModel":
-        from accord.loading import load
-
-        return load(backbone.model, device=backbone.device, dtype=backbone.dtype)
-
-    return weights
-
-
-def load_once() -> Loader:
-    """`lazy` for several models: who asks again for the same one, gets the same weights."""
-    known: dict[tuple[str, str, str], Weights] = {}
-    return lambda model: known.setdefault((model.model, model.device, model.dtype), lazy(model))
-
-
-def found_by(lm: "LanguageModel") -> dict[str, str]:
-    """What "auto" turned out to be."""
-    return {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch.")}
-
-
-def keep_if_same(work: Path, found: Mapping[str, str]) -> None:
-    """Empty a work folder that was begun on another device or in another precision: parts are never mixed."""
-    note = work / _FOUND
-    if note.exists() and json.loads(note.read_text(encoding="utf-8")) == found:
-        return
-    for left in work.iterdir():
-        if left.name == RECORD:
-            continue
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink()
-    write_json(note, found)
-
-
-def finish(work: Path, *folders: str) -> None:
-    """Remove what only an interrupted stage needs."""
-    for name in folders:
-        shutil.rmtree(work / name, ignore_errors=True)
-    (work / _FOUND).unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a small table; numbers that are not finite become null, which every reader of JSON takes."""
-    table = {key: None if isinstance(value, float) and not _finite(value) else value for key, value in content.items()}
-    write_whole(path, json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _finite(value: float) -> bool:
-    return abs(value) < float("inf")  # false for NaN too
+        visit(self)
+        return iter(seen.values())

@@ -5,12 +5,10 @@ manifest last, is on disk. Whatever stops it (Ctrl-C, kill -9, a full disk, a bu
 folder, or none, and a partial that the next `publish` with the same recipe goes on from.
 """
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +16,11 @@ from typing import Any, Literal
 from accord.disk import aside, lock, sha256, sync, write_whole
 from accord.errors import AccordError
 from accord.study import provenance
+from accord.study.stage import Recipe, Stage
+from accord.study.work import RECORD, Models, Progress, Work
 
 MANIFEST = "manifest.json"
-RECORD = "partial.json"  # in a partial: the recipe it is being built by
+STUDY = "study.toml"  # in the run folder: the text of the study that made it
 _HASHED = 2**24  # bytes: files up to this size are hashed to see whether a stage is whole, larger ones are sized
 REPORT = "report.html"  # made anew from the results whenever asked for, so no part of them
 UNFINISHED = "unfinished"  # among the facts of a manifest: what is missing, in words
@@ -30,22 +30,6 @@ _REFUSED: dict[State, str] = {
     "other": "This folder holds results of other settings.",
     "damaged": "This folder holds these results, but files of it are gone or changed (see accord check).",
 }
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that fixes the contents of a stage folder: equal fingerprints mean equal results."""
-
-    stage: str
-    version: int
-    settings: Mapping[str, Any]
-    seed: int
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the recipe, the order of settings aside."""
-        fixed = [self.stage, self.version, self.settings, self.seed]
-        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
 
 def state(folder: Path, recipe: Recipe) -> State:
@@ -68,25 +52,28 @@ def state(folder: Path, recipe: Recipe) -> State:
 
 
 def publish(
+    stage: Stage,
     folder: Path,
-    recipe: Recipe,
-    build: Callable[[Path], Mapping[str, Any]],
     *,
+    models: Models,
+    at: Callable[[Stage], Path] | None = None,
+    progress: Progress | None = None,
     replace: bool = True,
     wait: bool = False,
 ) -> bool:
-    """Make `folder` hold the results of `recipe`; False if it already does.
+    """Make `folder` hold a stage's results; False if it already does.
 
-    `build(work)` writes the results into the folder `work`, which holds what an earlier, interrupted call
-    with the same recipe left there, and returns what only the run could tell, for the manifest (such as the
-    device that "auto" turned out to be). Results of another recipe are replaced, once the new ones are whole,
-    or refused without `replace`. Where `build` returns `UNFINISHED`, the next call goes on from a copy of what
-    it wrote.
+    The stage is made in a folder beside it, which holds what an earlier, interrupted call with the same recipe left
+    there. Results of another recipe are replaced, once the new ones are whole, or refused without `replace`. Where the
+    stage says `UNFINISHED` among its facts, the next call goes on from a copy of what it wrote.
+
+    Args:
+        at: says where the stage's inputs are; not needed where it has none.
 
     Raises AccordError if `folder` holds something that must not be replaced, or is in use by another
-    process (without `wait`). What `build` raises passes through; its work is kept for the next call.
+    process (without `wait`). What the making raises passes through; its work is kept for the next call.
     """
-    folder = folder.resolve()
+    folder, recipe = folder.resolve(), stage.recipe
     _check_place(folder)
     with lock(folder, wait=wait):
         _recover(folder)
@@ -101,9 +88,42 @@ def publish(
         if found == "unfinished":
             _go_on(folder, partial, recipe)
         if read_manifest(partial, recipe) is None:
-            _make(partial, recipe, build)
+            work = Work(partial, at or _nowhere, models, progress or _unseen)
+            _make(stage, work)
         _swap_in(folder, partial)
         return True
+
+
+def found(run: Path, name: str) -> Stage:
+    """A whole stage of a run folder as an input of others: with its recipe, but no way to make it.
+
+    Raises AccordError if there is none of this name.
+    """
+    manifest = read_manifest(run / name)
+    if manifest is None:
+        raise AccordError("There is no such stage in this folder.", where=run / name)
+    if "inputs" not in manifest:
+        raise AccordError(
+            "An earlier version of accord wrote this folder, and noted otherwise what it was made from.",
+            where=run / name,
+            fix="run the study again: accord run STUDY.toml",
+        )
+    kind, _, label = name.partition("/")
+    prints = {role: of["fingerprint"] for role, of in manifest["inputs"].items()}
+    recipe = Recipe(manifest["stage"], manifest["version"], manifest["settings"], manifest["seed"], prints)
+    return Stage(kind, label, _not_made, recipe.settings, recipe.seed, recipe.version, told=recipe)
+
+
+def _not_made(work: Work) -> None:
+    raise AssertionError("a stage that was found is whole")
+
+
+def _nowhere(stage: Stage) -> Path:
+    raise AssertionError(f"{stage.name} is made by itself: its inputs are in no run folder")
+
+
+def _unseen(done: int, total: int) -> None:
+    pass
 
 
 def read_manifest(folder: Path, recipe: Recipe | None = None) -> dict[str, Any] | None:
@@ -188,30 +208,39 @@ def _open_partial(partial: Path, recipe: Recipe) -> str:
     return started
 
 
-def _make(partial: Path, recipe: Recipe, build: Callable[[Path], Mapping[str, Any]]) -> None:
+def _make(stage: Stage, work: Work) -> None:
+    partial = work.folder
     try:
-        started = _open_partial(partial, recipe)
-        facts = build(partial)
-        _seal(partial, recipe, facts, started)
+        started = _open_partial(partial, stage.recipe)
+        result = stage.make(work)
+        if result is not None:
+            result.write(partial)
+        if UNFINISHED not in work.facts:
+            work.finish()
+        _seal(partial, stage, work.facts, started)
     except BaseException:
         if not files_of(partial):  # nothing to go on from
             shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
-def _seal(partial: Path, recipe: Recipe, facts: Mapping[str, Any], started: str) -> None:
+def _seal(partial: Path, stage: Stage, facts: Mapping[str, Any], started: str) -> None:
     """Bring the files to disk, then write the manifest that says they are all there."""
-    files = {}
+    files, recipe = {}, stage.recipe
     for name in files_of(partial):
         path = partial / name
         sync(path)
         files[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
     manifest = {
         "stage": recipe.stage,
+        "name": stage.name,
         "fingerprint": recipe.fingerprint,
         "version": recipe.version,
         "settings": dict(recipe.settings),
         "seed": recipe.seed,
+        "inputs": {
+            role: {"stage": of.name, "fingerprint": of.recipe.fingerprint} for role, of in stage.inputs.items()
+        },
         "facts": dict(facts),
         "versions": provenance.versions(),
         "command": provenance.command(),

@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from accord.study.concept_sections import (
-    ConceptSection,
-    FinetunedHeadSection,
-    HeadSection,
-    NewHeadSection,
-    OriginalHeadSection,
-)
+from accord.concepts.config import ConceptFields
+from accord.heads.config import HeadFields, head_sections
+from accord.perplexity.config import PerplexitySection
+from accord.section import Layer
 from accord.study.root import Study
-from accord.study.sections import Layer
 
 BACKBONE, RANDOM = "backbone", "random"
 
@@ -21,8 +18,8 @@ class Row:
     """A language model: a head, and the concepts (or none) that it reads at a layer."""
 
     name: str
-    head: HeadSection
-    concepts: ConceptSection | None
+    head: HeadFields
+    concepts: ConceptFields | None
     layer: Layer
 
     @property
@@ -41,7 +38,7 @@ def suffix(layer: Layer) -> str:
     return "" if layer == "last" else f"-L{layer}"
 
 
-def layers_of(study: Study, concepts: ConceptSection) -> list[Layer]:
+def layers_of(study: Study, concepts: ConceptFields) -> list[Layer]:
     """The layers that a concept model is made on."""
     return concepts.layers or study.backbone.layer
 
@@ -59,10 +56,10 @@ def all_rows(study: Study) -> list[Row]:
         return [backbone, *(row for row in crossed if not row.is_backbone)]
     usual = [row for head in _USUAL for row in _cross(study, head)]
     usual.sort(key=lambda row: 0 if row.concepts is None else 1 + study.concepts.index(row.concepts))
-    return [backbone, *(row for row in usual if asked(study, row))]
+    return [backbone, *(row for row in usual if wanted_row(study, row))]
 
 
-def asked(study: Study, row: Row) -> bool:
+def wanted_row(study: Study, row: Row) -> bool:
     """Whether [perplexity] asks for this row."""
     wanted = study.perplexity.rows if study.perplexity is not None else []
     return wanted == "all" or row.name in wanted or row.label in wanted

@@ -1,0 +1,57 @@
+"""How good a concept model is, and how its training went."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from accord.disk import read_object
+from accord.study.work import write_json
+
+METRICS = "metrics.json"
+CURVE = "curve.jsonl"
+
+
+@dataclass(frozen=True)
+class ConceptMetrics:
+    """A concept model on held-out embeddings.
+
+    Attributes:
+        metrics: name, kind, layer and seed of the model; r2, fvu, r2_hard (gates open or shut), l0 (active concepts a
+            token), alive (share of concepts that are ever active), parameters; ce_recovered, ce_recovered_hard,
+            ce_original, ce_ablated (nats a token; null where putting in the mean does not hurt); seconds of training,
+            null where it was imported: then `origin` says from what.
+        curve: step, loss and its terms while it was trained, or None.
+    """
+
+    metrics: Mapping[str, Any]
+    curve: pd.DataFrame | None = None
+
+    def write(self, folder: Path) -> None:
+        """Write metrics.json; the trainer has written curve.jsonl."""
+        write_json(folder / METRICS, self.metrics)
+
+    @classmethod
+    def read(cls, folder: Path) -> "ConceptMetrics":
+        """What is in a concept model's folder."""
+        return cls(read_object(folder / METRICS), read_curve(folder))
+
+
+def read_curve(folder: Path) -> pd.DataFrame | None:
+    """A training curve by step, all numbers; None where nothing was trained."""
+    path = folder / CURVE
+    if not path.is_file():
+        return None
+    table = pd.read_json(path, lines=True, dtype=float)
+    return None if table.empty else table.sort_values("step")
+
+
+RESULTS = {"concepts": ConceptMetrics}
+OBJECTIVES = {
+    "concepts": (
+        "r2", "fvu", "r2_hard", "l0", "alive", "parameters", "ce_recovered", "ce_recovered_hard", "ce_original",
+        "ce_ablated", "seconds",
+    ),
+}  # fmt: skip

@@ -1,0 +1,266 @@
+"""Stages that make concept models on embeddings: trained here, or imported from another tool's dictionary."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accord.concepts.config import ConceptFields, ImportedSection, TrainedFields
+from accord.concepts.result import ConceptMetrics
+from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
+from accord.embeddings.stage import embeddings, shuffled
+from accord.errors import AccordError, nearest
+from accord.heads.rows import all_rows, layers_of, suffix
+from accord.section import Layer
+from accord.study.plan import Plan, Unplanned, planned_once
+from accord.study.stage import Stage
+from accord.study.work import Work
+
+if TYPE_CHECKING:
+    from accord.concepts import ConceptModel
+    from accord.concepts.imported import Imported
+    from accord.heads import Recovered
+    from accord.lm import Backbone, LanguageModel
+    from accord.text import Batch, EmbeddingStore
+
+VERSION = 1  # raise it when the same settings give other files or numbers
+ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class ConceptNode:
+    """A concept model of one layer (as the study writes it, and its number) and seed, and the stage that makes it."""
+
+    section: ConceptFields
+    layer: Layer
+    number: int | None  # None for the last of a backbone that must be fetched first
+    seed: int
+    stage: Stage
+
+    @property
+    def title(self) -> str:
+        """Its section's name."""
+        return self.section.title
+
+    @property
+    def at(self) -> int:
+        """The layer's number, which is known when anything is made."""
+        assert self.number is not None
+        return self.number
+
+    def load(self, work: Work, lm: "LanguageModel") -> "ConceptModel":
+        """The concept model, on the device of a language model."""
+        from accord.concepts import load
+
+        return load(work.at(self.stage), lm.device)
+
+
+def stages(plan: Plan) -> Iterator[Stage]:
+    """Every concept model with every layer and seed."""
+    yield from (node.stage for node in concept_models(plan))
+
+
+@planned_once
+def concept_models(plan: Plan) -> list[ConceptNode]:
+    """All concept models of the study: crossed with layers and seeds."""
+    sections = plan.all(ConceptFields)
+    if not sections:
+        return []
+    need_texts(plan, "concepts")
+    _check_names(plan, sections)
+    made = []
+    for seed in plan.study.seeds:
+        for i, section in enumerate(sections):
+            for layer in layers_of(plan.study, section):
+                with plan.at("concepts", i, section=section):
+                    number = plan.number(layer)
+                    make = _imported if isinstance(section, ImportedSection) else _trained
+                    stage = make(plan, section, layer, number, seed)  # type: ignore[arg-type]
+                    made.append(ConceptNode(section, layer, number, seed, stage))
+    return made
+
+
+def first_seed(plan: Plan) -> list[ConceptNode]:
+    """The concept models that the first seed made."""
+    return [node for node in concept_models(plan) if node.seed == plan.seed]
+
+
+def concepts_named(plan: Plan, title: str, *place: str | int) -> ConceptNode:
+    """The concept model of a name, on its first layer, as the first seed made it.
+
+    Raises AccordError if no section has this name; with a place, that is a problem there, and Unplanned.
+    """
+    titles = [section.title for section in plan.all(ConceptFields)]
+    if title not in titles:
+        wanted = nearest(title, titles) or "a [[concepts]] section of that name"
+        error = AccordError("No such concepts.", got=title, wanted=wanted)
+        if not place:
+            raise error
+        plan.problem(error, *place)
+    found = next((node for node in first_seed(plan) if node.title == title), None)
+    if found is None:
+        raise Unplanned
+    return found
+
+
+def concepts_for(plan: Plan, section: str, wanted: list[str]) -> list[ConceptNode]:
+    """The first seed's concept models that a section asks for by name, or "all" of them; problems are noted."""
+    titles = [one.title for one in plan.all(ConceptFields)]
+    if not titles:
+        plan.problem(AccordError("There are no concepts.", wanted="a [[concepts]] section"), section)
+        raise Unplanned
+    for title in wanted:
+        if title not in ("all", *titles):
+            error = AccordError("No [[concepts]] has this name.", got=repr(title), wanted=nearest(title, ["all", *titles]))
+            plan.problem(error, section, "concepts")
+    return [node for node in first_seed(plan) if "all" in wanted or node.title in wanted]
+
+
+def need_texts(plan: Plan, section: str) -> Stage:
+    """The embeddings, for a section that is made from them: without `[text]`, that is a problem, and Unplanned."""
+    from accord.embeddings.config import TextSection
+
+    if plan.the(TextSection) is None:
+        plan.problem(AccordError("This needs texts.", wanted="a [text] section"), section)
+    return embeddings(plan)
+
+
+def _trained(plan: Plan, section: TrainedFields, layer: Layer, number: int | None, seed: int) -> Stage:
+    """Train a concept model, and judge it on held-out texts."""
+    about, made_from = _about(section, number, seed), embeddings(plan)
+
+    def make(work: Work) -> ConceptMetrics:
+        from accord.concepts import build, fit, save
+        from accord.text import in_order
+
+        lm, texts = work.backbone(plan.backbone), Embeddings.read(work.at(made_from))
+        train, held_out = texts.store(TRAIN), texts.store(HELD_OUT)
+        training, at = section.training.schedule(train.tokens, seed), about["layer"]
+        model = build(section.config, train.d_model, seed).to(lm.device)
+        model.fit_scale(batch.x for batch in in_order(train, at, ROWS_AT_ONCE))
+        supply = shuffled(train, at, section.training.batch, seed, training.steps, work.progress)
+        fitted = fit(
+            model,
+            lambda start: (batch.x for batch in supply(start)),
+            training,
+            held_out=lambda: (batch.x for batch in in_order(held_out, at, ROWS_AT_ONCE)),
+            folder=work.folder,
+        )
+        save(model, work.folder)
+        metrics = {**about, **judge(lm, model, at, texts), "seconds": fitted.rows[-1]["seconds"]}
+        return ConceptMetrics(metrics)
+
+    settings = {**about, "model": section.config.model_dump(), "training": section.training.model_dump()}
+    label = f"{section.title}{suffix(layer)}-s{seed}"
+    return Stage("concepts", label, make, settings, seed, VERSION, {"embeddings": made_from})
+
+
+def _imported(plan: Plan, section: ImportedSection, layer: Layer, number: int | None, seed: int) -> Stage:
+    """Import a dictionary, and judge it on held-out texts.
+
+    Seeds change nothing of it; it has a folder for each, as whatever reads it has a seed.
+
+    Raises AccordError if it cannot be fetched or imported, or does not do what the study asks of it.
+    """
+    from accord.concepts.dictionaries import fingerprint, locate
+
+    about, made_from = _about(section, number, seed), embeddings(plan)
+    source = plan.dictionary(section.source)
+    here = source not in plan.missing
+    if here:
+        _check_imported(plan, section, source, number)
+    origin = dictionary(source).config.origin.model_dump() if here else None
+
+    def make(work: Work) -> ConceptMetrics:
+        from accord.concepts import import_dictionary, save
+        from accord.text import in_order
+
+        lm, texts = work.backbone(plan.backbone), Embeddings.read(work.at(made_from))
+        model = import_dictionary(source).to(lm.device)
+        model.fit_scale(batch.x for batch in in_order(texts.store(TRAIN), about["layer"], ROWS_AT_ONCE))
+        save(model, work.folder)
+        metrics = {**about, **judge(lm, model, about["layer"], texts), "seconds": None, "origin": origin}
+        return ConceptMetrics(metrics)
+
+    settings = {**about, "files": fingerprint(locate(source)[0]) if here else None, "origin": origin}
+    label = f"{section.title}{suffix(layer)}-s{seed}"
+    return Stage("concepts", label, make, settings, seed, VERSION, {"embeddings": made_from})
+
+
+def _about(section: ConceptFields, number: int | None, seed: int) -> dict[str, Any]:
+    return {"name": section.title, "kind": section.kind, "layer": number, "seed": seed}
+
+
+def dictionary(source: str) -> "Imported":
+    """The dictionary of a section, read once while its files stay the same; fetched if it is on the hub."""
+    from accord.concepts.dictionaries import fingerprint, locate
+
+    return _read(source, tuple(fingerprint(locate(source)[0]).items()))
+
+
+@lru_cache(maxsize=2)
+def _read(source: str, files: tuple[tuple[str, str], ...]) -> "Imported":
+    from accord.concepts import import_dictionary
+
+    return import_dictionary(source)
+
+
+def _check_imported(plan: Plan, section: ImportedSection, source: str, number: int | None) -> None:
+    """AccordError unless a dictionary that is here does what the study asks of it."""
+    model = dictionary(source)
+    model.check_decodes("a study", alike=_reads_off_decoders(plan, section))
+    if number is not None:
+        model.check_layer(number)
+    if plan.width not in (None, model.d):
+        raise AccordError("This dictionary is for states of another width.", where=source, got=model.d, wanted=plan.width)
+
+
+def _reads_off_decoders(plan: Plan, section: ImportedSection) -> bool:
+    """Whether the study asks what each concept writes."""
+    latents = any(row.concepts == section and row.head.reads == "latents" for row in all_rows(plan.study))
+    return latents or any(getattr(plan.study, key, None) is not None for key in ("names", "steering", "explain"))
+
+
+def judge(lm: "Backbone", model: "ConceptModel", layer: int, texts: Embeddings) -> dict[str, float | None]:
+    """What is said of a concept model: its reconstruction of held-out embeddings, and cross-entropy recovered.
+
+    CE recovered, soft and hard, is null where putting in the mean does not hurt the backbone.
+    """
+    from accord.concepts import evaluate
+    from accord.heads import recovered_on_rows, recovered_on_texts
+    from accord.text import in_order
+
+    held_out = texts.store(HELD_OUT)
+    rows: Callable[[], Iterator[Batch]] = lambda: in_order(held_out, layer, ROWS_AT_ONCE)  # noqa: E731
+    quality = evaluate(model, (batch.x for batch in rows()))
+    if layer == lm.n_layers:
+        found = recovered_on_rows(lm, model, rows())
+    else:
+        max_length = held_out.layout.settings["max_length"]
+        found = recovered_on_texts(lm, layer, model, texts.texts(HELD_OUT), max_length=max_length)
+    return {
+        **{name: getattr(quality, name) for name in ("r2", "fvu", "r2_hard", "l0", "alive", "parameters")},
+        "ce_recovered": _defined(found, "recovered"),
+        "ce_recovered_hard": _defined(found, "recovered_hard"),
+        "ce_original": found.original,
+        "ce_ablated": found.ablated,
+    }
+
+
+def _defined(found: "Recovered", name: str) -> float | None:
+    try:
+        return float(getattr(found, name))
+    except AccordError:
+        return None
+
+
+def _check_names(plan: Plan, sections: list[ConceptFields]) -> None:
+    """Concept models that would share a folder; seeds that do not fit."""
+    seen: set[str] = set()
+    for i, section in enumerate(sections):
+        if section.title.casefold() in seen:
+            fix = 'give one of them a name: name = "…"'
+            error = AccordError("Two [[concepts]] have the same name.", got=section.title, fix=fix)
+            plan.problem(error, "concepts", i)
+        seen.add(section.title.casefold())

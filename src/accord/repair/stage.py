@@ -1,0 +1,181 @@
+"""The stages that make repaired models: folders that `accord.load` opens, on the backbone or on another repair."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from accord.concepts.stage import ConceptNode, concepts_named
+from accord.embeddings.ordinary import OrdinaryTexts, ordinary_texts
+from accord.errors import AccordError, nearest
+from accord.lm.config import BackboneSection
+from accord.repair.config import RepairFields, check_labels, repair_config
+from accord.repair.learned import marks
+from accord.study.plan import Plan, Unplanned, planned_once
+from accord.study.stage import Stage
+from accord.study.store import read_manifest
+from accord.study.work import Work, load
+from accord.tasks import Task
+
+if TYPE_CHECKING:
+    from accord.lm import LanguageModel
+
+VERSION = 1  # raise it when the same settings give other files or numbers
+
+
+@dataclass(frozen=True)
+class RepairNode:
+    """One seed of one repair: its section, the items that it learns from, and the stage that makes it."""
+
+    section: RepairFields
+    seed: int
+    training: Task
+    stage: Stage
+
+    def load(self, work: Work, backbone: BackboneSection) -> "LanguageModel":
+        """The repaired model; not kept in memory, as a study has many."""
+        return work.begun_with(load(backbone.model_copy(update={"model": str(work.at(self.stage))})))
+
+
+def stages(plan: Plan) -> Iterator[Stage]:
+    """Every repair with every seed; those that go on from another come after it."""
+    yield from (node.stage for node in repairs(plan))
+
+
+@planned_once
+def training_items(plan: Plan) -> dict[str, Task]:
+    """What each repair learns from, by its title: the side that the verdict's trials share nothing with."""
+    found = {}
+    for i, section in enumerate(plan.all(RepairFields)):
+        with plan.at("repair", i, section=section):
+            kind = "nested" if plan.task(section, split="all").nested else "random"
+            task = plan.task(section, split="train", split_kind=kind, limit=section.limit)
+            check_labels(task, repair_config(section))
+            found[section.title] = task
+    return found
+
+
+def learned_for(plan: Plan, question: str) -> frozenset[str]:
+    """Marks of all that the repairs of a question learned from, and those that they go on from.
+
+    Args:
+        question: its folder, see `QuestionSection.folder`.
+    """
+    training = training_items(plan)
+    here = [section for section in plan.all(RepairFields) if section.folder == question]
+    titles = {title for section in here for title in (section.title, section.after) if title in training}
+    return frozenset().union(*(marks(training[str(title)]) for title in titles))
+
+
+@planned_once
+def repairs(plan: Plan) -> list[RepairNode]:
+    """All repairs of the study, crossed with its seeds, those of a title together."""
+    training, sections = training_items(plan), plan.all(RepairFields)
+    _check_names(plan, sections)
+    made: dict[tuple[str, int], RepairNode] = {}
+    for section in sorted(sections, key=lambda section: section.after is not None):
+        place = ("repair", sections.index(section))
+        for seed in plan.study.seeds:
+            with plan.at(*place, section=section):
+                if section.title not in training or (section.after and (section.after, seed) not in made):
+                    continue  # why, is told already
+                after = made[section.after, seed].stage if section.after else None
+                concepts = None if section.concept_model is None else concepts_named(plan, section.concept_model)
+                texts = None if section.trained else ordinary_texts(plan)
+                stage = repair_stage(plan, section, training[section.title], seed, after, concepts, texts)
+                made[section.title, seed] = RepairNode(section, seed, training[section.title], stage)
+    return list(made.values())
+
+
+def repair_stage(
+    plan: Plan,
+    section: RepairFields,
+    task: Task,
+    seed: int,
+    after: Stage | None = None,
+    concepts: ConceptNode | None = None,
+    texts: OrdinaryTexts | None = None,
+) -> Stage:
+    """Repair the backbone, or what another repair made of it, on a task's training items.
+
+    Args:
+        after: the repair that this one goes on from.
+        concepts: the concept model that the kind edits, if it does.
+        texts: the ordinary texts that kinds without training leave as they are.
+    """
+    config, base = repair_config(section), plan.named(plan.backbone)
+    about = {"repair": section.title, "kind": section.kind, "seed": seed, "task": task.name}
+    inputs = {"after": after, "concepts": concepts and concepts.stage}
+
+    def make(work: Work) -> None:
+        from accord.repair import repair
+
+        if after is None:
+            lm, name = base.load(work), plan.backbone.model
+        else:
+            name = str(work.at(after))
+            lm = work.begun_with(load(plan.backbone.model_copy(update={"model": name})))
+        seconds = repair(
+            lm,
+            task,
+            config,
+            folder=work.folder,
+            seed=seed,
+            base=name,
+            concepts=None if concepts is None else (concepts.load(work, lm), concepts.layer),
+            texts=None if texts is None else texts.divided().train,
+            progress=work.progress,
+        )
+        work.facts["seconds"] = seconds + _seconds_before(work, after)
+
+    settings: dict[str, Any] = {
+        **base.identity,
+        "about": about,
+        "config": config.model_dump(),
+        "layer": concepts and concepts.layer,
+        "task": plan.read(task).settings,
+        "texts": texts and texts.settings,
+    }
+    made_from = {role: stage for role, stage in inputs.items() if stage is not None}
+    return Stage("repair", f"{section.title}-s{seed}", make, settings, seed, VERSION, made_from)
+
+
+def _seconds_before(work: Work, after: Stage | None) -> float:
+    """Seconds that the repair took which this one goes on from: without it, there would be none of this."""
+    made = None if after is None else read_manifest(work.at(after))
+    return float(made["facts"]["seconds"]) if made else 0.0
+
+
+def _check_names(plan: Plan, sections: list[RepairFields]) -> None:
+    """What is wrong with the repairs as they name each other."""
+    titles = [section.title for section in sections]
+    plain = [section.title for section in sections if section.after is None]
+    for i, section in enumerate(sections):
+        if titles.index(section.title) != i:
+            fix = 'give one of them a name: name = "…"'
+            plan.problem(AccordError("Two repairs have the same name.", got=section.title, fix=fix), "repair", i)
+        if section.after is not None and section.after not in plain:
+            wanted = nearest(section.after, [title for title in plain if title != section.title])
+            error = AccordError("No such repair to go on from.", got=section.after, wanted=wanted)
+            plan.problem(error, "repair", i, "after")
+        if section.after is not None and section.trained:
+            fix = "leave out after, or use readout, calibrate, direction or concepts"
+            error = AccordError("A repair by training starts from the backbone.", got=section.kind, fix=fix)
+            plan.problem(error, "repair", i, "after")
+
+
+def repairs_named(plan: Plan, titles: list[str], *place: str | int) -> list[RepairNode]:
+    """The repairs of these titles, as the first seed made them; a title that is none becomes a problem at the place."""
+    known = [section.title for section in plan.all(RepairFields)]
+    for title in titles:
+        if known and title not in known:
+            plan.problem(AccordError("No such repair.", got=title, wanted=nearest(title, known)), *place)
+    return [node for title in titles for node in repairs(plan) if (node.section.title, node.seed) == (title, plan.seed)]
+
+
+def need_repairs(plan: Plan, section: str) -> list[RepairNode]:
+    """All repairs, for a section that is about them: without any, that is a problem, and Unplanned."""
+    if not plan.all(RepairFields):
+        error = AccordError("There is no repair that this section is about.", wanted="a [[repair]] section")
+        plan.problem(error, section)
+        raise Unplanned
+    return repairs(plan)

@@ -1,0 +1,136 @@
+"""The graph of a study: its stages and what each is made from; what is up to date, what is to do, and why."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import Any
+
+from accord.capabilities import CAPABILITIES, part
+from accord.errors import AccordError
+from accord.study import store
+from accord.study.config import StudyFile, together
+from accord.study.plan import Plan
+from accord.study.stage import Recipe, Stage
+from accord.tasks.config import QuestionSection
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A checked study.
+
+    Attributes:
+        stages: in the order they run.
+        missing: what must be fetched before the first of them: name -> what it is.
+        notes: what is to be told of the data files, a line each.
+    """
+
+    stages: Sequence[Stage]
+    missing: Mapping[str, str]
+    notes: Sequence[str] = ()
+
+    def upstream(self, stages: Sequence[Stage]) -> list[Stage]:
+        """Of all stages, in their order, these and what they are made from."""
+        needed = {id(one) for stage in stages for one in stage.upstream()}
+        return [stage for stage in self.stages if id(stage) in needed]
+
+
+def plan_study(file: StudyFile, *, fetch: bool = False) -> Graph:
+    """Plan a study: build its tasks, look at its data, and see what is made from what. No weights are loaded.
+
+    Args:
+        fetch: have models, texts and dictionaries on this machine; else what is not here is told, and stages that
+            depend on it count as to do.
+
+    Raises AccordError, listing every problem with its line, or for what cannot be fetched.
+    """
+    plan = Plan(file, fetch=fetch)
+    stages: list[Stage] = []
+    with plan.at("backbone", section=file.study.backbone):
+        plan.named(plan.backbone)
+    for name, custom in file.study.tasks.items():
+        with plan.at("tasks", name, section=custom):
+            plan.task(QuestionSection(task=name), split="all")
+    for capability in CAPABILITIES:
+        module = part(capability, "stage")
+        if module is not None:
+            with plan.at():
+                stages += module.stages(plan)
+    if not stages and not plan.problems:
+        wanted = "a [[gap]] or [[repair]] section, or [text] and [[concepts]]"
+        raise AccordError("The study asks for nothing.", where=file.path, wanted=wanted)
+    if plan.problems:
+        raise together(list(plan.problems.values()), file.path)
+    return Graph(list(in_order(stages)), plan.missing, list(plan.notes))
+
+
+def in_order(stages: Sequence[Stage]) -> Iterator[Stage]:
+    """Each stage after those that it is made from, else as they are given.
+
+    Raises AssertionError if two stages have the same folder, or an input is none of them.
+    """
+    place = {id(stage): i for i, stage in enumerate(stages)}
+    assert len({stage.name for stage in stages}) == len(stages), "two stages with the same folder"
+    sorter = TopologicalSorter({place[id(s)]: [place[id(of)] for of in s.inputs.values()] for s in stages})
+    sorter.prepare()
+    ready: list[int] = []
+    while sorter.is_active():
+        for number in sorter.get_ready():
+            heappush(ready, number)
+        number = heappop(ready)
+        yield stages[number]
+        sorter.done(number)
+
+
+def why(stage: Stage, folder: Path) -> str:
+    """Whether a stage's folder is up to date, else what there is to do and why, in words."""
+    found = store.state(folder, stage.recipe)
+    if found != "other":
+        return _STATES.get(found, "to do")
+    manifest = store.read_manifest(folder)
+    assert manifest is not None  # see store.state
+    if store.rendered_otherwise(manifest, stage.recipe):
+        return "the chat template writes another text now (a date? chat_options can fix it), to do again"
+    changed = list(differences(manifest, stage.recipe))
+    return f"{', '.join(changed[:3])}{' and more' if len(changed) > 3 else ''} changed, to do again"
+
+
+_STATES: Mapping[str, str] = {
+    "whole": "up to date",
+    "unfinished": "something is missing, to go on",
+    "damaged": "files gone or changed, to do again",
+    "foreign": "there is something that accord did not write",
+}
+
+
+def differences(manifest: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
+    """What of a recipe is another than in a manifest, each in a few words."""
+    if "inputs" not in manifest:
+        yield "accord's own format"
+        return
+    if manifest["version"] != recipe.version:
+        yield "accord's own version of this stage"
+    before, now = _flat(manifest["settings"]), _flat(recipe.settings)
+    for key in dict.fromkeys([*before, *now]):
+        if before.get(key) != now.get(key):
+            yield key if key not in before or key not in now else f"{key} ({_short(before[key])} → {_short(now[key])})"
+    if manifest["seed"] != recipe.seed:
+        yield f"seed ({manifest['seed']} → {recipe.seed})"
+    for role, fingerprint in recipe.inputs.items():
+        if manifest["inputs"].get(role, {}).get("fingerprint") != fingerprint:
+            yield f"its {role}"
+
+
+def _flat(settings: Any, above: str = "") -> dict[str, Any]:
+    if not isinstance(settings, Mapping):
+        return {above: list(settings) if isinstance(settings, tuple) else settings}
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= _flat(value, f"{above}.{key}" if above else str(key))
+    return found
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:39] + "…"

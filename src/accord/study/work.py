@@ -1,0 +1,119 @@
+"""What a stage is made with: its folder, the folders it reads, models that are loaded once, and a bar to move."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accord.disk import read_object, write_whole
+from accord.errors import AccordError
+from accord.lm.config import BackboneSection
+from accord.study.stage import Stage
+
+if TYPE_CHECKING:
+    from accord.lm import Backbone, LanguageModel
+
+Progress = Callable[[int, int], None]  # takes how much is done, and of how much
+
+RECORD = "partial.json"  # in a stage that is being made: the recipe that it is made by
+PARTS = "parts"  # in a stage that is being made: what only an interrupted one needs
+_FOUND = "found.json"  # beside it: the device and precision that this was begun with
+
+
+class Models:
+    """Language models, each loaded when first asked for and kept: stages share them, and a rerun loads none."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str, str], LanguageModel] = {}
+
+    def load(self, section: BackboneSection) -> "LanguageModel":
+        """The model of a section."""
+        key = (section.model, section.device, section.dtype)
+        if key not in self._kept:
+            self._kept[key] = load(section)
+        return self._kept[key]
+
+
+def load(section: BackboneSection) -> "LanguageModel":
+    """The model of a section, loaded anew."""
+    from accord.loading import load as load_model
+
+    return load_model(section.model, device=section.device, dtype=section.dtype)
+
+
+@dataclass
+class Work:
+    """What a stage is made with.
+
+    Attributes:
+        folder: to be filled; holds what an interrupted making left there.
+        at: says where another stage's folder is.
+        models: those of the run.
+        progress: called with (work done, work in all).
+        facts: what only the making could tell, for the manifest; the device and precision that "auto" turned out to be
+            come by themselves.
+    """
+
+    folder: Path
+    at: Callable[[Stage], Path]
+    models: Models
+    progress: Progress = lambda done, total: None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> Path:
+        """A folder for what only an interrupted stage needs; it is removed when the stage is whole."""
+        return self.folder / PARTS
+
+    def load(self, section: BackboneSection) -> "LanguageModel":
+        """A model of the run."""
+        return self.begun_with(self.models.load(section))
+
+    def backbone(self, section: BackboneSection) -> "Backbone":
+        """The same, where it must be a backbone: AccordError if it is anything else."""
+        from accord.lm import Backbone
+
+        lm = self.load(section)
+        if not isinstance(lm, Backbone):
+            raise AccordError("Concepts and heads are made on a backbone.", got=lm.name)
+        return lm
+
+    def begun_with(self, lm: "LanguageModel") -> Any:
+        """The model; the first one of a stage says on which device, and in which precision, the stage is made.
+
+        What an interrupted making left that was begun on another device, or in another precision, is removed: parts of
+        two machines are never mixed.
+        """
+        if "device" in self.facts:
+            return lm
+        self.facts |= {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch.")}
+        note = self.folder / _FOUND
+        found = {key: self.facts[key] for key in ("device", "dtype")}
+        if not note.exists() or read_object(note) != found:
+            for left in self.folder.iterdir():
+                if left.name != RECORD:
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+            write_json(note, found)
+        return lm
+
+    def finish(self) -> None:
+        """Remove what only an interrupted stage needs."""
+        shutil.rmtree(self.parts, ignore_errors=True)
+        (self.folder / _FOUND).unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object; numbers that are not finite become null, which every reader of JSON takes."""
+    write_whole(path, json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def finite(content: Any) -> Any:
+    """The same with None for every number that is not finite."""
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

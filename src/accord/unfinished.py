@@ -1,0 +1,75 @@
+"""What a killed piece of work finds again: parts of it on disk, each whole or not there."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from accord.disk import sync, write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T")
+
+
+def once(parts: Path | None, name: str, make: Callable[[], T]) -> T:
+    """What `make` gives, or gave when it was first asked for: a part of some work, kept in a folder.
+
+    >>> once(None, "sum.json", lambda: 1 + 1)
+    2
+
+    Args:
+        parts: the folder, of one piece of work on one device in one precision; None to keep nothing.
+        name: of the file: NAME.parquet for a table, NAME.safetensors for named tensors, NAME.json for what JSON holds.
+    """
+    if parts is None:
+        return make()
+    path = parts / name
+    write, read = _KINDS[path.suffix]
+    if not path.exists():
+        made = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(path.name + ".tmp")
+        write(made, aside)
+        sync(aside)
+        aside.replace(path)
+    found: T = read(path)
+    return found
+
+
+def _write_table(table: "pd.DataFrame", path: Path) -> None:
+    table.to_parquet(path, index=False)
+
+
+def _read_table(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.read_parquet(path)
+
+
+def _write_tensors(tensors: dict[str, Any], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+
+def _read_tensors(path: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def _write_json(content: Any, path: Path) -> None:
+    write_whole(path, json.dumps(content, ensure_ascii=False))
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+_KINDS: dict[str, tuple[Callable[[Any, Path], None], Callable[[Path], Any]]] = {
+    ".parquet": (_write_table, _read_table),
+    ".safetensors": (_write_tensors, _read_tensors),
+    ".json": (_write_json, _read_json),
+}

@@ -5,8 +5,9 @@ import re
 import pytest
 
 from accord.errors import AccordError
+from accord.gap.config import GapSection
+from accord.lm.config import BackboneSection
 from accord.study.config import load
-from accord.study.sections import Backbone, GapSection
 from accord.study.template import write_template
 from accord.study.validate import check
 from accord.tasks import CustomTask
@@ -28,7 +29,7 @@ def test_every_key_is_there_and_valid(tmp_path):
     for section in (study.text, *study.concepts, *study.heads, study.perplexity, study.names, study.names.annotator):
         assert section.model_fields_set == type(section).model_fields.keys()
     assert study.gap[0].model_fields_set == GapSection.model_fields.keys()
-    assert study.backbone.model_fields_set == Backbone.model_fields.keys()
+    assert study.backbone.model_fields_set == BackboneSection.model_fields.keys()
     assert study.tasks["my-task"].model_fields_set == CustomTask.model_fields.keys()
 
 

@@ -19,7 +19,7 @@ from accord.damage.relations import relation_tasks
 from accord.damage.wording import sentence
 from accord.disk import write_whole
 from accord.errors import AccordError
-from accord.gap.compare import same_items
+from accord.gap.change import same_items
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.tasks import Task

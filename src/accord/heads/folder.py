@@ -21,10 +21,11 @@ from accord import concepts as concept_models
 from accord.arguments import checked
 from accord.errors import AccordError
 from accord.heads.concept_lm import ConceptLM
-from accord.heads.config import FinetunedHead, OriginalHead, read_head
-from accord.heads.head import Finetuned, Head, Linear
+from accord.heads.config import KINDS, OriginalHead, read_head
+from accord.heads.head import Head
 from accord.heads.reader import Reader, edits_as_json, edits_from_json
 from accord.heads.vocabulary import Vocabulary
+from accord.kinds import code_of
 from accord.lm.backbone import Backbone
 from accord.lm.opening import load
 
@@ -110,11 +111,7 @@ def _load(folder: Path, device: str, dtype: str, backbone: Backbone | None) -> C
 def _load_head(config: Any, backbone: Backbone, path: Path) -> Head:
     weights = load_file(path)
     vocabulary = Vocabulary(backbone.vocab_size, weights["vocabulary.observed"], float(weights["vocabulary.unseen"]))
-    head: Head
-    if isinstance(config, FinetunedHead):
-        head = Finetuned(config, backbone, vocabulary)
-    else:
-        head = Linear(config, len(weights["weight"]), vocabulary)
+    head: Head = code_of(KINDS, config.kind).shaped(config, backbone, weights, vocabulary)
     head.load_state_dict(weights)
     return head
 

@@ -1,6 +1,6 @@
-"""From a study file to a run folder: sections, config, validate, plan, stages, store, engine.
+"""From a study file to a run folder: root, config, validate, plan, stages, store, engine.
 
-Names are imported when first used: the sections of concepts and heads need torch, which takes seconds. `check` of a
+Names are imported when first used: what runs a study needs torch, which takes seconds. `check` of a
 study is in `accord.study.validate`, `check` of a run folder in `accord.study.check`.
 """
 
@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 from accord.lazy import exports
 
 if TYPE_CHECKING:
+    from accord.gap.config import GapSection
+    from accord.lm.config import BackboneSection
     from accord.study.check import Problem
     from accord.study.config import StudyFile, from_options, load
     from accord.study.engine import bars, run
     from accord.study.gap_stages import gap_stage, measure
     from accord.study.root import Study
-    from accord.study.sections import Backbone, GapSection
     from accord.study.stage import Stage, lazy
     from accord.study.store import Recipe, publish
     from accord.study.template import write_template
     from accord.study.validate import task_of
 
 __all__ = [
-    "Backbone",
+    "BackboneSection",
     "GapSection",
     "Problem",
     "Recipe",
@@ -43,8 +44,8 @@ __all__ = [
 __getattr__ = exports(
     __name__,
     {
-        "Backbone": "accord.study.sections",
-        "GapSection": "accord.study.sections",
+        "BackboneSection": "accord.lm.config",
+        "GapSection": "accord.gap.config",
         "Problem": "accord.study.check",
         "Recipe": "accord.study.store",
         "Stage": "accord.study.stage",

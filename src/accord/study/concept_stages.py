@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from accord.concepts import ConceptModel, Quality, Training, build, evaluate, fit, save
+from accord.concepts.config import ConceptSection, TrainedSection
+from accord.embeddings.config import TextSection
 from accord.errors import AccordError
-from accord.study.concept_sections import ConceptSection, TrainedSection
+from accord.section import Layer
 from accord.study.rows import suffix
-from accord.study.sections import Layer
 from accord.study.stage import Progress, Run, Stage, finish, found_by, keep_if_same, write_json
 from accord.study.store import Recipe
-from accord.study.text_sections import TextSection
 from accord.text import Batch, Corpus, EmbeddingStore, batches, corpus, extract, in_order
 from accord.text.sources import source_fingerprint
 

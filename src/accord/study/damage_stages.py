@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 
 from accord.damage import Questions, compare, measure_damage, observe
+from accord.damage.config import DamageSection
 from accord.errors import AccordError
 from accord.lm import LanguageModel
+from accord.lm.config import BackboneSection
 from accord.loading import load
 from accord.repair.learned import unlearned
 from accord.study.gap_stages import check_model
-from accord.study.repair_sections import DamageSection
-from accord.study.sections import Backbone
 from accord.study.stage import Progress, Run, Stage, finish, found_by, identity, keep_if_same, lazy, read_by_model
 from accord.study.store import Recipe
 from accord.tasks import Task
@@ -42,7 +42,7 @@ class Asked:
     section: DamageSection
     own: Task | None
     tasks: tuple[Task, ...]
-    judge: Backbone | None
+    judge: BackboneSection | None
     seed: int
 
     @classmethod
@@ -50,7 +50,7 @@ class Asked:
         cls,
         section: DamageSection,
         own: Task | None,
-        backbone: Backbone,
+        backbone: BackboneSection,
         seed: int,
         learned: frozenset[str] = frozenset(),
     ) -> "Asked":
@@ -141,7 +141,7 @@ def damage_stage(
     return Stage(name, Recipe("damage", DAMAGE_VERSION, settings, asked.seed), make)
 
 
-def pair_stage(asked: Asked, base: Backbone, repaired: Backbone) -> Stage:
+def pair_stage(asked: Asked, base: BackboneSection, repaired: BackboneSection) -> Stage:
     """Compare two models by name or folder, outside any study."""
     settings = {
         "base": identity(base),

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from accord.concepts import load as load_concepts
+from accord.explain.config import ExplainSection
 from accord.gap import explain_gap
-from accord.study.explain_sections import ExplainSection
 from accord.study.stage import Progress, Run, Stage, found_by
 from accord.study.store import Recipe
 from accord.tasks import Task

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accord.study.sections import Backbone, GapSection
+from accord.gap.config import GapSection
+from accord.lm.config import BackboneSection
 from accord.study.stage import Progress, Run, Stage, found_by, identity, read_by_model
 from accord.study.store import Recipe
 from accord.tasks import Task
@@ -38,7 +39,7 @@ def check_model(model: str) -> None:
 
 
 def gap_stage(
-    section: GapSection, task: Task, backbone: Backbone, seed: int, weights: Callable[[], "LanguageModel"]
+    section: GapSection, task: Task, backbone: BackboneSection, seed: int, weights: Callable[[], "LanguageModel"]
 ) -> Stage:
     """Measure the gap of a model on a task. Fetches the model if it is not on this machine."""
     return _stage(section, read_by_model(task, backbone), identity(backbone), seed, weights)

@@ -22,10 +22,9 @@ from accord.heads import (
     unigram_ce,
 )
 from accord.heads.chunked import chunks
-from accord.heads.config import FinetunedHead, NewHead
+from accord.heads.config import FinetunedHead, NewHead, head_config
 from accord.lm import Backbone
 from accord.lm.perplexity import perplexity
-from accord.study.concept_sections import OriginalHeadSection, head_config
 from accord.study.concept_stages import HELD_OUT, ROWS_AT_ONCE, TRAIN, held_out_texts, open_store, shuffled
 from accord.study.rows import Row
 from accord.study.stage import Progress, Run, Stage, finish, found_by, keep_if_same, write_json
@@ -66,7 +65,7 @@ def head_stage(run: Run, row: Row, layer: int, seed: int | None, embeddings: Sta
         "inputs": [stage.recipe.fingerprint for stage in (embeddings, concepts) if stage is not None],
         **about,
         "config": config.model_dump(),
-        "batch": None if isinstance(row.head, OriginalHeadSection) else row.head.training.batch,
+        "batch": None if isinstance(row.head, OriginalHead) else row.head.training.batch,
     }
 
     def make(work: Path, progress: Progress) -> dict[str, Any]:

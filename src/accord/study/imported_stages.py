@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from accord.concepts import import_dictionary, save
+from accord.concepts.config import ImportedSection
 from accord.concepts.dictionaries import fingerprint, locate
 from accord.concepts.imported import Imported
-from accord.study.concept_sections import ImportedSection
+from accord.section import Layer
 from accord.study.concept_stages import HELD_OUT, ROWS_AT_ONCE, TRAIN, concept_name, judge, open_store
 from accord.study.config import StudyFile
-from accord.study.sections import Layer
 from accord.study.stage import Progress, Run, Stage, finish, found_by, keep_if_same, write_json
 from accord.study.store import Recipe
 from accord.text import in_order

@@ -11,7 +11,8 @@ import pandas as pd
 
 from accord.concepts import load as load_concepts
 from accord.errors import AccordError, nearest
-from accord.naming import (
+from accord.lm.config import BackboneSection
+from accord.names import (
     Dictionary,
     Names,
     Scores,
@@ -23,15 +24,13 @@ from accord.naming import (
     build_dictionary,
     score_names,
 )
-from accord.naming.annotators import Local, Tokens
-from accord.naming.answers import FAILURES, Annotator, failures_of
-from accord.naming.config import AnyAnnotator
-from accord.naming.judges import Judge, ListJudge, LogOddsJudge, TokensJudge
+from accord.names.annotators import Local, Tokens
+from accord.names.answers import FAILURES, Annotator, failures_of
+from accord.names.config import AnyAnnotator, NamesSection
+from accord.names.judges import Judge, ListJudge, LogOddsJudge, TokensJudge
 from accord.study import config
 from accord.study.concept_stages import EMBEDDINGS, HELD_OUT, TRAIN, open_store, texts_table
 from accord.study.gap_stages import check_model
-from accord.study.name_sections import NamesSection
-from accord.study.sections import Backbone
 from accord.study.stage import Progress, Run, Stage, finish, found_by, identity, keep_if_same, load_once, write_json
 from accord.study.store import UNFINISHED, Recipe, read_manifest
 
@@ -136,7 +135,7 @@ def _identity(annotator: AnyAnnotator) -> dict[str, Any]:
     """What of an annotator fixes its answers. Fetches a local model if it is not on this machine."""
     table = annotator.model_dump(exclude=annotator.manner)
     if isinstance(annotator, TransformersAnnotator):
-        model = Backbone(model=annotator.model, device=annotator.device, dtype=annotator.dtype)
+        model = BackboneSection(model=annotator.model, device=annotator.device, dtype=annotator.dtype)
         table |= identity(model)
     return table
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accord.lm.config import BackboneSection
+from accord.pathway.config import PathwaySection
 from accord.repair.learned import unlearned
-from accord.study.pathway_sections import PathwaySection
-from accord.study.sections import Backbone
 from accord.study.stage import Progress, Run, Stage, found_by, read_by_model
 from accord.study.store import Recipe
 from accord.tasks import Task
@@ -34,7 +34,7 @@ class Questions:
         """What fixes them."""
         return {"train": self.train.settings, "tests": {name: task.settings for name, task in self.tests.items()}}
 
-    def read_by(self, model: Backbone) -> "Questions":
+    def read_by(self, model: BackboneSection) -> "Questions":
         """With what a model's chat template makes of them in their settings, where they are asked in a chat."""
         tests = {name: read_by_model(task, model) for name, task in self.tests.items()}
         return Questions(read_by_model(self.train, model), tests)

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
+from accord.concepts.config import ConceptSection, ImportedSection, TrainedSection
 from accord.errors import AccordError, nearest
-from accord.study.concept_sections import ConceptSection, ImportedSection
+from accord.explain.config import ExplainSection
+from accord.section import Layer
 from accord.study.concept_stages import concept_stage, embeddings_stage
 from accord.study.config import StudyFile
-from accord.study.explain_sections import ExplainSection
 from accord.study.explain_stages import explain_stage
 from accord.study.gap_stages import row_gap_stage
 from accord.study.head_stages import head_stage
@@ -17,7 +18,6 @@ from accord.study.name_stages import Named, names_stage
 from accord.study.repair_plan import RepairPlan
 from accord.study.root import Study
 from accord.study.rows import BACKBONE, RANDOM, Row, all_rows, asked, layers_of
-from accord.study.sections import Layer
 from accord.study.stage import Run, Stage
 from accord.study.steering_stages import steering_stage
 from accord.study.text_stages import perplexity_stage, texts_stage
@@ -75,6 +75,7 @@ class ConceptPlan:
         if isinstance(section, ImportedSection):
             check_imported(self.file, section, fetch=True)
             return imported_stage(self.run, imported_of(self.file, section), place, seed, self.embeddings)
+        assert isinstance(section, TrainedSection)
         return concept_stage(self.run, section, place, seed, self.embeddings)
 
     def _names(self) -> Iterator[Stage]:

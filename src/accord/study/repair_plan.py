@@ -6,22 +6,22 @@ from typing import Any
 
 import pandas as pd
 
+from accord.damage.config import DamageSection
+from accord.gap.config import GapSection
+from accord.repair.config import RepairSection
 from accord.repair.learned import marks
-from accord.repair.verdict import NEAREST, Trial
 from accord.study.config import StudyFile
 from accord.study.damage_stages import BASE, Asked, base_stage, damage_stage
 from accord.study.pathway_stages import pathway_stage, questions
-from accord.study.repair_kinds import ConceptsSection, RepairSection
-from accord.study.repair_sections import DamageSection
 from accord.study.repair_stages import repair_stage
-from accord.study.sections import GapSection
 from accord.study.stage import Run, Stage
 from accord.study.validate import task_in
-from accord.study.verdict_sections import VerdictSection
 from accord.study.verdict_stages import base_answers_stage, trials, verdict_stage
 from accord.tasks import Task
 from accord.text import corpus
 from accord.text.sources import is_local, source_fingerprint
+from accord.verdict.config import VerdictSection
+from accord.verdict.measure import NEAREST, Trial
 
 ConceptsAt = Callable[[str], tuple[Stage, int]]
 """The stage that makes the concept model of a name, of the first seed, and its layer's number."""
@@ -58,7 +58,7 @@ class RepairPlan:
         for section in sorted(self.study.repair, key=lambda one: one.after is not None):
             for seed in self.study.seeds:
                 after = None if section.after is None else made[section.after, seed]
-                concepts = self.concepts(section.model) if isinstance(section, ConceptsSection) else None
+                concepts = self.concepts(section.model) if section.edits_concepts else None
                 task = self._training[section.title]
                 made[section.title, seed] = repair_stage(
                     self.run, section, task, seed, after=after, concepts=concepts, texts=self._texts
@@ -94,7 +94,7 @@ class RepairPlan:
         }
 
     def _section(self, title: str) -> RepairSection:
-        return next(section for section in self.study.repair if section.title == title)
+        return next(section for section in self.study.all(RepairSection) if section.title == title)
 
     def _damages(self, verdicts: dict[str, Stage]) -> Iterator[Stage]:
         """One observation of the base for every question, then each repaired model beside that of its own."""

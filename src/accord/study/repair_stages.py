@@ -6,7 +6,7 @@ from typing import Any
 
 from accord.concepts import load as load_concepts
 from accord.repair import repair
-from accord.study.repair_kinds import RepairSection, repair_config
+from accord.repair.config import RepairSection, repair_config
 from accord.study.stage import Progress, Run, Stage, finish, found_by, keep_if_same
 from accord.study.store import Recipe, read_manifest
 from accord.tasks import Task

@@ -3,15 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from accord.study.concept_sections import (
-    ConceptSection,
-    FinetunedHeadSection,
-    HeadSection,
-    NewHeadSection,
-    OriginalHeadSection,
-)
+from accord.concepts.config import ConceptSection
+from accord.heads.config import HeadSection, section_of
+from accord.section import Layer
 from accord.study.root import Study
-from accord.study.sections import Layer
 
 BACKBONE, RANDOM = "backbone", "random"
 
@@ -53,7 +48,7 @@ def all_rows(study: Study) -> list[Row]:
     """
     if not study.heads and study.perplexity is None:
         return []
-    backbone = Row(BACKBONE, OriginalHeadSection(reads="embedding"), None, "last")
+    backbone = Row(BACKBONE, section_of("original").model_validate({"reads": "embedding"}), None, "last")
     if study.heads:
         crossed = [row for head in study.heads for row in _cross(study, head)]
         return [backbone, *(row for row in crossed if not row.is_backbone)]
@@ -74,12 +69,15 @@ def known_rows(study: Study) -> list[str]:
     return list(dict.fromkeys([BACKBONE, RANDOM, *(name for row in rows for name in (row.name, row.label))]))
 
 
-_USUAL: Sequence[HeadSection] = (
-    FinetunedHeadSection(reads="embedding"),
-    NewHeadSection(reads="embedding"),
-    NewHeadSection(reads="latents"),
-    OriginalHeadSection(reads="reconstruction"),
-    NewHeadSection(reads="reconstruction"),
+_USUAL: Sequence[HeadSection] = tuple(
+    section_of(kind).model_validate({"reads": reads})
+    for kind, reads in (
+        ("finetuned", "embedding"),
+        ("new", "embedding"),
+        ("new", "latents"),
+        ("original", "reconstruction"),
+        ("new", "reconstruction"),
+    )
 )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from accord.disk import write_whole
 from accord.errors import AccordError
-from accord.study.sections import Backbone
+from accord.lm.config import BackboneSection
 from accord.study.store import RECORD, Recipe
 from accord.tasks import Task
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]  # takes how much is done, and of how much
 Weights = Callable[[], "LanguageModel"]
-Loader = Callable[[Backbone], Weights]
+Loader = Callable[[BackboneSection], Weights]
 _FOUND = "found.json"
 
 
@@ -47,7 +47,7 @@ class Run:
     """
 
     folder: Path
-    backbone: Backbone
+    backbone: BackboneSection
     loader: Loader
     elsewhere: Mapping[str, Path] = field(default_factory=dict)
 
@@ -84,7 +84,7 @@ class Run:
         return identity(self.backbone)
 
 
-def identity(backbone: Backbone) -> dict[str, Any]:
+def identity(backbone: BackboneSection) -> dict[str, Any]:
     """What of a model fixes the numbers made with it. Fetches it if it is not on this machine.
 
     Device and dtype are as asked, not as found: results brought from a machine with a GPU to one without stay up
@@ -100,7 +100,7 @@ def identity(backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def read_by_model(task: Task, backbone: Backbone) -> Task:
+def read_by_model(task: Task, backbone: BackboneSection) -> Task:
     """The task with what the model's chat template makes of it in its settings (see `accord.gap.questions.read_by`).
 
     Reads the model's tokenizer where the task is asked in a chat, else nothing.
@@ -113,7 +113,7 @@ def read_by_model(task: Task, backbone: Backbone) -> Task:
     return read_by(load_tokenizer(backbone.model), task)
 
 
-def lazy(backbone: Backbone) -> Weights:
+def lazy(backbone: BackboneSection) -> Weights:
     """A function that loads the weights when first called: stages share them, and a rerun loads none."""
 
     @cache

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from accord.concepts import load as load_concepts
 from accord.disk import write_whole
+from accord.embeddings.config import TextSection
 from accord.errors import AccordError
 from accord.lm import LanguageModel
+from accord.lm.config import BackboneSection
 from accord.steering import (
     NEUTRAL,
     Dose,
@@ -37,6 +39,7 @@ from accord.steering import (
     token_labels,
     written_effects,
 )
+from accord.steering.config import SteeringSection
 from accord.study.concept_stages import (
     HELD_OUT,
     ROWS_AT_ONCE,
@@ -45,16 +48,13 @@ from accord.study.concept_stages import (
     open_store,
     texts_table,
 )
-from accord.study.sections import Backbone
 from accord.study.stage import Progress, Run, Stage, finish, found_by, identity, keep_if_same
-from accord.study.steering_sections import SteeringSection
 from accord.study.store import Recipe
-from accord.study.text_sections import TextSection
 from accord.text import in_order
 
 STEERING_VERSION = 3  # raise it when the same settings give other files or numbers
 
-Judge = tuple[Backbone, Callable[[], LanguageModel]]
+Judge = tuple[BackboneSection, Callable[[], LanguageModel]]
 
 
 def steering_stage(

@@ -11,12 +11,12 @@ import numpy as np
 from accord.disk import write_whole
 from accord.heads import load_concept_lm
 from accord.lm import LanguageModel, generate
+from accord.lm.config import BackboneSection
 from accord.lm.perplexity import Perplexity, perplexity
+from accord.perplexity.config import PerplexitySection
 from accord.study.concept_stages import held_out_texts
-from accord.study.sections import Backbone
 from accord.study.stage import Progress, Run, Stage, finish, found_by, identity, keep_if_same, write_json
 from accord.study.store import Recipe
-from accord.study.text_sections import PerplexitySection
 from accord.text import measure_diversity
 
 TEXTS_VERSION = 1  # raise these when the same settings give other files or numbers
@@ -73,7 +73,7 @@ def _random(lm: LanguageModel, section: PerplexitySection, seed: int, first: int
 def perplexity_stage(
     run: Run,
     section: PerplexitySection,
-    judge: tuple[Backbone, Callable[[], LanguageModel]],
+    judge: tuple[BackboneSection, Callable[[], LanguageModel]],
     texts: Stage,
     model: Stage | None,
     name: str,

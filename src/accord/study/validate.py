@@ -7,9 +7,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from accord.errors import AccordError, nearest
+from accord.gap.config import GapSection
+from accord.lm.config import BackboneSection
 from accord.study.config import StudyFile, together
 from accord.study.gap_stages import check_model
-from accord.study.sections import Backbone, GapSection
 from accord.tasks import CustomTask, Task, catalog
 from accord.tasks import task as make_task
 
@@ -52,7 +53,7 @@ def check(file: StudyFile) -> list[Task]:
     return tasks
 
 
-def backbone_of(file: StudyFile) -> Backbone:
+def backbone_of(file: StudyFile) -> BackboneSection:
     """The backbone, with a path to a model taken relative to the study file."""
     backbone = file.study.backbone
     beside = file.beside(backbone.model).absolute()  # saved models name it, and are loaded from anywhere

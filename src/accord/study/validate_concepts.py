@@ -7,16 +7,16 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from accord.concepts.config import ImportedSection
+from accord.embeddings.config import TextSection
 from accord.errors import AccordError, nearest
-from accord.naming.config import OpenAIAnnotator, TransformersAnnotator
-from accord.study.concept_sections import ImportedSection
+from accord.lm.config import BackboneSection
+from accord.names.config import NamesSection, OpenAIAnnotator, TransformersAnnotator
+from accord.section import Layer
 from accord.study.concept_stages import read_corpus
 from accord.study.config import StudyFile
 from accord.study.gap_stages import check_model
-from accord.study.name_sections import NamesSection
 from accord.study.rows import BACKBONE, RANDOM, all_rows, known_rows, layers_of
-from accord.study.sections import Backbone, Layer
-from accord.study.text_sections import TextSection
 from accord.text.catalog import TEXTS
 from accord.text.sources import is_hub_name, is_local, no_such_source
 
@@ -56,13 +56,13 @@ def problems(file: StudyFile, collected: Collected) -> list[AccordError]:
 
 def text_of(file: StudyFile) -> TextSection:
     """The [text] section, with a path taken relative to the study file."""
-    section = file.study.text
+    section = file.study.the(TextSection)
     assert section is not None
     beside = str(file.beside(section.source))
     return section.model_copy(update={"source": beside}) if is_local(beside) else section
 
 
-def judge_of(file: StudyFile, judge: str) -> Backbone:
+def judge_of(file: StudyFile, judge: str) -> BackboneSection:
     """A judge as a model section: on the backbone's device, in its precision."""
     beside = file.beside(judge).absolute()
     model = str(beside) if beside.exists() else judge
@@ -71,7 +71,7 @@ def judge_of(file: StudyFile, judge: str) -> Backbone:
 
 def names_of(file: StudyFile) -> NamesSection:
     """The [names] section, with a path to a model taken relative to the study file."""
-    section = file.study.names
+    section = file.study.the(NamesSection)
     assert section is not None
     annotator = section.annotator
     if isinstance(annotator, TransformersAnnotator) and file.beside(annotator.model).exists():
@@ -86,17 +86,17 @@ def _check_annotator(section: NamesSection) -> None:
         section.annotator.key()
 
 
-def layer_count(backbone: Backbone, *, fetch: bool) -> int:
+def layer_count(backbone: BackboneSection, *, fetch: bool) -> int:
     """How many layers a backbone has; AccordError, or 0 without `fetch`, where that takes fetching it."""
     return _shape(backbone, fetch)[0]
 
 
-def width(backbone: Backbone, *, fetch: bool) -> int | None:
+def width(backbone: BackboneSection, *, fetch: bool) -> int | None:
     """How wide its states are; None where its config.json does not say, or where `layer_count` is 0."""
     return _shape(backbone, fetch)[1]
 
 
-def _shape(backbone: Backbone, fetch: bool) -> tuple[int, int | None]:
+def _shape(backbone: BackboneSection, fetch: bool) -> tuple[int, int | None]:
     from accord.lm.catalog import CATALOG, resolve
 
     if backbone.model in CATALOG and not Path(backbone.model).exists():

@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator
 
+from accord.embeddings.config import TextSection
 from accord.errors import AccordError, nearest
-from accord.repair.config import check_labels
+from accord.repair.config import check_labels, repair_config
 from accord.study.config import StudyFile
 from accord.study.damage_stages import Asked
-from accord.study.repair_kinds import ConceptsSection, repair_config
 from accord.study.repair_plan import all_trials, damage_of, training_items
-from accord.study.text_sections import TextSection
 from accord.study.validate import backbone_of
 from accord.study.validate_concepts import Collected, check_source
-from accord.study.verdict_sections import VerdictSection
+from accord.verdict.config import VerdictSection
 
 
 def problems(file: StudyFile, collected: Collected) -> list[AccordError]:
@@ -60,7 +59,7 @@ def _all(file: StudyFile) -> Iterator[tuple[tuple[str | int, ...], AccordError]]
                 ("repair", i, "after"),
                 AccordError("A repair by training starts from the backbone.", got=section.kind, fix=fix),
             )
-        if isinstance(section, ConceptsSection) and section.model not in concepts:
+        if section.edits_concepts and section.model not in concepts:
             wanted = nearest(section.model, concepts) or "a [[concepts]] section of that name"
             yield ("repair", i, "model"), AccordError("No such concepts.", got=section.model, wanted=wanted)
     yield from _of_no_repair(file, titles, concepts)

@@ -9,15 +9,16 @@ from typing import Any
 import pandas as pd
 
 from accord.disk import write_whole
+from accord.gap.config import GapSection
+from accord.lm.config import BackboneSection
 from accord.repair.learned import same_data, unlearned
-from accord.repair.verdict import Trial, judge, read_scores, score_tests, trials_of, write_scores
 from accord.study.config import StudyFile
-from accord.study.sections import Backbone, GapSection
 from accord.study.stage import Progress, Run, Stage, found_by, identity, lazy, read_by_model
 from accord.study.store import Recipe, read_manifest
 from accord.study.validate import task_in
-from accord.study.verdict_sections import VerdictSection
 from accord.tasks import Task
+from accord.verdict.config import VerdictSection
+from accord.verdict.measure import Trial, judge, read_scores, score_tests, trials_of, write_scores
 
 VERDICT_VERSION = 3  # raise it when the same settings give other files or numbers
 
@@ -32,7 +33,7 @@ def trials(
             tasks, it is divided as for training. The question's own task is tried already, and is no other one.
         learned: marks of what the repairs of this question learned from.
 
-    Raises AccordError as `accord.repair.verdict.trials_of` does.
+    Raises AccordError as `accord.verdict.measure.trials_of` does.
     """
 
     def make(**keys: Any) -> Task:
@@ -97,7 +98,7 @@ def verdict_stage(run: Run, section: VerdictSection, asked: Sequence[Trial], bas
     )
 
 
-def pair_stage(asked: Sequence[Trial], base: Backbone, repaired: Backbone, seed: int) -> Stage:
+def pair_stage(asked: Sequence[Trial], base: BackboneSection, repaired: BackboneSection, seed: int) -> Stage:
     """Compare two models by name or folder, outside any study."""
     settings = {
         "base": identity(base),
@@ -107,7 +108,7 @@ def pair_stage(asked: Sequence[Trial], base: Backbone, repaired: Backbone, seed:
     }
 
     def build(work: Path, progress: Progress) -> dict[str, Any]:
-        def scores(model: Backbone, side: int) -> tuple[dict[str, str], dict[str, pd.DataFrame]]:
+        def scores(model: BackboneSection, side: int) -> tuple[dict[str, str], dict[str, pd.DataFrame]]:
             lm = lazy(model)()
             found = found_by(lm)
             parts = work / f"parts-{side}-{'-'.join(found.values())}"  # parts of two machines are never mixed

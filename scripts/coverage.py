@@ -34,7 +34,7 @@ from accord.pathway.cka import linear_cka
 from accord.pathway.concept_changes import concept_changes
 from accord.pathway.patching import recovered
 
-comparing: Any = importlib.import_module("accord.gap.compare")
+comparing: Any = importlib.import_module("accord.gap.change")
 
 Rng = np.random.Generator
 Found = dict[str, tuple[float, float, float]]

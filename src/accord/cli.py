@@ -42,7 +42,7 @@ from accord.disk import read_object
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
-    from accord.study import Backbone, GapSection
+    from accord.study import BackboneSection, GapSection
     from accord.tasks import CustomTask, Task
 
 
@@ -173,11 +173,11 @@ def gap(
     - `accord gap --model runs/demo/heads/lcblm-reconstruction-original-s0 --task hypernymy --limit 100`
     """
     from accord.report.verdict import counted_words
-    from accord.study import Backbone, from_options
+    from accord.study import BackboneSection, from_options
 
     if layers and out is None:
         raise AccordError("--layers writes tables and figures.", fix="name a folder for them with --out")
-    backbone = from_options(Backbone, {"model": model, "device": device, "dtype": dtype})
+    backbone = from_options(BackboneSection, {"model": model, "device": device, "dtype": dtype})
     section, asked = _question(
         task,
         data,
@@ -395,7 +395,9 @@ def _question(task: str, data: Path | None, seed: int, shots: str | None, **keys
     return section, asked
 
 
-def _measured(section: "GapSection", task: "Task", backbone: "Backbone", seed: int, out: Path | None) -> dict[str, Any]:
+def _measured(
+    section: "GapSection", task: "Task", backbone: "BackboneSection", seed: int, out: Path | None
+) -> dict[str, Any]:
     """The metrics, from the folder `out` if it holds them already."""
 
     from accord import study

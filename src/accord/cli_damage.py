@@ -54,14 +54,14 @@ def damage(
     - `accord damage --repaired runs/demo/repair/rankalign-s0 --task hypernymy`
     - `accord damage --base smollm2-135m --repaired ./my-adapter --judge gemma3-270m --out results/damage`
     """
+    from accord.damage.config import DamageSection
+    from accord.gap.config import GapSection
     from accord.repair.folder import base_of
     from accord.repair.learned import all_marks, links, unlearned
     from accord.repair.question import asked_as, split_seed
-    from accord.study import Backbone, bars, from_options, publish, task_of
+    from accord.study import BackboneSection, bars, from_options, publish, task_of
     from accord.study.damage_stages import Asked, pair_stage
     from accord.study.gap_stages import check_model
-    from accord.study.repair_sections import DamageSection
-    from accord.study.sections import GapSection
     from accord.tasks import task as make
 
     keys = {"texts": texts, "limit": limit, "facts": facts, "samples": samples, "judge": judge, "tasks": other}
@@ -76,7 +76,7 @@ def damage(
             lambda **keys: task_of(asked.model_copy(update=keys), task, data, own_seed), learned, limit=items
         )
     models = [
-        from_options(Backbone, {"model": model, "device": device, "dtype": dtype})
+        from_options(BackboneSection, {"model": model, "device": device, "dtype": dtype})
         for model in (base or base_of(repaired), repaired)
     ]
     for model in models:

@@ -62,8 +62,8 @@ def names(
             raise AccordError(f"--annotator {annotator} takes no --{option}.")
     if annotator != "tokens" and model is None:
         raise AccordError(f"--annotator {annotator} needs a --model.")
+    from accord.names.config import NamesSection
     from accord.study import bars, from_options, publish
-    from accord.study.name_sections import NamesSection
     from accord.study.name_stages import named_in, names_stage, open_run
     from accord.study.store import missing, state
 

@@ -10,9 +10,9 @@ from accord.cli_parts import AnswerScore, Chat, print_table, progress_console, s
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
-    from accord.study.pathway_sections import PathwaySection
+    from accord.lm.config import BackboneSection
+    from accord.pathway.config import PathwaySection
     from accord.study.pathway_stages import Concepts, Questions
-    from accord.study.sections import Backbone
     from accord.study.stage import Stage
 
 _TOP = 10  # concepts that are printed
@@ -74,8 +74,8 @@ def pathway(
     - `accord pathway --base smollm2-135m --repaired out --task hypernymy --concepts DIR --layer 30`
     """
     from accord import study
+    from accord.pathway.config import PathwaySection
     from accord.repair.folder import base_of
-    from accord.study.pathway_sections import PathwaySection
     from accord.study.pathway_stages import two_models_stage
 
     if (concepts is None) != (layer is None):
@@ -87,7 +87,7 @@ def pathway(
     asked, divided = _questions(section, repaired, task, data, seed, forms)
     before = base or base_of(repaired)
     models = [
-        study.from_options(study.Backbone, {"model": model, "device": device, "dtype": dtype})
+        study.from_options(study.BackboneSection, {"model": model, "device": device, "dtype": dtype})
         for model in (before, repaired)
     ]
     stage = two_models_stage(
@@ -128,7 +128,7 @@ def _questions(
     return asked, divided
 
 
-def _identities(models: list["Backbone"]) -> dict[str, Any]:
+def _identities(models: list["BackboneSection"]) -> dict[str, Any]:
     from accord.study.stage import identity
 
     return dict(zip(("base", "repaired"), map(identity, models), strict=True))

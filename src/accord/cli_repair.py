@@ -113,7 +113,7 @@ def repair(
     section = read_repair({key: value for key, value in table.items() if value is not None}, "--method, --set")
     check_goes_on(model, asked)
     check_labels(asked, section)
-    backbone = study.from_options(study.Backbone, {"model": model, "device": device, "dtype": dtype})
+    backbone = study.from_options(study.BackboneSection, {"model": model, "device": device, "dtype": dtype})
     asked = read_by_model(asked, backbone)
     if (method == "concepts") != (concepts is not None) or (concepts is None) != (layer is None):
         raise AccordError("Method concepts, and no other, takes --concepts and --layer.", got=method)

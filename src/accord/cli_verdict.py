@@ -12,8 +12,8 @@ from accord.disk import read_object
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
-    from accord.repair.verdict import Trial
     from accord.tasks import Task
+    from accord.verdict.measure import Trial
 
 _SHOWN = ("pearson_all", "pearson_yes", "pearson_no", "validator_auc", "validator_accuracy", "generator_auc")
 
@@ -54,12 +54,12 @@ def verdict(
     - `accord verdict --repaired repaired --task hypernymy --other capitals.toml --out results/verdict`
     """
     from accord.repair.folder import base_of
-    from accord.study import Backbone, bars, from_options, publish
+    from accord.study import BackboneSection, bars, from_options, publish
     from accord.study.gap_stages import check_model
     from accord.study.verdict_stages import pair_stage
 
     models = [
-        from_options(Backbone, {"model": model, "device": device, "dtype": dtype})
+        from_options(BackboneSection, {"model": model, "device": device, "dtype": dtype})
         for model in (base or base_of(repaired), str(repaired))
     ]
     for model in models:
@@ -88,8 +88,8 @@ def _trials(
     """What the repair is tried on, and the seed that divided its own task."""
     from accord.repair.learned import all_marks, links, same_data
     from accord.repair.question import asked_as, other_task
-    from accord.repair.verdict import trials_of
     from accord.tasks import task as make
+    from accord.verdict.measure import trials_of
 
     question = asked_as(repaired, make(task, data=data, split="all"), seed=seed)
     usual = make(task, data=data, **{**question, "split": "all"})
@@ -141,8 +141,8 @@ def explain(
 
     Example: `accord explain runs/demo --task hypernymy --limit 100`
     """
+    from accord.explain.config import ExplainSection
     from accord.study import bars, from_options, publish
-    from accord.study.explain_sections import ExplainSection
     from accord.study.explain_stages import explain_stage
     from accord.study.name_stages import named_in, open_run
     from accord.study.store import state

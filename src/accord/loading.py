@@ -1,7 +1,6 @@
 """Any language model by name, folder or object: a backbone, or a folder of a kind that a capability writes."""
 
 import hashlib
-import json
 import re
 from importlib import import_module
 from pathlib import Path

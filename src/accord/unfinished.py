@@ -1,11 +1,13 @@
 """What a killed piece of work finds again: parts of it on disk, each whole or not there."""
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from accord.disk import sync, write_whole
+from accord.errors import AccordError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +40,24 @@ def once(parts: Path | None, name: str, make: Callable[[], T]) -> T:
     return found
 
 
+def belongs(parts: Path | None, to: Mapping[str, Any]) -> None:
+    """Note which piece of work a folder of parts is of; AccordError if it is of another one.
+
+    Args:
+        to: what fixes the parts, as JSON.
+    """
+    if parts is None:
+        return
+    parts.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(json.dumps(to, sort_keys=True, default=str).encode()).hexdigest()
+    if once(parts, "made-for.json", lambda: {"sha256": digest})["sha256"] != digest:
+        raise AccordError(
+            "This folder holds parts of other work: of another model, or of other questions.",
+            where=parts,
+            fix="name another folder, or remove this one",
+        )
+
+
 def _write_table(table: "pd.DataFrame", path: Path) -> None:
     table.to_parquet(path, index=False)
 
@@ -57,7 +77,8 @@ def _write_tensors(tensors: dict[str, Any], path: Path) -> None:
 def _read_tensors(path: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
-    return load_file(path)
+    found: dict[str, Any] = load_file(path)
+    return found
 
 
 def _write_json(content: Any, path: Path) -> None:

@@ -14,7 +14,7 @@ import accord
 from accord.errors import AccordError
 from accord.gap import AnswerScore, measure_gap
 from accord.gap.answer_score import clashing
-from accord.gap.compare import compare
+from accord.gap.change import compare
 from accord.gap.measure import Gap
 from accord.lm import Backbone
 from accord.lm.scoring import Query, answer_logodds, score

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from accord.concepts import ConceptModel, Encoded, Step, build, read_config
-from accord.concepts.base import Section
+from accord.concepts.config import ConceptConfig
 from accord.lm import Backbone
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -27,7 +27,7 @@ class Rows(NamedTuple):
     next: Tensor
 
 
-class ExactConfig(Section):
+class ExactConfig(ConceptConfig):
     kind: Literal["exact"] = "exact"
 
 

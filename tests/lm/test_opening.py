@@ -73,12 +73,12 @@ def beside_known_types(folder: Path) -> None:
 _OPEN = """
 import json, sys, accord
 from accord.errors import AccordError
-from accord.study.sections import Backbone
+from accord.lm.config import BackboneSection
 from accord.study.validate_concepts import layer_count
 said = {}
 for folder in sys.argv[1:]:
     try:
-        layer_count(Backbone(model=folder), fetch=False)
+        layer_count(BackboneSection(model=folder), fetch=False)
         accord.load(folder)
     except AccordError as error:
         said[folder] = str(error)

@@ -15,10 +15,10 @@ from accord import cli, concepts
 from accord.errors import AccordError
 from accord.lm import LanguageModel
 from accord.pathway import Pathway
+from accord.pathway.config import PathwaySection
 from accord.repair import save_edits
 from accord.steering import AddDirection
-from accord.study import Backbone, Recipe, Stage, from_options, publish
-from accord.study.pathway_sections import PathwaySection
+from accord.study import BackboneSection, Recipe, Stage, from_options, publish
 from accord.study.pathway_stages import pathway_stage, questions
 from accord.study.stage import Run
 from accord.tasks import Task, task
@@ -84,7 +84,7 @@ def test_questions_are_divided_as_a_repairs_are() -> None:
 
 
 def test_the_stage_follows_the_repairs_folder(base: Path, tmp_path: Path) -> None:
-    backbone = from_options(Backbone, {"model": str(base)})
+    backbone = from_options(BackboneSection, {"model": str(base)})
     loaded: list[LanguageModel] = []
 
     def weights() -> LanguageModel:
@@ -111,7 +111,7 @@ def test_the_stage_follows_the_repairs_folder(base: Path, tmp_path: Path) -> Non
 
 
 def test_another_repair_is_another_recipe(base: Path, tmp_path: Path) -> None:
-    run = Run(tmp_path, from_options(Backbone, {"model": str(base)}), lambda: accord.load(base))
+    run = Run(tmp_path, from_options(BackboneSection, {"model": str(base)}), lambda: accord.load(base))
     section, stages = PathwaySection(), []
     asked = questions(section, _make)
     for about in ({"kind": "a"}, {"kind": "b"}):

@@ -10,7 +10,7 @@ from tests.tiny import tiny_model, tiny_tokenizer
 
 import accord
 from accord.errors import AccordError
-from accord.gap.answers import Answers
+from accord.explain.answers import Answers
 from accord.lm import Backbone
 from accord.pathway import measure_pathway
 from accord.pathway.patching import patch

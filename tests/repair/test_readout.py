@@ -15,11 +15,11 @@ from accord.lm import Backbone
 from accord.lm.edited import Readout, WithReadout
 from accord.lm.perplexity import perplexity
 from accord.repair import Fitted, operate, readout
+from accord.repair.config import ReadoutConfig
 from accord.repair.evidence import ask, gather, hold_out
 from accord.repair.fitted import best_within
 from accord.repair.ordinary import ordinary_texts, read_texts
 from accord.repair.readout import wanted
-from accord.repair.surgery_config import ReadoutConfig
 from accord.tasks import task
 from accord.text import corpus
 

@@ -17,9 +17,9 @@ from accord.lm import Backbone
 from accord.lm.edited import Readout, Steered, WithReadout
 from accord.lm.perplexity import perplexity
 from accord.repair import calibrate, concept_edit, direction, operate, repair
+from accord.repair.config import CalibrateConfig, ConceptsConfig, DirectionConfig, ReadoutConfig
 from accord.repair.evidence import ask, gather
 from accord.repair.ordinary import read_texts
-from accord.repair.surgery_config import CalibrateConfig, ConceptsConfig, DirectionConfig, ReadoutConfig
 from accord.steering import AmplifyDirection, EditConcepts
 from accord.tasks import task
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from accord.gap.ablation_check import in_numbers
-from accord.gap.explain import Explanation
-from accord.naming.dictionary import Dictionary
-from accord.naming.scores import TASKS, summarise
-from accord.steering.outcome import Effects
+from accord.explain.ablation_check import in_numbers
+from accord.explain.measure import Explanation
+from accord.names.dictionary import Dictionary
+from accord.names.scores import TASKS, summarise
+from accord.steering.result import Effects
 
 WORDS = ("bee", "quiet", "film", "river", "sugar", "window", "proud", "engine", "seven", "paper", "cold", "violin")
 NAMES = ("small insects", "silence", "cinema", "running water", "sweetness", "openings", "pride", "machines")

@@ -12,8 +12,8 @@ import pandas as pd
 from tests.report.conftest import make_scores
 from tests.report.line_folder import WORDS, put, put_rows
 
-from accord.gap.compare import compare
-from accord.repair.verdict import Verdict
+from accord.gap.change import compare
+from accord.verdict.measure import Verdict
 
 BASE = "base-hypernymy"
 TITLES = {

@@ -11,8 +11,8 @@ from tests.tiny import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
 from accord import cli
+from accord.gap.config import GapSection
 from accord.study import engine
-from accord.study.sections import GapSection
 
 DATED = (
     "{{ strftime_now('%d %b %Y') if date_string is not defined else date_string }}"

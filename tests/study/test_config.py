@@ -3,9 +3,10 @@
 import pytest
 
 from accord.errors import AccordError
+from accord.gap.config import GapSection
+from accord.lm.config import BackboneSection
 from accord.study import validate
 from accord.study.config import from_options, load
-from accord.study.sections import Backbone, GapSection
 
 GOOD = """\
 name = "s"
@@ -158,7 +159,7 @@ def test_a_study_that_asks_for_nothing(tmp_path):
 
 def test_options_are_named_in_errors():
     with pytest.raises(AccordError, match=r"--device(.|\n)*cuda:N"):
-        from_options(Backbone, {"model": "m", "device": "gpu"})
+        from_options(BackboneSection, {"model": "m", "device": "gpu"})
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 
 from accord import cli
 from accord.damage import observed
+from accord.damage.config import DamageSection
 from accord.errors import AccordError
 from accord.gap import measure_gap
+from accord.gap.config import GapSection
 from accord.loading import load
 from accord.repair import save_edits
 from accord.steering import AddDirection
-from accord.study import Backbone, Recipe, Stage, publish, task_of
+from accord.study import BackboneSection, Recipe, Stage, publish, task_of
 from accord.study.damage_stages import BASE, Asked, base_stage, damage_stage
-from accord.study.repair_sections import DamageSection
-from accord.study.sections import GapSection
 from accord.study.stage import Run, load_once
 from accord.tasks import Task
 
@@ -57,7 +57,7 @@ def make(run: Run, stage: Stage) -> bool:
 
 
 def test_one_base_serves_many_repaired_models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = Backbone(model=str(folder / "model"), device="cpu")
+    backbone = BackboneSection(model=str(folder / "model"), device="cpu")
     run = Run(folder / "run", backbone, load_once())
     asked = Asked.of(section(folder, judge=str(folder / "model")), own_task(folder), backbone, 0)
     base = base_stage(run, asked)
@@ -85,7 +85,7 @@ def test_one_base_serves_many_repaired_models(folder: Path, monkeypatch: pytest.
 
 
 def test_known_scores_of_the_repaired_model_are_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = Backbone(model=str(folder / "model"), device="cpu")
+    backbone = BackboneSection(model=str(folder / "model"), device="cpu")
     run = Run(folder / "run", backbone, load_once())
     asked = Asked.of(section(folder, facts=0, samples=0), own_task(folder), backbone, 0)
     base, one = base_stage(run, asked), Stage("repair/noise-s0", Recipe("repair", 1, {}, 0), lambda *_: {})
@@ -100,7 +100,7 @@ def test_known_scores_of_the_repaired_model_are_taken(folder: Path, monkeypatch:
 
 
 def test_what_changes_a_recipe(folder: Path) -> None:
-    backbone = Backbone(model=str(folder / "model"), device="cpu")
+    backbone = BackboneSection(model=str(folder / "model"), device="cpu")
     run = Run(folder / "run", backbone, load_once())
 
     def fingerprint(**keys: object) -> str:

@@ -4,13 +4,13 @@ import json
 
 import pandas as pd
 import pytest
-from tests.naming.server import ChatServer
+from tests.names.server import ChatServer
 from tests.study.test_concept_study import STUDY, made  # noqa: F401
 from typer.testing import CliRunner
 
 from accord import cli
 from accord.errors import AccordError
-from accord.naming.judges import ListJudge
+from accord.names.judges import ListJudge
 from accord.study.config import load
 from accord.study.validate import check
 

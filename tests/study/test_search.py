@@ -224,7 +224,7 @@ def test_a_trial_that_fails_is_told_and_not_tried_again(run, tmp_path, quick):
 def test_samplers_that_learn(tmp_path, sampler):
     """Later draws lie nearer to the best value than random ones."""
     from accord.study.ranges import Range
-    from accord.study.sections import SearchSection
+    from accord.study.search_config import SearchSection
 
     def late(sampler):
         section = SearchSection(objective="x", direction="minimize", sampler=sampler, seed=1)
@@ -245,7 +245,7 @@ def test_samplers_that_learn(tmp_path, sampler):
 
 def test_two_claims_are_two_trials(tmp_path):
     from accord.study.ranges import Range
-    from accord.study.sections import SearchSection
+    from accord.study.search_config import SearchSection
 
     section = SearchSection(objective="x", direction="maximize")
     one, other = (Trials(tmp_path, "s", section, [Range(("x",), "x", Interval(low=0, high=9))]) for _ in range(2))

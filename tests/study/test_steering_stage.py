@@ -12,14 +12,14 @@ from tests.tiny import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
 from accord import cli
+from accord.embeddings.config import TextSection
 from accord.errors import AccordError
+from accord.lm.config import BackboneSection
+from accord.steering.config import SteeringSection
 from accord.study import engine, steering_stages, store
-from accord.study.sections import Backbone
 from accord.study.stage import Run, Stage, load_once
-from accord.study.steering_sections import SteeringSection
 from accord.study.steering_stages import check_steering, steering_stage
 from accord.study.store import Recipe, publish
-from accord.study.text_sections import TextSection
 
 STUDY = """\
 name = "s"
@@ -74,7 +74,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     text = STUDY.format(model=folder / "model", texts=folder / "texts.jsonl")
     (folder / "study.toml").write_text(text)
     engine.run(folder / "study.toml", folder / "run", console=Console(quiet=True), step="train")
-    backbone = Backbone(model=str(folder / "model"), device="cpu")
+    backbone = BackboneSection(model=str(folder / "model"), device="cpu")
     return Run(folder / "run", backbone, load_once())
 
 

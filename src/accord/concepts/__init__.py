@@ -1,24 +1,30 @@
 """Concept models: learn concepts on embeddings, judge, edit, exchange them. Knows no language model."""
 
-from accord.concepts.base import ConceptModel, Edit, Encoded, Scale, Set, Sparse, Step
-from accord.concepts.dictionaries import import_dictionary
-from accord.concepts.imported import Imported
-from accord.concepts.kinds import AnyConfig, build, load, read_config, save
-from accord.concepts.metrics import Quality, ce_recovered, evaluate
-from accord.concepts.saelens import export_saelens, import_saelens
-from accord.concepts.sparse import Pattern, sparse_decode, sparse_encode
-from accord.concepts.synthetic import (
-    Match,
-    Superposition,
-    ablation_effects,
-    concept_directions,
-    intervention_consistency,
-    match,
-)
-from accord.concepts.train import Fit, Training, fit
+from typing import TYPE_CHECKING
+
+from accord.lazy import exports
+
+if TYPE_CHECKING:
+    from accord.concepts.base import ConceptModel, Edit, Encoded, Scale, Set, Sparse, Step
+    from accord.concepts.config import ConceptConfig, Training, read_config, register
+    from accord.concepts.dictionaries import import_dictionary
+    from accord.concepts.imported import Imported
+    from accord.concepts.kinds import build, load, save
+    from accord.concepts.metrics import Quality, ce_recovered, evaluate
+    from accord.concepts.saelens import export_saelens, import_saelens
+    from accord.concepts.sparse import Pattern, sparse_decode, sparse_encode
+    from accord.concepts.synthetic import (
+        Match,
+        Superposition,
+        ablation_effects,
+        concept_directions,
+        intervention_consistency,
+        match,
+    )
+    from accord.concepts.train import Fit, fit
 
 __all__ = [
-    "AnyConfig",
+    "ConceptConfig",
     "ConceptModel",
     "Edit",
     "Encoded",
@@ -46,7 +52,30 @@ __all__ = [
     "load",
     "match",
     "read_config",
+    "register",
     "save",
     "sparse_decode",
     "sparse_encode",
 ]
+
+_HOMES = {
+    "accord.concepts.base": ("ConceptModel", "Edit", "Encoded", "Scale", "Set", "Sparse", "Step"),
+    "accord.concepts.config": ("ConceptConfig", "Training", "read_config", "register"),
+    "accord.concepts.dictionaries": ("import_dictionary",),
+    "accord.concepts.imported": ("Imported",),
+    "accord.concepts.kinds": ("build", "load", "save"),
+    "accord.concepts.metrics": ("Quality", "ce_recovered", "evaluate"),
+    "accord.concepts.saelens": ("export_saelens", "import_saelens"),
+    "accord.concepts.sparse": ("Pattern", "sparse_decode", "sparse_encode"),
+    "accord.concepts.synthetic": (
+        "Match",
+        "Superposition",
+        "ablation_effects",
+        "concept_directions",
+        "intervention_consistency",
+        "match",
+    ),
+    "accord.concepts.train": ("Fit", "fit"),
+}
+
+__getattr__ = exports(__name__, {name: home for home, names in _HOMES.items() for name in names})

@@ -7,17 +7,11 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from accord.concepts.config import Settings
 from accord.concepts.sparse import Pattern
 from accord.errors import AccordError
-
-
-class Section(BaseModel):
-    """A table of a study file: unknown keys are errors, values do not change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
@@ -180,7 +174,7 @@ class ConceptModel(Learner):
     scale: Tensor
     idle: Tensor
 
-    def __init__(self, config: Section, d: int, K: int) -> None:
+    def __init__(self, config: Settings, d: int, K: int) -> None:
         super().__init__()
         self.config, self.d, self.K = config, d, K
         self.register_buffer("mean", torch.zeros(d))

@@ -5,23 +5,16 @@ easy ones fewer. Outside training a token must not depend on its neighbours: a t
 running mean of the smallest active latent of the training batches.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from accord.concepts.base import Encoded, Sparse, Step
+from accord.concepts.config import BatchTopKConfig
 from accord.concepts.sae import SAE, dead_concepts
 from accord.concepts.sparse import Pattern, sparse_encode
-from accord.concepts.topk import TopKFields, aux_k, count_fired
+from accord.concepts.topk import aux_k, count_fired
 
 MEMORY = 0.99  # of the running mean: the last few hundred batches
-
-
-class BatchTopKConfig(TopKFields):
-    """BatchTopK sparse autoencoder: k latents a token on average over the batch."""
-
-    kind: Literal["batchtopk"] = "batchtopk"
 
 
 class BatchTopK(SAE):

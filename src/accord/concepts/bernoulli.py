@@ -5,30 +5,14 @@ itself in soft and α > .5 in hard evaluation; loss = MSE + β·mean_k KL(Bern(b
 """
 
 import math
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from accord.concepts.base import Encoded, Section, Step
+from accord.concepts.base import Encoded, Step
+from accord.concepts.config import BernoulliConfig
 from accord.concepts.gates import rate_divergence, relaxed_bernoulli
 from accord.concepts.sae import SAE, dead_concepts, worst_rows
-
-
-class BernoulliConfig(Section):
-    """Bernoulli sparse autoencoder: on/off concepts at a prior rate."""
-
-    kind: Literal["bernoulli"] = "bernoulli"
-    size: int = Field(ge=1, description="Number of concepts.")
-    prior: float = Field(default=0.05, gt=0, lt=1, description="π, the share of tokens a concept should be on for.")
-    rate_weight: float = Field(
-        default=10.0, ge=0, description="β, weight of the divergence of concepts' rates from the prior."
-    )
-    temperature: float = Field(default=0.5, gt=0, description="τ of the relaxed gates in training; lower is harder.")
-    dead_after: int = Field(
-        default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
-    )
 
 
 class Bernoulli(SAE):

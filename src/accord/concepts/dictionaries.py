@@ -63,6 +63,11 @@ def locate(source: str | Path, subfolder: str = "") -> tuple[Path, str]:
     return _fetch("/".join(parts[:2]), "/".join(parts[2:])), "/".join(parts)
 
 
+def is_hub_place(source: str) -> bool:
+    """Whether this is written like a place on the hub: "org/name", or "org/name/folder/in/it"."""
+    return re.fullmatch(r"\w[\w.\-]*(/\w[\w.\-]*)+", source) is not None
+
+
 def fingerprint(folder: Path) -> dict[str, str]:
     """Identity of a dictionary's folder: the hash of each file that is read. Raises AccordError as importing does."""
     _format(folder)

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accord.concepts.config import ImportedConfig, Origin
 from accord.concepts.dictionary_files import check_tensors, read_table, read_tensors
 from accord.concepts.hooks import residual_layer
-from accord.concepts.imported import Imported, ImportedConfig, Origin
+from accord.concepts.imported import Imported
 from accord.errors import AccordError
 
 ARRAYS = "params.npz"

@@ -5,53 +5,16 @@ some.
 """
 
 from collections.abc import Mapping
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accord.concepts.base import ConceptModel, Encoded, Section, Sparse, Step
+from accord.concepts.base import ConceptModel, Encoded, Sparse, Step
+from accord.concepts.config import ImportedConfig
 from accord.concepts.sparse import Pattern, sparse_decode
 from accord.errors import AccordError
-
-
-class Origin(Section):
-    """Where a dictionary comes from, as far as its files say."""
-
-    tool: str = Field(description="Whose format it was in.")
-    model: str | None = Field(default=None, description="The language model, as that tool calls it.")
-    reads: str | None = Field(default=None, description="The place in that model that it reads, as that tool calls it.")
-    writes: str | None = Field(default=None, description="The place that a transcoder reconstructs.")
-    layer: int | None = Field(default=None, description="The layer that it reads; null where `reads` is no layer.")
-    target_layer: int | None = Field(default=None, description="The layer that a transcoder reconstructs.")
-    caution: str | None = Field(default=None, description="Why it has no layer although `reads` looks like one.")
-
-
-class ImportedConfig(Section):
-    """A dictionary of another tool."""
-
-    kind: Literal["imported"] = "imported"
-    size: int = Field(ge=1, description="Number of concepts (latents).")
-    activation: Literal["relu", "topk", "jumprelu", "gated"] = Field(description="What pre-activations go through.")
-    k: int | None = Field(default=None, ge=1, description="Active concepts a token (topk).")
-    normalise: Literal["none", "layer_norm", "constant_norm"] = Field(
-        default="none", description="What is done to every embedding first, and undone last."
-    )
-    d_out: int | None = Field(default=None, ge=1, description="Width of what a transcoder reconstructs.")
-    skip: bool = Field(default=False, description="Whether a transcoder adds a linear map of what it reads.")
-    origin: Origin = Field(description="Where it comes from.")
-
-    @model_validator(mode="after")
-    def _fits(self) -> "ImportedConfig":
-        if (self.activation == "topk") != (self.k is not None):
-            raise ValueError("k goes with topk, and topk with k")
-        if self.k is not None and self.k > self.size:
-            raise ValueError(f"k = {self.k} is larger than size = {self.size}")
-        if self.skip and self.d_out is None:
-            raise ValueError("only a transcoder (d_out) has a skip connection")
-        return self
 
 
 class Imported(ConceptModel):

@@ -1,67 +1,28 @@
-"""The kinds of concept model by name: building one from its section, saving it as a folder, loading it."""
+"""Building a concept model from its settings, saving it as a folder, loading it."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
 
 import torch
-from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from accord.arguments import checked
-from accord.concepts.base import ConceptModel, Section
-from accord.concepts.batchtopk import BatchTopK, BatchTopKConfig
-from accord.concepts.bernoulli import Bernoulli, BernoulliConfig
-from accord.concepts.imported import Imported, ImportedConfig
-from accord.concepts.l1 import L1, L1Config
-from accord.concepts.lcblm import LCBLM, LCBLMConfig
-from accord.concepts.lcblm_shared import LCBLMShared, LCBLMSharedConfig
-from accord.concepts.topk import TopK, TopKConfig
-from accord.errors import AccordError, nearest
+from accord.concepts.base import ConceptModel
+from accord.concepts.config import KINDS, ConceptConfig, read_config
+from accord.errors import AccordError
+from accord.kinds import code_of
 
-KINDS: dict[type[Section], type[ConceptModel]] = {
-    TopKConfig: TopK,
-    BatchTopKConfig: BatchTopK,
-    L1Config: L1,
-    BernoulliConfig: Bernoulli,
-    LCBLMConfig: LCBLM,
-    LCBLMSharedConfig: LCBLMShared,
-    ImportedConfig: Imported,
-}
-AnyConfig = Annotated[
-    TopKConfig | BatchTopKConfig | L1Config | BernoulliConfig | LCBLMConfig | LCBLMSharedConfig | ImportedConfig,
-    Field(discriminator="kind"),
-]
-KIND_NAMES = [config.model_fields["kind"].default for config in KINDS]
 VERSION = 1  # of the folder format
 
 
 @checked
-def read_config(table: dict[str, Any], where: object = "concepts") -> AnyConfig:
-    """A section from a plain table with its `kind`; raises AccordError naming the key that is wrong."""
-    if table.get("kind") not in KIND_NAMES:
-        raise AccordError(
-            "no such kind of concept model",
-            where=where,
-            got=repr(table.get("kind")),
-            wanted=nearest(str(table.get("kind")), KIND_NAMES),
-        )
-    try:
-        config: AnyConfig = TypeAdapter(AnyConfig).validate_python(table)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"][1:]) or table["kind"]
-        raise AccordError(first["msg"], where=f"{where}: {key}", got=repr(first["input"])) from None
-    return config
-
-
-@checked
-def build(config: AnyConfig, d: int, seed: int = 0) -> ConceptModel:
+def build(config: ConceptConfig, d: int, seed: int = 0) -> ConceptModel:
     """A fresh model for embeddings of width d; the seed alone fixes its weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return KINDS[type(config)](config, d)  # type: ignore[call-arg]
+        model: ConceptModel = code_of(KINDS, config.kind)(config, d)
+        return model
 
 
 @checked

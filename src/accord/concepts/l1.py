@@ -4,28 +4,12 @@ The price is λ·Σ_k |z_k|·‖W_dec,k‖ (Anthropic, "April 2024 update"): wit
 free, and cannot dodge the price by growing while the latents shrink.
 """
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from accord.concepts.base import Encoded, Section, Step
+from accord.concepts.base import Encoded, Step
+from accord.concepts.config import L1Config
 from accord.concepts.sae import SAE, dead_concepts, worst_rows
-
-
-class L1Config(Section):
-    """L1 sparse autoencoder: ReLU latents with a sparsity price."""
-
-    kind: Literal["l1"] = "l1"
-    size: int = Field(ge=1, description="Number of concepts (latents).")
-    sparsity: float = Field(
-        default=1.0, ge=0, description="λ, price of strength against squared error; more gives fewer active."
-    )
-    warmup: float = Field(default=0.1, ge=0, le=1, description="Share of training over which λ rises from 0.")
-    dead_after: int = Field(
-        default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
-    )
 
 
 class L1(SAE):

@@ -7,78 +7,17 @@ an autoencoder's latent, it may say *how* it is present. `lcblm_shared.py` has t
 a token for all concepts.
 """
 
-from typing import Literal
-
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accord.concepts.base import ConceptModel, Encoded, Section, Step
+from accord.concepts.base import ConceptModel, Encoded, Step
+from accord.concepts.config import LCBLMConfig, LCBLMFields
 from accord.concepts.gates import gate_entropy, normal_like, rate_divergence, relaxed_bernoulli
 from accord.concepts.sae import dead_concepts, worst_rows
 
 SCALE_RANGE = (1.0, 100.0)  # s is learned within
 SCALE_START = 10.0
-
-
-class LCBLMFields(Section):
-    """What both kinds of LCBLM ask for."""
-
-    concepts: int = Field(default=128, ge=2, description="K, number of concepts.")
-    width: int = Field(default=16, ge=1, description="E, numbers in a concept's embedding.")
-    prior: float = Field(
-        default=0.05,
-        gt=0,
-        lt=1,
-        description="π, share of tokens a concept should be on for; keep K·π from 2 to 7.",
-    )
-    encoder: Literal["gelu", "linear", "mlp"] = Field(
-        default="gelu",
-        description="From token to concept embeddings: linear + GELU, linear, or a hidden layer of d.",
-    )
-    similarity: Literal["cosine", "inner", "distance"] = Field(
-        default="cosine",
-        description="Of concept embedding and prototype; distance: a learned offset minus it.",
-    )
-    decoder: Literal["stacked", "sum"] = Field(
-        default="stacked",
-        description="One linear map of all concept embeddings side by side, or of their sum.",
-    )
-    rate_weight: float = Field(
-        default=4.0, ge=0, description="β, weight of the divergence of concepts' rates from the prior."
-    )
-    entropy_weight: float = Field(
-        default=1.0, ge=0, description="λ_ent, weight of the gates' entropy: more makes them surer."
-    )
-    ortho_weight: float = Field(
-        default=0.0, ge=0, description="λ_ortho, weight of the overlap of concepts' decoder blocks."
-    )
-    warmup: float = Field(
-        default=0.2, ge=0, le=1, description="Share of training over which those three weights rise from 0."
-    )
-    temperature: float = Field(default=0.5, gt=0, description="τ of the relaxed gates in training; lower is harder.")
-    noise: float = Field(default=0.1, ge=0, description="σ0, noise on concept embeddings in training.")
-    dead_after: int = Field(
-        default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
-    )
-
-    @model_validator(mode="after")
-    def _blocks_to_compare(self) -> "LCBLMFields":
-        if self.decoder == "sum" and self.ortho_weight > 0:
-            raise ValueError('ortho_weight compares decoder blocks, which decoder = "sum" has not: set it to 0')
-        return self
-
-
-class LCBLMConfig(LCBLMFields):
-    """LCBLM: gated concepts, each with its own encoder and embedding."""
-
-    kind: Literal["lcblm"] = "lcblm"
-    prototype_weight: float = Field(
-        default=1.0,
-        ge=0,
-        description="γ, pull of a concept's embedding to its prototype where on, to 0 where off.",
-    )
 
 
 def similarity(kind: str, e: Tensor, h: Tensor, offset: Tensor | None) -> Tensor:

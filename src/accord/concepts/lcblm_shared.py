@@ -4,21 +4,14 @@ e(x) ∈ R^E, α_k = σ(s · sim(e, h_k)), z_k = c_k h_k. What a concept writes 
 in an autoencoder; there is no prototype term, since nothing but the prototypes is decoded.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accord.concepts.base import Encoded, Step
-from accord.concepts.lcblm import LCBLMBase, LCBLMFields
+from accord.concepts.config import LCBLMSharedConfig
+from accord.concepts.lcblm import LCBLMBase
 from accord.concepts.sae import dead_concepts, worst_rows
-
-
-class LCBLMSharedConfig(LCBLMFields):
-    """LCBLM with a shared encoder: gated concepts, one embedding a token."""
-
-    kind: Literal["lcblm-shared"] = "lcblm-shared"
 
 
 class LCBLMShared(LCBLMBase):

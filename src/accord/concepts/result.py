@@ -1,5 +1,6 @@
 """How good a concept model is, and how its training went."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,8 @@ def read_curve(folder: Path) -> pd.DataFrame | None:
     path = folder / CURVE
     if not path.is_file():
         return None
-    table = pd.read_json(path, lines=True, dtype=float)
+    lines = path.read_text(encoding="utf-8").split("\n")
+    table = pd.DataFrame([json.loads(line) for line in lines if line], dtype=float)
     return None if table.empty else table.sort_values("step")
 
 

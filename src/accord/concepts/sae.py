@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accord.concepts.base import ConceptModel, Encoded, Section, Sparse, Step
+from accord.concepts.base import ConceptModel, Encoded, Sparse, Step
+from accord.concepts.config import Settings
 from accord.concepts.sparse import sparse_decode
 
 
@@ -19,7 +20,7 @@ class SAE(ConceptModel):
 
     unit_norm = False  # are decoder rows held at norm 1 during training?
 
-    def __init__(self, config: Section, d: int, K: int) -> None:
+    def __init__(self, config: Settings, d: int, K: int) -> None:
         super().__init__(config, d, K)
         directions = F.normalize(torch.randn(K, d), dim=1)
         self.W_enc = nn.Parameter(directions.clone())

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from accord.concepts.base import ConceptModel
 from accord.concepts.batchtopk import BatchTopK
+from accord.concepts.config import ImportedConfig
 from accord.concepts.dictionary_files import check_tensors, read_table, read_tensors
-from accord.concepts.imported import Imported, ImportedConfig
+from accord.concepts.imported import Imported
 from accord.concepts.l1 import L1
 from accord.concepts.saelens_config import NORMALISE, SAELensConfig, understand
 from accord.concepts.topk import TopK

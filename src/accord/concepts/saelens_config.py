@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from accord.concepts.config import Origin
 from accord.concepts.hooks import residual_layer
-from accord.concepts.imported import Origin
 from accord.errors import AccordError, nearest
 
 # Architecture -> what pre-activations go through. The batchtopk kinds are saved like that only while they are trained:

@@ -7,9 +7,10 @@ what a module makes of it, and may add W_skip x.
 import re
 from pathlib import Path
 
+from accord.concepts.config import ImportedConfig, Origin
 from accord.concepts.dictionary_files import check_tensors, read_table, read_tensors
 from accord.concepts.hooks import residual_layer
-from accord.concepts.imported import Imported, ImportedConfig, Origin
+from accord.concepts.imported import Imported
 from accord.errors import AccordError
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accord.concepts.config import ConceptFields, ImportedSection, TrainedFields
+from accord.concepts.config import ConceptSection, ImportedSection, TrainedSection
 from accord.concepts.result import ConceptMetrics
 from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
 from accord.embeddings.stage import embeddings, shuffled
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from accord.concepts.imported import Imported
     from accord.heads import Recovered
     from accord.lm import Backbone, LanguageModel
-    from accord.text import Batch, EmbeddingStore
+    from accord.text import Batch
 
 VERSION = 1  # raise it when the same settings give other files or numbers
 ROWS_AT_ONCE = 4096
@@ -32,7 +31,7 @@ ROWS_AT_ONCE = 4096
 class ConceptNode:
     """A concept model of one layer (as the study writes it, and its number) and seed, and the stage that makes it."""
 
-    section: ConceptFields
+    section: ConceptSection
     layer: Layer
     number: int | None  # None for the last of a backbone that must be fetched first
     seed: int
@@ -64,7 +63,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
 @planned_once
 def concept_models(plan: Plan) -> list[ConceptNode]:
     """All concept models of the study: crossed with layers and seeds."""
-    sections = plan.all(ConceptFields)
+    sections = plan.all(ConceptSection)
     if not sections:
         return []
     need_texts(plan, "concepts")
@@ -91,7 +90,7 @@ def concepts_named(plan: Plan, title: str, *place: str | int) -> ConceptNode:
 
     Raises AccordError if no section has this name; with a place, that is a problem there, and Unplanned.
     """
-    titles = [section.title for section in plan.all(ConceptFields)]
+    titles = [section.title for section in plan.all(ConceptSection)]
     if title not in titles:
         wanted = nearest(title, titles) or "a [[concepts]] section of that name"
         error = AccordError("No such concepts.", got=title, wanted=wanted)
@@ -106,13 +105,15 @@ def concepts_named(plan: Plan, title: str, *place: str | int) -> ConceptNode:
 
 def concepts_for(plan: Plan, section: str, wanted: list[str]) -> list[ConceptNode]:
     """The first seed's concept models that a section asks for by name, or "all" of them; problems are noted."""
-    titles = [one.title for one in plan.all(ConceptFields)]
+    titles = [one.title for one in plan.all(ConceptSection)]
     if not titles:
         plan.problem(AccordError("There are no concepts.", wanted="a [[concepts]] section"), section)
         raise Unplanned
     for title in wanted:
         if title not in ("all", *titles):
-            error = AccordError("No [[concepts]] has this name.", got=repr(title), wanted=nearest(title, ["all", *titles]))
+            error = AccordError(
+                "No [[concepts]] has this name.", got=repr(title), wanted=nearest(title, ["all", *titles])
+            )
             plan.problem(error, section, "concepts")
     return [node for node in first_seed(plan) if "all" in wanted or node.title in wanted]
 
@@ -126,7 +127,7 @@ def need_texts(plan: Plan, section: str) -> Stage:
     return embeddings(plan)
 
 
-def _trained(plan: Plan, section: TrainedFields, layer: Layer, number: int | None, seed: int) -> Stage:
+def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | None, seed: int) -> Stage:
     """Train a concept model, and judge it on held-out texts."""
     about, made_from = _about(section, number, seed), embeddings(plan)
 
@@ -188,7 +189,7 @@ def _imported(plan: Plan, section: ImportedSection, layer: Layer, number: int | 
     return Stage("concepts", label, make, settings, seed, VERSION, {"embeddings": made_from})
 
 
-def _about(section: ConceptFields, number: int | None, seed: int) -> dict[str, Any]:
+def _about(section: ConceptSection, number: int | None, seed: int) -> dict[str, Any]:
     return {"name": section.title, "kind": section.kind, "layer": number, "seed": seed}
 
 
@@ -213,7 +214,9 @@ def _check_imported(plan: Plan, section: ImportedSection, source: str, number: i
     if number is not None:
         model.check_layer(number)
     if plan.width not in (None, model.d):
-        raise AccordError("This dictionary is for states of another width.", where=source, got=model.d, wanted=plan.width)
+        raise AccordError(
+            "This dictionary is for states of another width.", where=source, got=model.d, wanted=plan.width
+        )
 
 
 def _reads_off_decoders(plan: Plan, section: ImportedSection) -> bool:
@@ -255,7 +258,7 @@ def _defined(found: "Recovered", name: str) -> float | None:
         return None
 
 
-def _check_names(plan: Plan, sections: list[ConceptFields]) -> None:
+def _check_names(plan: Plan, sections: list[ConceptSection]) -> None:
     """Concept models that would share a folder; seeds that do not fit."""
     seen: set[str] = set()
     for i, section in enumerate(sections):

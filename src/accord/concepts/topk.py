@@ -4,45 +4,18 @@ Dead latents are revived by the auxiliary loss of their appendix A.2: the residu
 the `k_aux` largest of the dead latents alone.
 """
 
-from typing import Literal
-
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from accord.concepts.base import Encoded, Section, Sparse, Step
+from accord.concepts.base import Encoded, Sparse, Step
+from accord.concepts.config import TopKConfig
 from accord.concepts.sae import SAE, dead_concepts
 from accord.concepts.sparse import Pattern, sparse_encode
 
 # Rows whose dense pre-activations exist at one time: they then stay in cache between product and selection,
 # and the allocator reuses the block. On a GPU the whole batch is better.
 CHUNK = {"cpu": 512}
-
-
-class TopKFields(Section):
-    """What `topk` and `batchtopk` ask for."""
-
-    size: int = Field(ge=1, description="Number of concepts (latents).")
-    k: int = Field(default=32, ge=1, description="Active concepts a token.")
-    aux_weight: float = Field(
-        default=1 / 32, ge=0, description="Weight of the loss that revives dead concepts; 0: off."
-    )
-    dead_after: int = Field(
-        default=100_000, ge=1, description="Training tokens without firing after which a concept is dead."
-    )
-
-    @model_validator(mode="after")
-    def _k_fits(self) -> "TopKFields":
-        if self.k > self.size:
-            raise ValueError(f"k = {self.k} is larger than size = {self.size}")
-        return self
-
-
-class TopKConfig(TopKFields):
-    """TopK sparse autoencoder: exactly k latents a token."""
-
-    kind: Literal["topk"] = "topk"
 
 
 class TopK(SAE):

@@ -13,60 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from accord.arguments import checked
-from accord.concepts.base import Learner, Section, Step
+from accord.concepts.base import Learner, Step
 from accord.concepts.checkpoint import State, read_checkpoint, write_checkpoint
+from accord.concepts.config import Pace, Schedule
 from accord.errors import AccordError
 
 Row = dict[str, float]
-
-
-class Pace(Section):
-    """How far each update moves."""
-
-    steps: int = Field(default=4000, ge=1, description="Updates; each sees one batch.")
-    lr: float = Field(default=1e-3, gt=0, description="Learning rate of Adam.")
-    warmup: float = Field(
-        default=0.02, ge=0, le=1, description="Share of steps over which the learning rate rises from 0."
-    )
-    decay: float = Field(default=0.2, ge=0, le=1, description="Share of steps, the last, over which it falls to 0.")
-    weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay (AdamW).")
-    # Losses are means over rows and dimensions, so a gradient of norm 1 never comes. At 0.03 nearly every
-    # step is brought to one length; otherwise Adam remembers the large first gradients for a thousand steps.
-    clip: float | None = Field(default=0.03, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
-
-
-class Schedule(Pace):
-    """How anything is trained."""
-
-    log_every: int = Field(default=50, ge=1, description="Steps between rows of the curve.")
-    evaluate_every: int = Field(default=500, ge=1, description="Steps between evaluations on held-out embeddings.")
-    patience: int | None = Field(
-        default=None,
-        ge=1,
-        description="Evaluations without a better held-out result after which training stops; null: never.",
-    )
-    checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints, where a folder is given.")
-    seed: int = Field(default=0, ge=0, description="Of the noise in the losses and of reseeding.")
-
-    def reseeds(self, done: int) -> bool:
-        """Whether dead concepts are reseeded after `done` updates."""
-        return False
-
-
-class Training(Schedule):
-    """How a concept model is trained."""
-
-    reseed_every: int = Field(
-        default=250, ge=1, description="Steps between reseedings of dead concepts, until the decay."
-    )
-
-    def reseeds(self, done: int) -> bool:
-        """Every `reseed_every` updates, until the decay."""
-        return done % self.reseed_every == 0 and done < self.steps * (1 - self.decay)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from accord.lazy import exports
 
 if TYPE_CHECKING:
-    from accord.damage.measure import Damage, compare, measure_damage
+    from accord.damage.measure import compare, measure_damage
     from accord.damage.observed import Observed, observe
     from accord.damage.questions import Questions
     from accord.damage.relations import RELATIONS, relation_tasks
+    from accord.damage.result import Damage
 
 __all__ = ["RELATIONS", "Damage", "Observed", "Questions", "compare", "measure_damage", "observe", "relation_tasks"]
 
@@ -16,7 +17,7 @@ __getattr__ = exports(
     __name__,
     {
         "RELATIONS": "accord.damage.relations",
-        "Damage": "accord.damage.measure",
+        "Damage": "accord.damage.result",
         "Observed": "accord.damage.observed",
         "Questions": "accord.damage.questions",
         "compare": "accord.damage.measure",

@@ -1,18 +1,19 @@
 """Free texts of a model: teacher-forced scores flatter edits (arXiv 2502.11177), so let it write, too."""
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from accord.damage.parts import Parts
 from accord.damage.questions import Questions
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.lm.perplexity import perplexity
 from accord.lm.sampling import generate
+from accord.unfinished import once
 
 _PART = 32  # texts that a kill can cost
 # As usual, but without a repetition penalty, which would hide what is looked for.
@@ -21,20 +22,20 @@ _COLUMNS = ("prompt", "text", "tokens", "finished")
 
 
 def write_free(
-    lm: LanguageModel, questions: Questions, judge: LanguageModel | None, parts: Parts, progress: Progress | None
+    lm: LanguageModel, questions: Questions, judge: LanguageModel | None, parts: Path | None, progress: Progress | None
 ) -> pd.DataFrame:
     """A row a sample: prompt, text, tokens, finished, judge_nll, judge_tokens (nan where nobody judged)."""
     openings = questions.openings
     tables = [pd.DataFrame({name: [] for name in _COLUMNS})]
     for start in range(0, len(openings), _PART):
         make = partial(_part, lm, questions, openings[start : start + _PART], start)
-        tables.append(parts.table(f"free-{start:06}", make))
+        tables.append(once(parts, f"free-{start:06}.parquet", make))
         if progress:
             progress(start + len(tables[-1]), len(openings))
     table = pd.concat(tables[1:] or tables, ignore_index=True)
     if judge is None or table.empty:
         return table.assign(judge_nll=np.nan, judge_tokens=np.nan)
-    found = parts.tensors("judged", partial(_judged, judge, table))
+    found = once(parts, "judged.safetensors", partial(_judged, judge, table))
     return table.assign(judge_nll=found["nll"].numpy(), judge_tokens=found["tokens"].numpy())
 
 

@@ -1,8 +1,6 @@
 """What a repair cost: a base and a repaired model asked the same; all that changed, as one table and one sentence."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +14,15 @@ from accord.damage.distance import Distance, distance
 from accord.damage.observed import Observed, observe
 from accord.damage.questions import Questions
 from accord.damage.relations import relation_tasks
+from accord.damage.result import Damage
 from accord.damage.wording import sentence
-from accord.disk import write_whole
 from accord.errors import AccordError
-from accord.gap.compare import same_items
+from accord.gap.change import same_items
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.tasks import Task
 
 Scores = tuple[pd.DataFrame, pd.DataFrame]
-
-
-@dataclass(frozen=True)
-class Damage:
-    """What changed from a base to a repaired model.
-
-    Attributes:
-        table: a row a measure: group, measure, base, repaired, change (see change_is: "difference" or "ratio"), low and
-            high (its 95 % interval), n (units: texts, prompts, facts or items), worse_if ("higher", "lower"
-            "distance" or "neither"), worsened (the interval excludes no change, on the worse side, by more than
-            rounding), reason (why there is no interval). Groups: "text", "relations" and "relations: NAME", "NAME" of
-            other tasks, "own task", "free text". Rows of a single relation are many, so some worsen by chance: judge by
-            those of all.
-        sentence: what got worse, in plain words.
-        texts: text, tokens, nll_base, nll_repaired of every text.
-        relations: of every fact, relation, subject, answer, wrong; and, for base and repaired each, log p of both
-            answers (answer_logprob_…, wrong_logprob_…) and l_V of both yes/no questions (answer_logodds_…,
-            wrong_logodds_…).
-        free: prompt, base, repaired, and where judged the perplexity of each, base_perplexity and repaired_perplexity.
-    """
-
-    table: pd.DataFrame
-    sentence: str
-    texts: pd.DataFrame
-    relations: pd.DataFrame
-    free: pd.DataFrame
-
-    def write(self, folder: Path) -> None:
-        """Write damage.json (sentence and table), damage, texts and relations.parquet, generations.jsonl."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self.table.to_parquet(folder / "damage.parquet", index=False)
-        self.texts.to_parquet(folder / "texts.parquet", index=False)
-        self.relations.to_parquet(folder / "relations.parquet", index=False)
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in _records(self.free))
-        write_whole(folder / "generations.jsonl", "".join(lines))
-        whole = {"sentence": self.sentence, "table": _records(self.table)}
-        write_whole(folder / "damage.json", json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 @checked
@@ -219,11 +180,3 @@ def _free_table(before: Observed, after: Observed) -> pd.DataFrame:
             tokens = found["judge_tokens"].where(found["judge_tokens"] > 0)
             table[f"{side}_perplexity"] = np.exp(found["judge_nll"] / tokens)
     return table
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON takes them: null for what is not a number."""
-    return [
-        {str(key): None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
-        for row in table.to_dict("records")
-    ]

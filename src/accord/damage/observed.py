@@ -17,7 +17,6 @@ from torch import Tensor
 
 from accord.arguments import checked
 from accord.damage.free_text import write_free
-from accord.damage.parts import Parts
 from accord.damage.questions import Questions
 from accord.errors import AccordError
 from accord.gap import LabelWords, measure_gap
@@ -28,6 +27,7 @@ from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import score
 from accord.lm.windows import tokenize
 from accord.tasks import Task
+from accord.unfinished import belongs, once
 
 Floats = NDArray[np.float64]
 
@@ -98,17 +98,19 @@ def observe(
             to score, logits are not finite, or memory runs out on one text.
     """
     asked = {"model": lm.settings(), "judge": judge.settings() if judge else None, **questions.settings()}
-    kept = Parts.open(parts, asked)
+    belongs(parts, asked)
     own = questions.own if scores is None else None
     sizes = [len(questions.texts), *(len(task.items) for task in questions.asked), len(own.items) if own else 0]
     count = _Count(progress, sum(sizes) + questions.samples)
-    texts, owner, states = _read(lm, questions.texts, kept, count)
+    texts, owner, states = _read(lm, questions.texts, parts, count)
     words = {task.name: LabelWords.of(lm, task) for task in questions.asked}
-    tasks = {task.name: _ask(lm, words[task.name], task, kept, count) for task in questions.asked}
+    tasks = {task.name: _ask(lm, words[task.name], task, parts, count) for task in questions.asked}
     if own is not None:
-        scores = measure_gap(lm, own, resamples=0, parts=kept.within("own"), progress=count.of(len(own.items))).scores
+        scores = measure_gap(
+            lm, own, resamples=0, parts=None if parts is None else parts / "own", progress=count.of(len(own.items))
+        ).scores
         count.add(len(own.items))
-    free = write_free(lm, questions, judge, kept, count.of(questions.samples))
+    free = write_free(lm, questions, judge, parts, count.of(questions.samples))
     count.add(questions.samples)
     return Observed(texts, owner, states, tasks, scores, free)
 
@@ -136,14 +138,14 @@ class _Count:
 
 
 def _read(
-    lm: LanguageModel, texts: Sequence[str], parts: Parts, count: _Count
+    lm: LanguageModel, texts: Sequence[str], parts: Path | None, count: _Count
 ) -> tuple[Perplexity, NDArray[np.int64], Tensor]:
     found: list[dict[str, Tensor]] = []
     before = 0
     for start in range(0, len(texts), _TEXTS):
         some = texts[start : start + _TEXTS]
         read = partial(_read_part, lm, some, STATES - before, count.of(len(some)))
-        part = parts.tensors(f"texts-{start:06}", read)
+        part = once(parts, f"texts-{start:06}.safetensors", read)
         found.append({**part, "owner": part["owner"] + start})
         before += len(part["owner"])
         count.add(len(some))
@@ -184,9 +186,9 @@ def _read_part(lm: LanguageModel, texts: Sequence[str], room: int, progress: Pro
     }
 
 
-def _ask(lm: LanguageModel, words: LabelWords, task: Task, parts: Parts, count: _Count) -> Answers:
+def _ask(lm: LanguageModel, words: LabelWords, task: Task, parts: Path | None, count: _Count) -> Answers:
     bar = count.of(len(task.items))
-    found = parts.tensors(f"task-{task.name}", lambda: _ask_all(lm, words, task, bar))
+    found = once(parts, f"task-{task.name}.safetensors", lambda: _ask_all(lm, words, task, bar))
     count.add(len(task.items))
     states = {form: found.pop(f"{form}_states") for form in ("generator", "validator")}
     return Answers(**{key: value.numpy() for key, value in found.items()}, states=states)

@@ -11,7 +11,7 @@ from accord.embeddings.ordinary import OrdinaryTexts, ordinary_texts
 from accord.lm.config import BackboneSection
 from accord.repair.learned import unlearned
 from accord.repair.stage import RepairNode, learned_for, need_repairs
-from accord.study.plan import Named, Plan, identity, planned_once, read_by_model
+from accord.study.plan import Named, Plan, identity
 from accord.study.stage import Stage
 from accord.study.work import Work
 from accord.tasks import Task
@@ -65,7 +65,7 @@ class DamageItems:
 
     def judge_model(self, work: Work) -> "LanguageModel | None":
         """The judge, loaded."""
-        return self.judge and self.judge.load(work)
+        return None if self.judge is None else self.judge.load(work)
 
 
 def other_tasks(section: DamageSection, learned: frozenset[str], seed: int) -> tuple[Task, ...]:

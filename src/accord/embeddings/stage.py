@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from accord.concepts.config import ConceptFields
+from accord.concepts.config import ConceptSection
 from accord.embeddings.config import TextSection
 from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
 from accord.errors import AccordError
@@ -78,7 +78,7 @@ def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
 def _layers(plan: Plan) -> list[int | None]:
     """The numbers of all layers that the study asks for; None for the last one while that is not known."""
     layers = {plan.number(layer) for layer in plan.study.backbone.layer}
-    for i, section in enumerate(plan.all(ConceptFields)):
+    for i, section in enumerate(plan.all(ConceptSection)):
         for layer in section.layers or []:
             with plan.at("concepts", i, "layers"):
                 layers.add(plan.number(layer))

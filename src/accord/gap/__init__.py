@@ -1,13 +1,20 @@
 """The generator/validator gap: measured per item and layer, with every measure's interval."""
 
-from accord.gap.answer_score import AnswerScore
-from accord.gap.compare import Change, compare
-from accord.gap.explain import Explanation, explain_gap
-from accord.gap.measure import Gap, measure_gap
-from accord.gap.metrics import MEASURES, summarize
-from accord.gap.questions import NO_FORMS, YES_FORMS, LabelWords
-from accord.gap.ridge import Probe, Ridge
-from accord.gap.states import validator_states
+from typing import TYPE_CHECKING
+
+from accord.lazy import exports
+
+if TYPE_CHECKING:
+    from accord.explain.measure import explain_gap
+    from accord.explain.result import Explanation
+    from accord.gap.answer_score import AnswerScore
+    from accord.gap.change import Change, compare
+    from accord.gap.measure import measure_gap
+    from accord.gap.metrics import MEASURES, summarize
+    from accord.gap.questions import NO_FORMS, YES_FORMS, LabelWords
+    from accord.gap.result import Gap
+    from accord.gap.ridge import Probe, Ridge
+    from accord.gap.states import validator_states
 
 __all__ = [
     "MEASURES",
@@ -26,3 +33,16 @@ __all__ = [
     "summarize",
     "validator_states",
 ]
+
+_HOMES = {
+    "accord.gap.answer_score": ("AnswerScore",),
+    "accord.gap.change": ("Change", "compare"),
+    "accord.explain.measure": ("Explanation", "explain_gap"),
+    "accord.gap.measure": ("Gap", "measure_gap"),
+    "accord.gap.metrics": ("MEASURES", "summarize"),
+    "accord.gap.questions": ("NO_FORMS", "YES_FORMS", "LabelWords"),
+    "accord.gap.ridge": ("Probe", "Ridge"),
+    "accord.gap.states": ("validator_states",),
+}
+
+__getattr__ = exports(__name__, {name: home for home, names in _HOMES.items() for name in names})

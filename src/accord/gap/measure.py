@@ -1,8 +1,8 @@
 """The gap of a model on a task: both forms of every item scored, as tables that other tools open."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,64 +13,20 @@ import torch
 from accord.arguments import checked
 from accord.errors import AccordError
 from accord.gap.answer_score import AnswerScore
-from accord.gap.metrics import Interval, layer_matrix, summarize, summarize_layers
+from accord.gap.metrics import layer_matrix, summarize, summarize_layers
 from accord.gap.questions import LabelWords
+from accord.gap.result import Gap
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.lm.prompted import after_prompt
 from accord.lm.scoring import Floats, Query, Score, check_queries, score
 from accord.tasks import Task, as_task
+from accord.unfinished import once
 
 # Items of one part file: what a killed run loses at most. Small beside a study, large beside a batch.
 _PART = 128
 # Positions of the token map's picture: more are not legible.
 _LENS_POSITIONS = 16
-
-
-@dataclass(frozen=True)
-class Gap:
-    """The generator/validator gap of one model on one task.
-
-    Attributes:
-        scores: a row an item: the item's fields, `group`, `similarity`, `gold`, `answer`, both prompts,
-            `generator_logodds` l_G = log p(a | G) − log(1 − p(a | G)), p being what `answer_score` says,
-            `validator_logodds` l_V = log Σ p(yes words | V) − log Σ p(no words | V), `generator_first_logodds` of the
-            answer's first token, `generator_logprob` log p of the whole answer, `generator_tokens` in it,
-            `generator_rank` of its first token, `answer_token` that token's text, `yes_no_mass` Σ p(yes and no
-            words | V). Where the validator chooses among labels, `label` is the right one and `validator_choice` the
-            most probable one; l_V is the log-odds of the right one against all others. Its `attrs`, which Parquet
-            keeps, say `answer_score` and how many first tokens clash.
-        metrics: each measure of `accord.gap.metrics.MEASURES` as {"value", "low", "high"}, and a "reason" where it has
-            no interval; and the number of items whose first tokens clash.
-        answer_score: what of an answer counts in l_G, and why.
-        layers: (item, layer, generator_logodds, validator_logodds) by the logit lens, or None.
-        layer_metrics: (layer, metric, value, low, high), or None.
-        layer_matrix: (generator_layer, validator_layer, pearson, pearson_yes, pearson_no), or None.
-        lens: what the lens reads at each layer and position of the item whose two answers differ most: (item,
-            form, position, token, layer, top, probability), or None.
-    """
-
-    scores: pd.DataFrame
-    metrics: dict[str, Interval]
-    answer_score: AnswerScore
-    layers: pd.DataFrame | None = None
-    layer_metrics: pd.DataFrame | None = None
-    layer_matrix: pd.DataFrame | None = None
-    lens: pd.DataFrame | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The metrics, and what of an answer counts: the content of `metrics.json`."""
-        return {"answer_score": self.answer_score.counted, **self.metrics}
-
-    def write(self, folder: Path) -> None:
-        """Write `scores.parquet`, `metrics.json` and, where measured, the tables of the layers."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("scores", "layers", "layer_metrics", "layer_matrix", "lens"):
-            table = getattr(self, name)
-            if table is not None:
-                table.to_parquet(folder / f"{name}.parquet", index=False)
-        text = json.dumps(self.as_json(), indent=2, allow_nan=False)
-        (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
 
 
 @checked
@@ -111,8 +67,8 @@ def measure_gap(
     tables = []
     for start in range(0, len(order), _PART):
         which = order[start : start + _PART]
-        path = parts / f"{start:08d}.parquet" if parts else None
-        tables.append(_part(lm, asked, which, path, _within(progress, start, len(which), len(order))))
+        within = _within(progress, start, len(which), len(order))
+        tables.append(once(parts, f"{start:08d}.parquet", partial(_part, lm, asked, which, within)))
         if progress:
             progress(start + len(which), len(order))
     values = pd.concat(tables).sort_values(["layer", "item"], kind="stable")
@@ -121,13 +77,13 @@ def measure_gap(
     scores.attrs |= answer.about
     metrics = {**summarize(scores, resamples=resamples), **answer.metrics}
     if not layers:
-        return Gap(scores, metrics, answer)
+        return Gap(scores, metrics, answer.counted)
     columns = ["item", "layer", "generator_logodds", "validator_logodds"]
     by_layer = values[columns + [name for name in ("validator_choice",) if name in values]].reset_index(drop=True)
     return Gap(
         scores,
         metrics,
-        answer,
+        answer.counted,
         layers=by_layer,
         layer_metrics=summarize_layers(scores, by_layer, resamples=resamples),
         layer_matrix=layer_matrix(scores, by_layer),
@@ -147,23 +103,14 @@ class _Asked:
     layers: bool
 
 
-def _part(
-    lm: LanguageModel, asked: _Asked, which: Sequence[int], path: Path | None, progress: Progress | None
-) -> pd.DataFrame:
-    """Scores of some items, a row an item and layer; from `path` if they are there, else computed and put there."""
-    if path is not None and path.exists():
-        return pd.read_parquet(path)
+def _part(lm: LanguageModel, asked: _Asked, which: Sequence[int], progress: Progress | None) -> pd.DataFrame:
+    """Scores of some items, a row an item and layer."""
     every_token = asked.answer.counted != "first" or not asked.words.single
     queries = [query for i in which for query in asked.queries[i]]
     scored = score(lm, queries, layers=asked.layers, every_token=every_token, progress=progress)
-    rows = [row for i, pair in zip(which, _pairs(scored), strict=True) for row in _rows(lm, asked, i, *pair)]
-    table = pd.DataFrame(rows)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".tmp")
-        table.to_parquet(aside, index=False)
-        aside.replace(path)
-    return table
+    return pd.DataFrame(
+        row for i, pair in zip(which, _pairs(scored), strict=True) for row in _rows(lm, asked, i, *pair)
+    )
 
 
 def _within(progress: Progress | None, start: int, size: int, n: int) -> Progress | None:

@@ -1,23 +1,29 @@
 """Next-token heads on a layer or its concepts, and the concept language model that they make."""
 
-from accord.heads.concept_lm import ConceptLM
-from accord.heads.config import (
-    FinetunedHead,
-    FinetuneTraining,
-    HeadConfig,
-    HeadTraining,
-    NewHead,
-    OriginalHead,
-    read_head,
-)
-from accord.heads.folder import is_concept_lm, load_concept_lm, save_concept_lm
-from accord.heads.head import Finetuned, Head, Linear
-from accord.heads.initial import build_head
-from accord.heads.reader import Reader, latents
-from accord.heads.recovered import Recovered, recovered_on_rows, recovered_on_texts
-from accord.heads.train import cross_entropy, train_head, unigram_ce
-from accord.heads.vocabulary import Rows, Vocabulary, next_counts
-from accord.lm.splice import replaced
+from typing import TYPE_CHECKING
+
+from accord.lazy import exports
+
+if TYPE_CHECKING:
+    from accord.heads.concept_lm import ConceptLM
+    from accord.heads.config import (
+        FinetunedHead,
+        FinetuneTraining,
+        HeadConfig,
+        HeadTraining,
+        NewHead,
+        OriginalHead,
+        read_head,
+        register,
+    )
+    from accord.heads.folder import is_concept_lm, load_concept_lm, save_concept_lm
+    from accord.heads.head import Finetuned, Head, Linear
+    from accord.heads.initial import build_head
+    from accord.heads.reader import Reader, latents
+    from accord.heads.recovered import Recovered, recovered_on_rows, recovered_on_texts
+    from accord.heads.train import cross_entropy, train_head, unigram_ce
+    from accord.heads.vocabulary import Rows, Vocabulary, next_counts
+    from accord.lm.splice import replaced
 
 __all__ = [
     "ConceptLM",
@@ -43,8 +49,33 @@ __all__ = [
     "read_head",
     "recovered_on_rows",
     "recovered_on_texts",
+    "register",
     "replaced",
     "save_concept_lm",
     "train_head",
     "unigram_ce",
 ]
+
+_HOMES = {
+    "accord.heads.concept_lm": ("ConceptLM",),
+    "accord.heads.config": (
+        "FinetunedHead",
+        "FinetuneTraining",
+        "HeadConfig",
+        "HeadTraining",
+        "NewHead",
+        "OriginalHead",
+        "read_head",
+        "register",
+    ),
+    "accord.heads.folder": ("is_concept_lm", "load_concept_lm", "save_concept_lm"),
+    "accord.heads.head": ("Finetuned", "Head", "Linear"),
+    "accord.heads.initial": ("build_head",),
+    "accord.heads.reader": ("Reader", "latents"),
+    "accord.heads.recovered": ("Recovered", "recovered_on_rows", "recovered_on_texts"),
+    "accord.heads.train": ("cross_entropy", "train_head", "unigram_ce"),
+    "accord.heads.vocabulary": ("Rows", "Vocabulary", "next_counts"),
+    "accord.lm.splice": ("replaced",),
+}
+
+__getattr__ = exports(__name__, {name: home for home, names in _HOMES.items() for name in names})

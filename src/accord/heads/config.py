@@ -1,13 +1,15 @@
-"""What a study says of a head: which kind, what it reads, how it is trained. Every table is `[[heads]]`."""
+"""`[[heads]]`: which kind a head is, what it reads, how it is trained, and what a study adds."""
 
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError, create_model
 
 from accord.arguments import checked
-from accord.concepts.base import Section
-from accord.concepts.train import Schedule
-from accord.errors import AccordError, nearest
+from accord.concepts.config import Batches, Schedule, Settings
+from accord.errors import AccordError
+from accord.kinds import Kinds, add, check_kind, list_of, section, validate
+from accord.section import FolderName, Section
 
 Reads = Literal["embedding", "latents", "reconstruction"]
 
@@ -37,14 +39,25 @@ class FinetuneTraining(HeadTraining):
     lr: float = Field(default=1e-4, gt=0, description="Learning rate of Adam.")
 
 
-class _HeadFields(Section):
+class HeadConfig(Settings):
+    """What a head is made from: a kind is one of these, with `kind: Literal[…]` as its name."""
+
+    if TYPE_CHECKING:
+        kind: Any
+        reads: Any
+
     hard: bool = Field(
         default=False,
         description="Read gates open or shut (above .5) instead of their probabilities; for gated concept models.",
     )
 
 
-class _TrainedFields(_HeadFields):
+class TrainedHead(HeadConfig):
+    """What heads have that are trained."""
+
+    if TYPE_CHECKING:
+        training: Any
+
     vocabulary: Literal["full", "observed"] = Field(
         default="full",
         description="full: a logit for every token. observed: for those that follow somewhere in the training "
@@ -52,7 +65,7 @@ class _TrainedFields(_HeadFields):
     )
 
 
-class OriginalHead(_HeadFields):
+class OriginalHead(HeadConfig):
     """The backbone's own head, untouched; the state goes to it through the layers that remain."""
 
     kind: Literal["original"] = "original"
@@ -61,7 +74,7 @@ class OriginalHead(_HeadFields):
     )
 
 
-class FinetunedHead(_TrainedFields):
+class FinetunedHead(TrainedHead):
     """A copy of the backbone's final norm and head, trained on what it reads."""
 
     kind: Literal["finetuned"] = "finetuned"
@@ -71,7 +84,7 @@ class FinetunedHead(_TrainedFields):
     training: FinetuneTraining = Field(default=FinetuneTraining(), description="How it is trained.")
 
 
-class NewHead(_TrainedFields):
+class NewHead(TrainedHead):
     """A linear map to the vocabulary, trained on what it reads."""
 
     kind: Literal["new"] = "new"
@@ -85,20 +98,86 @@ class NewHead(_TrainedFields):
     training: HeadTraining = Field(default=HeadTraining(), description="How it is trained.")
 
 
-HeadConfig = Annotated[OriginalHead | FinetunedHead | NewHead, Field(discriminator="kind")]
-HEAD_KINDS = ("original", "finetuned", "new")
+KINDS: Kinds = {}
+"""kind -> (its settings, the head that is made from them)"""
+
+
+def register(config: type[HeadConfig], head: str) -> None:
+    """Add a kind of head; `[[heads]]`, `accord.heads.build_head` and `load_concept_lm` then take it.
+
+    Args:
+        config: its settings; `kind: Literal["name"] = "name"` is its name.
+        head: "module:Class" of the `Head`, imported when first needed; empty for the backbone's own.
+    """
+    add(KINDS, config, head)
+
+
+register(OriginalHead, "")
+register(FinetunedHead, "accord.heads.head:Finetuned")
+register(NewHead, "accord.heads.head:Linear")
 
 
 @checked
-def read_head(table: dict[str, Any], where: object = "heads") -> HeadConfig:
+def read_head(table: dict[str, Any], where: object = "heads") -> Any:
     """A section from a plain table with its `kind`; raises AccordError naming the key that is wrong."""
-    kind = table.get("kind")
-    if kind not in HEAD_KINDS:
-        raise AccordError("no such kind of head", where=where, got=repr(kind), wanted=nearest(str(kind), HEAD_KINDS))
+    kind = check_kind(KINDS, table, "head", where)
     try:
-        config: HeadConfig = TypeAdapter(HeadConfig).validate_python(table)
+        return validate(KINDS, table)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][1:]) or kind
         raise AccordError(first["msg"], where=f"{where}: {key}", got=repr(first["input"])) from None
-    return config
+
+
+class HeadSection(Section):
+    """What every `[[heads]]` has beside the keys of its kind."""
+
+    if TYPE_CHECKING:  # the kind's
+        kind: Any
+        reads: Any
+        hard: Any
+        training: Any
+
+    name: FolderName | None = Field(
+        default=None,
+        description="Last part of its row's name; without it what is read and by which head.",
+        examples=["observed"],
+    )
+    concepts: str = Field(
+        default="all", min_length=1, description="Name of the [[concepts]] that it reads, or all: a row for each."
+    )
+
+
+class _HeadBatches(Batches):
+    batch: int = Field(default=512, ge=1, description="Embeddings of an update.")
+
+
+def section_of(kind: str) -> type[HeadSection]:
+    """The section of a kind: its keys, and what a study adds."""
+    return _section(KINDS[kind][0])
+
+
+@cache
+def _section(config: Any) -> type[HeadSection]:
+    if not issubclass(config, TrainedHead):
+        return section(HeadSection, config)
+    schedule = type(config.model_fields["training"].default)
+    bases = (_HeadBatches, schedule)
+    training = create_model(f"{config.__name__}Training", __base__=bases, __doc__=schedule.__doc__, __module__=__name__)
+    return section(
+        HeadSection, config, training=(training, Field(default=training(), description="How it is trained."))
+    )
+
+
+def head_config(section: HeadSection, seed: int) -> Any:
+    """The section as the room of heads knows it."""
+    table = section.model_dump(exclude={"name": True, "concepts": True, "training": {"batch"}})
+    if "training" in table:
+        table["training"]["seed"] = seed
+    return read_head(table)
+
+
+def sections() -> dict[str, Any]:
+    """Keys of the study file: what each holds, and its field."""
+    kinds = list_of(section_of(kind) for kind in KINDS)
+    return {"heads": (kinds, Field(default=[], description="Next-token heads."))}

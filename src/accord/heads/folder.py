@@ -19,12 +19,14 @@ from torch import Tensor
 
 from accord import concepts as concept_models
 from accord.arguments import checked
+from accord.disk import read_object
 from accord.errors import AccordError
 from accord.heads.concept_lm import ConceptLM
-from accord.heads.config import FinetunedHead, OriginalHead, read_head
-from accord.heads.head import Finetuned, Head, Linear
+from accord.heads.config import KINDS, OriginalHead, read_head
+from accord.heads.head import Head
 from accord.heads.reader import Reader, edits_as_json, edits_from_json
 from accord.heads.vocabulary import Vocabulary
+from accord.kinds import code_of
 from accord.lm.backbone import Backbone
 from accord.lm.opening import load
 
@@ -37,7 +39,7 @@ _PROBE_TOKENS = 16
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
 
 
-def is_model(folder: Path | str) -> bool:
+def is_concept_lm(folder: Path | str) -> bool:
     """Whether `save_concept_lm` wrote this folder, whole; of any version."""
     try:
         described = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
@@ -72,7 +74,7 @@ def save_concept_lm(lm: ConceptLM, folder: Path | str) -> None:
 
 
 @checked
-def load_folder(
+def load_concept_lm(
     folder: Path | str, *, device: str = "auto", dtype: str = "auto", backbone: Backbone | None = None
 ) -> ConceptLM:
     """The model that `save_concept_lm` wrote.
@@ -93,7 +95,7 @@ def load_folder(
 
 
 def _load(folder: Path, device: str, dtype: str, backbone: Backbone | None) -> ConceptLM:
-    if not is_model(folder):
+    if not is_concept_lm(folder):
         raise AccordError("not a concept language model of accord", where=folder / "config.json")
     described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if described["version"] != VERSION:
@@ -111,11 +113,7 @@ def _load(folder: Path, device: str, dtype: str, backbone: Backbone | None) -> C
 def _load_head(config: Any, backbone: Backbone, path: Path) -> Head:
     weights = load_file(path)
     vocabulary = Vocabulary(backbone.vocab_size, weights["vocabulary.observed"], float(weights["vocabulary.unseen"]))
-    head: Head
-    if isinstance(config, FinetunedHead):
-        head = Finetuned(config, backbone, vocabulary)
-    else:
-        head = Linear(config, len(weights["weight"]), vocabulary)
+    head: Head = code_of(KINDS, config.kind).shaped(config, backbone, weights, vocabulary)
     head.load_state_dict(weights)
     return head
 
@@ -153,3 +151,11 @@ def _probe(backbone: Backbone, layer: int) -> Tensor:
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def base_of(folder: Path) -> str:
+    """The backbone that a concept language model names."""
+    return str(read_object(folder / "config.json", "backbone")["backbone"]["name"])
+
+
+is_model, load_folder = is_concept_lm, load_concept_lm  # as `accord.loading.FOLDERS` asks for them

@@ -1,8 +1,9 @@
 """The heads that are trained: a copy of the original one, and a new linear map, both with float32 weights."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,12 @@ from torch.nn import functional as F
 from accord.concepts.base import Sparse
 from accord.concepts.sparse import sparse_decode
 from accord.errors import AccordError
-from accord.heads.config import FinetunedHead, NewHead
+from accord.heads.config import FinetunedHead, NewHead, TrainedHead
 from accord.heads.vocabulary import Vocabulary
 from accord.lm.backbone import Backbone
+
+if TYPE_CHECKING:
+    from accord.heads.reader import Reader
 
 Inputs = Tensor | Sparse
 """What a head reads: [n, width], or sparse latents."""
@@ -28,11 +32,23 @@ class Head(nn.Module, ABC):
         vocabulary: which tokens have a logit of their own.
     """
 
-    config: FinetunedHead | NewHead
+    config: TrainedHead
 
     def __init__(self, width: int, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.width, self.vocabulary = width, vocabulary
+
+    @classmethod
+    @abstractmethod
+    def untrained(
+        cls, config: Any, backbone: Backbone, reader: "Reader", sample: Tensor, vocabulary: Vocabulary
+    ) -> "Head":
+        """With its first weights; see `accord.heads.build_head`."""
+
+    @classmethod
+    @abstractmethod
+    def shaped(cls, config: Any, backbone: Backbone, weights: Mapping[str, Tensor], vocabulary: Vocabulary) -> "Head":
+        """One that can take these weights, as they were saved."""
 
     @abstractmethod
     def columns(self, inputs: Inputs) -> Tensor:
@@ -68,6 +84,20 @@ class Finetuned(Head):
         self.bias = None if bias is None else nn.Parameter(bias[self.vocabulary.observed])
         self.requires_grad_(True)
 
+    @classmethod
+    def untrained(
+        cls, config: FinetunedHead, backbone: Backbone, reader: "Reader", sample: Tensor, vocabulary: Vocabulary
+    ) -> "Finetuned":
+        """The backbone's own weights."""
+        return cls(config, backbone, vocabulary)
+
+    @classmethod
+    def shaped(
+        cls, config: FinetunedHead, backbone: Backbone, weights: Mapping[str, Tensor], vocabulary: Vocabulary
+    ) -> "Finetuned":
+        """Of the backbone's shapes."""
+        return cls(config, backbone, vocabulary)
+
     def columns(self, inputs: Inputs) -> Tensor:
         """Logits [n, columns] of raw states [n, d]."""
         assert isinstance(inputs, Tensor)
@@ -96,6 +126,22 @@ class Linear(Head):
         self.bias = nn.Parameter(torch.zeros(vocabulary.columns))
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
+
+    @classmethod
+    def untrained(
+        cls, config: NewHead, backbone: Backbone, reader: "Reader", sample: Tensor, vocabulary: Vocabulary
+    ) -> "Linear":
+        """See `accord.heads.initial`."""
+        from accord.heads.initial import new_head  # which stands on this file
+
+        return new_head(config, backbone, reader, sample.to(backbone.device), vocabulary)
+
+    @classmethod
+    def shaped(
+        cls, config: NewHead, backbone: Backbone, weights: Mapping[str, Tensor], vocabulary: Vocabulary
+    ) -> "Linear":
+        """As wide as its weights."""
+        return cls(config, len(weights["weight"]), vocabulary)
 
     def columns(self, inputs: Inputs) -> Tensor:
         """Logits [n, columns]; the cost of sparse inputs goes with their active entries, forward and backward."""

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from accord.arguments import checked
 from accord.errors import AccordError
-from accord.heads.config import FinetunedHead, NewHead
-from accord.heads.head import Finetuned, Head, Linear, finish_slope, head_weights, normed
+from accord.heads.config import KINDS, NewHead, TrainedHead
+from accord.heads.head import Head, Linear, finish_slope, head_weights, normed
 from accord.heads.reader import Reader, decoder_rows
 from accord.heads.vocabulary import Vocabulary
+from accord.kinds import code_of
 from accord.lm.backbone import Backbone
 
 # Of the mean squared size of a standardised dimension (1): keeps directions that the rows hardly show at rest.
@@ -24,7 +25,7 @@ _BLOCK = 4096
 @checked
 @torch.no_grad()
 def build_head(
-    config: FinetunedHead | NewHead,
+    config: TrainedHead,
     backbone: Backbone,
     reader: Reader,
     sample: Tensor,
@@ -53,12 +54,11 @@ def build_head(
         raise AccordError('vocabulary = "observed" needs the counts of tokens', got="counts = None")
     seen = counts if config.vocabulary == "observed" else None
     vocabulary = Vocabulary(backbone.vocab_size) if seen is None else Vocabulary.of_counts(seen)
-    if isinstance(config, FinetunedHead):
-        return Finetuned(config, backbone, vocabulary)
-    return _new_head(config, backbone, reader, sample.to(backbone.device), vocabulary)
+    head: Head = code_of(KINDS, config.kind).untrained(config, backbone, reader, sample, vocabulary)
+    return head
 
 
-def _new_head(config: NewHead, backbone: Backbone, reader: Reader, sample: Tensor, vocabulary: Vocabulary) -> Linear:
+def new_head(config: NewHead, backbone: Backbone, reader: Reader, sample: Tensor, vocabulary: Vocabulary) -> Linear:
     """Standardised by the sample and, unless it is to start from zero, aimed through the original head."""
     reconstruct = Reader("reconstruction", reader.concepts, reader.hard) if reader.reads != "embedding" else reader
     rows = _dense(reconstruct, sample)

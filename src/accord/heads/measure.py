@@ -16,8 +16,8 @@ from accord.heads.config import HeadConfig, OriginalHead
 from accord.heads.head import Head
 from accord.heads.initial import build_head
 from accord.heads.reader import Reader
-from accord.heads.train import cross_entropy, train_head
-from accord.heads.vocabulary import next_counts, unigram_ce
+from accord.heads.train import cross_entropy, train_head, unigram_ce
+from accord.heads.vocabulary import next_counts
 from accord.lm import Backbone
 from accord.lm.perplexity import perplexity
 from accord.study.work import Progress

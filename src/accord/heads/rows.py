@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from accord.concepts.config import ConceptFields
-from accord.heads.config import HeadFields, head_sections
+from accord.concepts.config import ConceptSection
+from accord.heads.config import HeadSection, section_of
 from accord.perplexity.config import PerplexitySection
 from accord.section import Layer
 from accord.study.root import Study
@@ -18,8 +17,8 @@ class Row:
     """A language model: a head, and the concepts (or none) that it reads at a layer."""
 
     name: str
-    head: HeadFields
-    concepts: ConceptFields | None
+    head: HeadSection
+    concepts: ConceptSection | None
     layer: Layer
 
     @property
@@ -34,11 +33,11 @@ class Row:
 
 
 def suffix(layer: Layer) -> str:
-    """How a layer reads in a folder's name: a layer given as "last" is not told."""
+    """How a layer reads in a folder's name; layers given as "last" are left out of it."""
     return "" if layer == "last" else f"-L{layer}"
 
 
-def layers_of(study: Study, concepts: ConceptFields) -> list[Layer]:
+def layers_of(study: Study, concepts: ConceptSection) -> list[Layer]:
     """The layers that a concept model is made on."""
     return concepts.layers or study.backbone.layer
 
@@ -48,35 +47,40 @@ def all_rows(study: Study) -> list[Row]:
 
     Without [[heads]], those of the usual table that [perplexity] asks for.
     """
-    if not study.heads and study.perplexity is None:
+    heads, concepts = study.all(HeadSection), study.all(ConceptSection)
+    if not heads and study.the(PerplexitySection) is None:
         return []
-    backbone = Row(BACKBONE, OriginalHeadSection(reads="embedding"), None, "last")
-    if study.heads:
-        crossed = [row for head in study.heads for row in _cross(study, head)]
+    backbone = Row(BACKBONE, section_of("original").model_validate({"reads": "embedding"}), None, "last")
+    if heads:
+        crossed = [row for head in heads for row in _cross(study, head)]
         return [backbone, *(row for row in crossed if not row.is_backbone)]
     usual = [row for head in _USUAL for row in _cross(study, head)]
-    usual.sort(key=lambda row: 0 if row.concepts is None else 1 + study.concepts.index(row.concepts))
+    usual.sort(key=lambda row: 0 if row.concepts is None else 1 + concepts.index(row.concepts))
     return [backbone, *(row for row in usual if wanted_row(study, row))]
 
 
 def wanted_row(study: Study, row: Row) -> bool:
     """Whether [perplexity] asks for this row."""
-    wanted = study.perplexity.rows if study.perplexity is not None else []
+    section = study.the(PerplexitySection)
+    wanted = section.rows if section is not None else []
     return wanted == "all" or row.name in wanted or row.label in wanted
 
 
 def known_rows(study: Study) -> list[str]:
     """All names that [perplexity] may ask for."""
-    rows = [row for head in study.heads or _USUAL for row in _cross(study, head)]
+    rows = [row for head in study.all(HeadSection) or _USUAL for row in _cross(study, head)]
     return list(dict.fromkeys([BACKBONE, RANDOM, *(name for row in rows for name in (row.name, row.label))]))
 
 
-_USUAL: Sequence[HeadSection] = (
-    FinetunedHeadSection(reads="embedding"),
-    NewHeadSection(reads="embedding"),
-    NewHeadSection(reads="latents"),
-    OriginalHeadSection(reads="reconstruction"),
-    NewHeadSection(reads="reconstruction"),
+_USUAL: Sequence[HeadSection] = tuple(
+    section_of(kind).model_validate({"reads": reads})
+    for kind, reads in (
+        ("finetuned", "embedding"),
+        ("new", "embedding"),
+        ("new", "latents"),
+        ("original", "reconstruction"),
+        ("new", "reconstruction"),
+    )
 )
 
 
@@ -86,7 +90,7 @@ def _cross(study: Study, head: HeadSection) -> Iterator[Row]:
             yield Row(head.name or _SHORT[head.kind], head, None, layer)
         return
     own = head.name or "-".join([head.reads, head.kind, *(["hard"] if head.hard else [])])
-    for concepts in study.concepts:
+    for concepts in study.all(ConceptSection):
         if head.concepts in ("all", concepts.title):
             for layer in layers_of(study, concepts):
                 yield Row(f"{concepts.title}-{own}", head, concepts, layer)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from accord.concepts.config import ConceptFields
+from accord.concepts.config import ConceptSection
 from accord.concepts.stage import ConceptNode, concept_models, need_texts
 from accord.embeddings.result import Embeddings
 from accord.errors import AccordError, nearest
-from accord.heads.config import HeadFields, head_config
+from accord.heads.config import HeadSection, head_config
 from accord.heads.result import HeadMetrics
 from accord.heads.rows import RANDOM, Row, all_rows
 from accord.study.plan import Plan, planned_once
@@ -34,7 +34,8 @@ class HeadNode:
         """The model, on the run's backbone."""
         from accord.heads import load_concept_lm
 
-        return load_concept_lm(work.at(self.stage), backbone=work.backbone(plan.backbone))
+        lm: ConceptLM = load_concept_lm(work.at(self.stage), backbone=work.backbone(plan.backbone))
+        return lm
 
 
 def stages(plan: Plan) -> Iterator[Stage]:
@@ -49,7 +50,7 @@ def heads(plan: Plan) -> list[HeadNode]:
     rows = all_rows(plan.study)
     if not rows:
         return []
-    need_texts(plan, "heads" if plan.all(HeadFields) else "perplexity")
+    need_texts(plan, "heads" if plan.all(HeadSection) else "perplexity")
     known = {(node.title, node.layer, node.seed): node for node in concept_models(plan)}
     made: dict[tuple[str, int | None], HeadNode] = {}
     for seed in plan.study.seeds:
@@ -102,8 +103,8 @@ def _stage(plan: Plan, row: Row, seed: int | None, concepts: ConceptNode | None)
 
 def _check_names(plan: Plan) -> None:
     """Rows that would share a folder, and concepts that nothing makes."""
-    titles = [section.title for section in plan.all(ConceptFields)]
-    for i, head in enumerate(plan.all(HeadFields)):
+    titles = [section.title for section in plan.all(ConceptSection)]
+    for i, head in enumerate(plan.all(HeadSection)):
         if head.reads != "embedding" and (not titles or head.concepts not in ("all", *titles)):
             wanted = nearest(head.concepts, ["all", *titles]) if titles else "a [[concepts]] section"
             error = AccordError("No [[concepts]] has this name.", got=repr(head.concepts), wanted=wanted)
@@ -112,6 +113,6 @@ def _check_names(plan: Plan) -> None:
         return  # told already
     counts = Counter(row.label.casefold() for row in all_rows(plan.study))
     twice = [label for label, count in counts.items() if count > 1 or label == RANDOM]
-    if twice and plan.all(HeadFields):
+    if twice and plan.all(HeadSection):
         fix = 'give one of them a name: name = "…"'
         plan.problem(AccordError("Two [[heads]] make the same row.", got=twice[0], fix=fix), "heads")

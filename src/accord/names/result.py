@@ -12,7 +12,54 @@ from accord.disk import read_object
 from accord.study.work import write_json
 
 if TYPE_CHECKING:
-    from accord.names.collect import Names
+    from accord.names.answers import Names
     from accord.names.dictionary import Dictionary
 
 _CONCEPTS, _EXAMPLES = "concepts.parquet", "examples.parquet"
+
+
+@dataclass(frozen=True)
+class NamedDictionary:
+    """What every concept fires on and promotes, its name, and how good the names are.
+
+    Attributes:
+        concepts: the table of concepts of `accord.names.Dictionary`, with name, alternatives, no_name (the reason why
+            there is none) and, where names were scored, the columns of `accord.names.Scores`.
+        examples: its table of examples.
+        metrics: concepts (label of the model), annotator, seed; how many are live, asked, named, failed; and each score
+            as value, low, high and n.
+    """
+
+    concepts: pd.DataFrame
+    examples: pd.DataFrame
+    metrics: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, dictionary: "Dictionary", names: "Names", scores: pd.DataFrame | None, metrics: Mapping[str, Any]
+    ) -> "NamedDictionary":
+        """A dictionary with names, and the table of their scores."""
+        answers, numbers = names.answers, dictionary.concepts["concept"]
+        table = dictionary.concepts.assign(
+            name=[answers[k].concept if k in answers else None for k in numbers],
+            alternatives=[answers[k].alternatives if k in answers else None for k in numbers],
+            no_name=[names.failures.get(k) for k in numbers],
+        )
+        if scores is not None:
+            table = table.merge(scores, on="concept", how="left")
+        return cls(table, dictionary.examples, metrics)
+
+    def write(self, folder: Path) -> None:
+        """Write concepts.parquet, examples.parquet and metrics.json."""
+        self.concepts.to_parquet(folder / _CONCEPTS, index=False)
+        self.examples.to_parquet(folder / _EXAMPLES, index=False)
+        write_json(folder / METRICS, self.metrics)
+
+    @classmethod
+    def read(cls, folder: Path) -> "NamedDictionary":
+        """What `write` wrote."""
+        concepts, examples = (pd.read_parquet(folder / name) for name in (_CONCEPTS, _EXAMPLES))
+        return cls(concepts, examples, read_object(folder / METRICS))
+
+
+RESULTS = {"names": NamedDictionary}

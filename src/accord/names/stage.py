@@ -83,9 +83,7 @@ def names_stage(
         dictionary = _dictionary(section, about, seed, lm, work)
         chosen = _choose(dictionary.concepts, section.limit, seed)
         shown = section.examples
-        names = annotate(
-            annotator, chosen, dictionary.examples, work.folder, shown=shown, progress=work.progress
-        )
+        names = annotate(annotator, chosen, dictionary.examples, work.folder, shown=shown, progress=work.progress)
         if not names.answers:
             raise _nothing(names)
         scores = None
@@ -94,7 +92,7 @@ def names_stage(
             scores = score_names(judge, names.answers, dictionary.examples, seed=seed)
         counts = {"live": len(dictionary.concepts), "asked": len(chosen), "named": len(names.answers)}
         metrics = {"concepts": about.concepts.label, "annotator": section.annotator.kind, "seed": seed, **counts}
-        metrics |= {"failed": len(names.failures)} | ({} if scores is None else scores.summary)
+        metrics |= {"failed": len(names.failures), **({} if scores is None else scores.summary)}
         left = len(failures_of(work.folder))
         if left and section.annotator.kind == "openai":  # a server may do better next time, the others will not
             said = f"{left} of what was asked has no answer ({FAILURES}); the same command asks for that again"
@@ -112,9 +110,7 @@ def names_stage(
     return Stage("names", about.concepts.label, make, settings, seed, VERSION, inputs)
 
 
-def _dictionary(
-    section: NamesSection, about: ConceptsToName, seed: int, lm: "Backbone", work: Work
-) -> "Dictionary":
+def _dictionary(section: NamesSection, about: ConceptsToName, seed: int, lm: "Backbone", work: Work) -> "Dictionary":
     """The dictionary, kept in the folder while its concepts are being named."""
     from accord.concepts import load
     from accord.names import Dictionary, Shown, Side, build_dictionary

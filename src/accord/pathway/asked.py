@@ -11,21 +11,22 @@ from torch import Tensor
 
 from accord.concepts.base import ConceptModel
 from accord.gap.answer_score import AnswerScore
-from accord.gap.measure import Gap, measure_gap
+from accord.gap.measure import measure_gap
 from accord.gap.metrics import summarize_layers
 from accord.gap.questions import contexts_of, generator_query
+from accord.gap.result import Gap
 from accord.gap.states import context_states
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.lm.scoring import score
 from accord.pathway.cka import linear_cka
 from accord.pathway.concept_changes import concept_changes
-from accord.pathway.parts import once
 from accord.pathway.patching import patch, recovered
 from accord.pathway.progress import Steps
 from accord.pathway.readout import readout_curve
 from accord.pathway.result import ALL, BASE, INTO_BASE, REPAIRED
 from accord.tasks import Task
+from accord.unfinished import once
 
 GENERATOR, VALIDATOR = FORMS = ("generator", "validator")
 States = dict[int, Tensor]
@@ -97,12 +98,14 @@ class Asked:
             table = pd.DataFrame(rows, columns=["form", "layer", "value", "low", "high"])
             return table.astype({"value": float, "low": float, "high": float})
 
-        return pd.concat([once(self.parts, f"cka-{form}", partial(of, form)) for form in FORMS], ignore_index=True)
+        return pd.concat(
+            [once(self.parts, f"cka-{form}.parquet", partial(of, form)) for form in FORMS], ignore_index=True
+        )
 
     def readout(self, train: Task, scores: pd.DataFrame, steps: Steps) -> pd.DataFrame:
         """The readout curve of both models; `scores` is the base model's table of the first test."""
         tables = {name: self._scores(name, task, scores, steps) for name, task in self.tests.items()}
-        learned = once(self.parts, "train", partial(_generator_logodds, self.base, train, steps.next()))
+        learned = once(self.parts, "train.parquet", partial(_generator_logodds, self.base, train, steps.next()))
         target = torch.from_numpy(learned["generator_logodds"].to_numpy(copy=True))
         groups = [item.group for item in train.items]
 
@@ -115,7 +118,9 @@ class Asked:
             table = readout_curve(own, target, groups, tests, seed=self.seed, resamples=self.resamples)
             return table.assign(model=model)[["model", *table.columns]]
 
-        return pd.concat([once(self.parts, f"readout-{m}", partial(of, m)) for m in self.models], ignore_index=True)
+        return pd.concat(
+            [once(self.parts, f"readout-{m}.parquet", partial(of, m)) for m in self.models], ignore_index=True
+        )
 
     def _scores(self, name: str, task: Task, first: pd.DataFrame, steps: Steps) -> pd.DataFrame:
         if task is self.first:

@@ -20,10 +20,10 @@ from accord.intervals import Estimate, Floats, ratio_estimate
 from accord.lm.batching import Progress
 from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel
-from accord.pathway.parts import once
 from accord.pathway.patch_runs import Question, group_table
 from accord.pathway.receiver import Receiver
 from accord.tasks import Task
+from accord.unfinished import once
 
 # Root mean square difference of l_V in nats below which two models answer alike and there is no effect to recover:
 # far above float error, far below what anyone would call a repair.
@@ -81,7 +81,7 @@ def patch(
 
             return group_table(asked, contexts, which, length - 1 if not every_position else 1, within)
 
-        tables.append(once(parts, f"length-{length:05d}", make))
+        tables.append(once(parts, f"length-{length:05d}.parquet", make))
         done += len(which)
     return pd.concat(tables, ignore_index=True).sort_values(["layer", "what", "item"], ignore_index=True)
 

@@ -102,3 +102,6 @@ def value_of(table: pd.DataFrame, keys: Mapping[str, Any], column: str = "value"
     for key, wanted in keys.items():
         found = found[found[key] == wanted]
     return None if found.empty or pd.isna(found[column].iloc[0]) else float(found[column].iloc[0])
+
+
+RESULTS = {"pathway": Pathway}

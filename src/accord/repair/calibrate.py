@@ -12,10 +12,10 @@ from accord.gap.questions import LabelWords
 from accord.lm.batching import Progress
 from accord.lm.edited import Readout
 from accord.lm.model import LanguageModel
+from accord.repair.config import CalibrateConfig
 from accord.repair.evidence import ask
 from accord.repair.fitted import Fitted
 from accord.repair.ordinary import ordinary_texts, read_texts
-from accord.repair.surgery_config import CalibrateConfig
 from accord.tasks import Task
 
 

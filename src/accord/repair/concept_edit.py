@@ -19,11 +19,11 @@ from accord.lm.batching import Progress
 from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel
 from accord.lm.splice import replaced
+from accord.repair.config import ConceptsConfig
 from accord.repair.evidence import gather
 from accord.repair.fitted import Fitted
 from accord.repair.ordinary import YesNo, ordinary_texts
 from accord.repair.readout import wanted
-from accord.repair.surgery_config import ConceptsConfig
 from accord.repair.trial import Candidate, Trial
 from accord.steering.edits import EditConcepts
 from accord.tasks import Item, Task

@@ -1,27 +1,42 @@
-"""What a study says of a repair: which kind, and how it is trained. Every table is `[[repair]]`."""
+"""`[[repair]]`: every kind of repair and its settings, and what a study adds. Nothing here imports torch."""
 
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from accord.arguments import checked
-from accord.concepts.train import Pace
+from accord.concepts.config import Pace
 from accord.errors import AccordError, nearest
-from accord.repair.surgery_config import (
-    CalibrateConfig,
-    ConceptsConfig,
-    DirectionConfig,
-    ReadoutConfig,
-    allow_low_mass,
-)
+from accord.gap.config import GapSection
+from accord.kinds import Kinds, add, check_kind, list_of, section, validate
+from accord.section import FolderName, Section
 from accord.tasks import Task
+from accord.tasks.config import QuestionSection
 
 Generated = Literal["task", "first", "answer"]
 Direction = Literal["g2v", "v2g"]
+Factors = Annotated[list[float], Field(min_length=1)]
+Positives = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+LayerNumbers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
+def allow_low_mass() -> Any:
+    """The key that every repair has."""
+    return Field(
+        default=False,
+        description="Repair although the model seldom answers with the label words (less than 10 % of the probability, "
+        "mean over training items), so that their log-odds are mostly noise. sft, which learns from gold labels alone, "
+        "never asks.",
+    )
 
 
 class Trained(Pace):
     """How a repair is trained: the part that all trained kinds share."""
+
+    edits_concepts: ClassVar[bool] = False
+    if TYPE_CHECKING:
+        kind: Any
 
     steps: int = Field(default=80, ge=1, description="Updates; each sees one batch.")
     lr: float = Field(default=3e-4, gt=0, description="Learning rate of AdamW.")
@@ -142,22 +157,152 @@ class DPO(Trained):
     )
 
 
-TrainedConfig = Annotated[SFT | Consistency | DPO | RankAlign, Field(discriminator="kind")]
-RepairConfig = Annotated[
-    SFT | Consistency | DPO | RankAlign | ReadoutConfig | CalibrateConfig | DirectionConfig | ConceptsConfig,
-    Field(discriminator="kind"),
-]
-_ALL: tuple[type[BaseModel], ...] = (
-    SFT,
-    Consistency,
-    DPO,
-    RankAlign,
-    ReadoutConfig,
-    CalibrateConfig,
-    DirectionConfig,
-    ConceptsConfig,
-)
-KINDS: dict[str, type[BaseModel]] = {section.model_fields["kind"].default: section for section in _ALL}
+class Surgery(Section):
+    """What repairs have that need no training by gradients."""
+
+    edits_concepts: ClassVar[bool] = False  # of a [[concepts]]: then its code is given `concepts` and `layer`, too
+    if TYPE_CHECKING:
+        kind: Any
+
+    allow_low_mass: bool = allow_low_mass()
+
+
+class _Searched(Surgery):
+    """What every repair has that is chosen on held-out items and texts."""
+
+    held_out: float = Field(
+        default=0.25,
+        gt=0,
+        lt=1,
+        description="Share of the training items that settings are chosen on; whole groups, where items have them.",
+    )
+    budget: float = Field(
+        default=1.008,
+        gt=1,
+        description="Largest ratio of perplexities, repaired to base, on texts that the repair was not fitted to. "
+        "A little below what may be lost, as other texts differ.",
+    )
+
+
+class ReadoutConfig(_Searched):
+    """Ridge regression from the validator's state to the generator's log-odds, written back as a readout."""
+
+    kind: Literal["readout"] = "readout"
+    layers: LayerNumbers | None = Field(
+        default=None, description="Layers to try; without it all.", examples=[[16, 18, 20]]
+    )
+    window: int = Field(
+        default=5,
+        ge=1,
+        description="Neighbouring layers that are read together, around the best single one; 1: one layer alone.",
+    )
+    spread: float = Field(
+        default=1.5,
+        gt=0,
+        description="Standard deviation of the wanted log-odds over training items, in nats.",
+    )
+    penalties: Positives = Field(
+        default=[0.1, 0.3, 1.0],
+        description="Ridge penalties to try, on standardised states.",
+    )
+    quiet_weights: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)] = Field(
+        default=[0.03, 0.1, 0.3],
+        description="Weights to try of ordinary text, where the readout should give 0.",
+    )
+    strengths: Positives = Field(default=[0.5, 0.75, 1.0], description="Factors on the readout to try.")
+    positions: int = Field(
+        default=1500, ge=1, description="Positions of ordinary text to fit on; as many others to choose on."
+    )
+
+
+class CalibrateConfig(Surgery):
+    """The threshold alone: the same number added to every validator log-odds."""
+
+    kind: Literal["calibrate"] = "calibrate"
+    by: Literal["share", "gold"] = Field(
+        default="share",
+        description="share: needs no labels, affirms as many training items as `share` says; "
+        "gold: best accuracy on training items.",
+    )
+    share: float = Field(default=0.5, gt=0, lt=1, description="Share of the items that should be affirmed.")
+    positions: int = Field(default=1500, ge=1, description="Positions of ordinary text that the cost is measured on.")
+
+
+class _Run(_Searched):
+    """What repairs have whose every setting must be run to be judged."""
+
+    items: int = Field(default=100, ge=10, description="Held-out items to judge a setting on, at most.")
+    texts: int = Field(default=40, ge=1, description="Texts to judge a setting on.")
+
+
+class DirectionConfig(_Run):
+    """Difference of means between validator states of affirmed and denied items, used to steer."""
+
+    kind: Literal["direction"] = "direction"
+    mode: Literal["add", "amplify"] = Field(
+        default="add",
+        description="add: the direction to every state (moves the threshold, hardly the order); "
+        "amplify: what a state has along it (moves the order).",
+    )
+    by: Literal["generator", "gold"] = Field(
+        default="generator",
+        description="Who affirms: generator: log-odds above their median, no labels needed; gold: the labels.",
+    )
+    layers: LayerNumbers | None = Field(
+        default=None, description="Layers to try; without it eight, evenly spaced.", examples=[[12, 16, 20]]
+    )
+    positions: int = Field(
+        default=3, ge=1, description="Last positions of the prompt to take a direction from, each tried."
+    )
+    tries: int = Field(
+        default=3, ge=1, description="Layers, the best by how well the direction separates, whose factors are run."
+    )
+    factors: Factors = Field(
+        default=[-1.0, 0.5, 1.0, 2.0],
+        description="Factors to try: of the difference of means (add), or of a state's part along it (amplify).",
+    )
+
+
+class ConceptsConfig(_Run):
+    """Concepts scaled so that what they say to the validator agrees with the generator."""
+
+    edits_concepts: ClassVar[bool] = True
+
+    kind: Literal["concepts"] = "concepts"
+    counts: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = Field(
+        default=[4, 16, 64], description="Numbers of concepts to edit to try."
+    )
+    factors: Positives = Field(
+        default=[0.5, 1.0, 2.0],
+        description="Steps to try: concepts that agree are multiplied by 1 + step, the others by 1 − step, at least 0.",
+    )
+    attributed: int = Field(default=200, ge=10, description="Training items that concepts are ranked on, at most.")
+
+
+KINDS: Kinds = {}
+"""kind -> (its settings, the code that repairs by them)"""
+
+
+def register(config: type[Trained] | type[Surgery], code: str) -> None:
+    """Add a kind of repair; `[[repair]]` and `accord.repair` then take it.
+
+    Args:
+        config: its settings; `kind: Literal["name"] = "name"` is its name.
+        code: imported when first needed: for a `Trained`, "module:Class" of the `Method` that `Class.build(config, lm,
+            task, seed, progress)` makes; for a `Surgery`, "module:function", which gives a `Fitted` for (lm, task,
+            config, seed=, texts=, progress=).
+    """
+    add(KINDS, config, code)
+
+
+register(RankAlign, "accord.repair.rankalign:RankAligning")
+register(SFT, "accord.repair.sft:FineTuning")
+register(Consistency, "accord.repair.consistency:Agreeing")
+register(DPO, "accord.repair.dpo:Preferring")
+register(ReadoutConfig, "accord.repair.readout:fit")
+register(CalibrateConfig, "accord.repair.calibrate:fit")
+register(DirectionConfig, "accord.repair.direction:fit")
+register(ConceptsConfig, "accord.repair.concept_edit:fit")
 
 
 def check_labels(task: Task, config: BaseModel) -> None:
@@ -169,14 +314,92 @@ def check_labels(task: Task, config: BaseModel) -> None:
 @checked
 def read_repair(table: dict[str, Any], where: object = "repair") -> Any:
     """A section from a plain table with its `kind`; raises AccordError naming the key that is wrong."""
-    kind = table.get("kind")
-    if kind not in KINDS:
-        raise AccordError("no such kind of repair", where=where, got=repr(kind), wanted=nearest(str(kind), KINDS))
+    kind = check_kind(KINDS, table, "repair", where)
     try:
-        return TypeAdapter(RepairConfig).validate_python(table)
+        return validate(KINDS, table)
     except ValidationError as error:
         first = error.errors()[0]
-        key = str(first["loc"][1]) if len(first["loc"]) > 1 else str(kind)
-        wanted = nearest(key, KINDS[str(kind)].model_fields) if first["type"] == "extra_forbidden" else first["msg"]
+        key = str(first["loc"][1]) if len(first["loc"]) > 1 else kind
+        wanted = nearest(key, KINDS[kind][0].model_fields) if first["type"] == "extra_forbidden" else first["msg"]
         problem = f"{kind} has no key {key!r}" if first["type"] == "extra_forbidden" else f"the key {key!r} is wrong"
         raise AccordError(problem, where=where, got=repr(first["input"]), wanted=wanted) from None
+
+
+class RepairSection(QuestionSection):
+    """What every `[[repair]]` has beside the keys of its kind."""
+
+    if TYPE_CHECKING:  # the kind's
+        kind: Any
+        edits_concepts: ClassVar[bool]
+        model: str
+
+    name: FolderName | None = Field(
+        default=None, description="What its folders and rows are called; the kind by default.", examples=["mild"]
+    )
+    task: str = Field(
+        default="hypernymy",
+        min_length=1,
+        description="What it learns from: a built-in task, a [tasks.NAME] of this file, or a task file. Its training "
+        "items train, and the verdict tries it on the others.",
+    )
+    limit: int | None = Field(
+        default=None, ge=1, description="At most so many training items, balanced; without it all.", examples=[1000]
+    )
+    after: str | None = Field(
+        default=None,
+        description="Name of the [[repair]] that this one goes on from, where it is not the backbone.",
+        examples=["rankalign"],
+    )
+
+    @property
+    def title(self) -> str:
+        """Its name in folders and rows."""
+        return self.name or str(self.kind)
+
+    @property
+    def trained(self) -> bool:
+        """Whether it learns by gradients: then it needs a backbone, not a repaired model."""
+        return isinstance(self, Trained)
+
+    @property
+    def question(self) -> GapSection:
+        """The task as a gap section asks for it; split and limit are for the asker to choose."""
+        return GapSection.model_validate({key: getattr(self, key) for key in QuestionSection.model_fields})
+
+    @property
+    def folder(self) -> str:
+        """Name of its question, which repairs with the same one share."""
+        return self.question.folder
+
+    @property
+    def edited(self) -> str | None:
+        """Name of the concepts that it edits, if its kind does."""
+        return self.model if self.edits_concepts else None
+
+    def settings(self) -> dict[str, Any]:
+        """The keys of its kind, as the room of repairs knows them."""
+        return self.model_dump(include=set(KINDS[self.kind][0].model_fields))
+
+
+def section_of(kind: str) -> type[RepairSection]:
+    """The section of a kind: its keys, and what a study adds."""
+    return _section(KINDS[kind][0])
+
+
+@cache
+def _section(config: Any) -> type[RepairSection]:
+    if not config.edits_concepts:
+        return section(RepairSection, config)
+    about = "Name of the [[concepts]] whose concepts are edited."
+    return section(RepairSection, config, model=(str, Field(min_length=1, description=about, examples=["topk"])))
+
+
+def repair_config(section: RepairSection) -> Any:
+    """The section as the room of repairs knows it."""
+    return read_repair(section.settings())
+
+
+def sections() -> dict[str, Any]:
+    """Keys of the study file: what each holds, and its field."""
+    kinds = list_of(section_of(kind) for kind in KINDS)
+    return {"repair": (kinds, Field(default=[], description="Repairs of the gap."))}

@@ -19,10 +19,10 @@ from accord.gap.states import context_states
 from accord.lm.batching import Progress
 from accord.lm.edited import StateEdit
 from accord.lm.model import LanguageModel
+from accord.repair.config import DirectionConfig
 from accord.repair.evidence import Evidence, gather
 from accord.repair.fitted import Fitted
 from accord.repair.ordinary import ordinary_texts
-from accord.repair.surgery_config import DirectionConfig
 from accord.repair.trial import Candidate, Trial
 from accord.steering.edits import AddDirection, AmplifyDirection
 from accord.tasks import Task

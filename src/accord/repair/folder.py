@@ -32,10 +32,10 @@ from accord.lm.catalog import adapter_base, is_adapter
 from accord.lm.edited import Readout, StateEdit, Steered, WithReadout, backbone_of
 from accord.lm.model import LanguageModel
 from accord.lm.opening import load as load_backbone
+from accord.repair.result import DESCRIPTION
 from accord.steering.edits import AddDirection, AmplifyDirection, EditConcepts
 
 FORMAT, VERSION = "accord.repair", 1
-DESCRIPTION = "repair.json"
 MERGED = "merge.json"  # in a folder of merged weights
 MARK = "repaired"
 FILES = (  # concept models of edits lie in folders
@@ -47,7 +47,7 @@ FILES = (  # concept models of edits lie in folders
 )
 
 
-def is_model(folder: Path | str) -> bool:
+def is_repaired(folder: Path | str) -> bool:
     """Whether this folder holds a repaired model, whole; of any version."""
     try:
         described = json.loads((Path(folder) / DESCRIPTION).read_text(encoding="utf-8"))
@@ -95,7 +95,7 @@ def save_edits(
 
 
 @checked
-def load_folder(folder: Path | str, *, device: str = "auto", dtype: str = "auto") -> LanguageModel:
+def load_repaired(folder: Path | str, *, device: str = "auto", dtype: str = "auto") -> LanguageModel:
     """The model that `save_adapter` or `save_edits` wrote, on its base.
 
     Raises AccordError if the folder is damaged, or its base cannot be loaded or is another one.
@@ -149,7 +149,7 @@ def base_of(folder: Path | str) -> str:
     Raises AccordError if the folder does not say, or the base is in neither place.
     """
     folder = Path(folder)
-    if not is_model(folder):
+    if not is_repaired(folder):
         if is_adapter(folder):
             return adapter_base(folder)
         fix = "name the model: --base MODEL"
@@ -262,3 +262,6 @@ def _edits_of(folder: Path, described: list[dict[str, Any]], base: LanguageModel
             chosen = edits_from_json(one["edits"])
             edits.append(EditConcepts(one["layer"], concepts, chosen, one["keep_error"], one["hard"]))
     return edits
+
+
+is_model, load_folder = is_repaired, load_repaired  # as `accord.loading.FOLDERS` asks for them

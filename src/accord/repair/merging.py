@@ -25,8 +25,9 @@ from accord.lm.model import LanguageModel
 from accord.lm.opening import load as load_backbone
 from accord.lm.opening import read_tokenizer
 from accord.lm.quantization import check_plain
-from accord.repair.folder import DESCRIPTION, MERGED, base_of, checked_base, is_repaired
+from accord.repair.folder import MERGED, base_of, checked_base, is_repaired
 from accord.repair.learned import links
+from accord.repair.result import DESCRIPTION
 from accord.tasks.labels import NO, YES
 
 # Beside the task's own prompts, ordinary text.

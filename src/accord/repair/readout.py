@@ -19,10 +19,10 @@ from accord.gap.ridge import Ridge
 from accord.lm.batching import Progress
 from accord.lm.edited import Readout
 from accord.lm.model import LanguageModel
+from accord.repair.config import ReadoutConfig
 from accord.repair.evidence import Evidence, gather
 from accord.repair.fitted import Fitted, best_within
 from accord.repair.ordinary import Ordinary, YesNo, ordinary_texts, read_texts
-from accord.repair.surgery_config import ReadoutConfig
 from accord.tasks import Task
 
 

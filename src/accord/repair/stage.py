@@ -8,7 +8,7 @@ from accord.concepts.stage import ConceptNode, concepts_named
 from accord.embeddings.ordinary import OrdinaryTexts, ordinary_texts
 from accord.errors import AccordError, nearest
 from accord.lm.config import BackboneSection
-from accord.repair.config import RepairFields, check_labels, repair_config
+from accord.repair.config import RepairSection, check_labels, repair_config
 from accord.repair.learned import marks
 from accord.study.plan import Plan, Unplanned, planned_once
 from accord.study.stage import Stage
@@ -26,7 +26,7 @@ VERSION = 1  # raise it when the same settings give other files or numbers
 class RepairNode:
     """One seed of one repair: its section, the items that it learns from, and the stage that makes it."""
 
-    section: RepairFields
+    section: RepairSection
     seed: int
     training: Task
     stage: Stage
@@ -45,7 +45,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
 def training_items(plan: Plan) -> dict[str, Task]:
     """What each repair learns from, by its title: the side that the verdict's trials share nothing with."""
     found = {}
-    for i, section in enumerate(plan.all(RepairFields)):
+    for i, section in enumerate(plan.all(RepairSection)):
         with plan.at("repair", i, section=section):
             kind = "nested" if plan.task(section, split="all").nested else "random"
             task = plan.task(section, split="train", split_kind=kind, limit=section.limit)
@@ -61,7 +61,7 @@ def learned_for(plan: Plan, question: str) -> frozenset[str]:
         question: its folder, see `QuestionSection.folder`.
     """
     training = training_items(plan)
-    here = [section for section in plan.all(RepairFields) if section.folder == question]
+    here = [section for section in plan.all(RepairSection) if section.folder == question]
     titles = {title for section in here for title in (section.title, section.after) if title in training}
     return frozenset().union(*(marks(training[str(title)]) for title in titles))
 
@@ -69,7 +69,7 @@ def learned_for(plan: Plan, question: str) -> frozenset[str]:
 @planned_once
 def repairs(plan: Plan) -> list[RepairNode]:
     """All repairs of the study, crossed with its seeds, those of a title together."""
-    training, sections = training_items(plan), plan.all(RepairFields)
+    training, sections = training_items(plan), plan.all(RepairSection)
     _check_names(plan, sections)
     made: dict[tuple[str, int], RepairNode] = {}
     for section in sorted(sections, key=lambda section: section.after is not None):
@@ -79,7 +79,8 @@ def repairs(plan: Plan) -> list[RepairNode]:
                 if section.title not in training or (section.after and (section.after, seed) not in made):
                     continue  # why, is told already
                 after = made[section.after, seed].stage if section.after else None
-                concepts = None if section.concept_model is None else concepts_named(plan, section.concept_model)
+                edited = section.edited
+                concepts = None if edited is None else concepts_named(plan, edited, *place, "model")
                 texts = None if section.trained else ordinary_texts(plan)
                 stage = repair_stage(plan, section, training[section.title], seed, after, concepts, texts)
                 made[section.title, seed] = RepairNode(section, seed, training[section.title], stage)
@@ -88,7 +89,7 @@ def repairs(plan: Plan) -> list[RepairNode]:
 
 def repair_stage(
     plan: Plan,
-    section: RepairFields,
+    section: RepairSection,
     task: Task,
     seed: int,
     after: Stage | None = None,
@@ -104,7 +105,9 @@ def repair_stage(
     """
     config, base = repair_config(section), plan.named(plan.backbone)
     about = {"repair": section.title, "kind": section.kind, "seed": seed, "task": task.name}
-    inputs = {"after": after, "concepts": concepts and concepts.stage}
+    inputs: dict[str, Stage] = {} if after is None else {"after": after}
+    if concepts is not None:
+        inputs["concepts"] = concepts.stage
 
     def make(work: Work) -> None:
         from accord.repair import repair
@@ -121,7 +124,7 @@ def repair_stage(
             folder=work.folder,
             seed=seed,
             base=name,
-            concepts=None if concepts is None else (concepts.load(work, lm), concepts.layer),
+            concepts=None if concepts is None else (concepts.load(work, lm), concepts.at),
             texts=None if texts is None else texts.divided().train,
             progress=work.progress,
         )
@@ -131,12 +134,11 @@ def repair_stage(
         **base.identity,
         "about": about,
         "config": config.model_dump(),
-        "layer": concepts and concepts.layer,
+        "layer": concepts and concepts.number,
         "task": plan.read(task).settings,
         "texts": texts and texts.settings,
     }
-    made_from = {role: stage for role, stage in inputs.items() if stage is not None}
-    return Stage("repair", f"{section.title}-s{seed}", make, settings, seed, VERSION, made_from)
+    return Stage("repair", f"{section.title}-s{seed}", make, settings, seed, VERSION, inputs)
 
 
 def _seconds_before(work: Work, after: Stage | None) -> float:
@@ -145,7 +147,7 @@ def _seconds_before(work: Work, after: Stage | None) -> float:
     return float(made["facts"]["seconds"]) if made else 0.0
 
 
-def _check_names(plan: Plan, sections: list[RepairFields]) -> None:
+def _check_names(plan: Plan, sections: list[RepairSection]) -> None:
     """What is wrong with the repairs as they name each other."""
     titles = [section.title for section in sections]
     plain = [section.title for section in sections if section.after is None]
@@ -165,7 +167,7 @@ def _check_names(plan: Plan, sections: list[RepairFields]) -> None:
 
 def repairs_named(plan: Plan, titles: list[str], *place: str | int) -> list[RepairNode]:
     """The repairs of these titles, as the first seed made them; a title that is none becomes a problem at the place."""
-    known = [section.title for section in plan.all(RepairFields)]
+    known = [section.title for section in plan.all(RepairSection)]
     for title in titles:
         if known and title not in known:
             plan.problem(AccordError("No such repair.", got=title, wanted=nearest(title, known)), *place)
@@ -174,7 +176,7 @@ def repairs_named(plan: Plan, titles: list[str], *place: str | int) -> list[Repa
 
 def need_repairs(plan: Plan, section: str) -> list[RepairNode]:
     """All repairs, for a section that is about them: without any, that is a problem, and Unplanned."""
-    if not plan.all(RepairFields):
+    if not plan.all(RepairSection):
         error = AccordError("There is no repair that this section is about.", wanted="a [[repair]] section")
         plan.problem(error, section)
         raise Unplanned

@@ -1,18 +1,18 @@
 """Every repair without training by its section: one way in for commands and studies."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from accord.arguments import checked
 from accord.concepts.base import ConceptModel
 from accord.errors import AccordError
 from accord.gap.questions import LabelWords
+from accord.kinds import code_of
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
-from accord.repair import calibrate, concept_edit, direction, readout
-from accord.repair.config import check_labels
+from accord.repair.config import KINDS, Surgery, check_labels
 from accord.repair.fitted import Fitted
 from accord.repair.label_mass import check_label_mass
-from accord.repair.surgery_config import CalibrateConfig, DirectionConfig, ReadoutConfig, SurgeryConfig
 from accord.tasks import Task
 
 
@@ -20,7 +20,7 @@ from accord.tasks import Task
 def operate(
     lm: LanguageModel,
     task: Task,
-    config: SurgeryConfig,
+    config: Surgery,
     *,
     concepts: tuple[ConceptModel, int] | None = None,
     seed: int = 0,
@@ -30,7 +30,7 @@ def operate(
     """Fit the repair that `config` asks for on `task`, its training side.
 
     Args:
-        concepts: a concept model and the layer it was made on, for kind "concepts".
+        concepts: a concept model and the layer it was made on, for a kind that edits them.
         seed: what is held out, and the order of the texts.
         texts: ordinary text; the training side of movie-reviews by default.
 
@@ -41,13 +41,12 @@ def operate(
     check_labels(task, config)
     LabelWords.of(lm, task).tokens(task, f"a {config.kind} repair")
     check_label_mass(lm, task, allowed=config.allow_low_mass)
-    if isinstance(config, ReadoutConfig):
-        return readout.fit(lm, task, config, seed=seed, texts=texts, progress=progress)
-    if isinstance(config, CalibrateConfig):
-        return calibrate.fit(lm, task, config, seed=seed, texts=texts, progress=progress)
-    if isinstance(config, DirectionConfig):
-        return direction.fit(lm, task, config, seed=seed, texts=texts, progress=progress)
-    if concepts is None:
-        raise AccordError("a repair by concepts needs a concept model, and the layer it was made on", got=config.kind)
-    model, layer = concepts
-    return concept_edit.fit(lm, task, config, concepts=model, layer=layer, seed=seed, texts=texts, progress=progress)
+    options: dict[str, Any] = {"seed": seed, "texts": texts, "progress": progress}
+    if config.edits_concepts:
+        if concepts is None:
+            raise AccordError(
+                "a repair by concepts needs a concept model, and the layer it was made on", got=config.kind
+            )
+        options["concepts"], options["layer"] = concepts
+    fitted: Fitted = code_of(KINDS, config.kind)(lm, task, config, **options)
+    return fitted

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +10,20 @@ from accord.arguments import checked
 from accord.disk import read_object
 from accord.errors import AccordError
 from accord.gap.questions import LabelWords, contexts_of, read_by
+from accord.kinds import code_of
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.loading import load
-from accord.repair.config import DPO, SFT, Consistency, RankAlign, Trained, TrainedConfig, check_labels, read_repair
-from accord.repair.consistency import Agreeing
-from accord.repair.dpo import Preferring
-from accord.repair.folder import DESCRIPTION, base_name, is_repaired
+from accord.repair.config import KINDS, SFT, Trained, check_labels, read_repair
+from accord.repair.folder import base_name, is_repaired
 from accord.repair.label_mass import check_label_mass
 from accord.repair.learned import marks, written
 from accord.repair.loop import fit
 from accord.repair.lora import check_base, trainable
 from accord.repair.method import Method
-from accord.repair.rankalign import RankAligning
-from accord.repair.sft import FineTuning
+from accord.repair.result import DESCRIPTION
 from accord.tasks import Task
 
-_METHODS: dict[type[Trained], Callable[..., Method]] = {
-    RankAlign: RankAligning.build,
-    SFT: FineTuning.build,
-    Consistency: Agreeing.build,
-    DPO: Preferring.build,
-}
 # Prompts that are kept with a repair, for those who later ask whether merging changed what it says.
 _KEPT_PROMPTS = 8
 
@@ -40,7 +32,7 @@ _KEPT_PROMPTS = 8
 def train(
     lm: LanguageModel | str,
     task: Task,
-    config: TrainedConfig | Mapping[str, Any],
+    config: Trained | Mapping[str, Any],
     *,
     folder: Path | str,
     seed: int = 0,
@@ -74,7 +66,7 @@ def train(
         return _finished(folder, settings)
     targets = check_base(model, section)
     check_label_mass(model, task, allowed=section.allow_low_mass or isinstance(section, SFT))
-    method = _METHODS[type(section)](section, model, task, seed, progress)
+    method: Method = code_of(KINDS, section.kind).build(section, model, task, seed, progress)
     folder.mkdir(parents=True, exist_ok=True)
     with trainable(model, section, seed, targets) as trainee:
         fit(trainee, method, section, seed=seed, folder=folder, settings=settings, progress=progress)

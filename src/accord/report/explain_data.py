@@ -23,7 +23,7 @@ _CHECKED = ("measure", "value", "low", "high", "random", "random_mean", "random_
 
 @dataclass(frozen=True)
 class Explained:
-    """One stage; the tables are those of `accord.gap.explain.Explanation`."""
+    """One stage; the tables are those of `accord.explain.measure.Explanation`."""
 
     path: Path
     label: str

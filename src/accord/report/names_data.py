@@ -28,7 +28,7 @@ class Named:
 
     Attributes:
         key: its folder's name in letters that a link can hold: a concept is `concept-KEY-NUMBER` on the page.
-        concepts, examples: the tables of `accord.naming.dictionary`.
+        concepts, examples: the tables of `accord.names.dictionary`.
         counts: live, asked, named, failed.
         scores: measure -> mean over concepts; empty where names were not scored.
         failures: key, reason and attempts of what has no answer.

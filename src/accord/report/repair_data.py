@@ -26,7 +26,7 @@ from accord.report.repair_parts import Damage, Pathway, read_damage, read_pathwa
 REPAIR, VERDICT, DAMAGE, PATHWAY = "repair", "verdict", "damage", "pathway"
 BASE = "base-"  # what the folders of base scores begin with, under verdict/
 
-# Test sets in order of distance from the training items (accord.repair.verdict).
+# Test sets in order of distance from the training items (accord.verdict.measure).
 NEAREST = "test"
 NESTED = (NEAREST, "test-unseen-hypernyms", "test-unseen-both")
 CORRELATIONS = ("pearson_all", "pearson_yes", "pearson_no")

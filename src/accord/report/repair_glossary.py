@@ -2,8 +2,8 @@
 
 from accord.report.glossary import Term
 
-_COMPARE = "accord.gap.compare"
-_VERDICT = "accord.repair.verdict"
+_COMPARE = "accord.gap.change"
+_VERDICT = "accord.verdict.measure"
 _METRICS = "accord.gap.metrics"
 _DAMAGE = "accord.damage"
 

@@ -23,7 +23,7 @@ _KINDS = ("factor", "typical", "added")
 class Steered:
     """One stage: effects on the concepts of a model, pooled doses, texts, and what was steered.
 
-    The tables are those of `accord.steering.outcome`.
+    The tables are those of `accord.steering.result`.
     """
 
     path: Path

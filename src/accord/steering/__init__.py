@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from accord.steering.choosing import associated, live, pick, promoted_labels, token_labels
     from accord.steering.edits import AddDirection, AmplifyDirection, EditConcepts, SameNorm
     from accord.steering.effects import promoted_effects, written_effects
-    from accord.steering.outcome import Effects
     from accord.steering.promotion import promoted, promoted_along
     from accord.steering.reading import Reading
+    from accord.steering.result import Effects
     from accord.steering.scorers import Classifier, Scorer, Sentiment, fit_classifier, store_means, text_means
     from accord.steering.target import Target, steer
     from accord.steering.typical import Typical, measure_typical

@@ -14,10 +14,10 @@ from accord.errors import AccordError
 from accord.lm.edited import StateEdit
 from accord.lm.model import LanguageModel
 from accord.steering.edits import AddDirection, SameNorm
+from accord.steering.result import CONCEPT, OTHER, PUSH
 from accord.steering.target import Target
 from accord.steering.typical import Typical
 
-CONCEPT, OTHER, PUSH = "concept", "random concept", "random direction"
 _NEAREST = 10  # concepts of nearly the same rate that a control is drawn from
 
 

@@ -14,17 +14,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.batching import Progress
-from accord.steering.arms import CONCEPT, OTHER, PUSH, Arm, Dose, arms, random_unit
+from accord.steering.arms import Arm, Dose, arms, random_unit
 from accord.steering.means import Mean, over_prompts, over_texts
 from accord.steering.promotion import promoted_along
 from accord.steering.reading import Reading
+from accord.steering.result import CONCEPT, OTHER, PUSH
 from accord.steering.target import Target
 from accord.steering.typical import Typical
 from accord.steering.writing import Writing
@@ -201,8 +201,3 @@ def _text(
         "text": sample.text,
         **{name: value if value == value else None for name, value in scores.items()},
     }
-
-
-def as_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows as a table whose column `acts` may be empty."""
-    return pd.DataFrame(list(rows)).astype({"acts": "boolean"})

@@ -5,7 +5,8 @@ from pathlib import Path
 from accord.concepts import load as load_concepts
 from accord.disk import read_object
 from accord.errors import AccordError, nearest
-from accord.loading import is_concept_lm, load
+from accord.heads.folder import is_concept_lm
+from accord.loading import load
 from accord.steering.target import Target
 from accord.steering.typical import Typical, measure_typical
 from accord.text import EmbeddingStore, in_order

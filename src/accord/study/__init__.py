@@ -1,8 +1,4 @@
-"""From a study file to a run folder: sections, config, validate, plan, stages, store, engine.
-
-Names are imported when first used: the sections of concepts and heads need torch, which takes seconds. `check` of a
-study is in `accord.study.validate`, `check` of a run folder in `accord.study.check`.
-"""
+"""The frame: a study file becomes a checked graph of stages, which fills a run folder; searches and checks of these."""
 
 from typing import TYPE_CHECKING
 
@@ -12,53 +8,48 @@ if TYPE_CHECKING:
     from accord.study.check import Problem
     from accord.study.config import StudyFile, from_options, load
     from accord.study.engine import bars, run
-    from accord.study.gap_stages import gap_stage, measure
+    from accord.study.graph import Graph, plan_study
     from accord.study.root import Study
-    from accord.study.sections import Backbone, GapSection
-    from accord.study.stage import Stage, lazy
-    from accord.study.store import Recipe, publish
+    from accord.study.run import Run, read
+    from accord.study.stage import Recipe, Stage
+    from accord.study.store import publish
     from accord.study.template import write_template
-    from accord.study.validate import task_of
 
 __all__ = [
-    "Backbone",
-    "GapSection",
+    "Graph",
     "Problem",
     "Recipe",
+    "Run",
     "Stage",
     "Study",
     "StudyFile",
     "bars",
     "from_options",
-    "gap_stage",
-    "lazy",
     "load",
-    "measure",
+    "plan_study",
     "publish",
+    "read",
     "run",
-    "task_of",
     "write_template",
 ]
 
 __getattr__ = exports(
     __name__,
     {
-        "Backbone": "accord.study.sections",
-        "GapSection": "accord.study.sections",
+        "Graph": "accord.study.graph",
         "Problem": "accord.study.check",
-        "Recipe": "accord.study.store",
+        "Recipe": "accord.study.stage",
+        "Run": "accord.study.run",
         "Stage": "accord.study.stage",
         "Study": "accord.study.root",
         "StudyFile": "accord.study.config",
         "bars": "accord.study.engine",
         "from_options": "accord.study.config",
-        "gap_stage": "accord.study.gap_stages",
-        "lazy": "accord.study.stage",
         "load": "accord.study.config",
-        "measure": "accord.study.gap_stages",
+        "plan_study": "accord.study.graph",
         "publish": "accord.study.store",
+        "read": "accord.study.run",
         "run": "accord.study.engine",
-        "task_of": "accord.study.validate",
         "write_template": "accord.study.template",
     },
 )

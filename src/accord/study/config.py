@@ -12,8 +12,8 @@ from pydantic_core import ErrorDetails
 
 from accord.arguments import checked
 from accord.errors import AccordError, nearest
+from accord.section import Section
 from accord.study.ranges import find as find_ranges
-from accord.study.sections import Section
 from accord.study.toml_lines import line_of
 
 if TYPE_CHECKING:
@@ -66,13 +66,14 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
 
 def validated(path: Path, text: str, content: Mapping[str, Any]) -> StudyFile:
     """The study of these tables, which are those of the text. Raises AccordError, listing every problem."""
-    from accord.study.root import Study
+    from accord.study.root import study_model
 
+    model = study_model()
     try:
-        return StudyFile(path, text, Study.model_validate(content))
+        return StudyFile(path, text, model.model_validate(content))
     except ValidationError as error:
         problems = [
-            problem(found, Study, f"{path}:{line_of(text, place)}, {spell(place)}")
+            problem(found, model, f"{path}:{line_of(text, place)}, {spell(place)}")
             for found in error.errors()
             for place in [_untagged(found, content)]
         ]
@@ -147,7 +148,7 @@ def _model_at(model: type[BaseModel], loc: Sequence[str | int]) -> type[BaseMode
     for part in loc[:-1]:
         field = model.model_fields.get(part) if isinstance(part, str) else None
         if field is not None:
-            members = list(_models_in(field.annotation))
+            members = list(models_in(field.annotation))
             model = members[0] if members else model
         elif isinstance(part, str):  # the kind of a section that may be of several
             model = next((one for one in members if _kind_of(one) == part), model)
@@ -173,11 +174,12 @@ def _untagged(found: ErrorDetails, content: Any) -> list[str | int]:
     return [*place, "kind"] if found["type"] == "union_tag_invalid" else place
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections that a value of this type may be, one for each kind."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):
-        yield from _models_in(inner)
+        yield from models_in(inner)
 
 
 def spell(path: Sequence[str | int]) -> str:

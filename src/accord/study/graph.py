@@ -50,8 +50,10 @@ def plan_study(file: StudyFile, *, fetch: bool = False) -> Graph:
     with plan.at("backbone", section=file.study.backbone):
         plan.named(plan.backbone)
     for name, custom in file.study.tasks.items():
+        plan.unsound.add(name)
         with plan.at("tasks", name, section=custom):
             plan.task(QuestionSection(task=name), split="all")
+            plan.unsound.discard(name)
     for capability in CAPABILITIES:
         module = part(capability, "stage")
         if module is not None:

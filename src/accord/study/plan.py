@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from accord.errors import AccordError, nearest
 from accord.lm.config import BackboneSection
-from accord.section import Layer
+from accord.section import Layer, Section
 from accord.study.config import StudyFile
 from accord.study.work import Work
 from accord.tasks import CustomTask, Task, catalog, left_out
@@ -24,7 +24,7 @@ from accord.tasks.config import QuestionSection
 if TYPE_CHECKING:
     from accord.lm import LanguageModel
 
-S = TypeVar("S", bound=BaseModel)
+S = TypeVar("S", bound=Section)
 T = TypeVar("T")
 Place = tuple[str | int, ...]
 
@@ -58,6 +58,7 @@ class Plan:
         self.missing: dict[str, str] = {}
         self.problems: dict[str, AccordError] = {}
         self.notes: dict[str, None] = {}  # what is to be told of the data files, each once
+        self.unsound: set[str] = set()  # tasks of the study that cannot be made
         self._known: dict[Any, Any] = {}
 
     @property
@@ -113,7 +114,9 @@ class Plan:
 
         Raises AccordError unless it is in the catalog, is written like a hub id, or is a folder or file that will do.
         """
-        return self.known(("model", section), lambda: Named(section, self._identity(section)))
+        return self.known(
+            (section.model, section.device, section.dtype), lambda: Named(section, self._identity(section))
+        )
 
     def _identity(self, section: BackboneSection) -> dict[str, Any]:
         from accord.loading import check_model, is_here
@@ -123,6 +126,45 @@ class Plan:
             self.missing[section.model] = "a model"
             return identity(section, weights=None)
         return identity(section)
+
+    # Texts and dictionaries
+
+    def texts(self, source: str) -> str:
+        """A source of texts as `accord.text.corpus` takes it; it is fetched, or noted as missing.
+
+        Raises AccordError if there is no such source.
+        """
+        from accord.text.sources import fetch_source, is_here, is_local
+
+        beside = str(self.file.beside(source))
+        if is_local(beside):
+            return beside
+        if self.fetch:
+            fetch_source(source)
+        elif not is_here(source):
+            self.missing[source] = "texts"
+        return source
+
+    def dictionary(self, source: str) -> str:
+        """A dictionary of another tool as `accord.concepts.import_dictionary` takes it; fetched, or noted as missing.
+
+        Raises AccordError if it is no folder and not written like one on the hub.
+        """
+        from accord.concepts.dictionaries import is_hub_place, locate
+
+        beside = self.file.beside(source)
+        if beside.is_dir():
+            return str(beside)
+        if Path(source).expanduser().is_dir():
+            return source
+        if not is_hub_place(source):
+            fix = "name a folder, or one on the hub: org/name/folder"
+            raise AccordError("There is no such folder.", got=repr(source), fix=fix)
+        if self.fetch:
+            locate(source)
+        else:
+            self.missing[source] = "a dictionary"
+        return source
 
     # Layers
 
@@ -164,8 +206,8 @@ class Plan:
 
         Raises AccordError as `accord.task` does.
         """
-        keys = {**question.keys, "seed": self.seed, **keys}
-        name: str | CustomTask = keys.pop("task")
+        keys = {**question.asked, "seed": self.seed, **keys}
+        name: str | CustomTask = question.task
         if name in self.study.tasks:
             custom = self.study.tasks[str(name)]
             own: dict[str, Any] = {"data": self.file.beside(str(custom.data))}
@@ -176,8 +218,8 @@ class Plan:
             known = [row.name for row in catalog()] + list(self.study.tasks)
             if name not in known:
                 raise AccordError("Unknown task.", got=repr(name), wanted=nearest(str(name), known))
-        data = keys.pop("data")
-        task = make_task(name, data=None if data is None else self.file.beside(data), **keys)
+        data = None if question.data is None else self.file.beside(question.data)
+        task = make_task(name, data=data, **keys)
         if line := left_out(task):
             self.notes[line] = None
         return task

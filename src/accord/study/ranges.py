@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, model_validator
 
-from accord.study.sections import Section
+from accord.section import Section
 
 _Plain = str | int | float | bool
 

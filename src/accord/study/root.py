@@ -1,18 +1,18 @@
-"""The study file as a whole. Importing this imports torch, which the sections of concepts and heads need."""
+"""The study file as a whole: what every study has, and the sections of all capabilities. Nothing here imports torch."""
 
-from pydantic import Field
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from accord.study.concept_sections import ConceptSection, HeadSection
-from accord.study.explain_sections import ExplainSection
-from accord.study.name_sections import NamesSection
-from accord.study.pathway_sections import PathwaySection
-from accord.study.repair_kinds import RepairSection
-from accord.study.repair_sections import DamageSection
-from accord.study.sections import Backbone, FolderName, GapSection, SearchSection, Section
-from accord.study.steering_sections import SteeringSection
-from accord.study.text_sections import PerplexitySection, TextSection
-from accord.study.verdict_sections import VerdictSection
+from pydantic import Field, create_model
+
+from accord import capabilities
+from accord.lm.config import BackboneSection
+from accord.section import FolderName, Section
+from accord.study.search_config import SearchSection
 from accord.tasks import CustomTask
+
+S = TypeVar("S", bound=Section)
 
 
 class Study(Section):
@@ -29,18 +29,36 @@ class Study(Section):
         "the first: for the split and the choice of items under `limit`; the scores themselves are "
         "deterministic.",
     )
-    backbone: Backbone
+    backbone: BackboneSection
     tasks: dict[str, CustomTask] = Field(default={}, description="Tasks of your own.")
-    gap: list[GapSection] = Field(default=[], description="Gap measurements.")
-    text: TextSection | None = Field(default=None, description="Texts to learn from.")
-    concepts: list[ConceptSection] = Field(default=[], description="Concept models.")
-    heads: list[HeadSection] = Field(default=[], description="Next-token heads.")
-    perplexity: PerplexitySection | None = Field(default=None, description="Texts written and judged.")
     search: SearchSection | None = Field(default=None, description="How accord search looks for the best values.")
-    names: NamesSection | None = Field(default=None, description="Concepts named, and the names scored.")
-    steering: SteeringSection | None = Field(default=None, description="Concepts turned off and up, and what it does.")
-    explain: ExplainSection | None = Field(default=None, description="The gap told by concepts.")
-    repair: list[RepairSection] = Field(default=[], description="Repairs of the gap.")
-    verdict: VerdictSection | None = Field(default=None, description="What repairs are tried on.")
-    damage: DamageSection | None = Field(default=None, description="What repairs cost.")
-    pathway: PathwaySection | None = Field(default=None, description="Which way repairs go.")
+
+    if TYPE_CHECKING:  # the sections of capabilities, which `study_model` adds
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def the(self, section: type[S]) -> S | None:
+        """The section of this class, or of one derived from it; None if there is none, the first if there are more."""
+        return next(iter(self.all(section)), None)
+
+    def all(self, section: type[S]) -> list[S]:
+        """The sections of this class, or of one derived from it, in the order of the file."""
+        values = [getattr(self, key) for key in type(self).model_fields]
+        tables = [one for value in values for one in (value if isinstance(value, list) else [value])]
+        return [one for one in tables if isinstance(one, section)]
+
+
+def study_model() -> type[Study]:
+    """The model of a study file, with the sections of every capability and every kind that there is now."""
+    found = (capabilities.part(capability, "config") for capability in capabilities.CAPABILITIES)
+    configs = tuple(config for config in found if config is not None)
+    return _model(configs, tuple(tuple(getattr(config, "KINDS", {}).items()) for config in configs))
+
+
+@cache
+def _model(configs: tuple[ModuleType, ...], kinds: tuple[tuple[Any, ...], ...]) -> type[Study]:
+    """`kinds` are those that the sections will be of: with others, it is another model."""
+    keys: dict[str, Any] = {}
+    for config in configs:
+        keys |= config.sections()
+    return create_model("Study", __base__=Study, __doc__=Study.__doc__, __module__=__name__, **keys)

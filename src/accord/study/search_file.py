@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from accord.errors import AccordError
 from accord.study import config, ranges
 from accord.study.ranges import Range
-from accord.study.sections import SearchSection
+from accord.study.search_config import SearchSection
 from accord.study.toml_lines import line_of, put, value_at
 from accord.text.sources import is_local
 

@@ -134,11 +134,8 @@ def read_manifest(folder: Path, recipe: Recipe | None = None) -> dict[str, Any] 
     return manifest if recipe is None or manifest["fingerprint"] == recipe.fingerprint else None
 
 
-def rendered_otherwise(folder: Path, recipe: Recipe) -> bool:
+def rendered_otherwise(manifest: Mapping[str, Any], recipe: Recipe) -> bool:
     """Whether a stage differs from a recipe only by what a chat template wrote then, such as the date."""
-    manifest = read_manifest(folder)
-    if manifest is None:
-        return False
     then, now = (_without_rendered(json.loads(json.dumps(s))) for s in (manifest["settings"], dict(recipe.settings)))
     return bool(then == now and (manifest["version"], manifest["seed"]) == (recipe.version, recipe.seed))
 
@@ -238,9 +235,7 @@ def _seal(partial: Path, stage: Stage, facts: Mapping[str, Any], started: str) -
         "version": recipe.version,
         "settings": dict(recipe.settings),
         "seed": recipe.seed,
-        "inputs": {
-            role: {"stage": of.name, "fingerprint": of.recipe.fingerprint} for role, of in stage.inputs.items()
-        },
+        "inputs": {role: {"stage": of.name, "fingerprint": of.recipe.fingerprint} for role, of in stage.inputs.items()},
         "facts": dict(facts),
         "versions": provenance.versions(),
         "command": provenance.command(),

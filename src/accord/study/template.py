@@ -4,32 +4,25 @@ import json
 import textwrap
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from accord.arguments import checked
 from accord.errors import AccordError
-from accord.study.concept_sections import ImportedSection, LCBLMSection, NewHeadSection, TopKSection
-from accord.study.explain_sections import ExplainSection
-from accord.study.name_sections import NamesSection
-from accord.study.pathway_sections import PathwaySection
-from accord.study.repair_kinds import RankAlignSection, ReadoutSection
-from accord.study.repair_sections import DamageSection
-from accord.study.root import Study
-from accord.study.sections import Backbone, GapSection, SearchSection
-from accord.study.steering_sections import SteeringSection
-from accord.study.text_sections import PerplexitySection, TextSection
-from accord.study.verdict_sections import VerdictSection
-from accord.tasks import CustomTask
+from accord.lm.config import BackboneSection
+from accord.study.config import models_in
+from accord.study.root import Study, study_model
 
-_CUSTOM = "[tasks.my-task]"
+# Sections that come first, in this order; those of all other capabilities follow as these are listed.
+_FIRST = ("gap", "tasks", "text", "concepts", "heads", "perplexity", "search")
 # What the template shows for keys that have neither a default nor an example of their own.
 _EXAMPLES = {
     "size": 2048,
     "patience": 5,
     "micro_batch": 8,
+    "rank": 10,
     "data": "capitals.tsv",
     "generator": "The capital of {country} is",
     "validator": "Is {city} the capital of {country}? Answer:",
@@ -62,26 +55,26 @@ def template() -> str:
         "# Paths are relative to this file.",
         "",
         *_keys(Study, without=set(Study.model_fields) - {"name", "seeds"}),
-        *_table("[backbone]", Backbone),
-        *_table("[[gap]]", GapSection),
-        *_optional(_CUSTOM, CustomTask),
-        *_optional("[text]", TextSection),
-        *_optional("[[concepts]]", TopKSection),
-        *_optional("[[concepts]]", LCBLMSection),
-        *_optional("[[concepts]]", ImportedSection),
-        *_optional("[[heads]]", NewHeadSection),
-        *_optional("[perplexity]", PerplexitySection),
-        *_optional("[search]", SearchSection),
-        *_optional("[names]", NamesSection),
-        *_optional("[steering]", SteeringSection),
-        *_optional("[explain]", ExplainSection),
-        *_optional("[[repair]]", RankAlignSection),
-        *_optional("[[repair]]", ReadoutSection),
-        *_optional("[verdict]", VerdictSection),
-        *_optional("[damage]", DamageSection),
-        *_optional("[pathway]", PathwaySection),
+        *_table("[backbone]", BackboneSection),
     ]
+    for key, field in _sections():
+        written = _table if key == "gap" else _optional
+        for section in models_in(field.annotation):  # one, or all its kinds
+            lines += written(_header(key, field), section)
     return "\n".join(lines) + "\n"
+
+
+def _sections() -> list[tuple[str, FieldInfo]]:
+    """The sections that a study may have, in the order of the template."""
+    fields = {key: field for key, field in study_model().model_fields.items() if any(models_in(field.annotation))}
+    first = {key: fields[key] for key in _FIRST if key in fields}
+    return [(key, field) for key, field in (first | fields).items() if key != "backbone"]
+
+
+def _header(key: str, field: FieldInfo) -> str:
+    if get_origin(field.annotation) is list:
+        return f"[[{key}]]"
+    return f"[{key}.my-task]" if key == "tasks" else f"[{key}]"
 
 
 def _optional(header: str, section: type[BaseModel]) -> Iterator[str]:

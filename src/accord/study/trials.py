@@ -16,7 +16,7 @@ import numpy as np
 from accord.disk import lock, write_whole
 from accord.errors import AccordError
 from accord.study.ranges import Choices, Range
-from accord.study.sections import SearchSection
+from accord.study.search_config import SearchSection
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

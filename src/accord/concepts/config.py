@@ -1,0 +1,356 @@
+"""`[[concepts]]`: every kind of concept model, how they are trained, and what a study adds.
+
+Nothing here imports torch.
+"""
+
+import math
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from accord.arguments import checked
+from accord.errors import AccordError
+from accord.kinds import Kinds, add, check_kind, list_of, section, validate
+from accord.section import FolderName, Layers, Section
+
+
+class Settings(BaseModel):
+    """A table that Python fills, too: unlike a study file's, numbers and lists that fit after a conversion will do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ConceptConfig(Settings):
+    """What a concept model is made from: a kind is one of these, with `kind: Literal[…]` as its name."""
+
+    if TYPE_CHECKING:
+        kind: Any
+
+
+class TopKFields(ConceptConfig):
+    """What `topk` and `batchtopk` ask for."""
+
+    size: int = Field(ge=1, description="Number of concepts (latents).")
+    k: int = Field(default=32, ge=1, description="Active concepts a token.")
+    aux_weight: float = Field(
+        default=1 / 32, ge=0, description="Weight of the loss that revives dead concepts; 0: off."
+    )
+    dead_after: int = Field(
+        default=100_000, ge=1, description="Training tokens without firing after which a concept is dead."
+    )
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> "TopKFields":
+        if self.k > self.size:
+            raise ValueError(f"k = {self.k} is larger than size = {self.size}")
+        return self
+
+
+class TopKConfig(TopKFields):
+    """TopK sparse autoencoder: exactly k latents a token."""
+
+    kind: Literal["topk"] = "topk"
+
+
+class BatchTopKConfig(TopKFields):
+    """BatchTopK sparse autoencoder: k latents a token on average over the batch."""
+
+    kind: Literal["batchtopk"] = "batchtopk"
+
+
+class L1Config(ConceptConfig):
+    """L1 sparse autoencoder: ReLU latents with a sparsity price."""
+
+    kind: Literal["l1"] = "l1"
+    size: int = Field(ge=1, description="Number of concepts (latents).")
+    sparsity: float = Field(
+        default=1.0, ge=0, description="λ, price of strength against squared error; more gives fewer active."
+    )
+    warmup: float = Field(default=0.1, ge=0, le=1, description="Share of training over which λ rises from 0.")
+    dead_after: int = Field(
+        default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
+    )
+
+
+class BernoulliConfig(ConceptConfig):
+    """Bernoulli sparse autoencoder: on/off concepts at a prior rate."""
+
+    kind: Literal["bernoulli"] = "bernoulli"
+    size: int = Field(ge=1, description="Number of concepts.")
+    prior: float = Field(default=0.05, gt=0, lt=1, description="π, the share of tokens a concept should be on for.")
+    rate_weight: float = Field(
+        default=10.0, ge=0, description="β, weight of the divergence of concepts' rates from the prior."
+    )
+    temperature: float = Field(default=0.5, gt=0, description="τ of the relaxed gates in training; lower is harder.")
+    dead_after: int = Field(
+        default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
+    )
+
+
+class LCBLMFields(ConceptConfig):
+    """What both kinds of LCBLM ask for."""
+
+    concepts: int = Field(default=128, ge=2, description="K, number of concepts.")
+    width: int = Field(default=16, ge=1, description="E, numbers in a concept's embedding.")
+    prior: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="π, share of tokens a concept should be on for; keep K·π from 2 to 7.",
+    )
+    encoder: Literal["gelu", "linear", "mlp"] = Field(
+        default="gelu",
+        description="From token to concept embeddings: linear + GELU, linear, or a hidden layer of d.",
+    )
+    similarity: Literal["cosine", "inner", "distance"] = Field(
+        default="cosine",
+        description="Of concept embedding and prototype; distance: a learned offset minus it.",
+    )
+    decoder: Literal["stacked", "sum"] = Field(
+        default="stacked",
+        description="One linear map of all concept embeddings side by side, or of their sum.",
+    )
+    rate_weight: float = Field(
+        default=4.0, ge=0, description="β, weight of the divergence of concepts' rates from the prior."
+    )
+    entropy_weight: float = Field(
+        default=1.0, ge=0, description="λ_ent, weight of the gates' entropy: more makes them surer."
+    )
+    ortho_weight: float = Field(
+        default=0.0, ge=0, description="λ_ortho, weight of the overlap of concepts' decoder blocks."
+    )
+    warmup: float = Field(
+        default=0.2, ge=0, le=1, description="Share of training over which those three weights rise from 0."
+    )
+    temperature: float = Field(default=0.5, gt=0, description="τ of the relaxed gates in training; lower is harder.")
+    noise: float = Field(default=0.1, ge=0, description="σ0, noise on concept embeddings in training.")
+    dead_after: int = Field(
+        default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
+    )
+
+    @model_validator(mode="after")
+    def _blocks_to_compare(self) -> "LCBLMFields":
+        if self.decoder == "sum" and self.ortho_weight > 0:
+            raise ValueError('ortho_weight compares decoder blocks, which decoder = "sum" has not: set it to 0')
+        return self
+
+
+class LCBLMConfig(LCBLMFields):
+    """LCBLM: gated concepts, each with its own encoder and embedding."""
+
+    kind: Literal["lcblm"] = "lcblm"
+    prototype_weight: float = Field(
+        default=1.0,
+        ge=0,
+        description="γ, pull of a concept's embedding to its prototype where on, to 0 where off.",
+    )
+
+
+class LCBLMSharedConfig(LCBLMFields):
+    """LCBLM with a shared encoder: gated concepts, one embedding a token."""
+
+    kind: Literal["lcblm-shared"] = "lcblm-shared"
+
+
+class Origin(Settings):
+    """Where a dictionary comes from, as far as its files say."""
+
+    tool: str = Field(description="Whose format it was in.")
+    model: str | None = Field(default=None, description="The language model, as that tool calls it.")
+    reads: str | None = Field(default=None, description="The place in that model that it reads, as that tool calls it.")
+    writes: str | None = Field(default=None, description="The place that a transcoder reconstructs.")
+    layer: int | None = Field(default=None, description="The layer that it reads; null where `reads` is no layer.")
+    target_layer: int | None = Field(default=None, description="The layer that a transcoder reconstructs.")
+    caution: str | None = Field(default=None, description="Why it has no layer although `reads` looks like one.")
+
+
+class ImportedConfig(ConceptConfig):
+    """A dictionary of another tool."""
+
+    kind: Literal["imported"] = "imported"
+    size: int = Field(ge=1, description="Number of concepts (latents).")
+    activation: Literal["relu", "topk", "jumprelu", "gated"] = Field(description="What pre-activations go through.")
+    k: int | None = Field(default=None, ge=1, description="Active concepts a token (topk).")
+    normalise: Literal["none", "layer_norm", "constant_norm"] = Field(
+        default="none", description="What is done to every embedding first, and undone last."
+    )
+    d_out: int | None = Field(default=None, ge=1, description="Width of what a transcoder reconstructs.")
+    skip: bool = Field(default=False, description="Whether a transcoder adds a linear map of what it reads.")
+    origin: Origin = Field(description="Where it comes from.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ImportedConfig":
+        if (self.activation == "topk") != (self.k is not None):
+            raise ValueError("k goes with topk, and topk with k")
+        if self.k is not None and self.k > self.size:
+            raise ValueError(f"k = {self.k} is larger than size = {self.size}")
+        if self.skip and self.d_out is None:
+            raise ValueError("only a transcoder (d_out) has a skip connection")
+        return self
+
+
+class Pace(Settings):
+    """How far each update moves."""
+
+    steps: int = Field(default=4000, ge=1, description="Updates; each sees one batch.")
+    lr: float = Field(default=1e-3, gt=0, description="Learning rate of Adam.")
+    warmup: float = Field(
+        default=0.02, ge=0, le=1, description="Share of steps over which the learning rate rises from 0."
+    )
+    decay: float = Field(default=0.2, ge=0, le=1, description="Share of steps, the last, over which it falls to 0.")
+    weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay (AdamW).")
+    # Losses are means over rows and dimensions, so a gradient of norm 1 never comes. At 0.03 nearly every
+    # step is brought to one length; otherwise Adam remembers the large first gradients for a thousand steps.
+    clip: float | None = Field(default=0.03, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
+
+
+class Schedule(Pace):
+    """How anything is trained."""
+
+    log_every: int = Field(default=50, ge=1, description="Steps between rows of the curve.")
+    evaluate_every: int = Field(default=500, ge=1, description="Steps between evaluations on held-out embeddings.")
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="Evaluations without a better held-out result after which training stops; null: never.",
+    )
+    checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints, where a folder is given.")
+    seed: int = Field(default=0, ge=0, description="Of the noise in the losses and of reseeding.")
+
+    def reseeds(self, done: int) -> bool:
+        """Whether dead concepts are reseeded after `done` updates."""
+        return False
+
+
+class Training(Schedule):
+    """How a concept model is trained."""
+
+    reseed_every: int = Field(
+        default=250, ge=1, description="Steps between reseedings of dead concepts, until the decay."
+    )
+
+    def reseeds(self, done: int) -> bool:
+        """Every `reseed_every` updates, until the decay."""
+        return done % self.reseed_every == 0 and done < self.steps * (1 - self.decay)
+
+
+class Batches(Section):
+    """What a study adds to a schedule; the seed it gives itself."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_seed(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "seed" in values:
+            raise ValueError("no seed here: every section is trained with each of the study's seeds")
+        return values
+
+
+class ConceptTraining(Batches, Training):
+    """How a concept model is trained."""
+
+    batch: int = Field(default=2048, ge=1, description="Embeddings of an update.")
+    epochs: float | None = Field(
+        default=None, gt=0, description="Times that each embedding is seen; sets steps.", examples=[20.0]
+    )
+
+    def schedule(self, tokens: int, seed: int) -> Training:
+        """For the trainer, on so many embeddings."""
+        table = self.model_dump(exclude={"batch", "epochs"}) | {"seed": seed}
+        if self.epochs is not None:
+            table["steps"] = math.ceil(self.epochs * tokens / self.batch)
+        return Training(**table)
+
+
+class ConceptSection(Section):
+    """What every `[[concepts]]` has beside the keys of its kind."""
+
+    if TYPE_CHECKING:  # the kind's
+        kind: Any
+
+    name: FolderName | None = Field(
+        default=None, description="What its folders and rows are called; the kind by default.", examples=["concepts"]
+    )
+    layers: Layers | None = Field(
+        default=None, description="Layers to make one on each of; the backbone's by default.", examples=["last"]
+    )
+
+    @property
+    def title(self) -> str:
+        """Its name in folders and rows."""
+        return self.name or str(self.__dict__["kind"])
+
+
+class TrainedSection(ConceptSection):
+    """What those have beside that which the study trains."""
+
+    training: ConceptTraining = Field(default=ConceptTraining(), description="How it is trained.")
+
+    @property
+    def config(self) -> ConceptConfig:
+        """The section as the room of concepts knows it."""
+        return read_config(self.model_dump(include=set(KINDS[self.kind][0].model_fields)))
+
+
+class ImportedSection(ConceptSection):
+    """A dictionary that another tool trained: SAELens, sparsify or Gemma Scope."""
+
+    kind: Literal["imported"] = "imported"
+    source: str = Field(
+        min_length=1,
+        description="Its folder, or its place on the hub, org/name/folder. The layer must be the one that it reads.",
+        examples=["google/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71"],
+    )
+
+
+KINDS: Kinds = {}
+"""kind -> (its settings, the model that is made from them)"""
+
+
+def register(config: type[ConceptConfig], model: str) -> None:
+    """Add a kind of concept model; `[[concepts]]`, `accord.concepts.build` and `load` then take it.
+
+    Args:
+        config: its settings; `kind: Literal["name"] = "name"` is its name.
+        model: "module:Class" of the `ConceptModel` that `Class(config, d)` makes; imported when first needed.
+    """
+    add(KINDS, config, model)
+
+
+register(TopKConfig, "accord.concepts.topk:TopK")
+register(BatchTopKConfig, "accord.concepts.batchtopk:BatchTopK")
+register(L1Config, "accord.concepts.l1:L1")
+register(BernoulliConfig, "accord.concepts.bernoulli:Bernoulli")
+register(LCBLMConfig, "accord.concepts.lcblm:LCBLM")
+register(LCBLMSharedConfig, "accord.concepts.lcblm_shared:LCBLMShared")
+register(ImportedConfig, "accord.concepts.imported:Imported")
+
+
+@checked
+def read_config(table: dict[str, Any], where: object = "concepts") -> ConceptConfig:
+    """A section from a plain table with its `kind`; raises AccordError naming the key that is wrong."""
+    kind = check_kind(KINDS, table, "concept model", where)
+    try:
+        config: ConceptConfig = validate(KINDS, table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"][1:]) or kind
+        raise AccordError(first["msg"], where=f"{where}: {key}", got=repr(first["input"])) from None
+    return config
+
+
+def section_of(kind: str) -> type[ConceptSection]:
+    """The section of a kind: its keys, and what a study adds."""
+    config = KINDS[kind][0]
+    return ImportedSection if config is ImportedConfig else _trained(config)
+
+
+@cache
+def _trained(config: Any) -> type[TrainedSection]:
+    return section(TrainedSection, config)
+
+
+def sections() -> dict[str, Any]:
+    """Keys of the study file: what each holds, and its field."""
+    kinds = list_of(section_of(kind) for kind in KINDS)
+    return {"concepts": (kinds, Field(default=[], description="Concept models."))}

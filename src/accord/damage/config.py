@@ -1,0 +1,49 @@
+"""`[damage]`: what repairs cost."""
+
+from typing import Any
+
+from pydantic import Field
+
+from accord.section import Section
+
+
+class DamageSection(Section):
+    """Measure what every repair cost, against the base that it was made from."""
+
+    texts: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Ordinary text, of which only the held-out share is read: as source of [text]. Without it that of "
+        "[text], divided in the same way; without that either, movie-reviews.",
+        examples=["movie-reviews"],
+    )
+    column: str = Field(default="text", description="Column of these texts.")
+    held_out: float = Field(default=0.2, gt=0, lt=1, description="Share of these texts that no repair was fitted on.")
+    limit: int = Field(default=200, ge=1, description="At most so many held-out texts.")
+    facts: int | None = Field(
+        default=None,
+        ge=0,
+        description="Facts of each built-in relation (part-whole, synonym, antonym, capital-country, verb-object, "
+        "plural, colour), at most; 0 for none, without it all.",
+        examples=[10],
+    )
+    tasks: list[str] = Field(
+        default=[],
+        description="Other tasks whose answers should stay: tasks with built-in items, or task files.",
+        examples=[["other-task.toml"]],
+    )
+    samples: int = Field(default=32, ge=0, description="Free texts that each model writes; 0 for none.")
+    new_tokens: int = Field(default=60, ge=1, description="Tokens after which a free text is cut.")
+    judge: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Model that reads the free texts: a catalog name, a hub id, a folder or a .gguf file. "
+        "Without it they are only searched for repetition.",
+        examples=["gemma3-270m"],
+    )
+    resamples: int = Field(default=1000, ge=1, description="Random exchanges behind the intervals of free texts.")
+
+
+def sections() -> dict[str, Any]:
+    """Keys of the study file: what each holds, and its field."""
+    return {"damage": (DamageSection | None, Field(default=None, description="What repairs cost."))}

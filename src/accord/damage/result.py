@@ -1,0 +1,90 @@
+"""What changed from a base to a repaired model: a row a measure, a sentence, and the texts and facts behind them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from accord.disk import read_object, write_whole
+
+_TABLES = ("damage", "texts", "relations")
+_FREE, _SUMMARY = "generations.jsonl", "damage.json"
+FREE_COLUMNS = ("prompt", "base", "repaired")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What changed from a base to a repaired model.
+
+    Attributes:
+        table: a row a measure: group, measure, base, repaired, change (see change_is: "difference" or "ratio"), low and
+            high (its 95 % interval), n (units: texts, prompts, facts or items), worse_if ("higher", "lower"
+            "distance" or "neither"), worsened (the interval excludes no change, on the worse side, by more than
+            rounding), reason (why there is no interval). Groups: "text", "relations" and "relations: NAME", "NAME" of
+            other tasks, "own task", "free text". Rows of a single relation are many, so some worsen by chance: judge by
+            those of all.
+        sentence: what got worse, in plain words.
+        texts: text, tokens, nll_base, nll_repaired of every text.
+        relations: of every fact, relation, subject, answer, wrong; and, for base and repaired each, log p of both
+            answers (answer_logprob_…, wrong_logprob_…) and l_V of both yes/no questions (answer_logodds_…,
+            wrong_logodds_…).
+        free: prompt, base, repaired, and where judged the perplexity of each, base_perplexity and repaired_perplexity.
+    """
+
+    table: pd.DataFrame
+    sentence: str
+    texts: pd.DataFrame
+    relations: pd.DataFrame
+    free: pd.DataFrame
+
+    def write(self, folder: Path) -> None:
+        """Write damage.json (sentence and table), damage, texts and relations.parquet, generations.jsonl."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.table.to_parquet(folder / "damage.parquet", index=False)
+        self.texts.to_parquet(folder / "texts.parquet", index=False)
+        self.relations.to_parquet(folder / "relations.parquet", index=False)
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in _records(self.free))
+        write_whole(folder / _FREE, "".join(lines))
+        whole = {"sentence": self.sentence, "table": _records(self.table)}
+        write_whole(folder / _SUMMARY, json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Damage":
+        """What `write` wrote."""
+        table, texts, relations = (pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES)
+        lines = (folder / _FREE).read_text(encoding="utf-8").split("\n")
+        free = pd.DataFrame([json.loads(line) for line in lines if line], columns=None if any(lines) else FREE_COLUMNS)
+        return cls(table, read_object(folder / _SUMMARY, "sentence")["sentence"], texts, relations, free)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON takes them: null for what is not a number."""
+    return [
+        {str(key): None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
+        for row in table.to_dict("records")
+    ]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a base did with the questions, kept in parts that `accord.damage.observe` reads again.
+
+    Attributes:
+        folder: where the parts are.
+    """
+
+    folder: Path
+
+    def write(self, folder: Path) -> None:
+        """The parts are written as they are made."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "Observation":
+        """The folder; `observe(lm, questions, parts=folder)` reads it."""
+        return cls(folder)
+
+
+RESULTS = {"observation": Observation, "damage": Damage}

@@ -1,0 +1,1 @@
+"""`[text]`: the texts of a study, and their embeddings."""

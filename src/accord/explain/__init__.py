@@ -1,0 +1,1 @@
+"""`[explain]`: which concepts stand between what the model says and what it affirms."""

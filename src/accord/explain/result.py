@@ -1,0 +1,52 @@
+"""The gap of a model on a task, told by concepts: tables, and a check on items that chose nothing."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from accord.disk import read_object
+
+_TABLES = ("concepts", "items", "scores", "check")
+_SUMMARY = "explain.json"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The gap of a model on a task, told by concepts.
+
+    Attributes:
+        concepts: a row a candidate: concept, and for each form FORM_rate (share of items on which it is active),
+            FORM_share; pull, with low and high (95 % over items).
+        items: (item, form, concept, strength, contribution): the largest contributions of every item.
+        scores: a row an item: fields of the table of scores that place it (gold, answer), generator_logodds,
+            validator_logodds, both prompts.
+        check: the table of `accord.explain.ablation_check.check`.
+        summary: counts, how well the gradient foretold the exact contributions, and the check in numbers.
+    """
+
+    concepts: pd.DataFrame
+    items: pd.DataFrame
+    scores: pd.DataFrame
+    check: pd.DataFrame
+    summary: Mapping[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """Write the four tables as Parquet and `explain.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _TABLES:
+            getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False)
+        text = json.dumps(self.summary, indent=2, ensure_ascii=False, allow_nan=False)
+        (folder / _SUMMARY).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Explanation":
+        """What `write` wrote."""
+        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES}
+        return cls(**tables, summary=read_object(folder / _SUMMARY))
+
+
+RESULTS = {"explain": Explanation}

@@ -1,0 +1,67 @@
+"""The stage that tells the backbone's gap by the concepts of a layer."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from accord.concepts.stage import concepts_for
+from accord.errors import AccordError, nearest
+from accord.explain.config import ExplainSection
+from accord.explain.result import Explanation
+from accord.gap.config import GapSection
+from accord.gap.stage import gap_tasks
+from accord.heads.rows import BACKBONE
+from accord.study.plan import Named, Plan
+from accord.study.stage import Stage
+from accord.study.work import Work
+from accord.tasks import Task
+
+VERSION = 3  # raise it when the same settings give other files or numbers
+
+
+def stages(plan: Plan) -> Iterator[Stage]:
+    """The backbone's gap told by each concept model of the first seed."""
+    section = plan.the(ExplainSection)
+    if section is None:
+        return
+    nodes = concepts_for(plan, "explain", ["all"])
+    with plan.at("explain", section=section):
+        task = plan.read(explained(plan, section))
+        for node in nodes:
+            yield explain_stage(section, task, plan.named(plan.backbone), node.stage, node.number, plan.seed)
+
+
+def explained(plan: Plan, section: ExplainSection) -> Task:
+    """The questions that are told by concepts. Raises AccordError if no [[gap]] of the backbone asks them."""
+    tasks = gap_tasks(plan)
+    gaps = enumerate(plan.all(GapSection))
+    known = {gap.folder: tasks[i] for i, gap in gaps if gap.model == BACKBONE and i in tasks}
+    if not known or (section.gap is not None and section.gap not in known):
+        wanted = nearest(section.gap or "", known) or "a [[gap]] section of the backbone"
+        raise AccordError("No such gap to explain.", got=section.gap or "none at all", wanted=wanted)
+    task = known[section.gap] if section.gap is not None else next(iter(known.values()))
+    task.labels.check_yes_or_no("an explanation by concepts", task.name)
+    return replace(task, items=task.items[: section.limit], settings={**task.settings, "explained": section.limit})
+
+
+def explain_stage(
+    section: ExplainSection, task: Task, base: Named, concepts: Stage, layer: int | None, seed: int
+) -> Stage:
+    """Explain the gap of a task by a concept model that was made on a layer."""
+
+    def make(work: Work) -> Explanation:
+        from accord.concepts import load
+        from accord.explain.measure import explain_gap
+
+        lm = work.backbone(base.section)
+        assert layer is not None  # known when anything is made
+        keys = section.model_dump(include={"candidates", "chosen", "draws"})
+        model = load(work.at(concepts), lm.device)
+        return explain_gap(lm, layer, model, task, seed=seed, progress=work.progress, **keys)
+
+    settings = {
+        **base.identity,
+        "layer": layer,
+        "task": task.settings,
+        **section.model_dump(exclude={"gap", "limit"}),
+    }
+    return Stage("explain", concepts.label, make, settings, seed, VERSION, {"concepts": concepts})

@@ -1,0 +1,75 @@
+"""The generator/validator gap of one model on one task, as tables and measures with intervals."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from accord.disk import read_object
+from accord.gap.metrics import MEASURES
+from accord.intervals import Interval
+
+METRICS = "metrics.json"
+_ANSWER_SCORE = "answer_score"
+_TABLES = ("scores", "layers", "layer_metrics", "layer_matrix", "lens")
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The generator/validator gap of one model on one task.
+
+    Attributes:
+        scores: a row an item: the item's fields, `group`, `similarity`, `gold`, `answer`, both prompts,
+            `generator_logodds` l_G = log p(a | G) − log(1 − p(a | G)), p being what `answer_score` says,
+            `validator_logodds` l_V = log Σ p(yes words | V) − log Σ p(no words | V), `generator_first_logodds` of the
+            answer's first token, `generator_logprob` log p of the whole answer, `generator_tokens` in it,
+            `generator_rank` of its first token, `answer_token` that token's text, `yes_no_mass` Σ p(yes and no
+            words | V). Where the validator chooses among labels, `label` is the right one and `validator_choice` the
+            most probable one; l_V is the log-odds of the right one against all others. Its `attrs`, which Parquet
+            keeps, say `answer_score` and how many first tokens clash.
+        metrics: each measure of `accord.gap.metrics.MEASURES` as {"value", "low", "high"}, and a "reason" where it has
+            no interval; and the number of items whose first tokens clash.
+        answer_score: what of an answer counts in l_G: "first", "whole" or "per_token" (see `accord.gap.answer_score`).
+        layers: (item, layer, generator_logodds, validator_logodds) by the logit lens, or None.
+        layer_metrics: (layer, metric, value, low, high), or None.
+        layer_matrix: (generator_layer, validator_layer, pearson, pearson_yes, pearson_no), or None.
+        lens: what the lens reads at each layer and position of the item whose two answers differ most: (item,
+            form, position, token, layer, top, probability), or None.
+    """
+
+    scores: pd.DataFrame
+    metrics: dict[str, Interval]
+    answer_score: str
+    layers: pd.DataFrame | None = None
+    layer_metrics: pd.DataFrame | None = None
+    layer_matrix: pd.DataFrame | None = None
+    lens: pd.DataFrame | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The metrics, and what of an answer counts: the content of `metrics.json`."""
+        return {_ANSWER_SCORE: self.answer_score, **self.metrics}
+
+    def write(self, folder: Path) -> None:
+        """Write `scores.parquet`, `metrics.json` and, where measured, the tables of the layers."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _TABLES:
+            table = getattr(self, name)
+            if table is not None:
+                table.to_parquet(folder / f"{name}.parquet", index=False)
+        text = json.dumps(self.as_json(), indent=2, allow_nan=False)
+        (folder / METRICS).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Gap":
+        """What `write` wrote."""
+        metrics = read_object(folder / METRICS, _ANSWER_SCORE)
+        counted = metrics.pop(_ANSWER_SCORE)
+        paths = {name: folder / f"{name}.parquet" for name in _TABLES}
+        tables = {name: pd.read_parquet(path) for name, path in paths.items() if path.exists()}
+        return cls(tables.pop("scores"), metrics, counted, **tables)
+
+
+RESULTS = {"gap": Gap}
+OBJECTIVES = {"gap": tuple(MEASURES)}

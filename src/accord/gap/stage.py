@@ -1,0 +1,92 @@
+"""Stages that measure the gap: of the backbone, or of a language model that the study made."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from accord.errors import AccordError, nearest
+from accord.gap.config import GapSection
+from accord.gap.result import Gap
+from accord.heads.rows import BACKBONE, all_rows
+from accord.heads.stage import head_of
+from accord.study.plan import Plan, Unplanned, planned_once
+from accord.study.stage import Stage
+from accord.study.work import Work
+from accord.tasks import Task
+
+if TYPE_CHECKING:
+    from accord.lm import LanguageModel
+
+VERSION = 2  # raise it when the same settings give other files or numbers
+
+
+def stages(plan: Plan) -> Iterator[Stage]:
+    """One for each section."""
+    tasks = gap_tasks(plan)
+    for i, section in enumerate(plan.all(GapSection)):
+        with plan.at("gap", i, section=section):
+            if i in tasks:
+                yield _stage(plan, section, tasks[i], i)
+
+
+@planned_once
+def gap_tasks(plan: Plan) -> dict[int, Task]:
+    """The task of each section by its number; those that cannot be made are problems."""
+    found: dict[int, Task] = {}
+    folders: dict[str, int] = {}
+    for i, section in enumerate(plan.all(GapSection)):
+        first = folders.setdefault(section.folder.casefold(), i)
+        if first != i:
+            got, fix = f"gap/{section.folder}, as [[gap]] number {first + 1}", 'give one of them a name: name = "…"'
+            plan.problem(AccordError("Two sections would write to the same folder.", got=got, fix=fix), "gap", i)
+        with plan.at("gap", i, section=section):
+            if section.task not in plan.unsound:
+                found[i] = plan.task(section)
+    return found
+
+
+def _stage(plan: Plan, section: GapSection, task: Task, number: int) -> Stage:
+    base = plan.named(plan.backbone)
+    if section.model == BACKBONE:
+        return gap_stage(section, plan.read(task), base.identity, base.load, plan.seed)
+    known = [row.label for row in all_rows(plan.study)]
+    if section.model not in known:
+        wanted = nearest(section.model, [BACKBONE, *known])
+        error = AccordError("The study makes no such model.", got=repr(section.model), wanted=wanted)
+        plan.problem(error, "gap", number, "model")
+        raise Unplanned
+    node = head_of(plan, section.model, plan.seed)
+    if node is None:
+        raise Unplanned
+    made = node
+
+    def load(work: Work) -> "LanguageModel":
+        return made.load(work, plan)
+
+    settings = {**base.identity, "model": node.stage.label}
+    return gap_stage(section, plan.read(task), settings, load, plan.seed, {"model": node.stage})
+
+
+def gap_stage(
+    section: GapSection,
+    task: Task,
+    identity: dict[str, Any],
+    load: "Callable[[Work], LanguageModel]",
+    seed: int,
+    inputs: dict[str, Stage] | None = None,
+) -> Stage:
+    """Measure the gap of a model on a task, and draw it.
+
+    Args:
+        identity: what of the model fixes the numbers, beside the stage that makes it.
+        inputs: that stage.
+    """
+
+    def make(work: Work) -> Gap:
+        from accord.gap import measure_gap
+
+        lm = load(work)
+        work.progress(0, len(task.items))
+        return measure_gap(lm, task, layers=section.layers, parts=work.parts, progress=work.progress)
+
+    settings = {**identity, "task": task.settings, "layers": section.layers}
+    return Stage("gap", section.folder, make, settings, seed, VERSION, inputs or {})

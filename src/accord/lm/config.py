@@ -1,0 +1,31 @@
+"""`[backbone]`: the model under study."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from accord.section import Layers, Section
+
+
+class BackboneSection(Section):
+    """The model under study."""
+
+    model: str = Field(
+        min_length=1,
+        description="A catalog name (see `accord models`), a hub id, a local folder, or a .gguf file.",
+        examples=["smollm2-135m"],
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="auto (a GPU when there is one), cpu, cuda, cuda:N or mps.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="auto (float32 on a CPU, bfloat16 on a GPU), float32, bfloat16 or float16.",
+    )
+    layer: Layers = Field(
+        default=["last"],
+        description='Whose states concepts and heads are made on: "last", a number (0 is what enters the first '
+        "block), or a list of them.",
+    )

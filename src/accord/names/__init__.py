@@ -1,0 +1,54 @@
+"""The concept dictionary, annotators that name concepts, and scores of their names.
+
+Names are imported when first used: the sections of annotators are read without torch.
+"""
+
+from typing import TYPE_CHECKING
+
+from accord.lazy import exports
+
+if TYPE_CHECKING:
+    from accord.names.annotators import annotator_of
+    from accord.names.answers import Annotator, Answer, Names, annotate
+    from accord.names.config import AnyAnnotator, OpenAIAnnotator, TokensAnnotator, TransformersAnnotator
+    from accord.names.dictionary import Dictionary, Shown, Side, build_dictionary
+    from accord.names.scores import Scores, score_names
+
+__all__ = [
+    "Annotator",
+    "Answer",
+    "AnyAnnotator",
+    "Dictionary",
+    "Names",
+    "OpenAIAnnotator",
+    "Scores",
+    "Shown",
+    "Side",
+    "TokensAnnotator",
+    "TransformersAnnotator",
+    "annotate",
+    "annotator_of",
+    "build_dictionary",
+    "score_names",
+]
+
+__getattr__ = exports(
+    __name__,
+    {
+        "Annotator": "accord.names.answers",
+        "Answer": "accord.names.answers",
+        "AnyAnnotator": "accord.names.config",
+        "Dictionary": "accord.names.dictionary",
+        "Names": "accord.names.answers",
+        "OpenAIAnnotator": "accord.names.config",
+        "Scores": "accord.names.scores",
+        "Shown": "accord.names.dictionary",
+        "Side": "accord.names.dictionary",
+        "TokensAnnotator": "accord.names.config",
+        "TransformersAnnotator": "accord.names.config",
+        "annotate": "accord.names.answers",
+        "annotator_of": "accord.names.annotators",
+        "build_dictionary": "accord.names.dictionary",
+        "score_names": "accord.names.scores",
+    },
+)

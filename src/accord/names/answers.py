@@ -1,0 +1,263 @@
+"""Asking an annotator: every answer is on the disk before the next counts, and what is there is never asked again.
+
+answers.jsonl   a line an answer, in the order they came: key, asked (a hash of the prompt), what was answered,
+                attempts, seconds; it answers no other prompt of the same key
+failures.jsonl  a line a request that has no answer: key, reason, attempts
+"""
+
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import pandas as pd
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from accord.arguments import checked
+from accord.disk import write_whole
+from accord.errors import AccordError
+from accord.names.prompts import naming_prompt, one_line
+
+ANSWERS, FAILURES = "answers.jsonl", "failures.jsonl"
+LONGEST = 120  # letters of a name
+_IN_A_ROW = 20  # failures one after another: the annotator is gone, and waiting for each would take hours
+_JOINERS = "\u200c\u200d"  # these change how letters and emoji look, and are part of words
+
+
+def plain(text: str) -> str:
+    """A text in one line, without control characters, such as those that turn the direction of what follows.
+
+    Raises ValueError for half a surrogate pair, which is no letter and cannot be written.
+    """
+    text.encode()
+    kept = (one for one in text if one.isspace() or one in _JOINERS or unicodedata.category(one) not in ("Cc", "Cf"))
+    return one_line("".join(kept))
+
+
+Line = Annotated[str, AfterValidator(plain), Field(max_length=LONGEST)]
+
+
+class Answer(BaseModel):
+    """What an annotator calls a concept."""
+
+    model_config = ConfigDict(frozen=True)
+
+    concept: Annotated[Line, Field(min_length=1)]
+    alternatives: list[Line] = Field(default=[], max_length=10)
+
+
+class Unusable(Exception):
+    """An answer that came and cannot be used; worth asking again."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One thing to ask: `form` is what the JSON of the answer must fit; `words` is for an annotator without a model."""
+
+    key: str
+    prompt: str
+    form: type[BaseModel] = Answer
+    words: tuple[str, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """Tells prompts of one key apart: the same context under another name is another question."""
+        return hashlib.sha256(self.prompt.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to a request, or the reason for none; `unreachable` if the annotator may be gone, or refuse all."""
+
+    key: str
+    answer: BaseModel | None
+    attempts: int = 1
+    seconds: float = 0.0
+    reason: str | None = None
+    unreachable: bool = False
+
+
+class Annotator(Protocol):
+    """Whatever answers requests."""
+
+    def replies(self, requests: Iterable[Request]) -> Iterator[Reply]:
+        """A reply to each request, in any order, as they come; requests are taken when they can be made."""
+        ...
+
+
+@dataclass(frozen=True)
+class Names:
+    """What was answered: concept -> answer, and concept -> reason where there is none."""
+
+    answers: Mapping[int, Answer]
+    failures: Mapping[int, str]
+
+
+@checked
+def annotate(
+    annotator: Annotator,
+    concepts: pd.DataFrame,
+    examples: pd.DataFrame,
+    folder: Path,
+    *,
+    shown: int = 12,
+    progress: Callable[[int, int], None] | None = None,
+) -> Names:
+    """Have concepts of a dictionary named; goes on from the answers in `folder`.
+
+    Args:
+        concepts, examples: of a `Dictionary`; examples of other concepts are not looked at.
+        shown: training examples that the annotator sees of each.
+
+    Raises:
+        AccordError: as `ask`.
+    """
+    train = {int(str(concept)): own for concept, own in examples[examples["side"] == "train"].groupby("concept")}
+    requests = [
+        Request(
+            f"name:{row['concept']}",
+            naming_prompt(train[row["concept"]], [str(one["token"]) for one in row["promoted"]], shown),
+            words=tuple(str(one["token"]) for one in row["types"]),
+        )
+        for row in concepts[["concept", "promoted", "types"]].to_dict("records")
+    ]
+    answered, failed = ask(annotator, requests, folder, progress=progress)
+
+    def number(key: str) -> int:
+        return int(key.partition(":")[2])
+
+    return Names(
+        {number(key): answer for key, answer in answered.items() if isinstance(answer, Answer)},
+        {number(key): reason for key, reason in failed.items()},
+    )
+
+
+def ask(
+    annotator: Annotator,
+    requests: Sequence[Request],
+    folder: Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, BaseModel], dict[str, str]]:
+    """Ask what `folder` has no answer to; key -> answer, and key -> reason for what none could be had.
+
+    Raises AccordError when the annotator cannot be reached many times in a row: what was answered is kept, and the
+    next call goes on from it. An annotator that has ever answered is not held gone for what failed before as well.
+    """
+    asked, known, old = {request.key: request for request in requests}, read_answers(folder), failures_of(folder)
+    answered = {
+        key: request.form.model_validate(known[key]["answer"])
+        for key, request in asked.items()
+        if key in known and known[key].get("asked") == request.hash
+    }
+    missing = sorted((one for one in requests if one.key not in answered), key=lambda one: one.key in old)
+    failures: dict[str, dict[str, Any]] = {}
+    reached, in_a_row = bool(known), 0
+    gone: AccordError | None = None
+    # Once it is given up nothing more is begun, and what is under way is waited for: it may be paid for.
+    to_ask = (request for request in missing if gone is None)
+    try:
+        with _open(folder / ANSWERS) as file:
+            for done, reply in enumerate(annotator.replies(to_ask), len(answered) + 1):
+                if reply.answer is not None:
+                    reached, answered[reply.key] = True, reply.answer
+                    record = {"key": reply.key, "asked": asked[reply.key].hash, "answer": reply.answer.model_dump()}
+                    _append(file, {**record, "attempts": reply.attempts, "seconds": round(reply.seconds, 3)})
+                else:
+                    failures[reply.key] = {"key": reply.key, "reason": reply.reason, "attempts": reply.attempts}
+                if not (reached and reply.key in old):
+                    in_a_row = in_a_row + 1 if reply.unreachable else 0
+                if gone is None and in_a_row >= (_IN_A_ROW if reached else min(_IN_A_ROW, len(missing))):
+                    gone = _gone(in_a_row, str(reply.reason))
+                if progress:
+                    progress(done, len(requests))
+    finally:
+        left = {key: record for key, record in {**old, **failures}.items() if key not in answered}
+        write_whole(folder / FAILURES, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in left.values()))
+    if gone is not None:
+        raise gone
+    return answered, {key: str(record["reason"]) for key, record in failures.items()}
+
+
+def read_answers(folder: Path) -> dict[str, dict[str, Any]]:
+    """Key -> record of all answers in a folder; a line that a kill cut is no answer."""
+    return {record["key"]: record for record in _lines(folder / ANSWERS)}
+
+
+def failures_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Key -> record of all requests of a folder that have no answer."""
+    return {record["key"]: record for record in _lines(folder / FAILURES)}
+
+
+def parse(text: str, form: type[BaseModel]) -> BaseModel:
+    """The last JSON object in a text that fits `form`; `Unusable` if none does.
+
+    The last, because what a model thinks aloud comes first.
+    """
+    if "{" not in text:
+        raise Unusable(f"no JSON in the answer: {_short(text)}")
+    tables = list(_objects(text))
+    if not tables:
+        raise Unusable(f"broken JSON: {_short(text)}")
+    reason = ""
+    for table in reversed(tables):
+        try:
+            return form.model_validate(table)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the whole"
+            reason = reason or f"JSON of another form: {where}: {first['msg']}"
+    raise Unusable(reason)
+
+
+def _objects(text: str) -> Iterator[Any]:
+    """The JSON objects in a text, one after another; those within others are not looked at."""
+    begin = text.find("{")
+    while begin >= 0:
+        try:
+            table, end = json.JSONDecoder().raw_decode(text, begin)
+        except RecursionError:  # nested too deeply; so is what is within
+            return
+        except ValueError:
+            end = begin + 1
+        else:
+            yield table
+        begin = text.find("{", end)
+
+
+def _gone(in_a_row: int, reason: str) -> AccordError:
+    return AccordError(
+        "The annotator cannot be reached, or refuses.",
+        got=f"{in_a_row} failures in a row, the last: {reason}",
+        fix="mend that (its address, the model's name, the key), then run again: it goes on from the answers it has",
+    )
+
+
+def _open(path: Path) -> Any:
+    """For appending, behind the last whole line."""
+    file = path.open("a+b")
+    file.seek(0)
+    whole = file.read().rfind(b"\n") + 1
+    file.truncate(whole)
+    return file
+
+
+def _append(file: Any, record: Mapping[str, Any]) -> None:
+    file.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return repr(text if len(text) <= 80 else text[:80] + "…")

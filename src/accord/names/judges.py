@@ -1,0 +1,151 @@
+"""Who judges names: the tokens themselves, a local model by its log-odds of yes, or a server by lists of numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from pydantic import BaseModel
+from scipy.special import logsumexp
+from transformers import PreTrainedTokenizerBase
+
+from accord.gap.questions import NO_FORMS, YES_FORMS
+from accord.lm import LanguageModel, Query, score
+from accord.lm.chat import chat_text
+from accord.lm.encoding import encode_prompt, single_tokens
+from accord.names.answers import LONGEST, Annotator, Answer, Request, ask, plain
+from accord.names.entries import Floats
+from accord.names.prompts import list_question, question
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A name put to the test: which of the contexts (before, token, after) does it fit?
+
+    The first `positives` of them are those that excite the concept.
+    """
+
+    task: str
+    concept: int
+    name: Answer
+    control: bool
+    contexts: list[tuple[str, str, str]]
+    positives: int
+
+    @property
+    def key(self) -> str:
+        """What its answer is filed under."""
+        return f"{self.task}{'-shuffled' if self.control else ''}:{self.concept}"
+
+
+class Judge(Protocol):
+    """Whatever tells how well names fit contexts."""
+
+    threshold: float | None
+    """From where on a value means yes; None for the median of a trial's values."""
+
+    def judge(self, trials: Sequence[Trial]) -> list[Floats | None]:
+        """A value for every context of each trial, higher where the name fits; None where there is no answer."""
+        ...
+
+
+@dataclass
+class TokensJudge:
+    """No model: is one of the name's kinds of token (its alternatives) in the context, or is it the one marked?"""
+
+    tokenizer: PreTrainedTokenizerBase
+    threshold: float | None = 0.5
+
+    def judge(self, trials: Sequence[Trial]) -> list[Floats | None]:
+        """See `Judge.judge`; values are 0 and 1."""
+        return [self._one(trial) for trial in trials]
+
+    def _one(self, trial: Trial) -> Floats:
+        words = set(trial.name.alternatives)
+        seen = [self._kinds("".join(one)) if trial.task == "detection" else {_fold(one[1])} for one in trial.contexts]
+        return np.array([float(bool(words & kinds)) for kinds in seen])
+
+    def _kinds(self, text: str) -> set[str]:
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return {_fold(word) for word in self.tokenizer.batch_decode([[i] for i in ids])}
+
+
+@dataclass
+class LogOddsJudge:
+    """A local model: log p(yes) − log p(no) after a question on each context.
+
+    Small models lean to one of the two whatever the question is, so the threshold is the median of a trial's values.
+    """
+
+    lm: LanguageModel
+    threshold: float | None = None
+
+    def judge(self, trials: Sequence[Trial]) -> list[Floats | None]:
+        """See `Judge.judge`; values are log-odds in nats."""
+        tokenizer = self.lm.tokenizer
+        yes, no = single_tokens(tokenizer, YES_FORMS), single_tokens(tokenizer, NO_FORMS)
+        answers = tuple((token,) for token in (*yes, *no))
+        queries = [
+            Query(self._ids(question(trial.task, trial.name.concept, *context)), answers)
+            for trial in trials
+            for context in trial.contexts
+        ]
+        first = [one.first for one in score(self.lm, queries)]
+        odds = np.array([logsumexp(one[: len(yes)]) - logsumexp(one[len(yes) :]) for one in first])
+        ends = np.cumsum([len(trial.contexts) for trial in trials])
+        return list(np.split(odds, ends[:-1])) if trials else []
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        if self.lm.tokenizer.chat_template:
+            return encode_prompt(self.lm.tokenizer, chat_text(self.lm.tokenizer, text), special=False)
+        return encode_prompt(self.lm.tokenizer, text + "\nAnswer:")
+
+
+class Numbers(BaseModel):
+    """Which contexts of a list, counted from 1."""
+
+    numbers: list[int]
+
+
+@dataclass
+class ListJudge:
+    """An annotator that is given all contexts of a trial at once, in random order, and names the numbers that fit.
+
+    Its answers are kept in `folder`, as those of `ask`.
+    """
+
+    annotator: Annotator
+    folder: Path
+    seed: int = 0
+    threshold: float | None = 0.5
+
+    def judge(self, trials: Sequence[Trial]) -> list[Floats | None]:
+        """See `Judge.judge`; values are 0 and 1."""
+        orders = [self._order(trial) for trial in trials]
+        requests = [
+            Request(
+                trial.key,
+                list_question(trial.task, trial.name.concept, [trial.contexts[i] for i in order]),
+                form=Numbers,
+            )
+            for trial, order in zip(trials, orders, strict=True)
+        ]
+        answered, _ = ask(self.annotator, requests, self.folder)
+        found: list[Floats | None] = []
+        for trial, order in zip(trials, orders, strict=True):
+            answer = answered.get(trial.key)
+            values = np.zeros(len(order))
+            if isinstance(answer, Numbers):
+                values[[order[number - 1] for number in answer.numbers if 1 <= number <= len(order)]] = 1.0
+            found.append(values if answer is not None else None)
+        return found
+
+    def _order(self, trial: Trial) -> list[int]:
+        draws = np.random.default_rng([self.seed, trial.concept, len(trial.key)])
+        return [int(i) for i in draws.permutation(len(trial.contexts))]
+
+
+def _fold(word: str) -> str:
+    """A token as the annotator `Tokens` writes its kind; see `token_types`."""
+    return plain(word.casefold())[:LONGEST] or word

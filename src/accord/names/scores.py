@@ -1,0 +1,123 @@
+"""Do the names say what the concepts do? Scores on held-out examples, against the names of other concepts.
+
+Two tasks (Bills et al. 2023; Paulo et al., arXiv 2410.13928, whose delphi library names them):
+
+- *detection*: half of the contexts have a token on which the concept fires, in the other half none does. Which ones
+  show what the name says?
+- *fuzzing*: the same contexts twice, once with the token marked on which the concept fires, once with another one, on
+  which it is off. Where does the mark stand on what the name says?
+
+Both are balanced, so that "none" scores one half. The control asks the same of the same examples under the name of
+another concept: what a name scores there is what any name would.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from accord.arguments import checked
+from accord.intervals import auc, mean_change, mean_estimate
+from accord.names.answers import Answer
+from accord.names.entries import Floats
+from accord.names.judges import Judge, Trial
+
+TASKS = {"detection": "negative", "fuzzing": "off"}
+"""Task -> the kind of its examples that are to be turned down; those of kind `on` are to be found."""
+
+_FEWEST = 3  # examples of each side, below which a concept is not scored
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good names are.
+
+    Attributes:
+        table: a row a named concept: `concept`, and for each task its balanced accuracy (`detection`), AUC
+            (`detection_auc`), and both of another concept's name (`detection_shuffled`, `detection_auc_shuffled`);
+            NaN where there are too few examples or the judge gave no answer.
+        summary: measure -> {value, low, high, n}: mean over concepts with a 95 % interval over concepts;
+            `detection_gain` and the like are the mean of own less shuffled name, concept by concept.
+    """
+
+    table: pd.DataFrame
+    summary: dict[str, dict[str, float]]
+
+
+@checked
+def score_names(judge: Judge, names: Mapping[int, Answer], examples: pd.DataFrame, *, seed: int = 0) -> Scores:
+    """Score names on the held-out examples of a dictionary.
+
+    Args:
+        names: concept -> its name.
+        examples: of a `Dictionary`; only the held-out ones are looked at.
+        seed: fixes whose name each concept gets in the control.
+
+    Raises AccordError as the judge does.
+    """
+    held_out = {int(str(k)): own for k, own in examples[examples["side"] == "held_out"].groupby("concept")}
+    scored = sorted(concept for concept in names if concept in held_out)
+    other = _others(scored, seed)
+    trials = [
+        Trial(task, concept, names[named], control, *_contexts(held_out[concept], kind))
+        for task, kind in TASKS.items()
+        for concept in scored
+        for control, named in ((False, concept), (True, other[concept]))
+        if _enough(held_out[concept], kind) and not (control and named == concept)
+    ]
+    table = pd.DataFrame({"concept": sorted(names)}).set_index("concept")
+    for task in TASKS:
+        for end in ("", "_auc", "_shuffled", "_auc_shuffled"):
+            table[task + end] = np.nan
+    for trial, values in zip(trials, judge.judge(trials), strict=True):
+        if values is not None:
+            end = "_shuffled" if trial.control else ""
+            table.loc[trial.concept, trial.task + end] = balanced_accuracy(values, trial.positives, judge.threshold)
+            table.loc[trial.concept, trial.task + "_auc" + end] = float(auc(values, trial.positives))
+    return Scores(table.reset_index(), summarise(table))
+
+
+def balanced_accuracy(values: Floats, positives: int, threshold: float | None) -> float:
+    """Mean of the shares of positives (which come first) above the threshold and of negatives not above it.
+
+    Without a threshold it is the median of the values: the classes are equally large, and the one that has the higher
+    values is found without looking at a label.
+    """
+    above = values > (np.median(values) if threshold is None else threshold)
+    return float((above[:positives].mean() + 1 - above[positives:].mean()) / 2)
+
+
+def summarise(table: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Means over concepts with intervals; see `Scores.summary`."""
+    columns = {str(name): table[name].to_numpy() for name in table}
+    for name in [name for name in columns if not name.endswith("shuffled")]:
+        columns[f"{name}_gain"] = columns[name] - columns[f"{name}_shuffled"]
+    summary = {}
+    for name, column in columns.items():
+        known = column[np.isfinite(column)]
+        # Of a gain on which all concepts agree, that of paired shares has a width too.
+        gain = name.endswith("gain")
+        found = mean_change(np.zeros_like(known), known, unit=True) if gain else mean_estimate(known, unit=True)
+        summary[name] = {"value": found.value, "low": found.low, "high": found.high, "n": len(known)}
+    return summary
+
+
+def _others(concepts: Sequence[int], seed: int) -> dict[int, int]:
+    """For each concept another one: one step around a random circle."""
+    circle = np.random.default_rng(seed).permutation(np.array(concepts, dtype=np.int64)).tolist()
+    return dict(zip(circle, circle[1:] + circle[:1], strict=True))
+
+
+def _enough(examples: pd.DataFrame, kind: str) -> bool:
+    counts = examples["kind"].value_counts()
+    return min(counts.get("on", 0), counts.get(kind, 0)) >= _FEWEST
+
+
+def _contexts(examples: pd.DataFrame, kind: str) -> tuple[list[tuple[str, str, str]], int]:
+    """The contexts of a task, those to be found first, equally many of both; and how many these are."""
+    on, off = (examples[examples["kind"] == one] for one in ("on", kind))
+    count = min(len(on), len(off))
+    both: Any = pd.concat([on.head(count), off.head(count)])[["before", "token", "after"]]
+    return list(both.itertuples(index=False, name=None)), count

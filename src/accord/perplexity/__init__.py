@@ -1,0 +1,1 @@
+"""`[perplexity]`: texts that every model of a study writes, and a third-party model judges."""

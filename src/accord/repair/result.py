@@ -1,0 +1,42 @@
+"""What a folder of a repaired model says of how it was made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from accord.concepts.result import read_curve
+from accord.disk import read_object
+
+DESCRIPTION = "repair.json"
+
+
+@dataclass(frozen=True)
+class RepairRecord:
+    """How a repaired model was made; `accord.load` opens the model itself.
+
+    Attributes:
+        about: the model, the task, the repair's settings and seed, and what it found to be best.
+        change: what of the base was changed: kind "adapter", "weights" or "edits".
+        base: the model that it was made from: model (or folder and path), fingerprint.
+        curve: step and loss while it was trained, or None.
+    """
+
+    about: Mapping[str, Any]
+    change: Mapping[str, Any]
+    base: Mapping[str, Any]
+    curve: pd.DataFrame | None = None
+
+    def write(self, folder: Path) -> None:
+        """The repair writes its folder itself."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "RepairRecord":
+        """What is in a folder of a repaired model."""
+        told = read_object(folder / DESCRIPTION, "about", "change", "base")
+        return cls(told["about"], told["change"], told["base"], read_curve(folder))
+
+
+RESULTS = {"repair": RepairRecord}

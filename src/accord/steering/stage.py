@@ -1,0 +1,70 @@
+"""Stages that turn concepts off and up and measure what it does: one for each concept model of the first seed."""
+
+from collections.abc import Iterator
+
+from accord.concepts.stage import ConceptNode, concepts_for
+from accord.embeddings.config import TextSection
+from accord.embeddings.result import Embeddings
+from accord.embeddings.stage import embeddings
+from accord.errors import AccordError
+from accord.steering.config import SteeringSection
+from accord.steering.result import Effects
+from accord.study.plan import Named, Plan
+from accord.study.stage import Stage
+from accord.study.work import Work
+
+VERSION = 3  # raise it when the same settings give other files or numbers
+
+
+def stages(plan: Plan) -> Iterator[Stage]:
+    """One for each concept model that the section names."""
+    section = plan.the(SteeringSection)
+    if section is None:
+        return
+    with plan.at("steering", section=section):
+        check_steering(section, plan.the(TextSection))
+        judge = None if section.judge is None else plan.named(plan.model(section.judge))
+        wanted = ["all"] if section.concepts == "all" else section.concepts
+        for node in concepts_for(plan, "steering", wanted):
+            yield _stage(plan, section, node, judge)
+
+
+def _stage(plan: Plan, section: SteeringSection, node: ConceptNode, judge: Named | None) -> Stage:
+    inputs = {"embeddings": embeddings(plan), "concepts": node.stage}
+
+    def make(work: Work) -> Effects:
+        from accord.steering.measure import measure_effects
+
+        lm = work.backbone(plan.backbone)
+        model = node.load(work, lm)
+        about = {"name": node.title, "kind": model.settings()["model"]["kind"], "layer": node.at, "seed": node.seed}
+        return measure_effects(
+            lm,
+            model,
+            node.at,
+            Embeddings.read(work.at(inputs["embeddings"])),
+            section,
+            seed=node.seed,
+            judge=None if judge is None else judge.load(work),
+            about=about,
+            parts=work.parts,
+            progress=work.progress,
+        )
+
+    settings = {
+        "section": section.model_dump(exclude={"concepts", "judge"}),
+        "judge": judge and judge.identity,
+        "layer": node.number,
+    }
+    return Stage("steering", node.stage.label, make, settings, node.seed, VERSION, inputs)
+
+
+def check_steering(section: SteeringSection, text: TextSection | None) -> None:
+    """AccordError for what can be told before anything is made: texts can be steered only toward a label."""
+    if section.written and text is not None and text.label is None:
+        raise AccordError(
+            "Concepts are steered toward a label, and the texts have none.",
+            where="[steering] written",
+            got=section.written,
+            fix='name a column of labels: [text] label = "sentiment"; or set written = 0',
+        )

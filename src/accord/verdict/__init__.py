@@ -1,0 +1,1 @@
+"""`[verdict]`: what repairs are tried on, before and after."""

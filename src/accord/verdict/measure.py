@@ -1,0 +1,130 @@
+"""Is the gap closed? A base and a repaired model on the same items, from those like the training items to the strange.
+
+What a repair is tried on, in order of distance: test items whose words occur in training; categories that never do;
+words that never do; other wordings of either form; other tasks.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from accord.gap.change import compare
+from accord.gap.measure import measure_gap
+from accord.lm.batching import Progress
+from accord.lm.model import LanguageModel
+from accord.repair.learned import left_out, unlearned
+from accord.tasks import Task
+from accord.verdict.result import Verdict
+
+NEAREST = "test"
+_NESTED = {
+    "test": "test items",
+    "test-unseen-hypernyms": "unseen categories",
+    "test-unseen-both": "unseen words",
+}
+_SINGLE = {"random": "test items", "unseen-hypernyms": "unseen categories", "unseen-both": "unseen words"}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Items that a repair is tried on; `title` says in words how they differ from the training items."""
+
+    name: str
+    title: str
+    task: Task
+
+
+MakeTask = Callable[..., Task]
+"""Makes the task with these keys of `accord.task` (split, split_kind, generator_phrasing, …) in place of its own."""
+
+
+def trials_of(
+    make: MakeTask,
+    *,
+    split_kind: str,
+    phrasings: Mapping[str, Sequence[str]],
+    limit: int | None,
+    phrasing_limit: int | None,
+    others: Mapping[str, Task] | None = None,
+    learned: frozenset[str] = frozenset(),
+) -> list[Trial]:
+    """The test sets of a task.
+
+    Args:
+        split_kind: as the repair had it; a nested split gives three tests.
+        phrasings: form ("generator", "validator") -> the other wordings it is tried with, on items of "test".
+        limit, phrasing_limit: items of each test set, and of each with another wording.
+        others: other tasks, by name.
+        learned: marks of items that nothing is tried on, see `accord.repair.learned`; a title says how many there were.
+
+    Raises AccordError as `accord.task` and `accord.repair.learned.unlearned` do.
+    """
+
+    def trial(name: str, title: str, **keys: Any) -> Trial:
+        return _titled(name, title, unlearned(make, learned, split_kind=split_kind, **keys))
+
+    splits = _NESTED if split_kind == "nested" else {NEAREST: _SINGLE[split_kind]}
+    sets = [trial(split, title, split=split, limit=limit) for split, title in splits.items()]
+    for form, names in phrasings.items():
+        for name in names:
+            keys = {"split": NEAREST, "limit": phrasing_limit, f"{form}_phrasing": name}
+            sets.append(trial(f"{form}-{name}", f"{form} worded “{name}”", **keys))
+    sets += [_titled(f"task-{name}", f"task {name}", task) for name, task in (others or {}).items()]
+    return sets
+
+
+def _titled(name: str, title: str, task: Task) -> Trial:
+    left = left_out(task)
+    return Trial(name, title if left is None else f"{title} {left}", task)
+
+
+def score_tests(
+    lm: LanguageModel,
+    tests: Sequence[Trial],
+    *,
+    parts: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, pd.DataFrame]:
+    """The score table of every test set (see `accord.measure_gap`): test name -> table.
+
+    Args:
+        parts: a folder for finished parts; what is whole there already is not computed again.
+        progress: called with (items done, items in all).
+    """
+    total, done, tables = sum(len(test.task.items) for test in tests), 0, {}
+    for test in tests:
+
+        def within(now: int, _: int, before: int = done) -> None:
+            if progress:
+                progress(before + now, total)
+
+        folder = None if parts is None else parts / test.name
+        tables[test.name] = measure_gap(lm, test.task, resamples=0, parts=folder, progress=within).scores
+        done += len(test.task.items)
+    return tables
+
+
+def judge(
+    before: Mapping[str, pd.DataFrame],
+    after: Mapping[str, pd.DataFrame],
+    tests: Sequence[Trial],
+    *,
+    about: Mapping[str, Any] | None = None,
+) -> Verdict:
+    """Compare the score tables of a base and of a repaired model.
+
+    Args:
+        about: what is to be told of the repair.
+
+    Raises AccordError if they are not of the same items.
+    """
+    return Verdict(
+        {test.name: compare(before[test.name], after[test.name]) for test in tests},
+        {test.name: test.title for test in tests},
+        {test.name: len(test.task.items) for test in tests},
+        after,
+        about or {},
+    )

@@ -1,0 +1,285 @@
+"""Names and their scores: annotators without a server, what is kept of answers, judges, and the control."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from accord.lm import Query, score
+from accord.lm.encoding import encode_prompt, single_tokens
+from accord.names import (
+    Answer,
+    TokensAnnotator,
+    TransformersAnnotator,
+    annotate,
+    annotator_of,
+    build_dictionary,
+    score_names,
+)
+from accord.names.annotators import Local
+from accord.names.answers import ANSWERS, Reply, Request, Unusable, ask, parse, read_answers
+from accord.names.judges import ListJudge, LogOddsJudge, Numbers, TokensJudge, Trial
+from accord.names.prompts import marked, naming_prompt, question
+from accord.names.scores import balanced_accuracy
+from tests.names.conftest import LAYER, make
+
+
+@pytest.fixture(scope="module")
+def dictionary(sides, lm):
+    return build_dictionary(make("topk", sides), lm, LAYER, sides["train"], sides["held_out"])
+
+
+class Scripted:
+    """An annotator whose replies are given by key; counts what it is asked."""
+
+    def __init__(self, replies):
+        self.given, self.asked = replies, []
+
+    def replies(self, requests):
+        for request in requests:
+            self.asked.append(request.key)
+            answer = self.given(request)
+            yield Reply(request.key, answer, reason=None if answer else "no idea")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('Sure: ```json\n{"concept": " birds\\n of prey", "alternatives": ["hawks"], "why": "…"}\n``` done', None),
+        ('<think>Perhaps {"concept": "y"}.</think> {"concept": "x", "why": {"concept": "z"}} {so}', None),
+        ('{this} is {"concept": "x"}, not {"name": "y"}', None),
+        ('{"concept": "\\u0000x\\u202e\\u2066"}', None),
+        ("no idea", "no JSON"),
+        ('{"concept": "birds', "broken JSON"),
+        ('{"concept": "  "}', "at least 1"),
+        ('{"concept": "\\u202e"}', "at least 1"),
+        ('{"concept": ["a"]}', "concept"),
+        ('{"name": "birds"}', "concept: Field required"),
+        ('{"concept": "x", "alternatives": "y"}', "alternatives"),
+        ('{"concept": "' + "x" * 121 + '"}', "concept"),
+    ],
+)
+def test_what_is_an_answer(text, reason):
+    if reason is None:
+        found = parse(text, Answer)
+        assert found.concept in ("birds of prey", "x")
+    else:
+        with pytest.raises(Unusable, match=reason):
+            parse(text, Answer)
+
+
+def test_nothing_is_asked_twice(tmp_path):
+    requests = [Request(f"name:{i}", "") for i in range(5)]
+    first = Scripted(lambda request: None if request.key == "name:3" else Answer(concept=request.key))
+    answered, failed = ask(first, requests, tmp_path)
+    assert len(answered) == 4 and failed == {"name:3": "no idea"}
+    with (tmp_path / ANSWERS).open("a") as file:
+        file.write('{"key": "name:3", "ans')
+    second = Scripted(lambda request: Answer(concept="at last"))
+    answered, failed = ask(second, requests, tmp_path)
+    assert second.asked == ["name:3"] and failed == {}
+    assert [answered[f"name:{i}"].concept for i in range(5)] == ["name:0", "name:1", "name:2", "at last", "name:4"]
+    assert len(read_answers(tmp_path)) == 5
+    assert all(json.loads(line) for line in (tmp_path / ANSWERS).read_text().splitlines())
+
+
+def test_another_question_of_the_same_key_is_asked(tmp_path):
+    trial = Trial("detection", 1, contexts=CONTEXTS, **TRIAL)
+    other = Trial("detection", 1, contexts=CONTEXTS, **{**TRIAL, "name": Answer(concept="trees")})
+    asked = []
+    for one, numbers in ((trial, [1, 2, 3, 4]), (trial, []), (other, []), (other, [1])):
+        scripted = Scripted(lambda request, numbers=numbers: Numbers(numbers=numbers))
+        [values] = ListJudge(scripted, tmp_path).judge([one])
+        asked.append((len(scripted.asked), values.sum()))
+    assert asked == [(1, 4), (0, 4), (1, 0), (0, 0)]
+
+
+def test_an_answer_is_on_the_disk_before_the_next_is_asked_for(tmp_path):
+    def answer(request):
+        assert len(read_answers(tmp_path)) == int(request.key[5:])
+        return Answer(concept="x")
+
+    ask(Scripted(answer), [Request(f"name:{i}", "") for i in range(4)], tmp_path)
+
+
+def test_names_of_tokens(dictionary, tmp_path):
+    names = annotate(annotator_of(TokensAnnotator(words=2)), dictionary.concepts, dictionary.examples, tmp_path)
+    assert names.answers.keys() | names.failures.keys() == set(dictionary.concepts["concept"])
+    for row in dictionary.concepts.itertuples():
+        words = [one["token"] for one in row.types if one["token"].strip()][:2]
+        assert names.answers[row.concept] == Answer(concept=", ".join(words), alternatives=words)
+
+
+def test_the_prompt_shows_training_examples_alone(dictionary):
+    concept = dictionary.concepts["concept"].iloc[0]
+    own = dictionary.examples[dictionary.examples["concept"] == concept]
+    text = naming_prompt(own[own["side"] == "train"], [" birds", "\n"], 9)
+    lines = [line for line in text.splitlines() if line[0].isdigit()]
+    top, drawn = (own[own["kind"] == kind] for kind in ("top", "quantile"))
+    assert len(lines) == 9 and all("<<" in line and ">>" in line for line in lines)
+    shown = [marked(*row) for row in top.head(6)[["before", "token", "after"]].itertuples(index=False)]
+    strong = drawn[drawn["band"] == 4].iloc[0]
+    assert [line.partition(" ")[2] for line in lines[:7]] == [*shown, marked(strong.before, strong.token, strong.after)]
+    assert "birds" in text and "JSON" in text and "{" not in text  # nothing to copy
+
+
+def test_marks_stand_at_the_token():
+    assert marked("a fine\n", " film", ". Yes") == "a fine <<film>>. Yes"
+    assert marked("un", "believ", "able") == "un<<believ>>able"
+    assert marked("a", " ", "b") == "a <<>>b"
+
+
+def test_a_local_model_is_asked_greedily_then_by_drawing(lm):
+    """A random model writes no JSON: every attempt is made, and the first is the most probable text."""
+    section = TransformersAnnotator(model="tiny", max_tokens=8, attempts=3, batch=2)
+    local = Local(lm, section)
+    wrote = []
+    write = Local._write
+    spy = lambda self, requests, attempt: wrote.append((attempt, write(self, requests, attempt))) or wrote[-1][1]  # noqa: E731
+    Local._write = spy
+    try:
+        replies = list(local.replies([Request("name:0", "a b"), Request("name:1", "c"), Request("name:2", "d")]))
+    finally:
+        Local._write = write
+    assert [reply.key for reply in replies] == ["name:0", "name:1", "name:2"]
+    assert [attempt for attempt, _ in wrote] == [0, 1, 2, 0, 1, 2]
+    assert all(text.startswith('{"concept": "') for _, texts in wrote for text in texts)
+    assert all(reply.answer is None and reply.attempts == 3 and "JSON" in reply.reason for reply in replies)
+    assert wrote[0][1] == local._write([Request("name:0", "a b"), Request("name:1", "c")], 0)
+
+
+def test_a_local_model_with_a_chat_template_reads_it(lm, monkeypatch):
+    section = TransformersAnnotator(model="tiny")
+    seen = {}
+
+    def generate(model, **keys):
+        seen.update(keys)
+        return [type("Sample", (), {"text": 'birds", "alternatives": []} and more'})()]
+
+    monkeypatch.setattr("accord.names.annotators.generate", generate)
+    monkeypatch.setattr(lm.tokenizer, "chat_template", "<u>{{ messages[0].content }}<a>")
+    [reply] = Local(lm, section).replies([Request("name:0", "a b")])
+    assert reply.answer == Answer(concept="birds") and reply.attempts == 1
+    assert seen["prompts"] == ['<u>a b<a>{"concept": "'] and seen["special"] is False and seen["temperature"] == 0.0
+
+
+TRIAL = dict(name=Answer(concept="food, bird", alternatives=["food", "bird"]), control=False, positives=2)
+CONTEXTS = [("the", " food", " is"), ("of", " x", " bird"), ("a ", "no", "ne"), ("yes", " kind", "")]
+
+
+def test_the_judge_of_tokens(lm):
+    values = TokensJudge(lm.tokenizer).judge(
+        [Trial("detection", 1, contexts=CONTEXTS, **TRIAL), Trial("fuzzing", 1, contexts=CONTEXTS, **TRIAL)]
+    )
+    assert [one.tolist() for one in values] == [[1, 1, 0, 0], [1, 0, 0, 0]]
+
+
+def test_the_judge_by_log_odds(lm):
+    trials = [Trial("detection", 1, contexts=CONTEXTS, **TRIAL), Trial("fuzzing", 1, contexts=CONTEXTS[:3], **TRIAL)]
+    values = LogOddsJudge(lm).judge(trials)
+    assert [len(one) for one in values] == [4, 3] and LogOddsJudge(lm).judge([]) == []
+    yes = single_tokens(lm.tokenizer, ("Yes", " Yes", "YES", "yes", " yes"))
+    no = single_tokens(lm.tokenizer, ("No", " No", "NO", "no", " no"))
+    for trial, found in zip(trials, values, strict=True):
+        for context, value in zip(trial.contexts, found, strict=True):
+            ids = encode_prompt(lm.tokenizer, question(trial.task, "food, bird", *context) + "\nAnswer:")
+            [one] = score(lm, [Query(ids, tuple((token,) for token in (*yes, *no)))])
+            p = np.exp(one.first)
+            assert value == pytest.approx(np.log(p[: len(yes)].sum() / p[len(yes) :].sum()), abs=1e-4)
+
+
+def test_the_judge_by_lists(tmp_path):
+    """An annotator that knows: it names the lines with a word, whatever order they are in."""
+
+    def answer(request):
+        lines = [line.split(".", 1) for line in request.prompt.splitlines() if line[0].isdigit()]
+        numbers = [int(number) for number, text in lines if "food" in text or "bird" in text]
+        return Numbers(numbers=[*numbers, 99]) if "shuffled" not in request.key else None
+
+    trials = [Trial("detection", 1, contexts=CONTEXTS, **TRIAL), Trial("fuzzing", 1, contexts=CONTEXTS, **TRIAL)]
+    trials.append(Trial("detection", 1, contexts=CONTEXTS, **{**TRIAL, "control": True}))
+    asked = Scripted(answer)
+    values = ListJudge(asked, tmp_path).judge(trials)
+    assert values[0].tolist() == values[1].tolist() == [1, 1, 0, 0] and values[2] is None
+    assert asked.asked == ["detection:1", "fuzzing:1", "detection-shuffled:1"]
+    again = Scripted(lambda request: None)
+    assert ListJudge(again, tmp_path).judge(trials[:2])[0].tolist() == [1, 1, 0, 0] and again.asked == []
+
+
+def test_balanced_accuracy_is_that_of_sklearn():
+    draw = np.random.default_rng(0)
+    for threshold in (0.1, None):
+        values = draw.normal(size=12)
+        cut = np.median(values) if threshold is None else threshold
+        truth = np.arange(12) < 6
+        assert balanced_accuracy(values, 6, threshold) == pytest.approx(balanced_accuracy_score(truth, values > cut))
+
+
+class Knows:
+    """A judge that finds the concept's own examples under its own name, and none under another's."""
+
+    threshold = None
+
+    def judge(self, trials):
+        self.trials = trials
+        return [
+            np.where(np.arange(len(trial.contexts)) < trial.positives, trial.name.concept == str(trial.concept), 0.0)
+            + np.linspace(0.2, 0, len(trial.contexts))
+            if trial.concept != 7
+            else None
+            for trial in trials
+        ]
+
+
+def test_scores_against_shuffled_names():
+    kinds = {"on": 6, "off": 5, "negative": 4}
+    rows = [
+        {"concept": k, "side": "held_out", "kind": kind, "before": f"{k} {i} ", "token": kind, "after": ""}
+        for k in range(9)
+        for kind, count in kinds.items()
+        for i in range(count if (k, kind) != (4, "off") else 2)
+    ]
+    examples = pd.DataFrame([*rows, {**rows[0], "side": "train", "kind": "top"}])
+    judge = Knows()
+    scores = score_names(judge, {k: Answer(concept=str(k)) for k in range(9)}, examples, seed=3)
+    for trial in judge.trials:
+        count = {"detection": 4, "fuzzing": 5}[trial.task]
+        assert trial.positives == count and len(trial.contexts) == 2 * count
+        assert [token for _, token, _ in trial.contexts[:count]] == ["on"] * count
+        assert {token for _, token, _ in trial.contexts[count:]} == {"negative" if trial.task == "detection" else "off"}
+        assert trial.control != (trial.name.concept == str(trial.concept))
+    own = [t.name.concept for t in judge.trials if t.task == "detection" and t.control]
+    assert sorted(own) == sorted(map(str, range(9)))  # every name is another concept's once
+    table = scores.table.set_index("concept")
+    assert table.drop(index=7)["detection"].eq(1).all() and table.loc[7].isna().all()
+    assert np.isnan(table.loc[4, "fuzzing"]) and table.loc[4, "detection"] == 1
+    values = np.linspace(0.2, 0, 8)
+    assert table.loc[0, "detection_auc_shuffled"] == pytest.approx(roc_auc_score(np.arange(8) < 4, values))
+    perfect = scores.summary["detection"]  # all right in eight is not all right for certain
+    assert (perfect["value"], perfect["high"], perfect["n"]) == (1.0, 1.0, 8) and 0.6 < perfect["low"] < 0.8
+    assert scores.summary["fuzzing"]["n"] == 7
+    gain = table["detection_auc"] - table["detection_auc_shuffled"]
+    assert scores.summary["detection_auc_gain"]["value"] == pytest.approx(gain.mean())
+
+
+def test_what_is_fuzzed_is_paired(lm, sides):
+    """A token and the one near it that is compared with it are of one text, also where some have none."""
+    examples = build_dictionary(make("topk", sides), lm, LAYER, sides["train"], sides["held_out"]).examples
+    lacking = 0
+    for _, own in examples[examples["side"] == "held_out"].groupby("concept"):
+        on, off = (own[own["kind"] == kind] for kind in ("on", "off"))
+        lacking += len(off) < len(on)
+        assert list(on["text"])[: len(off)] == list(off["text"])
+        assert (np.abs(on["position"].to_numpy()[: len(off)] - off["position"].to_numpy()) <= 16).all()
+    assert lacking
+
+
+def test_too_few_to_score(dictionary):
+    one = dictionary.concepts["concept"].iloc[0]
+    alone = score_names(Knows(), {int(one): Answer(concept="x")}, dictionary.examples)
+    assert np.isnan(alone.table["detection_shuffled"]).all()  # there is no other name
+    assert alone.summary["detection_shuffled"]["n"] == 0
+    none = score_names(Knows(), {}, dictionary.examples)
+    assert none.table.empty and none.summary["fuzzing"]["n"] == 0

@@ -1,0 +1,280 @@
+"""The annotator behind a server, against a real one on this machine that fails in every way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from accord.errors import AccordError
+from accord.names.answers import ANSWERS, FAILURES, Answer, Request, ask, read_answers
+from accord.names.config import OpenAIAnnotator
+from accord.names.server import ServerAnnotator
+from tests.names.server import FAULTS, ChatServer, completion
+
+
+def requests(count):
+    return [Request(f"name:{i}", f"Name concept number {i}.") for i in range(count)]
+
+
+def annotator(server, **over):
+    quick = {"concurrency": 8, "timeout": 0.4, "first_wait": 0.02, "longest_wait": 0.2, "attempts": 6}
+    return ServerAnnotator(OpenAIAnnotator(model="local", base_url=server.url, **{**quick, **over}))
+
+
+def failures(folder):
+    return [json.loads(line) for line in (folder / FAILURES).read_text().splitlines()]
+
+
+def test_two_hundred_requests_under_mixed_faults(tmp_path):
+    with ChatServer(faulty=0.3, hang=0.8) as server:
+        answered, failed = ask(annotator(server, attempts=4), requests(200), tmp_path)
+    assert set(server.failed) == set(FAULTS)
+    assert 0.2 < server.failed.total() / server.asked.total() < 0.4
+    keys = {f"name:{i}" for i in range(200)}
+    assert answered.keys() | failed.keys() == keys and not answered.keys() & failed.keys()
+    assert all(failed.values()) and len(failed) < 10
+    assert {one["key"] for one in failures(tmp_path)} == failed.keys()
+    assert read_answers(tmp_path).keys() == answered.keys()
+    assert max(server.answered.values()) == 1  # nothing asked again once it was answered
+    assert server.most_open > 1
+
+    before = server.asked.copy()
+    with ChatServer() as calm:  # what failed is asked again, and only that
+        again, still = ask(annotator(calm), requests(200), tmp_path)
+    assert still == {} and again.keys() == keys
+    assert set(calm.asked) == {key.partition(":")[2] for key in failed}
+    assert server.asked == before and failures(tmp_path) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_alone_ends_with_its_reason(tmp_path, fault):
+    words = {
+        "busy": "slow down", "error": "it broke", "hang": "timed out", "truncated": "broken JSON", "broken": "Error",
+        "schema": "JSON of another form: concept", "empty": "no message", "disconnect": "Connection error",
+    }  # fmt: skip
+    with ChatServer(faulty=1.0, faults=(fault,), hang=0.3) as server:
+        asking = annotator(server, attempts=2, timeout=0.15)
+        replies = list(asking.replies(requests(2)))
+        assert server.asked == {"0": 2, "1": 2}
+    assert all(one.answer is None and one.attempts == 2 and words[fault] in one.reason for one in replies), replies
+    gone = fault in ("busy", "error", "hang", "disconnect")
+    assert [one.unreachable for one in replies] == [gone, gone]
+
+
+def test_the_wait_that_a_server_asks_for_is_kept():
+    with ChatServer(faulty=1.0, faults=("busy",)) as server:  # Retry-After: 0.05
+        list(annotator(server, attempts=4, first_wait=0.0).replies(requests(1)))
+        gaps = [b - a for a, b in zip(server.times, server.times[1:], strict=False)]
+        assert len(gaps) == 3 and min(gaps) >= 0.05
+        [reply] = annotator(server, attempts=4, longest_wait=0.01).replies(requests(1))
+        assert reply.attempts == 1 and "slow down" in reply.reason
+
+
+def test_no_more_than_allowed_in_a_minute():
+    with ChatServer() as server:
+        list(annotator(server, per_minute=600).replies(requests(6)))
+    assert server.times[-1] - server.times[0] >= 5 * 0.1 - 0.2  # a first request may be late on a busy machine
+
+
+def test_concurrency_is_the_limit():
+    with ChatServer(faulty=1.0, faults=("hang",), hang=0.1) as server:
+        list(annotator(server, concurrency=3, attempts=1, timeout=1.0).replies(requests(9)))
+    assert server.most_open == 3
+
+
+def test_a_server_that_is_gone_stops_the_asking(tmp_path):
+    with ChatServer() as server:
+        ask(annotator(server), requests(3), tmp_path)
+    with pytest.raises(AccordError, match="cannot be reached") as caught:
+        ask(annotator(server, attempts=1), requests(200), tmp_path)
+    assert "20 failures in a row" in str(caught.value) and "goes on" in str(caught.value)
+    assert len(read_answers(tmp_path)) == 3 and 20 <= len(failures(tmp_path)) <= 20 + 7  # and what was under way
+
+
+def test_the_key_is_sent_and_never_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "sk-secret-17")
+    with ChatServer(key="sk-secret-17") as server:
+        ask(annotator(server, key_variable="MY_KEY"), requests(2), tmp_path)
+        assert server.answered == {"0": 1, "1": 1}
+        monkeypatch.setenv("MY_KEY", "sk-wrong-18")
+        (tmp_path / "other").mkdir()
+        with pytest.raises(AccordError, match="refuses") as caught:
+            ask(annotator(server, key_variable="MY_KEY"), requests(4), tmp_path / "other")
+    assert "[key]" in str(caught.value)
+    written = "".join(path.read_text() for path in tmp_path.rglob("*.jsonl")) + str(caught.value)
+    assert "sk-" not in written
+    assert server.asked == {"0": 1, "1": 1}  # a refusal is not tried again
+    monkeypatch.delenv("MY_KEY")
+    with pytest.raises(AccordError, match="MY_KEY is not set"):
+        ServerAnnotator(OpenAIAnnotator(model="m", base_url="https://example.org/v1", key_variable="MY_KEY"))
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x/v1", "localhost:8080", "http://me:pass@host/v1", "http://host/v1?key=a", "http://host/v1#a"]
+)
+def test_addresses_that_will_not_do(url):
+    with pytest.raises(ValueError, match="address"):
+        OpenAIAnnotator(model="m", base_url=url)
+
+
+def by_number(answers):
+    """A server's `whole` that answers some numbers of `requests` in its own way."""
+    good = (200, completion('{"concept": "x"}'))
+    return lambda body: answers.get(int(body["messages"][0]["content"].split()[-1][:-1]), good)
+
+
+def test_one_prompt_that_the_server_cannot_bear_stops_nothing(tmp_path):
+    broken = (500, {"error": {"message": "it broke"}})
+    with ChatServer(whole=by_number({2: broken})) as server:
+        for _ in range(3):
+            answered, failed = ask(annotator(server, attempts=1), requests(6), tmp_path)
+            assert len(answered) == 5 and failed.keys() == {"name:2"}
+        assert server.asked == {"2": 3} | {str(i): 1 for i in (0, 1, 3, 4, 5)}
+
+
+def test_many_such_prompts_are_told_once_and_then_asked_last(tmp_path):
+    broken = (500, {"error": {"message": "it broke"}})
+    with ChatServer(whole=by_number(dict.fromkeys(range(1, 26), broken))) as server:
+        asking = annotator(server, attempts=1, concurrency=1)
+        with pytest.raises(AccordError, match="20 failures in a row"):
+            ask(asking, requests(40), tmp_path)
+        answered, failed = ask(asking, requests(40), tmp_path)
+    assert len(answered) == 15 and len(failed) == 25 and len(failures(tmp_path)) == 25
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refused_prompt_costs_no_answer_and_refused_prompts_alone_stop_the_asking(tmp_path, status):
+    def whole(body):
+        if "number 2." in body["messages"][0]["content"]:
+            return status, {"error": {"message": "flagged"}}
+        return time.sleep(0.1) or (200, completion('{"concept": "x"}'))
+
+    with ChatServer(whole=whole) as server:
+        answered, failed = ask(annotator(server, timeout=5.0, concurrency=4), requests(9), tmp_path)
+        assert len(answered) == 8 == len(read_answers(tmp_path)) and "flagged" in failed["name:2"]
+        server.whole = lambda body: (status, {"error": {"message": "flagged"}})
+        other = tmp_path / "other"
+        other.mkdir()
+        with pytest.raises(AccordError, match="refuses"):
+            ask(annotator(server, concurrency=1), requests(50), other)
+        assert len(failures(other)) == 20 and read_answers(other) == {}
+
+
+def test_what_is_under_way_when_it_is_given_up_is_kept(tmp_path):
+    """The last of those begun is answered, late, after twenty refusals."""
+
+    def whole(body):
+        if "number 0." in body["messages"][0]["content"]:
+            return time.sleep(1.5) or (200, completion('{"concept": "late"}'))
+        return 401, {"error": {"message": "no"}}
+
+    with ChatServer(whole=whole) as server, pytest.raises(AccordError, match="refuses"):
+        ask(annotator(server, concurrency=2, timeout=20.0), requests(300), tmp_path)
+    assert read_answers(tmp_path).keys() == {"name:0"} and len(failures(tmp_path)) < 299
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (completion('{"concept":' + "[" * 200_000), "broken JSON"),
+        (b"[" * 200_000, "RecursionError"),
+        (completion('{"concept": "x", "alternatives": ["\\udfff"]}'), "surrogates not allowed"),
+        (completion("\udfff"), "no JSON"),
+        (completion('{"concept": "x", "alternatives": ["' + "A" * 5000 + '"]}'), "at most 120"),
+        (b" " * 3_000_000, "more than 1,048,576 bytes"),
+    ],
+    ids=["deep answer", "deep body", "half a letter", "half a letter alone", "long", "large"],
+)
+def test_bad_answers_are_failures_of_their_request_alone(tmp_path, content, reason):
+    with ChatServer(whole=by_number({1: (200, content)})) as server:
+        answered, failed = ask(annotator(server, attempts=2, timeout=20.0), requests(3), tmp_path)
+    assert len(answered) == 2 and reason in failed["name:1"], failed
+    assert server.asked == {"0": 1, "1": 2, "2": 1}
+    assert failures(tmp_path)[0]["attempts"] == 2
+
+
+@pytest.mark.parametrize("date", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 +2359"])
+def test_a_date_that_is_none_asks_for_no_wait(tmp_path, date):
+    with ChatServer(whole=by_number({1: (429, {}, {"Retry-After": date})})) as server:
+        answered, failed = ask(annotator(server, attempts=2), requests(3), tmp_path)
+    assert len(answered) == 2 and failed.keys() == {"name:1"} and server.asked["1"] == 2
+
+
+def test_no_part_of_the_key_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_KEY", key := "sk-SECRET" + "0123456789" * 3)
+    with ChatServer() as server:
+        asking = annotator(server, key_variable="MY_KEY", attempts=1)
+        for padding in range(0, 320, 10):  # the message is cut somewhere in the key
+            server.whole = lambda body, n=padding: (400, {"error": {"message": "x" * n + key}})
+            ask(asking, requests(1), tmp_path)
+            server.whole = lambda body, n=padding: (200, completion("x" * (n % 80) + key))
+            ask(asking, requests(2)[1:], tmp_path)
+            assert "sk-" not in (tmp_path / FAILURES).read_text() and len(failures(tmp_path)) == 2
+        server.whole = lambda body: (200, completion(json.dumps({"concept": key})))
+        assert ask(asking, requests(1), tmp_path)[0]["name:0"].concept == "[key]"
+
+
+def test_parameters_that_a_server_turns_down_are_sent_no_more(tmp_path):
+    sent = []
+
+    def whole(body):
+        sent.append(body.keys() & {"max_tokens", "max_completion_tokens", "temperature"})
+        for name, said in (("max_tokens", "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."),
+                           ("temperature", "Unsupported value: 'temperature' does not support 0.")):  # fmt: skip
+            if name in body:
+                return 400, {"error": {"message": said}}
+        return 200, completion('{"concept": "x"}')
+
+    with ChatServer(whole=whole) as server:
+        asking = annotator(server, concurrency=1)
+        assert len(ask(asking, requests(3), tmp_path)[0]) == 3
+    assert sent == [
+        {"max_tokens", "temperature"}, {"max_completion_tokens", "temperature"}, *[{"max_completion_tokens"}] * 3
+    ]  # fmt: skip
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from tests.names.test_server import annotator, requests
+from accord.names.answers import ask
+class At: url = sys.argv[1]
+ask(annotator(At, concurrency=4), requests(120), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
+def test_a_killed_run_goes_on_with_what_is_missing(tmp_path):
+    slow = lambda prompt: time.sleep(0.02) or {"concept": prompt}  # noqa: E731
+    root = Path(__file__).parents[2]
+    paths = os.pathsep.join([str(root), str(root / "src")])
+    command = [sys.executable, "-c", CHILD]
+    with ChatServer(faulty=0.3, faults=("busy", "error", "truncated"), answer=slow) as server:
+        child = subprocess.Popen([*command, server.url, str(tmp_path)], env={**os.environ, "PYTHONPATH": paths})
+        waited = time.monotonic() + 60
+        while len(read_answers(tmp_path)) < 30 and time.monotonic() < waited:
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+        time.sleep(0.1)  # what was being answered
+        first, kept = server.answered.copy(), read_answers(tmp_path)
+        assert 30 <= len(kept) < 120
+        with (tmp_path / ANSWERS).open("a") as file:
+            file.write('{"key": "name:119", "answer": {"conc')  # as a power cut leaves it
+        answered, failed = ask(annotator(server), requests(120), tmp_path)
+    assert len(answered) + len(failed) == 120 and len(failed) < 5
+    for key, record in kept.items():
+        assert answered[key] == Answer.model_validate(record["answer"])
+    second = Counter(server.answered)
+    second.subtract(first)
+    asked_again = {f"name:{who}" for who, times in second.items() if times}
+    assert not asked_again & kept.keys()
+    lost = {f"name:{who}" for who in first} - kept.keys()
+    assert len(lost) <= 4  # at most what was under way
+    assert [json.loads(line) for line in (tmp_path / ANSWERS).read_text().splitlines()]

@@ -40,11 +40,12 @@ class NamedDictionary:
     ) -> "NamedDictionary":
         """A dictionary with names, and the table of their scores."""
         answers, numbers = names.answers, dictionary.concepts["concept"]
-        table = dictionary.concepts.assign(
-            name=[answers[k].concept if k in answers else None for k in numbers],
-            alternatives=[answers[k].alternatives if k in answers else None for k in numbers],
-            no_name=[names.failures.get(k) for k in numbers],
-        )
+        columns: dict[str, list[Any]] = {
+            "name": [answers[k].concept if k in answers else None for k in numbers],
+            "alternatives": [answers[k].alternatives if k in answers else None for k in numbers],
+            "no_name": [names.failures.get(k) for k in numbers],
+        }
+        table = dictionary.concepts.assign(**columns)
         if scores is not None:
             table = table.merge(scores, on="concept", how="left")
         return cls(table, dictionary.examples, metrics)

@@ -26,7 +26,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
     if plan.the(VerdictSection) is not None:
         need_repairs(plan, "verdict")
     seen: set[str] = set()
-    for node, stage in verdicts(plan):
+    for _, stage in verdicts(plan):
         base = stage.inputs["base"]
         if base.name not in seen:
             seen.add(base.name)

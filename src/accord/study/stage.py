@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from accord.study.work import Work
+from accord.study.work import Work
 
 
 class Result(Protocol):
@@ -63,7 +62,7 @@ class Stage:
 
     kind: str
     label: str
-    make: Callable[["Work"], Result | None]
+    make: Callable[[Work], Result | None]
     settings: Mapping[str, Any]
     seed: int
     version: int

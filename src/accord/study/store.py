@@ -17,7 +17,7 @@ from accord.disk import aside, lock, sha256, sync, write_whole
 from accord.errors import AccordError
 from accord.study import provenance
 from accord.study.stage import Recipe, Stage
-from accord.study.work import RECORD, Models, Progress, Work
+from accord.study.work import RECORD, Input, Models, Progress, Work
 
 MANIFEST = "manifest.json"
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
@@ -56,7 +56,7 @@ def publish(
     folder: Path,
     *,
     models: Models,
-    at: Callable[[Stage], Path] | None = None,
+    at: Callable[[Input], Path] | None = None,
     progress: Progress | None = None,
     replace: bool = True,
     wait: bool = False,
@@ -118,7 +118,7 @@ def _not_made(work: Work) -> None:
     raise AssertionError("a stage that was found is whole")
 
 
-def _nowhere(stage: Stage) -> Path:
+def _nowhere(stage: Input) -> Path:
     raise AssertionError(f"{stage.name} is made by itself: its inputs are in no run folder")
 
 

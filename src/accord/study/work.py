@@ -6,12 +6,11 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from accord.disk import read_object, write_whole
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
-from accord.study.stage import Stage
 
 if TYPE_CHECKING:
     from accord.lm import Backbone, LanguageModel
@@ -22,6 +21,15 @@ Progress = Callable[[int, int], None]  # takes how much is done, and of how much
 RECORD = "partial.json"  # in a stage that is being made: the recipe that it is made by
 PARTS = "parts"  # in a stage that is being made: what only an interrupted one needs
 _FOUND = "found.json"  # beside it: the device and precision that this was begun with
+
+
+class Input(Protocol):
+    """A stage that another is made from, by its folder in the run folder."""
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        ...
 
 
 class Models:
@@ -51,7 +59,7 @@ class Work:
 
     Attributes:
         folder: to be filled; holds what an interrupted making left there.
-        at: says where another stage's folder is.
+        at: says where the folder of a stage is.
         models: those of the run.
         progress: called with (work done, work in all).
         facts: what only the making could tell, for the manifest; the device and precision that "auto" turned out to be
@@ -59,7 +67,7 @@ class Work:
     """
 
     folder: Path
-    at: Callable[[Stage], Path]
+    at: Callable[[Input], Path]
     models: Models
     progress: Progress = lambda done, total: None
     facts: dict[str, Any] = field(default_factory=dict)

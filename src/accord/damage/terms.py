@@ -1,58 +1,9 @@
-"""What each column of the repairs and each measure of damage means, with its formula, and where it is defined."""
+"""What each measure of damage means, and where it is defined."""
 
+from accord.damage.changes import FREE, OWN, RELATIONS, TEXT
 from accord.report.glossary import Term
 
-_COMPARE = "accord.gap.change"
-_VERDICT = "accord.verdict.measure"
-_METRICS = "accord.gap.metrics"
 _DAMAGE = "accord.damage"
-
-# Columns of the table of repairs, in order.
-REPAIR_TERMS: dict[str, Term] = {
-    "closure": Term(
-        "Closed",
-        "share of the gap that is closed on test items: (r after − r before) / (1 − r before), r over all items; "
-        "1 is perfect agreement of the two forms, 0 nothing gained, below 0 lost",
-        f"{_COMPARE}.Change",
-    ),
-    "pearson_all": Term(
-        "r, all", "correlation of generator and validator log-odds over all test items, after the repair", _METRICS
-    ),
-    "pearson_yes": Term(
-        "r, right", "the same within right answers, where merely telling right from wrong gains nothing", _METRICS
-    ),
-    "pearson_no": Term("r, wrong", "the same within wrong answers", _METRICS),
-    "unseen-hypernyms": Term("r, unseen categories", "r, all, on items whose category no training item has", _VERDICT),
-    "unseen-both": Term("r, unseen words", "r, all, on items of which no training item has either word", _VERDICT),
-    "wordings": Term(
-        "r, other wordings", "r, all, on test items asked or completed in other words; mean over the wordings", _VERDICT
-    ),
-    "validator_auc": Term(
-        "Validator AUC", "chance that a right answer is affirmed more than a wrong one, when asked", f"{_METRICS}.auc"
-    ),
-    "validator_accuracy": Term(
-        "Accuracy",
-        "share of items on which yes or no is right (log-odds above or below 0); the order may be right (AUC) and the "
-        "threshold not",
-        f"{_METRICS}.MEASURES",
-    ),
-    "generator_auc": Term(
-        "Generator AUC, change", "what the repair did to the form that knew: after − before", f"{_COMPARE}.Change"
-    ),
-    "perplexity": Term(
-        "Perplexity ×",
-        "perplexity on held-out text, repaired / base, same texts: exp of the mean difference in nats a token",
-        f"{_DAMAGE}.measures",
-    ),
-    "specificity": Term(
-        "Others unmoved",
-        "specificity: share of prompts about other relations (part–whole, synonyms, capitals, …) whose most likely "
-        "next token is still the base model's",
-        f"{_DAMAGE}.measures",
-    ),
-    "seconds": Term("Seconds", "time to make the repair, with the one that it goes on from", "verdict.json"),
-}  # fmt: skip
-
 _FORMS = {"generator_": "completing", "validator_": "asked"}
 
 DAMAGE_TERMS: dict[str, Term] = {
@@ -93,10 +44,10 @@ DAMAGE_TERMS: dict[str, Term] = {
 
 
 DAMAGE_GROUPS = {
-    "text": "held-out text",
-    "relations": "other relations",
-    "own task": "the repaired task's generator",
-    "free text": "free texts",
+    TEXT: "held-out text",
+    RELATIONS: "other relations",
+    OWN: "the repaired task's generator",
+    FREE: "free texts",
 }
 """Groups of measures in the order of the page: what stands in the table, and what the page calls it. Others (single
 relations, other tasks) have their own names."""

@@ -1,6 +1,7 @@
 """What repairs broke, as their chapter shows it: a table for each repair, what its measures mean, free texts."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,45 +18,55 @@ SAMPLES = 4
 LONGEST_TEXT = 1000  # characters of a sample; all of it is in generations.jsonl
 
 
-def damage_block(label: str, damages: Sequence[Damage], of_seed: str = "") -> dict[str, Any]:
-    """What a repair broke: the main groups of measures, and all others apart.
+def damage_shown(repairs: Mapping[str, Mapping[int, Damage | None]], leads: str) -> dict[str, Any]:
+    """What page.html shows: a table for each repair of which damage was measured, and texts.
 
     Args:
-        damages: of each of its seeds; the sentence is that of the first.
-        of_seed: the first seed by name, where there are several.
+        repairs: by label: seed -> what it broke, None where that was not measured.
+        leads: label of the repair whose table comes first.
     """
-    rows: dict[tuple[str, str], list[pd.Series]] = {}
-    for damage in damages:
-        for _, row in damage.table.iterrows():
-            rows.setdefault((row["group"], row["measure"]), []).append(row)
-    main = [key for key in rows if key[0] in DAMAGE_GROUPS]
+    blocks = [
+        _block(label, seeds) for label, seeds in repairs.items() if any(one is not None for one in seeds.values())
+    ]
+    blocks.sort(key=lambda block: block["label"] != leads)
+    measures = dict.fromkeys(row["measure"] for block in blocks for row in (*block["rows"], *block["more"]))
     return {
-        "label": label,
-        "sentence": plain(damages[0].sentence),
-        "of_seed": of_seed,
-        "rows": [_row(rows[key], len(damages)) for key in main],
-        "more": [_row(same, len(damages)) for key, same in rows.items() if key not in main],
-        "worse": len(worsened(damages)),
-        "of": max(len(table) for table in harms(damages)),
+        "template": str(Path(__file__).with_name("page.html")),
+        "blocks": blocks,
+        "terms": [term for measure in measures if (term := damage_term(measure)).meaning],
+        "samples": samples({label: next(iter(seeds.values())) for label, seeds in repairs.items()}),
     }
 
 
-def terms_of(blocks: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """What the measures of these tables mean, each once."""
-    names = dict.fromkeys(row["measure"] for block in blocks for row in (*block["rows"], *block["more"]))
-    terms = [damage_term(name) for name in names]
-    return [{"label": t.label, "meaning": t.meaning, "defined": t.defined} for t in terms if t.meaning]
-
-
-def samples(damages: Mapping[str, Damage]) -> list[dict[str, Any]]:
+def samples(lowest: Mapping[str, Damage | None]) -> list[dict[str, Any]]:
     """What the base model and every repaired one, by its label, wrote from the same beginnings."""
-    tables = {label: damage.free for label, damage in damages.items() if len(damage.free)}
+    tables = {label: damage.free for label, damage in lowest.items() if damage is not None and len(damage.free)}
     shown = []
     for k, row in enumerate(next(iter(tables.values())).head(SAMPLES).to_dict("records") if tables else []):
         same = {label: t.iloc[k] for label, t in tables.items() if k < len(t) and t.iloc[k]["prompt"] == row["prompt"]}
         texts = [_text("before", row["base"]), *(_text(label, other["repaired"]) for label, other in same.items())]
         shown.append({"number": k + 1, "prompt": row["prompt"][:LONGEST_TEXT], "texts": texts})
     return shown
+
+
+def _block(label: str, seeds: Mapping[int, Damage | None]) -> dict[str, Any]:
+    """What a repair broke: the main groups of measures, and all others apart; the sentence is the first seed's."""
+    damages = {seed: damage for seed, damage in seeds.items() if damage is not None}
+    first, tables = next(iter(damages)), list(damages.values())
+    rows: dict[tuple[str, str], list[pd.Series]] = {}
+    for damage in tables:
+        for _, row in damage.table.iterrows():
+            rows.setdefault((row["group"], row["measure"]), []).append(row)
+    main = [key for key in rows if key[0] in DAMAGE_GROUPS]
+    return {
+        "label": label,
+        "sentence": plain(damages[first].sentence),
+        "of_seed": f"seed {first}" if len(seeds) > 1 else "",
+        "rows": [_row(rows[key], len(tables)) for key in main],
+        "more": [_row(same, len(tables)) for key, same in rows.items() if key not in main],
+        "worse": len(worsened(tables)),
+        "of": max(len(table) for table in harms(tables)),
+    }
 
 
 def _text(label: str, text: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Figures of a pathway: what each layer says and holds, which of them carry the repair, which concepts moved."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,54 +10,48 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from accord.pathway.result import BASE, LAST, REPAIRED, Pathway
 from accord.report import style
 from accord.report.drawn import Drawn
-from accord.report.repair_parts import Pathway
 from accord.report.wording import count, in_figure, number
 
-BASE, REPAIRED = "base", "repaired"
 MOST_CONCEPTS = 14
 _DASHED, _DOTTED = (0, (5, 2)), (0, (1.2, 1.6))
 _LOOKS: dict[str, tuple[str, Any]] = {BASE: (style.MUTED, _DASHED), REPAIRED: (style.INK, "-")}
 
+# Metric, what it is called, and the value that means nothing is there.
+_CURVES = (
+    ("validator_auc", "Asked: tells right from wrong (AUC; .5 is chance)", 0.5),
+    ("generator_auc", "Completing: tells right from wrong (AUC)", 0.5),
+    ("final_pearson_all", "Validator at this layer with the generator's answer (r)", 0.0),
+)
+
 Line = tuple[str, str, Any, pd.DataFrame]  # label, colour, line style, rows (layer, value, low, high)
 
 
-def draw_pathway_curves(found: Pathway) -> Drawn | None:
+def draw_pathway_curves(pathway: Pathway) -> Drawn | None:
     """By layer, before and after: what either form tells, and how they correlate."""
-    table = found.tables.get("curves")
-    if table is None or table["layer"].nunique() < 2:
+    table = pathway.curves
+    if table["layer"].nunique() < 2:
         return None
-    agree = next((m for m in ("final_pearson_all", "pearson_all") if m in set(table["metric"])), None)
-    wanted = [
-        ("validator_auc", "Asked: tells right from wrong (AUC; .5 is chance)", 0.5),
-        ("generator_auc", "Completing: tells right from wrong (AUC)", 0.5),
-        (agree, "Validator at this layer with the generator's answer (r)", 0.0),
-    ]
-    shown = [w for w in wanted if w[0] in set(table["metric"])]
-    if not shown:
-        return None
-    figure = Figure(figsize=(style.NARROW, 0.7 + 2.15 * len(shown)))
-    panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (metric, name, level) in zip(panels, shown, strict=True):
+    figure = Figure(figsize=(style.NARROW, 0.7 + 2.15 * len(_CURVES)))
+    panels = figure.subplots(len(_CURVES), 1, sharex=True)
+    for axes, (metric, name, level) in zip(panels, _CURVES, strict=True):
         _lines(axes, _by_model(table[table["metric"] == metric]), level)
         axes.set_title(name, fontweight="normal")
     panels[-1].set_xlabel("layer")
     title = "What each layer says, before and after"
     style.title(figure, title, 58)
-    note = "" if agree != "pearson_all" else " Here both forms are read at the same layer."
     caption = (
         "Every layer read with the model's own output head (logit lens); bands: 95 % intervals over items. Where the "
-        f"lines part, the repair has begun to act.{note}"
+        "lines part, the repair has begun to act."
     )
     return Drawn("pathway-curves", figure, title, caption, f"Curves by layer, base against repaired. {title}.")
 
 
-def draw_pathway_matrix(found: Pathway) -> Drawn | None:
+def draw_pathway_matrix(pathway: Pathway) -> Drawn | None:
     """Generator layer against validator layer, before and after, in one scale of colour."""
-    table = found.tables.get("matrix")
-    if table is None or set(table["model"]) < {BASE, REPAIRED}:
-        return None
+    table = pathway.matrix
     grids = [_grid(table[table["model"] == model]) for model in (BASE, REPAIRED)]
     if not all(np.isfinite(grid).any() for grid in grids):
         return None
@@ -83,10 +77,10 @@ def draw_pathway_matrix(found: Pathway) -> Drawn | None:
     return Drawn("pathway-matrix", figure, title, caption, f"Two heat maps. {title}.", wide=True)
 
 
-def draw_cka(found: Pathway) -> Drawn | None:
+def draw_cka(pathway: Pathway) -> Drawn | None:
     """How alike the states of base and repaired model are, by layer, on either form's prompts."""
-    table = found.tables.get("cka")
-    if table is None or table["layer"].nunique() < 2:
+    table = pathway.cka
+    if table["layer"].nunique() < 2:
         return None
     looks = {"validator": (style.VALIDATOR, "-"), "generator": (style.GENERATOR, _DASHED)}
     lines = [(f"{form} prompts", *look, table[table["form"] == form]) for form, look in looks.items()]
@@ -108,12 +102,9 @@ def draw_cka(found: Pathway) -> Drawn | None:
     return Drawn("cka", figure, title, caption, f"CKA by layer. {title}.")
 
 
-def draw_readout(found: Pathway) -> Drawn | None:
+def draw_readout(pathway: Pathway) -> Drawn | None:
     """How well the generator's answer can be read from the validator's state, by layer: a panel a kind of item."""
-    table = found.tables.get("readout")
-    if table is None:
-        return None
-    table = table[table["metric"].isin(["pearson_all", "pearson"])]
+    table = pathway.readout[pathway.readout["metric"] == "pearson_all"]
     kinds = [kind for kind in dict.fromkeys(table["items"]) if table.loc[table["items"] == kind, "value"].notna().any()]
     if not kinds or table["layer"].nunique() < 2:
         return None
@@ -139,12 +130,12 @@ def draw_readout(found: Pathway) -> Drawn | None:
 _ITEMS = {"test": "test items", "test-unseen-hypernyms": "unseen categories", "test-unseen-both": "unseen words"}
 
 
-def draw_patching(found: Pathway) -> Drawn | None:
+def draw_patching(pathway: Pathway) -> Drawn | None:
     """The share of the repair's effect that each layer's states carry over, against random directions."""
-    table = found.tables.get("patching")
-    if table is None or table["layer"].nunique() < 2:
+    table = pathway.patching[pathway.patching["positions"] == LAST]
+    if table["layer"].nunique() < 2:
         return None
-    ways = list(dict.fromkeys(table["direction"]))[:2]
+    ways = list(dict.fromkeys(table["direction"]))
     figure = Figure(figsize=(style.NARROW, 0.7 + 2.4 * len(ways)))
     panels = figure.subplots(len(ways), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     looks = (("states", "states", style.INK, "-"), ("random", "random", style.WRONG, _DOTTED))
@@ -165,9 +156,9 @@ def draw_patching(found: Pathway) -> Drawn | None:
     return Drawn("patching", figure, title, caption, f"Patching effect by layer. {title}.")
 
 
-def draw_changed_concepts(found: Pathway) -> Drawn | None:
+def draw_changed_concepts(pathway: Pathway) -> Drawn | None:
     """The concepts that changed most, before → after."""
-    table = found.tables.get("concepts")
+    table = pathway.concepts
     if table is None:
         return None
     table = table[table["change"].notna()]
@@ -180,7 +171,7 @@ def draw_changed_concepts(found: Pathway) -> Drawn | None:
         axes.plot([row["low"], row["high"]], [place, place], color=style.INK, linewidth=1.5)
         axes.plot(row["change"], place, marker="o" if row["change"] > 0 else "s", markersize=5.5, color=style.INK)
     axes.axvline(0, color=style.MUTED, linewidth=0.9)
-    axes.set_yticks(range(len(rows)), [_concept(row) for row in rows.to_dict("records")])
+    axes.set_yticks(range(len(rows)), [f"concept {concept}" for concept in rows["concept"]])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("change of mean strength, repaired − base")
     axes.xaxis.set_major_formatter(style.tick)
@@ -196,23 +187,15 @@ def draw_changed_concepts(found: Pathway) -> Drawn | None:
     return Drawn("changed-concepts", figure, title, caption, f"Changed concepts. {title}.")
 
 
-PATHWAY_FIGURES = (
+FIGURES = (
     draw_pathway_curves, draw_readout, draw_patching, draw_cka, draw_changed_concepts, draw_pathway_matrix,
 )  # fmt: skip
-
-
 BRIEFLY = (draw_pathway_curves, draw_patching)
 
 
-def draw_pathway(found: Pathway, which: Sequence[Callable[[Pathway], Drawn | None]] = PATHWAY_FIGURES) -> list[Drawn]:
-    """Every figure that this pathway has the tables for."""
-    return [drawn for make in which if (drawn := make(found)) is not None]
-
-
-def _concept(row: dict[Any, Any]) -> str:
-    name = row.get("name")
-    index = f"{row['concept']}"
-    return f"{in_figure(name, 26)} ({index})" if isinstance(name, str) and name else f"concept {index}"
+def draw_pathway(pathway: Pathway, *, briefly: bool = False) -> list[Drawn | None]:
+    """Every figure of a pathway, or the two that say most; None for what it has no numbers for."""
+    return [draw(pathway) for draw in (BRIEFLY if briefly else FIGURES)]
 
 
 def _grid(table: pd.DataFrame) -> np.ndarray:
@@ -234,7 +217,8 @@ def _lines(axes: Axes, lines: Iterable[Line], level: float) -> None:
         if part.empty:
             continue
         layer = part["layer"].to_numpy()
-        axes.fill_between(layer, part["low"], part["high"], color=colour, alpha=0.16, linewidth=0)
+        low, high = (part[end].astype(float) for end in ("low", "high"))
+        axes.fill_between(layer, low, high, color=colour, alpha=0.16, linewidth=0)
         axes.plot(layer, part["value"], color=colour, linestyle=line, linewidth=1.8)
         ends.append((float(part["value"].iloc[-1]), label, colour))
         last = max(last, float(layer[-1]))

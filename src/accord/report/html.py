@@ -77,7 +77,10 @@ def _opened(folder: Path) -> Run:
 def _chapters(run: Run) -> Iterator[Chapter]:
     """What the study was for comes first, else all in the order of the capabilities, the search at the end."""
     pages = [page for capability in CAPABILITIES if (page := part(capability, "page")) is not None]
-    makers: list[Callable[[Run], list[Chapter]]] = [page.chapters for page in pages] + [search_page.chapters]
+    makers: list[Callable[[Run], list[Chapter]]] = [
+        *(page.chapters for page in pages if hasattr(page, "chapters")),  # others are parts of another's chapter
+        search_page.chapters,
+    ]
     yield from sorted((chapter for make in makers for chapter in make(run)), key=lambda chapter: not chapter.leads)
 
 

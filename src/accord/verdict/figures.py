@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,50 +10,43 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from accord.report import style
-from accord.report.data import Metric
 from accord.report.dots import Dots, draw_dots, look
 from accord.report.drawn import Drawn
+from accord.report.metric import metric_of
 from accord.report.points import CLASSES, MANY_POINTS, points
-from accord.report.repair_data import read_scores
-from accord.report.repair_groups import Repair, nearest, trials_of, wordings
-from accord.report.repair_verdict import share
 from accord.report.wording import count, equals, in_figure, number
+from accord.verdict.findings import share
+from accord.verdict.judged import CORRELATIONS, JudgedRepair, RepairGroup
 
 MOST_PANELS = 11  # repairs drawn item by item, so that with the base the rows are full; the others are in the table
 MOST_TRIALS = 6
 LEAST = -0.5  # closures below this are arrows: one repair that wrecks a model must not squeeze all others
 
-Scores = tuple[pd.DataFrame, pd.DataFrame]
 
-
-def draw_before_after(repair: Repair, run: Path, trial: str) -> Drawn | None:
+def draw_before_after(repair: JudgedRepair, trial: str) -> Drawn | None:
     """Generator against validator log-odds, an item a point, of the base and of the repaired model, on equal axes."""
-    found = read_scores(run, repair.first, trial)
-    if found is None:
+    scores = repair.first.scores(trial)
+    if scores is None:
         return None
     figure = Figure(figsize=(style.WIDE, 5.2))
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    changed = repair.first.trials[trial].changes
-    seed = f" (seed {repair.first.seed})" if len(repair.seeds) > 1 else ""
-    label = in_figure(repair.label, 30)
-    for axes, scores, name, part in zip(
-        panels, found, ("before", f"after {label}{seed}"), ("before", "after"), strict=True
+    label, changes = in_figure(repair.label, 30), repair.first.verdict.changes[trial]
+    seed = f" ({repair.first_named})" if repair.first_named else ""
+    for axes, table, name, part in zip(
+        panels, scores, ("before", f"after {label}{seed}"), ("before", "after"), strict=True
     ):
-        _items(axes, scores)
-        within = [
-            f"{word} {number(getattr(changed[m], part).value)}"
-            for m, word in (("pearson_yes", "right"), ("pearson_no", "wrong"))
-        ]
-        axes.set_title(
-            f"{name}\n{equals('r', getattr(changed['pearson_all'], part))}; within {', '.join(within)}",
-            fontweight="normal",
-        )
+        _items(axes, table)
+        r, right, wrong = (metric_of(getattr(changes[measure], part)) for measure in CORRELATIONS)
+        within = f"within right {number(right.value)}, wrong {number(wrong.value)}"
+        axes.set_title(f"{name}\n{equals('r', r)}; {within}", fontweight="normal")
         axes.set_xlabel("generator log-odds: would it say the answer?")
     panels[0].set_ylabel("validator log-odds: does it affirm it?")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, markerscale=1.4)
-    before, after = (number(getattr(changed["pearson_all"], part).value) for part in ("before", "after"))
-    title = f"The same {count(len(found[0]), 'item')} before and after {label}: r from {before} to {after}"
+    before, after = (
+        number(metric_of(side).value) for side in (changes["pearson_all"].before, changes["pearson_all"].after)
+    )
+    title = f"The same {count(len(scores[0]), 'item')} before and after {label}: r from {before} to {after}"
     style.title(figure, title, 110)
     caption = (
         "Each point is an item that the repair never saw; both panels have the same axes. Dashed: the threshold above "
@@ -63,9 +55,10 @@ def draw_before_after(repair: Repair, run: Path, trial: str) -> Drawn | None:
     return Drawn("before-after", figure, title, caption, f"Two scatter plots side by side. {title}.", wide=True)
 
 
-def draw_every_repair(repairs: Sequence[Repair], run: Path, trial: str) -> Drawn | None:
+def draw_every_repair(group: RepairGroup) -> Drawn | None:
     """A small scatter of the base model and of every repaired one, all on equal axes."""
-    tables = [(r, found) for r in repairs if (found := read_scores(run, r.first, trial)) is not None]
+    near = group.near
+    tables = [(r, scores) for r in group.repairs if (scores := r.first.scores(near)) is not None]
     if len(tables) < 2:
         return None
     shown = tables[:MOST_PANELS]
@@ -73,11 +66,9 @@ def draw_every_repair(repairs: Sequence[Repair], run: Path, trial: str) -> Drawn
     rows = math.ceil((len(shown) + 1) / columns)
     figure = Figure(figsize=(style.WIDE, 0.5 + 2.5 * rows))
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    every: list[tuple[str, pd.DataFrame, Metric]] = [
-        ("before any repair", shown[0][1][0], shown[0][0].before(trial, "pearson_all"))
-    ]
+    every = [("before any repair", shown[0][1][0], shown[0][0].before(near, "pearson_all"))]
     for repair, (_, after) in shown:
-        every.append((repair.label, after, repair.first.trials[trial].changes["pearson_all"].after))
+        every.append((repair.label, after, metric_of(repair.first.verdict.changes[near]["pearson_all"].after)))
     for axes, (name, scores, r) in zip(panels.flat, every, strict=False):
         _items(axes, scores, size=2.6)
         axes.set_title(f"{in_figure(name, 24)}\nr\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{number(r.value)}")
@@ -95,12 +86,12 @@ def draw_every_repair(repairs: Sequence[Repair], run: Path, trial: str) -> Drawn
     return Drawn("every-repair", figure, title, caption, f"Small scatter plots: {told}.", wide=True)
 
 
-def draw_closure(repairs: Sequence[Repair]) -> Drawn | None:
+def draw_closure(group: RepairGroup) -> Drawn | None:
     """Closure of every repair on every test set: a panel a test set, a line a repair."""
-    columns = _columns(repairs)
-    near = nearest(repairs)
-    order = sorted(repairs, key=lambda r: -_sortable(r.metric(near, "pearson_all", "closure").value))
-    cells = [[_cell(r, trials, look(repairs.index(r))) for r in order] for _, trials in columns]
+    columns = _columns(group)
+    looks = {repair.label: look(i) for i, repair in enumerate(group.repairs)}
+    order = sorted(group.repairs, key=lambda r: -_sortable(r.metric(group.near, "pearson_all", "closure").value))
+    cells = [[_cell(repair, trials, *looks[repair.label]) for repair in order] for _, trials in columns]
     if not any(dots.metric.known for column in cells for dots in column):
         return None
     wide = len(columns) > 2
@@ -144,26 +135,24 @@ def draw_closure(repairs: Sequence[Repair]) -> Drawn | None:
     return Drawn("closure", figure, title, caption, f"Dot plots by test set. {title}.", wide=wide)
 
 
-def _columns(repairs: Sequence[Repair]) -> list[tuple[str, list[str]]]:
+def _columns(group: RepairGroup) -> list[tuple[str, list[str]]]:
     """Title and test sets of each panel; all other wordings are one panel."""
-    tried = trials_of(repairs)
-    reworded = wordings(list(tried))
-    columns = [(title, [name]) for name, title in tried.items() if name not in reworded]
+    reworded = group.reworded
+    columns = [(title, [name]) for name, title in group.trials.items() if name not in reworded]
     if reworded:
         place = next((i for i, (_, names) in enumerate(columns) if names[0].startswith("task-")), len(columns))
         columns.insert(place, (f"other wordings ({len(reworded)})", reworded))
     return columns[:MOST_TRIALS]
 
 
-def _cell(repair: Repair, trials: Sequence[str], looks: tuple[str, str]) -> Dots:
+def _cell(repair: JudgedRepair, trials: Sequence[str], colour: str, marker: str) -> Dots:
+    """Closure on these test sets together, seed by seed and over seeds."""
+    by_trial = [[metric.value for metric in repair.each(trial, "pearson_all", "closure")] for trial in trials]
     if len(trials) == 1:
-        metric, values = repair.metric(trials[0], "pearson_all", "closure"), repair.values(trials[0], "pearson_all")
-    else:
-        metric = repair.mean_of(trials, "pearson_all", "closure")
-        by_trial = [repair.values(trial, "pearson_all") for trial in trials]
-        same = [values for values in by_trial if len(values) == len(repair.seeds)]
-        values = [float(v) for v in np.mean(same, axis=0)] if same else [metric.value]
-    return Dots(values, metric, looks[0], looks[1])
+        return Dots(by_trial[0], repair.metric(trials[0], "pearson_all", "closure"), colour, marker)
+    metric = repair.mean_of(trials, "pearson_all", "closure")
+    same = [values for values in by_trial if len(values) == len(repair.seeds)]
+    return Dots([float(v) for v in np.mean(same, axis=0)] if same else [metric.value], metric, colour, marker)
 
 
 def _sortable(value: float) -> float:

@@ -1,4 +1,4 @@
-"""What the repairs of a question amount to, in plain words that are right in every case: closed how far, at what cost."""
+"""What the repairs of a question amount to, in words that are right in every case: closed how far, at what cost."""
 
 import math
 

@@ -7,26 +7,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from accord.damage.over_seeds import factor, perplexity
 from accord.report import style
-from accord.report.data import Metric
 from accord.report.dots import look
 from accord.report.drawn import Drawn
-from accord.report.repair_groups import Repair, furthest, trials_of
-from accord.report.repair_verdict import BUDGET, factor, share
+from accord.report.metric import Metric
 from accord.report.wording import in_figure
+from accord.verdict.findings import BUDGET, share
+from accord.verdict.judged import JudgedRepair, RepairGroup
 
 _LINEAR = 0.02  # up to this excess perplexity the scale is even, beyond it logarithmic: costs differ by powers of ten
 _TICKS = (-0.5, -0.2, -0.1, -0.05, -0.02, 0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100, 1000)
 _ROOM = 12.0  # points between a mark and its label
 _HEIGHT = 4.4
 
-Mark = tuple[Repair, Metric, Metric]  # a repair, its perplexity ratio, its closure
+Mark = tuple[JudgedRepair, Metric, Metric]  # a repair, its perplexity ratio, its closure
 
 
-def draw_frontier(repairs: Sequence[Repair]) -> Drawn | None:
+def draw_frontier(group: RepairGroup) -> Drawn | None:
     """Closure on the items furthest from the training items against the perplexity ratio, a mark a repair."""
-    far = furthest(repairs)
-    marks: list[Mark] = [(r, r.perplexity, r.metric(far, "pearson_all", "closure")) for r in repairs]
+    far, repairs = group.far, group.repairs
+    marks = [(r, perplexity(r.damages), r.metric(far, "pearson_all", "closure")) for r in repairs]
     marks = [(r, x, y) for r, x, y in marks if math.isfinite(x.value) and x.value > 0 and math.isfinite(y.value)]
     if not marks:
         return None
@@ -45,8 +46,7 @@ def draw_frontier(repairs: Sequence[Repair]) -> Drawn | None:
     for repair, x, y in marks:
         _mark(axes, repair, x, y, look(repairs.index(repair)))
     axes.set(xlabel="perplexity on held-out text, repaired / base", ylabel="share of the gap closed")
-    where = trials_of(repairs).get(far, far)
-    axes.set_title(f"on {in_figure(where, 40)}", fontweight="normal")
+    axes.set_title(f"on {in_figure(group.trials[far], 40)}", fontweight="normal")
     _label(axes, marks, [look(repairs.index(r))[0] for r, _, _ in marks])
     names = [f"{in_figure(r.label, 24)} ({share(y.value)} at × {factor(x)[0]})" for r, x, y in best if r.closes(far)]
     title = f"Not beaten in both closure and cost: {', '.join(names[:3])}" if names else "Closure against cost"
@@ -92,7 +92,7 @@ def _scales(axes: Axes, marks: Sequence[Mark]) -> None:
     axes.grid(color=style.GRID, linewidth=0.6)
 
 
-def _mark(axes: Axes, repair: Repair, x: Metric, y: Metric, looks: tuple[str, str]) -> None:
+def _mark(axes: Axes, repair: JudgedRepair, x: Metric, y: Metric, looks: tuple[str, str]) -> None:
     colour, marker = looks
     if math.isfinite(x.low) and math.isfinite(x.high):
         axes.hlines(y.value, x.low - 1, x.high - 1, color=colour, linewidth=1.4)

@@ -1,39 +1,50 @@
 """The sentence on repairs never claims what was not shown, names what got worse, and picks by its stated rule."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from accord.report.data import UNKNOWN, Metric
-from accord.report.draw_damage import undominated
-from accord.report.repair_data import Changed, Repaired, Trial
-from accord.report.repair_groups import Repair, furthest, nearest, pooled, ratio, shifted
-from accord.report.repair_parts import Damage
-from accord.report.repair_tables import damage_table, method_table
-from accord.report.repair_verdict import best, factor, finding, rule, share, worsened
+from accord.damage.result import Damage
+from accord.gap.change import Change
+from accord.report.metric import Metric
+from accord.report.seeds import pooled
+from accord.study.run import Run
+from accord.verdict.findings import best, finding, rule, share
+from accord.verdict.frontier import undominated
+from accord.verdict.judged import JudgedRepair, JudgedSeed, RepairGroup
+from accord.verdict.result import Verdict
+from accord.verdict.tables import repair_table
 
 FAR = "test-unseen-both"
 Ends = tuple[float, float, float]
+Trial = Mapping[str, Change]
 
 
-def changed(before: float, after: Ends) -> Changed:
+def interval(*ends: float) -> dict[str, Any]:
+    """As results have it: null for what is not defined."""
+    return {name: None if math.isnan(end) else end for name, end in zip(("value", "low", "high"), ends, strict=True)}
+
+
+def changed(before: float, after: Ends) -> Change:
     """A correlation, with the closure that belongs to it."""
-    closure = Metric(*((r - before) / (1 - before) for r in after))
-    change = Metric(*(r - before for r in after))
-    return Changed(Metric(before, before - 0.08, before + 0.08), Metric(*after), change, closure)
+    closure = interval(*((r - before) / (1 - before) for r in after))
+    change = interval(*(r - before for r in after))
+    return Change(interval(before, before - 0.08, before + 0.08), interval(*after), change, closure)
 
 
-def plain(value: float, change: Ends = (0.0, -0.01, 0.01)) -> Changed:
-    before = Metric(value - change[0], value - change[0] - 0.02, value - change[0] + 0.02)
-    return Changed(before, Metric(value, value - 0.02, value + 0.02), Metric(*change), UNKNOWN)
+def plain(value: float, change: Ends = (0.0, -0.01, 0.01)) -> Change:
+    """A measure that has no closure."""
+    sides = (interval(v, v - 0.02, v + 0.02) for v in (value - change[0], value))
+    return Change(*sides, interval(*change))
 
 
-def trial(after: Ends, yes: Ends | None = None, no: Ends | None = None, **measures: Changed) -> Trial:
+def trial(after: Ends, yes: Ends | None = None, no: Ends | None = None, **measures: Change) -> Trial:
     changes = {
         "pearson_all": changed(0.01, after),
         "pearson_yes": changed(-0.05, yes or after),
@@ -42,27 +53,33 @@ def trial(after: Ends, yes: Ends | None = None, no: Ends | None = None, **measur
         "validator_accuracy": plain(0.8),
         "generator_auc": plain(0.9),
     }
-    return Trial("test items", 511, changes | measures)
+    return changes | measures
 
 
 def damage(perplexity: float = 1.02, worse: Sequence[str] = (), half: float = 0.01) -> Damage:
-    rows = [("text", "perplexity", 30.0, 30.0 * perplexity, perplexity, True, "perplexity" in worse)]
-    rows += [("own task", "generator_auc", 0.92, 0.88, -0.04, False, "generator_auc" in worse)]
-    columns = ["group", "measure", "base", "repaired", "change", "ratio", "worsened"]
+    rows = [("text", "perplexity", 30.0, 30.0 * perplexity, perplexity, "ratio", "perplexity" in worse)]
+    rows += [("own task", "generator_auc", 0.92, 0.88, -0.04, "difference", "generator_auc" in worse)]
+    columns = ["group", "measure", "base", "repaired", "change", "change_is", "worsened"]
     table = pd.DataFrame(rows, columns=columns).assign(n=200, worse_if="higher")
-    return Damage(Path(), "", table.assign(low=table["change"] - half, high=table["change"] + half), pd.DataFrame())
+    table = table.assign(low=table["change"] - half, high=table["change"] + half)
+    return Damage(table, "", *(pd.DataFrame() for _ in range(3)))
 
 
-def repair(name: str, trials: Sequence[dict[str, Trial]], broke: Damage | None = None, kind: str = "") -> Repair:
+def repair(name: str, trials: Sequence[Mapping[str, Trial]], broke: Damage | None = None) -> JudgedRepair:
     """A repair with a seed for each of `trials`."""
-    seeds = [
-        Repaired(Path(f"run/verdict/{name}-s{i}"), name, kind, i, "base-t", "t", 100.0, t, broke, None, None, {})
-        for i, t in enumerate(trials)
-    ]
-    return Repair(name, seeds)
+    seeds = []
+    for i, changes in enumerate(trials):
+        about = {"repair": name, "kind": "", "seed": i, "task": "t", "base": "t", "seconds": 100.0}
+        verdict = Verdict(changes, dict.fromkeys(changes, "test items"), dict.fromkeys(changes, 511), {}, about)
+        seeds.append(JudgedSeed(f"{name}-s{i}", verdict, damage=broke))
+    return JudgedRepair(name, seeds)
 
 
-def good(name: str, near: float = 0.84, far: float = 0.6, broke: Damage | None = None) -> Repair:
+def group(*repairs: JudgedRepair) -> RepairGroup:
+    return RepairGroup("t", repairs)
+
+
+def good(name: str, near: float = 0.84, far: float = 0.6, broke: Damage | None = None) -> JudgedRepair:
     """Three seeds, close together."""
     return repair(
         name,
@@ -77,8 +94,8 @@ def good(name: str, near: float = 0.84, far: float = 0.6, broke: Damage | None =
     )
 
 
-def said(*repairs: Repair) -> str:
-    found = finding(repairs)
+def said(*repairs: JudgedRepair) -> str:
+    found = finding(group(*repairs))
     text = " | ".join([f"{found.headline}: {found.evidence}", *found.remarks, found.others, found.details])
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
@@ -146,9 +163,9 @@ def test_the_first_is_chosen_by_the_rule() -> None:
     costly = good("costly", 0.95, 0.9, damage(1.3))
     far, near = good("far", 0.7, 0.65, damage()), good("near", 0.9, 0.5, damage())
     vain = repair("vain", [{"test": trial((0.9, -0.1, 1.0)), FAR: trial((0.99, 0.98, 1.0))}], damage())
-    assert best([near, costly, vain, far]) is far
-    assert best([costly, vain]) is costly
-    assert "within × 1.05, the one that closes most on words that no training item has" in rule([near])
+    assert best(group(near, costly, vain, far)) is far
+    assert best(group(costly, vain)) is costly
+    assert "within × 1.05, the one that closes most on words that no training item has" in rule(group(near))
     text = said(near, costly, vain, far)
     assert "The other repairs close, on test items: costly 95% (perplexity × 1.30), near 90%" in text
     assert "Not shown to close it: vain." in text
@@ -157,44 +174,13 @@ def test_the_first_is_chosen_by_the_rule() -> None:
 
 def test_near_and_far_are_told_by_the_names_of_the_test_sets() -> None:
     one = repair("a", [{"task-x": trial((0.5, 0.4, 0.6)), "test-unseen-hypernyms": trial((0.5, 0.4, 0.6))}])
-    assert (nearest([one]), furthest([one])) == ("test-unseen-hypernyms", "test-unseen-hypernyms")
-    assert (nearest([good("a")]), furthest([good("a")])) == ("test", FAR)
+    assert (group(one).near, group(one).far) == ("test-unseen-hypernyms", "test-unseen-hypernyms")
+    assert (group(good("a")).near, group(good("a")).far) == ("test", FAR)
     other = repair("a", [{"task-x": trial((0.5, 0.4, 0.6))}])
     assert said(other).startswith("a closes 49% of the gap")
 
 
-def test_worsened_in_half_of_the_seeds_counts() -> None:
-    trials = [{"test": trial((0.8, 0.7, 0.9))}] * 3
-    one = repair("a", trials)
-    told = [damage(worse=worse) for worse in ([], ["perplexity"], ["perplexity", "generator_auc"])]
-    seeds = [Repaired(**{**vars(s), "damage": d}) for s, d in zip(one.seeds, told, strict=True)]
-    text = worsened(Repair("a", seeds))
-    assert len(text) == 1 and text[0].startswith("perplexity (held-out text) × 1.020")
-    table = damage_table(Repair("a", seeds))
-    told_rows = [(row["verdict"], row["in_seeds"]) for row in table["rows"]]
-    assert told_rows == [("worse", "in 2 of 3 seeds"), ("", "in 1 of 3 seeds")]
-    assert (table["worse"], table["of"]) == (1, 2)
-
-
-def test_distance_and_single_relations_are_no_harm() -> None:
-    """They are in the table, but any repair at all moves a model, and of many relations some get worse by chance."""
-    found = damage(worse=[])
-    first = found.table.iloc[[0]]
-    rows = [("text", "kl_base_repaired"), ("relations", "validator_same_top"), ("relations: synonym", "yes_beats_no")]
-    more = [first.assign(group=g, measure=m, worsened=True) for g, m in rows]
-    more[:2] = [one.assign(worse_if="distance", worsened=False, low=0.01, high=0.03) for one in more[:2]]
-    neutral = first.assign(group="relations", measure="yes_share", worse_if="neither")
-    one = repair(
-        "a", [{"test": trial((0.8, 0.7, 0.9))}], replace(found, table=pd.concat([found.table, *more, neutral]))
-    )
-    assert worsened(one) == []
-    assert "Of 2 measures of damage none is clearly worse." in said(one)
-    table = damage_table(one)
-    assert [row["verdict"] for row in table["rows"]] == ["", "", "moved", "moved", "neutral"]
-    assert [row["verdict"] for row in table["more"]] == ["worse"]
-
-
-def leaning(*changes: tuple[float, float, float]) -> Repair:
+def leaning(*changes: Ends) -> JudgedRepair:
     """A repair after which the share of yes to other relations is other by these, a seed each."""
     seeds = []
     for one, (change, low, high) in zip(repair("a", [{"test": trial((0.8, 0.7, 0.9))}] * len(changes)).seeds, changes,
@@ -209,14 +195,14 @@ def leaning(*changes: tuple[float, float, float]) -> Repair:
         }
         row = told.table.iloc[[1]].assign(change=change, low=low, high=high, worsened=False, **more)
         seeds.append(replace(one, damage=replace(told, table=pd.concat([told.table, row]))))
-    return Repair("a", seeds)
+    return JudgedRepair("a", seeds)
 
 
 def test_a_yes_to_everything_else_is_remarked() -> None:
     text = (
         "Asked about other relations, it says yes to 80% of the questions, of which half are right; the base model to"
     )
-    assert finding([leaning((0.6, 0.5, 0.7))]).remarks[0] == f"{text} 20%."
+    assert finding(group(leaning((0.6, 0.5, 0.7)))).remarks[0] == f"{text} 20%."
     assert "says yes to 5% of" in said(leaning((-0.15, -0.2, -0.1)))
     assert "other relations" not in said(leaning((0.1, -0.05, 0.25)))  # chance can explain it
     assert f"{text} 20%." in said(leaning((0.59, 0.5, 0.7), (0.6, 0.5, 0.7), (0.61, 0.5, 0.7)))
@@ -232,12 +218,7 @@ def test_without_intervals_of_damage_nothing_is_said_to_be_unharmed() -> None:
     assert "none is clearly worse" not in text
 
 
-def test_numbers_of_damage_in_either_form() -> None:
-    as_ratio = pd.Series({"base": 30.0, "repaired": 33.0, "change": 1.1, "low": 1.05, "high": 1.15, "ratio": True})
-    difference = pd.Series({"base": 30.0, "repaired": 33.0, "change": 3.0, "low": 1.5, "high": 4.5, "ratio": False})
-    assert ratio(as_ratio) == pytest.approx(ratio(difference))
-    assert shifted(difference) == pytest.approx((33.0, 31.5, 34.5))
-    assert not ratio(difference.replace({30.0: 0.0})).known
+def test_one_seed_keeps_its_own_interval() -> None:
     assert pooled([Metric(0.5, 0.4, 0.6)]) == (0.5, 0.4, 0.6)
     assert pooled([Metric(0.5, 0.4, 0.6), Metric(0.7, 0.0, 0.9)]).value == pytest.approx(0.6)
 
@@ -271,15 +252,9 @@ def test_shares_are_not_rounded_up_to_all(value: float, text: str) -> None:
     assert share(value) == text
 
 
-def test_factors_have_as_many_digits_as_they_need() -> None:
-    assert factor(Metric(1.0042, 1.001, 1.007)) == ("1.004", "[1.001,\N{NO-BREAK SPACE}1.007]")
-    assert factor(Metric(1.384, math.nan, math.nan)) == ("1.38", "")
-    assert factor(Metric(12345.6, math.nan, math.nan)) == ("12,346", "")
-
-
-def test_a_clear_loss_is_marked_in_words_and_empty_columns_are_left_out() -> None:
+def test_a_clear_loss_is_marked_in_words_and_empty_columns_are_left_out(tmp_path: Path) -> None:
     near = trial((-0.4, -0.5, -0.3))
-    table = method_table([repair("a", [{"test": near}])], Path("run"))
+    table = repair_table(group(repair("a", [{"test": near}])), Run(tmp_path))
     labels = [t.label for t in table["terms"]]
     assert "Perplexity ×" not in labels and "r, unseen words" not in labels
     row = dict(zip(labels, table["rows"][0]["cells"], strict=True))

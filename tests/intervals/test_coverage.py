@@ -14,7 +14,7 @@ from accord.damage.exchange import diversity_changes
 from accord.gap import compare, summarize
 from accord.gap.metrics import MEASURES
 from accord.intervals.families import simultaneous
-from accord.report.metric import Metric
+from accord.report.data import Metric
 from accord.report.repair_groups import pooled
 
 NOISES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
-from tests.report.html_reader import HOSTILE, Page, asks_network
 from tests.report.run_folder import publish_result
+from tests.report.test_html import HOSTILE, Page, asks_network
 from tests.verdict.repaired_run import MADE, write_run
 
 from accord.errors import AccordError

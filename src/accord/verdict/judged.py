@@ -22,7 +22,7 @@ CORRELATIONS = ("pearson_all", "pearson_yes", "pearson_no")
 _WORDINGS = ("generator-", "validator-")  # what the names of test sets with other wordings begin with
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class JudgedSeed:
     """One seed of a repair that has a verdict. What was not measured is None; `base`: the base's answers."""
 
@@ -61,7 +61,7 @@ class JudgedSeed:
         return before[trial], after[trial]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class JudgedRepair:
     """Seeds of one repair, in their order.
 

@@ -14,8 +14,8 @@ from accord.damage.exchange import diversity_changes
 from accord.gap import compare, summarize
 from accord.gap.metrics import MEASURES
 from accord.intervals.families import simultaneous
-from accord.report.data import Metric
-from accord.report.repair_groups import pooled
+from accord.report.metric import Metric
+from accord.report.seeds import pooled
 
 NOISES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
     "normal": lambda rng, size: rng.standard_normal(size),

@@ -1,12 +1,12 @@
 """A number over seeds: its mean and interval, made in one place, and whether two such numbers differ."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.special import stdtrit
 
-from accord.report.data import UNKNOWN, Metric
+from accord.report.metric import UNKNOWN, Metric
 
 
 def over_seeds(values: Iterable[float]) -> Metric:
@@ -25,6 +25,23 @@ def over_seeds(values: Iterable[float]) -> Metric:
         return Metric(mean, math.nan, math.nan)
     half = float(stdtrit(known.size - 1, 0.975) * known.std(ddof=1) / math.sqrt(known.size))
     return Metric(mean, mean - half, mean + half)
+
+
+def pooled(metrics: Sequence[Metric]) -> Metric:
+    """One seed's number as it is; of several, their mean with an interval over seeds and items.
+
+    All seeds are tried on the same items, so what the items leave uncertain does not shrink with seeds. It is
+    independent of what seeds do, so half widths add as √(t-interval over seeds² + mean of the seeds' own intervals²).
+    """
+    if len(metrics) == 1:
+        return metrics[0]
+    whole = over_seeds(metric.value for metric in metrics)
+    known = [metric for metric in metrics if math.isfinite(metric.low) and math.isfinite(metric.high)]
+    if not known:
+        return whole
+    below = math.hypot(whole.value - whole.low, sum(one.value - one.low for one in known) / len(known))
+    above = math.hypot(whole.high - whole.value, sum(one.high - one.value for one in known) / len(known))
+    return Metric(whole.value, whole.value - below, whole.value + above)
 
 
 def differ(one: Metric, other: Metric) -> bool | None:

@@ -1,0 +1,69 @@
+"""What each measure of damage means, and where it is defined."""
+
+from accord.damage.changes import FREE, OWN, RELATIONS, TEXT
+from accord.report.glossary import Term
+
+_DAMAGE = "accord.damage"
+_FORMS = {"generator_": "completing", "validator_": "asked"}
+
+DAMAGE_TERMS: dict[str, Term] = {
+    "perplexity": Term("Perplexity", "of all tokens of held-out text; change: repaired / base", _DAMAGE),
+    "perplexity_per_text": Term("Perplexity of a text", "geometric mean over texts; change: repaired / base", _DAMAGE),
+    "kl_base_repaired": Term(
+        "KL(base ‖ repaired)", "Σ p log(p / q), nats a prediction, p the base model's next token, q the repaired one's",
+        _DAMAGE,
+    ),
+    "kl_repaired_base": Term("KL(repaired ‖ base)", "the same the other way round", _DAMAGE),
+    "same_top": Term("Same top token", "share of predictions whose top token is still the base model's", _DAMAGE),
+    "true_beats_false": Term(
+        "True beats false", "share of facts whose true answer is more probable than a false one (ROME)", _DAMAGE
+    ),
+    "answer_probability": Term("Probability of the answer", "mean p of the true answer", _DAMAGE),
+    "answer_margin": Term("Margin of the answer", "mean of log p(true) − log p(false)", _DAMAGE),
+    "yes_beats_no": Term("Asked, true beats false", "share of facts affirmed more than their false twin", _DAMAGE),
+    "validator_auc": Term("Validator AUC", "of yes-or-no questions about it", _DAMAGE),
+    "validator_accuracy": Term("Validator accuracy", "share of yes-or-no questions answered rightly", _DAMAGE),
+    "validator_logodds": Term("Validator log-odds", "mean; neither direction is worse in itself", _DAMAGE),
+    "yes_share": Term("Share of yes", "of questions of which half are true", _DAMAGE),
+    "yes_excess": Term("Bias to one answer", "|share of yes − ½|", _DAMAGE),
+    "yes_no_mass": Term("Probability of yes or no", "how much of it falls on these words when asked", _DAMAGE),
+    "generator_auc": Term("Generator AUC", "of the repaired task, on items that the repair never saw", _DAMAGE),
+    "mrr_yes": Term("Mean reciprocal rank", "of right answers' first tokens among all tokens", _DAMAGE),
+    "generator_logodds": Term("Generator log-odds", "mean; neither direction is worse in itself", _DAMAGE),
+    "generator_moved": Term("Generator moved", "mean |change| of the generator's log-odds, in nats", _DAMAGE),
+    "generator_pearson": Term("Generator with itself", "correlation of its log-odds before and after", _DAMAGE),
+    "distinct_1": Term("Distinct-1", "different words as a share of all words in free texts", "accord.text.diversity"),
+    "distinct_2": Term("Distinct-2", "the same of pairs of words", "accord.text.diversity"),
+    "distinct_3": Term("Distinct-3", "the same of triples", "accord.text.diversity"),
+    "repeated_4": Term(
+        "Repeated-4", "share of a text's runs of four words that occurred before in it", "accord.text.diversity"
+    ),
+    "tokens": Term("Length", "tokens of a free text", _DAMAGE),
+    "judge_perplexity": Term("Judge's perplexity", "of the free texts under another model; ratio", _DAMAGE),
+}  # fmt: skip
+
+
+DAMAGE_GROUPS = {
+    TEXT: "held-out text",
+    RELATIONS: "other relations",
+    OWN: "the repaired task's generator",
+    FREE: "free texts",
+}
+"""Groups of measures in the order of the page: what stands in the table, and what the page calls it. Others (single
+relations, other tasks) have their own names."""
+
+
+def damage_term(measure: str) -> Term:
+    """The entry of a measure of damage; one that is not in the list stands under its own name."""
+    if measure in DAMAGE_TERMS:
+        return DAMAGE_TERMS[measure]
+    for prefix, form in _FORMS.items():
+        known = DAMAGE_TERMS.get(measure.removeprefix(prefix)) if measure.startswith(prefix) else None
+        if known is not None:
+            return Term(f"{known.label}, {form}", f"{known.meaning}; at the ends of {form} prompts", known.defined)
+    return Term(measure.replace("_", " "), "", "damage.parquet")
+
+
+def in_sentence(label: str) -> str:
+    """A label with a small first letter, but for abbreviations."""
+    return label[0].lower() + label[1:] if len(label) > 1 and label[1].islower() else label

@@ -1,0 +1,91 @@
+"""The repairs of a run as the page shows them: verdict first, then how far it carries, what it broke, by which way."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from accord.damage.page import damage_shown
+from accord.pathway.page import pathway_shown
+from accord.repair.page import made_shown
+from accord.repair.result import RepairRecord
+from accord.report import style
+from accord.report.chapter import Chapter
+from accord.report.drawn import on_page
+from accord.report.metric import plain
+from accord.report.wording import count
+from accord.study.run import Run
+from accord.verdict.figures import draw_before_after, draw_closure, draw_every_repair
+from accord.verdict.findings import best, finding, rule
+from accord.verdict.frontier import draw_frontier
+from accord.verdict.items import changed_items
+from accord.verdict.judged import JudgedRepair, RepairGroup, judged_repairs
+from accord.verdict.result import Verdict
+from accord.verdict.tables import repair_table, trial_rows
+
+_TEMPLATE = Path(__file__).with_name("page.html")
+_PARTS = ("repair", "verdict", "damage", "pathway")
+
+
+def chapters(run: Run) -> list[Chapter]:
+    """A chapter for each base and task that was repaired."""
+    groups = judged_repairs(run)
+    verdicts = run.of(Verdict)
+    left_out = [plain(label) for label in run.of(RepairRecord) if label not in verdicts]
+    made = []
+    for i, group in enumerate(groups):
+        key = "repair" if len(groups) == 1 else f"repair-{i + 1}"
+        title = "Repairs" if len(groups) == 1 else f"Repairs, {group.task}"
+        with style.house_style():
+            shown = _shown(run, group, key) | {"left_out": left_out if i == 0 else []}
+        made.append(Chapter(key, title, _TEMPLATE, shown, leads=True))
+    if left_out and not made:
+        made.append(Chapter("repair", "Repairs", _TEMPLATE, {"empty": True, "left_out": left_out}, leads=True))
+    return made
+
+
+def _shown(run: Run, group: RepairGroup, key: str) -> dict[str, Any]:
+    repairs, near, chosen = group.repairs, group.near, best(group)
+    files = {repair.label: _files(run, repair) for repair in repairs}
+    return {
+        "empty": False,
+        "findings": [finding(group)],
+        "best": chosen.label,
+        "near": group.trials[near],
+        "n": count(chosen.n(near), "item"),
+        "before": on_page([draw_before_after(chosen, near), draw_every_repair(group)], key),
+        "table": repair_table(group, run),
+        "rule": rule(group),
+        "trials": trial_rows(group),
+        "reach": on_page([draw_frontier(group), draw_closure(group)], key),
+        "damage": damage_shown(_by_seed(repairs, "damage"), chosen.label),
+        "pathway": pathway_shown(_by_seed(repairs, "pathway"), chosen.label, key),
+        "items": changed_items(chosen, near),
+        "item_seed": chosen.first_named,
+        "repair": made_shown(_by_seed(repairs, "record"), files, run.folder, key),
+        "missing": _missing(repairs),
+    }
+
+
+def _by_seed(repairs: Sequence[JudgedRepair], part: str) -> dict[str, dict[int, Any]]:
+    """A part of what is known of every repair: label -> seed -> the part, or None."""
+    return {repair.label: {seed.seed: getattr(seed, part) for seed in repair.seeds} for repair in repairs}
+
+
+def _files(run: Run, repair: JudgedRepair) -> list[Path]:
+    """What each stage of a repair says of itself, seed by seed."""
+    names = [(part, f"{part}/{seed.label}") for seed in repair.seeds for part in _PARTS]
+    return [run.place(name) / f"{part}.json" for part, name in names if name in run.manifests]
+
+
+def _missing(repairs: Sequence[JudgedRepair]) -> list[str]:
+    """Which parts were not measured, and of which repairs."""
+    out = []
+    for part, what in (("damage", "what they broke ([damage])"), ("pathway", "their pathway ([pathway])")):
+        without = [
+            label for label, seeds in _by_seed(repairs, part).items() if all(one is None for one in seeds.values())
+        ]
+        if without:
+            everyone = len(without) == len(repairs)
+            which = "none of the repairs was tried" if everyone else f"not of {', '.join(without)}"
+            out.append(f"{what}: {which}")
+    return out

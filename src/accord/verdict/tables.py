@@ -1,0 +1,174 @@
+"""The tables of the verdict, every number already put into words: a row a repair, and every test set."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from accord.damage.over_seeds import factor, perplexity, specificity
+from accord.report.glossary import Term
+from accord.report.links import href
+from accord.report.metric import UNKNOWN, Metric
+from accord.report.wording import count, interval, number
+from accord.study.run import Run
+from accord.verdict.judged import CORRELATIONS, JudgedRepair, RepairGroup
+
+Cell = dict[str, str]
+
+_NONE: Cell = {"value": "–", "interval": "", "note": ""}
+_UNSEEN = {"unseen-hypernyms": "test-unseen-hypernyms", "unseen-both": "test-unseen-both"}
+
+_COMPARE = "accord.gap.change"
+_VERDICT = "accord.verdict.measure"
+_METRICS = "accord.gap.metrics"
+
+# Columns of the table of repairs, in order.
+_TERMS: dict[str, Term] = {
+    "closure": Term(
+        "Closed",
+        "share of the gap that is closed on test items: (r after − r before) / (1 − r before), r over all items; "
+        "1 is perfect agreement of the two forms, 0 nothing gained, below 0 lost",
+        f"{_COMPARE}.Change",
+    ),
+    "pearson_all": Term(
+        "r, all", "correlation of generator and validator log-odds over all test items, after the repair", _METRICS
+    ),
+    "pearson_yes": Term(
+        "r, right", "the same within right answers, where merely telling right from wrong gains nothing", _METRICS
+    ),
+    "pearson_no": Term("r, wrong", "the same within wrong answers", _METRICS),
+    "unseen-hypernyms": Term("r, unseen categories", "r, all, on items whose category no training item has", _VERDICT),
+    "unseen-both": Term("r, unseen words", "r, all, on items of which no training item has either word", _VERDICT),
+    "wordings": Term(
+        "r, other wordings", "r, all, on test items asked or completed in other words; mean over the wordings", _VERDICT
+    ),
+    "validator_auc": Term(
+        "Validator AUC", "chance that a right answer is affirmed more than a wrong one, when asked", f"{_METRICS}.auc"
+    ),
+    "validator_accuracy": Term(
+        "Accuracy",
+        "share of items on which yes or no is right (log-odds above or below 0); the order may be right (AUC) and the "
+        "threshold not",
+        f"{_METRICS}.MEASURES",
+    ),
+    "generator_auc": Term(
+        "Generator AUC, change", "what the repair did to the form that knew: after − before", f"{_COMPARE}.Change"
+    ),
+    "perplexity": Term(
+        "Perplexity ×",
+        "perplexity on held-out text, repaired / base, same texts: exp of the mean difference in nats a token",
+        "accord.damage.measures",
+    ),
+    "specificity": Term(
+        "Others unmoved",
+        "specificity: share of prompts about other relations (part–whole, synonyms, capitals, …) whose most likely "
+        "next token is still the base model's",
+        "accord.damage.measures",
+    ),
+    "seconds": Term("Seconds", "time to make the repair, with the one that it goes on from", "verdict.json"),
+}  # fmt: skip
+
+
+def repair_table(group: RepairGroup, run: Run) -> dict[str, Any]:
+    """One row a repair, the base model above them; columns that nothing fills are left out."""
+    whole = [{name: _cell_of(group, repair, name) for name in _TERMS} for repair in group.repairs]
+    used = [name for name in _TERMS if any(row[name] != _NONE for row in whole)]
+
+    def each(repair: JudgedRepair) -> list[dict[str, Any]]:
+        alone = [JudgedRepair(repair.label, [seed]) for seed in repair.seeds]
+        return [
+            {
+                "label": repair.label,
+                "seed": one.first.seed,
+                "href": href(run.place(f"verdict/{one.first.label}") / "verdict.json", run.folder),
+                "cells": [_cell_of(group, one, name) for name in used],
+            }
+            for one in alone
+        ]
+
+    return {
+        "terms": [_TERMS[name] for name in used],
+        "base": [_base_cell(group, name) for name in used],
+        "rows": [
+            {
+                "label": repair.label,
+                "kind": "" if repair.kind in repair.label else repair.kind,
+                "seeds": len(repair.seeds),
+                "cells": [row[name] for name in used],
+            }
+            for repair, row in zip(group.repairs, whole, strict=True)
+        ],
+        "each": [row for repair in group.repairs for row in each(repair)],
+        "several": any(len(repair.seeds) > 1 for repair in group.repairs),
+        "single": any(len(repair.seeds) == 1 for repair in group.repairs),
+    }
+
+
+def trial_rows(group: RepairGroup) -> list[dict[str, Any]]:
+    """Every test set of every repair: items, and each correlation before, after, and closed."""
+    return [
+        {
+            "title": title,
+            "label": repair.label,
+            "n": count(repair.n(trial), "item"),
+            "cells": [cell for measure in CORRELATIONS for cell in _moved(repair, trial, measure)],
+        }
+        for trial, title in group.trials.items()
+        for repair in group.repairs
+        if repair.changes(trial, "pearson_all")
+    ]
+
+
+def _source(group: RepairGroup, name: str) -> tuple[str, str]:
+    """The test set and the measure that a column is of."""
+    return (_UNSEEN[name], "pearson_all") if name in _UNSEEN else (group.near, name)
+
+
+def _cell_of(group: RepairGroup, repair: JudgedRepair, name: str) -> Cell:
+    """A column of a repair."""
+    if name == "closure":
+        return _cell(repair.metric(group.near, "pearson_all", "closure"))
+    if name == "wordings":
+        return _cell(repair.mean_of(group.reworded, "pearson_all"))
+    if name == "perplexity":
+        ratio = perplexity(repair.damages)
+        return {**dict(zip(("value", "interval"), factor(ratio), strict=True)), "note": ""} if ratio.known else _NONE
+    if name == "specificity":
+        return _cell(specificity(repair.damages))
+    if name == "seconds":
+        return {**_NONE, "value": f"{repair.seconds.value:,.0f}"} if repair.seconds.known else _NONE
+    trial, measure = _source(group, name)
+    signed = name == "generator_auc"
+    metric = repair.metric(trial, measure, "change" if signed else "after")
+    changes = repair.each(trial, measure, "change")
+    fell = bool(changes) and all(change.high < 0 for change in changes)  # over the items of every seed
+    return _cell(metric, "▾ worse" if fell else "", signed=signed)
+
+
+def _base_cell(group: RepairGroup, name: str) -> Cell:
+    """The base model's own numbers, where a column has one: the same for all repairs."""
+    if name == "wordings":
+        mean = _first([repair.mean_of(group.reworded, "pearson_all", "before") for repair in group.repairs])
+        return _cell(Metric(mean.value, UNKNOWN.low, UNKNOWN.high))
+    before = _first([repair.before(*_source(group, name)) for repair in group.repairs])
+    return _cell(before, "its AUC" if name == "generator_auc" else "")
+
+
+def _first(metrics: Sequence[Metric]) -> Metric:
+    return next((metric for metric in metrics if metric.known), UNKNOWN)
+
+
+def _cell(metric: Metric, note: str = "", *, signed: bool = False) -> Cell:
+    if not metric.known:
+        return _NONE
+    if not signed:
+        return {"value": number(metric.value), "interval": interval(metric), "note": note}
+    if not any(metric):
+        return {"value": "0", "interval": "", "note": note}
+    sign = "+" if metric.value > 0 else ""  # and three digits: a change may be small and beyond doubt
+    return {"value": sign + number(metric.value, 3), "interval": interval(metric, 3), "note": note}
+
+
+def _moved(repair: JudgedRepair, trial: str, measure: str) -> list[Cell]:
+    """`.01 → .84`, and how much of the gap that closes."""
+    before, after = repair.before(trial, measure), repair.metric(trial, measure)
+    moved = {"value": f"{number(before.value)} → {number(after.value)}", "interval": interval(after), "note": ""}
+    return [moved, _cell(repair.metric(trial, measure, "closure"))]

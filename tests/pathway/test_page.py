@@ -1,0 +1,79 @@
+"""Which way repairs go, on the page: all figures of one, a few of the others, and nothing where there is nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.report.run_folder import publish_result
+from tests.verdict.repaired_run import MADE, make_pathway
+
+from accord.pathway import page
+from accord.pathway.figures import draw_patching, draw_pathway
+from accord.pathway.result import ALL, Pathway
+from accord.report import style
+from accord.study.run import Run
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accord.report.style.inline_svg", lambda figure, prefix: "x" * 100)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("run")
+    for label, name in (("rankalign-s1", "rankalign"), ("readout-s0", "readout")):
+        publish_result(folder, "pathway", label, make_pathway(MADE[name]))
+    return Run(folder)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_one_that_leads_has_all_figures(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run.of(Pathway)
+    repairs = {"rankalign": {0: None, 1: found["rankalign-s1"]}, "none": {0: None}, "readout": {0: found["readout-s0"]}}
+    first, second = page.pathway_shown(repairs, "readout", "key")["shown"]
+    assert (first["label"], first["seed"], len(first["figures"])) == ("readout", "", 6)
+    assert (second["label"], second["seed"], len(second["figures"])) == ("rankalign", "seed 1", 2)
+    assert first["sentence"] == " ".join(found["readout-s0"].summary()["sentences"])
+    assert "the repair enters" in first["sentence"]
+    monkeypatch.setattr(page, "BUDGET", 100)
+    shown = page.pathway_shown(repairs, "readout", "key")
+    assert (len(shown["shown"]), shown["dropped"]) == (1, ["rankalign"])
+
+
+def test_titles_say_where(run: Run) -> None:
+    with style.house_style():
+        titles = {one.name: one.title for one in draw_pathway(run["pathway/rankalign-s1"]) if one is not None}
+    table = run["pathway/rankalign-s1"].cka
+    least = table.loc[table["value"].idxmin()]
+    assert titles["cka"].startswith(f"States differ most at layer {least['layer']} on validator prompts (CKA .7")
+    concepts = run["pathway/rankalign-s1"].concepts
+    assert titles["changed-concepts"].startswith(f"{concepts['certain'].sum()} of 40 concepts changed for certain")
+
+
+def test_only_the_last_position_of_patching_is_shown(run: Run) -> None:
+    pathway = run["pathway/readout-s0"]
+    more = pd.concat([pathway.patching, pathway.patching.assign(positions=ALL, value=9.0)])
+    with style.house_style():
+        one, other = (draw_patching(one) for one in (pathway, replace(pathway, patching=more)))
+        assert one is not None and other is not None
+        assert style.inline_svg(one.figure, "a") == style.inline_svg(other.figure, "a")
+
+
+def test_a_pathway_of_nothing_draws(tmp_path: Path) -> None:
+    pathway, numbers = make_pathway(MADE["readout"], layers=3), ("value", "low", "high", "pearson", "change")
+
+    def emptied(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(**dict.fromkeys([name for name in numbers if name in table.columns], np.nan))
+
+    tables = {name: emptied(getattr(pathway, name)) for name in ("curves", "matrix", "cka", "readout", "patching")}
+    nothing = replace(pathway, **tables, concepts=emptied(pathway.concepts))
+    publish_result(tmp_path, "pathway", "a-s0", nothing)
+    with style.house_style():
+        names = [one.name for one in draw_pathway(Run(tmp_path)["pathway/a-s0"]) if one is not None]
+        assert "pathway-matrix" not in names and "readout" not in names and "changed-concepts" not in names
+        single = {name: table[table["layer"] == 2] for name in tables if "layer" in (table := getattr(pathway, name))}
+        alone = draw_pathway(replace(pathway, **single))  # a curve of one layer is none
+    assert [one.name for one in alone if one is not None] == ["changed-concepts", "pathway-matrix"]

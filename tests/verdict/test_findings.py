@@ -1,0 +1,264 @@
+"""The sentence on repairs never claims what was not shown, names what got worse, and picks by its stated rule."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from accord.damage.result import Damage
+from accord.gap.change import Change
+from accord.report.metric import Metric
+from accord.report.seeds import pooled
+from accord.study.run import Run
+from accord.verdict.findings import best, finding, rule, share
+from accord.verdict.frontier import undominated
+from accord.verdict.judged import JudgedRepair, JudgedSeed, RepairGroup
+from accord.verdict.result import Verdict
+from accord.verdict.tables import repair_table
+
+FAR = "test-unseen-both"
+Ends = tuple[float, float, float]
+Trial = Mapping[str, Change]
+
+
+def interval(*ends: float) -> dict[str, Any]:
+    """As results have it: null for what is not defined."""
+    return {name: None if math.isnan(end) else end for name, end in zip(("value", "low", "high"), ends, strict=True)}
+
+
+def changed(before: float, after: Ends) -> Change:
+    """A correlation, with the closure that belongs to it."""
+    closure = interval(*((r - before) / (1 - before) for r in after))
+    change = interval(*(r - before for r in after))
+    return Change(interval(before, before - 0.08, before + 0.08), interval(*after), change, closure)
+
+
+def plain(value: float, change: Ends = (0.0, -0.01, 0.01)) -> Change:
+    """A measure that has no closure."""
+    sides = (interval(v, v - 0.02, v + 0.02) for v in (value - change[0], value))
+    return Change(*sides, interval(*change))
+
+
+def trial(after: Ends, yes: Ends | None = None, no: Ends | None = None, **measures: Change) -> Trial:
+    changes = {
+        "pearson_all": changed(0.01, after),
+        "pearson_yes": changed(-0.05, yes or after),
+        "pearson_no": changed(0.02, no or after),
+        "validator_auc": plain(0.85),
+        "validator_accuracy": plain(0.8),
+        "generator_auc": plain(0.9),
+    }
+    return changes | measures
+
+
+def damage(perplexity: float = 1.02, worse: Sequence[str] = (), half: float = 0.01) -> Damage:
+    rows = [("text", "perplexity", 30.0, 30.0 * perplexity, perplexity, "ratio", "perplexity" in worse)]
+    rows += [("own task", "generator_auc", 0.92, 0.88, -0.04, "difference", "generator_auc" in worse)]
+    columns = ["group", "measure", "base", "repaired", "change", "change_is", "worsened"]
+    table = pd.DataFrame(rows, columns=columns).assign(n=200, worse_if="higher")
+    table = table.assign(low=table["change"] - half, high=table["change"] + half)
+    return Damage(table, "", *(pd.DataFrame() for _ in range(3)))
+
+
+def repair(name: str, trials: Sequence[Mapping[str, Trial]], broke: Damage | None = None) -> JudgedRepair:
+    """A repair with a seed for each of `trials`."""
+    seeds = []
+    for i, changes in enumerate(trials):
+        about = {"repair": name, "kind": "", "seed": i, "task": "t", "base": "t", "seconds": 100.0}
+        verdict = Verdict(changes, dict.fromkeys(changes, "test items"), dict.fromkeys(changes, 511), {}, about)
+        seeds.append(JudgedSeed(f"{name}-s{i}", verdict, damage=broke))
+    return JudgedRepair(name, seeds)
+
+
+def group(*repairs: JudgedRepair) -> RepairGroup:
+    return RepairGroup("t", repairs)
+
+
+def good(name: str, near: float = 0.84, far: float = 0.6, broke: Damage | None = None) -> JudgedRepair:
+    """Three seeds, close together."""
+    return repair(
+        name,
+        [
+            {
+                "test": trial((near + d, near + d - 0.02, near + d + 0.02)),
+                FAR: trial((far + d, far + d - 0.05, far + d + 0.05)),
+            }
+            for d in (-0.01, 0.0, 0.01)
+        ],
+        broke,
+    )
+
+
+def said(*repairs: JudgedRepair) -> str:
+    found = finding(group(*repairs))
+    text = " | ".join([f"{found.headline}: {found.evidence}", *found.remarks, found.others, found.details])
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_sentence_has_before_after_interval_items_seeds_and_cost() -> None:
+    # t(.975, 2) · s / √n of three seeds .01 apart, and the half width that each has over items
+    half = math.hypot(4.302652729911275 * 0.01 / math.sqrt(3), 0.02)
+    text = said(good("rankalign", broke=damage(worse=["perplexity"])))
+    assert text.startswith("rankalign closes 84% of the gap, perplexity × 1.020: The two forms now correlate")
+    assert f"r = .84 [{0.84 - half:.2f}, {0.84 + half:.2f}]".replace("0.", ".") in text
+    assert ", before with .01 (511 test items, 3 seeds)" in text
+    assert "Before the repair, r = .01 [−.07, .09] over all items; within right answers now .84 [" in text
+    assert "before −.05; within wrong answers now .84 [" in text
+    assert "On words that no training item has: r = .60 [.54, .66], closing 60%." in text
+    assert "Worse, of 2 measures of damage: perplexity (held-out text) × 1.020" in text
+
+
+def test_no_claim_where_the_interval_includes_nothing() -> None:
+    """Neither where items explain it, nor where seeds do, nor where one seed fails, nor without an interval."""
+    items = repair("a", [{"test": trial((0.05, -0.03, 0.13))}])
+    seeds = repair("a", [{"test": trial((r, r - 0.02, r + 0.02))} for r in (0.1, 0.5, 0.9)])
+    one_fails = repair("a", [{"test": trial((0.5, 0.5 - w, 0.5 + w))} for w in (0.02, 0.6, 0.02)])
+    unknown = repair("a", [{"test": trial((0.5, math.nan, math.nan))}])
+    for found, why in (
+        (items, "which chance can explain"), (seeds, "which chance can explain"),
+        (one_fails, "which not every seed shows beyond chance"), (unknown, "without an interval nobody can say"),
+    ):  # fmt: skip
+        text = said(found)
+        assert text.startswith("The repair is not shown to close the gap: It takes the correlation")
+        assert "closes" not in text
+        assert why in text
+    worse = repair("a", [{"test": trial((-0.5, -0.6, -0.4))}])
+    assert "it widens the gap" in said(worse)
+    better = repair("a", [{"test": trial((0.05, -0.03, 0.13), validator_accuracy=plain(0.8, (0.2, 0.1, 0.3)))}])
+    assert "Its yes or no is right more often than before, though: .80 [.78, .82]" in said(better)
+    assert "more often" not in said(items)
+    assert said(items, worse).startswith("None of 2 repairs is shown to close the gap: a takes")
+
+
+def test_what_does_not_carry_over_is_said() -> None:
+    text = said(repair("a", [{"test": trial((0.8, 0.77, 0.83)), FAR: trial((0.1, -0.1, 0.3))}]))
+    assert text.startswith("a closes 80% of the gap, at a cost not measured")
+    assert "On words that no training item has the gap is not shown to close (r = .10 [−.10, .30], closure .09" in text
+    assert "What it broke was not measured." in text
+
+
+def test_inflation_threshold_generator_and_budget_are_remarked() -> None:
+    near = trial(
+        (0.8, 0.77, 0.83), yes=(0.3, 0.2, 0.4), no=(0.1, -0.02, 0.2),
+        validator_accuracy=plain(0.6), generator_auc=plain(0.8, (-0.1, -0.12, -0.08)),
+    )  # fmt: skip
+    text = said(repair("a", [{"test": near}], damage(1.4)))
+    assert "only right and wrong lying apart" in text
+    assert "Among wrong answers alone, the gap is not shown to close." in text
+    assert "orders the items with AUC .85, but says yes or no rightly to only 60%" in text
+    assert "less well than before: AUC −.10 [−.12, −.08]" in text
+    assert "beyond the budget of × 1.05" in text
+    calm = said(good("a", broke=damage(1.01)))
+    for words in ("lying apart", "Among", "threshold", "less well", "beyond the budget"):
+        assert words not in calm
+    assert "Of 2 measures of damage none is clearly worse." in calm
+
+
+def test_the_first_is_chosen_by_the_rule() -> None:
+    costly = good("costly", 0.95, 0.9, damage(1.3))
+    far, near = good("far", 0.7, 0.65, damage()), good("near", 0.9, 0.5, damage())
+    vain = repair("vain", [{"test": trial((0.9, -0.1, 1.0)), FAR: trial((0.99, 0.98, 1.0))}], damage())
+    assert best(group(near, costly, vain, far)) is far
+    assert best(group(costly, vain)) is costly
+    assert "within × 1.05, the one that closes most on words that no training item has" in rule(group(near))
+    text = said(near, costly, vain, far)
+    assert "The other repairs close, on test items: costly 95% (perplexity × 1.30), near 90%" in text
+    assert "Not shown to close it: vain." in text
+    assert "beyond the budget" in said(costly, vain)
+
+
+def test_near_and_far_are_told_by_the_names_of_the_test_sets() -> None:
+    one = repair("a", [{"task-x": trial((0.5, 0.4, 0.6)), "test-unseen-hypernyms": trial((0.5, 0.4, 0.6))}])
+    assert (group(one).near, group(one).far) == ("test-unseen-hypernyms", "test-unseen-hypernyms")
+    assert (group(good("a")).near, group(good("a")).far) == ("test", FAR)
+    other = repair("a", [{"task-x": trial((0.5, 0.4, 0.6))}])
+    assert said(other).startswith("a closes 49% of the gap")
+
+
+def leaning(*changes: Ends) -> JudgedRepair:
+    """A repair after which the share of yes to other relations is other by these, a seed each."""
+    seeds = []
+    for one, (change, low, high) in zip(repair("a", [{"test": trial((0.8, 0.7, 0.9))}] * len(changes)).seeds, changes,
+                                        strict=True):  # fmt: skip
+        told = damage()
+        more = {
+            "group": "relations",
+            "measure": "yes_share",
+            "base": 0.2,
+            "repaired": 0.2 + change,
+            "worse_if": "neither",
+        }
+        row = told.table.iloc[[1]].assign(change=change, low=low, high=high, worsened=False, **more)
+        seeds.append(replace(one, damage=replace(told, table=pd.concat([told.table, row]))))
+    return JudgedRepair("a", seeds)
+
+
+def test_a_yes_to_everything_else_is_remarked() -> None:
+    text = (
+        "Asked about other relations, it says yes to 80% of the questions, of which half are right; the base model to"
+    )
+    assert finding(group(leaning((0.6, 0.5, 0.7)))).remarks[0] == f"{text} 20%."
+    assert "says yes to 5% of" in said(leaning((-0.15, -0.2, -0.1)))
+    assert "other relations" not in said(leaning((0.1, -0.05, 0.25)))  # chance can explain it
+    assert f"{text} 20%." in said(leaning((0.59, 0.5, 0.7), (0.6, 0.5, 0.7), (0.61, 0.5, 0.7)))
+    assert "other relations" not in said(leaning((0.1, 0.05, 0.15), (0.9, 0.8, 1.0)))  # the seeds do not agree
+    assert "other relations" not in said(good("a", broke=damage()))
+
+
+def test_without_intervals_of_damage_nothing_is_said_to_be_unharmed() -> None:
+    blind = damage()
+    blind = replace(blind, table=blind.table.assign(low=math.nan, high=math.nan))
+    text = said(good("a", broke=blind))
+    assert "cannot be said, as damage was measured without intervals" in text
+    assert "none is clearly worse" not in text
+
+
+def test_one_seed_keeps_its_own_interval() -> None:
+    assert pooled([Metric(0.5, 0.4, 0.6)]) == (0.5, 0.4, 0.6)
+    assert pooled([Metric(0.5, 0.4, 0.6), Metric(0.7, 0.0, 0.9)]).value == pytest.approx(0.6)
+
+
+def test_means_over_wordings_are_taken_seed_by_seed() -> None:
+    values = [[0.2, 0.4], [0.5, 0.9]]
+    one = repair("a", [{f"generator-{k}": trial((v, v, v)) for k, v in enumerate(row)} for row in values])
+    found = one.mean_of(["generator-0", "generator-1"], "pearson_all")
+    seeds = [sum(row) / len(row) for row in values]
+    half = 12.706204736174694 * np.std(seeds, ddof=1) / math.sqrt(2)
+    assert found == pytest.approx((np.mean(seeds), np.mean(seeds) - half, np.mean(seeds) + half))
+
+
+def test_the_frontier_is_what_nothing_beats() -> None:
+    rng = np.random.default_rng(0)
+    places = [*rng.random((30, 2)).round(1), (0.5, 0.5), (0.5, 0.5)]
+    marks = [(good(str(i)), Metric(x, x, x), Metric(y, y, y)) for i, (x, y) in enumerate(places)]
+    kept = {m[0].label for m in undominated(marks)}
+    for i, (x, y) in enumerate(places):
+        beaten = False
+        for a, b in places:
+            if (a <= x and b > y) or (a < x and b >= y):
+                beaten = True
+        assert (str(i) in kept) == (not beaten)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.996, "99%"), (1.0, "100%"), (-0.001, "0%"), (-0.12, "−12%"), (math.nan, "an unknown share")]
+)
+def test_shares_are_not_rounded_up_to_all(value: float, text: str) -> None:
+    assert share(value) == text
+
+
+def test_a_clear_loss_is_marked_in_words_and_empty_columns_are_left_out(tmp_path: Path) -> None:
+    near = trial((-0.4, -0.5, -0.3))
+    table = repair_table(group(repair("a", [{"test": near}])), Run(tmp_path))
+    labels = [t.label for t in table["terms"]]
+    assert "Perplexity ×" not in labels and "r, unseen words" not in labels
+    row = dict(zip(labels, table["rows"][0]["cells"], strict=True))
+    assert row["r, all"] == {"value": "−.40", "interval": "[−.50,\N{NO-BREAK SPACE}−.30]", "note": "▾ worse"}
+    assert row["Validator AUC"]["note"] == ""
+    assert row["Generator AUC, change"] == {"value": ".000", "interval": "[−.010,\N{NO-BREAK SPACE}.010]", "note": ""}
+    assert dict(zip(labels, table["base"], strict=True))["r, all"]["value"] == ".01"

@@ -56,6 +56,9 @@ class Run(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.manifests)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.manifests
+
     def __getitem__(self, name: str) -> Any:
         if name not in self.manifests:
             raise AccordError("There is no such stage in this run.", where=self.folder, got=repr(name),

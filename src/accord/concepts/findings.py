@@ -1,79 +1,53 @@
-"""What the concept models amount to, in a plain sentence a layer, and what to beware of in the perplexities."""
+"""What the concept models amount to, in a plain sentence a layer."""
 
 import math
 from collections.abc import Sequence
 
-from accord.report.concepts_groups import Group
-from accord.report.data import Metric
+from accord.concepts.groups import best_r2, is_gated, names_of
 from accord.report.finding import Finding
-from accord.report.seeds import differ
+from accord.report.metric import Metric
+from accord.report.seeds import SeedGroup, differ, relabelled, seeds_of
 from accord.report.wording import amount, capital, count, number
 
 CLOSE = 0.05  # L0 that differ by less than this share count as about the same
-REPETITIVE = 0.2  # share of repeated runs of four words from which a text is no longer read as text
 
 
-def concept_findings(groups: Sequence[Group]) -> list[Finding]:
+def concept_findings(groups: Sequence[SeedGroup]) -> list[Finding]:
     """One for each layer: reconstructions of different layers cannot be compared."""
     layers = list(dict.fromkeys(group.named("layer") for group in groups))
     out = []
     for layer in layers:
         here = [group for group in groups if group.named("layer") == layer]
-        names = [group.named("name") for group in here]
-        if len(set(names)) == len(names):  # the layer is said once, in front
-            here = [Group(name, group.stages) for name, group in zip(names, here, strict=True)]
+        here = relabelled(here, names_of(here))  # the layer is said once, in front
         where = f"At layer {layer}, " if len(layers) > 1 else ""
         headline, evidence = _finding(here)
         out.append(Finding(_capital(where + headline) if not where else where + headline, capital(evidence)))
     return out
 
 
-def seeds_of(groups: Sequence[Group]) -> str:
-    """`3 seeds`, `1 to 3 seeds`."""
-    numbers = sorted({len(group.stages) for group in groups})
-    return count(numbers[0], "seed") if len(numbers) == 1 else f"{numbers[0]} to {count(numbers[-1], 'seed')}"
-
-
-def perplexity_remarks(groups: Sequence[Group]) -> list[str]:
-    """Rows whose perplexity cannot be taken at face value, and judges that differ."""
-    out = []
-    judges = list(dict.fromkeys(group.named("judge") for group in groups))
-    if len(judges) > 1:
-        out.append(f"Rows have different judges ({', '.join(judges)}): their numbers cannot be compared.")
-    loops = [g for g in groups if g.metric("repeated_4").value >= REPETITIVE]
-    if loops:
-        listed = ", ".join(f"{g.label} ({g.metric('repeated_4').value:.0%})" for g in loops)
-        out.append(f"Repetitive, so its perplexity flatters: {listed} of runs of four words are repeats.")
-    lost = [(g, sum(v for v in g.values("unscored") if math.isfinite(v))) for g in groups]
-    if any(n for _, n in lost):
-        listed = ", ".join(f"{g.label} ({n:.0f})" for g, n in lost if n)
-        out.append(f"Texts too short to be scored, and so in no mean: {listed}.")
-    return out
-
-
-def _finding(groups: Sequence[Group]) -> tuple[str, str]:
-    ranked = sorted((g for g in groups if math.isfinite(g.best_r2.value)), key=lambda g: -g.best_r2.value)
+def _finding(groups: Sequence[SeedGroup]) -> tuple[str, str]:
+    ranked = sorted((g for g in groups if math.isfinite(best_r2(g).value)), key=lambda g: -best_r2(g).value)
     if not ranked:
         return "how well the concept models reconstruct is not known", ""
     over = f"over {seeds_of(ranked[:2])}"
     if len(ranked) == 1:
         best = ranked[0]
         return (
-            f"{best.label} reconstructs {_share(best.best_r2.value)} of the variance",
+            f"{best.label} reconstructs {_share(best_r2(best).value)} of the variance",
             f"{_numbers(best).removesuffix(',')}, {over}.",
         )
     best, other = ranked[:2]
     of = f"; the best two of {len(ranked)} concept models" if len(ranked) > 2 else ""
     chance = (
-        "" if differ(best.best_r2, other.best_r2) is not None else "; too few seeds to tell the difference from chance"
+        "" if differ(best_r2(best), best_r2(other)) is not None else "; too few seeds to tell the difference from chance"
     )
     return _comparison(best, other), f"{_sentence(best, other)}, {over}{of}{chance}."
 
 
-def _comparison(best: Group, other: Group) -> str:
+def _comparison(best: SeedGroup, other: SeedGroup) -> str:
     """Who reconstructs better, and at what price in active concepts."""
-    clear = differ(best.best_r2, other.best_r2)
-    if clear is False or best.best_r2.value == other.best_r2.value:
+    clear = differ(best_r2(best), best_r2(other))
+    if clear is False or best_r2(best).value == best_r2(other).value:
         both = f"{best.label} and {other.label} reconstruct equally well, as far as the seeds can tell"
         return both + _price(best, other)
     sparser = _sparser(best, other)
@@ -87,14 +61,14 @@ def _comparison(best: Group, other: Group) -> str:
     return f"{best.label} {verb} better than {other.label}{with_what}"
 
 
-def _price(best: Group, other: Group) -> str:
+def _price(best: SeedGroup, other: SeedGroup) -> str:
     sparser = _sparser(best, other)
     if not sparser:
         return ", with about as many active concepts" if sparser == 0 else ""
     return f", {(best if sparser > 0 else other).label} with fewer active concepts"
 
 
-def _sparser(one: Group, other: Group) -> int | None:
+def _sparser(one: SeedGroup, other: SeedGroup) -> int | None:
     """1 where `one` uses fewer concepts, −1 where more, 0 where about as many, None where not known."""
     a, b = one.metric("l0").value, other.metric("l0").value
     if not (math.isfinite(a) and math.isfinite(b)):
@@ -102,17 +76,17 @@ def _sparser(one: Group, other: Group) -> int | None:
     return 0 if abs(a - b) <= CLOSE * max(a, b) else (1 if a < b else -1)
 
 
-def _numbers(group: Group) -> str:
+def _numbers(group: SeedGroup) -> str:
     """`R² .590 [.582, .598] at L0 10.3 and CE recovered .760 [.752, .768], with hard gates`."""
-    hard = group.gated
-    parts = [f"R² {_joined(group.best_r2)} at L0 {amount(group.metric('l0'))[0]}"]
+    hard = is_gated(group)
+    parts = [f"R² {_joined(best_r2(group))} at L0 {amount(group.metric('l0'))[0]}"]
     recovered = group.metric("ce_recovered_hard" if hard else "ce_recovered")
     if recovered.known:
         parts.append(f"CE recovered {_joined(recovered)}")
     return " and ".join(parts) + (", gates hard," if hard else "")
 
 
-def _sentence(best: Group, other: Group) -> str:
+def _sentence(best: SeedGroup, other: SeedGroup) -> str:
     one, two = _numbers(best).removesuffix(","), _numbers(other)
     return f"{one}, against {two} for {other.label}"
 

@@ -2,16 +2,16 @@
 
 import json
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from accord.errors import AccordError, nearest
+from accord.report.metric import UNKNOWN, Metric, called, plain
 
 SCORES = "scores.parquet"
 METRICS = "metrics.json"
@@ -30,22 +30,6 @@ _COLUMNS = {
 }
 _NEEDED_METRICS = ("generator_auc", "validator_auc", "pearson_all")
 _MEASURE_AGAIN = "measure again with `accord gap`, or point to another folder"
-
-
-class Metric(NamedTuple):
-    """A measured number with its interval; any of the three may be NaN where it is not defined."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def known(self) -> bool:
-        """Whether there is a number at all."""
-        return math.isfinite(self.value)
-
-
-UNKNOWN = Metric(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -246,16 +230,3 @@ def _read_json(path: Path, default: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise AccordError("This file must hold an object.", where=path, got=type(found).__name__, wanted="{…}")
     return found
-
-
-def called(value: object) -> str:
-    """The name inside a setting that is a name, or a table with a name."""
-    if isinstance(value, Mapping):
-        value = value.get("name") or value.get("model") or value.get("task")
-    return "" if value is None else plain(str(value))
-
-
-def plain(name: str) -> str:
-    """A name that can stand inside a sentence: on one line, without characters that turn the text around it."""
-    shown = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in name)
-    return " ".join("".join(c for c in shown if unicodedata.category(c) != "Cf").split())

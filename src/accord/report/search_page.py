@@ -4,17 +4,28 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from accord.report import style
-from accord.report.data import plain
+from accord.report.chapter import Chapter
 from accord.report.draw_search import draw_search
+from accord.report.drawn import on_page
 from accord.report.finding import Finding
-from accord.report.search_data import Search, Searched, result
+from accord.report.metric import plain
+from accord.report.search_data import Search, Searched, holds_search, read_search, result
 from accord.report.wording import count
+from accord.study.run import Run
 
 TOP = 10  # trials; the others are folded
+_TEMPLATE = Path(__file__).parent / "templates" / "search.html"
 _FIXED = "\N{NO-BREAK SPACE}"
+
+
+def chapters(run: Run) -> list[Chapter]:
+    """The trials of a search, where the run is one."""
+    if not holds_search(run.folder):
+        return []
+    shown = search_shown(read_search(run.folder), run.folder, "search")
+    return [Chapter("search", "Search", _TEMPLATE, shown)]
 
 
 def search_shown(search: Search, run: Path, key: str) -> dict[str, Any]:
@@ -79,10 +90,4 @@ def _why(reason: str) -> str:
 
 def _figures(search: Search, key: str) -> list[dict[str, Any]]:
     with style.house_style():
-        drawn = draw_search(search)
-        if drawn is None:
-            return []
-        # Safe to mark so: glyphs are outlines, and inline_svg takes matplotlib's comments out.
-        svg = Markup(style.inline_svg(drawn.figure, f"{key}-{drawn.name}"))
-    told = {name: getattr(drawn, name) for name in ("name", "title", "caption", "alt", "wide")}
-    return [{**told, "svg": svg}]
+        return on_page([draw_search(search)], key)

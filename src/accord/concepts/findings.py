@@ -7,7 +7,7 @@ from accord.concepts.groups import best_r2, is_gated, names_of
 from accord.report.finding import Finding
 from accord.report.metric import Metric
 from accord.report.seeds import SeedGroup, differ, relabelled, seeds_of
-from accord.report.wording import amount, capital, count, number
+from accord.report.wording import amount, capital, number
 
 CLOSE = 0.05  # L0 that differ by less than this share count as about the same
 
@@ -39,7 +39,9 @@ def _finding(groups: Sequence[SeedGroup]) -> tuple[str, str]:
     best, other = ranked[:2]
     of = f"; the best two of {len(ranked)} concept models" if len(ranked) > 2 else ""
     chance = (
-        "" if differ(best_r2(best), best_r2(other)) is not None else "; too few seeds to tell the difference from chance"
+        ""
+        if differ(best_r2(best), best_r2(other)) is not None
+        else "; too few seeds to tell the difference from chance"
     )
     return _comparison(best, other), f"{_sentence(best, other)}, {over}{of}{chance}."
 

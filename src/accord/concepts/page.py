@@ -59,15 +59,13 @@ def chapters(run: Run) -> list[Chapter]:
     with style.house_style():
         pictures = on_page(_draw(groups), _KEY)
     shown = {
-        "key": _KEY,
         "findings": concept_findings(groups),
         "corpus": [_in_words(name, text) for corpus in corpora for name, text in flat(corpus)],
         "table": table,
         "gated": gated,
         "figures": pictures,
     }
-    template = Path(__file__).parent / "page.html"
-    return [Chapter(_KEY, "Concept models", template, shown, brackets="of the concept models, over seeds")]
+    return [Chapter(_KEY, "Concept models", Path(__file__).parent / "page.html", shown)]
 
 
 def figures(run: Run) -> list[Drawn]:

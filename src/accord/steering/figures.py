@@ -1,6 +1,6 @@
 """Dose curves of steering: what concepts do at each dose, beside a random concept and a random direction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,10 @@ from matplotlib.ticker import MaxNLocator
 
 from accord.report import style
 from accord.report.drawn import Drawn
-from accord.report.steering_data import ARMS, Given, Steered, at, given
+from accord.report.metric import plain
 from accord.report.wording import in_figure
+from accord.steering.result import Effects
+from accord.steering.shown_doses import ARMS, ShownDose, doses_of, label_of, rows_at
 
 PANELS = 6  # models in a picture
 _LOOKS = {ARMS[0]: (style.RIGHT, "o", "-"), ARMS[1]: (style.WRONG, "^", (0, (4, 2))), ARMS[2]: (style.MUTED, "s", ":")}
@@ -52,19 +54,27 @@ _WORDS = {
 }  # fmt: skip
 
 
-def draw_doses(stages: Sequence[Steered], measure: str) -> Drawn | None:
-    """A panel a model: the mean change at every dose with its interval, of all three arms; None if not measured."""
-    shown = [one for one in stages if (one.doses["measure"] == measure).any()][:PANELS]
+def draw_doses(steered: Mapping[str, Effects], pooled: Mapping[str, pd.DataFrame], measure: str) -> Drawn | None:
+    """A panel a model: the mean change at every dose with its interval, of all three arms; None if not measured.
+
+    Args:
+        steered: label of a model -> its effects.
+        pooled: label of a model -> `doses` of its effects.
+    """
+    measured = {label: table[table["measure"] == measure] for label, table in pooled.items()}
+    shown = {label: table for label, table in measured.items() if len(table)}
+    shown = dict(list(shown.items())[:PANELS])
     if not shown:
         return None
-    name, axis, title, how = (text.format(label=in_figure(shown[0].scorer, 24)) for text in _WORDS[measure])
+    word = in_figure(label_of(steered[next(iter(shown))]), 24)
+    name, axis, title, how = (text.format(label=word) for text in _WORDS[measure])
     rows = -(-len(shown) // 2)
     wide = len(shown) > 1
     figure = Figure(figsize=(style.WIDE if wide else style.NARROW, 0.9 + 3.0 * rows))
     panels = figure.subplots(rows, 2 if wide else 1, sharey=True, squeeze=False)
-    for axes, one in zip(panels.flat, shown, strict=False):
-        _panel(axes, one.doses[one.doses["measure"] == measure])
-        axes.set_title(in_figure(one.label, 40))
+    for axes, (label, table) in zip(panels.flat, shown.items(), strict=False):
+        _panel(axes, table)
+        axes.set_title(in_figure(plain(label), 40))
     for spare in panels.flat[len(shown) :]:
         spare.set_visible(False)
     style.at_least(panels.flat[0], _LEAST[measure])  # the panels share it
@@ -75,21 +85,21 @@ def draw_doses(stages: Sequence[Steered], measure: str) -> Drawn | None:
     style.title(figure, title, 110 if wide else 58)
     doses = _DOSES if measure == "promoted" else "Doses and intervals as in the first picture."
     caption = f"{how} {doses}"
-    return Drawn(name, figure, title, caption, f"{title}. {_told(shown, measure)}", wide=wide)
+    return Drawn(name, figure, title, caption, f"{title}. {_in_words(shown)}", wide=wide)
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
-    doses = given(table)
+    doses = doses_of(table)
     axes.axhline(0, color=style.MUTED, linewidth=0.8)
     for k, (arm, (colour, marker, line)) in enumerate(_LOOKS.items()):
         label = f"{arm}s"
         for kind in dict.fromkeys(dose.kind for dose in doses):
             own = [(x, dose) for x, dose in enumerate(doses) if dose.kind == kind]
-            found = [(x + _SIDE * (k - 1), row) for x, dose in own if (row := _arm(table, dose, arm)) is not None]
-            if not found:
+            means = [(x + _SIDE * (k - 1), row) for x, dose in own if (row := _arm(table, dose, arm)) is not None]
+            if not means:
                 continue
-            x = np.array([place for place, _ in found])
-            y, low, high = (np.array([float(row[end]) for _, row in found]) for end in ("value", "low", "high"))
+            x = np.array([place for place, _ in means])
+            y, low, high = (np.array([float(row[end]) for _, row in means]) for end in ("value", "low", "high"))
             axes.plot(x, y, color=colour, marker=marker, linestyle=line, markersize=5, linewidth=1.3, label=label)
             axes.vlines(x, low, high, color=colour, linewidth=1.5)
             label = "_"
@@ -100,16 +110,16 @@ def _panel(axes: Axes, table: pd.DataFrame) -> None:
     axes.grid(axis="y", color=style.GRID, linewidth=0.7)
 
 
-def _arm(table: pd.DataFrame, dose: Given, arm: str) -> pd.Series | None:
-    rows = at(table[table["control"] == arm], dose)
+def _arm(table: pd.DataFrame, dose: ShownDose, arm: str) -> pd.Series | None:
+    rows = rows_at(table[table["control"] == arm], dose)
     return None if rows.empty or rows["value"].isna().all() else rows.iloc[0]
 
 
-def _told(stages: Sequence[Steered], measure: str) -> str:
-    said = []
-    for one in stages:
-        table = one.doses[one.doses["measure"] == measure]
-        last = given(table)[-1]
+def _in_words(shown: Mapping[str, pd.DataFrame]) -> str:
+    """What each model's arms do at its last dose."""
+    words = []
+    for label, table in shown.items():
+        last = doses_of(table)[-1]
         values = [f"{arm}s {row['value']:+.2f}" for arm in ARMS if (row := _arm(table, last, arm)) is not None]
-        said.append(f"{one.label}, {last.words}: {', '.join(values)}")
-    return "; ".join(said) + "."
+        words.append(f"{plain(label)}, {last.words}: {', '.join(values)}")
+    return "; ".join(words) + "."

@@ -1,6 +1,6 @@
 """A concept dictionary as compact JSON for the page: all that a concept's view shows, within a budget of bytes.
 
-One record a concept; what is not known is left out. Its keys, which `templates/names.js` reads:
+One record a concept; what is not known is left out. Its keys, which `page.js` reads:
 
     k, n, a, no      number, name, alternatives, reason why there is no name
     r, rh, c, m, x   rate, rate held out, count, mean and largest strength
@@ -23,9 +23,10 @@ from typing import Any
 
 import pandas as pd
 
-from accord.report.explain_data import Explained
-from accord.report.names_data import Named
-from accord.report.steering_data import ARMS, Steered, at, given
+from accord.explain.result import Explanation
+from accord.names.result import NamedDictionary
+from accord.steering.result import Effects
+from accord.steering.shown_doses import ARMS, doses_of, label_of, rows_at
 
 BUDGET = 4_000_000  # bytes, of all dictionaries of a page
 KINDS = ("top", "quantile", "text")
@@ -71,9 +72,9 @@ class Embedded:
     concepts: int
 
 
-def embed(named: Named, steered: Steered | None, explained: Explained | None, budget: int) -> Embedded:
+def embed(named: NamedDictionary, effects: Effects | None, explanation: Explanation | None, budget: int) -> Embedded:
     """The fullest records that fit the budget; where even the leanest are too large, those of the first concepts."""
-    more = _more(steered, explained)
+    more = _more(effects, explanation)
     for fill in FILLS:
         lines = _lines(named, fill, more)
         if sum(len(line.encode()) + 1 for line in lines) <= budget:
@@ -88,7 +89,7 @@ def embed(named: Named, steered: Steered | None, explained: Explained | None, bu
     return Embedded(f"[{','.join(kept)}]", FILLS[-1], len(kept))
 
 
-def _lines(named: Named, fill: Fill, more: Mapping[int, dict[str, Any]]) -> list[str]:
+def _lines(named: NamedDictionary, fill: Fill, more: Mapping[int, dict[str, Any]]) -> list[str]:
     examples = _examples(named.examples, fill)
     rows = named.concepts.to_dict("records")
     return [
@@ -134,34 +135,34 @@ def _examples(table: pd.DataFrame, fill: Fill) -> dict[int, list[list[Any]]]:
     )
     rank = shown.groupby(["concept", "place", "band"]).cumcount()
     shown = shown[rank < shown["kind"].map(fill.examples)]
-    found: dict[int, list[list[Any]]] = {}
+    examples: dict[int, list[list[Any]]] = {}
     columns = ("concept", "place", "band", "strength", "before", "token", "after")
     for k, place, band, strength, before, token, after in zip(*(shown[c] for c in columns), strict=True):
         start = str(before)[: 2 * fill.around] if place == 2 else str(before)[-fill.around :]
         entry = [int(place), int(band), _round(strength), start, str(token), str(after)[: fill.around]]
-        found.setdefault(int(k), []).append(entry)
-    return found
+        examples.setdefault(int(k), []).append(entry)
+    return examples
 
 
-def _more(steered: Steered | None, explained: Explained | None) -> dict[int, dict[str, Any]]:
+def _more(effects: Effects | None, explanation: Explanation | None) -> dict[int, dict[str, Any]]:
     """What other stages found about single concepts."""
-    found: dict[int, dict[str, Any]] = {}
-    if steered is not None:
-        for k, part in steered.effects.groupby("concept"):
-            found.setdefault(int(str(k)), {})["st"] = list(_steering(part, steered.scorer))
-    if explained is not None:
+    more: dict[int, dict[str, Any]] = {}
+    if effects is not None:
+        for k, part in effects.table.groupby("concept"):
+            more.setdefault(int(str(k)), {})["st"] = list(_steering(part, label_of(effects)))
+    if explanation is not None:
         columns = ("concept", "pull", "low", "high", "generator_share", "validator_share")
-        for k, *numbers in zip(*(explained.concepts[c] for c in columns), strict=True):
-            found.setdefault(int(k), {})["xp"] = [_round(number) for number in numbers]
-    return found
+        for k, *numbers in zip(*(explanation.concepts[c] for c in columns), strict=True):
+            more.setdefault(int(k), {})["xp"] = [_round(number) for number in numbers]
+    return more
 
 
-def _steering(part: pd.DataFrame, scorer: str) -> Iterable[list[Any]]:
-    words = {"promoted": "its promoted tokens, nats", "wanted": f"share with wanted {scorer}", "label": scorer}
+def _steering(part: pd.DataFrame, label: str) -> Iterable[list[Any]]:
+    words = {"promoted": "its promoted tokens, nats", "wanted": f"share with wanted {label}", "label": label}
     for measure in _MEASURES:
         own = part[part["measure"] == measure]
-        for dose in given(own):
-            rows = at(own, dose).set_index("control")
+        for dose in doses_of(own):
+            rows = rows_at(own, dose).set_index("control")
             if any(arm not in rows.index for arm in ARMS):
                 continue
             numbers = [[_round(rows.loc[arm, end]) for end in ("value", "low", "high")] for arm in ARMS]

@@ -1,16 +1,19 @@
 """Pictures of the gap told by concepts: the check against random sets, and what of each form a concept carries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from accord.explain.findings import sentence
+from accord.explain.result import Explanation
+from accord.names.meanings import Meanings
 from accord.report import style
 from accord.report.drawn import Drawn
-from accord.report.explain_data import SETS, Explained
-from accord.report.explain_verdict import sentence
+from accord.report.metric import plain
 from accord.report.wording import count, in_figure
 
 LABELS = 6  # concepts whose names stand in the picture
@@ -19,39 +22,40 @@ _PULLS = (
     (-1, "against it", style.WRONG, "^"),
     (0, "pull not told from 0", style.MUTED, "s"),
 )
+# what -> column of the check, title and axis of the panel
 _PANELS = {
-    "against": ("Turned off: those against agreement", "change of r\n(expected: up)"),
-    "for": ("Turned off: those for agreement", "change of r\n(expected: down)"),
-    "largest": ("Turned off: the largest", "mean |change of l_V|, nats\n(expected: up)"),
+    "against": ("change", "Turned off: those against agreement", "change of r\n(expected: up)"),
+    "for": ("change", "Turned off: those for agreement", "change of r\n(expected: down)"),
+    "largest": ("moved", "Turned off: the largest", "mean |change of l_V|, nats\n(expected: up)"),
 }
 
 
-def draw_check(one: Explained) -> Drawn | None:
+def draw_check(label: str, explanation: Explanation) -> Drawn | None:
     """Every set that was turned off, the found one beside random ones of equal rates."""
-    shown = [what for what in _PANELS if (one.check["what"] == what).any()]
+    table, checks = explanation.check, explanation.summary["check"]
+    shown = [what for what in _PANELS if (table["what"] == what).any()]
     if not shown:
         return None
     figure = Figure(figsize=(style.WIDE, 3.6))
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, what in zip(panels, shown, strict=True):
-        _check(axes, one, what)
-    title = f"{in_figure(one.label, 40)}: concepts turned off together, beside random sets of equal rates"
+        _check(axes, table[table["what"] == what], what)
+    title = f"{in_figure(plain(label), 40)}: concepts turned off together, beside random sets of equal rates"
     style.title(figure, title, 110)
-    n = count(int(one.summary["checked_items"]), "item")
+    n = count(int(explanation.summary["checked_items"]), "item")
     caption = (
         f"The diamond is the set that was found, its bar the 95 % interval over {n} that did not choose it. "
         "Each dot is a random set of as many other concepts, equally often active; the grey band holds 95 % of them. A "
         "diamond inside the band does no more than chance."
     )
-    told = "; ".join(sentence(what, one.summary["check"][what]) for what in shown if what in one.summary["check"])
-    return Drawn("check", figure, title, caption, f"{title}: {told}.", wide=True)
+    words = "; ".join(sentence(what, checks[what]) for what in shown if what in checks)
+    return Drawn("check", figure, title, caption, f"{title}: {words}.", wide=True)
 
 
-def _check(axes: Axes, one: Explained, what: str) -> None:
-    measure = SETS[what]
-    part = one.check[one.check["what"] == what]
-    random = part.loc[part["draw"] >= 0, measure].to_numpy(dtype=float)
-    own = part[part["draw"] < 0].iloc[0]
+def _check(axes: Axes, table: pd.DataFrame, what: str) -> None:
+    measure, title, label = _PANELS[what]
+    random = table.loc[table["draw"] >= 0, measure].to_numpy(dtype=float)
+    own = table[table["draw"] < 0].iloc[0]
     if len(random):
         low, high = np.percentile(random, [2.5, 97.5])
         axes.axvspan(low, high, color=style.GRID, alpha=0.6, linewidth=0)
@@ -63,7 +67,6 @@ def _check(axes: Axes, one: Explained, what: str) -> None:
     axes.axvline(0, color=style.MUTED, linewidth=0.8)
     axes.set_yticks([0, 1], ["random sets", "found"])
     axes.set_ylim(-0.5, 1.5)
-    title, label = _PANELS[what]
     axes.set_title(title, fontweight="normal")
     axes.set_xlabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=style.ROUND_STEPS))
@@ -72,18 +75,18 @@ def _check(axes: Axes, one: Explained, what: str) -> None:
     axes.grid(axis="x", color=style.GRID, linewidth=0.7)
 
 
-def draw_shares(one: Explained, names: Mapping[int, str], typical: Mapping[int, Sequence[str]]) -> Drawn:
+def draw_shares(label: str, explanation: Explanation, meant: Meanings) -> Drawn:
     """What share of each form's differences between items goes through each candidate."""
-    table = one.concepts
+    table = explanation.concepts
     x, y = table["generator_share"].to_numpy(), table["validator_share"].to_numpy()
-    called = {int(k): _called(int(k), names, typical) for k in table["concept"]}
+    called = {int(k): _called(int(k), meant) for k in table["concept"]}
     figure = Figure(figsize=(style.NARROW, 5.2))
     axes = figure.add_subplot()
-    for sign, label, colour, marker in _PULLS:
+    for sign, words, colour, marker in _PULLS:
         sure = np.where(table["low"] > 0, 1, np.where(table["high"] < 0, -1, 0)) == sign
         if sure.any():
             axes.plot(x[sure], y[sure], linestyle="none", marker=marker, markersize=5.5, markerfacecolor="none",
-                      markeredgecolor=colour, label=f"{label} ({int(sure.sum())})")  # fmt: skip
+                      markeredgecolor=colour, label=f"{words} ({int(sure.sum())})")  # fmt: skip
     axes.axline((0, 0), slope=1, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 2)))
     axes.axhline(0, color=style.GRID, linewidth=0.9)
     axes.axvline(0, color=style.GRID, linewidth=0.9)
@@ -94,7 +97,7 @@ def draw_shares(one: Explained, names: Mapping[int, str], typical: Mapping[int, 
         axis.set_major_formatter(style.tick)
     axes.margins(0.14)
     figure.legend(loc="outside lower center", ncols=2)
-    title = f"{in_figure(one.label, 30)}: what of each form goes through a concept"
+    title = f"{in_figure(plain(label), 30)}: what of each form goes through a concept"
     style.title(figure, title, 58)
     caption = (
         "Each point is a concept. Share: cov(contribution, log-odds) / var(log-odds), by turning it off exactly, over "
@@ -128,9 +131,9 @@ def _name(axes: Axes, concepts: list[int], x: np.ndarray, y: np.ndarray, called:
         )  # fmt: skip
 
 
-def _called(k: int, names: Mapping[int, str], typical: Mapping[int, Sequence[str]]) -> str:
+def _called(k: int, meant: Meanings) -> str:
     """`12 small insects`; without a name, its typical tokens in quotes; without a dictionary, its number."""
-    if k in names:
-        return f"{k} {in_figure(names[k], 22)}"
-    tokens = " ".join(f"“{token}”" for token in typical.get(k, []))
+    if k in meant.names:
+        return f"{k} {in_figure(meant.names[k], 22)}"
+    tokens = " ".join(f"“{token}”" for token in meant.typical.get(k, []))
     return f"{k} {in_figure(tokens, 24)}" if tokens else f"concept {k}"

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from accord.heads.rows import BACKBONE, RANDOM
 from accord.report import style
-from accord.report.concepts_data import ConceptLine
-from accord.report.concepts_groups import Group, concept_groups, row_groups
 from accord.report.dots import Dots, draw_dots, say_means
 from accord.report.drawn import Drawn
+from accord.report.seeds import SeedGroup
 from accord.report.wording import amount, in_figure
 
 # (key, title of the panel, logarithmic, colour, marker)
@@ -22,9 +22,8 @@ OUTLIER = 5.0  # times the largest other value
 _AXES = {"repeated_4": "share of repeated runs of 4 words"}
 
 
-def draw_perplexity(line: ConceptLine) -> Drawn | None:
+def draw_perplexity(groups: Sequence[SeedGroup]) -> Drawn | None:
     """Every row of the perplexity table in its order."""
-    groups = row_groups(line.perplexity, concept_groups(line))
     panels = [panel for panel in _PANELS if any(group.metric(panel[0]).known for group in groups)]
     if not groups or panels[:1] != [_PANELS[0]]:
         return None
@@ -55,25 +54,25 @@ def draw_perplexity(line: ConceptLine) -> Drawn | None:
     return Drawn("perplexity", figure, title, caption, alt, wide=True)
 
 
-def _far(groups: Sequence[Group], key: str) -> int | None:
+def _far(groups: Sequence[SeedGroup], key: str) -> int | None:
     """The place of random text where it lies so far out that it would press all others together."""
-    others = [v for g in groups if g.named("row") != "random" for v in g.values(key) if math.isfinite(v)]
+    others = [v for g in groups if g.named("row") != RANDOM for v in g.values(key) if math.isfinite(v)]
     for place, group in enumerate(groups):
-        far = group.named("row") == "random" and group.metric(key).value > OUTLIER * max(others, default=math.inf)
+        far = group.named("row") == RANDOM and group.metric(key).value > OUTLIER * max(others, default=math.inf)
         if far:
             return place
     return None
 
 
-def _title(groups: Sequence[Group]) -> str:
+def _title(groups: Sequence[SeedGroup]) -> str:
     """What the judge finds in the backbone's texts, and the lowest among the others but random."""
-    said = []
-    backbone = next((g for g in groups if g.named("row") == "backbone" and g.metric("judge_mean").known), None)
-    others = [g for g in groups if g.named("row") not in ("backbone", "random") and g.metric("judge_mean").known]
+    parts = []
+    backbone = next((g for g in groups if g.named("row") == BACKBONE and g.metric("judge_mean").known), None)
+    others = [g for g in groups if g.named("row") not in (BACKBONE, RANDOM) and g.metric("judge_mean").known]
     if backbone is not None:
-        said.append(f"backbone {amount(backbone.metric('judge_mean'))[0]}")
+        parts.append(f"backbone {amount(backbone.metric('judge_mean'))[0]}")
     if others:
         best = min(others, key=lambda g: g.metric("judge_mean").value)
         which = "lowest of the others: " if backbone is not None else "lowest: "
-        said.append(f"{which}{in_figure(best.label, 40)} {amount(best.metric('judge_mean'))[0]}")
-    return "Judged perplexity: " + ("; ".join(said) if said else "random text alone")
+        parts.append(f"{which}{in_figure(best.label, 40)} {amount(best.metric('judge_mean'))[0]}")
+    return "Judged perplexity: " + ("; ".join(parts) if parts else "random text alone")

@@ -1,5 +1,5 @@
 
-// The list of concepts: searched, filtered, sorted, opened. It reads the JSON beside it (its keys: see names_json.py)
+// The list of concepts: searched, filtered, sorted, opened. It reads the JSON beside it (its keys: see concept_json.py)
 // and builds elements from text only, so that nothing a model or a corpus wrote is ever read as HTML.
 "use strict";
 (() => {

@@ -78,7 +78,8 @@ def _about(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [("Items", f"{summary['items']:,}"), ("Concepts turned off one by one", str(summary["candidates"]))]
     for form, numbers in summary["approximation"].items():
         error, size = f"{numbers['mean_error']:.2g}", f"{numbers['mean_size']:.2g}"
-        words = f"r = {number(numbers['pearson'])} with the exact contributions; mean error {error} nats of {size}"
+        r = number(metric_of({"value": numbers["pearson"]}).value)
+        words = f"r = {r} with the exact contributions; mean error {error} nats of {size}"
         facts.append((f"The gradient that chose them, {form}", words))
     return facts
 

@@ -28,6 +28,11 @@ def metric_of(table: Mapping[str, Any]) -> Metric:
     return Metric(*(math.nan if part is None else float(part) for part in parts))
 
 
+def metric_in(metrics: Mapping[str, Mapping[str, Any]], name: str) -> Metric:
+    """The number of this name; one that is not there is all NaN, so that callers need no special case."""
+    return metric_of(metrics.get(name, {}))
+
+
 def called(value: object) -> str:
     """The name inside a setting that is a name, or a table with a name."""
     if isinstance(value, Mapping):

@@ -7,11 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from accord.gap.result import Gap
+from accord.gap.slices import AFFIRMS_SILENT, SAYS_DENIES, generator_cut, judged
 from accord.report import style
-from accord.report.data import Gap
 from accord.report.drawn import Drawn
+from accord.report.metric import metric_in
 from accord.report.points import CLASSES, points
-from accord.report.slices import AFFIRMS_SILENT, SAYS_DENIES, generator_cut, judged
 from accord.report.wording import count, equals, interval, measured, number
 
 
@@ -28,7 +29,7 @@ def draw_scatter(gap: Gap) -> Drawn:
         if part.empty:
             continue
         x, y = part["generator_logodds"].to_numpy(), part["validator_logodds"].to_numpy()
-        within = gap.metric("pearson_yes" if gold else "pearson_no")
+        within = metric_in(gap.metrics, "pearson_yes" if gold else "pearson_no")
         text = f"{label} (n = {len(part)})" + (f": {equals('r', within)}" if within.known else "")
         points(main, x, y, len(drawn), colour, marker, filled, label=text)
         look: dict[str, Any] = {"histtype": "step", "color": colour, "linestyle": line, "linewidth": 1.4}
@@ -41,7 +42,7 @@ def draw_scatter(gap: Gap) -> Drawn:
         edge.tick_params(labelbottom=False, labelleft=False)
     _legend(top, main)
     apart = int((scores["disagreement"] != "").sum())
-    over, r = count(len(scores), "item"), equals("r", gap.metric("pearson_all"))
+    over, r = count(len(scores), "item"), equals("r", metric_in(gap.metrics, "pearson_all"))
     title = f"The two forms disagree on {apart:,} of {over} ({r})"
     style.title(figure, title, 58)
     return Drawn("scatter", figure, title, _scatter_caption(scores, len(drawn)), _scatter_alt(gap, scores))
@@ -65,7 +66,7 @@ def draw_rank(gap: Gap) -> Drawn:
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.grid(color=style.GRID, linewidth=0.7)
     _legend(axes, axes, ncols=2)
-    sanity = gap.metric("rank_sanity")
+    sanity = metric_in(gap.metrics, "rank_sanity")
     how = f" (correlation {measured(sanity)})" if sanity.known else ""
     follow = "follow" if not sanity.known or sanity.value >= 0.8 else "hardly follow"
     title = f"The first token's log-odds {follow} its rank{how}"
@@ -126,7 +127,7 @@ def _scatter_caption(scores: Any, drawn: int) -> str:
 
 def _scatter_alt(gap: Gap, scores: Any) -> str:
     kinds = scores["disagreement"].value_counts()
-    r = gap.metric("pearson_all")
+    r = metric_in(gap.metrics, "pearson_all")
     return (
         f"Scatter of validator against generator log-odds for {count(len(scores), 'item')}; correlation "
         f"{number(r.value)} {interval(r)}; {int(kinds.get(SAYS_DENIES, 0))} said but denied, "

@@ -61,7 +61,7 @@ def _model(run: Run, label: str, explanation: Explanation) -> dict[str, Any]:
     return {
         "label": plain(label),
         "key": key,
-        "href": href(run.folder / "explain" / label / "explain.json", run.folder),
+        "href": href(run.place(f"explain/{label}") / "explain.json", run.folder),
         "about": _about(explanation.summary),
         "check": [_checked(what, check) for what, check in explanation.summary["check"].items() if what in EXPECTED],
         "checks": on_page([draw_check(label, explanation)], key),

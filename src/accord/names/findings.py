@@ -6,16 +6,11 @@ from typing import Any
 
 from accord.names.result import NamedDictionary
 from accord.report.finding import Finding
-from accord.report.metric import UNKNOWN, Metric, metric_of, plain
+from accord.report.metric import metric_in, plain
 from accord.report.wording import capital, count, measured, number
 
 TASKS = ("detection", "fuzzing")
 FEWEST = 10  # concepts; an interval over fewer says next to nothing
-
-
-def score(named: NamedDictionary, name: str) -> Metric:
-    """A measure's mean over concepts, unknown where names were not scored."""
-    return metric_of(named.metrics[name]) if name in named.metrics else UNKNOWN
 
 
 def names_finding(label: str, named: NamedDictionary) -> Finding | None:
@@ -23,7 +18,7 @@ def names_finding(label: str, named: NamedDictionary) -> Finding | None:
 
     None where names were not scored.
     """
-    gains = {task: score(named, f"{task}_gain") for task in TASKS}
+    gains = {task: metric_in(named.metrics, f"{task}_gain") for task in TASKS}
     known = {task: gain for task, gain in gains.items() if gain.known}
     if not known:
         return None
@@ -50,13 +45,13 @@ def names_finding(label: str, named: NamedDictionary) -> Finding | None:
 
 def _evidence(named: NamedDictionary, task: str) -> str:
     """`detection .56 against .48 of shuffled names (100 concepts)`."""
-    own, other = (score(named, f"{task}{end}") for end in ("", "_shuffled"))
+    own, other = (metric_in(named.metrics, f"{task}{end}") for end in ("", "_shuffled"))
     n = count(_concepts(named, task), "concept")
     return f"{task} {number(own.value)} against {number(other.value)} of shuffled names ({n})"
 
 
 def _details(named: NamedDictionary, task: str) -> str:
-    own, gain = score(named, task), score(named, f"{task}_gain")
+    own, gain = metric_in(named.metrics, task), metric_in(named.metrics, f"{task}_gain")
     return f"{task}, balanced accuracy {measured(own)}, difference from shuffled names {measured(gain)}"
 
 

@@ -14,12 +14,12 @@ from markupsafe import Markup
 from accord.explain.result import Explanation
 from accord.names.answers import failures_of
 from accord.names.concept_json import BUDGET, Embedded, embed
-from accord.names.findings import TASKS, annotator, coverage, mean_score, names_finding, score
+from accord.names.findings import TASKS, annotator, coverage, mean_score, names_finding
 from accord.names.meanings import concept_id, label_key, typical_tokens
 from accord.names.result import NamedDictionary
 from accord.report.chapter import Chapter
 from accord.report.links import href
-from accord.report.metric import plain
+from accord.report.metric import metric_in, plain
 from accord.report.wording import count, interval, number
 from accord.steering.result import Effects
 from accord.study.run import Run
@@ -55,7 +55,7 @@ def chapters(run: Run) -> list[Chapter]:
 
 def _model(run: Run, label: str, named: NamedDictionary, budget: int) -> dict[str, Any]:
     effects, explanation = run.of(Effects).get(label), run.of(Explanation).get(label)
-    folder = run.folder / "names" / label
+    folder = run.place(f"names/{label}")
     embedded = embed(named, effects, explanation, budget)
     files = [folder / name for name in ("concepts.parquet", "examples.parquet", "answers.jsonl")]
     return {
@@ -80,7 +80,7 @@ def _scores(named: NamedDictionary) -> list[dict[str, Any]]:
     for task in TASKS:
         for end, label in _MEASURES.items():
             names = (f"{task}{end}", f"{task}{end}_shuffled", f"{task}{end}_gain")
-            metrics = [score(named, name) for name in names]
+            metrics = [metric_in(named.metrics, name) for name in names]
             if metrics[0].known:
                 n = int(named.metrics[names[0]]["n"])
                 cells = [{"value": number(m.value), "interval": interval(m), "note": ""} for m in metrics]

@@ -59,7 +59,7 @@ def _each(run: Run, group: SeedGroup, terms: Mapping[str, Term], meant: Meant) -
         metrics = {name: result.metric(name) for name in terms}
         known = {name: metric for name, metric in metrics.items() if metric.value == metric.value}
         cells = [_cell(known.get(name) if meant(group, name) else None, term) for name, term in terms.items()]
-        link = href(run.folder / result.stage / "metrics.json", run.folder)
+        link = href(run.place(result.stage) / "metrics.json", run.folder)
         rows.append({"label": group.label, "seed": result.seed, "href": link, "cells": cells})
     return rows
 

@@ -51,7 +51,7 @@ class SeedResult:
     """What came of one seed.
 
     Attributes:
-        stage: name of the stage, which is its folder in the run.
+        stage: its name.
         metrics: numbers, null where one is not defined, and names; `seed`, null for what no seed changes.
         curve: of its training, if there was any.
     """

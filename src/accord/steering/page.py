@@ -58,7 +58,7 @@ def _about(run: Run, label: str, effects: Effects) -> dict[str, Any]:
     words = [f"{count(followed, 'concept')} followed on held-out texts"] if followed else []
     words += [f"{count(written, 'concept')} steered while texts were written"] if written else []
     words.append(f"{count(int(floats), 'number')} a concept, {active:,.0f} active a token")
-    link = href(run.folder / "steering" / label / "effects.json", run.folder)
+    link = href(run.place(f"steering/{label}") / "effects.json", run.folder)
     return {"label": plain(label), "href": link, "words": "; ".join(words)}
 
 

@@ -20,6 +20,7 @@ def publish_result(
     seed: int = 0,
     facts: Mapping[str, Any] | None = None,
     files: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Path:
     """A whole stage of a run folder that holds this result; its folder.
 
@@ -27,6 +28,7 @@ def publish_result(
         inputs: role -> name of a stage that is there already.
         facts: what only the making could tell.
         files: others that the stage writes: name -> text.
+        folder: of the stage, where it is not in the run folder.
     """
 
     def make(work: Work) -> Result | None:
@@ -38,6 +40,6 @@ def publish_result(
 
     made_from = {role: store.found(run_folder, name) for role, name in (inputs or {}).items()}
     stage = Stage(kind, label, make, settings or {}, seed, 1, made_from)
-    folder = run_folder / stage.name
-    store.publish(stage, folder, models=Models(), at=lambda other: run_folder / other.name)
-    return folder
+    target = folder or run_folder / stage.name
+    store.publish(stage, target, models=Models(), at=lambda other: run_folder / other.name)
+    return target

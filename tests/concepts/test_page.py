@@ -152,7 +152,8 @@ def test_curves_may_be_absent_and_unfinished_stages_are_not_there(tmp_path: Path
 
 def test_foreign_text_stays_text(tmp_path: Path) -> None:
     for seed in (0, 1):
-        write_concepts(tmp_path, "topk", seed, name=f"{HOSTILE} topk-s{seed}", kind=HOSTILE)
+        write_concepts(tmp_path, "topk", seed)
+        change(tmp_path, f"concepts/topk-s{seed}", name=f"{HOSTILE} topk-s{seed}", kind=HOSTILE)
     write_corpus(tmp_path, {HOSTILE: HOSTILE})
     html = write_report(tmp_path).read_text(encoding="utf-8")
     page = Page(html)

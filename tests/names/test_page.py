@@ -8,16 +8,14 @@ import re
 
 import pandas as pd
 import pytest
-from tests.report.meaning_folder import write_names, write_steering
-from tests.report.test_html import HOSTILE, Page, asks_network
 
-from accord.errors import AccordError
+from accord.names.concept_json import FILLS, embed
+from accord.names.findings import names_finding
+from accord.names.page import chapters, percent
 from accord.report.html import write_report
-from accord.report.names_data import read_names
-from accord.report.names_json import FILLS, embed
-from accord.report.names_page import percent
-from accord.report.names_verdict import names_finding
-from accord.report.steering_data import read_steering
+from accord.study.run import Run
+from tests.report.meaning_folder import make_names, write_names, write_steering
+from tests.report.test_html import HOSTILE, Page, asks_network
 
 
 def html_of(run):
@@ -55,7 +53,7 @@ def test_every_concept_is_embedded_as_it_was_written(run):
 
 
 def test_steering_of_a_concept_stands_with_it(run):
-    steered = read_steering(run)[0].effects
+    steered = Run(run)["steering/lcblm-s0"].table
     one = records(html_of(run))[3]
     off = next(row for row in one["st"] if row[0] == "turned off")
     mine = steered[(steered["concept"] == 3) & (steered["kind"] == "factor") & (steered["dose"] == 0)]
@@ -65,8 +63,8 @@ def test_steering_of_a_concept_stands_with_it(run):
 
 
 @pytest.mark.parametrize("share", [0.7, 0.5, 0.1])
-def test_the_budget_is_kept_and_told(run, share):
-    named = read_names(run)[0]
+def test_the_budget_is_kept_and_told(share):
+    named = make_names()
     whole = embed(named, None, None, 10**9)
     assert whole.fill == FILLS[0] and whole.concepts == 60
     budget = int(len(whole.text.encode()) * share)
@@ -80,7 +78,7 @@ def test_the_budget_is_kept_and_told(run, share):
 
 
 def test_the_page_says_what_was_left_out(run, monkeypatch):
-    monkeypatch.setattr("accord.report.names_page.BUDGET", 9000)
+    monkeypatch.setattr("accord.names.page.BUDGET", 9000)
     text = Page(html_of(run)).text
     assert "To stay light, this page holds the first" in text and "of 60 concepts" in text
 
@@ -95,13 +93,12 @@ def test_the_page_says_what_was_left_out(run, monkeypatch):
         ((0.3, 0.25, 0.35), (0.3, 0.25, 0.35), 5, "too few to say"),
     ],
 )
-def test_no_claim_beyond_the_intervals(tmp_path, detection, fuzzing, n, wanted):
-    folder = write_names(tmp_path)
-    metrics = json.loads((folder / "metrics.json").read_text())
-    for task, (value, low, high) in (("detection", detection), ("fuzzing", fuzzing)):
-        metrics[f"{task}_gain"] = {"value": value, "low": low, "high": high, "n": n}
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-    found = names_finding(read_names(tmp_path)[0])
+def test_no_claim_beyond_the_intervals(detection, fuzzing, n, wanted):
+    gains = {
+        f"{task}_gain": {"value": value, "low": low, "high": high, "n": n}
+        for task, (value, low, high) in (("detection", detection), ("fuzzing", fuzzing))
+    }
+    found = names_finding("lcblm-s0", make_names(metrics=gains))
     assert wanted in found.headline
     assert f"of shuffled names ({n} concepts)" in found.evidence and len(found.evidence) < 130
     assert "40 of 60 concepts asked have a name" in found.details
@@ -110,7 +107,7 @@ def test_no_claim_beyond_the_intervals(tmp_path, detection, fuzzing, n, wanted):
 
 def test_without_scores_nothing_is_claimed(tmp_path):
     write_names(tmp_path, scored=False)
-    assert names_finding(read_names(tmp_path)[0]) is None
+    assert names_finding("lcblm-s0", make_names(scored=False)) is None
     text = Page(html_of(tmp_path)).text
     assert "Concept dictionary" in text and "Own name" not in text
     assert "20 without a name, and why" in text and "broken JSON 2" in text
@@ -146,12 +143,12 @@ def test_the_plain_table_shows_the_best_and_what_others_point_to(run):
     assert len(ids) < 60
 
 
-def test_what_is_missing_is_named(tmp_path):
-    folder = write_names(tmp_path)
-    table = pd.read_parquet(folder / "concepts.parquet")
-    table.drop(columns="promoted").to_parquet(folder / "concepts.parquet")
-    with pytest.raises(AccordError, match="promoted"):
-        write_report(tmp_path)
+def test_failures_are_told_up_to_a_number(tmp_path):
+    write_names(tmp_path, concepts=90)
+    (chapter,) = chapters(Run(tmp_path))
+    failures = chapter.shown["models"][0]["failures"]
+    assert (failures["total"], failures["more"], failures["others"], len(failures["rows"])) == (30, 10, 0, 20)
+    assert failures["rows"][0] == {"concept": "2", "why": "broken JSON 2"}
 
 
 def test_shares_as_per_cent():

@@ -1,15 +1,17 @@
-"""A made-up run of what concepts mean and do: dictionaries, steering and explanations, in the stages' own formats."""
+"""A made-up run of what concepts mean and do: dictionaries, steering and explanations, as their stages write them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from tests.report.run_folder import publish_result
 
 from accord.explain.ablation_check import in_numbers
-from accord.explain.measure import Explanation
-from accord.names.dictionary import Dictionary
+from accord.explain.result import Explanation
+from accord.names.result import NamedDictionary
 from accord.names.scores import TASKS, summarise
 from accord.steering.result import Effects
 
@@ -17,14 +19,23 @@ WORDS = ("bee", "quiet", "film", "river", "sugar", "window", "proud", "engine", 
 NAMES = ("small insects", "silence", "cinema", "running water", "sweetness", "openings", "pride", "machines")
 
 
-def write_names(
-    run: Path, name: str = "lcblm-s0", concepts: int = 60, *, gain: float = 0.15, words: tuple[str, ...] = WORDS,
-    names: tuple[str, ...] = NAMES, scored: bool = True,
-) -> Path:  # fmt: skip
+def write_names(run: Path, name: str = "lcblm-s0", concepts: int = 60, **made: Any) -> NamedDictionary:
+    """`make_names`, as a stage; those without a name are listed as failures."""
+    dictionary = make_names(name, concepts, **made)
+    unnamed = dictionary.concepts.loc[dictionary.concepts["name"].isna(), "concept"]
+    failures = "".join(
+        json.dumps({"key": f"name:{k}", "reason": f"broken JSON {k}", "attempts": 2}) + "\n" for k in unnamed
+    )
+    publish_result(run, "names", name, dictionary, files={"failures.jsonl": failures})
+    return dictionary
+
+
+def make_names(
+    name: str = "lcblm-s0", concepts: int = 60, *, gain: float = 0.15, words: tuple[str, ...] = WORDS,
+    names: tuple[str, ...] = NAMES, scored: bool = True, metrics: dict[str, Any] | None = None,
+) -> NamedDictionary:  # fmt: skip
     """A dictionary of `concepts` concepts, two thirds named; concept k fires on words k, k + 1, …"""
     rng = np.random.default_rng(0)
-    folder = run / "names" / name
-    folder.mkdir(parents=True)
     word = [words[k % len(words)] for k in range(concepts + 12)]
     rate = np.exp(rng.uniform(np.log(0.001), np.log(0.2), concepts))
     named = np.arange(concepts) % 3 != 2
@@ -54,13 +65,9 @@ def write_names(
                 scores[f"{task}{end}_shuffled"] = np.clip(rng.normal(0.5, 0.12, len(scores)), 0, 1)
         table = table.merge(scores.reset_index(), on="concept", how="left")
         summary = summarise(scores)
-    Dictionary(table, _examples(concepts, word)).write(folder)
     counts = {"live": concepts, "asked": concepts, "named": int(named.sum()), "failed": int((~named).sum())}
     about = {"concepts": name, "annotator": "tokens", "seed": 0}
-    (folder / "metrics.json").write_text(json.dumps({**about, **counts, **summary}))
-    failed = [{"key": f"name:{k}", "reason": f"broken JSON {k}", "attempts": 2} for k in np.flatnonzero(~named)]
-    (folder / "failures.jsonl").write_text("".join(json.dumps(one) + "\n" for one in failed))
-    return folder
+    return NamedDictionary(table, _examples(concepts, word), {**about, **counts, **summary, **(metrics or {})})
 
 
 def _tokens(words: list[str], **numbers: float) -> list[dict[str, Any]]:
@@ -84,10 +91,17 @@ def _examples(concepts: int, word: list[str]) -> pd.DataFrame:
 DOSES = (("factor", 0.0), ("factor", 2.0), ("typical", 4.0), ("added", 2.0), ("added", 4.0))
 
 
-def write_steering(
-    run: Path, name: str = "lcblm-s0", concepts: int = 20, *, works: float = 0.9, floats: int = 16,
-    prompts: tuple[str, ...] = ("The film was", "I saw it and"),
-) -> Path:  # fmt: skip
+def write_steering(run: Path, name: str = "lcblm-s0", concepts: int = 20, **made: Any) -> Effects:
+    """`make_effects`, as a stage."""
+    effects = make_effects(name, concepts, **made)
+    publish_result(run, "steering", name, effects)
+    return effects
+
+
+def make_effects(
+    name: str = "lcblm-s0", concepts: int = 20, *, works: float = 0.9, floats: int = 16,
+    prompts: tuple[str, ...] = ("The film was", "I saw it and"), about: dict[str, Any] | None = None,
+) -> Effects:  # fmt: skip
     """Effects of which the share `works` of concepts act as expected and a tenth of the controls do."""
     rng = np.random.default_rng(1)
     rows, texts = [], []
@@ -104,11 +118,12 @@ def write_steering(
     texts = [_text(None, None, None, "none", prompt) for prompt in prompts] + texts
     table = pd.DataFrame(rows).astype({"acts": "boolean"})
     table["per_float"] = table["value"] / floats
-    about = {"name": name.rpartition("-")[0], "floats_per_concept": floats, "active_floats_per_token": 8.0 * floats}
-    about |= {"label": "sentiment", "written": [{"concept": k, "promoted": list(WORDS[k : k + 4])} for k in range(2)]}
-    folder = run / "steering" / name
-    Effects(table, texts, about).write(folder)
-    return folder
+    facts = {
+        "name": name.rpartition("-")[0], "floats_per_concept": floats, "active_floats_per_token": 8.0 * floats,
+        "label": "sentiment", "written": [{"concept": k, "promoted": list(WORDS[k : k + 4])} for k in range(2)],
+    }  # fmt: skip
+    typical = pd.DataFrame({"concept": range(concepts), "rate": 0.1, "mean": 2.0, "p99": 5.0, "association": 0.3})
+    return Effects(table, texts, facts | (about or {}), typical)
 
 
 def _effects(
@@ -140,10 +155,17 @@ def _text(k: int | None, kind: str | None, dose: float | None, control: str, pro
             "label": 0.25, "repeated_4": 0.0}  # fmt: skip
 
 
-def write_explanation(
-    run: Path, name: str = "lcblm-s0", *, effect: float = 0.2, items: int = 60, candidates: int = 24, draws: int = 20,
-    answers: tuple[str, ...] = WORDS,
-) -> Path:  # fmt: skip
+def write_explanation(run: Path, name: str = "lcblm-s0", **made: Any) -> Explanation:
+    """`make_explanation`, as a stage."""
+    explanation = make_explanation(**made)
+    publish_result(run, "explain", name, explanation)
+    return explanation
+
+
+def make_explanation(
+    *, effect: float = 0.2, items: int = 60, candidates: int = 24, draws: int = 20, answers: tuple[str, ...] = WORDS,
+    foretold: dict[str, float | None] | None = None,
+) -> Explanation:  # fmt: skip
     """A check in which the found sets change r by ±`effect` and random ones by nearly nothing."""
     rng = np.random.default_rng(2)
     pull = np.sort(rng.normal(0, 0.03, candidates))
@@ -174,12 +196,16 @@ def write_explanation(
             for what, sign in (("against", 1), ("for", -1), ("largest", 1)) for draw in range(-1, draws)
         ]
     )  # fmt: skip
-    one = {"pearson": 0.98, "mean_error": 0.005, "mean_size": 0.03}
+    one = foretold or {"pearson": 0.98, "mean_error": 0.005, "mean_size": 0.03}
     summary = {"layer": 30, "items": items, "candidates": candidates, "checked_items": items // 2,
                "approximation": {"generator": one, "validator": one}, "check": in_numbers(check)}  # fmt: skip
-    folder = run / "explain" / name
-    Explanation(concepts, table, scores, check, summary).write(folder)
-    return folder
+    return Explanation(concepts, table, scores, check, summary)
+
+
+def checked_otherwise(explanation: Explanation, **changed: dict[str, float]) -> Explanation:
+    """The same with other numbers of a set's check: `against={"low": 0.1}`."""
+    check = {what: one | changed.get(what, {}) for what, one in explanation.summary["check"].items()}
+    return replace(explanation, summary={**explanation.summary, "check": check})
 
 
 def _checked(what: str, draw: int, value: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from accord.study import store
 from accord.study.stage import Result, Stage
@@ -41,5 +42,6 @@ def publish_result(
     made_from = {role: store.found(run_folder, name) for role, name in (inputs or {}).items()}
     stage = Stage(kind, label, make, settings or {}, seed, 1, made_from)
     target = folder or run_folder / stage.name
-    store.publish(stage, target, models=Models(), at=lambda other: run_folder / other.name)
+    with mock.patch("os.fsync"):  # most of the time, and no test cuts the power
+        store.publish(stage, target, models=Models(), at=lambda other: run_folder / other.name)
     return target

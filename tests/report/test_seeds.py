@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 import accord.errors
-from accord.report.concepts_glossary import CONCEPT_TERMS, HEAD_TERMS, PERPLEXITY_TERMS
+from accord.concepts import page as concepts_page
+from accord.perplexity import page as perplexity_page
 from accord.report.metric import Metric
-from accord.report.seeds import differ, over_seeds
+from accord.report.seeds import SeedResult, differ, grouped, over_seeds, relabelled, seeds_of
 from accord.report.wording import amount
 
 NAN = float("nan")
@@ -37,6 +38,27 @@ def test_differ() -> None:
     assert differ(Metric(0.6, NAN, NAN), Metric(0.5, 0.4, 0.6)) is None
 
 
+def result(stage: str, seed: int | None, **metrics: object) -> SeedResult:
+    return SeedResult(stage, {"seed": seed, **metrics})
+
+
+def test_stages_that_differ_in_their_seed_are_one_group() -> None:
+    results = [
+        result("heads/new-s1", 1, ce=3.0, ce_low=2.5, ce_high=None, row="new"), result("heads/backbone", None, ce=2.0),
+        result("heads/new-s0", 0, ce=None, row="new"), result("heads/new-L3-s0", 0, ce=4.0, row="new"),
+    ]  # fmt: skip
+    groups = grouped(results)
+    assert [group.label for group in groups] == ["new", "backbone", "new-L3"]
+    new, backbone, _ = groups
+    assert [one.seed for one in new.results] == [0, 1] and backbone.results[0].seed == 0
+    assert math.isnan(new.values("ce")[0]) and new.metric("ce").value == 3.0
+    assert new.results[1].metric("ce")[:2] == (3.0, 2.5) and math.isnan(new.results[1].metric("ce").high)
+    assert (new.named("row"), backbone.named("row")) == ("new", "")
+    assert [group.label for group in relabelled(groups, ["a", "b", "a"], ["a", "b", "c"])] == ["a", "b", "c"]
+    assert [group.label for group in relabelled(groups, ["a", "b", "a"])] == ["new", "backbone", "new-L3"]
+    assert (seeds_of(groups), seeds_of(groups[:1])) == ("1 to 2 seeds", "2 seeds")
+
+
 @pytest.mark.parametrize(
     ("metric", "value", "interval"),
     [
@@ -57,7 +79,11 @@ def test_amount(metric: Metric, value: str, interval: str) -> None:
 
 
 def test_definitions_exist() -> None:
-    for term in (*CONCEPT_TERMS.values(), *HEAD_TERMS.values(), *PERPLEXITY_TERMS.values()):
+    for term in (
+        *concepts_page.TERMS.values(),
+        *perplexity_page.HEAD_TERMS.values(),
+        *perplexity_page.TERMS.values(),
+    ):
         module, _, name = term.defined.rpartition(".")
         if not module.startswith("accord."):
             continue

@@ -22,7 +22,7 @@ from accord.report.metric import plain
 from accord.study.run import Run
 from accord.study.store import REPORT
 
-FIGURES = "figures"  # in the run folder, and in a stage's
+FIGURES = "figures"  # in the run folder
 _TEMPLATES = Path(__file__).parent / "templates"
 
 

@@ -1,12 +1,17 @@
-"""A number over seeds: its mean and interval, made in one place, and whether two such numbers differ."""
+"""What differs in its seed only belongs together: groups of it, means over seeds, and whether two of them differ."""
 
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.special import stdtrit
 
-from accord.report.metric import UNKNOWN, Metric
+from accord.report.metric import UNKNOWN, Metric, plain
+from accord.report.wording import count
 
 
 def over_seeds(values: Iterable[float]) -> Metric:
@@ -51,3 +56,92 @@ def differ(one: Metric, other: Metric) -> bool | None:
     """
     half = math.hypot(one.high - one.low, other.high - other.low) / 2
     return abs(one.value - other.value) > half if math.isfinite(half) else None
+
+
+def unseeded(label: str) -> str:
+    """A stage's label without its seed, fit to be shown: `topk-s0` -> `topk`."""
+    return plain(re.sub(r"-s\d+$", "", label))
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """What came of one seed.
+
+    Attributes:
+        stage: its name.
+        metrics: numbers, null where one is not defined, and names; `seed`, null for what no seed changes.
+        curve: of its training, if there was any.
+    """
+
+    stage: str
+    metrics: Mapping[str, Any]
+    curve: pd.DataFrame | None = None
+
+    @property
+    def seed(self) -> int:
+        """The seed, 0 for what no seed changes."""
+        return int(self.metrics["seed"] or 0)
+
+    @property
+    def group(self) -> str:
+        """The label of its stage without the seed."""
+        return unseeded(self.stage.partition("/")[2])
+
+    def number(self, name: str) -> float:
+        """A number, NaN where it is not defined."""
+        value = self.metrics[name]
+        return math.nan if value is None else float(value)
+
+    def metric(self, name: str) -> Metric:
+        """A number with the interval that this seed alone gave it (NAME_low, NAME_high), if it did."""
+        low, high = (self.number(end) if end in self.metrics else math.nan for end in (f"{name}_low", f"{name}_high"))
+        return Metric(self.number(name), low, high)
+
+    def named(self, name: str) -> str:
+        """A name, empty where there is none."""
+        value = self.metrics.get(name)
+        return "" if value is None else plain(str(value))
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """Results that differ in their seed only, under one label."""
+
+    label: str
+    results: Sequence[SeedResult]
+
+    def values(self, name: str) -> list[float]:
+        """A number of every seed, in the order of the seeds."""
+        return [result.number(name) for result in self.results]
+
+    def metric(self, name: str) -> Metric:
+        """Its mean over the seeds, with the interval."""
+        return over_seeds(self.values(name))
+
+    def named(self, name: str) -> str:
+        """A name that all seeds share."""
+        return self.results[0].named(name)
+
+    def curves(self) -> list[pd.DataFrame]:
+        """Training curves of the seeds that were trained."""
+        return [result.curve for result in self.results if result.curve is not None]
+
+
+def grouped(results: Iterable[SeedResult]) -> list[SeedGroup]:
+    """Groups in the order of their first results, each by seed, under the label of their stages."""
+    groups: dict[str, list[SeedResult]] = {}
+    for result in results:
+        groups.setdefault(result.group, []).append(result)
+    return [SeedGroup(label, sorted(group, key=lambda result: result.seed)) for label, group in groups.items()]
+
+
+def relabelled(groups: Sequence[SeedGroup], *choices: Sequence[str]) -> list[SeedGroup]:
+    """Each group under the first of the choices of names that tells them all apart; what they have now always does."""
+    names = next((c for c in choices if len(set(c)) == len(c)), [group.label for group in groups])
+    return [SeedGroup(name, group.results) for name, group in zip(names, groups, strict=True)]
+
+
+def seeds_of(groups: Sequence[SeedGroup]) -> str:
+    """`3 seeds`, `1 to 3 seeds`."""
+    numbers = sorted({len(group.results) for group in groups})
+    return count(numbers[0], "seed") if len(numbers) == 1 else f"{numbers[0]} to {count(numbers[-1], 'seed')}"

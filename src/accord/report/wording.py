@@ -43,6 +43,12 @@ def equals(name: str, metric: Metric) -> str:
     return f"{name}{_FIXED}={_FIXED}{measured(metric)}"
 
 
+def p_value(p: float) -> str:
+    """`p = .031`, `p < .001`."""
+    text = "p < .001" if p < 0.001 else f"p = {number(p, 3)}"
+    return text.replace(" ", _FIXED)
+
+
 def capital(text: str) -> str:
     """The same with a capital first letter, for the start of a sentence."""
     return text[:1].upper() + text[1:]

@@ -97,9 +97,7 @@ def _open(plan: _Plan) -> None:
                     where=folder,
                     fix=fix,
                 )
-        elif folder.exists() and not (
-            folder.is_dir() and {one.name for one in folder.iterdir()} <= {SEARCH + ".tmp"}
-        ):
+        elif folder.exists() and not (folder.is_dir() and {one.name for one in folder.iterdir()} <= {SEARCH + ".tmp"}):
             raise AccordError("This is not the folder of a search.", where=folder, fix=fix)
         folder.mkdir(parents=True, exist_ok=True)
         _result(plan).write(folder)

@@ -1,0 +1,92 @@
+"""The chapter on concept models: how well they reconstruct, how they were trained, and on what."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from accord.concepts.figures import draw_loss_terms, draw_recovered, draw_sparsity, draw_training
+from accord.concepts.findings import concept_findings
+from accord.concepts.groups import concept_groups, is_gated
+from accord.embeddings.result import Embeddings
+from accord.report import style
+from accord.report.chapter import Chapter
+from accord.report.drawn import Drawn, on_page
+from accord.report.glossary import Term
+from accord.report.prompts import flat
+from accord.report.seed_table import seed_table
+from accord.report.seeds import SeedGroup
+from accord.report.wording import capital
+from accord.study.run import Run
+
+_KEY = "concepts"
+_QUALITY = "accord.concepts.metrics.Quality"
+_CE = "accord.concepts.metrics.ce_recovered"
+_HARD = ("r2_hard", "ce_recovered_hard")  # mean something only where there are gates
+
+TERMS: dict[str, Term] = {
+    "r2": Term("R²", "share of the embeddings' variance that the reconstruction explains, 1 − FVU", _QUALITY),
+    "r2_hard": Term("R², hard", "the same with every gate open or shut; for kinds that have gates", _QUALITY),
+    "l0": Term("L0", "concepts that fire on a token, on average (with hard gates): fewer is sparser", _QUALITY),
+    "alive": Term("Alive", "share of concepts that fire on at least 0.1 % of held-out tokens", _QUALITY),
+    "ce_recovered": Term(
+        "CE recovered",
+        "how much of the next-token prediction survives when the reconstruction takes the embedding's place: "
+        "1 all of it, 0 no more than without the embedding",
+        _CE,
+    ),
+    "ce_recovered_hard": Term("CE recovered, hard", "the same with hard gates", _CE),
+    "parameters": Term("Parameters", "trained numbers of the concept model", _QUALITY, whole=True),
+    "seconds": Term("Seconds", "time to train", "metrics.json"),
+}
+
+_CORPUS_NAMES = {
+    "held_out": "texts held out",
+    "duplicates": "texts that repeat another",
+    "rejected": "texts rejected",
+    "held_out_tokens": "tokens held out",
+    "train_tokens": "tokens trained on",
+    "said": "in short",
+}
+
+
+def chapters(run: Run) -> list[Chapter]:
+    """One, where the run has concept models or texts to train them on."""
+    groups, corpora = concept_groups(run), [embeddings.corpus for embeddings in run.of(Embeddings).values()]
+    if not groups and not any(corpora):
+        return []
+    gated = any(is_gated(group) for group in groups)
+    terms = {name: term for name, term in TERMS.items() if gated or name not in _HARD}
+    table = seed_table(run, groups, terms, _built, lambda group, name: name not in _HARD or is_gated(group))
+    with style.house_style():
+        pictures = on_page(_draw(groups), _KEY)
+    shown = {
+        "findings": concept_findings(groups),
+        "corpus": [_in_words(name, text) for corpus in corpora for name, text in flat(corpus)],
+        "table": table,
+        "gated": gated,
+        "figures": pictures,
+    }
+    return [Chapter(_KEY, "Concept models", Path(__file__).parent / "page.html", shown)]
+
+
+def figures(run: Run) -> list[Drawn]:
+    """Those of the chapter, as files; call it, and save what it gives, within `house_style()`."""
+    return _draw(concept_groups(run))
+
+
+def _draw(groups: Sequence[SeedGroup]) -> list[Drawn]:
+    drawn = (draw(groups) for draw in (draw_sparsity, draw_recovered, draw_training, draw_loss_terms))
+    return [figure for figure in drawn if figure is not None]
+
+
+def _built(group: SeedGroup) -> str:
+    """What the label of a concept model does not say of its kind and layer."""
+    layer = f"layer {group.named('layer')}"
+    words = [group.named("kind") if group.named("kind") != group.named("name") else "", layer]
+    return ", ".join(word for word in words if word and word not in group.label)
+
+
+def _in_words(name: str, value: str) -> tuple[str, str]:
+    """A fact of the corpus without the signs of its file: `rejected.too_short` -> `Rejected, too short`."""
+    name = capital(_CORPUS_NAMES.get(name, name.replace("_", " ").replace(".", ", ")))
+    value = "none" if value in ("{}", "[]", "null", "") else value
+    return name, f"{int(value):,}" if value.isdecimal() else value

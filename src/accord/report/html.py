@@ -100,7 +100,7 @@ def _page(run: Run, chapters: Sequence[Chapter]) -> str:
         )
         for chapter in chapters
     ]
-    found = Counter(chapter.capability for chapter in chapters if chapter.findings_count)
+    telling = Counter(chapter.capability for chapter in chapters if chapter.findings_count)
     scripts = {chapter.script: None for chapter in chapters if chapter.script}
     page = environment.get_template("report.html").render(
         title=plain(run.name),
@@ -110,10 +110,10 @@ def _page(run: Run, chapters: Sequence[Chapter]) -> str:
         study_file=run.study,
         chapters=list(zip(chapters, bodies, strict=True)),
         findings_count=sum(chapter.findings_count for chapter in chapters),
-        several={capability for capability, number in found.items() if number > 1},
+        several={capability for capability, number in telling.items() if number > 1},
         measured={chapter.capability for chapter in chapters},
         brackets=[chapter.brackets for chapter in chapters if chapter.brackets and chapter.findings_count],
-        over_seeds=found["concepts"] > 0,
+        over_seeds=telling["concepts"] > 0,
         alone=alone,
         scripts=[Markup(script) for script in scripts],
         policies=[Markup(_digest(script)) for script in scripts],

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -201,18 +202,18 @@ def _options_of(section: type[Section], mark: Options, optional: bool) -> list[_
         elif key in flags:
             name, value, help = flags[key]
             parameter = _parameter(name, bool, False, typer.Option(f"--{name}", help=help))
-            found.append(_Option(parameter, (key,), lambda _, value=value: value))
+            found.append(_Option(parameter, (key,), partial(_always, value)))
         else:
-            name, help = mark.renamed.get(key, key.replace("_", "-")), mark.help.get(key, of.description)
+            name, help = mark.renamed.get(key, key.replace("_", "-")), mark.help.get(key, of.description or "")
             if key == mark.argument:
                 parameter = _parameter(name, str, ..., typer.Argument(help=help))
-                found.append(_Option(parameter, (key,), lambda value: value))
+                found.append(_Option(parameter, (key,), _as_it_is))
             else:
                 found.append(_option(name, (key,), of, help, default=None if optional and of.is_required() else ...))
     return found
 
 
-def _option(name: str, keys: tuple[str, ...], of: FieldInfo, help: str | None, default: Any) -> _Option:
+def _option(name: str, keys: tuple[str, ...], of: FieldInfo, help: str, default: Any) -> _Option:
     """An option for a field; with its default where none is given."""
     kind, empty = _plain(of.annotation)
     if default is ... and not of.is_required():
@@ -220,20 +221,28 @@ def _option(name: str, keys: tuple[str, ...], of: FieldInfo, help: str | None, d
     empty = empty or default is None
     if get_origin(kind) is dict:
         option = typer.Option(f"--{name}", metavar="KEY=VALUE", help=f"{help} May be given again.")
-        return _Option(_parameter(name, list[str] | None, None, option), keys, lambda v: key_values(f"--{name}", v))
+        return _Option(_parameter(name, list[str] | None, None, option), keys, partial(key_values, f"--{name}"))
     if get_origin(kind) is list:
         option = typer.Option(f"--{name}", help=f"{help} May be given again.")
-        return _Option(_parameter(name, list[str] | None, None, option), keys, list)
+        return _Option(_parameter(name, list[str] | None, None, option), keys, _as_it_is)
     spelled = f"--{name}/--no-{name}" if kind is bool and default is True else f"--{name}"
     option = typer.Option(spelled, help=help, **_bounds(of, kind))
-    return _Option(_parameter(name, kind | None if empty else kind, default, option), keys, lambda value: value)
+    return _Option(_parameter(name, kind | None if empty else kind, default, option), keys, _as_it_is)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _always(value: Any, given: Any) -> Any:
+    return value
 
 
 def _one_option(parameter: Parameter, mark: OptionOf) -> Parameter:
     of = mark.section.model_fields[mark.key]
     default = of.default if parameter.default is Parameter.empty else parameter.default
     name = parameter.name.strip("_").replace("_", "-")
-    return _option(name, (mark.key,), of, mark.help or of.description, default).parameter
+    return _option(name, (mark.key,), of, mark.help or of.description or "", default).parameter
 
 
 def _parameter(name: str, kind: Any, default: Any, option: Any) -> Parameter:

@@ -71,7 +71,7 @@ def damage(
     """
     from accord.damage.stage import pair_stage
 
-    own = question and _own(question, repaired.model, seed, split_kind, items)
+    own = None if question is None else _own(question, repaired.model, seed, split_kind, items)
     before, after = before_and_after(repaired, base)
     asked = _items(section, own, before, after.model, seed)
     say_if_unknown(after.model)

@@ -112,7 +112,7 @@ def _print(gap: "Gap", title: str, remedy: str) -> None:
     """Every measure, why some have no interval, and warnings where the scores say little."""
     from accord.report.verdict import counted_words
 
-    metrics: dict[str, dict[str, Any]] = gap.metrics  # type: ignore[assignment]
+    metrics: dict[str, dict[str, Any]] = gap.metrics
     print_table(
         ("metric", "value", "low", "high"), [[name, *_cells(one)] for name, one in metrics.items()], title=title
     )

@@ -33,7 +33,7 @@ def pathway(
         BackboneSection,
         DEVICE.but(
             renamed={"model": "repaired"},
-            help={"model": "The repaired model: a folder of `accord repair`, or any model."},
+            help={"model": "The repaired model: a folder of `accord repair`, or any."},
         ),
     ],
     question: Annotated[QuestionSection, QUESTION.but(without=("system", "chat_options", "chat_turns"), flags={})],

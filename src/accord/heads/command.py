@@ -10,7 +10,7 @@ def train(study: Study, out: StudyOut = None) -> None:
 
     Example: `accord train study.toml`
     """
-    from accord.study import run
+    from accord.study.engine import run
 
     typer.echo(run(study, out, console=progress_console(), step="train"))
 

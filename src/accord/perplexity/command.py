@@ -81,7 +81,7 @@ def _alone(study: Path | None, model: BackboneSection | None) -> BackboneSection
 
 
 def _step(study: Path | None, out: Path | None, step: str) -> None:
-    from accord.study import run
+    from accord.study.engine import run
 
     assert study is not None
     typer.echo(run(study, out, console=progress_console(), step=step))

@@ -25,18 +25,16 @@ def run(
     - `accord run study.toml`
     - `accord run study.toml --check`
     """
-    from accord import study as studies
+    from accord.study import engine
 
     if not check:
-        typer.echo(studies.run(study, out, console=progress_console()))
+        typer.echo(engine.run(study, out, console=progress_console()))
         return
-    from accord.study.engine import described
-
-    file = studies.load(study)
-    graph = studies.plan_study(file)
+    file = engine.load(study)
+    graph = engine.plan_study(file)
     for note in graph.notes:
         typer.echo(note, err=True)
-    for line in described(graph, Path("runs") / file.study.name if out is None else out):
+    for line in engine.described(graph, Path("runs") / file.study.name if out is None else out):
         typer.echo(line)
     typer.echo(f"{study}: no problem found")
 

@@ -6,6 +6,7 @@ items, and about as many right answers among them as the whole.
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from accord.errors import AccordError
 from accord.tasks.base import Item
 
 T = TypeVar("T")
+Triple = tuple[str, str, bool]  # member, category, gold
 
 STARTS = 10  # searches from different random divisions; the best one counts
 
@@ -78,8 +80,7 @@ def unseen_sides(items: Sequence[Item], words: tuple[str, str], share: float, se
     `words` names the member and the category field. A search moves categories to the other side as long as
     that helps: few pairs lost, a test side of the wished size, right and wrong answers balanced on both sides.
     """
-    pairs = _Pairs(items, words, share, both)
-    testing, kept = pairs.place(_best(pairs, seed))
+    testing, kept = _divided(_triples(items, words), share, both, seed)
     return Sides(
         [item for item, test, keep in zip(items, testing, kept, strict=True) if keep and not test],
         [item for item, test, keep in zip(items, testing, kept, strict=True) if keep and test],
@@ -94,8 +95,7 @@ def nested_sides(items: Sequence[Item], words: tuple[str, str], share: float, se
     category with a training member are `unseen_hypernyms`; pairs of two training words are divided at random into
     `train` and `test`. Pairs of a test member with a training category belong to none.
     """
-    pairs = _Pairs(items, words, share, True)
-    testing, kept = pairs.place(_best(pairs, seed))
+    testing, kept = _divided(_triples(items, words), share, True, seed)
     sorted_out = list(zip(items, testing, kept, strict=True))
     seen = [item for item, test, keep in sorted_out if keep and not test]
     near = random_sides(seen, both_words(words), share, seed)
@@ -106,6 +106,20 @@ def nested_sides(items: Sequence[Item], words: tuple[str, str], share: float, se
         unseen_hypernyms=[item for item, test, keep in sorted_out if test and not keep],
         unseen_both=[item for item, test, keep in sorted_out if test and keep],
     )
+
+
+def _triples(items: Sequence[Item], words: tuple[str, str]) -> tuple[Triple, ...]:
+    """All that a division into categories depends on."""
+    return tuple((item.fields[words[0]], item.fields[words[1]], item.gold) for item in items)
+
+
+@lru_cache(maxsize=8)
+def _divided(
+    triples: tuple[Triple, ...], share: float, both: bool, seed: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """See `_Pairs.place`; kept, as a study asks for every part of the same division in turn."""
+    pairs = _Pairs(triples, share, both)
+    return pairs.place(_best(pairs, seed))
 
 
 def _best(pairs: "_Pairs", seed: int) -> NDArray[np.bool_]:
@@ -138,10 +152,10 @@ def _search(pairs: "_Pairs", rng: Random) -> NDArray[np.bool_]:
 class _Pairs:
     """Member–category pairs as arrays, so that one division is judged in a tenth of a millisecond."""
 
-    def __init__(self, items: Sequence[Item], words: tuple[str, str], share: float, both: bool) -> None:
-        names, self.member = np.unique([item.fields[words[0]] for item in items], return_inverse=True)
-        categories, self.category = np.unique([item.fields[words[1]] for item in items], return_inverse=True)
-        self.gold = np.array([item.gold for item in items])
+    def __init__(self, triples: Sequence[Triple], share: float, both: bool) -> None:
+        names, self.member = np.unique([member for member, _, _ in triples], return_inverse=True)
+        categories, self.category = np.unique([category for _, category, _ in triples], return_inverse=True)
+        self.gold = np.array([gold for _, _, gold in triples])
         self.share, self.both, self.n_categories = share, both, len(categories)
         self.all = np.zeros((len(names), len(categories)), dtype=np.float32)  # how many pairs
         self.excess = np.zeros_like(self.all)  # how many more right than wrong ones

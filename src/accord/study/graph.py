@@ -37,19 +37,22 @@ class Graph:
         return [stage for stage in self.stages if id(stage) in needed]
 
 
-def plan_study(file: StudyFile, *, fetch: bool = False) -> Graph:
+def plan_study(file: StudyFile, *, fetch: bool = False, kept: dict[str, Any] | None = None) -> Graph:
     """Plan a study: build its tasks, look at its data, and see what is made from what. No weights are loaded.
 
     Args:
         fetch: have models, texts and dictionaries on this machine; else what is not here is told, and stages that
             depend on it count as to do.
+        kept: filled with the tasks that are built, and taken from where the same file is planned again.
 
     Raises AccordError, listing every problem with its line, or for what cannot be fetched.
     """
-    plan = Plan(file, fetch=fetch)
+    plan = Plan(file, fetch=fetch, kept=kept)
     stages: list[Stage] = []
     with plan.at("backbone", section=file.study.backbone):
         plan.named(plan.backbone)
+    if len(set(file.study.seeds)) < len(file.study.seeds):
+        plan.problem(AccordError("A seed is given twice.", got=file.study.seeds), "seeds")
     for name, custom in file.study.tasks.items():
         plan.unsound.add(name)
         with plan.at("tasks", name, section=custom):

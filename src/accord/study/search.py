@@ -69,14 +69,12 @@ def _plan(file: SearchFile, out: Path | None) -> _Search:
     """
     section = file.section
 
-    def stages(study: StudyFile, fetch: bool) -> tuple[list[Stage], bool]:
+    def stages(study: StudyFile, fetch: bool) -> list[Stage]:
         graph = plan_study(study, fetch=fetch)
-        return graph.upstream(_targets(file, graph)), bool(graph.missing)
+        return graph.upstream(_targets(file, graph))
 
-    planned = file.each(lambda study: stages(study, False))  # all mistakes are told before anything is fetched
-    if any(missing for _, missing in planned):
-        planned = file.each(lambda study: stages(study, True))
-    first, *others = [needed for needed, _ in planned]
+    file.each(lambda study: stages(study, False))  # all mistakes are told before anything is fetched
+    first, *others = file.each(lambda study: stages(study, True))
     prints = [{stage.name: stage.recipe.fingerprint for stage in other} for other in others]
     shared = {s.name: s for s in first if all(other.get(s.name) == s.recipe.fingerprint for other in prints)}
     if len(shared) == len(first):

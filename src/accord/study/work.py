@@ -20,7 +20,7 @@ L = TypeVar("L", bound="LanguageModel")
 Progress = Callable[[int, int], None]  # takes how much is done, and of how much
 
 RECORD = "partial.json"  # in a stage that is being made: the recipe that it is made by
-PARTS = "parts"  # in a stage that is being made: what only an interrupted one needs
+PARTS, CHECKPOINTS = "parts", "checkpoints"  # in a stage that is being made: what only an interrupted one needs
 _FOUND = "found.json"  # beside it: the device and precision that this was begun with
 
 
@@ -102,7 +102,8 @@ class Work:
 
     def finish(self) -> None:
         """Remove what only an interrupted stage needs."""
-        shutil.rmtree(self.parts, ignore_errors=True)
+        for name in (PARTS, CHECKPOINTS):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
         (self.folder / _FOUND).unlink(missing_ok=True)
 
 

@@ -1,5 +1,6 @@
 """The one list of what accord can do: each capability is a package, and its parts are modules of known names."""
 
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -27,3 +28,11 @@ def part(capability: str, name: str) -> ModuleType | None:
     """
     full = f"{capability}.{name}"
     return None if find_spec(full) is None else import_module(full)
+
+
+def parts(name: str) -> Iterator[ModuleType]:
+    """The modules of this name, of those capabilities that have one, in the order of the list."""
+    for capability in CAPABILITIES:
+        module = part(capability, name)
+        if module is not None:
+            yield module

@@ -70,17 +70,20 @@ def _in_memory(model: Any, tokenizer: Any, device: str, dtype: str) -> "Language
     return in_memory(model, tokenizer)
 
 
-def load_tokenizer(model: str) -> "PreTrainedTokenizerBase":
-    """The tokenizer that `load` gives a model, without its weights. Fetches the model if it is not on this machine.
+def load_tokenizer(model: str, *, fetch: bool = True) -> "PreTrainedTokenizerBase":
+    """The tokenizer that `load` gives a model, without its weights.
+
+    Args:
+        fetch: see `fingerprint`.
 
     Raises:
         AccordError: no such model, or it has no tokenizer that can be read.
     """
     if (opener := _opener(model)) is not None:
-        return load_tokenizer(opener.base_of(Path(model).expanduser()))
+        return load_tokenizer(opener.base_of(Path(model).expanduser()), fetch=fetch)
     from accord.lm.opening import load_tokenizer as tokenizer_of
 
-    return tokenizer_of(model)
+    return tokenizer_of(model, fetch=fetch)
 
 
 def fingerprint(model: str, *, fetch: bool = True) -> str:
@@ -138,15 +141,19 @@ def is_hub_id(model: str) -> bool:
     return written and not Path(model).expanduser().exists()
 
 
-def shape(model: str) -> tuple[int, int | None]:
-    """Layers of a backbone, and the width of its states where its config.json says it; fetches it if need be."""
+def shape(model: str, *, fetch: bool = True) -> tuple[int, int | None]:
+    """Layers of a backbone, and the width of its states where its config.json says it.
+
+    Args:
+        fetch: see `fingerprint`.
+    """
     from accord.lm.catalog import CATALOG, resolve
 
     if model in CATALOG and not Path(model).exists():
         return CATALOG[model].layers, CATALOG[model].width
     from accord.lm.opening import read_config
 
-    text = read_config(resolve(model).folder).get_text_config()
+    text = read_config(resolve(model, fetch=fetch).folder).get_text_config()
     return int(text.num_hidden_layers), getattr(text, "hidden_size", None)
 
 

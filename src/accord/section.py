@@ -7,6 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # needs no quoting anywhere
 Layer = int | Literal["last"]
 
+PATH: dict[str, Any] = {"path": ""}
+"""`json_schema_extra` of a key that may hold a path, relative to the study file."""
+TASK_FILE: dict[str, Any] = {"path": ".toml"}
+"""The same of a key that holds a path where it ends like this."""
+
 
 class Section(BaseModel):
     """A table of the study file; keys it does not know are errors."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from accord.study.gap_stages import check_model
 from peft import (
     IA3Config,
     LoHaConfig,
@@ -27,7 +28,6 @@ from accord import cli
 from accord.errors import AccordError
 from accord.lm import Backbone
 from accord.repair import merge
-from accord.study.gap_stages import check_model
 from tests.tiny import tiny_hub_folder, tiny_model, tiny_tokenizer
 
 IDS = torch.tensor([[1, 5, 100, 9, 77, 240]])

@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from accord.study.pathway_stages import pathway_stage, questions
 from tests.tiny import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 

@@ -4,19 +4,21 @@ import pytest
 
 from accord.errors import AccordError
 from accord.study.check import check, stage_folders
-from accord.study.store import Recipe, publish
+from accord.study.stage import Stage
+from accord.study.store import publish
+from accord.study.work import Models
 
 
 @pytest.fixture
 def run(tmp_path):
-    def build(work):
-        (work / "figures").mkdir()
-        (work / "scores.bin").write_bytes(bytes(range(100)))
-        (work / "figures" / "a.svg").write_text("<svg/>")
-        return {}
+    def make(work):
+        (work.folder / "figures").mkdir()
+        (work.folder / "scores.bin").write_bytes(bytes(range(100)))
+        (work.folder / "figures" / "a.svg").write_text("<svg/>")
 
     for name in ("one", "two"):
-        publish(tmp_path / "run" / "gap" / name, Recipe("gap", 1, {"name": name}, 0), build)
+        stage = Stage("gap", name, make, {"name": name}, 0, 1)
+        publish(stage, tmp_path / "run" / stage.name, models=Models())
     (tmp_path / "run" / "report.html").write_text("not part of a stage")
     return tmp_path / "run"
 

@@ -5,8 +5,9 @@ import pytest
 from accord.errors import AccordError
 from accord.gap.config import GapSection
 from accord.lm.config import BackboneSection
-from accord.study import validate
+from accord.study import plan_study
 from accord.study.config import from_options, load
+from accord.study.plan import Plan
 
 GOOD = """\
 name = "s"
@@ -53,17 +54,17 @@ def study(tmp_path):
 
 def refused(path):
     with pytest.raises(AccordError) as caught:
-        validate.check(load(path))
+        plan_study(load(path))
     return str(caught.value)
 
 
 def test_a_good_study(study, monkeypatch, tmp_path_factory):
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))  # paths are relative to the file
     file = load(study())
-    first, second = validate.check(file)
+    first, second = (stage.settings["task"] for stage in plan_study(file).stages)
     assert file.study.seeds == [3, 4]
-    assert (first.name, len(first.items), first.settings["seed"]) == ("hypernymy", 8, 3)
-    assert (second.name, second.validator.shots) == ("mine", "zero")
+    assert (first["name"], first["items"], first["seed"]) == ("hypernymy", 8, 3)
+    assert (second["name"], second["validator"]["shots"]) == ("mine", "zero")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_a_model_folder_is_found_beside_the_study_and_looked_at(study, tmp_path,
     (tmp_path / "my-model").mkdir()
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     file = load(study("smollm2-135m", "my-model"))
-    assert validate.backbone_of(file).model == str(tmp_path / "my-model")
+    assert Plan(file).backbone.model == str(tmp_path / "my-model")
     message = refused(file.path)
     assert "s.toml:5, [backbone], key model" in message and "safetensors" in message
 
@@ -204,6 +205,6 @@ task = "moods"
 """
     )
     with pytest.raises(AccordError) as caught:
-        validate.check(load(tmp_path / "s.toml"))
+        plan_study(load(tmp_path / "s.toml"))
     said = str(caught.value)
     assert said.count("asked yes or no") == 2 and "any repair but sft needs" in said and "a pathway needs" in said

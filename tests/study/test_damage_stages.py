@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from accord.study.damage_stages import BASE, Asked, base_stage, damage_stage
 from tests.tiny import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
@@ -19,7 +20,6 @@ from accord.loading import load
 from accord.repair import save_edits
 from accord.steering import AddDirection
 from accord.study import BackboneSection, Recipe, Stage, publish, task_of
-from accord.study.damage_stages import BASE, Asked, base_stage, damage_stage
 from accord.study.stage import Run, load_once
 from accord.tasks import Task
 

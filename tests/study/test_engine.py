@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tests.tiny import tiny_hub_folder
 
 from accord.errors import AccordError
 from accord.study import engine
 from accord.study.stage import Stage
-from accord.study.store import Recipe
 
 STUDY = """
 name = "s"
-backbone.model = "smollm2-135m"
+backbone.model = "model"
 [[gap]]
 task = "hypernymy"
 limit = 8
@@ -33,19 +33,18 @@ class Fakes:
         self.done: list[str] = []
         self.stop_at: str | None = None
 
-    def gap_stage(self, section, task, backbone, seed, weights):
-        def build(work, progress):
-            progress(0, 2)
-            (work / "part").write_text("half")
-            if self.stop_at == name:
+    def gap_stage(self, section, task, identity, load, seed, inputs=None):
+        def make(work):
+            work.progress(0, 2)
+            (work.folder / "part").write_text("half")
+            if self.stop_at == stage.name:
                 raise KeyboardInterrupt
-            self.done.append(name)
-            (work / "scores.txt").write_text(str(task.settings))
-            progress(2, 2)
-            return {}
+            self.done.append(stage.name)
+            (work.folder / "scores.txt").write_text(str(task.settings))
+            work.progress(2, 2)
 
-        name = f"gap/{section.folder}"
-        return Stage(name, Recipe("gap", 1, {"task": task.settings, "layers": section.layers}, seed), build)
+        stage = Stage("gap", section.folder, make, {"task": task.settings, "layers": section.layers}, seed, 1)
+        return stage
 
     def write_report(self, folder):
         self.done.append("report")
@@ -56,7 +55,8 @@ class Fakes:
 @pytest.fixture
 def fakes(monkeypatch):
     fakes = Fakes()
-    monkeypatch.setattr(engine, "gap_stage", fakes.gap_stage)
+    monkeypatch.setattr("accord.gap.stage.gap_stage", fakes.gap_stage)
+    monkeypatch.setattr("accord.report.write_figures", lambda folder: None)
     monkeypatch.setattr("accord.report.write_report", fakes.write_report)
     return fakes
 
@@ -64,6 +64,7 @@ def fakes(monkeypatch):
 @pytest.fixture
 def run(fakes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    tiny_hub_folder(tmp_path / "model")
     path = tmp_path / "s.toml"
     path.write_text(STUDY)
 
@@ -92,7 +93,7 @@ def test_only_what_changed_is_done_again(run):
     run()
     done, shown = run("limit = 8", "limit = 9")
     assert done == [FIRST, "report"]
-    assert "settings changed" in shown and f"{SECOND}: up to date" in shown
+    assert "task.limit (8 → 9)" in shown and f"{SECOND}: up to date" in shown
 
 
 def test_a_comment_changes_the_report_at_most(run):

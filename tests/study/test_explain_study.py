@@ -11,9 +11,8 @@ from typer.testing import CliRunner
 
 from accord import cli
 from accord.errors import AccordError
-from accord.study import engine
+from accord.study import engine, plan_study
 from accord.study.config import load
-from accord.study.validate import check
 
 STUDY = """\
 name = "s"
@@ -69,7 +68,7 @@ def made(tmp_path_factory):
     return folder
 
 
-def test_a_study_explains_and_steers(made, monkeypatch) -> None:
+def test_a_study_explains_and_steers(made) -> None:
     engine.run(made / "study.toml", made / "run", console=Console(file=io.StringIO()))
     told = json.loads((made / "run/explain/topk-s0/explain.json").read_text())
     assert told["items"] == 20 and told["layer"] == 3
@@ -79,6 +78,9 @@ def test_a_study_explains_and_steers(made, monkeypatch) -> None:
     assert explained["validator_logodds"].to_numpy() == pytest.approx(gap["validator_logodds"].to_numpy(), abs=2e-3)
     assert (made / "run/steering/topk-s0/effects.parquet").is_file()
 
+
+def test_the_command_explains_too(made, monkeypatch) -> None:
+    engine.run(made / "study.toml", made / "run", console=Console(file=io.StringIO()))
     monkeypatch.chdir(made)
     words = ["explain", "run", "--limit", "20", "--candidates", "6", "--backbone", str(made / "model")]
     runner = CliRunner()
@@ -103,4 +105,4 @@ def test_what_cannot_be_is_said_first(made, old, new, problem) -> None:
     assert old in STUDY
     (made / "wrong.toml").write_text(STUDY.replace(old, new, 1))
     with pytest.raises(AccordError, match=problem):
-        check(load(made / "wrong.toml"))
+        plan_study(load(made / "wrong.toml"))

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.study.conftest import UNDRAWN
 from tests.study.test_explain_study import STUDY as TRAINED
 from tests.tiny import tiny_hub_folder, tiny_texts
 from typer.testing import CliRunner
@@ -62,7 +63,7 @@ def test_a_study_on_an_imported_dictionary(accord, tmp_path):
     metrics = json.loads((folder / "concepts/imported-s0/metrics.json").read_text())
     assert metrics["layer"] == 3 and metrics["origin"]["reads"] == "blocks.2.hook_resid_post" and 0 < metrics["l0"] < K
     assert {path.name for path in folder.iterdir()} >= {"names", "steering", "explain", "report.html"}
-    assert "imported" in (folder / "report.html").read_text()
+    assert UNDRAWN or "imported" in (folder / "report.html").read_text()
     code, out, err = accord("steer", "runs/s", "--concepts", "imported", "--off", "3", "-n", "1", "--tokens", "3")
     assert code == 0 and "without" in out, err
     assert "to do" not in accord("run", "study.toml")[2]

@@ -1,9 +1,11 @@
 """`[names]` of a study and `accord names`: the same stage, whoever asks for it."""
 
+import io
 import json
 
 import pandas as pd
 import pytest
+from rich.console import Console
 from tests.names.server import ChatServer
 from tests.study.test_concept_study import STUDY, made  # noqa: F401
 from typer.testing import CliRunner
@@ -11,8 +13,8 @@ from typer.testing import CliRunner
 from accord import cli
 from accord.errors import AccordError
 from accord.names.judges import ListJudge
+from accord.study import engine, plan_study
 from accord.study.config import load
-from accord.study.validate import check
 
 BASE = STUDY.partition("[perplexity]")[0]
 NAMES = "\n[names]\nlimit = 5\nheld_out = 3\n"
@@ -32,9 +34,22 @@ def accord(made, tmp_path, monkeypatch):  # noqa: F811
     return accord
 
 
-def test_a_study_and_the_command_line(accord, made, tmp_path, monkeypatch):  # noqa: F811
-    code, _, err = accord("run", made / "study.toml", text=BASE + NAMES)
-    assert code == 0, err
+@pytest.fixture
+def run(made, tmp_path, monkeypatch):  # noqa: F811
+    """Run the study of this text beside its model, below `tmp_path`; what it said."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(text):
+        (made / "study.toml").write_text(text)
+        shown = io.StringIO()
+        engine.run(made / "study.toml", console=Console(file=shown, width=200))
+        return shown.getvalue()
+
+    return run
+
+
+def test_a_study_names(run, tmp_path, monkeypatch):
+    run(BASE + NAMES)
     folder = tmp_path / "runs" / "s" / "names"
     assert sorted(path.name for path in folder.iterdir()) == ["gates-L2-s0", "topk-s0"]  # the first seed's
     for name in ("gates-L2-s0", "topk-s0"):
@@ -47,6 +62,12 @@ def test_a_study_and_the_command_line(accord, made, tmp_path, monkeypatch):  # n
         assert {"detection", "fuzzing_auc_shuffled", "types", "promoted", "no_name"} <= set(table)
         assert metrics["fuzzing"]["n"] == table["fuzzing"].notna().sum() > 0
     monkeypatch.setattr("accord.lm.load", None)  # a rerun must not load weights
+    assert "to do" not in run(BASE + NAMES)
+
+
+def test_the_command_names_too(run, accord, made, tmp_path, monkeypatch):  # noqa: F811
+    run(BASE + NAMES)
+    monkeypatch.setattr("accord.lm.load", None)  # what is refused must not load weights
     code, out, err = accord("names", "runs/s", "--limit", 5, "--backbone", made / "model")
     assert code == 1 and "other settings" in err and "--replace" in err  # ten held-out examples, not three
     monkeypatch.undo()
@@ -66,7 +87,7 @@ def test_a_study_and_the_command_line(accord, made, tmp_path, monkeypatch):  # n
     assert code == 1 and "no embeddings" in err
 
 
-def test_a_server_names_and_judges(accord, made, tmp_path, monkeypatch):  # noqa: F811
+def test_a_server_names_and_judges(run, tmp_path, monkeypatch):
     """An interrupted stage goes on with what is missing, and another pace redoes nothing."""
 
     def stop(*_):
@@ -82,17 +103,17 @@ def test_a_server_names_and_judges(accord, made, tmp_path, monkeypatch):  # noqa
 
     with ChatServer(answer=answer) as server:
         monkeypatch.setattr(ListJudge, "judge", stop)
-        assert accord("run", made / "study.toml", text=text(server))[0] == 130
+        with pytest.raises(KeyboardInterrupt):
+            run(text(server))
         assert server.answered.total() == 5
         monkeypatch.undo()
         monkeypatch.chdir(tmp_path)
         server.faulty, server.faults = 0.2, ("busy", "schema")
-        code, _, err = accord("run", made / "study.toml", text=text(server, attempts=8))
-        assert code == 0, err
+        run(text(server, attempts=8))
         asked = server.answered.copy()
         assert all(times == 1 for prompt, times in asked.items() if "detector" in prompt) and asked.total() > 5
-        code, _, err = accord("run", made / "study.toml", text=text(server, concurrency=1))
-        assert code == 0 and server.answered == asked and "names/topk-s0: up to date" in err
+        said = run(text(server, concurrency=1))
+        assert server.answered == asked and "names/topk-s0: up to date" in said
     folder = tmp_path / "runs" / "s" / "names" / "topk-s0"
     keys = [json.loads(line)["key"] for line in (folder / "answers.jsonl").read_text().splitlines()]
     assert len(keys) == len(set(keys)) and {key.partition(":")[0] for key in keys} == {
@@ -101,9 +122,8 @@ def test_a_server_names_and_judges(accord, made, tmp_path, monkeypatch):  # noqa
     assert set(pd.read_parquet(folder / "concepts.parquet")["name"].dropna()) == {"birds"}
 
 
-def test_what_a_server_did_not_answer_is_asked_again_alone(accord, made, tmp_path):  # noqa: F811
-    code, _, err = accord("run", made / "study.toml", text=BASE)
-    assert code == 0, err
+def test_what_a_server_did_not_answer_is_asked_again_alone(run, accord, made, tmp_path):  # noqa: F811
+    run(BASE)
     folder = tmp_path / "runs" / "s" / "names" / "topk-s0"
 
     def whole(body):
@@ -156,7 +176,7 @@ def test_mistakes_are_told_before_anything_is_done(made, monkeypatch, section, w
     path = made / "wrong.toml"
     path.write_text(BASE + "[names]\n" + section + "\n")
     with pytest.raises(AccordError) as caught:
-        check(load(path))
+        plan_study(load(path))
     for word in words:
         assert word in str(caught.value), str(caught.value)
 

@@ -6,15 +6,13 @@ import json
 import pandas as pd
 import pytest
 from rich.console import Console
+from tests.study.conftest import UNDRAWN
 from tests.tiny import tiny_hub_folder, tiny_texts
 
 import accord
 from accord.errors import AccordError
-from accord.study import engine
+from accord.study import engine, plan_study
 from accord.study.config import load
-from accord.study.repair_plan import RepairPlan
-from accord.study.stage import Run, load_once
-from accord.study.validate import backbone_of, check
 
 pytestmark = pytest.mark.usefixtures("seldom_answers")
 
@@ -63,7 +61,7 @@ resamples = 20
 """
 _MADE = ("rankalign-s0", "rankalign-s1", "shifted-s0", "shifted-s1")
 STAGES = {f"{kind}/{name}" for kind in ("repair", "verdict", "damage") for name in _MADE}
-STAGES |= {"verdict/base-hypernymy-validator-zero", "damage/base", "pathway/rankalign-s0"}
+STAGES |= {"answers/hypernymy-validator-zero", "observation/hypernymy-validator-zero", "pathway/rankalign-s0"}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +87,7 @@ def test_a_whole_study_of_repairs(made) -> None:
     base = accord.load(made / "model")
     repaired, shifted = accord.load(run / "repair/rankalign-s0"), accord.load(run / "repair/shifted-s0")
     task = accord.task("hypernymy", split="test", split_kind="nested", validator_shots="zero", limit=10)
-    before = pd.read_parquet(run / "verdict/base-hypernymy-validator-zero/test.parquet")
+    before = pd.read_parquet(run / "answers/hypernymy-validator-zero/test.parquet")
     for lm, name in ((base, None), (repaired, "rankalign-s0"), (shifted, "shifted-s0")):
         scores = accord.measure_gap(lm, task, resamples=0).scores
         kept = before if name is None else pd.read_parquet(run / f"verdict/{name}/test.parquet")
@@ -104,8 +102,9 @@ def test_a_whole_study_of_repairs(made) -> None:
     first = json.loads((run / "verdict/rankalign-s1/verdict.json").read_text())
     assert verdict["seconds"] > first["seconds"] > 0  # the second repair takes the time of the first, too
     assert set(verdict["tests"]) == {"test", "test-unseen-hypernyms", "test-unseen-both"}
-    page = (run / "report.html").read_text()
-    assert "rankalign" in page and "shifted" in page
+    if not UNDRAWN:
+        page = (run / "report.html").read_text()
+        assert "rankalign" in page and "shifted" in page
 
     # All is up to date; a change of the second repair redoes it and what is about it, and nothing else.
     assert all(line.endswith("up to date") for line in _run(made, STUDY).splitlines())
@@ -133,7 +132,7 @@ def test_what_cannot_be_is_said_before_anything_is_loaded(made, monkeypatch, old
     (made / "wrong.toml").write_text(STUDY.replace(old, new, 1))
     monkeypatch.setattr(accord.lm, "load", None)
     with pytest.raises(AccordError, match=problem) as caught:
-        check(load(made / "wrong.toml"))
+        plan_study(load(made / "wrong.toml"))
     assert "wrong.toml:" in str(caught.value)
 
 
@@ -191,28 +190,26 @@ def test_repairs_of_several_tasks_are_each_tried_on_what_they_never_saw(made) ->
     rows = [f"{one.fields['noun1']},{one.answer},{'yes' if one.gold else 'no'}" for one in pairs]
     (made / "copy.csv").write_text("thing,kind,right\n" + "\n".join(rows))
     (made / "several.toml").write_text(SEVERAL)
-    check(file := load(made / "several.toml"))
-    run = Run(made / "several", backbone_of(file), load_once())
-    stages = {stage.name: stage.recipe for stage in RepairPlan(file, run, None).stages()}
+    stages = {stage.name: stage for stage in plan_study(load(made / "several.toml")).stages}
 
-    asked = {name: recipe.settings["trials"] for name, recipe in stages.items() if name.startswith("verdict/base-")}
-    own = asked["verdict/base-hypernymy-validator-true"]
+    asked = {stage.label: stage.settings["trials"] for stage in stages.values() if stage.kind == "answers"}
+    own = asked["hypernymy-validator-true"]
     assert set(own) == {"test", "test-unseen-hypernyms", "test-unseen-both", "task-cap"}
     assert own["test"]["validator"]["phrasing"] == "true" and own["task-cap"]["validator"]["phrasing"] == "custom"
-    other = asked["verdict/base-cap"]["task-hypernymy"]  # divided as for training, in its own wording
+    other = asked["cap"]["task-hypernymy"]  # divided as for training, in its own wording
     assert (other["split_kind"], other["validator"]["phrasing"]) == ("nested", "think")
 
     trained = accord.task("hypernymy", split="train", split_kind="nested").items
     learned = {(one.fields["noun1"], one.answer) for one in trained}
     copied = accord.task(load(made / "several.toml").study.tasks["copy"].model_copy(update={"data": made / "copy.csv"}))
     kept = [one for one in copied.items if (one.fields["thing"], one.answer) not in learned]
-    test = asked["verdict/base-copy"]["test"]
+    test = asked["copy"]["test"]
     assert 0 < len(kept) < len(copied.items)
     assert (test["items"], test["left_out"]) == (len(kept), len(copied.items) - len(kept))
 
-    bases = {"sft": "damage/base", "capitals": "damage/base-cap", "further": "damage/base-copy"}
+    bases = {"sft": "hypernymy-validator-true", "capitals": "cap", "further": "copy"}
     for name, task in (("sft", "hypernymy"), ("capitals", "cap"), ("further", "copy")):
-        assert stages[bases[name]].settings["own"]["name"] == task
-        assert stages[bases[name]].fingerprint in stages[f"damage/{name}-s0"].settings["inputs"]
-    stay = {name: stages[base].settings["tasks"][0].get("left_out") for name, base in bases.items()}
+        base = stages[f"observation/{bases[name]}"]
+        assert base.settings["own"]["name"] == task and stages[f"damage/{name}-s0"].inputs["base"] is base
+    stay = {name: stages[f"observation/{base}"].settings["tasks"][0].get("left_out") for name, base in bases.items()}
     assert stay["sft"] == len(trained) and stay["capitals"] is None and stay["further"] >= len(trained)

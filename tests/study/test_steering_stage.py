@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from accord.study.steering_stages import check_steering, steering_stage
 from pydantic import ValidationError
 from rich.console import Console
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -18,7 +19,6 @@ from accord.lm.config import BackboneSection
 from accord.steering.config import SteeringSection
 from accord.study import engine, steering_stages, store
 from accord.study.stage import Run, Stage, load_once
-from accord.study.steering_stages import check_steering, steering_stage
 from accord.study.store import Recipe, publish
 
 STUDY = """\

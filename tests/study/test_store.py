@@ -8,33 +8,42 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from accord.disk import lock
 from accord.errors import AccordError
-from accord.study.stage import keep_if_same
-from accord.study.store import Recipe, publish, read_manifest, state
+from accord.study import store
+from accord.study.stage import Recipe, Stage
+from accord.study.store import read_manifest, state
+from accord.study.work import Models, Work
 
 RECIPE = Recipe("gap", 1, {"task": "t", "limit": 8}, 0)
 OTHER = Recipe("gap", 1, {"task": "t", "limit": 9}, 0)
 
 
+def publish(folder, recipe, make, **options):
+    """Publish a stage of this recipe that is made like this."""
+    stage = Stage(recipe.stage, "", make, recipe.settings, recipe.seed, recipe.version)
+    return store.publish(stage, folder, models=Models(), **options)
+
+
 def writer(text="one"):
-    def build(work: Path):
-        (work / "figures").mkdir(exist_ok=True)
-        (work / "scores.txt").write_text(text)
-        (work / "figures" / "a.svg").write_text("<svg/>")
-        return {"device": "cpu"}
+    def make(work: Work):
+        (work.folder / "figures").mkdir(exist_ok=True)
+        (work.folder / "scores.txt").write_text(text)
+        (work.folder / "figures" / "a.svg").write_text("<svg/>")
+        work.facts["device"] = "cpu"
 
-    return build
-
-
-def never(work: Path):
-    raise AssertionError("this must not be built")
+    return make
 
 
-def names(folder: Path) -> list[str]:
+def never(work: Work):
+    raise AssertionError("this must not be made")
+
+
+def names(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -59,11 +68,11 @@ def test_other_settings_replace_the_old_folder_when_whole(tmp_path):
     folder = tmp_path / "gap"
     publish(folder, RECIPE, writer("old"))
 
-    def build(work):
+    def make(work):
         assert (folder / "scores.txt").read_text() == "old"
         return writer("new")(work)
 
-    assert publish(folder, OTHER, build)
+    assert publish(folder, OTHER, make)
     assert (folder / "scores.txt").read_text() == "new"
     assert names(tmp_path) == ["gap"]
 
@@ -73,18 +82,18 @@ def test_a_build_that_stops_leaves_the_old_folder_and_its_work(tmp_path, stop):
     folder = tmp_path / "gap"
     publish(folder, RECIPE, writer("old"))
 
-    def build(work):
-        (work / "part").write_text("half")
+    def make(work):
+        (work.folder / "part").write_text("half")
         raise stop
 
     with pytest.raises(stop if isinstance(stop, type) else type(stop)):
-        publish(folder, OTHER, build)
+        publish(folder, OTHER, make)
     assert (folder / "scores.txt").read_text() == "old"
     assert state(folder, RECIPE) == "whole"
 
     def resumed(work):
-        assert (work / "part").read_text() == "half"
-        (work / "part").unlink()
+        assert (work.folder / "part").read_text() == "half"
+        (work.folder / "part").unlink()
         return writer("new")(work)
 
     assert publish(folder, OTHER, resumed)
@@ -98,23 +107,23 @@ def test_a_build_that_wrote_nothing_leaves_nothing(tmp_path):
 
 
 def test_a_full_disk_is_told_with_the_folder(tmp_path):
-    def build(work):
+    def make(work):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space") as caught:
-        publish(tmp_path / "gap", RECIPE, build)
+        publish(tmp_path / "gap", RECIPE, make)
     assert caught.value.filename == str(tmp_path / "gap")
 
 
 def test_work_of_other_settings_is_wiped(tmp_path):
     folder = tmp_path / "gap"
 
-    def build(work):
-        (work / "part").write_text("half")
+    def make(work):
+        (work.folder / "part").write_text("half")
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        publish(folder, OTHER, build)
+        publish(folder, OTHER, make)
     assert publish(folder, RECIPE, writer())
     assert read_manifest(folder)["files"].keys() == {"scores.txt", "figures/a.svg"}
 
@@ -122,25 +131,27 @@ def test_work_of_other_settings_is_wiped(tmp_path):
 KILLED = """
 import sys, time
 from pathlib import Path
-from accord.study.store import Recipe, publish
+from accord.study.stage import Stage
+from accord.study.store import publish
+from accord.study.work import Models
 
-def build(work):
+def make(work):
+    folder = work.folder
     for number in range(6):
-        part = work / f"part-{number}"
+        part = folder / f"part-{number}"
         if not part.exists():
-            aside = work / "aside"
+            aside = folder / "aside"
             aside.write_text(str(number) * 1000)
             aside.rename(part)
             if number == 3 and sys.argv[2] == "stop":
                 print("here", flush=True)
                 time.sleep(60)
-    whole = "".join((work / f"part-{number}").read_text() for number in range(6))
-    (work / "scores.txt").write_text(whole)
+    whole = "".join((folder / f"part-{number}").read_text() for number in range(6))
+    (folder / "scores.txt").write_text(whole)
     for number in range(6):
-        (work / f"part-{number}").unlink()
-    return {}
+        (folder / f"part-{number}").unlink()
 
-publish(Path(sys.argv[1]), Recipe("gap", 1, {}, 0), build)
+publish(Stage("gap", "", make, {}, 0, 1), Path(sys.argv[1]), models=Models())
 """
 
 
@@ -253,9 +264,41 @@ def test_no_lock_is_left_by_a_killed_process(tmp_path):
     assert names(tmp_path) == []
 
 
+class Lm:
+    """A language model as far as `Work.begun_with` knows one."""
+
+    def __init__(self, device="cpu", dtype="float32"):
+        self.device, self.dtype = SimpleNamespace(type=device), f"torch.{dtype}"
+
+
+def work_in(folder):
+    folder.mkdir(exist_ok=True)
+    return Work(folder, lambda stage: folder, Models())
+
+
+@pytest.mark.parametrize("other", [Lm("cuda"), Lm(dtype="bfloat16")])
+def test_parts_of_two_machines_are_never_mixed(tmp_path, other):
+    work_in(tmp_path).begun_with(Lm())
+    (tmp_path / "partial.json").write_text("{}")
+    (tmp_path / "part").write_text("half")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "first").write_text("half")
+    again = work_in(tmp_path)
+    again.begun_with(Lm())
+    assert names(tmp_path) == ["found.json", "part", "partial.json", "parts"]
+    assert again.facts == {"device": "cpu", "dtype": "float32"}
+    there = work_in(tmp_path)
+    there.begun_with(other)
+    assert names(tmp_path) == ["found.json", "partial.json"]
+    there.begun_with(Lm())  # a second model of the stage, wherever it is, changes nothing
+    assert there.facts["device"] == other.device.type and names(tmp_path) == ["found.json", "partial.json"]
+    there.finish()
+    assert names(tmp_path) == ["partial.json"]
+
+
 def test_what_a_killed_write_leaves_is_no_half_file(tmp_path, monkeypatch):
     """A note that is empty would stop whoever goes on with the stage."""
-    keep_if_same(tmp_path, {"device": "cpu"})
+    work_in(tmp_path).begun_with(Lm())
     before = (tmp_path / "found.json").read_text()
 
     def killed(path):
@@ -263,5 +306,62 @@ def test_what_a_killed_write_leaves_is_no_half_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr("accord.disk.sync", killed)
     with pytest.raises(KeyboardInterrupt):
-        keep_if_same(tmp_path, {"device": "cuda"})
+        work_in(tmp_path).begun_with(Lm("cuda"))
     assert not (tmp_path / "found.json").exists() or (tmp_path / "found.json").read_text() == before
+
+
+def test_a_stage_is_made_of_the_folders_of_its_inputs(tmp_path):
+    """Its manifest names them; where an input's recipe changes, the stage is another, too."""
+
+    def make(work):
+        (work.folder / "sum.txt").write_text((work.at(first) / "scores.txt").read_text() + "two")
+
+    first = Stage("gap", "a", writer("one"), RECIPE.settings, 0, 1)
+    second = Stage("sum", "", make, {}, 0, 1, {"gap": first})
+    at = lambda stage: tmp_path / stage.name  # noqa: E731
+    for stage in (first, second):
+        assert store.publish(stage, at(stage), at=at, models=Models())
+    manifest = read_manifest(tmp_path / "sum")
+    assert manifest["inputs"] == {"gap": {"stage": "gap/a", "fingerprint": first.recipe.fingerprint}}
+    assert (tmp_path / "sum" / "sum.txt").read_text() == "onetwo"
+    found = store.found(tmp_path, "sum")
+    assert found.recipe.fingerprint == second.recipe.fingerprint and found.name == "sum"
+    other = Stage("sum", "", make, {}, 0, 1, {"gap": Stage("gap", "a", never, OTHER.settings, 0, 1)})
+    assert state(tmp_path / "sum", other.recipe) == "other"
+
+
+def test_a_result_is_written_by_itself(tmp_path):
+    class Result:
+        def write(self, folder):
+            (folder / "said.txt").write_text("so")
+
+    publish(tmp_path / "gap", RECIPE, lambda work: Result())
+    assert read_manifest(tmp_path / "gap")["files"].keys() == {"said.txt"}
+
+
+def test_what_only_an_interrupted_stage_needs_is_gone_when_it_is_whole(tmp_path):
+    def make(work):
+        work.parts.mkdir()
+        (work.parts / "half").write_text("half")
+        return writer()(work)
+
+    publish(tmp_path / "gap", RECIPE, make)
+    assert names(tmp_path / "gap") == ["figures", "manifest.json", "scores.txt"]
+
+
+def test_an_unfinished_stage_is_gone_on_with_from_what_it_wrote(tmp_path):
+    folder = tmp_path / "gap"
+
+    def half(work):
+        (work.folder / "answers.txt").write_text("one")
+        work.facts[store.UNFINISHED] = "one answer of two"
+
+    def rest(work):
+        assert (work.folder / "answers.txt").read_text() == "one"
+        (work.folder / "answers.txt").write_text("both")
+
+    assert publish(folder, RECIPE, half)
+    assert state(folder, RECIPE) == "unfinished" and store.missing(folder) == "one answer of two"
+    assert publish(folder, RECIPE, rest)
+    assert state(folder, RECIPE) == "whole" and store.missing(folder) is None
+    assert (folder / "answers.txt").read_text() == "both"

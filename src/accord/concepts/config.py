@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from accord.arguments import checked
 from accord.errors import AccordError
 from accord.kinds import Kinds, add, check_kind, list_of, section, validate
-from accord.section import FolderName, Layers, Section
+from accord.section import PATH, FolderName, Layers, Section
 
 
 class Settings(BaseModel):
@@ -300,6 +300,7 @@ class ImportedSection(ConceptSection):
         min_length=1,
         description="Its folder, or its place on the hub, org/name/folder. The layer must be the one that it reads.",
         examples=["google/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71"],
+        json_schema_extra=PATH,
     )
 
 

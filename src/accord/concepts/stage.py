@@ -259,7 +259,7 @@ def _defined(found: "Recovered", name: str) -> float | None:
 
 
 def _check_names(plan: Plan, sections: list[ConceptSection]) -> None:
-    """Concept models that would share a folder; seeds that do not fit."""
+    """Concept models that would share a folder."""
     seen: set[str] = set()
     for i, section in enumerate(sections):
         if section.title.casefold() in seen:

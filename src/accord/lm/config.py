@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from accord.section import Layers, Section
+from accord.section import PATH, Layers, Section
 
 
 class BackboneSection(Section):
@@ -14,6 +14,7 @@ class BackboneSection(Section):
         min_length=1,
         description="A catalog name (see `accord models`), a hub id, a local folder, or a .gguf file.",
         examples=["smollm2-135m"],
+        json_schema_extra=PATH,
     )
     device: str = Field(
         default="auto",

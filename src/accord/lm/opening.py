@@ -109,9 +109,9 @@ def in_memory(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None)
     return Backbone(inside, tokenizer, name=name, fingerprint=memory_fingerprint(model, tokenizer))
 
 
-def load_tokenizer(model: str | Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(model: str | Path, *, fetch: bool = True) -> PreTrainedTokenizerBase:
     """The tokenizer that `load` gives a model, without its weights. Raises AccordError where it cannot be read."""
-    source = resolve(str(model))
+    source = resolve(str(model), fetch=fetch)
     try:
         with _quiet():
             return read_tokenizer(source)

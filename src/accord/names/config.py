@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from accord.errors import AccordError
-from accord.section import Section
+from accord.section import PATH, Section
 
 
 class _Annotator(Section):
@@ -34,6 +34,7 @@ class TransformersAnnotator(_Annotator):
         min_length=1,
         description="A catalog name (see `accord models`), a hub id, a local folder, or a .gguf file.",
         examples=["smollm2-135m"],
+        json_schema_extra=PATH,
     )
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps."

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator
 
-from accord.section import Section
+from accord.section import PATH, Section
 
 
 def _as_rows(value: object) -> Any:
@@ -21,6 +21,7 @@ class PerplexitySection(Section):
         default="gemma3-270m",
         min_length=1,
         description="Model that scores the texts: a catalog name, a hub id, a folder or a .gguf file.",
+        json_schema_extra=PATH,
     )
     rows: Annotated[Literal["all"] | list[str], PlainValidator(_as_rows)] = Field(
         default="all",

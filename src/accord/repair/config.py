@@ -10,7 +10,7 @@ from accord.concepts.config import Pace
 from accord.errors import AccordError, nearest
 from accord.gap.config import GapSection
 from accord.kinds import Kinds, add, check_kind, list_of, section, validate
-from accord.section import FolderName, Section
+from accord.section import TASK_FILE, FolderName, Section
 from accord.tasks import Task
 from accord.tasks.config import QuestionSection
 
@@ -341,6 +341,7 @@ class RepairSection(QuestionSection):
         min_length=1,
         description="What it learns from: a built-in task, a [tasks.NAME] of this file, or a task file. Its training "
         "items train, and the verdict tries it on the others.",
+        json_schema_extra=TASK_FILE,
     )
     limit: int | None = Field(
         default=None, ge=1, description="At most so many training items, balanced; without it all.", examples=[1000]

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, model_validator
 
-from accord.section import Section
+from accord.section import PATH, Section
 
 
 def _as_names(value: object) -> Any:
@@ -72,6 +72,7 @@ class SteeringSection(Section):
         min_length=1,
         description="Model that tells how fluent the texts are; without it only repetition is measured.",
         examples=["gemma3-270m"],
+        json_schema_extra=PATH,
     )
     keep_error: bool = Field(
         default=True, description="Leave alone what the concepts do not explain of a state, or drop it."

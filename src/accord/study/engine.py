@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -44,11 +45,10 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
     """
     file = load(path)
     folder = Path("runs") / file.study.name if out is None else out
-    graph = plan_study(file)
-    for line in graph.notes:
+    kept: dict[str, Any] = {}
+    for line in plan_study(file, kept=kept).notes:
         console.print(line, highlight=False, markup=False)
-    if graph.missing:
-        graph = plan_study(file, fetch=True)
+    graph = plan_study(file, fetch=True, kept=kept)  # now that nothing is wrong with it
     todo = list(graph.stages)
     if step is not None:
         todo = graph.upstream([stage for stage in todo if stage.kind in STEPS[step]])

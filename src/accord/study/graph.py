@@ -1,5 +1,6 @@
 """The graph of a study: its stages and what each is made from; what is up to date, what is to do, and why."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -7,7 +8,7 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
-from accord.capabilities import CAPABILITIES, part
+from accord.capabilities import parts
 from accord.errors import AccordError
 from accord.study import store
 from accord.study.config import StudyFile, together
@@ -36,29 +37,30 @@ class Graph:
         return [stage for stage in self.stages if id(stage) in needed]
 
 
-def plan_study(file: StudyFile, *, fetch: bool = False) -> Graph:
+def plan_study(file: StudyFile, *, fetch: bool = False, kept: dict[str, Any] | None = None) -> Graph:
     """Plan a study: build its tasks, look at its data, and see what is made from what. No weights are loaded.
 
     Args:
         fetch: have models, texts and dictionaries on this machine; else what is not here is told, and stages that
             depend on it count as to do.
+        kept: filled with the tasks that are built, and taken from where the same file is planned again.
 
     Raises AccordError, listing every problem with its line, or for what cannot be fetched.
     """
-    plan = Plan(file, fetch=fetch)
+    plan = Plan(file, fetch=fetch, kept=kept)
     stages: list[Stage] = []
     with plan.at("backbone", section=file.study.backbone):
         plan.named(plan.backbone)
+    if len(set(file.study.seeds)) < len(file.study.seeds):
+        plan.problem(AccordError("A seed is given twice.", got=file.study.seeds), "seeds")
     for name, custom in file.study.tasks.items():
         plan.unsound.add(name)
         with plan.at("tasks", name, section=custom):
             plan.task(QuestionSection(task=name), split="all")
             plan.unsound.discard(name)
-    for capability in CAPABILITIES:
-        module = part(capability, "stage")
-        if module is not None:
-            with plan.at():
-                stages += module.stages(plan)
+    for module in parts("stage"):
+        with plan.at():
+            stages += module.stages(plan)
     if not stages and not plan.problems:
         wanted = "a [[gap]] or [[repair]] section, or [text] and [[concepts]]"
         raise AccordError("The study asks for nothing.", where=file.path, wanted=wanted)
@@ -113,20 +115,20 @@ def differences(manifest: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
         return
     if manifest["version"] != recipe.version:
         yield "accord's own version of this stage"
-    before, now = _flat(manifest["settings"]), _flat(recipe.settings)
+    before, now = _flat(manifest["settings"]), _flat(json.loads(json.dumps(recipe.settings)))
     for key in dict.fromkeys([*before, *now]):
         if before.get(key) != now.get(key):
             yield key if key not in before or key not in now else f"{key} ({_short(before[key])} → {_short(now[key])})"
     if manifest["seed"] != recipe.seed:
         yield f"seed ({manifest['seed']} → {recipe.seed})"
-    for role, fingerprint in recipe.inputs.items():
-        if manifest["inputs"].get(role, {}).get("fingerprint") != fingerprint:
+    for role in dict.fromkeys([*manifest["inputs"], *recipe.inputs]):
+        if manifest["inputs"].get(role, {}).get("fingerprint") != recipe.inputs.get(role):
             yield f"its {role}"
 
 
 def _flat(settings: Any, above: str = "") -> dict[str, Any]:
     if not isinstance(settings, Mapping):
-        return {above: list(settings) if isinstance(settings, tuple) else settings}
+        return {above: settings}
     found: dict[str, Any] = {}
     for key, value in settings.items():
         found |= _flat(value, f"{above}.{key}" if above else str(key))

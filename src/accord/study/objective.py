@@ -1,29 +1,22 @@
-"""The objective of a search: a metric of the stages that differ in their seed only, and what must run for it."""
+"""The objective of a search: a metric of the stages that differ in their seed only."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from accord.capabilities import parts
 from accord.disk import read_object
 from accord.errors import AccordError, nearest
-from accord.gap.metrics import MEASURES
 from accord.study.stage import Stage
 
-# What metrics.json tells, by kind of stage.
-METRICS: dict[str, tuple[str, ...]] = {
-    "gap": tuple(MEASURES),
-    "concepts": (
-        "r2", "fvu", "r2_hard", "l0", "alive", "parameters", "ce_recovered", "ce_recovered_hard", "ce_original",
-        "ce_ablated", "seconds",
-    ),
-    "heads": ("held_out_ce", "start_ce", "unigram_ce", "seconds"),
-    "perplexity": (
-        "judge_mean", "judge_mean_low", "judge_mean_high", "judge_weighted", "own_perplexity", "distinct_1",
-        "distinct_2", "distinct_3", "repeated_4", "unscored",
-    ),
-}  # fmt: skip
+
+def metrics() -> dict[str, tuple[str, ...]]:
+    """Kind of stage -> what its metrics.json tells that can be sought, as the capabilities say."""
+    known: dict[str, tuple[str, ...]] = {}
+    for module in parts("result"):
+        known |= getattr(module, "OBJECTIVES", {})
+    return known
 
 
 def target(stages: Sequence[Stage], objective: str, where: str) -> list[Stage]:
@@ -31,34 +24,22 @@ def target(stages: Sequence[Stage], objective: str, where: str) -> list[Stage]:
 
     Raises AccordError, with the nearest that there is, if the stages make no such thing.
     """
+    known = metrics()
     name, _, metric = objective.partition(":")
-    found = [stage for stage in stages if stage.kind in METRICS and _seedless(stage) == name]
-    if found and metric in METRICS[found[0].kind]:
-        return found
-    names = sorted({_seedless(stage) for stage in stages if stage.kind in METRICS})
-    if not found:
-        wanted = "STAGE:METRIC, where STAGE is " + nearest(name, names)
+    telling = [stage for stage in stages if stage.kind in known]
+    targets = [stage for stage in telling if _seedless(stage) == name]
+    if targets and metric in known[targets[0].kind]:
+        return targets
+    if not targets:
+        wanted = "STAGE:METRIC, where STAGE is " + nearest(name, sorted({_seedless(stage) for stage in telling}))
         raise AccordError("The study makes nothing that this objective could be read from.", where=where,
                           got=repr(objective), wanted=wanted)  # fmt: skip
-    wanted = f"{name}:METRIC, where METRIC is {nearest(metric, METRICS[found[0].kind])}"
+    wanted = f"{name}:METRIC, where METRIC is {nearest(metric, known[targets[0].kind])}"
     raise AccordError("This stage has no such metric.", where=where, got=repr(objective), wanted=wanted)
 
 
-def needed(stages: Sequence[Stage], targets: Sequence[Stage]) -> list[Stage]:
-    """Of all stages, in their order, those that the targets are made from, and the targets.
-
-    A stage names the fingerprints of its inputs in its recipe.
-    """
-    kept = set(map(id, targets))
-    for stage in reversed(stages):  # inputs come before what is made from them
-        if id(stage) in kept:
-            told = json.dumps(stage.recipe.settings)
-            kept |= {id(other) for other in stages if other.recipe.fingerprint in told}
-    return [stage for stage in stages if id(stage) in kept]
-
-
-def read(targets: Sequence[Stage], objective: str, at: Callable[[str], Path]) -> float:
-    """The objective's value, the mean over its stages; `at` says where a stage is.
+def read(targets: Sequence[Stage], objective: str, at: Callable[[Stage], Path]) -> float:
+    """The objective's value, the mean over its stages; `at` says where a stage's folder is.
 
     Raises AccordError where a stage could not tell it.
     """
@@ -67,9 +48,9 @@ def read(targets: Sequence[Stage], objective: str, at: Callable[[str], Path]) ->
     return math.fsum(values) / len(values)
 
 
-def _values(targets: Sequence[Stage], metric: str, at: Callable[[str], Path]) -> Iterator[float]:
+def _values(targets: Sequence[Stage], metric: str, at: Callable[[Stage], Path]) -> Iterator[float]:
     for stage in targets:
-        path = at(stage.name) / "metrics.json"
+        path = at(stage) / "metrics.json"
         value = read_object(path, metric)[metric]
         value = value["value"] if isinstance(value, dict) else value
         if value is None:

@@ -3,6 +3,7 @@
 Planning is checking: it builds the tasks, looks at the data and the names, and loads no weights.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, wraps
@@ -50,10 +51,12 @@ class Plan:
 
     Attributes:
         file: the study, and the text that it was read from.
+        kept: what planning the same file before has made of its own files (see `kept`), and what this adds.
         missing: what must be fetched before the first stage: name -> what it is. Always empty with `fetch`.
     """
 
-    def __init__(self, file: StudyFile, *, fetch: bool = False) -> None:
+    def __init__(self, file: StudyFile, *, fetch: bool = False, kept: dict[str, Any] | None = None) -> None:
+        self._kept = {} if kept is None else kept
         self.file, self.study, self.fetch = file, file.study, fetch
         self.missing: dict[str, str] = {}
         self.problems: dict[str, AccordError] = {}
@@ -97,6 +100,18 @@ class Plan:
         value: T = self._known[key][0]
         return value
 
+    def kept(self, key: Any, make: Callable[[], T]) -> T:
+        """What `make` gave when it was first asked for by this key, in this planning of the file or in one before.
+
+        Args:
+            key: what of the study `make` depends on, as JSON.
+        """
+        name = json.dumps(key, sort_keys=True, default=str)
+        if name not in self._kept:
+            self._kept[name] = make()
+        made: T = self._kept[name]
+        return made
+
     # Models
 
     @cached_property
@@ -125,7 +140,7 @@ class Plan:
         if not self.fetch and not is_here(section.model):
             self.missing[section.model] = "a model"
             return identity(section, weights=None)
-        return identity(section)
+        return identity(section, fetch=self.fetch)
 
     # Texts and dictionaries
 
@@ -183,7 +198,7 @@ class Plan:
         from accord.loading import shape
 
         self.named(self.backbone)
-        return shape(self.backbone.model) if self.backbone.model not in self.missing else (None, None)
+        return shape(self.backbone.model, fetch=self.fetch) if self.backbone.model not in self.missing else (None, None)
 
     def number(self, layer: Layer) -> int | None:
         """A layer's number; None for the last of a backbone that must be fetched first.
@@ -219,14 +234,15 @@ class Plan:
             if name not in known:
                 raise AccordError("Unknown task.", got=repr(name), wanted=nearest(str(name), known))
         data = None if question.data is None else self.file.beside(question.data)
-        task = make_task(name, data=data, **keys)
+        task = self.kept([question.task, question.data, keys], lambda: make_task(name, data=data, **keys))
         if line := left_out(task):
             self.notes[line] = None
         return task
 
     def read(self, task: Task) -> Task:
         """The task as the backbone's chat template has it (see `accord.gap.questions.read_by`)."""
-        return task if self.named(self.backbone).identity["weights"] is None else read_by_model(task, self.backbone)
+        here = self.named(self.backbone).identity["weights"] is not None
+        return read_by_model(task, self.backbone, fetch=self.fetch) if here else task
 
 
 class _At:
@@ -255,23 +271,27 @@ def planned_once(make: Callable[[Plan], T]) -> Callable[[Plan], T]:
     return once
 
 
-def identity(section: BackboneSection, **known: Any) -> dict[str, Any]:
-    """What of a model fixes the numbers made with it. Fetches it if it is not on this machine.
+def identity(section: BackboneSection, *, fetch: bool = True, **known: Any) -> dict[str, Any]:
+    """What of a model fixes the numbers made with it.
 
     Device and dtype are as asked, not as found: results brought from a machine with a GPU to one without stay up
     to date.
+
+    Args:
+        fetch: fetch it, or the newest of it, if it is not on this machine; else what is here counts.
+        known: its `weights`, where they are known; None where it must be fetched first.
     """
     from accord.loading import fingerprint
 
     return {
         "model": Path(section.model).name if Path(section.model).exists() else section.model,
-        "weights": known["weights"] if known else fingerprint(section.model),
+        "weights": known["weights"] if known else fingerprint(section.model, fetch=fetch),
         "device": section.device.partition(":")[0],
         "dtype": section.dtype,
     }
 
 
-def read_by_model(task: Task, backbone: BackboneSection) -> Task:
+def read_by_model(task: Task, backbone: BackboneSection, *, fetch: bool = True) -> Task:
     """The task with what the model's chat template makes of it in its settings (see `accord.gap.questions.read_by`).
 
     Reads the model's tokenizer where the task is asked in a chat, else nothing.
@@ -281,7 +301,7 @@ def read_by_model(task: Task, backbone: BackboneSection) -> Task:
     from accord.gap.questions import read_by
     from accord.loading import load_tokenizer
 
-    return read_by(load_tokenizer(backbone.model), task)
+    return read_by(load_tokenizer(backbone.model, fetch=fetch), task)
 
 
 def _quoted_key(message: str, file: StudyFile, section: BaseModel) -> tuple[str, ...]:

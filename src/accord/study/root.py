@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field, create_model
 
-from accord import capabilities
+from accord.capabilities import parts
 from accord.lm.config import BackboneSection
 from accord.section import FolderName, Section
 from accord.study.search_config import SearchSection
@@ -50,8 +50,7 @@ class Study(Section):
 
 def study_model() -> type[Study]:
     """The model of a study file, with the sections of every capability and every kind that there is now."""
-    found = (capabilities.part(capability, "config") for capability in capabilities.CAPABILITIES)
-    configs = tuple(config for config in found if config is not None)
+    configs = tuple(parts("config"))
     return _model(configs, tuple(tuple(getattr(config, "KINDS", {}).items()) for config in configs))
 
 

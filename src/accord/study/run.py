@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from accord.arguments import checked
-from accord.capabilities import CAPABILITIES, part
+from accord.capabilities import parts
 from accord.errors import AccordError, nearest
 from accord.study.store import MANIFEST, STUDY, read_manifest
 
@@ -17,10 +17,8 @@ R = TypeVar("R")
 def result_types() -> dict[str, type[Any]]:
     """Kind of stage -> the type of its result."""
     found: dict[str, type[Any]] = {}
-    for capability in CAPABILITIES:
-        module = part(capability, "result")
-        if module is not None:
-            found |= module.RESULTS
+    for module in parts("result"):
+        found |= module.RESULTS
     return found
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,28 +14,29 @@ from accord.disk import lock, read_object, write_whole
 from accord.errors import AccordError
 from accord.study import engine, objective, store
 from accord.study.config import StudyFile
+from accord.study.graph import Graph, plan_study
 from accord.study.search_file import SearchFile
 from accord.study.search_file import load as load_search
 from accord.study.search_result import SEARCH, TABLE, SearchedRange, SearchResult
-from accord.study.stage import Loader, Run, Stage, load_once
-from accord.study.trials import Claim, Trial, Trials
-from accord.study.validate import backbone_of, check
+from accord.study.stage import Stage
+from accord.study.trials import Claim, SearchTrial, Trials
+from accord.study.work import Models
 
 BEST = "best.toml"
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Search:
     """What is found out of a search before any work: the stages that no range touches, and what would undo them."""
 
     file: SearchFile
     folder: Path
-    loader: Loader
+    models: Models  # of all trials
     shared: Mapping[str, Stage]  # by name; made once, in the run folder
     fingerprint: str  # of all that the trials' values depend on: other than this, they cannot be compared
 
 
-def search(path: Path, trials: int, out: Path | None = None, *, console: Console) -> tuple[list[Trial], Path]:
+def search(path: Path, trials: int, out: Path | None = None, *, console: Console) -> tuple[list[SearchTrial], Path]:
     """Bring the trials of a search to this number; all of them, best first and failed ones last, and the run folder.
 
     The folder is `out`, or runs/NAME below the current folder. It gets trials/NNNN/ (a run folder of the stages that
@@ -43,14 +44,14 @@ def search(path: Path, trials: int, out: Path | None = None, *, console: Console
     values), search.json (what is sought, and where) and the report. Several processes may work on it at once; trials
     of processes that died are gone on with. A trial that fails counts, with its reason.
 
-    Raises AccordError for anything wrong in the study file, its data or the model, before any weights are loaded; when
-    the folder holds something else; and when no trial gives a value.
+    Raises AccordError for anything wrong in the study file, its data or the model, and for what cannot be fetched,
+    before any weights are loaded; when the folder holds something else; and when no trial gives a value.
     """
     plan = _plan(load_search(path), out)
     _open(plan)
     with engine.bars(console) as bar:
         for stage in plan.shared.values():
-            _publish(stage, plan.folder / stage.name, bar)
+            _make(plan, stage, lambda other: plan.folder.absolute() / other.name, bar)
         kept = Trials(plan.folder, plan.file.name, plan.file.section, plan.file.ranges)
         while _one(plan, kept, trials, bar, console):
             pass
@@ -61,28 +62,35 @@ def search(path: Path, trials: int, out: Path | None = None, *, console: Console
     return found, plan.folder
 
 
-def _plan(file: SearchFile, out: Path | None) -> _Plan:
-    """Check the study with every end of its ranges, and see which stages are the same whatever is drawn."""
-    section, loader = file.section, load_once()
-    where = file.where(("search", "objective"))
+def _plan(file: SearchFile, out: Path | None) -> _Search:
+    """Check the study with every end of its ranges, fetch all that they need, and see which stages are the same
+    whatever is drawn.
+    """
+    section = file.section
 
-    def stages(one: StudyFile) -> list[Stage]:
-        run = Run((out or Path("runs") / one.study.name).absolute(), backbone_of(one), loader)
-        planned = engine.plan(one, check(one), run)
-        return objective.needed(planned, objective.target(planned, section.objective, where))
+    def stages(study: StudyFile, fetch: bool) -> list[Stage]:
+        graph = plan_study(study, fetch=fetch)
+        return graph.upstream(_targets(file, graph))
 
-    first, *others = file.each(stages)
+    file.each(lambda study: stages(study, False))  # all mistakes are told before anything is fetched
+    first, *others = file.each(lambda study: stages(study, True))
     prints = [{stage.name: stage.recipe.fingerprint for stage in other} for other in others]
     shared = {s.name: s for s in first if all(other.get(s.name) == s.recipe.fingerprint for other in prints)}
     if len(shared) == len(first):
+        where = file.where(("search", "objective"))
         raise AccordError("No range touches what the objective is made from.", where=where, got=section.objective)
-    told = {"ranges": [[one.name, one.values.model_dump()] for one in file.ranges], "objective": section.objective}
-    fixed = [{**told, "direction": section.direction}, [stage.recipe.fingerprint for stage in first]]
+    sought = {"ranges": [[one.name, one.values.model_dump()] for one in file.ranges], "objective": section.objective}
+    fixed = [{**sought, "direction": section.direction}, [stage.recipe.fingerprint for stage in first]]
     digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
-    return _Plan(file, out or Path("runs") / file.name, loader, shared, digest)
+    return _Search(file, out or Path("runs") / file.name, Models(), shared, digest)
 
 
-def _open(plan: _Plan) -> None:
+def _targets(file: SearchFile, graph: Graph) -> list[Stage]:
+    """The stages that the objective is read from. Raises AccordError if the study has none."""
+    return objective.target(graph.stages, file.section.objective, file.where(("search", "objective")))
+
+
+def _open(plan: _Search) -> None:
     """See that the folder is this search's own, and keep with it what is sought.
 
     Raises AccordError if it holds something else.
@@ -101,10 +109,10 @@ def _open(plan: _Plan) -> None:
             raise AccordError("This is not the folder of a search.", where=folder, fix=fix)
         folder.mkdir(parents=True, exist_ok=True)
         _result(plan).write(folder)
-        write_whole(folder / engine.STUDY, file.text)
+        write_whole(folder / store.STUDY, file.text)
 
 
-def _one(plan: _Plan, kept: Trials, wanted: int, bar: engine.Bar, console: Console) -> bool:
+def _one(plan: _Search, kept: Trials, wanted: int, bar: engine.Bar, console: Console) -> bool:
     """Bring one trial to its end; False if there is none left to begin."""
     with kept.claim(wanted) as claim:
         if claim is None:
@@ -123,31 +131,30 @@ def _one(plan: _Plan, kept: Trials, wanted: int, bar: engine.Bar, console: Conso
         return True
 
 
-def _value(plan: _Plan, claim: Claim, bar: engine.Bar) -> float:
+def _value(plan: _Search, claim: Claim, bar: engine.Bar) -> float:
     """Run what a trial needs, in its folder, but for what all trials share; its objective."""
     claim.folder.mkdir(exist_ok=True)
-    file, sought = plan.file.study(claim.values), plan.file.section.objective
     name = f"{plan.file.name}-{claim.number:04}"
-    write_whole(claim.folder / engine.STUDY, plan.file.ready(claim.values, claim.folder, name))
-    elsewhere: dict[str, Path] = {}  # filled in below: which stages are shared shows in their recipes
-    run = Run(claim.folder.absolute(), backbone_of(file), plan.loader, elsewhere)
-    stages = engine.plan(file, check(file), run)
-    for stage in stages:
+    write_whole(claim.folder / store.STUDY, plan.file.ready(claim.values, claim.folder, name))
+    graph = plan_study(plan.file.study(claim.values), fetch=True)
+
+    def at(stage: Stage) -> Path:
         shared = plan.shared.get(stage.name)
-        if shared is not None and shared.recipe.fingerprint == stage.recipe.fingerprint:
-            elsewhere[stage.name] = (plan.folder / stage.name).absolute()
-    targets = objective.target(stages, sought, plan.file.where(("search", "objective")))
-    for stage in objective.needed(stages, targets):
-        _publish(stage, run.at(stage.name), bar)
-    return objective.read(targets, sought, run.at)
+        same = shared is not None and shared.recipe.fingerprint == stage.recipe.fingerprint
+        return ((plan.folder if same else claim.folder) / stage.name).absolute()
+
+    targets = _targets(plan.file, graph)
+    for stage in graph.upstream(targets):
+        _make(plan, stage, at, bar)
+    return objective.read(targets, plan.file.section.objective, at)
 
 
-def _publish(stage: Stage, folder: Path, bar: engine.Bar) -> None:
+def _make(plan: _Search, stage: Stage, at: Callable[[Stage], Path], bar: engine.Bar) -> None:
     """Make a stage, once whoever else is at it has left."""
-    store.publish(folder, stage.recipe, lambda work: stage.build(work, bar(stage.name)), wait=True)
+    store.publish(stage, at(stage), at=at, models=plan.models, progress=bar(stage.name), wait=True)
 
 
-def _conclude(plan: _Plan, found: list[Trial]) -> None:
+def _conclude(plan: _Search, found: list[SearchTrial]) -> None:
     """Write what all trials together tell: the table, the best study, the report."""
     from accord.report import write_report
 
@@ -161,7 +168,7 @@ def _conclude(plan: _Plan, found: list[Trial]) -> None:
         write_report(plan.folder)
 
 
-def _result(plan: _Plan) -> SearchResult:
+def _result(plan: _Search) -> SearchResult:
     """What is sought, without its trials."""
     ranges = [SearchedRange(one.name, one.values) for one in plan.file.ranges]
     return SearchResult(plan.file.section, ranges, plan.fingerprint)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+import tomlkit
+from pydantic import BaseModel, ValidationError
+from tomlkit.items import InlineTable
 
 from accord.errors import AccordError
 from accord.study import config, ranges
@@ -17,6 +19,7 @@ from accord.study.toml_lines import line_of, put, value_at
 from accord.text.sources import is_local
 
 T = TypeVar("T")
+Place = tuple[str | int, ...]
 Values = Mapping[str, Any]  # by the name of the range
 _FIXED = ("name", "search")  # what all trials have in common
 
@@ -30,11 +33,13 @@ class Ranged:
     ranges: list[Range]
 
     def study(self, values: Values) -> config.StudyFile:
-        """The study with these values. Raises AccordError if it is none."""
-        text = self.text
+        """The study with these values; its text is the one with ranges, where errors point. Raises AccordError if it
+        is none.
+        """
+        content = tomllib.loads(self.text)
         for one in self.ranges:
-            text = _put(text, one.path, values[one.name])
-        return config.validated(self.path, text, tomllib.loads(text))
+            put(content, one.path, values[one.name])
+        return config.validated(self.path, self.text, content)
 
     def each(self, make: Callable[[config.StudyFile], T]) -> list[T]:
         """What `make` gives for the study with all first values, and with every other end or choice of a range.
@@ -76,7 +81,7 @@ class SearchFile(Ranged):
     name: str
     section: SearchSection
 
-    def where(self, path: tuple[str | int, ...]) -> str:
+    def where(self, path: Place) -> str:
         """File, line, table and key of a value."""
         return f"{self.path}:{line_of(self.text, path)}, {config.spell(path)}"
 
@@ -84,12 +89,16 @@ class SearchFile(Ranged):
         """The text of a study file of this name with these values, fit to stand in `folder`: comments are kept,
         and paths, which are relative to the file, lead where they led.
         """
-        file = self.study(values)
-        text = _put(file.text, ("name",), name)
-        for path, value in _paths(file):
-            beside = Path(os.path.relpath(self.path.parent.resolve() / value, folder.resolve()))
-            text = _put(text, path, beside.as_posix())
-        return text
+        file, document = self.study(values), tomlkit.parse(self.text)
+        put(document, ("name",), name)
+        for one in self.ranges:
+            put(document, one.path, values[one.name])
+        for place, path in _paths(file.study):
+            beside = file.beside(path)
+            if not Path(path).expanduser().is_absolute() and (beside.exists() or is_local(str(beside))):
+                there = os.path.relpath(self.path.parent.resolve() / path, folder.resolve())
+                put(document, place, Path(there).as_posix())
+        return tomlkit.dumps(document)
 
 
 def load(path: Path) -> SearchFile:
@@ -103,7 +112,7 @@ def load(path: Path) -> SearchFile:
         fix = f"write {{ low = 1, high = 9 }} in place of a value, or: accord run {path}"
         raise AccordError("There is no range in this study to search.", where=path, fix=fix)
     names = ranges.names(content, [place for place, _ in places])
-    found, problems = [], []
+    found, problems, document = [], [], tomlkit.parse(text)
     for (place, table), name in zip(places, names, strict=True):
         where = f"{path}:{line_of(text, place)}, {config.spell(place)}"
         try:
@@ -113,7 +122,7 @@ def load(path: Path) -> SearchFile:
             problems += [config.problem(one, kind, where) for one in error.errors()]
         if place[0] in _FIXED:
             problems.append(AccordError("There can be no range here.", where=where, wanted="a value"))
-        if put(text, place, 0) is None:
+        if not isinstance(value_at(document, place), InlineTable):
             wanted = "{ low = 1, high = 9 } in place of the value"
             problems.append(AccordError("A range is an inline table.", where=where, wanted=wanted))
     if problems:
@@ -125,25 +134,26 @@ def load(path: Path) -> SearchFile:
     return SearchFile(path, text, found, study.name, study.search)
 
 
-def _put(text: str, path: tuple[str | int, ...], value: Any) -> str:
-    changed = put(text, path, value)
-    assert changed is not None  # a string, or a range that `load` has found
-    return changed
+def _paths(section: BaseModel, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """What is written in a study, or in a table of it, that may be a path, with its place (see `section.PATH`)."""
+    for key in section.model_fields_set:
+        extra = type(section).model_fields[key].json_schema_extra
+        ending = extra.get("path") if isinstance(extra, dict) else None
+        for inner, value in _leaves(getattr(section, key), (*place, key)):
+            if isinstance(value, BaseModel):
+                yield from _paths(value, inner)
+            elif isinstance(value, str | Path) and isinstance(ending, str) and str(value).endswith(ending):
+                yield inner, str(value)
 
 
-def _paths(file: config.StudyFile) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Values that are paths relative to the study file, with their places."""
-    study, content = file.study, tomllib.loads(file.text)
-    places: list[tuple[str | int, ...]] = [("backbone", "model")]
-    places += [("gap", i, "data") for i in range(len(study.gap))]
-    places += [("gap", i, "task") for i, section in enumerate(study.gap) if section.task.endswith(".toml")]
-    places += [("tasks", name, "data") for name in study.tasks]
-    places += [("text", "source"), ("perplexity", "judge")]
-    for place in places:
-        try:
-            value = value_at(content, place)
-        except LookupError:
-            continue
-        beside = file.beside(value)
-        if not Path(value).expanduser().is_absolute() and (beside.exists() or is_local(str(beside))):
-            yield place, value
+def _leaves(value: Any, place: Place) -> Iterator[tuple[Place, Any]]:
+    """What is in lists and dicts, with its place."""
+    if isinstance(value, dict):
+        inner: Any = value.items()
+    elif isinstance(value, list | tuple):
+        inner = enumerate(value)
+    else:
+        yield place, value
+        return
+    for key, one in inner:
+        yield from _leaves(one, (*place, key))

@@ -12,7 +12,7 @@ from accord.disk import read_object, write_whole
 from accord.errors import AccordError
 from accord.study.ranges import Choices, Interval, kind_of
 from accord.study.search_config import SearchSection
-from accord.study.trials import Trial
+from accord.study.trials import SearchTrial
 
 SEARCH, TABLE = "search.json", "trials.csv"
 _AGAIN = "run accord search again"
@@ -68,7 +68,7 @@ class SearchResult:
     fingerprint: str
     trials: pd.DataFrame = field(default_factory=pd.DataFrame)
 
-    def with_trials(self, trials: Sequence[Trial]) -> "SearchResult":
+    def with_trials(self, trials: Sequence[SearchTrial]) -> "SearchResult":
         """The same search with these finished trials, in their order."""
         rows = [
             {

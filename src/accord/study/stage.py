@@ -87,9 +87,10 @@ class Stage:
         seen: dict[int, Stage] = {}
 
         def visit(stage: Stage) -> None:
-            for other in stage.inputs.values():
-                visit(other)
-            seen.setdefault(id(stage), stage)
+            if id(stage) not in seen:
+                for other in stage.inputs.values():
+                    visit(other)
+                seen[id(stage)] = stage
 
         visit(self)
         return iter(seen.values())

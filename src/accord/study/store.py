@@ -136,8 +136,12 @@ def read_manifest(folder: Path, recipe: Recipe | None = None) -> dict[str, Any] 
 
 def rendered_otherwise(manifest: Mapping[str, Any], recipe: Recipe) -> bool:
     """Whether a stage differs from a recipe only by what a chat template wrote then, such as the date."""
-    then, now = (_without_rendered(json.loads(json.dumps(s))) for s in (manifest["settings"], dict(recipe.settings)))
-    return bool(then == now and (manifest["version"], manifest["seed"]) == (recipe.version, recipe.seed))
+    then, now = (json.loads(json.dumps(settings)) for settings in (manifest["settings"], dict(recipe.settings)))
+    if then == now or _without_rendered(then) != _without_rendered(now):
+        return False
+    prints = {role: of["fingerprint"] for role, of in manifest.get("inputs", {}).items()}
+    before = (manifest["version"], manifest["seed"], prints)
+    return before == (recipe.version, recipe.seed, dict(recipe.inputs))
 
 
 def _without_rendered(settings: Any) -> Any:

@@ -1,14 +1,11 @@
-"""Where in a TOML text a value stands: the line for an error message, the characters for putting in another."""
+"""Where in a TOML text a value stands, for error messages; and values in the tables that a text is read into."""
 
-import json
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 Path = Sequence[str | int]
-_STRING = re.compile(r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'', re.DOTALL)
-_MARK = "\x00the value\x00"  # in no file: TOML has no such character
 
 
 def line_of(text: str, path: Path) -> int:
@@ -35,21 +32,11 @@ def line_of(text: str, path: Path) -> int:
     raise AssertionError("unreachable: the whole text contains the path")
 
 
-def put(text: str, path: Path, value: Any) -> str | None:
-    """The text with another value in place of the string or inline table at `path`; all else stays as it is.
-
-    `value` is a string, a number, a boolean or a list of them. The text must be valid TOML that has a value at
-    `path`; None if it is no string and no inline table. Whatever looks like the value is tried, and the TOML parser
-    of the standard library says whether it is the one: a look-alike in a comment or at another key is not.
+def put(content: Any, path: Path, value: Any) -> None:
+    """Put another value in place of the one at a path that is there: in plain tables, or in those of tomlkit, which
+    keep the comments and the layout of their text.
     """
-    old = value_at(tomllib.loads(text), path)
-    for start, end in _strings_and_tables(text):
-        if _parsed(text[start:end]) != old:
-            continue
-        marked = text[:start] + json.dumps(_MARK) + text[end:]
-        if _is_marked(marked, path):
-            return text[:start] + json.dumps(value, ensure_ascii=False) + text[end:]  # spelled alike in TOML
-    return None
+    value_at(content, path[:-1])[path[-1]] = value
 
 
 def value_at(content: Any, path: Path) -> Any:
@@ -57,29 +44,6 @@ def value_at(content: Any, path: Path) -> Any:
     for part in path:
         content = content[part]
     return content
-
-
-def _strings_and_tables(text: str) -> Iterator[tuple[int, int]]:
-    for found in _STRING.finditer(text):
-        yield found.span()
-    ends = [found.end() for found in re.finditer("}", text)]
-    for found in re.finditer("{", text):
-        yield from ((found.start(), end) for end in ends if end > found.start())
-
-
-def _parsed(literal: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {literal}")["value"]
-    except tomllib.TOMLDecodeError:
-        return None
-
-
-def _is_marked(text: str, path: Path) -> bool:
-    try:
-        content = tomllib.loads(text)
-        return bool(value_at(content, path) == _MARK)
-    except (tomllib.TOMLDecodeError, LookupError, TypeError):
-        return False
 
 
 def _contains(content: Any, path: Path) -> bool:

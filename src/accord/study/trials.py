@@ -28,7 +28,7 @@ TRIALS, JOURNAL, RESULT = "trials", "optuna.log", "trial.json"
 
 
 @dataclass(frozen=True)
-class Trial:
+class SearchTrial:
     """A finished trial: its value, or the reason why it has none."""
 
     number: int
@@ -93,7 +93,7 @@ class Trials:
         with self.alone():
             self.study.tell(claim.number, value, state=TrialState.FAIL if value is None else TrialState.COMPLETE)
 
-    def finished(self) -> list[Trial]:
+    def finished(self) -> list[SearchTrial]:
         """The finished trials, the best first, and those that failed at the end."""
         found = [self._read(trial) for trial in self._trials() if self._counts(trial)]
         sign = -1 if self.section.direction == "maximize" else 1
@@ -138,9 +138,9 @@ class Trials:
     def _counts(self, trial: "FrozenTrial") -> bool:
         return trial.state.is_finished() and (self.place(trial.number) / RESULT).is_file()
 
-    def _read(self, trial: "FrozenTrial") -> Trial:
+    def _read(self, trial: "FrozenTrial") -> SearchTrial:
         told = json.loads((self.place(trial.number) / RESULT).read_text(encoding="utf-8"))
-        return Trial(trial.number, told["values"], told["value"], told["reason"])
+        return SearchTrial(trial.number, told["values"], told["value"], told["reason"])
 
     def _trials(self) -> list["FrozenTrial"]:
         return self.study.get_trials(deepcopy=False)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue
 
-from accord.section import Section
+from accord.section import PATH, TASK_FILE, Section
 
 Shots = Literal["zero", "few"]
 InChat = Annotated[bool, Field(description="Put the prompts into the model's chat template.")]
@@ -38,11 +38,13 @@ class QuestionSection(Section):
         min_length=1,
         description="A built-in task (see `accord tasks`), a [tasks.NAME] of this file, or a task file.",
         examples=["hypernymy"],
+        json_schema_extra=TASK_FILE,
     )
     data: str | None = Field(
         default=None,
         description="Data file, where the task brings none or another is wanted.",
         examples=["pairs.tsv"],
+        json_schema_extra=PATH,
     )
     generator_shots: Shots = Field(
         default="zero", description="Worked examples before the generator's question: zero or few."

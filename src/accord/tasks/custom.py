@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 from pydantic_core import ErrorDetails
 
 from accord.errors import AccordError, nearest
+from accord.section import PATH
 from accord.tasks.base import Definition, Found, Item, Reading, Template, capitalised
 from accord.tasks.chat import Chat
 from accord.tasks.labels import NO, YES, Labels
@@ -27,7 +28,8 @@ class CustomTask(BaseModel):
     name: str = Field("custom", min_length=1, description="Name of the task in reports.")
     data: Path = Field(
         description="Data file: .csv or .tsv (with a header line), .jsonl, .json or .parquet, also with .gz; "
-        "relative to the task file."
+        "relative to the task file.",
+        json_schema_extra=PATH,
     )
     generator: str = Field(
         min_length=1,

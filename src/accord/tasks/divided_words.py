@@ -1,6 +1,7 @@
 """Categories, and the members of them, divided into two sides: a search over divisions, on arrays."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from random import Random
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from accord.errors import AccordError
 from accord.tasks.base import Item
 
+Triple = tuple[str, str, bool]  # member, category, gold
 STARTS = 10  # searches from different random divisions; the best one counts
 
 
@@ -19,7 +21,17 @@ def divided(
 
     See `accord.tasks.splits.unseen_sides`.
     """
-    pairs = _Pairs(items, words, share, both)
+    return _divided(
+        tuple((item.fields[words[0]], item.fields[words[1]], item.gold) for item in items), share, both, seed
+    )
+
+
+@lru_cache(maxsize=8)
+def _divided(
+    triples: tuple[Triple, ...], share: float, both: bool, seed: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """See `divided`; kept, as a study asks for every part of the same division in turn."""
+    pairs = _Pairs(triples, share, both)
     return pairs.place(_best(pairs, seed))
 
 
@@ -53,10 +65,10 @@ def _search(pairs: "_Pairs", rng: Random) -> NDArray[np.bool_]:
 class _Pairs:
     """Member–category pairs as arrays, so that one division is judged in a tenth of a millisecond."""
 
-    def __init__(self, items: Sequence[Item], words: tuple[str, str], share: float, both: bool) -> None:
-        names, self.member = np.unique([item.fields[words[0]] for item in items], return_inverse=True)
-        categories, self.category = np.unique([item.fields[words[1]] for item in items], return_inverse=True)
-        self.gold = np.array([item.gold for item in items])
+    def __init__(self, triples: Sequence[Triple], share: float, both: bool) -> None:
+        names, self.member = np.unique([member for member, _, _ in triples], return_inverse=True)
+        categories, self.category = np.unique([category for _, category, _ in triples], return_inverse=True)
+        self.gold = np.array([gold for _, _, gold in triples])
         self.share, self.both, self.n_categories = share, both, len(categories)
         self.all = np.zeros((len(names), len(categories)), dtype=np.float32)  # how many pairs
         self.excess = np.zeros_like(self.all)  # how many more right than wrong ones

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from accord.section import Section
+from accord.section import TASK_FILE, Section
 
 
 class VerdictSection(Section):
@@ -21,7 +21,9 @@ class VerdictSection(Section):
         default=100, ge=1, description="At most so many items for each other wording.", examples=[50]
     )
     tasks: list[str] = Field(
-        default=[], description="Other tasks to try: built-in ones, [tasks.NAME] of this file, or task files."
+        default=[],
+        description="Other tasks to try: built-in ones, [tasks.NAME] of this file, or task files.",
+        json_schema_extra=TASK_FILE,
     )
 
 

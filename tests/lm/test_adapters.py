@@ -26,8 +26,8 @@ import accord
 from accord import cli
 from accord.errors import AccordError
 from accord.lm import Backbone
+from accord.loading import check_model
 from accord.repair import merge
-from accord.study.gap_stages import check_model
 from tests.tiny import tiny_hub_folder, tiny_model, tiny_tokenizer
 
 IDS = torch.tensor([[1, 5, 100, 9, 77, 240]])

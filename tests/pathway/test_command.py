@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from accord.study.pathway_stages import pathway_stage, questions
 from tests.tiny import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
@@ -19,7 +20,6 @@ from accord.pathway.config import PathwaySection
 from accord.repair import save_edits
 from accord.steering import AddDirection
 from accord.study import BackboneSection, Recipe, Stage, from_options, publish
-from accord.study.pathway_stages import pathway_stage, questions
 from accord.study.stage import Run
 from accord.tasks import Task, task
 

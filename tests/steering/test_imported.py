@@ -9,7 +9,8 @@ from torch import Tensor
 
 import accord
 from accord.concepts import ConceptModel, evaluate
-from accord.concepts.imported import Imported, ImportedConfig, Origin
+from accord.concepts.config import ImportedConfig, Origin
+from accord.concepts.imported import Imported
 from accord.errors import AccordError
 from accord.gap import explain_gap
 from accord.heads import ConceptLM, Reader

@@ -23,12 +23,12 @@ from torch.nn.functional import softplus
 
 import accord
 from accord.repair.config import RankAlign
-from accord.repair.lora import Trainee, trainable
-from accord.repair.method import Asked, frozen
+from accord.repair.lora import ModelInTraining, trainable
+from accord.repair.method import TaskPairs, frozen
 from accord.repair.scores import Pair, backward
 
 
-def ours(trainee: Trainee, higher: Sequence[Pair], lower: Sequence[Pair]) -> float:
+def ours(trainee: ModelInTraining, higher: Sequence[Pair], lower: Sequence[Pair]) -> float:
     def loss(scores: Tensor) -> dict[str, Tensor]:
         above, below = torch.split(scores, len(higher))
         return {"loss": softplus(below - above).mean()}
@@ -36,13 +36,13 @@ def ours(trainee: Trainee, higher: Sequence[Pair], lower: Sequence[Pair]) -> flo
     return float(backward(trainee.lm, [*higher, *lower], loss)["loss"])
 
 
-def padded(trainee: Trainee, higher: Sequence[Pair], lower: Sequence[Pair]) -> float:
+def padded(trainee: ModelInTraining, higher: Sequence[Pair], lower: Sequence[Pair]) -> float:
     loss = softplus(_logprobs(trainee, lower) - _logprobs(trainee, higher)).mean()
     loss.backward()  # type: ignore[no-untyped-call]
     return float(loss.detach())
 
 
-def _logprobs(trainee: Trainee, pairs: Sequence[Pair]) -> Tensor:
+def _logprobs(trainee: ModelInTraining, pairs: Sequence[Pair]) -> Tensor:
     """log p of each answer, from one pass over whole prompts, padded on the right under a mask."""
     rows = [pair.context + pair.answer for pair in pairs]
     width = max(map(len, rows))
@@ -75,7 +75,7 @@ def main() -> None:
     arguments = parser.parse_args()
     lm = accord.load(arguments.model)
     task = accord.task("hypernymy", split="train", limit=arguments.items // 2 * 2)
-    asked = Asked.of(lm, task)
+    asked = TaskPairs.of(lm, task)
     said = frozen(lm, [asked.generator(item, "first") for item in task.items])
     order = sorted(range(len(said)), key=lambda i: -said[i])
     pairs = [asked.validator(task.items[i]) for i in order]

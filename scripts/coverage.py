@@ -28,7 +28,7 @@ from scipy.stats import rankdata
 
 from accord.damage.changes import Changes
 from accord.damage.measures import fact_rows, free_rows
-from accord.damage.observed import Answers
+from accord.damage.observed import TaskAnswers
 from accord.gap.metrics import MEASURES, summarize
 from accord.pathway.cka import linear_cka
 from accord.pathway.concept_changes import concept_changes
@@ -248,16 +248,16 @@ def _bounded(of: Callable[[Rng, int], Any], n: int) -> Callable[[Rng], Found]:
 def _facts(n: int, worse: float) -> Callable[[Rng], Found]:
     """Log-probabilities of a right and a wrong answer, and log-odds of yes, before and after."""
 
-    def asked(rng: Rng, n: int) -> list[Answers]:
+    def asked(rng: Rng, n: int) -> list[TaskAnswers]:
         own = rng.normal(0, 1, n)
         clear = np.stack([own + rng.normal(1.5, 1, n), own + rng.normal(0, 1, n)], 1)
         after = clear + rng.normal(0, 0.4, (n, 2)) - worse * np.array([1, 0])
         sides = [side.ravel() for side in (clear, after)]
-        return [Answers(side - 5, side, 1 / (1 + np.exp(-side)), {}) for side in sides]
+        return [TaskAnswers(side - 5, side, 1 / (1 + np.exp(-side)), {}) for side in sides]
 
     names = ("true_beats_false", "answer_probability", "answer_margin", "validator_auc", "yes_share", "yes_no_mass")
 
-    def rows(answers: list[Answers], resamples: int) -> pd.DataFrame:
+    def rows(answers: list[TaskAnswers], resamples: int) -> pd.DataFrame:
         changes = Changes(seed=0, resamples=resamples)
         fact_rows(changes, "g", answers[:1], answers[1:])
         return changes.table().set_index("measure").loc[list(names)]

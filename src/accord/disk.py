@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -69,16 +70,42 @@ def lock(folder: Path, *, wait: bool = False) -> Iterator[None]:
         held.release()
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole: aside, to the disk, then in place."""
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A neighbour of a file to write instead of it; it is brought to the disk, then put in place."""
     beside = path.with_name(path.name + ".tmp")
     try:
-        beside.write_bytes(text.encode())
+        yield beside
         sync(beside)
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A hidden neighbour of a folder to fill instead of it, empty; it is brought to the disk, then put in place.
+
+    What a killed process left in the neighbour is removed first.
+    """
+    beside = aside(folder, "partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        for path in [*beside.rglob("*"), beside]:
+            sync(path)
+        beside.replace(folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole: aside, to the disk, then in place."""
+    with whole(path) as beside:
+        beside.write_bytes(text.encode())
 
 
 def sha256(path: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from accord.disk import sync, write_whole
+from accord.disk import whole
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -32,10 +32,8 @@ def once(parts: Path | None, name: str, make: Callable[[], T]) -> T:
     if not path.exists():
         made = make()
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(path.name + ".tmp")
-        write(made, aside)
-        sync(aside)
-        aside.replace(path)
+        with whole(path) as aside:
+            write(made, aside)
     found: T = read(path)
     return found
 
@@ -82,7 +80,7 @@ def _read_tensors(path: Path) -> dict[str, Any]:
 
 
 def _write_json(content: Any, path: Path) -> None:
-    write_whole(path, json.dumps(content, ensure_ascii=False))
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
 def _read_json(path: Path) -> Any:

@@ -12,7 +12,7 @@ from accord.damage.changes import Changes
 from accord.damage.distance import distance
 from accord.damage.exchange import diversity_changes
 from accord.damage.measures import drift_rows, fact_rows, free_rows, text_rows
-from accord.damage.observed import Answers
+from accord.damage.observed import TaskAnswers
 from accord.damage.wording import sentence
 from accord.errors import AccordError
 from accord.intervals import Estimate
@@ -118,9 +118,9 @@ def test_perplexity_by_token_and_by_text() -> None:
     assert (rows["same_top"]["base"], rows["same_top"]["repaired"]) == (1.0, pytest.approx(0.8))
 
 
-def _answers(said: np.ndarray, affirmed: np.ndarray) -> Answers:
+def _answers(said: np.ndarray, affirmed: np.ndarray) -> TaskAnswers:
     """Of facts [fact, right or wrong]."""
-    return Answers(said.ravel(), affirmed.ravel(), 1 / (1 + np.exp(-affirmed.ravel())), {})
+    return TaskAnswers(said.ravel(), affirmed.ravel(), 1 / (1 + np.exp(-affirmed.ravel())), {})
 
 
 def test_measures_of_facts() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from accord.errors import AccordError
-from accord.explain.answers import Answers
+from accord.explain.answers import AnswersByState
 from accord.gap import measure_gap
 from accord.lm import Backbone
 from accord.tasks import task
@@ -33,7 +33,7 @@ def asked(counted: str):
 @pytest.mark.parametrize(("form", "counted"), ASKED)
 def test_own_states_give_the_measured_logodds(lm, form, counted, layer) -> None:
     measured = measure_gap(lm, asked(counted), resamples=0).scores[f"{form}_logodds"]
-    answers = Answers.of(lm, asked(counted), form, layer)
+    answers = AnswersByState.of(lm, asked(counted), form, layer)
     found = answers.vary(lambda states, _: [states, states])
     assert found.shape == (2, 5)
     for row in found.numpy():
@@ -42,7 +42,7 @@ def test_own_states_give_the_measured_logodds(lm, form, counted, layer) -> None:
 
 @pytest.mark.parametrize(("form", "counted"), ASKED)
 def test_another_state_is_what_a_hook_on_the_whole_prompt_gives(lm, form, counted) -> None:
-    answers = Answers.of(lm, asked(counted), form, 2)
+    answers = AnswersByState.of(lm, asked(counted), form, 2)
     shift = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(0))
     [found] = answers.vary(lambda states, _: [states + shift])
     for i, context in enumerate(answers.contexts):
@@ -68,13 +68,13 @@ def test_another_state_is_what_a_hook_on_the_whole_prompt_gives(lm, form, counte
 
 
 def test_answers_of_several_tokens_are_among_them(lm) -> None:
-    assert {len(ids) for ids in Answers.of(lm, asked("whole"), "generator", 2).plus} > {4}
+    assert {len(ids) for ids in AnswersByState.of(lm, asked("whole"), "generator", 2).plus} > {4}
 
 
 @pytest.mark.parametrize("layer", [1, 3])
 @pytest.mark.parametrize(("form", "counted"), ASKED)
 def test_gradients_are_finite_differences(lm, form, counted, layer) -> None:
-    answers = Answers.of(lm, asked(counted), form, layer)
+    answers = AnswersByState.of(lm, asked(counted), form, layer)
     slope = answers.gradient()
     direction = torch.randn(5, lm.d_model, generator=torch.Generator().manual_seed(1))
     step = 2e-2
@@ -87,9 +87,9 @@ def test_gradients_are_finite_differences(lm, form, counted, layer) -> None:
 def test_answers_that_lie_across_a_switch_are_refused() -> None:
     lm = longrope(num_hidden_layers=3)
     with pytest.raises(AccordError, match="across a length"):
-        Answers.of(lm, asked("whole"), "generator", 2).vary(lambda states, _: [states])
+        AnswersByState.of(lm, asked("whole"), "generator", 2).vary(lambda states, _: [states])
 
 
 def test_a_layer_that_is_not_there(lm) -> None:
     with pytest.raises(AccordError, match="no such layer"):
-        Answers.of(lm, asked("first"), "validator", 7)
+        AnswersByState.of(lm, asked("first"), "validator", 7)

@@ -13,8 +13,8 @@ from accord.concepts import Set
 from accord.errors import AccordError
 from accord.explain import measure as explain
 from accord.explain.ablation_check import check, choose, in_numbers
-from accord.explain.answers import Answers
-from accord.explain.contributions import Form, pull_of
+from accord.explain.answers import AnswersByState
+from accord.explain.contributions import FormConcepts, pull_of
 from accord.gap import explain_gap, measure_gap
 from accord.gap.metrics import pearson
 from accord.lm import Backbone
@@ -47,7 +47,7 @@ def _model(lm: Backbone, config: dict) -> concepts.ConceptModel:
 @pytest.mark.parametrize("form", ["generator", "validator"])
 def test_turning_off_is_what_a_steered_model_answers(lm, asked, config, layer, form) -> None:
     model = _model(lm, config)
-    told = Form.of(Answers.of(lm, asked, form, layer), model)
+    told = FormConcepts.of(AnswersByState.of(lm, asked, form, layer), model)
     sets = [(0,), (1, 3), (5,)]
     found = told.without(sets)
     items = (0, 7, 23)
@@ -63,7 +63,7 @@ def test_turning_off_is_what_a_steered_model_answers(lm, asked, config, layer, f
 
 @pytest.mark.parametrize("config", KINDS, ids=lambda c: c["kind"])
 def test_the_gradient_tells_small_contributions(lm, asked, config) -> None:
-    told = Form.of(Answers.of(lm, asked, "validator", 2), _model(lm, config))
+    told = FormConcepts.of(AnswersByState.of(lm, asked, "validator", 2), _model(lm, config))
     exact = told.logodds - told.without([(k,) for k in range(6)])
     assert told.foretold(range(6), exact)["pearson"] > 0.9
     inactive = told.strength[:, :6] == 0
@@ -88,7 +88,7 @@ def test_sets_are_chosen_by_their_sign_and_size() -> None:
 
 def test_the_items_that_check_choose_no_candidate(lm, asked, monkeypatch) -> None:
     model, seen = _model(lm, KINDS[0]), []
-    real = explain.Form.of.__func__  # type: ignore[attr-defined]
+    real = explain.FormConcepts.of.__func__  # type: ignore[attr-defined]
 
     def alter(cls, answers, concepts):
         told = real(cls, answers, concepts)
@@ -98,7 +98,7 @@ def test_the_items_that_check_choose_no_candidate(lm, asked, monkeypatch) -> Non
         told.approximate[np.ix_(checking, [last])] = 1e6  # by far the largest of all items, on those that check
         return told
 
-    monkeypatch.setattr(explain.Form, "of", classmethod(alter))
+    monkeypatch.setattr(explain.FormConcepts, "of", classmethod(alter))
     found = explain_gap(lm, 2, model, asked, candidates=3, chosen=1, draws=2)
     assert set(found.concepts["concept"]) <= seen[0] | seen[1]
 

@@ -18,10 +18,10 @@ from accord.gap.change import compare
 from accord.gap.measure import Gap
 from accord.lm import Backbone
 from accord.lm.scoring import Query, answer_logodds, score
-from accord.pathway.asked import _generator_logodds
+from accord.pathway.comparison import _generator_logodds
 from accord.repair.config import read_repair
 from accord.repair.evidence import gather
-from accord.repair.method import Asked
+from accord.repair.method import TaskPairs
 from accord.repair.rankalign import RankAligning
 from accord.tasks import Task
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -71,7 +71,7 @@ def plain(lm: Backbone, task: Task) -> dict[str, np.ndarray]:
 def test_every_layer_is_scored_as_one_at_a_time_in_float64(lm: Backbone, tmp_path: Path, counted: str) -> None:
     task = sums(tmp_path, counted)
     gap, expected = measure_gap(lm, task, layers=True, resamples=0), plain(lm, task)
-    assert gap.layers is not None and gap.answer_score.counted == counted
+    assert gap.layers is not None and gap.answer_score == counted
     by_layer = gap.layers.pivot(index="item", columns="layer", values="generator_logodds").to_numpy()
     np.testing.assert_allclose(by_layer, expected[counted], atol=1e-3)
     np.testing.assert_allclose(gap.scores["generator_logodds"], expected[counted][:, -1], atol=1e-3)
@@ -85,14 +85,14 @@ def test_every_layer_is_scored_as_one_at_a_time_in_float64(lm: Backbone, tmp_pat
 
 def test_auto_counts_the_whole_where_first_tokens_clash(lm: Backbone, tmp_path: Path) -> None:
     task = sums(tmp_path)
-    gap = measure_gap(lm, task, resamples=0)
-    assert gap.answer_score == AnswerScore("whole", "auto", 18, 18)
+    gap, chosen = measure_gap(lm, task, resamples=0), AnswerScore.of(lm, task)
+    assert chosen == AnswerScore("whole", "auto", 18, 18) and gap.answer_score == "whole"
     np.testing.assert_allclose(
         gap.scores["generator_logodds"],
         measure_gap(lm, sums(tmp_path, "whole"), resamples=0).scores["generator_logodds"],
     )
     for keys in ({"split": "train"}, {"split": "test"}, {"limit": 2}):
-        assert AnswerScore.of(lm, sums(tmp_path, **keys)) == gap.answer_score  # whatever part of it is asked
+        assert AnswerScore.of(lm, sums(tmp_path, **keys)) == chosen  # whatever part of it is asked
     assert AnswerScore.of(lm, sums(tmp_path, "first")).counted == "first"
 
 
@@ -143,7 +143,7 @@ def test_repairs_learn_from_the_measured_column(lm: Backbone, tmp_path: Path, co
     measured = measure_gap(lm, task, resamples=0).scores["generator_logodds"].to_numpy()
     np.testing.assert_allclose(gather(lm, wide).generator, np.tile(measured, 2), atol=1e-4)
     np.testing.assert_allclose(_generator_logodds(lm, task, None)["generator_logodds"], measured, atol=1e-4)
-    asked = Asked.of(lm, task)
+    asked = TaskPairs.of(lm, task)
     np.testing.assert_allclose(asked.said(lm, task.items).logodds, measured, atol=1e-4)
     section = read_repair({"kind": "rankalign", "direction": "both", "steps": 1, "batch": 18})
     method = RankAligning.build(section, lm, task, 0, None)

@@ -27,6 +27,7 @@ import accord
 from accord import cli
 from accord.errors import AccordError
 from accord.lm import Backbone
+from accord.loading import check_model
 from accord.repair import merge
 from tests.tiny import tiny_hub_folder, tiny_model, tiny_tokenizer
 

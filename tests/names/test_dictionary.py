@@ -19,7 +19,7 @@ from accord.names.collect import AFTER, BEFORE, Sizes, collect
 from accord.names.context import contexts, token_types
 from accord.names.effects import moved_tokens, nearest, through_lens, written
 from accord.names.entries import Best, Bins, chance
-from accord.names.labels import Labels
+from accord.names.labels import TextLabels
 from accord.text import in_order
 from tests.names.conftest import LAYER, make
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -53,7 +53,7 @@ def test_one_pass_is_the_plain_loop(model, sides, lm, rows):
     side = sides["train"]
     types, _ = token_types(lm.tokenizer, lm.vocab_size)
     sizes = Sizes(top=6, each=2, sample=9, texts=3, pool=12)
-    labels = Labels(model.K, list(side.texts["label"]))
+    labels = TextLabels(model.K, list(side.texts["label"]))
     found = collect(model, side.store, LAYER, types, sizes, labels=labels, seed=5, rows=rows)
     fired, all_rows = plain(model, side)
     lengths = Counter(text for text, _, _ in all_rows)
@@ -133,7 +133,7 @@ def check_labels(table, labels, on_texts, seen):
 
 def test_labels_that_are_words():
     labels = ["a", "b", "b", None, "c", "b", "a"]
-    found = Labels(2, labels)
+    found = TextLabels(2, labels)
     found.see(np.arange(7))
     found.add(np.array([1, 2, 3, 5]), np.array([0, 0, 0, 0]))
     row = found.table().iloc[0]
@@ -143,7 +143,7 @@ def test_labels_that_are_words():
     assert (row.label_on, row.label_off) == (1.0, pytest.approx(p))
     assert row.label_t == pytest.approx((3 - n * p) / spread)
     assert pd.isna(found.table().iloc[1].label)
-    many = Labels(1, [str(i) for i in range(60)])  # nothing to compare
+    many = TextLabels(1, [str(i) for i in range(60)])  # nothing to compare
     many.see(np.arange(60))
     assert pd.isna(many.table().iloc[0].label)
 

@@ -20,7 +20,7 @@ from accord.names import (
 )
 from accord.names.annotators import Local
 from accord.names.answers import ANSWERS, Reply, Request, Unusable, ask, parse, read_answers
-from accord.names.judges import ListJudge, LogOddsJudge, Numbers, TokensJudge, Trial
+from accord.names.judges import ListJudge, LogOddsJudge, NameTrial, Numbers, TokensJudge
 from accord.names.prompts import marked, naming_prompt, question
 from accord.names.scores import balanced_accuracy
 from tests.names.conftest import LAYER, make
@@ -86,8 +86,8 @@ def test_nothing_is_asked_twice(tmp_path):
 
 
 def test_another_question_of_the_same_key_is_asked(tmp_path):
-    trial = Trial("detection", 1, contexts=CONTEXTS, **TRIAL)
-    other = Trial("detection", 1, contexts=CONTEXTS, **{**TRIAL, "name": Answer(concept="trees")})
+    trial = NameTrial("detection", 1, contexts=CONTEXTS, **TRIAL)
+    other = NameTrial("detection", 1, contexts=CONTEXTS, **{**TRIAL, "name": Answer(concept="trees")})
     asked = []
     for one, numbers in ((trial, [1, 2, 3, 4]), (trial, []), (other, []), (other, [1])):
         scripted = Scripted(lambda request, numbers=numbers: Numbers(numbers=numbers))
@@ -171,13 +171,16 @@ CONTEXTS = [("the", " food", " is"), ("of", " x", " bird"), ("a ", "no", "ne"), 
 
 def test_the_judge_of_tokens(lm):
     values = TokensJudge(lm.tokenizer).judge(
-        [Trial("detection", 1, contexts=CONTEXTS, **TRIAL), Trial("fuzzing", 1, contexts=CONTEXTS, **TRIAL)]
+        [NameTrial("detection", 1, contexts=CONTEXTS, **TRIAL), NameTrial("fuzzing", 1, contexts=CONTEXTS, **TRIAL)]
     )
     assert [one.tolist() for one in values] == [[1, 1, 0, 0], [1, 0, 0, 0]]
 
 
 def test_the_judge_by_log_odds(lm):
-    trials = [Trial("detection", 1, contexts=CONTEXTS, **TRIAL), Trial("fuzzing", 1, contexts=CONTEXTS[:3], **TRIAL)]
+    trials = [
+        NameTrial("detection", 1, contexts=CONTEXTS, **TRIAL),
+        NameTrial("fuzzing", 1, contexts=CONTEXTS[:3], **TRIAL),
+    ]
     values = LogOddsJudge(lm).judge(trials)
     assert [len(one) for one in values] == [4, 3] and LogOddsJudge(lm).judge([]) == []
     yes = single_tokens(lm.tokenizer, ("Yes", " Yes", "YES", "yes", " yes"))
@@ -198,8 +201,11 @@ def test_the_judge_by_lists(tmp_path):
         numbers = [int(number) for number, text in lines if "food" in text or "bird" in text]
         return Numbers(numbers=[*numbers, 99]) if "shuffled" not in request.key else None
 
-    trials = [Trial("detection", 1, contexts=CONTEXTS, **TRIAL), Trial("fuzzing", 1, contexts=CONTEXTS, **TRIAL)]
-    trials.append(Trial("detection", 1, contexts=CONTEXTS, **{**TRIAL, "control": True}))
+    trials = [
+        NameTrial("detection", 1, contexts=CONTEXTS, **TRIAL),
+        NameTrial("fuzzing", 1, contexts=CONTEXTS, **TRIAL),
+    ]
+    trials.append(NameTrial("detection", 1, contexts=CONTEXTS, **{**TRIAL, "control": True}))
     asked = Scripted(answer)
     values = ListJudge(asked, tmp_path).judge(trials)
     assert values[0].tolist() == values[1].tolist() == [1, 1, 0, 0] and values[2] is None

@@ -18,8 +18,8 @@ from accord.lm import Backbone
 from accord.lm.edited import Readout, Steered, WithReadout
 from accord.pathway import Pathway, linear_cka, measure_pathway
 from accord.pathway.receiver import Receiver
-from accord.pathway.result import COLUMNS, INTO_BASE
 from accord.pathway.summary import entry
+from accord.pathway.tables import COLUMNS, INTO_BASE
 from accord.steering import AddDirection
 from accord.tasks import Task, task
 
@@ -139,7 +139,7 @@ def test_a_killed_run_goes_on_with_the_same_numbers(
         measure_pathway(base, repaired, train, tests, **keys)
     monkeypatch.setattr(Receiver, "run", run)
     whole = measure_pathway(base, repaired, train, tests, **{**keys, "parts": None})
-    monkeypatch.setattr("accord.pathway.asked.context_states", None)  # states are not needed again
+    monkeypatch.setattr("accord.pathway.comparison.context_states", None)  # states are not needed again
     again = measure_pathway(
         base, repaired, train, tests, **keys, progress=lambda done, total: told.append(done / total)
     )

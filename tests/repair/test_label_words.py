@@ -10,7 +10,7 @@ from tests.tiny import tiny_model, tiny_tokenizer
 
 import accord
 from accord.errors import AccordError
-from accord.explain.answers import Answers
+from accord.explain.answers import AnswersByState
 from accord.lm import Backbone
 from accord.pathway import measure_pathway
 from accord.pathway.patching import patch
@@ -127,7 +127,7 @@ def test_explanations_and_pathways_refuse_words_of_several_tokens(make: Make, mo
     lm, task = tiny(), make(**JA)
     monkeypatch.setattr(lm, "hidden", unused)
     for work in (
-        lambda: Answers.of(lm, task, "validator", 1),
+        lambda: AnswersByState.of(lm, task, "validator", 1),
         lambda: patch(lm, lm, task),
         lambda: measure_pathway(lm, lm, task, {"test": task}),
     ):

@@ -14,7 +14,7 @@ from accord.lm import Backbone
 from accord.repair.config import DPO, SFT, Consistency, RankAlign, read_repair
 from accord.repair.consistency import Agreeing
 from accord.repair.dpo import Preferring
-from accord.repair.method import Batch, drawn, reached
+from accord.repair.method import PairBatch, drawn, reached
 from accord.repair.rankalign import RankAligning, median_difference
 from accord.repair.scores import Odds
 from accord.repair.sft import FineTuning
@@ -30,11 +30,11 @@ def minus_log_sigmoid(x: float) -> float:
     return log1p(exp(-x))
 
 
-def total(batch: Batch, values: torch.Tensor) -> float:
+def total(batch: PairBatch, values: torch.Tensor) -> float:
     return float(torch.stack(list(batch.loss(values).values())).sum())
 
 
-def texts(lm: Backbone, batch: Batch) -> set[tuple[str, str]]:
+def texts(lm: Backbone, batch: PairBatch) -> set[tuple[str, str]]:
     decode = lm.tokenizer.decode
     return {(decode(pair.context, skip_special_tokens=True), decode(pair.answer)) for pair in batch.pairs}
 
@@ -81,7 +81,7 @@ def test_rankalign_is_a_loop_over_pairs(lm: Backbone, words_task: Task, directio
 def test_rankalign_both_weighs_each_direction(lm: Backbone, words_task: Task) -> None:
     values = torch.randn(16, generator=torch.Generator().manual_seed(2))
 
-    def made(**keys: object) -> Batch:
+    def made(**keys: object) -> PairBatch:
         config = RankAlign.model_validate({"batch": 8, "steps": 2, "delta": 0.3, **keys})
         return RankAligning.build(config, lm, words_task, 0, None).batch(lm, 0)
 
@@ -203,7 +203,7 @@ def test_dpo_the_other_way_compares_answers_to_one_prompt(lm: Backbone, words_ta
     assert len(method.preferences) == sum(n * (n - 1) // 2 for n in range(9))
     for one in method.preferences:
         assert one.better.context == one.worse.context
-        better, worse = (texts(lm, Batch([pair], dict)).pop() for pair in (one.better, one.worse))
+        better, worse = (texts(lm, PairBatch([pair], dict)).pop() for pair in (one.better, one.worse))
         assert odds[better] > odds[worse]
 
 

@@ -23,7 +23,7 @@ from accord.gap import LabelWords
 from accord.repair import loop
 from accord.repair.config import RankAlign
 from accord.repair.lora import trainable
-from accord.repair.method import Batch
+from accord.repair.method import PairBatch
 from accord.repair.scores import Pair
 from accord.tasks import Task
 
@@ -160,9 +160,9 @@ class Zeroed:
     def __init__(self) -> None:
         self.memory: dict[str, Any] = {}
 
-    def batch(self, lm: accord.LanguageModel, step: int) -> Batch:
+    def batch(self, lm: accord.LanguageModel, step: int) -> PairBatch:
         factor = float("nan") if step == 1 else 1.0
-        return Batch([Pair((5, 6), (7,))], lambda s: {"good": s.sum(), "bad": s.sum() * factor})
+        return PairBatch([Pair((5, 6), (7,))], lambda s: {"good": s.sum(), "bad": s.sum() * factor})
 
 
 def test_what_is_no_number_stops_with_step_and_term(base: Path, words_task: Task, tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.errors import AccordError
-from accord.tasks.readers import CellError, Row, Source, read_json_list, read_jsonl, read_rows, read_table
+from accord.tasks.readers import CellError, DataFile, DataRow, read_json_list, read_jsonl, read_rows, read_table
 
 
-def source(folder: Path, name: str, content: str | bytes) -> Source:
+def source(folder: Path, name: str, content: str | bytes) -> DataFile:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return Source.open(path)
+    return DataFile.open(path)
 
 
 def test_csv_keeps_quoted_commas_and_names_the_first_line_of_a_row_that_spans_lines(tmp_path):
@@ -43,7 +43,7 @@ def test_jsonl_passes_over_blank_lines_and_not_over_unicode_separators(tmp_path)
 def test_a_table_without_header_leaves_further_columns_alone(tmp_path):
     found = source(tmp_path, "d.tsv", "kebabs\tfood\tyes\thigh\t0\tYes\t Yes\n")
     rows = read_table(found, columns=("noun1", "noun2"))
-    assert rows == [Row({"noun1": "kebabs", "noun2": "food"}, f"{tmp_path}/d.tsv:1")]
+    assert rows == [DataRow({"noun1": "kebabs", "noun2": "food"}, f"{tmp_path}/d.tsv:1")]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
@@ -59,7 +59,7 @@ def test_the_fingerprint_is_that_of_the_bytes(tmp_path):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 def test_encodings_that_mark_themselves(tmp_path, encoding):
     rows = read_rows(source(tmp_path, "d.csv", "city;n\r\nMünchen;1\r\n".encode(encoding)))
-    assert rows == [Row({"city": "München", "n": "1"}, f"{tmp_path}/d.csv:2")]
+    assert rows == [DataRow({"city": "München", "n": "1"}, f"{tmp_path}/d.csv:2")]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_the_delimiter_is_the_one_that_divides_header_and_lines_alike(tmp_path, 
 def test_whatever_a_writer_quotes_is_read_back(delimiter, cells):
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter).writerows([["one", "two"], *cells])
-    found = Source(Path("d.csv"), text.getvalue().encode(), "")
+    found = DataFile(Path("d.csv"), text.getvalue().encode(), "")
     wanted = [{"one": one.strip(), "two": two.strip()} for one, two in cells if (one + two).strip()]
     assert [row.values for row in read_rows(found)] == wanted
 
@@ -125,7 +125,7 @@ def test_parquet_values_are_texts_and_numbers_and_nothing(tmp_path):
     table = pd.DataFrame({"n": [1, 2], "x": [1.5, float("nan")], "s": ["a", None], "tags": [["a"], ["b"]]})
     table["day"] = pd.to_datetime(["2024-01-02", "2024-01-03"]).date
     table.to_parquet(tmp_path / "d.parquet")
-    rows = read_rows(Source.open(tmp_path / "d.parquet"))
+    rows = read_rows(DataFile.open(tmp_path / "d.parquet"))
     assert rows[0].texts() == {"n": "1", "x": "1.5", "s": "a", "day": "2024-01-02"}
     assert rows[1].texts() == {"n": "2", "x": "", "s": "", "day": "2024-01-03"}
     assert rows[1].where == f"{tmp_path}/d.parquet: row 2"
@@ -169,9 +169,9 @@ def test_a_wrong_file_is_an_error_that_names_the_place(tmp_path, name, content, 
 
 def test_a_missing_file_and_a_folder_are_errors(tmp_path):
     with pytest.raises(AccordError, match="does not exist"):
-        Source.open(tmp_path / "nowhere.csv")
+        DataFile.open(tmp_path / "nowhere.csv")
     with pytest.raises(AccordError, match="cannot be read"):
-        Source.open(tmp_path)
+        DataFile.open(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -191,35 +191,35 @@ def test_a_wrong_json_list_is_an_error(tmp_path, content, words):
 
 @pytest.mark.parametrize("value", ["yes", "Yes", " TRUE ", True, 1, "1", "y", "T", 1.0, "1.0"])
 def test_yes_is_read_in_every_spelling(value):
-    assert Row({"gold": value}, "d:1").flag("gold") is True
+    assert DataRow({"gold": value}, "d:1").flag("gold") is True
 
 
 @pytest.mark.parametrize("value", ["no", "No", "false", False, 0, "0", "n", "F", 0.0, "0.0"])
 def test_no_is_read_in_every_spelling(value):
-    assert Row({"gold": value}, "d:1").flag("gold") is False
+    assert DataRow({"gold": value}, "d:1").flag("gold") is False
 
 
 @pytest.mark.parametrize("value", ["maybe", 2, ["yes"], 0.5, "10", "0.01"])
 def test_a_gold_value_that_says_neither_is_an_error(value):
     with pytest.raises(AccordError, match=r"(?s)no yes or no.*d:7"):
-        Row({"gold": value}, "d:7").flag("gold")
+        DataRow({"gold": value}, "d:7").flag("gold")
 
 
 @pytest.mark.parametrize("value", ["", None, float("nan")])
 def test_a_missing_gold_value_is_empty(value):
     with pytest.raises(CellError, match="'gold' is empty"):
-        Row({"gold": value}, "d:7").flag("gold")
+        DataRow({"gold": value}, "d:7").flag("gold")
 
 
 def test_words_of_another_language_are_gold_too():
-    assert Row({"gold": "JA"}, "d:1").flag("gold", yes=["Ja"], no=["Nein"])
-    assert not Row({"gold": "Nein "}, "d:1").flag("gold", yes=["Ja"], no=[" Nein"])
+    assert DataRow({"gold": "JA"}, "d:1").flag("gold", yes=["Ja"], no=["Nein"])
+    assert not DataRow({"gold": "Nein "}, "d:1").flag("gold", yes=["Ja"], no=[" Nein"])
     with pytest.raises(CellError, match="Ja or Nein"):
-        Row({"gold": "vielleicht"}, "d:1").flag("gold", yes=["Ja"], no=["Nein"])
+        DataRow({"gold": "vielleicht"}, "d:1").flag("gold", yes=["Ja"], no=["Nein"])
 
 
 def test_half_a_character_is_a_wrong_cell():
-    row = Row({"a": "\ud800", "b": "x"}, "d:1")
+    row = DataRow({"a": "\ud800", "b": "x"}, "d:1")
     for read in (lambda: row.text("a"), row.texts):
         with pytest.raises(CellError, match="'a' holds half a character"):
             read()
@@ -227,13 +227,13 @@ def test_half_a_character_is_a_wrong_cell():
 
 def test_a_missing_column_names_those_present_and_the_nearest():
     with pytest.raises(AccordError, match=r"no column 'gold'(?s:.*)city, golden \(did you mean 'golden'\?\)"):
-        Row({"golden": "yes", "city": "Rome"}, "d:1").flag("gold")
+        DataRow({"golden": "yes", "city": "Rome"}, "d:1").flag("gold")
 
 
 @pytest.mark.parametrize("value", ["  ", None, [], {"a": 1}, float("nan"), b"x"])
 def test_a_cell_without_text_is_an_error(value):
     with pytest.raises(AccordError, match=r"'city' is (empty|not text)"):
-        Row({"city": value}, "d:1").text("city")
+        DataRow({"city": value}, "d:1").text("city")
 
 
 def test_jsonl_reader_is_the_one_for_its_ending(tmp_path):

@@ -13,7 +13,8 @@ import accord
 from accord.gap import summarize
 from accord.lm import Backbone
 from accord.lm.edited import Readout, WithReadout
-from accord.verdict.measure import Trial, judge, read_scores, score_tests, trials_of, write_scores
+from accord.verdict.measure import Trial, judge, score_tests, trials_of
+from accord.verdict.result import Answers
 
 make = partial(accord.task, "hypernymy", validator_shots="zero")
 
@@ -69,6 +70,8 @@ def test_a_constant_shift_moves_accuracy_and_no_correlation(lm: Backbone, tests:
     assert list(written) == [test.name for test in tests]
     assert written["test"]["n"] == 8
     assert set(written["test"]["changes"]["pearson_all"]) == {"before", "after", "change", "closure"}
-    write_scores(before, tmp_path)
-    for name, table in read_scores(tests, tmp_path).items():
+    Answers(before).write(tmp_path / "answers")
+    answers = Answers.read(tmp_path / "answers").scores
+    assert set(answers) == set(before)
+    for name, table in answers.items():
         pd.testing.assert_frame_equal(table, before[name], check_dtype=False)

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from accord.concepts.dictionaries import import_dictionary
     from accord.concepts.imported import Imported
     from accord.concepts.kinds import build, load, save
-    from accord.concepts.metrics import Quality, ce_recovered, evaluate
+    from accord.concepts.metrics import ce_recovered, evaluate
+    from accord.concepts.quality import Quality
     from accord.concepts.saelens import export_saelens, import_saelens
     from accord.concepts.sparse import Pattern, sparse_decode, sparse_encode
     from accord.concepts.synthetic import (
@@ -64,7 +65,8 @@ _HOMES = {
     "accord.concepts.dictionaries": ("import_dictionary",),
     "accord.concepts.imported": ("Imported",),
     "accord.concepts.kinds": ("build", "load", "save"),
-    "accord.concepts.metrics": ("Quality", "ce_recovered", "evaluate"),
+    "accord.concepts.metrics": ("ce_recovered", "evaluate"),
+    "accord.concepts.quality": ("Quality",),
     "accord.concepts.saelens": ("export_saelens", "import_saelens"),
     "accord.concepts.sparse": ("Pattern", "sparse_decode", "sparse_encode"),
     "accord.concepts.synthetic": (

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.concepts.config import Settings
+from accord.concepts.quality import quality_of
 from accord.concepts.sparse import Pattern
 from accord.errors import AccordError
 
@@ -292,10 +293,8 @@ class ConceptModel(Learner):
         return batch.to(self.mean), len(batch)
 
     def judge(self, batches: Iterable[Tensor]) -> dict[str, float]:
-        """`fvu`, `fvu_hard`, `l0` and `alive` of `accord.concepts.metrics.Quality`."""
-        from accord.concepts.metrics import evaluate  # which stands on this file
-
-        quality = evaluate(self, batches)
+        """`fvu`, `fvu_hard`, `l0` and `alive` of `accord.concepts.Quality`."""
+        quality = quality_of(self, batches)
         return {name: getattr(quality, name) for name in ("fvu", "fvu_hard", "l0", "alive")}
 
     @torch.no_grad()

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from accord.disk import sync
+from accord.disk import sync, whole_folder
 from accord.errors import AccordError
 
 Best = Mapping[str, Tensor]
@@ -64,17 +64,12 @@ def write_checkpoint(
     final = folder / f"step-{state.step:08d}"
     if final.exists():
         return
-    partial = folder / f".{final.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    _save(model.state_dict(), partial / "model.safetensors")
-    _save(_moments(model, optimizer), partial / "optimizer.safetensors")
-    if best is not None:
-        _save(best, partial / "best.safetensors")
-    (partial / "state.json").write_text(json.dumps(vars(state)), encoding="utf-8")
-    for path in [*partial.iterdir(), partial]:
-        sync(path)
-    partial.rename(final)
+    with whole_folder(final) as partial:
+        _save(model.state_dict(), partial / "model.safetensors")
+        _save(_moments(model, optimizer), partial / "optimizer.safetensors")
+        if best is not None:
+            _save(best, partial / "best.safetensors")
+        (partial / "state.json").write_text(json.dumps(vars(state)), encoding="utf-8")
     sync(folder)
     for older in folder.glob("step-*"):
         if older != final:

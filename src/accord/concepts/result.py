@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from accord.disk import read_object
+from accord.disk import read_object, write_whole
 from accord.study.work import write_json
 
 METRICS = "metrics.json"
@@ -31,13 +31,22 @@ class ConceptMetrics:
     curve: pd.DataFrame | None = None
 
     def write(self, folder: Path) -> None:
-        """Write metrics.json; the trainer has written curve.jsonl."""
+        """Write metrics.json, and a curve as curve.jsonl; in a stage the trainer has written that one."""
         write_json(folder / METRICS, self.metrics)
+        write_curve(folder, self.curve)
 
     @classmethod
     def read(cls, folder: Path) -> "ConceptMetrics":
         """What is in a concept model's folder."""
         return cls(read_object(folder / METRICS), read_curve(folder))
+
+
+def write_curve(folder: Path, curve: pd.DataFrame | None) -> None:
+    """Write a training curve, if there is one, a line a step: what was measured then."""
+    if curve is not None:
+        lines = ({"step": int(row.pop("step")), **row} for row in curve.to_dict("records"))
+        known = ({key: value for key, value in line.items() if value == value} for line in lines)
+        write_whole(folder / CURVE, "".join(json.dumps(line) + "\n" for line in known))
 
 
 def read_curve(folder: Path) -> pd.DataFrame | None:

@@ -19,6 +19,7 @@ from accord.arguments import checked
 from accord.concepts.base import Learner, Step
 from accord.concepts.checkpoint import State, read_checkpoint, write_checkpoint
 from accord.concepts.config import Pace, Schedule
+from accord.disk import write_whole
 from accord.errors import AccordError
 
 Row = dict[str, float]
@@ -156,9 +157,7 @@ class _Run:
             self.model.load_state_dict(self.best)
         self.model.eval()
         if self.folder:
-            partial = self.folder / ".curve.jsonl.partial"
-            partial.write_text("".join(json.dumps(row) + "\n" for row in self.state.rows), encoding="utf-8")
-            partial.replace(self.folder / "curve.jsonl")
+            write_whole(self.folder / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in self.state.rows))
 
 
 def learning_rate(step: int, training: Pace) -> float:

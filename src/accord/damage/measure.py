@@ -174,7 +174,8 @@ def _fact_table(questions: Questions, before: Observed, after: Observed) -> pd.D
 
 
 def _free_table(before: Observed, after: Observed) -> pd.DataFrame:
-    table = pd.DataFrame({"prompt": before.free["prompt"], "base": before.free["text"], "repaired": after.free["text"]})
+    texts = {"prompt": before.free["prompt"], "base": before.free["text"], "repaired": after.free["text"]}
+    table = pd.DataFrame(texts).astype("str")  # of none, too
     for side, found in (("base", before.free), ("repaired", after.free)):
         if found["judge_tokens"].notna().any():
             tokens = found["judge_tokens"].where(found["judge_tokens"] > 0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from accord.damage.changes import FREE, OWN, TEXT, Changes, Worse
 from accord.damage.distance import Distance
 from accord.damage.exchange import diversity_changes
-from accord.damage.observed import Answers
+from accord.damage.observed import TaskAnswers
 from accord.gap.sample import sample
 from accord.intervals import (
     Estimate,
@@ -87,7 +87,7 @@ Pair = tuple[Floats, Floats]
 """Of the question with the right answer and of that with the wrong one [fact]."""
 
 
-def fact_rows(changes: Changes, group: str, before: Sequence[Answers], after: Sequence[Answers]) -> None:
+def fact_rows(changes: Changes, group: str, before: Sequence[TaskAnswers], after: Sequence[TaskAnswers]) -> None:
     """Answers about facts, each with a right and a wrong answer; units are facts."""
     base, repaired = _facts(before), _facts(after)
     n = len(base["yes_no_mass"][0])
@@ -126,7 +126,7 @@ def fact_rows(changes: Changes, group: str, before: Sequence[Answers], after: Se
 _ASKED = ("generator_logprob", "validator_logodds", "yes_no_mass")
 
 
-def _facts(answers: Sequence[Answers]) -> dict[str, Pair]:
+def _facts(answers: Sequence[TaskAnswers]) -> dict[str, Pair]:
     """Of the right and the wrong answer of each fact: log p, l_V, mass on yes and no."""
     whole = {name: np.concatenate([getattr(one, name) for one in answers]) for name in _ASKED}
     return {name: (values[::2], values[1::2]) for name, values in whole.items()}

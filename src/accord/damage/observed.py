@@ -37,7 +37,7 @@ _MAX_LENGTH = 1024
 
 
 @dataclass(frozen=True)
-class Answers:
+class TaskAnswers:
     """A task's answers. Arrays have an entry an item, states a row a distinct prompt in the order of the items.
 
     Attributes:
@@ -70,7 +70,7 @@ class Observed:
     texts: Perplexity
     owner: NDArray[np.int64]
     states: Tensor
-    tasks: dict[str, Answers]
+    tasks: dict[str, TaskAnswers]
     own: pd.DataFrame | None
     free: pd.DataFrame
 
@@ -186,12 +186,12 @@ def _read_part(lm: LanguageModel, texts: Sequence[str], room: int, progress: Pro
     }
 
 
-def _ask(lm: LanguageModel, words: LabelWords, task: Task, parts: Path | None, count: _Count) -> Answers:
+def _ask(lm: LanguageModel, words: LabelWords, task: Task, parts: Path | None, count: _Count) -> TaskAnswers:
     bar = count.of(len(task.items))
     found = once(parts, f"task-{task.name}.safetensors", lambda: _ask_all(lm, words, task, bar))
     count.add(len(task.items))
     states = {form: found.pop(f"{form}_states") for form in ("generator", "validator")}
-    return Answers(**{key: value.numpy() for key, value in found.items()}, states=states)
+    return TaskAnswers(**{key: value.numpy() for key, value in found.items()}, states=states)
 
 
 def _ask_all(lm: LanguageModel, words: LabelWords, task: Task, progress: Progress | None) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from accord.arguments import checked
 from accord.tasks import Example, Form, Item, Task, Template
-from accord.tasks.readers import Row, Source, read_rows
+from accord.tasks.readers import DataFile, DataRow, read_rows
 
 _DATA = Path(__file__).parent / "data"
 
@@ -104,7 +104,7 @@ def relation_tasks(facts: int | None = None) -> tuple[Task, ...]:
 
 
 def _task(relation: Relation, facts: int | None) -> Task:
-    source = Source.open(_DATA / f"{relation.name}.tsv")
+    source = DataFile.open(_DATA / f"{relation.name}.tsv")
     items = tuple(item for row in read_rows(source)[:facts] for item in _items(row))
     generator = Form("first", Template.parse(relation.generator), "zero", ())
     template = Template.parse(relation.validator)
@@ -123,7 +123,7 @@ def _task(relation: Relation, facts: int | None) -> Task:
     return Task(relation.name, "all", items, generator, validator, None, settings)
 
 
-def _items(row: Row) -> Iterator[Item]:
+def _items(row: DataRow) -> Iterator[Item]:
     subject = row.text("subject")
     for column, gold in (("answer", True), ("wrong", False)):
         answer = row.text(column)

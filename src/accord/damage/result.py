@@ -57,6 +57,7 @@ class Damage:
         table, texts, relations = (pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES)
         lines = (folder / _FREE).read_text(encoding="utf-8").split("\n")
         free = pd.DataFrame([json.loads(line) for line in lines if line], columns=None if any(lines) else FREE_COLUMNS)
+        free = free.astype({column: "str" if column in FREE_COLUMNS else "float" for column in free})
         return cls(table, read_object(folder / _SUMMARY, "sentence")["sentence"], texts, relations, free)
 
 

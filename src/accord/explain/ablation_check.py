@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from accord.explain.contributions import Form, pull_of
+from accord.explain.contributions import FormConcepts, pull_of
 from accord.intervals import Floats, difference, mean_estimate, pearson_estimate
 from accord.intervals.estimate import unchanged
 
@@ -40,7 +40,7 @@ def choose(
 
 
 def check(
-    validator: Form,
+    validator: FormConcepts,
     found: Mapping[str, Sequence[int]],
     generator: Floats,
     items: NDArray[np.int64],

@@ -34,7 +34,7 @@ _ROWS = 32
 
 
 @dataclass(frozen=True)
-class Answers:
+class AnswersByState:
     """One form of a task's items.
 
     Attributes:
@@ -53,7 +53,7 @@ class Answers:
     counted: Counted = "first"
 
     @classmethod
-    def of(cls, lm: Backbone, task: Task, form: str, layer: int) -> "Answers":
+    def of(cls, lm: Backbone, task: Task, form: str, layer: int) -> "AnswersByState":
         """The "generator" or "validator" form of a task: its answers are l_G or l_V of `accord.gap.Gap`.
 
         Raises AccordError if the model has no such layer, or label words are several tokens each.

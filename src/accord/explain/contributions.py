@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from accord.concepts.base import ConceptModel, Encoded, Set, Sparse
-from accord.explain.answers import Answers, Variants
+from accord.explain.answers import AnswersByState, Variants
 from accord.heads.reader import decoder_rows, latents
 from accord.intervals import Estimate, Floats, pearson
 from accord.intervals.estimate import constant, critical, spread, studentised
@@ -16,7 +16,7 @@ from accord.lm.batching import Progress
 
 
 @dataclass(frozen=True)
-class Form:
+class FormConcepts:
     """One form of all items, and its concepts at the position that answers.
 
     Attributes:
@@ -25,7 +25,7 @@ class Form:
         approximate: contribution of every concept by the gradient, [item, K]: d log-odds / d state · what it writes.
     """
 
-    answers: Answers
+    answers: AnswersByState
     concepts: ConceptModel
     logodds: Floats
     strength: Floats
@@ -33,7 +33,7 @@ class Form:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, answers: Answers, concepts: ConceptModel) -> "Form":
+    def of(cls, answers: AnswersByState, concepts: ConceptModel) -> "FormConcepts":
         """The concepts of the answers' own states."""
         [own] = answers.vary(lambda states, _: [states])
         encoded = concepts.encode(answers.states.to(concepts.mean))

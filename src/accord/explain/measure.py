@@ -23,8 +23,8 @@ from accord.arguments import checked
 from accord.concepts.base import ConceptModel
 from accord.errors import AccordError
 from accord.explain.ablation_check import check, choose, in_numbers
-from accord.explain.answers import Answers
-from accord.explain.contributions import Form, covariance, pull_estimate
+from accord.explain.answers import AnswersByState
+from accord.explain.contributions import FormConcepts, covariance, pull_estimate
 from accord.explain.result import Explanation
 from accord.intervals import Floats
 from accord.intervals.estimate import constant
@@ -70,7 +70,7 @@ def explain_gap(
     if concepts.d != lm.d_model:
         raise AccordError("the concepts are for states of another width", got=concepts.d, wanted=lm.d_model)
     concepts = concepts.to(lm.device).eval()
-    told = {form: Form.of(Answers.of(lm, task, form, layer), concepts) for form in FORMS}
+    told = {form: FormConcepts.of(AnswersByState.of(lm, task, form, layer), concepts) for form in FORMS}
     choosing, checking = _halves([item.gold for item in task.items], seed)
     picked = _candidates(told, candidates, choosing)
     exact = {form: one.without([(k,) for k in picked], progress) for form, one in told.items()}
@@ -96,7 +96,7 @@ def explain_gap(
     )
 
 
-def _candidates(told: Mapping[str, Form], n: int, items: NDArray[np.int64]) -> list[int]:
+def _candidates(told: Mapping[str, FormConcepts], n: int, items: NDArray[np.int64]) -> list[int]:
     """The concepts with the largest mean |approximate contribution| to these items, from both forms by turns."""
     orders = [np.argsort(-np.abs(one.approximate[items]).mean(0), kind="stable").tolist() for one in told.values()]
     mixed = dict.fromkeys(k for pair in zip(*orders, strict=True) for k in pair)
@@ -115,7 +115,7 @@ def _halves(gold: Sequence[bool], seed: int) -> tuple[NDArray[np.int64], NDArray
 
 
 def _concept_table(
-    told: Mapping[str, Form],
+    told: Mapping[str, FormConcepts],
     logodds: Mapping[str, Floats],
     contributions: Mapping[str, Floats],
     picked: Sequence[int],
@@ -134,7 +134,9 @@ def _concept_table(
     return pd.DataFrame(rows).sort_values("pull", kind="stable", ignore_index=True)
 
 
-def _item_table(told: Mapping[str, Form], contributions: Mapping[str, Floats], picked: Sequence[int]) -> pd.DataFrame:
+def _item_table(
+    told: Mapping[str, FormConcepts], contributions: Mapping[str, Floats], picked: Sequence[int]
+) -> pd.DataFrame:
     rows = []
     for form in FORMS:
         found = contributions[form]

@@ -14,7 +14,7 @@ import pandas as pd
 from accord.arguments import checked
 from accord.gap.sample import (
     Measure,
-    Sample,
+    ScoreColumns,
     area,
     correlation,
     first_token,
@@ -39,12 +39,12 @@ from accord.intervals import (
 RANK_THRESHOLDS = (5, 10, 40, 100, 1000)
 
 __all__ = [
-    "MEASURES", "PAIRED", "RANK_THRESHOLDS", "Floats", "Interval", "Sample", "auc", "layer_matrix", "pearson", "sample",
-    "spearman", "summarize", "summarize_layers",
+    "MEASURES", "PAIRED", "RANK_THRESHOLDS", "Floats", "Interval", "ScoreColumns", "auc", "layer_matrix", "pearson",
+    "sample", "spearman", "summarize", "summarize_layers",
 ]  # fmt: skip
 
 
-def _log_rank(s: Sample) -> Floats:
+def _log_rank(s: ScoreColumns) -> Floats:
     return -np.log(s.rank)
 
 

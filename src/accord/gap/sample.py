@@ -26,7 +26,7 @@ _COLUMNS = ("gold", "generator_logodds", "validator_logodds", "generator_rank", 
 
 
 @dataclass(frozen=True)
-class Sample:
+class ScoreColumns:
     """Columns of a score table, gold-yes items first: arrays [item]."""
 
     generator: Floats
@@ -62,7 +62,7 @@ class Sample:
         return {"all": slice(None), "yes": self.yes, "no": self.no}[name]
 
 
-def sample(scores: pd.DataFrame) -> Sample:
+def sample(scores: pd.DataFrame) -> ScoreColumns:
     """The columns that measures need, from a score table (see `accord.gap.measure_gap`).
 
     Raises:
@@ -80,28 +80,28 @@ def sample(scores: pd.DataFrame) -> Sample:
     if "validator_choice" in ordered:
         chosen = (ordered["validator_choice"] == ordered["label"]).to_numpy()
     first = ordered[_FIRST].to_numpy(dtype=np.float64) if _FIRST in ordered else None
-    return Sample(generator, validator, rank, mass, int(scores["gold"].sum()), chosen, first)
+    return ScoreColumns(generator, validator, rank, mass, int(scores["gold"].sum()), chosen, first)
 
 
-Column = Callable[[Sample], Floats]
+Column = Callable[[ScoreColumns], Floats]
 
 
-def generator(s: Sample) -> Floats:
+def generator(s: ScoreColumns) -> Floats:
     """l_G of every item."""
     return s.generator
 
 
-def validator(s: Sample) -> Floats:
+def validator(s: ScoreColumns) -> Floats:
     """l_V of every item."""
     return s.validator
 
 
-def first_token(s: Sample) -> Floats:
+def first_token(s: ScoreColumns) -> Floats:
     """Log-odds of the first token of every item's answer."""
     return s.generator if s.first is None else s.first
 
 
-def validator_right(s: Sample) -> NDArray[np.bool_]:
+def validator_right(s: ScoreColumns) -> NDArray[np.bool_]:
     """Where the validator is right [item]: by the sign of l_V, or where it chooses by the most probable label."""
     return (s.validator > 0) == s.gold if s.chosen is None else s.chosen
 
@@ -117,15 +117,15 @@ class Measure:
     """
 
     value: Column
-    estimate: Callable[[Sample], Estimate]
-    paired: Callable[[Sample, Sample], Estimate]
+    estimate: Callable[[ScoreColumns], Estimate]
+    paired: Callable[[ScoreColumns, ScoreColumns], Estimate]
     scored: tuple[Column, ...]
 
-    def __call__(self, s: Sample) -> Floats:
+    def __call__(self, s: ScoreColumns) -> Floats:
         """The number alone; nan where it is not defined."""
         return self.value(s)
 
-    def change(self, before: Sample, after: Sample) -> Estimate:
+    def change(self, before: ScoreColumns, after: ScoreColumns) -> Estimate:
         """after − before of the same items; 0 for certain where nothing changed."""
         same = all(_same(column(before), column(after)) for column in self.scored)
         return unchanged() if same and not np.isnan(self(before)) else self.paired(before, after)
@@ -145,16 +145,16 @@ def correlation(
 ) -> Measure:
     """Of two columns, over all items or within one gold class."""
 
-    def columns(s: Sample) -> tuple[Floats, Floats]:
+    def columns(s: ScoreColumns) -> tuple[Floats, Floats]:
         return one(s)[s.part(part)], other(s)[s.part(part)]
 
-    def classes(s: Sample) -> Classes:
+    def classes(s: ScoreColumns) -> Classes:
         return s.classes if part == "all" else ()
 
-    def estimate(s: Sample) -> Estimate:
+    def estimate(s: ScoreColumns) -> Estimate:
         return error(*columns(s), classes(s))
 
-    def paired(before: Sample, after: Sample) -> Estimate:
+    def paired(before: ScoreColumns, after: ScoreColumns) -> Estimate:
         return difference(estimate(before), estimate(after), classes(before))
 
     scored = (lambda s: columns(s)[0], lambda s: columns(s)[1])
@@ -164,25 +164,25 @@ def correlation(
 def area(column: Column) -> Measure:
     """Area under the ROC curve of a column for gold."""
 
-    def estimate(s: Sample) -> Estimate:
+    def estimate(s: ScoreColumns) -> Estimate:
         return auc_estimate(column(s), s.n_yes)
 
-    def paired(before: Sample, after: Sample) -> Estimate:
+    def paired(before: ScoreColumns, after: ScoreColumns) -> Estimate:
         return difference(estimate(before), estimate(after), before.classes)
 
     return Measure(lambda s: auc(column(s), s.n_yes), estimate, paired, (column,))
 
 
-def share(right: Callable[[Sample], NDArray[np.bool_]], scored: Column) -> Measure:
+def share(right: Callable[[ScoreColumns], NDArray[np.bool_]], scored: Column) -> Measure:
     """Share of items that a form puts on the right side, by its scores."""
 
-    def hits(s: Sample) -> Floats:
+    def hits(s: ScoreColumns) -> Floats:
         return right(s).astype(np.float64)
 
-    def estimate(s: Sample) -> Estimate:
+    def estimate(s: ScoreColumns) -> Estimate:
         return share_estimate(hits(s), s.classes)
 
-    def paired(before: Sample, after: Sample) -> Estimate:
+    def paired(before: ScoreColumns, after: ScoreColumns) -> Estimate:
         return share_change(hits(before), hits(after), before.classes)
 
     return Measure(lambda s: _mean(hits(s)), estimate, paired, (scored,))
@@ -191,16 +191,16 @@ def share(right: Callable[[Sample], NDArray[np.bool_]], scored: Column) -> Measu
 def mean(values: Column, scored: Column, part: str = "all") -> Measure:
     """Mean of values in [0, 1], made from scores, over all items or those of one gold class."""
 
-    def own(s: Sample) -> Floats:
+    def own(s: ScoreColumns) -> Floats:
         return values(s)[s.part(part)]
 
-    def classes(s: Sample) -> Classes:
+    def classes(s: ScoreColumns) -> Classes:
         return s.classes if part == "all" else ()
 
-    def estimate(s: Sample) -> Estimate:
+    def estimate(s: ScoreColumns) -> Estimate:
         return mean_estimate(own(s), classes(s), unit=True)
 
-    def paired(before: Sample, after: Sample) -> Estimate:
+    def paired(before: ScoreColumns, after: ScoreColumns) -> Estimate:
         return mean_change(own(before), own(after), classes(before), unit=True)
 
     return Measure(lambda s: _mean(own(s)), estimate, paired, (lambda s: scored(s)[s.part(part)],))

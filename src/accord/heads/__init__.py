@@ -17,8 +17,9 @@ if TYPE_CHECKING:
         register,
     )
     from accord.heads.folder import is_concept_lm, load_concept_lm, save_concept_lm
-    from accord.heads.head import Finetuned, Head, Linear
+    from accord.heads.head import Finetuned, Head
     from accord.heads.initial import build_head
+    from accord.heads.linear import Linear
     from accord.heads.reader import Reader, latents
     from accord.heads.recovered import Recovered, recovered_on_rows, recovered_on_texts
     from accord.heads.train import cross_entropy, train_head, unigram_ce
@@ -69,8 +70,9 @@ _HOMES = {
         "register",
     ),
     "accord.heads.folder": ("is_concept_lm", "load_concept_lm", "save_concept_lm"),
-    "accord.heads.head": ("Finetuned", "Head", "Linear"),
+    "accord.heads.head": ("Finetuned", "Head"),
     "accord.heads.initial": ("build_head",),
+    "accord.heads.linear": ("Linear",),
     "accord.heads.reader": ("Reader", "latents"),
     "accord.heads.recovered": ("Recovered", "recovered_on_rows", "recovered_on_texts"),
     "accord.heads.train": ("cross_entropy", "train_head", "unigram_ce"),

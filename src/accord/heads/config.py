@@ -114,7 +114,7 @@ def register(config: type[HeadConfig], head: str) -> None:
 
 register(OriginalHead, "")
 register(FinetunedHead, "accord.heads.head:Finetuned")
-register(NewHead, "accord.heads.head:Linear")
+register(NewHead, "accord.heads.linear:Linear")
 
 
 @checked

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accord.concepts.base import Sparse
-from accord.concepts.sparse import sparse_decode
 from accord.errors import AccordError
-from accord.heads.config import FinetunedHead, NewHead, TrainedHead
+from accord.heads.config import FinetunedHead, TrainedHead
 from accord.heads.vocabulary import Vocabulary
 from accord.lm.backbone import Backbone
 
@@ -105,49 +104,6 @@ class Finetuned(Head):
         for module in self.norm:
             x = module(x)
         return self._finish(F.linear(x, self.weight, self.bias))
-
-
-class Linear(Head):
-    """x̃ W + b, with W [width, columns]: a row an input, so that sparse latents read only the rows of the active.
-
-    x̃ is the input standardised by `mean` and `scale` [width]. Hidden states need that: a few of their dimensions are
-    hundreds of times as large as others, and gradient descent on them raw does not get anywhere. A norm would make
-    the head non-linear, which is what the fine-tuned head is for. Latents are read as they are (mean 0, scale 1):
-    shifting them would make zeros cost work.
-    """
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, config: NewHead, width: int, vocabulary: Vocabulary) -> None:
-        super().__init__(width, vocabulary)
-        self.config = config
-        self.weight = nn.Parameter(torch.zeros(width, vocabulary.columns))
-        self.bias = nn.Parameter(torch.zeros(vocabulary.columns))
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("scale", torch.ones(width))
-
-    @classmethod
-    def untrained(
-        cls, config: NewHead, backbone: Backbone, reader: "Reader", sample: Tensor, vocabulary: Vocabulary
-    ) -> "Linear":
-        """See `accord.heads.initial`."""
-        from accord.heads.initial import new_head  # which stands on this file
-
-        return new_head(config, backbone, reader, sample.to(backbone.device), vocabulary)
-
-    @classmethod
-    def shaped(
-        cls, config: NewHead, backbone: Backbone, weights: Mapping[str, Tensor], vocabulary: Vocabulary
-    ) -> "Linear":
-        """As wide as its weights."""
-        return cls(config, len(weights["weight"]), vocabulary)
-
-    def columns(self, inputs: Inputs) -> Tensor:
-        """Logits [n, columns]; the cost of sparse inputs goes with their active entries, forward and backward."""
-        if isinstance(inputs, Sparse):
-            return sparse_decode(inputs.values, inputs.pattern, self.weight) + self.bias
-        return torch.addmm(self.bias, (inputs - self.mean) / self.scale, self.weight)
 
 
 def norm_modules(backbone: Backbone) -> list[nn.Module]:

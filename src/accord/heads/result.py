@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from accord.concepts.result import METRICS, read_curve
+from accord.concepts.result import METRICS, read_curve, write_curve
 from accord.disk import read_object
 from accord.study.work import write_json
 
@@ -26,8 +26,9 @@ class HeadMetrics:
     curve: pd.DataFrame | None = None
 
     def write(self, folder: Path) -> None:
-        """Write metrics.json; the trainer has written curve.jsonl."""
+        """Write metrics.json, and a curve as curve.jsonl; in a stage the trainer has written that one."""
         write_json(folder / METRICS, self.metrics)
+        write_curve(folder, self.curve)
 
     @classmethod
     def read(cls, folder: Path) -> "HeadMetrics":

@@ -31,7 +31,7 @@ class PositionModule:
 
 
 @dataclass(frozen=True)
-class Found:
+class TrunkInputs:
     """What trying a trunk's inputs gave.
 
     Attributes:
@@ -75,7 +75,7 @@ def _clones(module: nn.Module) -> dict[str, Tensor]:
 @torch.no_grad()
 def find_limits(
     trunk: nn.Module, first: nn.Module, ids_of: Callable[[int, int], Tensor], numbers: Sequence[int]
-) -> Found:
+) -> TrunkInputs:
     """The limits of a trunk's inputs, and how it must be run.
 
     Args:
@@ -98,13 +98,13 @@ def find_limits(
     limits = Limits(ids=min((table.size for table in tables if table.by == "id"), default=None), length=longest)
     found = [_switches(module, numbers, longest or _LONGEST) for module in modules]
     if lookups.chooses_keys:
-        return Found(replace(limits, each_from=1), None, chooses_keys=True)
+        return TrunkInputs(replace(limits, each_from=1), None, chooses_keys=True)
     if not any(switches or each is not None for switches, each in found):
-        return Found(limits, None)
+        return TrunkInputs(limits, None)
     each_from = min((each for _, each in found if each is not None), default=None)
     switches = sorted({switch for own, _ in found for switch in own})
     dependent = [module.module for module, own in zip(modules, found, strict=True) if own != ((), None)]
-    return Found(replace(limits, switches=tuple(switches), each_from=each_from), Restore(dependent))
+    return TrunkInputs(replace(limits, switches=tuple(switches), each_from=each_from), Restore(dependent))
 
 
 @dataclass(frozen=True)

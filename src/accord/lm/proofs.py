@@ -57,7 +57,7 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Probe:
+class ProbeTexts:
     """Random texts of a model's own tokens.
 
     Attributes:
@@ -96,7 +96,7 @@ def tokens_to_try(lm: "Backbone", *, thorough: bool) -> int:
     return int(min(max(work / max(weights, 1), _SHORTEST), _LONGEST * (8 if thorough else 1)))
 
 
-def make_probe(lm: "Backbone", most: int) -> Probe:
+def make_probe(lm: "Backbone", most: int) -> ProbeTexts:
     """A probe that reaches beyond each window of the config that `most` tokens reach beyond, and the model can read."""
     most = min(most, lm.limits.length or most)
     config = lm.model.config.get_text_config()
@@ -105,10 +105,10 @@ def make_probe(lm: "Backbone", most: int) -> Probe:
     along = [value for value in along if value < longest]
     edge = max((value for value in along if value + 16 <= most), default=0)
     length = min(max(edge + 16, min(4 * edge, 64), _SHORTEST), most)
-    return Probe(lm.random_ids(3, length), edge, tuple(value for value in along if value > edge))
+    return ProbeTexts(lm.random_ids(3, length), edge, tuple(value for value in along if value > edge))
 
 
-def causality(lm: "Backbone", probe: Probe) -> Proof:
+def causality(lm: "Backbone", probe: ProbeTexts) -> Proof:
     """States do not change when what follows them changes; picked positions are those of the whole."""
     cut, layers = probe.length // 2, range(lm.n_layers + 1)
     first, second, third = probe.ids
@@ -121,14 +121,14 @@ def causality(lm: "Backbone", probe: Probe) -> Proof:
     return Proof(says, otherwise, off, tolerance(lm), probe.reach())
 
 
-def batches(lm: "Backbone", probe: Probe) -> Proof:
+def batches(lm: "Backbone", probe: ProbeTexts) -> Proof:
     """A text has the same states alone and padded beside a longer one, and again after a longer one was read."""
     off = max(_beside(lm, probe, length, short) for length, short in _pairs(lm, probe))
     says = "a text reads the same alone, padded in a batch, and again"
     return Proof(says, "a text's states depend on how it is padded or batched", off, tolerance(lm), probe.reach())
 
 
-def equal_lengths(lm: "Backbone", probe: Probe) -> Proof:
+def equal_lengths(lm: "Backbone", probe: ProbeTexts) -> Proof:
     """A text has the same states alone and beside another of the same length."""
     lengths = (probe.length, probe.length // 2)
     off = max(_beside(lm, probe, length, length) for length in lengths)
@@ -137,7 +137,7 @@ def equal_lengths(lm: "Backbone", probe: Probe) -> Proof:
     return Proof(says, "a text's states depend on the other texts of its batch", off, tolerance(lm), note)
 
 
-def _beside(lm: "Backbone", probe: Probe, length: int, short: int) -> float:
+def _beside(lm: "Backbone", probe: ProbeTexts, length: int, short: int) -> float:
     """How far the states of a text of `short` tokens are apart alone and padded beside one of `length`."""
     ids = probe.ids[:2, :length] if length <= probe.length else lm.random_ids(2, length)
     layers = range(lm.n_layers + 1)
@@ -149,7 +149,7 @@ def _beside(lm: "Backbone", probe: Probe, length: int, short: int) -> float:
     return max(off, apart(again, alone[lm.n_layers]))
 
 
-def _pairs(lm: "Backbone", probe: Probe) -> Iterator[tuple[int, int]]:
+def _pairs(lm: "Backbone", probe: ProbeTexts) -> Iterator[tuple[int, int]]:
     """Lengths of a longer and a shorter text that are to read alike: of one group, for each group within reach."""
     limits = lm.limits
     top = min([probe.length, *(switch - 1 for switch in _turns(lm))])
@@ -166,7 +166,7 @@ def _turns(lm: "Backbone") -> list[int]:
     return [*lm.limits.switches, *([lm.limits.each_from] if lm.limits.each_from is not None else [])]
 
 
-def cache(lm: "Backbone", probe: Probe) -> Proof:
+def cache(lm: "Backbone", probe: ProbeTexts) -> Proof:
     """A text that is cut, continued from a plain cache in pieces and one by one has the states of the whole."""
     says, otherwise = "keys and values can be kept, cut, shared and continued", "they cannot: every text is read whole"
     length = min([probe.length, *(switch - 1 for switch in _turns(lm))])

@@ -34,7 +34,7 @@ class Finish:
         return ", ".join(parts + ([f"soft-cap {self.cap:.4g}"] if self.cap is not None else [])) or "nothing"
 
 
-class Scale(nn.Module):
+class StateFactor(nn.Module):
     """A factor between final norm and head, for models that have one there."""
 
     def __init__(self, factor: float) -> None:
@@ -109,7 +109,7 @@ def _learn(model: nn.Module, anatomy: "Anatomy", tail: Tail, ids: Tensor) -> flo
     over a wide range in the place of those that leave its head; its final modules work in float32 meanwhile. So the
     proof is as tight in half precision as in float32, and a soft-cap shows however small the logits are.
 
-    Sets the tail's finish, and adds a `Scale` to its final modules where one is needed.
+    Sets the tail's finish, and adds a `StateFactor` to its final modules where one is needed.
     """
     probe = _probe_states(anatomy.top[:, : ids.shape[1]])
     fed: list[Tensor] = []
@@ -144,7 +144,7 @@ def _learn(model: nn.Module, anatomy: "Anatomy", tail: Tail, ids: Tensor) -> flo
     factor = float((actual * expected).sum() / expected.square().sum())
     if off > 1e-5 and abs(factor - 1) > 1e-5:
         off = _off(fed[0], factor * expected)
-        tail.final, tail.casts = [*tail.final, Scale(factor)], [*tail.casts, tail.casts[-1]]
+        tail.final, tail.casts = [*tail.final, StateFactor(factor)], [*tail.casts, tail.casts[-1]]
     tail.finish, missed = _fit(numbers, logits)
     return max(off, missed)
 

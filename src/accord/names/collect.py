@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from accord.concepts.base import ConceptModel
 from accord.names.entries import Best, Bins, Columns, Floats, Ints, chance, fired
-from accord.names.labels import Labels
+from accord.names.labels import TextLabels
 from accord.text.reader import Batch, in_order
 from accord.text.store import EmbeddingStore
 
@@ -74,7 +74,7 @@ def collect(
     types: Ints,
     sizes: Sizes,
     *,
-    labels: Labels | None = None,
+    labels: TextLabels | None = None,
     first_label: int = 0,
     seed: int = 0,
     rows: int = _ROWS,

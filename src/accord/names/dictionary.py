@@ -12,7 +12,7 @@
     promoted            tokens it makes more probable: token, id, change of the logit at its mean strength
     suppressed          tokens it makes less probable, likewise
     neighbours          nearest live concepts: concept, cosine of what they write in standardised space
-    label_on, label_off, label_t, label_texts, label   where the corpus has labels: see `Labels`
+    label_on, label_off, label_t, label_texts, label   where the corpus has labels: see `TextLabels`
 
 `examples` has a row an example: concept, side (train or held_out), kind, band, strength, text (its number among the
 side's texts), position (of the token), token, before, after. Kinds:
@@ -36,14 +36,14 @@ import torch
 
 from accord.arguments import checked
 from accord.concepts.base import ConceptModel
-from accord.concepts.metrics import ALIVE
+from accord.concepts.quality import ALIVE
 from accord.errors import AccordError
 from accord.lm.backbone import Backbone
 from accord.names.collect import Collected, Sizes, collect
 from accord.names.context import contexts, token_types
 from accord.names.effects import moved_tokens, nearest, through_lens, written
 from accord.names.entries import Best, Ints
-from accord.names.labels import Labels
+from accord.names.labels import TextLabels
 from accord.text.reader import batches
 from accord.text.store import EmbeddingStore
 
@@ -148,10 +148,10 @@ def build_dictionary(
     return Dictionary(table, examples)
 
 
-def _labels(model: ConceptModel, train: Side, held_out: Side) -> Labels | None:
+def _labels(model: ConceptModel, train: Side, held_out: Side) -> TextLabels | None:
     if "label" not in train.texts:
         return None
-    return Labels(model.K, [*train.texts["label"], *held_out.texts["label"]])
+    return TextLabels(model.K, [*train.texts["label"], *held_out.texts["label"]])
 
 
 def _live(learned: Collected, judged: Collected) -> Ints:

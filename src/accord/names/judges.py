@@ -20,7 +20,7 @@ from accord.names.prompts import list_question, question
 
 
 @dataclass(frozen=True)
-class Trial:
+class NameTrial:
     """A name put to the test: which of the contexts (before, token, after) does it fit?
 
     The first `positives` of them are those that excite the concept.
@@ -45,7 +45,7 @@ class Judge(Protocol):
     threshold: float | None
     """From where on a value means yes; None for the median of a trial's values."""
 
-    def judge(self, trials: Sequence[Trial]) -> list[Floats | None]:
+    def judge(self, trials: Sequence[NameTrial]) -> list[Floats | None]:
         """A value for every context of each trial, higher where the name fits; None where there is no answer."""
         ...
 
@@ -57,11 +57,11 @@ class TokensJudge:
     tokenizer: PreTrainedTokenizerBase
     threshold: float | None = 0.5
 
-    def judge(self, trials: Sequence[Trial]) -> list[Floats | None]:
+    def judge(self, trials: Sequence[NameTrial]) -> list[Floats | None]:
         """See `Judge.judge`; values are 0 and 1."""
         return [self._one(trial) for trial in trials]
 
-    def _one(self, trial: Trial) -> Floats:
+    def _one(self, trial: NameTrial) -> Floats:
         words = set(trial.name.alternatives)
         seen = [self._kinds("".join(one)) if trial.task == "detection" else {_fold(one[1])} for one in trial.contexts]
         return np.array([float(bool(words & kinds)) for kinds in seen])
@@ -81,7 +81,7 @@ class LogOddsJudge:
     lm: LanguageModel
     threshold: float | None = None
 
-    def judge(self, trials: Sequence[Trial]) -> list[Floats | None]:
+    def judge(self, trials: Sequence[NameTrial]) -> list[Floats | None]:
         """See `Judge.judge`; values are log-odds in nats."""
         tokenizer = self.lm.tokenizer
         yes, no = single_tokens(tokenizer, YES_FORMS), single_tokens(tokenizer, NO_FORMS)
@@ -120,7 +120,7 @@ class ListJudge:
     seed: int = 0
     threshold: float | None = 0.5
 
-    def judge(self, trials: Sequence[Trial]) -> list[Floats | None]:
+    def judge(self, trials: Sequence[NameTrial]) -> list[Floats | None]:
         """See `Judge.judge`; values are 0 and 1."""
         orders = [self._order(trial) for trial in trials]
         requests = [
@@ -141,7 +141,7 @@ class ListJudge:
             found.append(values if answer is not None else None)
         return found
 
-    def _order(self, trial: Trial) -> list[int]:
+    def _order(self, trial: NameTrial) -> list[int]:
         draws = np.random.default_rng([self.seed, trial.concept, len(trial.key)])
         return [int(i) for i in draws.permutation(len(trial.contexts))]
 

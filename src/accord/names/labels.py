@@ -11,7 +11,7 @@ from accord.names.entries import Floats, Ints
 _CLASSES = 50  # of labels that are words; with more there is nothing to compare
 
 
-class Labels:
+class TextLabels:
     """Sums of the labels of texts, over all texts and over those in which each of K concepts fires.
 
     Numbers give means: `on` and `off` texts are compared by Welch's t = (m₁ − m₀)/√(s₁²/n₁ + s₀²/n₀). Words give

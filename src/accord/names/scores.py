@@ -22,7 +22,7 @@ from accord.arguments import checked
 from accord.intervals import auc, mean_change, mean_estimate
 from accord.names.answers import Answer
 from accord.names.entries import Floats
-from accord.names.judges import Judge, Trial
+from accord.names.judges import Judge, NameTrial
 
 TASKS = {"detection": "negative", "fuzzing": "off"}
 """Task -> the kind of its examples that are to be turned down; those of kind `on` are to be found."""
@@ -61,7 +61,7 @@ def score_names(judge: Judge, names: Mapping[int, Answer], examples: pd.DataFram
     scored = sorted(concept for concept in names if concept in held_out)
     other = _others(scored, seed)
     trials = [
-        Trial(task, concept, names[named], control, *_contexts(held_out[concept], kind))
+        NameTrial(task, concept, names[named], control, *_contexts(held_out[concept], kind))
         for task, kind in TASKS.items()
         for concept in scored
         for control, named in ((False, concept), (True, other[concept]))

@@ -43,7 +43,7 @@ class ServerAnnotator:
         self.section = section
         self._key = section.key()
         self._stopped = threading.Event()
-        self._pace = Pace(section.per_minute, self._stopped)
+        self._pace = RequestPace(section.per_minute, self._stopped)
         self._refused: set[str] = set()  # parameters that this server has turned down
         self._client: openai.OpenAI
 
@@ -186,7 +186,7 @@ def retry_after(error: openai.APIStatusError) -> float | None:
         return None
 
 
-class Pace:
+class RequestPace:
     """Lets so many begin in a minute, evenly spaced."""
 
     def __init__(self, per_minute: int | None, stopped: threading.Event) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accord.concepts.stage import concepts_for
+from accord.disk import whole_folder
 from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
 from accord.embeddings.stage import embeddings
 from accord.errors import AccordError
@@ -117,16 +118,13 @@ def _dictionary(section: NamesSection, about: ConceptsToName, seed: int, lm: "Ba
 
     place = work.folder / _PART
     if not place.exists():
-        aside = work.folder / f"{_PART}.tmp"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
         model: ConceptModel = load(work.at(about.concepts), lm.device)
         texts = Embeddings.read(work.at(about.embeddings))
         shown = Shown(held_out=section.held_out, top=max(12, section.examples))
         train, held_out = (Side(texts.store(side), texts.table(side)) for side in (TRAIN, HELD_OUT))
         assert about.layer is not None  # known when anything is made
-        build_dictionary(model, lm, about.layer, train, held_out, shown=shown, seed=seed).write(aside)
-        aside.rename(place)
+        with whole_folder(place) as aside:
+            build_dictionary(model, lm, about.layer, train, held_out, shown=shown, seed=seed).write(aside)
     return Dictionary.read(place)
 
 

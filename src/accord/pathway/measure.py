@@ -11,10 +11,11 @@ from accord.gap.questions import LabelWords, contexts_of
 from accord.lm.batching import Progress
 from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel
-from accord.pathway.asked import FORMS, Asked, curves, patch_both, told
+from accord.pathway.comparison import FORMS, Comparison, curves, patch_both, told
 from accord.pathway.patching import check_shapes
 from accord.pathway.progress import Steps
-from accord.pathway.result import ALL, BASE, INTO_BASE, INTO_REPAIRED, LAST, Pathway
+from accord.pathway.result import Pathway
+from accord.pathway.tables import ALL, BASE, INTO_BASE, INTO_REPAIRED, LAST
 from accord.tasks import Task
 
 
@@ -59,7 +60,7 @@ def measure_pathway(
     """
     shown = _layers(base, layers)
     read = sorted({*shown, *([concepts[0]] if concepts else [])})
-    asked = Asked(base, repaired, tests, shown, read, seed, resamples, parts)
+    asked = Comparison(base, repaired, tests, shown, read, seed, resamples, parts)
     _check(asked, task_train, concepts)
     ways = [
         (way, place) for place in ((LAST, ALL) if every_position else (LAST,)) for way in (INTO_BASE, INTO_REPAIRED)
@@ -89,7 +90,7 @@ def _layers(lm: LanguageModel, layers: Sequence[int] | None) -> list[int]:
     return list(range(lm.n_layers + 1)) if layers is None else sorted({*layers, lm.n_layers})
 
 
-def _check(asked: Asked, train: Task, concepts: tuple[int, ConceptModel] | None) -> None:
+def _check(asked: Comparison, train: Task, concepts: tuple[int, ConceptModel] | None) -> None:
     check_shapes(asked.base, asked.repaired)
     LabelWords.of(asked.base, train).tokens(train, "a pathway")
     if not asked.tests or not all(task.items for task in (train, *asked.tests.values())):
@@ -113,7 +114,7 @@ def _check(asked: Asked, train: Task, concepts: tuple[int, ConceptModel] | None)
 
 
 def _about(
-    asked: Asked, train: Task, few: Task, draws: int, concepts: tuple[int, ConceptModel] | None
+    asked: Comparison, train: Task, few: Task, draws: int, concepts: tuple[int, ConceptModel] | None
 ) -> dict[str, object]:
     return {
         "base": asked.base.name,

@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 
 from accord.disk import read_object
+from accord.pathway.summary import summarize_pathway
+from accord.pathway.tables import COLUMNS, value_of
 
-BASE, REPAIRED = "base", "repaired"
-INTO_BASE, INTO_REPAIRED = "repaired into base", "base into repaired"
-LAST, ALL = "last", "all"
 TABLES = ("curves", "matrix", "cka", "readout", "patching", "concepts")
 
 
@@ -45,8 +44,6 @@ class Pathway:
 
     def summary(self) -> dict[str, Any]:
         """What was compared, the numbers that the sentences rest on, and the sentences."""
-        from accord.pathway.summary import summarize_pathway
-
         return {"about": dict(self.about), **summarize_pathway(self)}
 
     def write(self, folder: Path) -> None:
@@ -77,31 +74,6 @@ class Pathway:
     def _first(self, table: str) -> dict[str, str]:
         """The test items that the compact table is about, where a table has several."""
         return {"items": self.about["tests"][0]} if table == "readout" else {}
-
-
-_PATCHED = {"positions": LAST, "what": "states"}
-COLUMNS: Mapping[str, tuple[str, dict[str, str]]] = {
-    "AUC before": ("curves", {"model": BASE, "metric": "validator_auc"}),
-    "AUC after": ("curves", {"model": REPAIRED, "metric": "validator_auc"}),
-    "r before": ("curves", {"model": BASE, "metric": "final_pearson_all"}),
-    "r after": ("curves", {"model": REPAIRED, "metric": "final_pearson_all"}),
-    "CKA validator": ("cka", {"form": "validator"}),
-    "CKA generator": ("cka", {"form": "generator"}),
-    "read before": ("readout", {"model": BASE, "metric": "pearson_all"}),
-    "read after": ("readout", {"model": REPAIRED, "metric": "pearson_all"}),
-    "into base": ("patching", {"direction": INTO_BASE, **_PATCHED}),
-    "random": ("patching", {"direction": INTO_BASE, "positions": LAST, "what": "random"}),
-    "into repaired": ("patching", {"direction": INTO_REPAIRED, **_PATCHED}),
-}
-"""Title of a column -> the table it is from, and which of its rows."""
-
-
-def value_of(table: pd.DataFrame, keys: Mapping[str, Any], column: str = "value") -> float | None:
-    """A column of the one row with these keys; None where it is undefined or not there."""
-    found = table
-    for key, wanted in keys.items():
-        found = found[found[key] == wanted]
-    return None if found.empty or pd.isna(found[column].iloc[0]) else float(found[column].iloc[0])
 
 
 RESULTS = {"pathway": Pathway}

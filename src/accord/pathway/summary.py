@@ -1,11 +1,14 @@
 """The pathway in plain sentences, each from stated numbers by a stated rule."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from accord.pathway.result import BASE, INTO_BASE, INTO_REPAIRED, LAST, REPAIRED, Pathway, value_of
+from accord.pathway.tables import BASE, INTO_BASE, INTO_REPAIRED, LAST, REPAIRED, value_of
+
+if TYPE_CHECKING:
+    from accord.pathway.result import Pathway
 
 STARTS, MOST = 0.1, 0.75
 """Share of the effect from which a layer's states are said to carry the repair at all, and to carry most of it."""
@@ -42,7 +45,7 @@ def _stays(layers: list[int], values: list[float | None], share: float) -> int |
     return found
 
 
-def summarize_pathway(found: Pathway) -> dict[str, Any]:
+def summarize_pathway(found: "Pathway") -> dict[str, Any]:
     """The numbers and the sentences of `pathway.json`."""
     into = {name: entry(found.patching, name) for name in (INTO_BASE, INTO_REPAIRED)}
     read = {model: _best(found, model) for model in (BASE, REPAIRED)}
@@ -125,7 +128,7 @@ def _loudest(patching: pd.DataFrame) -> dict[str, Any] | None:
     return _extreme(part, part["value"].abs())
 
 
-def _best(found: Pathway, model: str) -> dict[str, Any] | None:
+def _best(found: "Pathway", model: str) -> dict[str, Any] | None:
     """The layer that training items choose to read l_G from, and how well it is read on the first test items."""
     table = found.readout[found.readout["model"] == model]
     trained = table[(table["items"] == "train") & (table["metric"] == "explained")]
@@ -147,7 +150,7 @@ def _extreme(part: pd.DataFrame, by: pd.Series) -> dict[str, Any] | None:
     return {"layer": int(row["layer"]), "value": float(row["value"]), "low": float(low)}
 
 
-def _top(found: Pathway, model: str) -> dict[str, float | None]:
+def _top(found: "Pathway", model: str) -> dict[str, float | None]:
     """The model's own answers: the curves at the top layer."""
     layer = found.curves["layer"].max()
     metrics = ("validator_auc", "generator_auc", "final_pearson_all", "final_pearson_yes", "final_pearson_no")

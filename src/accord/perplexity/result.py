@@ -13,6 +13,7 @@ from accord.disk import read_object, write_whole
 from accord.study.work import write_json
 
 _TEXTS = "texts.jsonl"
+_TYPES = {"row": "str", "seed": "int", "index": "int", "text": "str", "tokens": "int", "finished": "bool"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class WrittenTexts:
     def read(cls, folder: Path) -> "WrittenTexts":
         """What `write` wrote."""
         lines = (folder / _TEXTS).read_text(encoding="utf-8").split("\n")
-        return cls(pd.DataFrame([json.loads(line) for line in lines if line]))
+        table = pd.DataFrame([json.loads(line) for line in lines if line], columns=None if any(lines) else list(_TYPES))
+        return cls(table.astype(_TYPES))
 
 
 @dataclass(frozen=True)

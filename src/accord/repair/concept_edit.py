@@ -24,7 +24,7 @@ from accord.repair.evidence import gather
 from accord.repair.fitted import Fitted
 from accord.repair.ordinary import YesNo, ordinary_texts
 from accord.repair.readout import wanted
-from accord.repair.trial import Candidate, Trial
+from accord.repair.trial import Candidate, EditTrial
 from accord.steering.edits import EditConcepts
 from accord.tasks import Item, Task
 
@@ -65,7 +65,7 @@ def fit(
     said = attribution(lm, task, [task.items[i] for i in used], concepts, layer, progress=progress)
     lacking = wanted(evidence.generator, float(evidence.validator.std()) or 1.0) - evidence.validator
     agreement = agree(said, torch.from_numpy(lacking[used]))
-    trial = Trial(lm, task, evidence, config.items, ordinary_texts(texts, seed)[: config.texts])
+    trial = EditTrial(lm, task, evidence, config.items, ordinary_texts(texts, seed)[: config.texts])
     return trial.choose(_candidates(agreement, config, concepts, layer), config.budget, progress)
 
 

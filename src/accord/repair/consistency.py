@@ -11,7 +11,7 @@ from accord.errors import AccordError
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.repair.config import Consistency
-from accord.repair.method import Asked, Batch, drawn
+from accord.repair.method import PairBatch, TaskPairs, drawn
 from accord.repair.sft import answer_loss
 from accord.tasks import Task
 
@@ -24,7 +24,7 @@ class Agreeing:
     """
 
     config: Consistency
-    asked: Asked
+    asked: TaskPairs
     seed: int
     memory: dict[str, Any] = field(default_factory=dict)
 
@@ -35,9 +35,9 @@ class Agreeing:
         """Raises AccordError if there are more rounds than steps."""
         if config.rounds > config.steps:
             raise AccordError("each round needs a step", got=f"{config.rounds} rounds", wanted=f"up to {config.steps}")
-        return cls(config, Asked.of(lm, task), seed)
+        return cls(config, TaskPairs.of(lm, task), seed)
 
-    def batch(self, lm: LanguageModel, step: int) -> Batch:
+    def batch(self, lm: LanguageModel, step: int) -> PairBatch:
         """See `Method.batch`; the first batch of a round measures."""
         round_ = step * self.config.rounds // self.config.steps
         if self.memory.get("round") != round_:
@@ -48,7 +48,7 @@ class Agreeing:
             item, yes = self.asked.task.items[kept[i][0]], kept[i][1]
             pairs += [self.asked.generator(item)] if yes else []
             pairs.append(self.asked.validator(item, yes))
-        return Batch(pairs, lambda scores: answer_loss(pairs, scores), {"pairs": len(pairs), "kept": len(kept)})
+        return PairBatch(pairs, lambda scores: answer_loss(pairs, scores), {"pairs": len(pairs), "kept": len(kept)})
 
     def _agreed(self, lm: LanguageModel, round_: int) -> list[list[Any]]:
         """Items on which both forms of the present model say the same, and what they say."""

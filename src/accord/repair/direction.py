@@ -23,7 +23,7 @@ from accord.repair.config import DirectionConfig
 from accord.repair.evidence import Evidence, gather
 from accord.repair.fitted import Fitted
 from accord.repair.ordinary import ordinary_texts
-from accord.repair.trial import Candidate, Trial
+from accord.repair.trial import Candidate, EditTrial
 from accord.steering.edits import AddDirection, AmplifyDirection
 from accord.tasks import Task
 
@@ -70,7 +70,7 @@ def fit(
     evidence = gather(lm, task, held_out=config.held_out, seed=seed, progress=progress)
     found = directions(lm, task, evidence, config, progress=progress)
     best = [max((one for one in found if one.layer == layer), key=_separates) for layer in {d.layer for d in found}]
-    trial = Trial(lm, task, evidence, config.items, ordinary_texts(texts, seed)[: config.texts])
+    trial = EditTrial(lm, task, evidence, config.items, ordinary_texts(texts, seed)[: config.texts])
     candidates = _candidates(sorted(best, key=_separates, reverse=True)[: config.tries], config)
     return trial.choose(candidates, config.budget, progress)
 

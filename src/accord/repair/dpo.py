@@ -13,7 +13,7 @@ from accord.errors import AccordError
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.repair.config import DPO
-from accord.repair.method import Asked, Batch, drawn, frozen
+from accord.repair.method import PairBatch, TaskPairs, drawn, frozen
 from accord.repair.scores import Pair, Terms
 from accord.tasks import Task
 
@@ -39,7 +39,7 @@ class Preferring:
     @classmethod
     def build(cls, config: DPO, lm: LanguageModel, task: Task, seed: int, progress: Progress | None) -> "Preferring":
         """Score what the run will meet under the base model. Raises AccordError where no two answers compete."""
-        asked = Asked.of(lm, task)
+        asked = TaskPairs.of(lm, task)
         found = (_by_generator if config.direction == "g2v" else _by_validator)(config, asked, seed, progress)
         if not found:
             raise AccordError(
@@ -51,7 +51,7 @@ class Preferring:
         preferences = [Preference(*both, before[2 * i] - before[2 * i + 1]) for i, both in enumerate(found)]
         return cls(config, preferences, seed)
 
-    def batch(self, lm: LanguageModel, step: int) -> Batch:
+    def batch(self, lm: LanguageModel, step: int) -> PairBatch:
         """See `Method.batch`."""
         chosen = [self.preferences[i] for i in drawn(len(self.preferences), self.config.batch, step, self.seed)]
         pairs = [one.better for one in chosen] + [one.worse for one in chosen]
@@ -63,7 +63,7 @@ class Preferring:
                 "preferences": torch.nn.functional.softplus(-self.config.beta * (better - worse - reference)).mean()
             }
 
-        return Batch(pairs, loss, {"pairs": len(chosen)})
+        return PairBatch(pairs, loss, {"pairs": len(chosen)})
 
 
 def _some(task: Task, config: DPO, seed: int) -> list[int]:
@@ -72,7 +72,7 @@ def _some(task: Task, config: DPO, seed: int) -> list[int]:
     return sorted(drawn(len(task.items), size, 0, seed))
 
 
-def _by_generator(config: DPO, asked: Asked, seed: int, progress: Progress | None) -> list[tuple[Pair, Pair]]:
+def _by_generator(config: DPO, asked: TaskPairs, seed: int, progress: Progress | None) -> list[tuple[Pair, Pair]]:
     """Yes above No where the generator's log-odds are above their median, else No above Yes."""
     items = [asked.task.items[i] for i in _some(asked.task, config, seed)]
     said = asked.said(asked.lm, items, progress)
@@ -81,7 +81,7 @@ def _by_generator(config: DPO, asked: Asked, seed: int, progress: Progress | Non
     return [(yes, no) if value > middle else (no, yes) for (yes, no), value in zip(both, said.logodds, strict=True)]
 
 
-def _by_validator(config: DPO, asked: Asked, seed: int, progress: Progress | None) -> list[tuple[Pair, Pair]]:
+def _by_validator(config: DPO, asked: TaskPairs, seed: int, progress: Progress | None) -> list[tuple[Pair, Pair]]:
     """Of two answers to one generator prompt, the one with the higher validator log-odds above the other."""
     answers: dict[tuple[int, ...], list[int]] = defaultdict(list)
     pairs = [asked.generator(item, asked.counted(config.generated)) for item in asked.task.items]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from accord.errors import AccordError
 from accord.gap.answer_score import AnswerScore
-from accord.gap.metrics import PAIRED, Floats, Sample, pearson
+from accord.gap.metrics import PAIRED, Floats, ScoreColumns, pearson
 from accord.gap.questions import LabelWords
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
@@ -58,7 +58,7 @@ class Evidence:
         gold = self.gold[where]
         order = np.flatnonzero(where)[np.argsort(~gold, kind="stable")]  # gold-yes items first
         nothing = np.zeros(len(order))
-        table = Sample(self.generator[order], validator[order], nothing, nothing, int(gold.sum()))
+        table = ScoreColumns(self.generator[order], validator[order], nothing, nothing, int(gold.sum()))
         judged = {name: float(PAIRED[name](table)) for name in _MEASURES}
         return {"agreement": float(np.mean(found)) if found else float("nan"), **judged}
 

@@ -18,7 +18,7 @@ from accord.disk import write_whole
 from accord.errors import AccordError
 from accord.lm.batching import Progress
 from accord.repair.config import Trained
-from accord.repair.lora import Trainee
+from accord.repair.lora import ModelInTraining
 from accord.repair.method import Method
 from accord.repair.scores import Terms, backward
 
@@ -26,7 +26,7 @@ Row = dict[str, float]
 
 
 def fit(
-    trainee: Trainee,
+    trainee: ModelInTraining,
     method: Method,
     config: Trained,
     *,
@@ -66,7 +66,7 @@ def fit(
 
 
 def _update(
-    trainee: Trainee, method: Method, config: Trained, optimizer: torch.optim.Optimizer, step: int, seed: int
+    trainee: ModelInTraining, method: Method, config: Trained, optimizer: torch.optim.Optimizer, step: int, seed: int
 ) -> Row:
     batch = method.batch(trainee.lm, step)
     rate = learning_rate(step, config)

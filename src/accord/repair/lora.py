@@ -23,7 +23,7 @@ from accord.repair.targets import Targets, build, find_targets
 
 
 @dataclass
-class Trainee:
+class ModelInTraining:
     """A model while it is trained.
 
     Attributes:
@@ -79,7 +79,9 @@ class Trainee:
 
 
 @contextmanager
-def trainable(lm: LanguageModel, config: Trained, seed: int, targets: Targets | None = None) -> Iterator[Trainee]:
+def trainable(
+    lm: LanguageModel, config: Trained, seed: int, targets: Targets | None = None
+) -> Iterator[ModelInTraining]:
     """A model ready to be trained; at the end, however that comes, the base is as it was.
 
     Args:
@@ -94,7 +96,7 @@ def trainable(lm: LanguageModel, config: Trained, seed: int, targets: Targets | 
         weights = dict(network.named_parameters())
         for weight in weights.values():
             weight.requires_grad_(True)
-        yield Trainee(Backbone(network, base.tokenizer, name=base.name), weights, None)
+        yield ModelInTraining(Backbone(network, base.tokenizer, name=base.name), weights, None)
         return
     targets = targets or find_targets(base, config)
     with restored(base.model):
@@ -103,7 +105,7 @@ def trainable(lm: LanguageModel, config: Trained, seed: int, targets: Targets | 
             adapter = build(base, targets, config)
         weights = {name: weight for name, weight in adapter.named_parameters() if weight.requires_grad}
         # A boundary of its own: the base's may hold modules that PEFT has just replaced.
-        yield Trainee(Backbone(base.model, base.tokenizer, name=base.name), weights, adapter)
+        yield ModelInTraining(Backbone(base.model, base.tokenizer, name=base.name), weights, adapter)
 
 
 def check_base(lm: LanguageModel, config: Trained) -> Targets | None:

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
 from accord.arguments import checked
-from accord.disk import aside, lock, read_object, write_whole
+from accord.disk import lock, read_object, whole_folder, write_whole
 from accord.errors import AccordError
 from accord.gap.questions import NO_FORMS, YES_FORMS
 from accord.lm.adapters import open_adapter, quiet_peft
@@ -71,12 +70,8 @@ def merge(folder: Path | str, out: Path | str, *, device: str = "auto", dtype: s
     """
     folder, out = Path(folder), Path(out)
     described = _check(folder, out)
-    with lock(out):
-        part = aside(out, "partial")
-        shutil.rmtree(part, ignore_errors=True)
-        drift = _merge(folder, described, part, device, dtype)
-        part.replace(out)
-    return drift
+    with lock(out), whole_folder(out) as part:
+        return _merge(folder, described, part, device, dtype)
 
 
 def _merge(folder: Path, described: Mapping[str, Any], out: Path, device: str, dtype: str) -> Drift:

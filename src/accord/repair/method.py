@@ -21,7 +21,7 @@ from accord.tasks.labels import NO, YES
 
 
 @dataclass(frozen=True)
-class Batch:
+class PairBatch:
     """An update's pairs, the loss of their scores [n], and what else the curve shows of it."""
 
     pairs: Sequence[Scored]
@@ -35,13 +35,13 @@ class Method(Protocol):
     memory: dict[str, Any]
     """What later batches depend on beside the step, as JSON; kept in checkpoints."""
 
-    def batch(self, lm: LanguageModel, step: int) -> Batch:
+    def batch(self, lm: LanguageModel, step: int) -> PairBatch:
         """The batch of a step, which seed and step fix; `lm` is the model as trained so far, not in training."""
         ...
 
 
 @dataclass(frozen=True)
-class Asked:
+class TaskPairs:
     """A task's items in both forms as one model reads them."""
 
     lm: LanguageModel
@@ -50,7 +50,7 @@ class Asked:
     answer: AnswerScore
 
     @classmethod
-    def of(cls, lm: LanguageModel, task: Task) -> "Asked":
+    def of(cls, lm: LanguageModel, task: Task) -> "TaskPairs":
         """Raises AccordError if there are fewer than two items, or label words cannot be told apart."""
         if len(task.items) < 2:
             raise AccordError("a repair needs items to train on", where=task.name, got=len(task.items), wanted="2 up")

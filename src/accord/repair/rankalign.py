@@ -16,7 +16,7 @@ from accord.errors import AccordError
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.repair.config import RankAlign
-from accord.repair.method import Asked, Batch, drawn, frozen, reached
+from accord.repair.method import PairBatch, TaskPairs, drawn, frozen, reached
 from accord.repair.scores import Scored, Terms
 from accord.tasks import Task
 
@@ -62,7 +62,7 @@ class RankAligning:
         cls, config: RankAlign, lm: LanguageModel, task: Task, seed: int, progress: Progress | None
     ) -> "RankAligning":
         """Score what the run will meet under the base model."""
-        asked = Asked.of(lm, task)
+        asked = TaskPairs.of(lm, task)
         met = reached(len(task.items), config.batch, config.steps, seed)
         items = [task.items[i] for i in met]
         directions = ("g2v", "v2g") if config.direction == "both" else (config.direction,)
@@ -101,7 +101,7 @@ class RankAligning:
             fix='delta = "auto"',
         )
 
-    def batch(self, lm: LanguageModel, step: int) -> Batch:
+    def batch(self, lm: LanguageModel, step: int) -> PairBatch:
         """See `Method.batch`."""
         items = drawn(len(self.gold), self.config.batch, step, self.seed)
         weights = self._weights(items)
@@ -117,7 +117,9 @@ class RankAligning:
             }
 
         counts = {f"pairs_{name}": float((w > 0).sum()) for name, w in weights.items()}
-        return Batch(pairs, loss, counts | {f"delta_{name}": ranking.delta for name, ranking in self.rankings.items()})
+        return PairBatch(
+            pairs, loss, counts | {f"delta_{name}": ranking.delta for name, ranking in self.rankings.items()}
+        )
 
     def _weights(self, items: list[int]) -> dict[str, Tensor]:
         """Of each direction's pairs [i, j]: 1 where the teacher orders them; 0 too where gold says it errs."""

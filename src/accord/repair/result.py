@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from accord.concepts.result import read_curve
+from accord.concepts.result import read_curve, write_curve
 from accord.disk import read_object
+from accord.study.work import write_json
 
 DESCRIPTION = "repair.json"
 
@@ -30,7 +31,10 @@ class RepairRecord:
     curve: pd.DataFrame | None = None
 
     def write(self, folder: Path) -> None:
-        """The repair writes its folder itself."""
+        """Write repair.json and a curve, where the repair has not written them itself, with the model."""
+        if not (folder / DESCRIPTION).exists():
+            write_json(folder / DESCRIPTION, {"base": self.base, "change": self.change, "about": self.about})
+            write_curve(folder, self.curve)
 
     @classmethod
     def read(cls, folder: Path) -> "RepairRecord":

@@ -11,7 +11,7 @@ from accord.gap.questions import Prompt
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.repair.config import SFT
-from accord.repair.method import Asked, Batch, drawn
+from accord.repair.method import PairBatch, TaskPairs, drawn
 from accord.repair.scores import Pair, Terms
 from accord.tasks import Item, Task
 
@@ -33,7 +33,7 @@ class FineTuning:
     @classmethod
     def build(cls, config: SFT, lm: LanguageModel, task: Task, seed: int, progress: Progress | None) -> "FineTuning":
         """Raises AccordError where the task has no negated wording and one is asked for, or nothing would train."""
-        asked = Asked.of(lm, task)
+        asked = TaskPairs.of(lm, task)
         if config.negation and task.generator.negated is None:
             raise AccordError(
                 f"task {task.name!r} has no negated wording of its generator form {task.generator.phrasing!r}",
@@ -47,14 +47,14 @@ class FineTuning:
             raise AccordError("no item trains this form", where=f"{task.name}, form {config.form}", got="no gold yes")
         return cls(config, examples, seed)
 
-    def batch(self, lm: LanguageModel, step: int) -> Batch:
+    def batch(self, lm: LanguageModel, step: int) -> PairBatch:
         """See `Method.batch`."""
         chosen = drawn(len(self.examples), self.config.batch, step, self.seed)
         pairs = [pair for i in chosen for pair in self.examples[i]]
-        return Batch(pairs, lambda scores: answer_loss(pairs, scores), {"pairs": len(pairs)})
+        return PairBatch(pairs, lambda scores: answer_loss(pairs, scores), {"pairs": len(pairs)})
 
 
-def _examples(config: SFT, asked: Asked, item: Item) -> list[Pair]:
+def _examples(config: SFT, asked: TaskPairs, item: Item) -> list[Pair]:
     generates, negated = item.gold or config.negation, not item.gold
     word = asked.task.labels.word(item)
     generator, validator = asked.task.generator, asked.task.validator

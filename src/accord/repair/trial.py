@@ -21,7 +21,7 @@ Candidate = tuple[Mapping[str, Any], Sequence[StateEdit]]
 
 
 @dataclass(frozen=True)
-class Trial:
+class EditTrial:
     """What edits of a model are judged on.
 
     Attributes:

@@ -8,7 +8,7 @@ from torch import Tensor
 from accord.arguments import checked
 from accord.errors import AccordError
 from accord.heads.concept_lm import ConceptLM
-from accord.heads.head import Linear
+from accord.heads.linear import Linear
 from accord.lm.edited import backbone_of
 from accord.steering.target import Target
 from accord.steering.typical import Typical

@@ -41,6 +41,7 @@ MEASURES = {
     "wanted": "raised the share of texts with the wanted {label}",
 }
 
+_POOLED = ("kind", "dose", "control", "measure", "value", "low", "high", "n", "level", "share", "per_float")
 _SUMMARY, _TEXTS = "effects.json", "samples.jsonl"
 _BOTH = "beyond both controls"
 _AT = {
@@ -94,7 +95,7 @@ class Effects:
             floats = self.about["floats_per_concept"]
             names = dict(zip(("kind", "dose", "control", "measure"), key, strict=True))
             rows.append({**names, **numbers, "share": share, "per_float": value / floats})
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows, columns=None if rows else list(_POOLED))
 
     def summary(self) -> dict[str, Any]:
         """effects.json: what was steered, each pooled dose, and `said`, in plain words."""

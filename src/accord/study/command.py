@@ -25,13 +25,13 @@ def run(
     - `accord run study.toml`
     - `accord run study.toml --check`
     """
-    from accord.study import engine
+    from accord.study import engine, load, plan_study
 
     if not check:
         typer.echo(engine.run(study, out, console=progress_console()))
         return
-    file = engine.load(study)
-    graph = engine.plan_study(file)
+    file = load(study)
+    graph = plan_study(file)
     for note in graph.notes:
         typer.echo(note, err=True)
     for line in engine.described(graph, Path("runs") / file.study.name if out is None else out):

@@ -16,11 +16,11 @@ from accord.study import store
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile, load, read
 from accord.study.graph import Graph, plan_study, why
+from accord.study.search_result import SEARCH
 from accord.study.stage import Stage
 from accord.study.store import STUDY
 from accord.study.work import Models, Progress
 
-SEARCH = "search.json"  # in the run folder of a search
 Bar = Callable[[str], Progress]
 
 # The steps of a study and the kinds of stages that each is for; what these are made from is made, too.

@@ -20,7 +20,7 @@ from accord.study.search_file import load as load_search
 from accord.study.search_result import SEARCH, TABLE, SearchedRange, SearchResult
 from accord.study.stage import Stage
 from accord.study.trials import Claim, SearchTrial, Trials
-from accord.study.work import Models
+from accord.study.work import Input, Models
 
 BEST = "best.toml"
 
@@ -138,18 +138,22 @@ def _value(plan: _Search, claim: Claim, bar: engine.Bar) -> float:
     write_whole(claim.folder / store.STUDY, plan.file.ready(claim.values, claim.folder, name))
     graph = plan_study(plan.file.study(claim.values), fetch=True)
 
-    def at(stage: Stage) -> Path:
-        shared = plan.shared.get(stage.name)
-        same = shared is not None and shared.recipe.fingerprint == stage.recipe.fingerprint
+    def at(stage: Input) -> Path:
+        same = stage.name in shared
         return ((plan.folder if same else claim.folder) / stage.name).absolute()
 
+    shared = {
+        stage.name
+        for stage in graph.stages
+        if stage.name in plan.shared and plan.shared[stage.name].recipe.fingerprint == stage.recipe.fingerprint
+    }
     targets = _targets(plan.file, graph)
     for stage in graph.upstream(targets):
         _make(plan, stage, at, bar)
     return objective.read(targets, plan.file.section.objective, at)
 
 
-def _make(plan: _Search, stage: Stage, at: Callable[[Stage], Path], bar: engine.Bar) -> None:
+def _make(plan: _Search, stage: Stage, at: Callable[[Input], Path], bar: engine.Bar) -> None:
     """Make a stage, once whoever else is at it has left."""
     store.publish(stage, at(stage), at=at, models=plan.models, progress=bar(stage.name), wait=True)
 

@@ -12,11 +12,11 @@ from accord.arguments import checked
 from accord.errors import AccordError, nearest
 from accord.tasks import hypernymy, next_word, substitution, trivia
 from accord.tasks.base import ANSWER_SCORES, Definition, Example, Form, Item, Task, Template
-from accord.tasks.build import SHOTS, SPLIT_KINDS, SPLITS, Choices, build, left_out
+from accord.tasks.build import SHOTS, SPLIT_KINDS, SPLITS, TaskChoices, build, left_out
 from accord.tasks.chat import Chat
 from accord.tasks.custom import CustomTask, definition
 from accord.tasks.labels import Labels
-from accord.tasks.readers import Source
+from accord.tasks.readers import DataFile
 
 __all__ = [
     "ANSWER_SCORES",
@@ -86,7 +86,7 @@ def task(
     "per_token", their geometric mean; "auto", whole where first tokens of right and wrong answers clash (see
     `accord.gap.AnswerScore`); None as the task has it, auto unless its file says otherwise.
     """
-    choices = Choices(
+    choices = TaskChoices(
         split=split,
         split_kind=split_kind,
         limit=limit,
@@ -157,4 +157,4 @@ def catalog() -> list[CatalogRow]:
 
 
 def _builtin_items(one: Definition) -> int | None:
-    return None if one.data is None else len(one.read(Source.open(one.data)).found)
+    return None if one.data is None else len(one.read(DataFile.open(one.data)).found)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from accord.errors import AccordError
 from accord.tasks.chat import Chat
 from accord.tasks.labels import Labels
-from accord.tasks.readers import Source
+from accord.tasks.readers import DataFile
 
 ANSWER_SCORES = ("auto", "whole", "first", "per_token")
 """What of an answer counts in the generator's log-odds; "auto" is settled under a tokenizer, see `accord.gap`."""
@@ -141,7 +141,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Found:
+class PlacedItem:
     """An item as it was read, its place for errors, and the split that the file gives it, if any."""
 
     item: Item
@@ -150,10 +150,10 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadItems:
     """All items of a data file, and the places of the entries that yield none, by reason."""
 
-    found: list[Found]
+    found: list[PlacedItem]
     skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
@@ -168,7 +168,7 @@ class Definition:
     validators: Mapping[str, str]
     generator_shots: Sequence[Item]  # right answers only
     validator_shots: Sequence[Item]  # as many right as wrong, in an order that does not foretell the next
-    read: Callable[[Source], Reading]
+    read: Callable[[DataFile], ReadItems]
     data: Path | None = None  # the file it reads when the user names none
     words: tuple[str, str] | None = None  # member and category field, where items are pairs of words
     test_share: float = 0.25

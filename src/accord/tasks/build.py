@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from accord.errors import AccordError, nearest
-from accord.tasks.base import ANSWER_SCORES, Definition, Example, Form, Found, Item, Task, Template
+from accord.tasks.base import ANSWER_SCORES, Definition, Example, Form, Item, PlacedItem, Task, Template
 from accord.tasks.chat import Chat
-from accord.tasks.readers import Source, usual_delimiter
+from accord.tasks.readers import DataFile, usual_delimiter
 from accord.tasks.splits import Sides, both_words, mixed, nested_sides, random_sides, unseen_sides
 
 SPLITS = ("train", "test", "test-unseen-hypernyms", "test-unseen-both", "all")
@@ -18,7 +18,7 @@ SHOTS = ("zero", "few")
 
 
 @dataclass(frozen=True)
-class Choices:
+class TaskChoices:
     """What the user may choose about any task; see `accord.task`."""
 
     split: str
@@ -36,13 +36,13 @@ class Choices:
     seed: int
 
 
-def build(definition: Definition, data: Path | None, choices: Choices) -> Task:
+def build(definition: Definition, data: Path | None, choices: TaskChoices) -> Task:
     """Read the data, check it, split it, cut it to the limit, and record everything that was decided."""
     _check(definition, choices)
     generator = _generator_form(definition, choices)
     validator = _validator_form(definition, choices)
     chat = _chat(definition, choices)
-    source = Source.open(_data_path(definition, data))
+    source = DataFile.open(_data_path(definition, data))
     reading = definition.read(source)
     if not reading.found:
         raise AccordError("The data file yields no items", where=source.path, got=_counts(reading.skipped) or "no rows")
@@ -97,7 +97,7 @@ def build(definition: Definition, data: Path | None, choices: Choices) -> Task:
     )
 
 
-def _chat(definition: Definition, choices: Choices) -> Chat | None:
+def _chat(definition: Definition, choices: TaskChoices) -> Chat | None:
     """How the model is asked in a chat, if it is."""
     keys: dict[str, Any] = {"system": choices.system, "options": choices.chat_options, "turns": choices.chat_turns}
     given = {key: value for key, value in keys.items() if value is not None}
@@ -126,7 +126,7 @@ def _first(skipped: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {reason: Path(places[0]).name for reason, places in skipped.items() if places}
 
 
-def _check(definition: Definition, choices: Choices) -> None:
+def _check(definition: Definition, choices: TaskChoices) -> None:
     _known("split", choices.split, SPLITS)
     _known("split kind", choices.split_kind, SPLIT_KINDS)
     _known("number of shots", choices.generator_shots, SHOTS)
@@ -165,7 +165,7 @@ def _data_path(definition: Definition, data: Path | None) -> Path:
     return path
 
 
-def _generator_form(definition: Definition, choices: Choices) -> Form:
+def _generator_form(definition: Definition, choices: TaskChoices) -> Form:
     phrasing, template = _phrasing("generator", definition, definition.generators, choices.generator_phrasing)
     shots = _shots(definition, choices.generator_shots, definition.generator_shots)
     examples = tuple(Example(template.fill(shot.fields), shot.answer) for shot in shots)
@@ -174,7 +174,7 @@ def _generator_form(definition: Definition, choices: Choices) -> Form:
     return Form(phrasing, template, choices.generator_shots, examples, negated, definition.join)
 
 
-def _validator_form(definition: Definition, choices: Choices) -> Form:
+def _validator_form(definition: Definition, choices: TaskChoices) -> Form:
     phrasing, template = _phrasing("validator", definition, definition.validators, choices.validator_phrasing)
     wanted = choices.validator_shots or ("few" if definition.validator_shots else "zero")
     shots = _shots(definition, wanted, definition.validator_shots)
@@ -199,14 +199,14 @@ def _shots(definition: Definition, wanted: str, shots: Sequence[Item]) -> Sequen
 
 
 def _clean(
-    found: Sequence[Found], definition: Definition, generator: Template, validator: Template
-) -> tuple[list[Found], dict[str, int]]:
+    found: Sequence[PlacedItem], definition: Definition, generator: Template, validator: Template
+) -> tuple[list[PlacedItem], dict[str, int]]:
     """Merge rows that ask the same, refuse those that contradict each other, take out the worked examples.
 
     Worked examples go whether the prompts show them or not: zero-shot and few-shot ask the same items.
     """
     shown = {generator.fill(s.fields).lower() for s in (*definition.generator_shots, *definition.validator_shots)}
-    kept: dict[tuple[str, str, str], Found] = {}
+    kept: dict[tuple[str, str, str], PlacedItem] = {}
     skipped = Counter({"duplicates": 0, "worked examples": 0})
     for one in found:
         question = generator.fill(one.item.fields)
@@ -229,7 +229,7 @@ def _clean(
 
 
 def _side(
-    found: Sequence[Found], definition: Definition, generator: Template, choices: Choices
+    found: Sequence[PlacedItem], definition: Definition, generator: Template, choices: TaskChoices
 ) -> tuple[list[Item], dict[str, int]]:
     """The items of the chosen split, and how many belong to neither side, where that can be."""
     items = [one.item for one in found]
@@ -248,14 +248,14 @@ def _side(
     return parts[choices.split], dropped
 
 
-def _divides(found: Sequence[Found], definition: Definition) -> bool:
+def _divides(found: Sequence[PlacedItem], definition: Definition) -> bool:
     """Whether the items are pairs of words with categories to divide, which no column divides already."""
     if definition.words is None or found[0].split is not None:
         return False
     return len({one.item.fields[definition.words[1]] for one in found}) > 1
 
 
-def _divide(items: Sequence[Item], definition: Definition, generator: Template, choices: Choices) -> Sides:
+def _divide(items: Sequence[Item], definition: Definition, generator: Template, choices: TaskChoices) -> Sides:
     share, seed, words = definition.test_share, choices.seed, definition.words
     if words is None:
         # the right and the wrong answer to one question must not stand on two sides

@@ -12,10 +12,10 @@ from pydantic_core import ErrorDetails
 
 from accord.errors import AccordError, nearest
 from accord.section import PATH
-from accord.tasks.base import Definition, Found, Item, Reading, Template, capitalised
+from accord.tasks.base import Definition, Item, PlacedItem, ReadItems, Template, capitalised
 from accord.tasks.chat import Chat
 from accord.tasks.labels import NO, YES, Labels
-from accord.tasks.readers import Row, Source, read_rows, sift
+from accord.tasks.readers import DataFile, DataRow, read_rows, sift
 
 Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
@@ -105,7 +105,7 @@ class CustomTask(BaseModel):
     @classmethod
     def load(cls, path: Path) -> "CustomTask":
         """A task from a .toml file, named after the file; its data path is relative to the file's folder."""
-        text = Source.open(path).text
+        text = DataFile.open(path).text
         try:
             table = tomllib.loads(text)
         except (ValueError, RecursionError) as error:
@@ -144,7 +144,7 @@ def _line(path: Path, text: str, key: str) -> str:
 def definition(custom: CustomTask) -> Definition:
     """What the rest of the room needs to know of a custom task."""
     form = _Columns(custom)
-    shots = [form.item(Row(shot, f"{custom.name}: shots, row {n}")) for n, shot in enumerate(custom.shots, start=1)]
+    shots = [form.item(DataRow(shot, f"{custom.name}: shots, row {n}")) for n, shot in enumerate(custom.shots, start=1)]
     chat = Chat(custom.system, custom.chat_options, custom.chat_turns)
     return Definition(
         name=custom.name,
@@ -155,7 +155,7 @@ def definition(custom: CustomTask) -> Definition:
         generator_shots=[shot for shot in shots if shot.gold],
         validator_shots=shots,
         negated={} if custom.negated is None else {"custom": custom.negated},
-        read=lambda source: Reading(*sift(read_rows(source), lambda row: [form.found(row)])),
+        read=lambda source: ReadItems(*sift(read_rows(source), lambda row: [form.found(row)])),
         data=custom.data,
         test_share=custom.test_share,
         answer_score=custom.answer_score,
@@ -198,7 +198,7 @@ class _Columns:
         if custom.negated is not None:
             self.templates.append(("negated", Template.parse(custom.negated, where=f"{custom.name}: negated")))
 
-    def item(self, row: Row) -> Item:
+    def item(self, row: DataRow) -> Item:
         for key, template in self.templates:
             self._check(key, template, row)
         fields = row.texts()
@@ -207,16 +207,16 @@ class _Columns:
             return Item(fields, answer, gold=True, label=self._label(row))
         return Item(fields, answer, self._gold(row))
 
-    def _gold(self, row: Row) -> bool:
+    def _gold(self, row: DataRow) -> bool:
         """Whether the answer is right, by the usual words or else by the task's own."""
         return row.flag(self.custom.gold, self.labels.words[YES], self.labels.words[NO])
 
-    def _label(self, row: Row) -> str:
+    def _label(self, row: DataRow) -> str:
         """The right label, as the task spells it."""
         spelled = {label.lower(): label for label in self.labels.words}
         return spelled[row.one_of(self.custom.gold, list(spelled))]
 
-    def found(self, row: Row) -> Found:
+    def found(self, row: DataRow) -> PlacedItem:
         """An item with what a worked example has no need of: its group, similarity and split."""
         group, similarity, split = self.custom.group, self.custom.similarity, self.custom.split
         item = replace(
@@ -224,10 +224,10 @@ class _Columns:
             group=row.text(group) if group else None,
             similarity=row.one_of(similarity, ("high", "low")) if similarity else None,
         )
-        return Found(item, row.where, row.one_of(split, ("train", "test")) if split else None)
+        return PlacedItem(item, row.where, row.one_of(split, ("train", "test")) if split else None)
 
     @staticmethod
-    def _check(key: str, template: Template, row: Row) -> None:
+    def _check(key: str, template: Template, row: DataRow) -> None:
         for name in template.names:
             column = capitalised(name, row.values) or name
             if column not in row.values:

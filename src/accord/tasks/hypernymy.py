@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from accord.tasks.base import Definition, Found, Item, Reading
-from accord.tasks.readers import Row, Source, read_rows, read_table, sift
+from accord.tasks.base import Definition, Item, PlacedItem, ReadItems
+from accord.tasks.readers import DataFile, DataRow, read_rows, read_table, sift
 from accord.textfile import ending
 
 COLUMNS = ("noun1", "noun2", "taxonomic", "similarity")
@@ -17,17 +17,17 @@ EXAMPLES = (  # noun, its category, the category that the validator is asked abo
 )
 
 
-def read(source: Source) -> Reading:
+def read(source: DataFile) -> ReadItems:
     """The reference format: tab-separated, no header; what follows the fourth column is left alone.
 
     Other formats (.csv, .jsonl, .json, .parquet) name the same columns.
     """
     named = ending(source.path) in (".csv", ".jsonl", ".json", ".parquet")
     rows = read_rows(source) if named else read_table(source, columns=COLUMNS)
-    return Reading(*sift(rows, lambda row: [Found(_item(row), row.where)]))
+    return ReadItems(*sift(rows, lambda row: [PlacedItem(_item(row), row.where)]))
 
 
-def _item(row: Row) -> Item:
+def _item(row: DataRow) -> Item:
     noun, category = row.text("noun1"), row.text("noun2")
     return Item(
         fields={"noun1": noun, "noun2": category},

@@ -1,7 +1,7 @@
 """Which word comes next in a story? Final words of passages, after the LAMBADA benchmark."""
 
-from accord.tasks.base import Definition, Found, Item, Reading
-from accord.tasks.readers import Row, Source, read_rows, sift
+from accord.tasks.base import Definition, Item, PlacedItem, ReadItems
+from accord.tasks.readers import DataFile, DataRow, read_rows, sift
 
 EXAMPLES = (  # context, its final word, the word that the validator is asked about
     (
@@ -27,13 +27,13 @@ EXAMPLES = (  # context, its final word, the word that the validator is asked ab
 )
 
 
-def read(source: Source) -> Reading:
+def read(source: DataFile) -> ReadItems:
     """Columns context, final_word, correct; one JSON object a line, or any other table."""
 
-    def found(row: Row) -> list[Found]:
-        return [Found(_item(row.text("context"), row.text("final_word"), row.flag("correct")), row.where)]
+    def found(row: DataRow) -> list[PlacedItem]:
+        return [PlacedItem(_item(row.text("context"), row.text("final_word"), row.flag("correct")), row.where)]
 
-    return Reading(*sift(read_rows(source, ".jsonl"), found))
+    return ReadItems(*sift(read_rows(source, ".jsonl"), found))
 
 
 def _item(context: str, word: str, gold: bool) -> Item:

@@ -23,7 +23,7 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
-class Source:
+class DataFile:
     """A data file read once: its bytes, uncompressed, and the fingerprint of the file."""
 
     path: Path
@@ -31,7 +31,7 @@ class Source:
     sha256: str
 
     @classmethod
-    def open(cls, path: Path) -> "Source":
+    def open(cls, path: Path) -> "DataFile":
         """Read a file, which must exist and hold something; one that ends in .gz is uncompressed."""
         try:
             written = path.read_bytes()
@@ -68,7 +68,7 @@ class CellError(AccordError):
 
 
 @dataclass(frozen=True)
-class Row:
+class DataRow:
     """One entry of a data file: its values by column, and its place."""
 
     values: Mapping[str, object]
@@ -136,7 +136,7 @@ def _encodes(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def sift(rows: Sequence[Row], make: Callable[[Row], Iterable[Made]]) -> tuple[list[Made], dict[str, list[str]]]:
+def sift(rows: Sequence[DataRow], make: Callable[[DataRow], Iterable[Made]]) -> tuple[list[Made], dict[str, list[str]]]:
     """What the rows give, and the places of those that a missing or unknown cell lets give nothing, by reason.
 
     Raises:
@@ -158,7 +158,7 @@ def sift(rows: Sequence[Row], make: Callable[[Row], Iterable[Made]]) -> tuple[li
     return made, left_out
 
 
-def read_rows(source: Source, usual: str | None = None) -> list[Row]:
+def read_rows(source: DataFile, usual: str | None = None) -> list[DataRow]:
     """The rows of a .csv, .tsv, .jsonl, .json or .parquet file, or of one that is compressed (.gz).
 
     Tables have a header line. A .json file is a list of objects or has one a line, and so is a .jsonl file.
@@ -177,14 +177,14 @@ def read_rows(source: Source, usual: str | None = None) -> list[Row]:
     )
 
 
-def read_jsonl(source: Source) -> list[Row]:
+def read_jsonl(source: DataFile) -> list[DataRow]:
     """One JSON object a line; blank lines are passed over."""
     # not splitlines(): that also splits at U+2028 and the like, which JSON strings may hold
     lines = ((number, line) for number, line in enumerate(source.text.split("\n"), start=1) if line.strip())
     return _objects((_parse(line, source.path, number), f"{source.path}:{number}") for number, line in lines)
 
 
-def read_json_list(source: Source) -> list[Row]:
+def read_json_list(source: DataFile) -> list[DataRow]:
     """One JSON list of objects; rows are named by their number in the list, from 1."""
     entries = _parse(source.text, source.path, 1)
     if not isinstance(entries, list):
@@ -194,7 +194,7 @@ def read_json_list(source: Source) -> list[Row]:
     return _objects((entry, f"{source.path}: entry {number}") for number, entry in enumerate(entries, start=1))
 
 
-def _objects(entries: Iterable[tuple[object, str]]) -> list[Row]:
+def _objects(entries: Iterable[tuple[object, str]]) -> list[DataRow]:
     """Rows of JSON objects; a key that only others have is a missing cell."""
     found: list[tuple[dict[str, object], str]] = []
     for value, where in entries:
@@ -204,7 +204,7 @@ def _objects(entries: Iterable[tuple[object, str]]) -> list[Row]:
             raise AccordError("The name of a column holds half a character", where=where, got=ascii(list(value))[:80])
         found.append((value, where))
     columns = {column: None for value, _ in found for column in value}
-    return [Row({**columns, **value}, where) for value, where in found]
+    return [DataRow({**columns, **value}, where) for value, where in found]
 
 
 def _parse(text: str, path: Path, first_line: int) -> object:
@@ -221,7 +221,7 @@ def _kind(value: object) -> str:
     return {dict: "an object", list: "a list", str: "a string", type(None): "null"}.get(type(value), repr(value)[:80])
 
 
-def read_parquet(source: Source) -> list[Row]:
+def read_parquet(source: DataFile) -> list[DataRow]:
     """The rows of a Parquet file, named by their number, from 1."""
     import pyarrow
     from pyarrow import parquet
@@ -233,10 +233,10 @@ def read_parquet(source: Source) -> list[Row]:
         raise AccordError(
             "This is not a readable Parquet file", where=source.path, got=str(error).partition("\n")[0]
         ) from None
-    return [Row(entry, f"{source.path}: row {number}") for number, entry in enumerate(entries, start=1)]
+    return [DataRow(entry, f"{source.path}: row {number}") for number, entry in enumerate(entries, start=1)]
 
 
-def read_table(source: Source, *, columns: Sequence[str] | None = None) -> list[Row]:
+def read_table(source: DataFile, *, columns: Sequence[str] | None = None) -> list[DataRow]:
     """A table of cells: .csv, with quotes as in spreadsheets, or any other ending, with tabs and no quotes.
 
     Without `columns` the first line names them; a column without a name is left alone. With `columns` there is no
@@ -262,13 +262,13 @@ def read_table(source: Source, *, columns: Sequence[str] | None = None) -> list[
             raise wrong
         short += [wrong] if len(cells) < len(names) else []
         padded = [*cells, *[None] * (len(names) - len(cells))]
-        rows.append(Row({name: cell for name, cell in zip(names, padded, strict=False) if name}, where))
+        rows.append(DataRow({name: cell for name, cell in zip(names, padded, strict=False) if name}, where))
     if rows and len(short) == len(rows):
         raise short[0]
     return rows
 
 
-def _lines(source: Source) -> Iterator[tuple[str, list[str]]]:
+def _lines(source: DataFile) -> Iterator[tuple[str, list[str]]]:
     quotes = ending(source.path) == ".csv"
     for number, cells in records(source.text, source.delimiter or "\t", quotes=quotes):
         where = f"{source.path}:{number}"

@@ -2,8 +2,8 @@
 
 import re
 
-from accord.tasks.base import Definition, Found, Item, Reading
-from accord.tasks.readers import CellError, Row, Source, as_text, read_rows, sift
+from accord.tasks.base import Definition, Item, PlacedItem, ReadItems
+from accord.tasks.readers import CellError, DataFile, DataRow, as_text, read_rows, sift
 
 EXAMPLES = (  # context, target, a right replacement, the replacement that the validator is asked about
     ("The *rapid* growth of the town surprised everyone.", "rapid", "fast", "fast"),
@@ -13,24 +13,24 @@ EXAMPLES = (  # context, target, a right replacement, the replacement that the v
 )
 
 
-def read(source: Source) -> Reading:
+def read(source: DataFile) -> ReadItems:
     """A JSON list of contexts with scored substitutes: the best is the yes item, the worst the no item."""
     unclear = []
 
-    def found(row: Row) -> list[Found]:
+    def found(row: DataRow) -> list[PlacedItem]:
         context, target = _marked(row), row.text("target")
         ranked = _substitutes(row, target)
         if not ranked or ranked[0][1] == ranked[-1][1]:
             unclear.append(row.where)  # nothing tells a right substitute from a wrong one
             return []
         pair = ((ranked[0][0], True), (ranked[-1][0], False))
-        return [Found(_item(context, target, word, gold), row.where) for word, gold in pair]
+        return [PlacedItem(_item(context, target, word, gold), row.where) for word, gold in pair]
 
     items, skipped = sift(read_rows(source, ".jsonl"), found)
-    return Reading(items, {**skipped, "no best and worst substitute": unclear})
+    return ReadItems(items, {**skipped, "no best and worst substitute": unclear})
 
 
-def _marked(row: Row) -> str:
+def _marked(row: DataRow) -> str:
     """The context on one line, with the target between asterisks wherever it stands."""
     context, target = (" ".join(row.text(column).split()) for column in ("context", "target"))
     for pattern in (rf"(?<!\w){re.escape(target)}(?!\w)", re.escape(target)):  # a whole word, or else a part
@@ -40,7 +40,7 @@ def _marked(row: Row) -> str:
     raise CellError("The target is not in its context", where=row.where, got=repr(target), wanted=repr(context))
 
 
-def _substitutes(row: Row, target: str) -> list[tuple[str, float]]:
+def _substitutes(row: DataRow, target: str) -> list[tuple[str, float]]:
     """The scored substitutes, best first; the target itself is none. Ties keep the order of the file."""
     entries = row.value("substitutes")
     good = isinstance(entries, list) and all(isinstance(e, list) and len(e) == 2 for e in entries)

@@ -1,7 +1,7 @@
 """What is the answer? Trivia questions with a right or a wrong answer, after TriviaQA."""
 
-from accord.tasks.base import Definition, Found, Item, Reading
-from accord.tasks.readers import CellError, Row, Source, as_text, read_rows, sift
+from accord.tasks.base import Definition, Item, PlacedItem, ReadItems
+from accord.tasks.readers import CellError, DataFile, DataRow, as_text, read_rows, sift
 
 EXAMPLES = (  # question, its answer, the answer that the validator is asked about
     ("Which ocean lies between Africa and Australia?", "Indian Ocean", "Indian Ocean"),
@@ -11,16 +11,16 @@ EXAMPLES = (  # question, its answer, the answer that the validator is asked abo
 )
 
 
-def read(source: Source) -> Reading:
+def read(source: DataFile) -> ReadItems:
     """Columns question, answers (the first one counts), correct; one JSON object a line, or Parquet."""
 
-    def found(row: Row) -> list[Found]:
-        return [Found(_item(row.text("question"), _first(row), row.flag("correct")), row.where)]
+    def found(row: DataRow) -> list[PlacedItem]:
+        return [PlacedItem(_item(row.text("question"), _first(row), row.flag("correct")), row.where)]
 
-    return Reading(*sift(read_rows(source, ".jsonl"), found))
+    return ReadItems(*sift(read_rows(source, ".jsonl"), found))
 
 
-def _first(row: Row) -> str:
+def _first(row: DataRow) -> str:
     answers = row.value("answers")
     text = as_text(answers[0]) if isinstance(answers, list) and answers else None
     if not text:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from accord.arguments import checked
 from accord.errors import AccordError, nearest
 from accord.text.catalog import TEXTS
-from accord.text.rows import NOT_UTF8, Row, Unit
+from accord.text.rows import NOT_UTF8, TextRow, Unit
 from accord.text.sources import source_rows
 
 
@@ -129,7 +129,7 @@ class _Text:
 
 
 def _sort_out(
-    rows: Iterator[Row], source: str, column: str, label: str | None
+    rows: Iterator[TextRow], source: str, column: str, label: str | None
 ) -> tuple[list[_Text], dict[str, list[str]]]:
     """The texts of the good rows; reason -> places of the others."""
     texts: list[_Text] = []

@@ -6,10 +6,12 @@ from random import Random
 from typing import Any
 
 from accord.errors import AccordError
-from accord.text.rows import Row, choose_split, whole_columns
+from accord.text.rows import TextRow, choose_split, whole_columns
 
 
-def hub_rows(source: str, columns: Sequence[str], *, split: str | None, limit: int | None, seed: int) -> Iterator[Row]:
+def hub_rows(
+    source: str, columns: Sequence[str], *, split: str | None, limit: int | None, seed: int
+) -> Iterator[TextRow]:
     """Rows of a data set on the hub ("org/name", or "org/name:config"), or in a local folder in hub layout.
 
     Args:
@@ -26,7 +28,7 @@ def hub_rows(source: str, columns: Sequence[str], *, split: str | None, limit: i
         numbers = sorted(Random(f"rows {seed}").sample(numbers, limit))
         data = data.select(numbers)
     for number, values in zip(numbers, data, strict=True):
-        yield Row(f"{source}: row {number + 1}", values)
+        yield TextRow(f"{source}: row {number + 1}", values)
 
 
 def fetch_data(source: str) -> None:

@@ -17,7 +17,7 @@ NOT_UTF8 = "not UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TextRow:
     """One row of a source.
 
     Attributes:
@@ -33,7 +33,7 @@ class Row:
     document: str | None = None
 
 
-def file_rows(path: Path, columns: Sequence[str], unit: Unit | None = None) -> Iterator[Row]:
+def file_rows(path: Path, columns: Sequence[str], unit: Unit | None = None) -> Iterator[TextRow]:
     """The rows of a `.jsonl`, `.csv`, `.tsv` (no quoting), `.parquet`, `.txt` or `.md` file, each also with `.gz`.
 
     Args:
@@ -90,34 +90,34 @@ def _decoded(data: bytes) -> str | None:
         return None
 
 
-def _each_line(path: Path) -> Iterator[Row]:
+def _each_line(path: Path) -> Iterator[TextRow]:
     for where, line in _lines(path):
-        yield Row(where, problem=NOT_UTF8) if line is None else Row(where, {"text": line})
+        yield TextRow(where, problem=NOT_UTF8) if line is None else TextRow(where, {"text": line})
 
 
-def _whole(path: Path) -> Iterator[Row]:
+def _whole(path: Path) -> Iterator[TextRow]:
     with open_bytes(path) as file:
         data = file.read()
     try:
-        yield Row(str(path), {"text": decode(data, path)})
+        yield TextRow(str(path), {"text": decode(data, path)})
     except AccordError as error:
-        yield Row(str(error.where), problem=NOT_UTF8)
+        yield TextRow(str(error.where), problem=NOT_UTF8)
 
 
-def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[TextRow]:
     for where, line in _lines(path):
         if line is None:
-            yield Row(where, problem=NOT_UTF8)
+            yield TextRow(where, problem=NOT_UTF8)
             continue
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):  # brackets in thousands of brackets
-            yield Row(where, problem="not JSON")
+            yield TextRow(where, problem="not JSON")
             continue
-        yield Row(where, value) if isinstance(value, dict) else Row(where, problem="not a JSON object")
+        yield TextRow(where, value) if isinstance(value, dict) else TextRow(where, problem="not a JSON object")
 
 
-def _table(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _table(path: Path, columns: Sequence[str]) -> Iterator[TextRow]:
     """Wrong bytes come through as lone surrogates, which are then found row by row."""
     with open_bytes(path) as file:
         data = file.read()
@@ -128,7 +128,7 @@ def _table(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     for number, cells in records(text, find_delimiter(text, path) if quotes else "\t", quotes=quotes):
         where = f"{path}:{number}"
         if not isinstance(cells, list):
-            yield Row(where, problem=f"not CSV ({cells})")
+            yield TextRow(where, problem=f"not CSV ({cells})")
         elif header is None:
             header = [cell.strip() for cell in cells]
             while len(header) > 1 and not header[-1]:
@@ -138,15 +138,15 @@ def _table(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             yield _table_row(where, header, cells)
 
 
-def _table_row(where: str, header: list[str], cells: list[str]) -> Row:
+def _table_row(where: str, header: list[str], cells: list[str]) -> TextRow:
     if len(cells) < len(header) or any(cells[len(header) :]):
-        return Row(where, problem="wrong number of cells")
+        return TextRow(where, problem="wrong number of cells")
     if any("\0" in cell or _decoded(cell.encode("utf-8", errors="surrogateescape")) is None for cell in cells):
-        return Row(where, problem=NOT_UTF8)
-    return Row(where, dict(zip(header, cells, strict=False)))
+        return TextRow(where, problem=NOT_UTF8)
+    return TextRow(where, dict(zip(header, cells, strict=False)))
 
 
-def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _parquet(path: Path, columns: Sequence[str]) -> Iterator[TextRow]:
     import pyarrow
     from pyarrow import parquet
 
@@ -158,7 +158,7 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         raise AccordError("This is not a readable Parquet file", where=path, got=str(error).splitlines()[0]) from error
 
 
-def arrow_rows(folder: Path, files: Sequence[Path], columns: Sequence[str]) -> Iterator[Row]:
+def arrow_rows(folder: Path, files: Sequence[Path], columns: Sequence[str]) -> Iterator[TextRow]:
     """The rows of the Arrow streams of a data set that was saved to disk.
 
     Raises:
@@ -179,12 +179,12 @@ def arrow_rows(folder: Path, files: Sequence[Path], columns: Sequence[str]) -> I
     yield from _numbered(folder, read())
 
 
-def _numbered(where: Path, batches: Iterator[Any]) -> Iterator[Row]:
+def _numbered(where: Path, batches: Iterator[Any]) -> Iterator[TextRow]:
     number = 0
     for batch in batches:
         for values in batch.to_pylist():
             number += 1
-            yield Row(f"{where}: row {number}", values)
+            yield TextRow(f"{where}: row {number}", values)
 
 
 def choose_split(split: str | None, known: Collection[str], where: object) -> str:

@@ -10,7 +10,7 @@ from accord.cache import hash_file
 from accord.errors import AccordError, nearest
 from accord.text.catalog import TEXTS, is_cached, texts_file
 from accord.text.hub import fetch_data, hub_rows
-from accord.text.rows import ENDINGS, PROSE, Row, Unit, arrow_rows, choose_split, file_rows
+from accord.text.rows import ENDINGS, PROSE, TextRow, Unit, arrow_rows, choose_split, file_rows
 from accord.textfile import ending
 
 _SPLIT_WORDS = {"train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval", "evaluation"}
@@ -20,7 +20,7 @@ _SAVED, _SAVED_SPLITS = "state.json", "dataset_dict.json"
 
 def source_rows(
     source: str, columns: Sequence[str], *, unit: Unit | None, split: str | None, limit: int | None, seed: int
-) -> Iterator[Row]:
+) -> Iterator[TextRow]:
     """The rows of a source; see `accord.text.corpus`. `limit` and `seed` draw from data sets of the hub only.
 
     Raises:
@@ -114,16 +114,16 @@ def _is_prose(path: Path) -> bool:
     return ending(path) in PROSE
 
 
-def _all_rows(files: Sequence[Path], columns: Sequence[str], unit: Unit | None) -> Iterator[Row]:
+def _all_rows(files: Sequence[Path], columns: Sequence[str], unit: Unit | None) -> Iterator[TextRow]:
     """The rows of several files. Of several `.txt` and `.md` files each is one document, also where lines are texts."""
     several = sum(map(_is_prose, files)) > 1
     for file in files:
         document = str(file) if several and _is_prose(file) else None
         for row in file_rows(file, columns, unit):
-            yield Row(row.where, row.values, row.problem, document)
+            yield TextRow(row.where, row.values, row.problem, document)
 
 
-def _folder_rows(folder: Path, columns: Sequence[str], unit: Unit | None) -> Iterator[Row]:
+def _folder_rows(folder: Path, columns: Sequence[str], unit: Unit | None) -> Iterator[TextRow]:
     """The rows of all files in a folder and below; what is no file of texts is left out with its reason."""
     files = [path for path in _visible(folder) if ending(path) in ENDINGS]
     about = [path for path in files if path.parent == folder and path.stem.lower() == "readme"]
@@ -133,7 +133,7 @@ def _folder_rows(folder: Path, columns: Sequence[str], unit: Unit | None) -> Ite
     for path in _visible(folder):
         if path not in files:
             problem = "a file that tells of the others" if path in about else "a file with another ending"
-            yield Row(str(path), problem=problem)
+            yield TextRow(str(path), problem=problem)
     yield from _all_rows(files, columns, unit)
 
 

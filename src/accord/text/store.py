@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from accord.cache import hash_file
-from accord.disk import sync, write_whole
+from accord.disk import whole, write_whole
 from accord.errors import AccordError
 
 FORMAT = 1
@@ -153,16 +153,14 @@ def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor]) -> Non
     Raises OSError if that fails, as on a full disk.
     """
     path = folder / _name(number)
-    aside = path.with_suffix(".tmp")
     _note(folder, number).unlink(missing_ok=True)  # of a damaged one: must not vouch for what replaces it
-    try:
-        save_file(dict(tensors), aside)
-    except SafetensorError as error:
-        full = "No space left" in str(error)
-        raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(aside)) from error
-    sync(aside)
-    noted = {"bytes": aside.stat().st_size, "sha256": hash_file(aside)}
-    aside.replace(path)
+    with whole(path) as aside:
+        try:
+            save_file(dict(tensors), aside)
+        except SafetensorError as error:
+            full = "No space left" in str(error)
+            raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(aside)) from error
+        noted = {"bytes": aside.stat().st_size, "sha256": hash_file(aside)}
     write_json(_note(folder, number), noted)
 
 

@@ -69,8 +69,8 @@ def draw_every_repair(group: RepairGroup) -> Drawn | None:
     every = [("before any repair", shown[0][1][0], shown[0][0].before(near, "pearson_all"))]
     for repair, (_, after) in shown:
         every.append((repair.label, after, metric_of(repair.first.verdict.changes[near]["pearson_all"].after)))
-    for axes, (name, scores, r) in zip(panels.flat, every, strict=False):
-        _items(axes, scores, size=2.6)
+    for axes, (name, items, r) in zip(panels.flat, every, strict=False):
+        _items(axes, items, size=2.6)
         axes.set_title(f"{in_figure(name, 24)}\nr\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{number(r.value)}")
     for spare in panels.flat[len(every) :]:
         spare.set_visible(False)

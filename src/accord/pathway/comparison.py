@@ -24,7 +24,7 @@ from accord.pathway.concept_changes import concept_changes
 from accord.pathway.patching import patch, recovered
 from accord.pathway.progress import Steps
 from accord.pathway.readout import readout_curve
-from accord.pathway.result import ALL, BASE, INTO_BASE, REPAIRED
+from accord.pathway.tables import ALL, BASE, INTO_BASE, REPAIRED
 from accord.tasks import Task
 from accord.unfinished import once
 
@@ -33,7 +33,7 @@ States = dict[int, Tensor]
 
 
 @dataclass
-class Asked:
+class Comparison:
     """The two models, the items, and the states that several measures share."""
 
     base: LanguageModel
@@ -136,7 +136,7 @@ class Asked:
 
 
 def patch_both(
-    asked: Asked, task: Task, ways: Sequence[tuple[str, str]], draws: int, steps: Steps
+    asked: Comparison, task: Task, ways: Sequence[tuple[str, str]], draws: int, steps: Steps
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The recovered effects, and the l_V behind them."""
     patched: list[pd.DataFrame] = []

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from accord.study.gap_stages import check_model
 from peft import (
     IA3Config,
     LoHaConfig,

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from accord.pathway.result import BASE, LAST, REPAIRED, Pathway
+from accord.pathway.result import Pathway
+from accord.pathway.tables import BASE, LAST, REPAIRED
 from accord.report import style
 from accord.report.drawn import Drawn
 from accord.report.wording import count, in_figure, number

@@ -30,8 +30,11 @@ def run(
     if not check:
         typer.echo(engine.run(study, out, console=progress_console()))
         return
-    file = engine.load(study)
-    graph = engine.plan_study(file)
+    from accord.study.config import load
+    from accord.study.graph import plan_study
+
+    file = load(study)
+    graph = plan_study(file)
     for note in graph.notes:
         typer.echo(note, err=True)
     for line in engine.described(graph, Path("runs") / file.study.name if out is None else out):

@@ -21,7 +21,7 @@ _ALONE = [
     "accord.kinds",
     "accord.study.root",
     "accord.study.template",
-    "accord.study.run",
+    "accord.study.run_folder",
     "accord.study.search_result",
     *(f"accord.report.{path.stem}" for path in Path(accord.__file__).parent.glob("report/[!_]*.py")),
 ]

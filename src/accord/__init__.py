@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from accord.lm import Backbone, LanguageModel, Query, Score, score
     from accord.loading import load
     from accord.steering import steer
-    from accord.study.run import read
+    from accord.study.run_folder import read
     from accord.tasks import Item, Task, task
 
 __version__ = version("accord")
@@ -54,7 +54,7 @@ __getattr__ = exports(
         "Task": "accord.tasks",
         "load": "accord.loading",
         "measure_gap": "accord.gap",
-        "read": "accord.study.run",
+        "read": "accord.study.run_folder",
         "score": "accord.lm",
         "steer": "accord.steering",
         "task": "accord.tasks",

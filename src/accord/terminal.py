@@ -316,7 +316,7 @@ def made_in_run(stage: "Stage", run: Path, *, replace: bool) -> Any:
 
 
 def _made(stage: "Stage", folder: Path, *, said: bool, replace: bool = False, at: Any = None) -> Any:
-    from accord.study.run import result_types
+    from accord.study.run_folder import result_types
     from accord.study.store import publish
     from accord.study.work import Models
 

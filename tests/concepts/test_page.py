@@ -12,7 +12,7 @@ from accord.concepts.groups import concept_groups
 from accord.concepts.page import TERMS, chapters, figures
 from accord.report import style
 from accord.report.html import write_report
-from accord.study.run import Run
+from accord.study.run_folder import Run
 
 FIGURES = ["sparsity", "recovered", "training", "loss-terms"]
 

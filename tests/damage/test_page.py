@@ -14,7 +14,7 @@ from accord.damage.page import damage_shown
 from accord.damage.result import FREE_COLUMNS, Damage
 from accord.intervals import Estimate
 from accord.report.metric import Metric
-from accord.study.run import Run
+from accord.study.run_folder import Run
 from tests.report.run_folder import publish_result
 from tests.verdict.repaired_run import MADE, make_damage
 

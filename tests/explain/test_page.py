@@ -10,7 +10,7 @@ from accord.explain.page import chapters
 from accord.report import style
 from accord.report.html import write_report
 from accord.report.wording import number, p_value
-from accord.study.run import Run
+from accord.study.run_folder import Run
 from tests.report.meaning_folder import checked_otherwise, make_explanation, write_explanation, write_names
 from tests.report.test_html import HOSTILE, Page, asks_network
 

@@ -13,7 +13,7 @@ from accord.names.concept_json import FILLS, embed
 from accord.names.findings import names_finding
 from accord.names.page import chapters, percent
 from accord.report.html import write_report
-from accord.study.run import Run
+from accord.study.run_folder import Run
 from tests.report.meaning_folder import make_names, write_names, write_steering
 from tests.report.test_html import HOSTILE, Page, asks_network
 

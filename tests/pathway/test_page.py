@@ -13,7 +13,7 @@ from accord.pathway import page
 from accord.pathway.figures import draw_patching, draw_pathway
 from accord.pathway.result import ALL, Pathway
 from accord.report import style
-from accord.study.run import Run
+from accord.study.run_folder import Run
 
 
 @pytest.fixture

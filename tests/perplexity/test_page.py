@@ -11,7 +11,7 @@ from tests.report.test_html import HOSTILE, Page, asks_network
 from accord.perplexity.page import chapters, figures
 from accord.report import style
 from accord.report.html import write_report
-from accord.study.run import Run
+from accord.study.run_folder import Run
 
 FIGURES = ["perplexity", "head-training"]
 

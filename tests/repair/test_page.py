@@ -9,7 +9,7 @@ from tests.verdict.repaired_run import MADE, record
 from accord.repair.page import draw_training, made_shown
 from accord.repair.result import RepairRecord
 from accord.report import style
-from accord.study.run import Run
+from accord.study.run_folder import Run
 
 
 @pytest.fixture(scope="module")

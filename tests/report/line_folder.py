@@ -15,7 +15,7 @@ from accord.concepts.result import ConceptMetrics
 from accord.embeddings.result import Embeddings
 from accord.heads.result import HeadMetrics
 from accord.perplexity.result import JudgedTexts, WrittenTexts
-from accord.study.run import Run
+from accord.study.run_folder import Run
 
 # name -> (kind, R², R² hard, L0, CE recovered, CE recovered hard)
 MODELS: dict[str, tuple[str, float, float, float, float, float]] = {

@@ -21,7 +21,7 @@ from accord.report.html import write_figures, write_report
 from accord.report.metric import metric_in, metric_of, plain
 from accord.report.prompts import shared_beginning
 from accord.report.wording import interval, number
-from accord.study.run import Run
+from accord.study.run_folder import Run
 
 Writer = Callable[..., Path]
 Scores = Callable[..., pd.DataFrame]

@@ -6,7 +6,7 @@ from typing import Any
 
 from accord.gap import summarize
 from accord.gap.page import chapters
-from accord.study.run import Run
+from accord.study.run_folder import Run
 
 
 def test_the_page_says_why_there_is_no_interval(

@@ -12,7 +12,7 @@ from accord.steering.figures import draw_doses
 from accord.steering.findings import PROMOTED_NOTE, Acting, compared, count_acting, steering_findings
 from accord.steering.page import chapters
 from accord.steering.shown_doses import ARMS, doses_of
-from accord.study.run import Run
+from accord.study.run_folder import Run
 from tests.report.meaning_folder import DOSES, make_effects, write_names, write_steering
 from tests.report.test_html import HOSTILE, Page, asks_network
 

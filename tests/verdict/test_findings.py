@@ -14,7 +14,7 @@ from accord.damage.result import Damage
 from accord.gap.change import Change
 from accord.report.metric import Metric
 from accord.report.seeds import pooled
-from accord.study.run import Run
+from accord.study.run_folder import Run
 from accord.verdict.findings import best, finding, rule, share
 from accord.verdict.frontier import undominated
 from accord.verdict.judged import JudgedRepair, JudgedSeed, RepairGroup

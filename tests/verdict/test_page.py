@@ -18,7 +18,7 @@ from tests.verdict.repaired_run import MADE, write_run
 from accord.errors import AccordError
 from accord.report import style
 from accord.report.html import write_report
-from accord.study.run import Run
+from accord.study.run_folder import Run
 from accord.verdict.figures import MOST_PANELS, draw_closure, draw_every_repair
 from accord.verdict.items import changed_items
 from accord.verdict.judged import JudgedRepair, RepairGroup, judged_repairs

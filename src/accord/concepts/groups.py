@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from accord.concepts.result import ConceptMetrics
 from accord.report.metric import Metric
 from accord.report.seeds import SeedGroup, SeedResult, grouped, relabelled
-from accord.study.run import Run
+from accord.study.run_folder import Run
 
 GATED = ("bernoulli", "lcblm", "lcblm-shared")  # kinds whose gates can be read soft or hard
 

@@ -15,7 +15,7 @@ from accord.report.prompts import flat
 from accord.report.seed_table import seed_table
 from accord.report.seeds import SeedGroup
 from accord.report.wording import capital
-from accord.study.run import Run
+from accord.study.run_folder import Run
 
 _KEY = "concepts"
 _QUALITY = "accord.concepts.metrics.Quality"

@@ -18,7 +18,7 @@ from accord.report.links import href
 from accord.report.metric import Metric, metric_of, plain
 from accord.report.prompts import shared_beginning
 from accord.report.wording import interval, number, p_value
-from accord.study.run import Run
+from accord.study.run_folder import Run
 
 FORMS = ("generator", "validator")
 EACH = 8  # concepts of each end of the table; the others are folded

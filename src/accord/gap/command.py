@@ -52,10 +52,6 @@ def gap(
     asked = read_by_model(task, backbone)
     stage = gap_stage(section, asked, identity(backbone), lambda work: work.load(backbone), seed)
     found: Gap = made(stage, out)
-    if out is not None:
-        from accord.report import write_figures
-
-        write_figures(out)
     _print(found, f"{task.name} / {backbone.model}", show_command(backbone.model, section))
 
 
@@ -110,7 +106,7 @@ def _made(task: "str | CustomTask", section: GapSection, seed: int) -> "Task":
 
 def _print(gap: "Gap", title: str, remedy: str) -> None:
     """Every measure, why some have no interval, and warnings where the scores say little."""
-    from accord.report.verdict import counted_words
+    from accord.gap.findings import counted_words
 
     metrics: dict[str, dict[str, Any]] = gap.metrics
     print_table(

@@ -22,7 +22,7 @@ from accord.report.links import href, size
 from accord.report.metric import Metric, called, metric_in, plain
 from accord.report.prompts import LONGEST, flat, shared_beginning
 from accord.report.wording import capital, count, interval, measured, number
-from accord.study.run import Run
+from accord.study.run_folder import Run
 from accord.study.store import REPORT
 
 FIGURE_BUDGET = 3_500_000  # bytes; from there on, further gaps show only their first figure

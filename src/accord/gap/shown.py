@@ -82,7 +82,7 @@ def _print_item(one: "AsRead", task: "Task") -> None:
 
 
 def _about(seen: "Preview") -> list[str]:
-    from accord.report.verdict import counted_words
+    from accord.gap.findings import counted_words
 
     answer = seen.answer_score
     lines = [counted_words(answer.counted, answer.clashes, answer.items) + f' (answer_score = "{answer.asked}")']

@@ -8,7 +8,7 @@ from typing import Any
 from accord.names.result import NamedDictionary
 from accord.report.metric import plain
 from accord.report.wording import shown_token
-from accord.study.run import Run
+from accord.study.run_folder import Run
 
 STANDING_IN = 3  # typical tokens that stand for a name
 

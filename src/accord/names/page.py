@@ -22,7 +22,7 @@ from accord.report.links import href
 from accord.report.metric import metric_in, plain
 from accord.report.wording import count, interval, number
 from accord.steering.result import Effects
-from accord.study.run import Run
+from accord.study.run_folder import Run
 
 FIRST = 40  # concepts of the plain table, beside those that other chapters point to
 REASONS = 20  # failures told one by one

@@ -21,7 +21,7 @@ from accord.report.metric import plain
 from accord.report.seed_table import seed_table
 from accord.report.seeds import SeedGroup, SeedResult, unseeded
 from accord.report.wording import count
-from accord.study.run import Run
+from accord.study.run_folder import Run
 
 LONGEST = 1500  # characters of a sample text on the page; all of it is in texts.jsonl
 SAMPLES = 5

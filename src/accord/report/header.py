@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from accord.report.metric import called
-from accord.study.run import Run
+from accord.study.run_folder import Run
 from accord.study.trials import TRIALS
 
 

@@ -19,7 +19,7 @@ from accord.errors import AccordError
 from accord.report import header, search_page, style
 from accord.report.chapter import Chapter
 from accord.report.metric import plain
-from accord.study.run import Run
+from accord.study.run_folder import Run
 from accord.study.store import REPORT
 
 FIGURES = "figures"  # in the run folder

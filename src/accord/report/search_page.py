@@ -12,7 +12,7 @@ from accord.report.drawn import on_page
 from accord.report.finding import Finding
 from accord.report.metric import plain
 from accord.report.wording import count
-from accord.study.run import Run
+from accord.study.run_folder import Run
 from accord.study.search_result import SEARCH, SearchedRange, SearchResult
 
 TOP = 10  # trials; the others are folded

@@ -8,7 +8,7 @@ from accord.report.links import href
 from accord.report.metric import Metric
 from accord.report.seeds import SeedGroup
 from accord.report.wording import amount
-from accord.study.run import Run
+from accord.study.run_folder import Run
 
 _NONE = "–"
 Meant = Callable[[SeedGroup, str], bool]

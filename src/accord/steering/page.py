@@ -17,7 +17,7 @@ from accord.steering.figures import draw_doses
 from accord.steering.findings import EXPECTED, count_acting, steering_findings
 from accord.steering.result import Effects
 from accord.steering.shown_doses import ARMS, ShownDose, doses_of, label_of, rows_at
-from accord.study.run import Run
+from accord.study.run_folder import Run
 
 FIGURES = ("promoted", "wanted", "label", "judge_nll", "repeated_4")
 PROMPTS = 3

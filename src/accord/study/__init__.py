@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from accord.study.engine import bars, run
     from accord.study.graph import Graph, plan_study
     from accord.study.root import Study
-    from accord.study.run import Run, read
+    from accord.study.run_folder import Run, read
     from accord.study.stage import Recipe, Stage
     from accord.study.store import publish
     from accord.study.template import write_template
@@ -39,7 +39,7 @@ __getattr__ = exports(
         "Graph": "accord.study.graph",
         "Problem": "accord.study.check",
         "Recipe": "accord.study.stage",
-        "Run": "accord.study.run",
+        "Run": "accord.study.run_folder",
         "Stage": "accord.study.stage",
         "Study": "accord.study.root",
         "StudyFile": "accord.study.config",
@@ -48,7 +48,7 @@ __getattr__ = exports(
         "load": "accord.study.config",
         "plan_study": "accord.study.graph",
         "publish": "accord.study.store",
-        "read": "accord.study.run",
+        "read": "accord.study.run_folder",
         "run": "accord.study.engine",
         "write_template": "accord.study.template",
     },

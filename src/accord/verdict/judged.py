@@ -13,7 +13,7 @@ from accord.pathway.result import Pathway
 from accord.repair.result import RepairRecord
 from accord.report.metric import UNKNOWN, Metric, metric_of, plain
 from accord.report.seeds import over_seeds, pooled
-from accord.study.run import Run
+from accord.study.run_folder import Run
 from accord.verdict.result import Answers, Verdict
 
 # Test sets of a task itself, in order of distance from the training items (see accord.verdict.measure).

@@ -13,7 +13,7 @@ from accord.report.chapter import Chapter
 from accord.report.drawn import on_page
 from accord.report.metric import plain
 from accord.report.wording import count
-from accord.study.run import Run
+from accord.study.run_folder import Run
 from accord.verdict.figures import draw_before_after, draw_closure, draw_every_repair
 from accord.verdict.findings import best, finding, rule
 from accord.verdict.frontier import draw_frontier

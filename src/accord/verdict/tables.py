@@ -8,7 +8,7 @@ from accord.report.glossary import Term
 from accord.report.links import href
 from accord.report.metric import UNKNOWN, Metric
 from accord.report.wording import count, interval, number
-from accord.study.run import Run
+from accord.study.run_folder import Run
 from accord.verdict.judged import CORRELATIONS, JudgedRepair, RepairGroup
 
 Cell = dict[str, str]

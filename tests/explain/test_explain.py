@@ -11,11 +11,12 @@ import torch
 from accord import concepts
 from accord.concepts import Set
 from accord.errors import AccordError
+from accord.explain import explain_gap
 from accord.explain import measure as explain
 from accord.explain.ablation_check import check, choose, in_numbers
 from accord.explain.answers import AnswersByState
 from accord.explain.contributions import FormConcepts, pull_of
-from accord.gap import explain_gap, measure_gap
+from accord.gap import measure_gap
 from accord.gap.metrics import pearson
 from accord.lm import Backbone
 from accord.lm.edited import Steered

@@ -17,7 +17,7 @@ import accord
 from accord import repair
 from accord.errors import AccordError
 from accord.lm import Backbone
-from accord.repair import merging, trained
+from accord.repair import merging
 from accord.repair import targets as adapted
 from accord.repair.config import RankAlign
 from accord.repair.lora import trainable
@@ -184,7 +184,7 @@ def test_what_cannot_be_adapted_is_refused_before_the_base_is_measured(
     def measured(*_: Any) -> None:
         raise AssertionError("the base was measured")
 
-    monkeypatch.setitem(trained._METHODS, RankAlign, measured)
+    monkeypatch.setattr("accord.repair.rankalign.RankAligning.build", measured)
     _fails_in_building(monkeypatch, ValueError, 1)
     with pytest.raises(AccordError, match="no adapter can be put") as caught:
         repair.train(str(base), words_task, SMALL, folder=tmp_path / "out")

@@ -12,7 +12,7 @@ from accord.concepts import ConceptModel, evaluate
 from accord.concepts.config import ImportedConfig, Origin
 from accord.concepts.imported import Imported
 from accord.errors import AccordError
-from accord.gap import explain_gap
+from accord.explain import explain_gap
 from accord.heads import ConceptLM, Reader
 from accord.heads.reader import decoder_rows
 from accord.heads.recovered import recovered_on_texts

@@ -1,1 +1,13 @@
-"""`[explain]`: which concepts stand between what the model says and what it affirms."""
+"""Which concepts stand between what a model says and what it affirms."""
+
+from typing import TYPE_CHECKING
+
+from accord.lazy import exports
+
+if TYPE_CHECKING:
+    from accord.explain.measure import explain_gap
+    from accord.explain.result import Explanation
+
+__all__ = ["Explanation", "explain_gap"]
+
+__getattr__ = exports(__name__, {"Explanation": "accord.explain.result", "explain_gap": "accord.explain.measure"})

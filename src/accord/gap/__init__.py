@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING
 from accord.lazy import exports
 
 if TYPE_CHECKING:
-    from accord.explain.measure import explain_gap
-    from accord.explain.result import Explanation
     from accord.gap.answer_score import AnswerScore
     from accord.gap.change import Change, compare
     from accord.gap.measure import measure_gap
@@ -22,13 +20,11 @@ __all__ = [
     "YES_FORMS",
     "AnswerScore",
     "Change",
-    "Explanation",
     "Gap",
     "LabelWords",
     "Probe",
     "Ridge",
     "compare",
-    "explain_gap",
     "measure_gap",
     "summarize",
     "validator_states",
@@ -37,7 +33,6 @@ __all__ = [
 _HOMES = {
     "accord.gap.answer_score": ("AnswerScore",),
     "accord.gap.change": ("Change", "compare"),
-    "accord.explain.measure": ("Explanation", "explain_gap"),
     "accord.gap.measure": ("Gap", "measure_gap"),
     "accord.gap.metrics": ("MEASURES", "summarize"),
     "accord.gap.questions": ("NO_FORMS", "YES_FORMS", "LabelWords"),

@@ -311,8 +311,9 @@ def test_a_run_is_read_as_the_types_that_wrote_it(run, tmp_path):
     shutil.rmtree(tmp_path / "run/embeddings/train")
     with pytest.raises(AccordError):
         accord.read(tmp_path / "run")["embeddings"].store("train")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(AccordError, match="no results"):
-        accord.read(tmp_path)
+        accord.read(tmp_path / "empty")
 
 
 def test_plans_share_nothing_but_what_they_are_given(made):

@@ -1,27 +1,33 @@
-"""Damage as stages of a run and as a command: the base observed once, every repaired model beside it."""
+"""Damage as stages of a run: the base observed once, every repaired model beside it."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from accord.study.damage_stages import BASE, Asked, base_stage, damage_stage
 from tests.tiny import tiny_model, tiny_tokenizer
-from typer.testing import CliRunner
 
-from accord import cli
 from accord.damage import observed
 from accord.damage.config import DamageSection
+from accord.damage.stage import DamageItems, damage_stage, observation_stage, other_tasks
+from accord.embeddings.ordinary import ordinary_of
 from accord.errors import AccordError
 from accord.gap import measure_gap
-from accord.gap.config import GapSection
+from accord.lm import LanguageModel
 from accord.loading import load
 from accord.repair import save_edits
+from accord.repair.config import section_of
+from accord.repair.stage import RepairNode
 from accord.steering import AddDirection
-from accord.study import BackboneSection, Recipe, Stage, publish, task_of
-from accord.study.stage import Run, load_once
+from accord.study import load as load_study
+from accord.study.plan import Plan
+from accord.study.stage import Stage
+from accord.study.store import publish
+from accord.study.work import Models
 from accord.tasks import Task
+from accord.tasks import task as make_task
+from accord.verdict.measure import NEAREST
+from accord.verdict.result import Verdict
 
 pytestmark = pytest.mark.usefixtures("seldom_answers")
 
@@ -35,6 +41,7 @@ def folder(tmp_path: Path) -> Path:
     tiny_tokenizer().save_pretrained(tmp_path / "model")
     (tmp_path / "texts.txt").write_text(TEXTS)
     (tmp_path / "pairs.tsv").write_text(ROWS)
+    (tmp_path / "study.toml").write_text('name = "s"\n[backbone]\nmodel = "model"\ndevice = "cpu"\n')
     for seed in (0, 1):
         vector = torch.randn(32, generator=torch.Generator().manual_seed(seed))
         save_edits(
@@ -43,26 +50,47 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def section(folder: Path, **keys: object) -> DamageSection:
+def plan_in(folder: Path) -> Plan:
+    return Plan(load_study(folder / "study.toml"), fetch=True)
+
+
+def items(folder: Path, own: Task | None, **keys: object) -> DamageItems:
     small = {"texts": str(folder / "texts.txt"), "facts": 1, "samples": 2, "new_tokens": 4, "resamples": 20}
-    return DamageSection.model_validate({**small, **keys})
+    section = DamageSection.model_validate({**small, **keys})
+    plan = plan_in(folder)
+    judge = None if section.judge is None else plan.named(plan.model(section.judge))
+    texts = ordinary_of(section, str(section.texts), 0)
+    return DamageItems(section, texts, own, other_tasks(section, frozenset(), 0), judge, 0)
 
 
 def own_task(folder: Path) -> Task:
-    return task_of(GapSection(task="hypernymy", validator_shots="zero"), "hypernymy", folder / "pairs.tsv", 0)
+    return make_task("hypernymy", data=folder / "pairs.tsv", validator_shots="zero")
 
 
-def make(run: Run, stage: Stage) -> bool:
-    return publish(run.folder / stage.name, stage.recipe, lambda work: stage.build(work, lambda done, total: None))
+def make(folder: Path, stage: Stage) -> bool:
+    return publish(stage, folder / "run" / stage.name, at=lambda other: folder / "run" / other.name, models=Models())
+
+
+def never(work: object) -> None:
+    raise AssertionError("this is there already")
+
+
+def repaired(folder: Path, own: Task, seed: int, version: int = 1) -> tuple[RepairNode, Stage]:
+    """A repair that is there, and its verdict: what the repaired model scores on its own task."""
+    stage = Stage("repair", f"noise-s{seed}", never, {}, seed, version)
+    node = RepairNode(section_of("direction")(), seed, own, stage)  # type: ignore[call-arg]
+    lm = load(folder / "run" / stage.name, device="cpu")
+    after = {NEAREST: measure_gap(lm, own, resamples=0).scores}
+    Verdict({}, {}, {}, after).write(folder / "run/verdict" / stage.label)
+    return node, Stage("verdict", stage.label, never, {}, seed, 1, {"repair": stage})
 
 
 def test_one_base_serves_many_repaired_models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = BackboneSection(model=str(folder / "model"), device="cpu")
-    run = Run(folder / "run", backbone, load_once())
-    asked = Asked.of(section(folder, judge=str(folder / "model")), own_task(folder), backbone, 0)
-    base = base_stage(run, asked)
-    assert make(run, base) and not make(run, base)
-    repaired = [Stage(f"repair/noise-s{seed}", Recipe("repair", 1, {}, seed), lambda *_: {}) for seed in (0, 1)]
+    plan, own = plan_in(folder), own_task(folder)
+    asked = items(folder, own, judge=str(folder / "model"))
+    base = observation_stage(plan, asked, "hypernymy")
+    assert base.name == "observation/hypernymy"
+    assert make(folder, base) and not make(folder, base)
     models = []
     plain = observed.tokenize
 
@@ -70,75 +98,60 @@ def test_one_base_serves_many_repaired_models(folder: Path, monkeypatch: pytest.
         models.append(len(models))
         return plain(*args, **keys)  # type: ignore[arg-type]
 
+    stages = [damage_stage(plan, asked, base, *repaired(folder, own, seed)) for seed in (0, 1)]
     monkeypatch.setattr(observed, "tokenize", noted)
-    stages = [damage_stage(run, asked, base, one) for one in repaired]
     for stage in stages:
-        assert make(run, stage) and not make(run, stage)
+        assert make(folder, stage) and not make(folder, stage)
     assert len(models) == 2  # each repaired model read the texts once, the base not again
     assert [stage.name for stage in stages] == ["damage/noise-s0", "damage/noise-s1"]
-    files = {path.name for path in (run.folder / stages[0].name).iterdir()} - {"manifest.json"}
+    run = folder / "run"
+    files = {path.name for path in (run / stages[0].name).iterdir()} - {"manifest.json"}
     assert files == {"damage.json", "damage.parquet", "texts.parquet", "relations.parquet", "generations.jsonl"}
-    table = pd.read_parquet(run.folder / stages[0].name / "damage.parquet")
+    table = pd.read_parquet(run / stages[0].name / "damage.parquet")
     assert {"text", "relations", "relations: plural", "own task", "free text"} <= set(table["group"])
-    texts = pd.read_parquet(run.folder / stages[0].name / "texts.parquet")
+    texts = pd.read_parquet(run / stages[0].name / "texts.parquet")
     assert len(texts) == 4  # a fifth of twenty is held out
 
 
 def test_known_scores_of_the_repaired_model_are_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = BackboneSection(model=str(folder / "model"), device="cpu")
-    run = Run(folder / "run", backbone, load_once())
-    asked = Asked.of(section(folder, facts=0, samples=0), own_task(folder), backbone, 0)
-    base, one = base_stage(run, asked), Stage("repair/noise-s0", Recipe("repair", 1, {}, 0), lambda *_: {})
-    make(run, base)
-    scores = measure_gap(load(folder / "run/repair/noise-s0", device="cpu"), asked.own, resamples=0).scores
-    make(run, damage_stage(run, asked, base, one))
-    computed = pd.read_parquet(run.folder / "damage/noise-s0/damage.parquet")
-    other = Stage("repair/noise-s0", Recipe("repair", 2, {}, 0), lambda *_: {})
-    stage = damage_stage(run, asked, base, other, scores=lambda: scores)
-    assert make(run, stage)
-    pd.testing.assert_frame_equal(pd.read_parquet(run.folder / stage.name / "damage.parquet"), computed)
+    """What the verdict measured is not measured again, and damage is the same as if it were."""
+    from accord.damage import measure_damage
+
+    plan, own = plan_in(folder), own_task(folder)
+    asked = items(folder, own, facts=0, samples=0)
+    base = observation_stage(plan, asked, "hypernymy")
+    make(folder, base)
+    stage = damage_stage(plan, asked, base, *repaired(folder, own, 0))
+    measured = []
+    plain = observed.measure_gap
+
+    def noted(lm: LanguageModel, *args: object, **keys: object) -> object:
+        measured.append(lm.name)
+        return plain(lm, *args, **keys)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(observed, "measure_gap", noted)
+    assert make(folder, stage)
+    assert measured == [str(folder / "model")]  # the base's are read from its observation
+    known = pd.read_parquet(folder / "run" / stage.name / "damage.parquet")
+    first, second = (load(folder / name, device="cpu") for name in ("model", "run/repair/noise-s0"))
+    texts = asked.questions().texts
+    computed = measure_damage(first, second, texts=texts, own=own, facts=0, samples=0, resamples=20, seed=0)
+    computed.write(folder / "computed")
+    pd.testing.assert_frame_equal(known, pd.read_parquet(folder / "computed" / "damage.parquet"))
+    other = damage_stage(plan, asked, base, *repaired(folder, own, 0, version=2))
+    assert make(folder, other)
 
 
 def test_what_changes_a_recipe(folder: Path) -> None:
-    backbone = BackboneSection(model=str(folder / "model"), device="cpu")
-    run = Run(folder / "run", backbone, load_once())
+    plan = plan_in(folder)
 
     def fingerprint(**keys: object) -> str:
-        return base_stage(run, Asked.of(section(folder, **keys), None, backbone, 0)).recipe.fingerprint
+        return observation_stage(plan, items(folder, None, **keys), "hypernymy").recipe.fingerprint
 
     usual = fingerprint()
-    assert base_stage(run, Asked.of(section(folder), None, backbone, 0)).name == BASE
     assert fingerprint(resamples=500) == usual  # intervals are no matter of the base
     assert fingerprint(facts=2) != usual != fingerprint(samples=3)
     (folder / "texts.txt").write_text(TEXTS + "One more text.\n")
     assert fingerprint() != usual
     with pytest.raises(AccordError, match="Unknown task"):
-        Asked.of(section(folder, tasks=["nonsense"]), None, backbone, 0)
-
-
-def test_the_command_prints_and_writes(folder: Path) -> None:
-    words = ["damage", "--repaired", str(folder / "run/repair/noise-s0"), "--texts", str(folder / "texts.txt")]
-    words += [
-        "--facts",
-        "1",
-        "--samples",
-        "2",
-        "--device",
-        "cpu",
-        "--task",
-        "hypernymy",
-        "--data",
-        str(folder / "pairs.tsv"),
-    ]
-    printed = CliRunner().invoke(cli.app, words)
-    assert printed.exit_code == 0, printed.output
-    assert "perplexity_per_text" in printed.stdout and "Distance from the base" in printed.stdout
-    out = folder / "out"
-    written = CliRunner().invoke(cli.app, [*words, "--out", str(out)])
-    assert written.exit_code == 0 and written.stdout == printed.stdout and "written" in written.stderr
-    told = json.loads((out / "damage.json").read_text(encoding="utf-8"))["sentence"]
-    assert told in written.stdout and not list(out.glob("parts*"))
-    again = CliRunner().invoke(cli.app, [*words, "--out", str(out)])
-    assert again.stdout == written.stdout and "up to date" in again.stderr
-    unknown = CliRunner().invoke(cli.app, ["damage", "--repaired", str(folder / "model")])
-    assert unknown.exit_code == 1 and "--base MODEL" in unknown.stderr
+        items(folder, None, tasks=["nonsense"])

@@ -1,17 +1,21 @@
 """A study on a dictionary that another tool trained: judged, named, explained with and steered; or refused in time."""
 
+import io
 import json
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import save_file
 from tests.study.conftest import UNDRAWN
 from tests.study.test_explain_study import STUDY as TRAINED
 from tests.tiny import tiny_hub_folder, tiny_texts
 from typer.testing import CliRunner
 
-from accord import cli
+from accord import cli, study
 from accord.concepts import import_dictionary, load
+from accord.errors import AccordError
+from accord.study import engine, plan_study
 
 D, K = 32, 40
 _CONCEPTS = TRAINED[TRAINED.index("[[concepts]]") : TRAINED.index("[steering]")]
@@ -36,25 +40,25 @@ def write(folder, architecture="jumprelu", d=D, hook="blocks.2.hook_resid_post",
 
 
 @pytest.fixture
-def accord(tmp_path, monkeypatch):
-    """The command line in a folder with a model, texts, a study and a dictionary."""
+def run(tmp_path, monkeypatch):
+    """Run a study in a folder with a model, texts and a dictionary; what it said."""
     monkeypatch.chdir(tmp_path)
     tiny_hub_folder(tmp_path / "model")
     lines = [f"{text},{(i % 7) - 3}" for i, text in enumerate(tiny_texts())]
     (tmp_path / "texts.csv").write_text("text,mood\n" + "\n".join(lines))
     write(tmp_path / "dictionary")
 
-    def accord(*words, text=None):
-        (tmp_path / "study.toml").write_text(text or STUDY)
-        result = CliRunner().invoke(cli.app, [str(word) for word in words], env={"COLUMNS": "200"})
-        return result.exit_code, result.stdout, result.stderr
+    def run(text=STUDY):
+        (tmp_path / "study.toml").write_text(text)
+        shown = io.StringIO()
+        engine.run(tmp_path / "study.toml", console=Console(file=shown, width=200))
+        return shown.getvalue()
 
-    return accord
+    return run
 
 
-def test_a_study_on_an_imported_dictionary(accord, tmp_path):
-    code, _, err = accord("run", "study.toml")
-    assert code == 0, err
+def test_a_study_on_an_imported_dictionary(run, tmp_path):
+    run()
     folder = tmp_path / "runs" / "s"
     kept, model = load(folder / "concepts/imported-s0"), import_dictionary(tmp_path / "dictionary")
     for name, tensor in model.named_parameters():
@@ -64,9 +68,10 @@ def test_a_study_on_an_imported_dictionary(accord, tmp_path):
     assert metrics["layer"] == 3 and metrics["origin"]["reads"] == "blocks.2.hook_resid_post" and 0 < metrics["l0"] < K
     assert {path.name for path in folder.iterdir()} >= {"names", "steering", "explain", "report.html"}
     assert UNDRAWN or "imported" in (folder / "report.html").read_text()
-    code, out, err = accord("steer", "runs/s", "--concepts", "imported", "--off", "3", "-n", "1", "--tokens", "3")
-    assert code == 0 and "without" in out, err
-    assert "to do" not in accord("run", "study.toml")[2]
+    assert "to do" not in run()
+    words = ["steer", "runs/s", "--concepts", "imported", "--off", "3", "-n", "1", "--tokens", "3"]
+    done = CliRunner().invoke(cli.app, words, env={"COLUMNS": "200"})
+    assert done.exit_code == 0 and "without" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -83,16 +88,16 @@ def test_a_study_on_an_imported_dictionary(accord, tmp_path):
         ({}, "training = { steps = 5 }", "Unknown key"),
     ],
 )
-def test_what_does_not_fit_is_refused_before_work_begins(written, line, said, accord, tmp_path):
+def test_what_does_not_fit_is_refused_before_work_begins(written, line, said, run, tmp_path):
     write(tmp_path / "dictionary", **written)
     text = STUDY.replace('source = "dictionary"', line if "source" in line else f'source = "dictionary"\n{line}')
-    for options in ([], ["--check"]):
-        code, _, err = accord("run", "study.toml", *options, text=text)
-        assert code == 1 and said in err and "study.toml:" in err, err
+    with pytest.raises(AccordError) as caught:
+        run(text)
+    assert said in str(caught.value) and "study.toml:" in str(caught.value)
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_check_fetches_nothing_and_a_run_does_first(accord, monkeypatch, tmp_path):
+def test_a_check_fetches_nothing_and_a_run_does_first(run, monkeypatch, tmp_path):
     asked = []
 
     def snapshot_download(repository, **options):
@@ -101,6 +106,9 @@ def test_a_check_fetches_nothing_and_a_run_does_first(accord, monkeypatch, tmp_p
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     text = STUDY.replace('"dictionary"', '"org/name/layer_2"')
-    assert accord("run", "study.toml", "--check", text=text)[0] == 0 and not asked
-    code, _, err = accord("run", "study.toml", text=text)
-    assert code == 1 and "org/name could not be fetched" in err and "to do" not in err and asked
+    (tmp_path / "study.toml").write_text(text)
+    assert plan_study(study.load(tmp_path / "study.toml")).missing == {"org/name/layer_2": "a dictionary"}
+    assert not asked
+    with pytest.raises(AccordError, match="org/name could not be fetched"):
+        run(text)
+    assert asked and not (tmp_path / "runs").exists()

@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -20,10 +21,12 @@ from typer.testing import CliRunner
 
 from accord import cli
 from accord.errors import AccordError
-from accord.study import engine, objective, search_file, store
-from accord.study.config import load
+from accord.study import engine, objective, search_file, store, work
+from accord.study.config import load, models_in
 from accord.study.ranges import Interval
+from accord.study.root import study_model
 from accord.study.search import search
+from accord.study.toml_lines import value_at
 from accord.study.trials import Trials
 
 STUDY = """\
@@ -332,10 +335,9 @@ def test_mistakes_are_told_before_any_work(run, made, tmp_path, monkeypatch, old
 
 def test_ranges_and_plain_studies_are_told_apart(made):
     (made / "study.toml").write_text(STUDY)
-    for words in (["run"], ["run", "--check"], ["train"]):
-        done = CliRunner().invoke(cli.app, [words[0], str(made / "study.toml"), *words[1:]])
-        assert done.exit_code == 1 and "study.toml:16, [[concepts]] number 1, key kind" in done.stderr
-        assert "accord search" in done.stderr
+    with pytest.raises(AccordError, match="accord search") as caught:
+        load(made / "study.toml")
+    assert "study.toml:16, [[concepts]] number 1, key kind" in str(caught.value)
     (made / "study.toml").write_text('name = "s"\nbackbone.model = "model"\n')
     with pytest.raises(AccordError, match="no range"):
         search_file.load(made / "study.toml")
@@ -379,3 +381,140 @@ def test_paths_and_odd_spellings_in_the_best_file(made, tmp_path):
     assert found.beside(found.study.backbone.model).resolve() == (made / "model").resolve()
     assert found.beside(found.study.text.source).resolve() == (made / "texts.txt").resolve()
     assert '# "model"' in ready and (found.study.name, found.study.concepts[0].size) == ("t", 16)
+
+
+PATHS = """
+name = "s"
+backbone = { model = "model", device = "cpu" }
+text = { source = "texts/*.txt" }  # a pattern
+perplexity.judge = "judge"
+search = { objective = "concepts/topk:r2", direction = "maximize" }
+
+[[gap]]
+task = "own.toml"
+data = "pairs.tsv"
+[[gap]]
+task = "model"  # a name, though there is a folder that is called the same
+
+[tasks.model]
+data = "mine.csv"  # keep
+generator = "{a}"
+validator = "{a} {b}"
+answer = "b"
+gold = "c"
+
+[[concepts]]
+kind = "topk"
+size = { low = 8, high = 32 }
+k = 4
+[[concepts]]
+kind = "imported"
+source = "dictionary"
+
+[[repair]]
+kind = "sft"
+task = "own.toml"
+data = "pairs.tsv"
+
+[verdict]
+tasks = [
+  "hypernymy",
+  "own.toml",  # by file
+]
+[damage]
+texts = "texts"
+judge = "judge"
+tasks = ["own.toml", "/absolute/other.toml"]
+
+[names]
+annotator = { kind = "transformers", model = "annotator" }
+
+[steering]
+judge = "far/away"
+"""
+MOVED = {
+    ("backbone", "model"): "model",
+    ("text", "source"): "texts/*.txt",
+    ("perplexity", "judge"): "judge",
+    ("gap", 0, "task"): "own.toml",
+    ("gap", 0, "data"): "pairs.tsv",
+    ("tasks", "model", "data"): "mine.csv",
+    ("concepts", 1, "source"): "dictionary",
+    ("repair", 0, "task"): "own.toml",
+    ("repair", 0, "data"): "pairs.tsv",
+    ("verdict", "tasks", 1): "own.toml",
+    ("damage", "texts"): "texts",
+    ("damage", "judge"): "judge",
+    ("damage", "tasks", 0): "own.toml",
+    ("names", "annotator", "model"): "annotator",
+}
+KEPT = {
+    ("gap", 1, "task"): "model",
+    ("verdict", "tasks", 0): "hypernymy",
+    ("damage", "tasks", 1): "/absolute/other.toml",
+    ("steering", "judge"): "far/away",  # nothing of this name is here: it is on the hub
+}
+
+
+def test_a_trial_s_study_leads_to_the_same_files_whatever_the_section(tmp_path):
+    for folder in ("model", "judge", "texts", "dictionary", "annotator", "hypernymy"):
+        (tmp_path / folder).mkdir()
+    for file in ("own.toml", "pairs.tsv", "mine.csv", "texts/a.txt"):
+        (tmp_path / file).touch()
+    (tmp_path / "study.toml").write_text(PATHS)
+    folder = tmp_path / "runs" / "s" / "trials" / "0000"
+    folder.mkdir(parents=True)
+    text = search_file.load(tmp_path / "study.toml").ready({"size": 16}, folder, "t")
+    content = tomllib.loads(text)
+    for place, path in MOVED.items():
+        value = value_at(content, place)
+        assert value == f"../../../../{path}", place
+    for place, value in KEPT.items():
+        assert value_at(content, place) == value
+    assert all(word in text for word in ("# a pattern", "# keep", "# by file", "# a name, though"))
+    (folder / "study.toml").write_text(text)
+    assert load(folder / "study.toml").study.concepts[0].size == 16
+
+
+def test_every_key_that_may_hold_a_path_says_so():
+    """A key whose description speaks of a file or a folder to be read is marked, in every section there is."""
+
+    def keys(model, above=""):
+        for name, field in model.model_fields.items():
+            yield f"{above}{name}", field
+            for inner in models_in(field.annotation):
+                yield from keys(inner, f"{above}{name}.")
+
+    spoken = re.compile(r"\b(data file|task files?|a (local )?folder(?! is given)|\.gguf file|as source of|Its folder)\b")
+    marked = {name for name, field in keys(study_model()) if isinstance(field.json_schema_extra, dict)}
+    told = {name for name, field in keys(study_model()) if spoken.search(field.description or "")}
+    assert told - marked == set() and len(marked) >= 15
+
+
+def test_all_is_fetched_or_refused_before_the_first_trial(run, tmp_path, monkeypatch):
+    """A judge that one choice of a range names, too; mistakes are told before anything is fetched."""
+    asked = []
+
+    def snapshot(name, local_files_only=False, **keys):
+        if not local_files_only:
+            asked.append(name)
+        raise OSError("offline")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    monkeypatch.setattr("accord.lm.load", None)
+    text = STUDY.replace("concepts/sae:r2", "perplexity/backbone:judge_mean")
+    text += '[perplexity]\nsamples = 2\njudge = { choices = ["model", "org/judge"] }\n'
+    with pytest.raises(AccordError, match="could not be fetched"):
+        run(text)
+    assert set(asked) == {"org/judge"} and not (tmp_path / "runs").exists()
+    asked.clear()
+    with pytest.raises(AccordError, match="no such source"):
+        run(text.replace("texts.txt", "text.txt"))
+    assert asked == []
+
+
+def test_models_are_loaded_once_for_all_trials(run, monkeypatch, quick):
+    loaded, load_model = [], work.load
+    monkeypatch.setattr(work, "load", lambda section: loaded.append(section.model) or load_model(section))
+    run()
+    assert len(loaded) == 1

@@ -6,20 +6,22 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from accord.study.steering_stages import check_steering, steering_stage
 from pydantic import ValidationError
 from rich.console import Console
 from tests.tiny import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
 from accord import cli
+from accord.concepts.stage import first_seed
 from accord.embeddings.config import TextSection
 from accord.errors import AccordError
-from accord.lm.config import BackboneSection
+from accord.steering import measure
 from accord.steering.config import SteeringSection
-from accord.study import engine, steering_stages, store
-from accord.study.stage import Run, Stage, load_once
-from accord.study.store import Recipe, publish
+from accord.steering.stage import check_steering, steering_stage
+from accord.study import engine, load, store
+from accord.study.plan import Plan
+from accord.study.stage import Stage
+from accord.study.work import Models, Progress
 
 STUDY = """\
 name = "s"
@@ -62,7 +64,7 @@ SMALL |= {"max_new_tokens": 4, "prompts": ["A bee is", "No"]}
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with embeddings, concepts and heads of a tiny model."""
     folder = tmp_path_factory.mktemp("steering")
     tiny_model("llama").save_pretrained(folder / "model")
@@ -74,23 +76,27 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     text = STUDY.format(model=folder / "model", texts=folder / "texts.jsonl")
     (folder / "study.toml").write_text(text)
     engine.run(folder / "study.toml", folder / "run", console=Console(quiet=True), step="train")
-    backbone = BackboneSection(model=str(folder / "model"), device="cpu")
-    return Run(folder / "run", backbone, load_once())
+    return folder / "run"
 
 
-def stage(run: Run, section: SteeringSection, name: str = "topk-s0", layer: int = 3, judge: bool = False) -> Stage:
-    made = [Stage(one, Recipe(one, 1, {}, 0), lambda *_: {}) for one in ("embeddings", f"concepts/{name}")]
-    return steering_stage(run, section, ("topk", layer, 0), *made, judge=(run.backbone, run.weights) if judge else None)
+def stage(run: Path, section: SteeringSection, name: str = "topk", judge: bool = False) -> Stage:
+    plan = Plan(load(run.parent / "study.toml"), fetch=True)
+    [node] = [node for node in first_seed(plan) if node.title == name]
+    return steering_stage(plan, section, node, plan.named(plan.backbone) if judge else None)
+
+
+def publish(run: Path, stage: Stage, folder: Path, progress: Progress | None = None) -> bool:
+    at = lambda other: run / other.name  # noqa: E731
+    return store.publish(stage, folder, at=at, models=Models(), progress=progress)
 
 
 @pytest.mark.parametrize("by", ["tokens", "strength"])
-def test_a_stage_writes_what_it_says(run: Run, by: str) -> None:
+def test_a_stage_writes_what_it_says(run: Path, by: str) -> None:
     section = SteeringSection(**SMALL, written=1, by=by)  # type: ignore[arg-type]
     made = stage(run, section, judge=True)
     assert made.name == "steering/topk-s0" and made.kind == "steering"
-    folder = run.folder / made.name
-    assert publish(folder, made.recipe, lambda work: made.build(work, lambda *_: None))
-    assert not publish(folder, made.recipe, lambda work: made.build(work, lambda *_: None))
+    folder = run / made.name
+    assert publish(run, made, folder) and not publish(run, made, folder)
     table = pd.read_parquet(folder / "effects.parquet")
     assert set(table["measure"]) == {"promoted", "label", "wanted", "judge_nll", "distinct_2", "repeated_4"}
     assert table[table["measure"] == "promoted"]["concept"].nunique() == 3
@@ -106,10 +112,9 @@ def test_a_stage_writes_what_it_says(run: Run, by: str) -> None:
     }
 
 
-def test_a_killed_stage_goes_on_from_its_parts(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_stage_goes_on_from_its_parts(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = stage(run, SteeringSection(**SMALL, written=2))  # type: ignore[arg-type]
-    (tmp_path / "whole").mkdir()
-    made.build(tmp_path / "whole", lambda *_: None)
+    publish(run, made, tmp_path / "whole")
     seen: list[tuple[int, int]] = []
 
     def kill(done: int, total: int) -> None:
@@ -117,30 +122,28 @@ def test_a_killed_stage_goes_on_from_its_parts(run: Run, tmp_path: Path, monkeyp
         if len(seen) == 4:  # three concepts' tokens, and the first one's texts
             raise KeyboardInterrupt
 
-    work = tmp_path / "work"
-    work.mkdir()
     with pytest.raises(KeyboardInterrupt):
-        made.build(work, kill)
+        publish(run, made, tmp_path / "killed", kill)
     calls: list[str] = []
     for name in ("promoted_effects", "written_effects"):
-        real = getattr(steering_stages, name)
+        real = getattr(measure, name)
         monkeypatch.setattr(
-            steering_stages, name, lambda *args, _real=real, _name=name, **kw: calls.append(_name) or _real(*args, **kw)
+            measure, name, lambda *args, _real=real, _name=name, **kw: calls.append(_name) or _real(*args, **kw)
         )
-    made.build(work, lambda *_: None)
+    publish(run, made, tmp_path / "killed")
     assert calls == ["written_effects"]
     for name in ("samples.jsonl", "effects.json"):
-        assert (work / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    a, b = (pd.read_parquet(folder / "effects.parquet") for folder in (work, tmp_path / "whole"))
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    a, b = (pd.read_parquet(tmp_path / folder / "effects.parquet") for folder in ("killed", "whole"))
     pd.testing.assert_frame_equal(a, b)
-    assert not (work / "parts").exists()
+    assert not (tmp_path / "killed" / "parts").exists()
 
 
-def test_an_inner_layer_and_a_classifier(run: Run, tmp_path: Path) -> None:
+def test_an_inner_layer_and_a_classifier(run: Path, tmp_path: Path) -> None:
     section = SteeringSection(**SMALL, written=1, by="strength", scorer="classifier")  # type: ignore[arg-type]
-    made = stage(run, section, "lcblm-L2-s0" if (run.folder / "concepts/lcblm-L2-s0").exists() else "lcblm-s0", 2)
-    made.build(tmp_path, lambda *_: None)
-    said = json.loads((tmp_path / "effects.json").read_text())
+    publish(run, stage(run, section, "lcblm"), tmp_path / "made")
+    said = json.loads((tmp_path / "made" / "effects.json").read_text())
+    assert said["layer"] == 2
     assert said["label"] == "label" and 0 <= said["scorer_accuracy"] <= 1 and said["floats_per_concept"] == 3
     again = stage(run, section.model_copy(update={"places": 9}))
     assert again.recipe.fingerprint != stage(run, section).recipe.fingerprint
@@ -163,9 +166,9 @@ def steer(*words: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_the_command_writes_both_texts(run: Run) -> None:
+def test_the_command_writes_both_texts(run: Path) -> None:
     options = ["--tokens", 5, "-n", 2, "--prompt", "A bee is", "--prompt", "No", "--device", "cpu"]
-    code, out, err = steer(run.folder, "--concepts", "topk", "--concept", 3, "--factor", 1, *options)
+    code, out, err = steer(run, "--concepts", "topk", "--concept", 3, "--factor", 1, *options)
     assert code == 0, err
     lines = out.splitlines()
     assert lines[0].split() == ["prompt", "without", "with"] and "A bee is" in out
@@ -175,19 +178,19 @@ def test_the_command_writes_both_texts(run: Run) -> None:
         ["--added", "3=90"],
         ["--off", 1, "--off", 2, "--set", "3=40"],
     ):
-        code, changed, err = steer(run.folder, "--concepts", "topk-s0", *edits, *options, "--positions", "generated")
+        code, changed, err = steer(run, "--concepts", "topk-s0", *edits, *options, "--positions", "generated")
         assert code == 0, err
         assert changed != out and changed.splitlines()[0].split() == ["prompt", "without", "with"]
-    code, _, err = steer(run.folder, "--model", "topk-latents-new", "--off", 3, *options)
+    code, _, err = steer(run, "--model", "topk-latents-new", "--off", 3, *options)
     assert code == 0, err
-    code, _, err = steer(run.folder / "heads" / "topk-latents-new-s0", "--set", "3=2", *options)
+    code, _, err = steer(run / "heads" / "topk-latents-new-s0", "--set", "3=2", *options)
     assert code == 0, err
 
 
 def test_a_head_in_a_run_finds_its_embeddings_and_one_elsewhere_is_refused_first(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head = run.folder / "heads" / "topk-latents-new-s0"
+    head = run / "heads" / "topk-latents-new-s0"
     options = ["--tokens", 3, "-n", 1, "--prompt", "A bee is", "--device", "cpu"]
     code, out, err = steer(head, "--added", "3=90", "--typical", "4=2", *options)
     assert code == 0 and "A bee is" in out, err
@@ -215,6 +218,6 @@ def test_a_head_in_a_run_finds_its_embeddings_and_one_elsewhere_is_refused_first
         (["--added", "3=-1", "--concepts", "topk"], "no dose"),
     ],
 )
-def test_the_command_refuses(run: Run, words: list[object], said: str) -> None:
-    code, _, err = steer(run.folder, *words, "--device", "cpu")
+def test_the_command_refuses(run: Path, words: list[object], said: str) -> None:
+    code, _, err = steer(run, *words, "--device", "cpu")
     assert code == 1 and said in err, err

@@ -26,10 +26,11 @@ def stages(plan: Plan) -> Iterator[Stage]:
         judge = None if section.judge is None else plan.named(plan.model(section.judge))
         wanted = ["all"] if section.concepts == "all" else section.concepts
         for node in concepts_for(plan, "steering", wanted):
-            yield _stage(plan, section, node, judge)
+            yield steering_stage(plan, section, node, judge)
 
 
-def _stage(plan: Plan, section: SteeringSection, node: ConceptNode, judge: Named | None) -> Stage:
+def steering_stage(plan: Plan, section: SteeringSection, node: ConceptNode, judge: Named | None) -> Stage:
+    """Measure what turning concepts of a concept model off and up does; `judge` reads the texts that are written."""
     inputs = {"embeddings": embeddings(plan), "concepts": node.stage}
 
     def make(work: Work) -> Effects:

@@ -26,7 +26,7 @@ _ALONE = [
     *(f"accord.report.{path.stem}" for path in Path(accord.__file__).parent.glob("report/[!_]*.py")),
 ]
 _LIGHT = ("config", "result", "page", "command")  # of a capability: what is read before anything is computed
-_FRAMES = {"study", "report", "capabilities", "cli", "__main__"}
+_FRAMES = {"study", "report", "capabilities", "terminal", "cli", "__main__"}
 
 
 def test_what_only_reads_needs_no_torch():
@@ -129,4 +129,4 @@ def _is_ground(module: str) -> bool:
     """Whether it is of models, questions or texts, or one of the modules that serve all rooms."""
     room = module.split(".")[1] if "." in module else ""
     capabilities = {capability.rpartition(".")[2] for capability in CAPABILITIES}
-    return room not in capabilities | _FRAMES and not room.startswith("cli_")
+    return room not in capabilities | _FRAMES and not module.endswith(".command")  # commands stand above all rooms

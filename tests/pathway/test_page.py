@@ -11,7 +11,8 @@ from tests.verdict.repaired_run import MADE, make_pathway
 
 from accord.pathway import page
 from accord.pathway.figures import draw_patching, draw_pathway
-from accord.pathway.result import ALL, Pathway
+from accord.pathway.result import Pathway
+from accord.pathway.tables import ALL
 from accord.report import style
 from accord.study.run_folder import Run
 

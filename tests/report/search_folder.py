@@ -7,7 +7,7 @@ import numpy as np
 from accord.study.ranges import Choices, Interval
 from accord.study.search_config import SearchSection
 from accord.study.search_result import SearchedRange, SearchResult
-from accord.study.trials import Trial
+from accord.study.trials import SearchTrial
 
 KINDS = ["topk", "batchtopk", "l1"]
 RANGES = [
@@ -31,7 +31,7 @@ def write_search(run: Path, trials: int = 40, *, failed: int = 3, direction: str
         value = float(0.6 - 0.1 * (np.log10(lr) + 2.8) ** 2 - 0.03 * kind + 0.01 * rng.normal())
         values = {"kind": KINDS[kind], "training.lr": lr, "k": int(rng.integers(4, 65)),
                   "aux_weight": float(rng.uniform(0, 0.5))}  # fmt: skip
-        finished.append(Trial(i, values, None, FAILURE) if i < failed else Trial(i, values, value, None))
+        finished.append(SearchTrial(i, values, None, FAILURE) if i < failed else SearchTrial(i, values, value, None))
         (run / "trials" / f"{i:04}").mkdir(parents=True, exist_ok=True)
         (run / "trials" / f"{i:04}" / "study.toml").write_text("")
     section = SearchSection(objective="concepts/sae:r2_hard", direction=direction)

@@ -14,7 +14,7 @@ from accord.report.html import write_report
 from accord.study.ranges import Choices, Interval
 from accord.study.search_config import SearchSection
 from accord.study.search_result import SearchedRange, SearchResult
-from accord.study.trials import Trial
+from accord.study.trials import SearchTrial
 
 SECTION = SearchSection(objective="concepts/sae:r2_hard", direction="maximize")
 
@@ -69,8 +69,8 @@ def test_hostile_names_stay_text(tmp_path):
         SearchedRange("kind", Choices(choices=[HOSTILE, "topk"])),
         SearchedRange(HOSTILE, Interval(low=4, high=64)),
     ]
-    trials = [Trial(i, {"kind": HOSTILE, HOSTILE: 5 + i}, i / 10, None) for i in range(3)]
-    trials.append(Trial(3, {"kind": "topk", HOSTILE: 9}, None, HOSTILE))
+    trials = [SearchTrial(i, {"kind": HOSTILE, HOSTILE: 5 + i}, i / 10, None) for i in range(3)]
+    trials.append(SearchTrial(3, {"kind": "topk", HOSTILE: 9}, None, HOSTILE))
     SearchResult(SECTION, ranges, "f").with_trials(trials).write(tmp_path)
     page = read(tmp_path)
     html = (tmp_path / "report.html").read_text()
@@ -85,9 +85,9 @@ def test_what_is_written_is_read(tmp_path):
     search.write(tmp_path)
     assert SearchResult.read(tmp_path).trials.empty and not (tmp_path / "trials.csv").exists()
     trials = [
-        Trial(i, {"words": word, "n": i + 1, "lr": 0.001}, i / 3, None) for i, word in enumerate(["NA", "", [1, 2]])
+        SearchTrial(i, {"words": word, "n": i + 1, "lr": 0.001}, i / 3, None) for i, word in enumerate(["NA", "", [1, 2]])
     ]
-    trials.append(Trial(3, {"words": True, "n": 9, "lr": 0.01}, None, "it\nfailed"))
+    trials.append(SearchTrial(3, {"words": True, "n": 9, "lr": 0.01}, None, "it\nfailed"))
     search.with_trials(trials).write(tmp_path)
     again = SearchResult.read(tmp_path)
     assert (again.section, again.ranges, again.fingerprint) == (SECTION, ranges, "print")

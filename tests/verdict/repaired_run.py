@@ -16,7 +16,8 @@ from accord.damage.result import FREE_COLUMNS, Damage
 from accord.damage.wording import sentence
 from accord.gap.change import compare
 from accord.intervals import Estimate
-from accord.pathway.result import BASE, INTO_BASE, INTO_REPAIRED, LAST, REPAIRED, Pathway
+from accord.pathway.result import Pathway
+from accord.pathway.tables import BASE, INTO_BASE, INTO_REPAIRED, LAST, REPAIRED
 from accord.verdict.result import Answers, Verdict
 
 TITLES = {

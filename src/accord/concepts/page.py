@@ -18,7 +18,7 @@ from accord.report.wording import capital
 from accord.study.run_folder import Run
 
 _KEY = "concepts"
-_QUALITY = "accord.concepts.metrics.Quality"
+_QUALITY = "accord.concepts.quality.Quality"
 _CE = "accord.concepts.metrics.ce_recovered"
 _HARD = ("r2_hard", "ce_recovered_hard")  # mean something only where there are gates
 

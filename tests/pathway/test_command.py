@@ -1,4 +1,4 @@
-"""The command and the stage of a study: the same folder, whole, up to date, and gone on with."""
+"""The command, and the stage it makes: a folder that is whole, up to date, and of other settings when they change."""
 
 import json
 from pathlib import Path
@@ -11,16 +11,17 @@ from tests.tiny import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
 import accord
-from accord import cli, concepts
+from accord import cli, concepts, loading
 from accord.errors import AccordError
 from accord.lm import LanguageModel
+from accord.lm.config import BackboneSection
 from accord.pathway import Pathway
 from accord.pathway.config import PathwaySection
+from accord.pathway.stage import items_of, pair_stage
 from accord.repair import save_edits
 from accord.steering import AddDirection
-from accord.study import BackboneSection, Recipe, Stage, from_options, publish
-from accord.study.pathway_stages import pathway_stage, questions
-from accord.study.stage import Run
+from accord.study import publish
+from accord.study.work import Models
 from accord.tasks import Task, task
 
 pytestmark = pytest.mark.usefixtures("seldom_answers")
@@ -76,49 +77,48 @@ def test_a_concept_model_needs_its_layer(base: Path, tmp_path: Path) -> None:
 
 
 def test_questions_are_divided_as_a_repairs_are() -> None:
-    asked = questions(PathwaySection(limit=10, train_limit=20), _make)
-    assert asked.train.items == _make(split="train", split_kind="nested", limit=20).items
-    assert list(asked.tests) == ["test", "test-unseen-hypernyms", "test-unseen-both"]
-    known = {item.group for item in asked.train.items}
-    assert not known & {item.group for item in asked.tests["test-unseen-hypernyms"].items}
+    items = items_of(PathwaySection(limit=10, train_limit=20), _make)
+    assert items.train.items == _make(split="train", split_kind="nested", limit=20).items
+    assert list(items.tests) == ["test", "test-unseen-hypernyms", "test-unseen-both"]
+    known = {item.group for item in items.train.items}
+    assert not known & {item.group for item in items.tests["test-unseen-hypernyms"].items}
 
 
-def test_the_stage_follows_the_repairs_folder(base: Path, tmp_path: Path) -> None:
-    backbone = from_options(BackboneSection, {"model": str(base)})
-    loaded: list[LanguageModel] = []
+def test_the_stage_follows_the_repairs_folder(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    plain = loading.load
 
-    def weights() -> LanguageModel:
-        loaded.append(accord.load(base))
-        return loaded[-1]
+    def load(model: str, **keys: Any) -> LanguageModel:
+        loaded.append(model)
+        return plain(model, **keys)
 
-    run = Run(tmp_path, backbone, lambda _: weights)
-    _repair(base, tmp_path / "repair" / "steer-s3")
-    repair = Stage("repair/steer-s3", Recipe("repair", 1, {"about": {}}, 3), lambda work, progress: {})
+    monkeypatch.setattr("accord.loading.load", load)
+    repaired = BackboneSection(model=str(_repair(base, tmp_path / "repaired")))
     section = PathwaySection(limit=6, train_limit=16, patch_items=4, draws=1, resamples=10)
-    stage = pathway_stage(run, section, questions(section, _make), repair)
-    assert (stage.name, stage.kind, stage.recipe.seed) == ("pathway/steer-s3", "pathway", 3)
-
-    def build(work: Path) -> Any:
-        return stage.build(work, lambda done, total: None)
-
-    assert publish(tmp_path / stage.name, stage.recipe, build) and len(loaded) == 1
-    assert not publish(tmp_path / stage.name, stage.recipe, build) and len(loaded) == 1
-    assert not list((tmp_path / stage.name).glob("parts-*"))
-    table = pd.read_parquet(tmp_path / stage.name / "patching.parquet")
+    stage = pair_stage(section, items_of(section, _make), BackboneSection(model=str(base)), repaired, 3)
+    assert (stage.name, stage.kind, stage.recipe.seed) == ("pathway", "pathway", 3)
+    out = tmp_path / "out"
+    assert publish(stage, out, models=Models())
+    needed = len(loaded)
+    assert needed and not publish(stage, out, models=Models()) and len(loaded) == needed
+    assert not list(out.glob("parts*"))
+    table = pd.read_parquet(out / "patching.parquet")
     top = table[(table["layer"] == 3) & (table["what"] == "states")]
     assert top["value"].tolist() == pytest.approx([1, 1], abs=1e-3)
-    assert json.loads((tmp_path / stage.name / "pathway.json").read_text())["entry"]["repaired into base"]["top"] > 0.99
+    assert json.loads((out / "pathway.json").read_text())["entry"]["repaired into base"]["top"] > 0.99
 
 
 def test_another_repair_is_another_recipe(base: Path, tmp_path: Path) -> None:
-    run = Run(tmp_path, from_options(BackboneSection, {"model": str(base)}), lambda: accord.load(base))
-    section, stages = PathwaySection(), []
-    asked = questions(section, _make)
+    section, before, stages = PathwaySection(), BackboneSection(model=str(base)), []
+    items = items_of(section, _make)
     for about in ({"kind": "a"}, {"kind": "b"}):
-        repair = Stage("repair/x-s0", Recipe("repair", 1, about, 0), lambda work, progress: {})
-        stages.append(pathway_stage(run, section, asked, repair))
-    more = pathway_stage(run, section.model_copy(update={"draws": 5}), asked, repair)
-    assert len({stage.recipe.fingerprint for stage in [*stages, more]}) == 3
+        save_edits([], tmp_path / about["kind"], base=str(base), about=about)
+        repaired = BackboneSection(model=str(tmp_path / about["kind"]))
+        stages.append(pair_stage(section, items, before, repaired, 0))
+    stages.append(pair_stage(section.model_copy(update={"draws": 5}), items, before, repaired, 0))
+    (tmp_path / "weights.safetensors").write_bytes(b"other concepts")
+    stages.append(pair_stage(section, items, before, repaired, 0, (tmp_path, 2)))
+    assert len({stage.recipe.fingerprint for stage in stages}) == 4
 
 
 def test_shapes_that_do_not_fit_are_said_before_anything_is_computed(base: Path) -> None:

@@ -64,11 +64,13 @@ def test_nothing_is_judged_on_what_it_learned_from(
 def test_verdict_and_damage_take_the_repairs_question(base: Path, tmp_path: Path) -> None:
     learned = training(limit=None)
     folder = repaired(base, tmp_path / "out", learned)
-    code, said, err = run("verdict", "--repaired", folder, "--task", "hypernymy", "--limit", 8, "--device", "cpu")
+    code, said, err = run(
+        "verdict", "--no-phrasings", "--repaired", folder, "--task", "hypernymy", "--limit", 8, "--device", "cpu"
+    )
     assert code == 0, err
     lines = [line for line in said.splitlines() if "pearson_all" in line]
     assert [line.split("  ")[0].strip() for line in lines] == ["test items", "unseen categories", "unseen words"]
-    code, _, err = run("verdict", "--repaired", folder, "--task", "hypernymy", "--seed", 0)
+    code, _, err = run("verdict", "--no-phrasings", "--repaired", folder, "--task", "hypernymy", "--seed", 0)
     assert code == 1 and "3, as the repair had it" in err
     (tmp_path / "texts.txt").write_text("\n".join(f"{i} birds are food of a kind" for i in range(20)))
     words = ["damage", "--repaired", folder, "--task", "hypernymy", "--items", 8, "--texts", tmp_path / "texts.txt"]
@@ -132,7 +134,7 @@ def test_what_was_learned_from_other_data_is_left_out_or_refused(base: Path, tmp
     with pytest.raises(AccordError, match="no items are left"):
         unlearned(make, marks(accord.task("hypernymy", split="all")), split="test")
 
-    code, said, err = run("verdict", "--repaired", folder, "--task", "hypernymy", "--limit", 8)
+    code, said, err = run("verdict", "--no-phrasings", "--repaired", folder, "--task", "hypernymy", "--limit", 8)
     assert code == 0 and f"test items without {len(shared)} items learned from" in said, err
     (tmp_path / "texts.txt").write_text("\n".join(f"{i} birds are food of a kind" for i in range(20)))
     words = ["damage", "--repaired", folder, "--task", "hypernymy", "--items", 8, "--texts", tmp_path / "texts.txt"]
@@ -199,7 +201,9 @@ def test_a_repair_that_nothing_could_judge_is_refused_before_it_is_made(base: Pa
 @pytest.mark.parametrize("kind", ["random", "unseen-both"])
 def test_a_repair_of_another_split_is_judged_on_it(kind: str, base: Path, tmp_path: Path) -> None:
     folder = repaired(base, tmp_path / "out", training(split_kind=kind, limit=None))
-    code, said, err = run("verdict", "--repaired", folder, "--task", "hypernymy", "--limit", 8, "--out", tmp_path / "v")
+    code, said, err = run(
+        "verdict", "--no-phrasings", "--repaired", folder, "--task", "hypernymy", "--limit", 8, "--out", tmp_path / "v"
+    )
     assert code == 0, err
     settings = json.loads((tmp_path / "v" / "manifest.json").read_text())["settings"]
     assert [(one["split"], one["split_kind"], one["seed"]) for one in settings["trials"].values()] == [

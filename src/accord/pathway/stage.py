@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accord.cache import hash_file
 from accord.concepts.stage import concepts_named
+from accord.errors import AccordError
+from accord.lm.config import BackboneSection
 from accord.pathway.config import PathwaySection
 from accord.pathway.result import Pathway
 from accord.repair.config import RepairSection
 from accord.repair.learned import unlearned
 from accord.repair.stage import RepairNode, learned_for, need_repairs, repairs_named, training_items
-from accord.study.plan import Plan
+from accord.study.plan import Plan, identity, read_by_model
 from accord.study.stage import Stage
 from accord.study.work import Work
 from accord.tasks import Task
@@ -88,6 +92,47 @@ def _of_repair(plan: Plan, section: PathwaySection, node: RepairNode) -> Stage:
     settings = {**settings_of(section), **base.identity, "questions": items.settings(plan.read)}
     inputs = {"repair": node.stage} | ({} if concepts is None else {"concepts": concepts.stage})
     return Stage("pathway", node.stage.label, make, settings, plan.seed, VERSION, inputs)
+
+
+def pair_stage(
+    section: PathwaySection,
+    items: PathwayItems,
+    base: BackboneSection,
+    repaired: BackboneSection,
+    seed: int,
+    concepts: tuple[Path, int] | None = None,
+) -> Stage:
+    """Compare two models by name or folder, outside any study.
+
+    Args:
+        concepts: folder of the concept model whose changes are told, and the layer it was made on.
+
+    Raises AccordError if there is no concept model in that folder.
+    """
+    weights = None
+    if concepts is not None:
+        path = concepts[0] / "weights.safetensors"
+        if not path.is_file():
+            raise AccordError("This folder holds no concept model.", where=concepts[0], wanted=path.name)
+        weights = hash_file(path)
+
+    def make(work: Work) -> Pathway:
+        models = (work.load(base), work.load(repaired))
+        known = None
+        if concepts is not None:
+            from accord.concepts import load
+
+            known = (concepts[1], load(concepts[0], models[0].device))
+        return measure(section, items, models, seed, work, known)
+
+    settings = {
+        **settings_of(section),
+        "base": identity(base),
+        "repaired": identity(repaired),
+        "questions": items.settings(lambda task: read_by_model(task, base)),
+        "concepts": concepts and {"layer": concepts[1], "model": weights},
+    }
+    return Stage("pathway", "", make, settings, seed, VERSION)
 
 
 def settings_of(section: PathwaySection) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accord.concepts.stage import ConceptNode, concepts_named
@@ -10,13 +11,14 @@ from accord.errors import AccordError, nearest
 from accord.lm.config import BackboneSection
 from accord.repair.config import RepairSection, check_labels, repair_config
 from accord.repair.learned import marks
-from accord.study.plan import Plan, Unplanned, planned_once
+from accord.study.plan import Plan, Unplanned, identity, planned_once, read_by_model
 from accord.study.stage import Stage
 from accord.study.store import read_manifest
 from accord.study.work import Work, load
 from accord.tasks import Task
 
 if TYPE_CHECKING:
+    from accord.concepts import ConceptModel
     from accord.lm import LanguageModel
 
 VERSION = 1  # raise it when the same settings give other files or numbers
@@ -110,24 +112,14 @@ def repair_stage(
         inputs["concepts"] = concepts.stage
 
     def make(work: Work) -> None:
-        from accord.repair import repair
-
         if after is None:
             lm, name = base.load(work), plan.backbone.model
         else:
             name = str(work.at(after))
             lm = work.begun_with(load(plan.backbone.model_copy(update={"model": name})))
-        seconds = repair(
-            lm,
-            task,
-            config,
-            folder=work.folder,
-            seed=seed,
-            base=name,
-            concepts=None if concepts is None else (concepts.load(work, lm), concepts.at),
-            texts=None if texts is None else texts.divided().train,
-            progress=work.progress,
-        )
+        edited = None if concepts is None else (concepts.load(work, lm), concepts.at)
+        ordinary = None if texts is None else texts.divided().train
+        seconds = _repaired(work, lm, name, task, config, seed, edited, ordinary)
         work.facts["seconds"] = seconds + _seconds_before(work, after)
 
     settings: dict[str, Any] = {
@@ -139,6 +131,58 @@ def repair_stage(
         "texts": texts and texts.settings,
     }
     return Stage("repair", f"{section.title}-s{seed}", make, settings, seed, VERSION, inputs)
+
+
+def single_repair_stage(
+    config: Any, task: Task, base: BackboneSection, seed: int, concepts: tuple[Path, int] | None = None
+) -> Stage:
+    """Repair a model by name or folder, outside any study.
+
+    Args:
+        config: settings of a kind of repair, see `accord.repair.read_repair`.
+        concepts: folder of the concept model that the kind edits, if it does, and the layer it was made on.
+    """
+    folder, layer = (None, None) if concepts is None else (str(concepts[0].resolve()), concepts[1])
+    task = read_by_model(task, base)
+
+    def make(work: Work) -> None:
+        lm, edited = work.load(base), None
+        if concepts is not None:
+            from accord.concepts import load as load_concepts
+
+            edited = (load_concepts(concepts[0], lm.device), concepts[1])
+        work.facts["seconds"] = _repaired(work, lm, base.model, task, config, seed, edited)
+
+    about = {"repair": config.model_dump(), "concepts": folder, "layer": layer}
+    settings = {**identity(base), "task": task.settings, **about}
+    return Stage("repair", "", make, settings, seed, VERSION)
+
+
+def _repaired(
+    work: Work,
+    lm: "LanguageModel",
+    base: str,
+    task: Task,
+    config: Any,
+    seed: int,
+    concepts: "tuple[ConceptModel, int] | None",
+    texts: list[str] | None = None,
+) -> float:
+    """Fill a stage's folder with the repaired model; the seconds that it took."""
+    from accord.repair import repair
+
+    seconds: float = repair(
+        lm,
+        task,
+        config,
+        folder=work.folder,
+        seed=seed,
+        base=base,
+        concepts=concepts,
+        texts=texts,
+        progress=work.progress,
+    )
+    return seconds
 
 
 def _seconds_before(work: Work, after: Stage | None) -> float:

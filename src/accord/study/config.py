@@ -80,15 +80,21 @@ def validated(path: Path, text: str, content: Mapping[str, Any]) -> StudyFile:
         raise together(problems, path) from None
 
 
-def from_options(section: type[S], values: Mapping[str, Any]) -> S:
-    """A section from command-line options. Raises AccordError naming the option."""
+def from_options(section: type[S], values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> S:
+    """A section from command-line options. Raises AccordError naming the option.
+
+    Args:
+        names: key -> its option, where that is not called as the key is.
+    """
+
+    def spelled(place: Sequence[str | int]) -> str:
+        first, *rest = map(str, place)
+        return ".".join([(names or {}).get(first, f"--{first}"), *rest]).replace("_", "-")
+
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        problems = [
-            problem(found, section, "--" + ".".join(map(str, found["loc"])).replace("_", "-"))
-            for found in error.errors()
-        ]
+        problems = [problem(found, section, spelled(found["loc"] or ("",))) for found in error.errors()]
         raise together(problems, None) from None
 
 

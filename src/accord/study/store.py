@@ -22,7 +22,7 @@ from accord.study.work import RECORD, Models, Progress, Work
 MANIFEST = "manifest.json"
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
 _HASHED = 2**24  # bytes: files up to this size are hashed to see whether a stage is whole, larger ones are sized
-REPORT = "report.html"  # made anew from the results whenever asked for, so no part of them
+REPORT, FIGURES = "report.html", "figures"  # made anew from the results whenever asked for, so no part of them
 UNFINISHED = "unfinished"  # among the facts of a manifest: what is missing, in words
 State = Literal["missing", "whole", "unfinished", "other", "damaged", "foreign"]
 _REFUSED: dict[State, str] = {
@@ -162,8 +162,9 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def files_of(folder: Path) -> list[str]:
     """The files of a stage folder that its manifest lists: all but itself, as sorted posix paths."""
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    return sorted(set(found) - {MANIFEST, MANIFEST + ".tmp", RECORD, RECORD + ".tmp", REPORT})
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    found = {path.as_posix() for path in paths if path.parts[0] != FIGURES}
+    return sorted(found - {MANIFEST, MANIFEST + ".tmp", RECORD, RECORD + ".tmp", REPORT})
 
 
 def _check_place(folder: Path) -> None:

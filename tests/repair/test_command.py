@@ -29,13 +29,13 @@ def test_repair_then_merge_then_measure(base: Path, task_file: Path, tmp_path: P
     options = ["--steps", 2, "--set", "batch=4", "--set", "score=logodds", "--device", "cpu"]
     code, said, err = accord(*words, *options)
     assert code == 0, err
-    assert "repaired: written" in said
+    assert "repaired: written" in err
     assert "adapter on 100.0% of the weights in the model's blocks: mlp 100%, self_attn 100%" in said
     described = json.loads((tmp_path / "repaired" / "repair.json").read_text())
     assert described["base"]["folder"] == "../base"
     assert described["about"]["repair"]["score"] == "logodds"
     assert described["about"]["task"]["split"] == "train"
-    assert "up to date" in accord(*words, *options)[1]
+    assert "up to date" in accord(*words, *options)[2]
     code, _, err = accord(*words, "--steps", 3)
     assert code == 1 and "other settings" in err
     assert accord("check", tmp_path / "repaired")[0] == 0

@@ -1,11 +1,12 @@
-"""The command that shows what holds in a model."""
+"""`accord models` and `accord prove`: which models there are, and what accord relies on in one."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accord.cli_parts import print_table
 from accord.errors import AccordError
+from accord.lm.config import BackboneSection
+from accord.terminal import DEVICE, print_record, print_table
 
 if TYPE_CHECKING:
     from accord.lm import Backbone
@@ -18,18 +19,20 @@ _TEXTS = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command()(prove)
+def models() -> None:
+    """List the models of the catalog.
+
+    Example: `accord models`
+    """
+    from accord.lm.catalog import entries
+
+    for one in entries():
+        weights = f"{one.download / 1e6:.0f} MB to fetch" if one.on_disk is None else "in the cache"
+        size = f"{one.layers} layers, width {one.width}, vocabulary {one.vocab:,}"
+        print_record(one.name, one.description, {"size": size, "weights": weights, "licence": one.license})
 
 
-def prove(
-    model: Annotated[str, typer.Argument(help="A model of `accord models`, a hub id, a folder of any kind, a .gguf.")],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Precision of the weights.")
-    ] = "auto",
-) -> None:
+def prove(backbone: Annotated[BackboneSection, DEVICE.but(argument="model")]) -> None:
     """Show what accord relies on in a model, how it was tried, and the largest differences; exit code 1 if refused.
 
     The same is tried, on shorter texts, whenever a model loads: see docs/models.md.
@@ -39,28 +42,28 @@ def prove(
     - `accord prove smollm2-135m`
     - `accord prove ./my-model --dtype bfloat16`
     """
-    import accord
     from accord.lm.edited import backbone_of
     from accord.lm.proofs import precision
+    from accord.study.work import load
 
-    lm = accord.load(model, device=device, dtype=dtype)
-    backbone = backbone_of(lm)
-    backbone.prove(thorough=True)
+    lm = load(backbone)
+    proven = backbone_of(lm)
+    proven.prove(thorough=True)
     rows = [
         [name, "holds" if proof.holds else "no", f"{proof.difference:.1e}", f"{proof.tolerance:.0e}", proof.meaning()]
-        for name, proof in backbone.proofs.items()
+        for name, proof in proven.proofs.items()
     ]
     try:
-        mean, largest = precision(backbone, _TEXTS)
-        better = "float64" if str(backbone.dtype) == "torch.float32" else "float32"
+        mean, largest = precision(proven, _TEXTS)
+        better = "float64" if str(proven.dtype) == "torch.float32" else "float32"
         moved = f"log-odds of the next token beside {better}, in nats (mean {mean:.1e})"
         rows.append(["precision", "", f"{largest:.1e}", "", moved])
     except AccordError as error:  # accord does not rely on it
         rows.append(["precision", "not tried", "", "", f"{error.problem} ({error.got})"])
     print_table(("proof", "verdict", "difference", "allowed", "what it says"), rows, title=lm.name)
-    typer.echo(_limits(backbone))
-    if lm is not backbone:
-        typer.echo(f"Proven is {backbone.name}, on which this model stands; what changes it was not tried.")
+    typer.echo(_limits(proven))
+    if lm is not proven:
+        typer.echo(f"Proven is {proven.name}, on which this model stands; what changes it was not tried.")
 
 
 def _limits(lm: "Backbone") -> str:
@@ -74,3 +77,6 @@ def _limits(lm: "Backbone") -> str:
     elif limits.each_from:
         said.append(f"From {limits.each_from} tokens on, each length has numbers of its own.")
     return " ".join(said)
+
+
+COMMANDS = (models, prove)

@@ -1,23 +1,19 @@
-"""The command that steers: texts with and without concepts turned off or up, side by side."""
+"""`accord steer`: texts with and without concepts turned off or up, side by side."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from accord.cli_parts import print_table
 from accord.errors import AccordError
+from accord.lm.config import BackboneSection
+from accord.terminal import OptionOf, print_table
 
 if TYPE_CHECKING:
     from accord.concepts import Edit
     from accord.lm.edited import StateEdit
     from accord.steering import Target
     from accord.steering.typical import Typical
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command()(steer)
 
 
 def steer(
@@ -55,7 +51,8 @@ def steer(
     drop_error: Annotated[
         bool, typer.Option("--drop-error", help="Put the reconstruction alone in the state's place, in both texts.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    *,
+    device: Annotated[str, OptionOf(BackboneSection, "device")],
 ) -> None:
     """Write texts with concepts turned off or up, beside the same texts without.
 
@@ -132,3 +129,6 @@ def _edits(
         else:
             edits[concept] = Set(number) if kind == "set" else Scale(number)
     return as_edits(edits), AddDirection(target.layer, stack(added).sum(0)) if added else None
+
+
+COMMANDS = (steer,)

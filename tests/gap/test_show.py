@@ -9,11 +9,12 @@ from typer.testing import CliRunner
 
 import accord
 from accord import cli
-from accord.cli_show import show_command
 from accord.errors import AccordError
 from accord.gap.preview import preview, try_out
+from accord.gap.shown import show_command
 from accord.lm import Backbone
 from accord.tasks import CustomTask, Task, task
+from accord.tasks.config import QuestionSection
 from accord.tasks.examples import shots_as_toml, with_examples
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -84,8 +85,10 @@ def test_shares_are_the_measured_mass(folder: Path) -> None:
 
 
 def test_the_command_that_a_warning_names() -> None:
-    keys = {"validator_shots": "zero", "validator_phrasing": "true", "chat": True, "generator_phrasing": None}
-    said = show_command("my model", "hypernymy", Path("a.tsv"), keys)
+    question = QuestionSection(
+        task="hypernymy", data="a.tsv", validator_shots="zero", validator_phrasing="true", chat=True
+    )
+    said = show_command("my model", question)
     assert said == "accord show hypernymy --model 'my model' --data a.tsv --shots zero --validator true --chat"
 
 

@@ -1,4 +1,4 @@
-"""What `accord show` says of a task under a model, and what to do where it seldom answers with the label words."""
+"""What `accord show` says of a task, and under a model what to do where that seldom answers with the label words."""
 
 import json
 import shlex
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from accord.cli_parts import print_table
+from accord.tasks.config import QuestionSection
+from accord.terminal import print_table
 
 if TYPE_CHECKING:
+    from accord.gap.config import GapSection
     from accord.gap.preview import AsRead, Preview, Weighed
     from accord.lm.model import LanguageModel
-    from accord.study import GapSection
     from accord.tasks import Task
 
 ENOUGH = 0.9  # of the probability: then there is nothing to mend
@@ -37,24 +38,42 @@ def show_as_read(lm: "LanguageModel", section: "GapSection", task: "Task", numbe
         _print_remedies(lm, section, task, seen, make)
 
 
-def show_command(model: str, task: str, data: Path | None, keys: dict[str, Any]) -> str:
-    """The command that shows a task, asked with these keys of a [[gap]] section, as a model reads it."""
-    words: list[str] = ["accord", "show", task, "--model", model]
-    words += ["--data", str(data)] if data is not None else []
-    named = {"shots": "validator_shots", "generator": "generator_phrasing", "validator": "validator_phrasing"}
-    words += [word for option, key in named.items() if keys.get(key) for word in (f"--{option}", keys[key])]
-    words += ["--chat"] if keys.get("chat") else []
-    words += ["--system", keys["system"]] if keys.get("system") else []
-    for key, value in (keys.get("chat_options") or {}).items():
+def show_items(task: "Task", number: int) -> None:
+    """Print the first items with both prompts, as the task has them."""
+    for item in task.items[:number]:
+        about = [f"answer: {item.answer}", f"gold: {task.labels.right(item)}"]
+        about += [f"{key}: {value}" for key in ("group", "similarity") if (value := getattr(item, key))]
+        typer.echo("\n" + ", ".join(about))
+        for form, prompt in zip(("generator", "validator"), task.prompts(item), strict=True):
+            typer.echo(f"{form}:\n" + _indented(prompt))
+
+
+def show_command(model: str, question: QuestionSection) -> str:
+    """The command that shows a question's task as a model reads it."""
+    words: list[str] = ["accord", "show", question.task, "--model", model]
+    words += ["--data", question.data] if question.data is not None else []
+    named = {
+        "shots": question.validator_shots,
+        "generator": question.generator_phrasing,
+        "validator": question.validator_phrasing,
+    }
+    words += [word for option, value in named.items() if value for word in (f"--{option}", value)]
+    words += ["--chat"] if question.chat else []
+    words += ["--system", question.system] if question.system else []
+    for key, value in (question.chat_options or {}).items():
         words += ["--chat-option", f"{key}={json.dumps(value)}"]
-    words += ["--one-message"] if keys.get("chat_turns") is False else []
+    words += ["--one-message"] if question.chat_turns is False else []
     return shlex.join(words)
+
+
+def _indented(prompt: str) -> str:
+    return "\n".join(f"  | {line}" for line in prompt.split("\n"))
 
 
 def _print_item(one: "AsRead", task: "Task") -> None:
     typer.echo(f"\nanswer: {one.item.answer}, gold: {task.labels.right(one.item)}")
     for form, prompt in (("generator", one.generator), ("validator", one.validator)):
-        typer.echo(f"{form}, as the model reads it:\n" + "\n".join(f"  | {line}" for line in prompt.split("\n")))
+        typer.echo(f"{form}, as the model reads it:\n" + _indented(prompt))
         if form == "generator":
             clash = "; the first does not tell it from an answer of the other kind" if one.clashes else ""
             typer.echo(f"  answer's tokens: {_weighed(one.answer)}{clash}")

@@ -1,0 +1,18 @@
+"""`accord embed`: the embeddings of a study, and nothing else of it."""
+
+import typer
+
+from accord.terminal import Study, StudyOut, progress_console
+
+
+def embed(study: Study, out: StudyOut = None) -> None:
+    """Extract the embeddings of a study's texts, and stop there.
+
+    Example: `accord embed study.toml`
+    """
+    from accord.study.engine import run
+
+    typer.echo(run(study, out, console=progress_console(), step="embed"))
+
+
+COMMANDS = (embed,)

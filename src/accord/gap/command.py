@@ -1,0 +1,155 @@
+"""`accord gap` and `accord show`: the gap of a model on a task, and the task's questions as a model reads them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from accord.errors import AccordError
+from accord.gap.config import GapSection
+from accord.gap.shown import show_as_read, show_command, show_items
+from accord.lm.config import BackboneSection
+from accord.terminal import (
+    DEVICE,
+    QUESTION,
+    Seed,
+    decimals,
+    made,
+    options,
+    print_table,
+    say_how_read,
+    say_if_little,
+)
+
+if TYPE_CHECKING:
+    from accord.gap import Gap
+    from accord.tasks import CustomTask, Task
+
+
+def gap(
+    backbone: Annotated[BackboneSection, DEVICE],
+    section: Annotated[GapSection, QUESTION],
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables and figures; without it, only print.")] = None,
+) -> None:
+    """Measure the gap between what a model says and what it affirms.
+
+    The model may also be a folder of a concept language model, of a repaired model, or of a PEFT adapter.
+
+    Examples:
+
+    - `accord gap --model smollm2-135m --task hypernymy --limit 100`
+    - `accord gap --model smollm2-135m --task hypernymy --layers --out results/hypernymy`
+    - `accord gap --model ./my-model --task my-task.toml --shots zero`
+    - `accord gap --model runs/demo/heads/lcblm-reconstruction-original-s0 --task hypernymy --limit 100`
+    """
+    from accord.gap.stage import gap_stage
+    from accord.study.plan import identity, read_by_model
+
+    if section.layers and out is None:
+        raise AccordError("--layers writes tables and figures.", fix="name a folder for them with --out")
+    task = _task(section, seed)
+    asked = read_by_model(task, backbone)
+    stage = gap_stage(section, asked, identity(backbone), lambda work: work.load(backbone), seed)
+    found: Gap = made(stage, out)
+    if out is not None:
+        from accord.report import write_figures
+
+        write_figures(out)
+    _print(found, f"{task.name} / {backbone.model}", show_command(backbone.model, section))
+
+
+def show(
+    section: Annotated[GapSection, QUESTION.but(without=("limit", "layers"), argument="task")],
+    number: Annotated[int, typer.Option("-n", min=1, help="How many items.")] = 3,
+    seed: Seed = 0,
+    backbone: Annotated[
+        BackboneSection | None,
+        options(
+            only=("model",),
+            help={"model": "Show them as this model reads them, with the tokens and odds of its answers."},
+        ),
+    ] = None,
+) -> None:
+    """Show items of a task with both prompts; with a model as it reads them, and what helps if it seldom answers.
+
+    Examples:
+
+    - `accord show hypernymy`
+    - `accord show trivia --data trivia.jsonl --shots zero -n 5`
+    - `accord show my-task.toml --model smollm2-135m`
+    """
+    if section.chat and backbone is None:
+        raise AccordError("--chat puts prompts into a model's own template.", fix="name the model, with --model")
+    task = _task(section, seed)
+    typer.echo(f"{task.name}, {task.split}: {len(task.items)} items")
+    words = " or ".join("/".join(each) for each in task.labels.words.values())
+    typer.echo(f"validator answers: {words}; between a prompt and its answer: {task.generator.join!r}")
+    if backbone is None:
+        show_items(task, number)
+        return
+    from accord.study.work import load
+
+    def make(task: "str | CustomTask" = section.task, **keys: Any) -> "Task":
+        return _made(task, section.model_copy(update=keys), seed)
+
+    show_as_read(load(backbone), section, task, number, make)
+
+
+def _task(section: GapSection, seed: int) -> "Task":
+    task = _made(section.task, section, seed)
+    say_how_read(task)
+    return task
+
+
+def _made(task: "str | CustomTask", section: GapSection, seed: int) -> "Task":
+    from accord.tasks import task as make_task
+
+    return make_task(task, data=section.data, seed=seed, **section.asked)
+
+
+def _print(gap: "Gap", title: str, remedy: str) -> None:
+    """Every measure, why some have no interval, and warnings where the scores say little."""
+    from accord.report.verdict import counted_words
+
+    metrics: dict[str, dict[str, Any]] = gap.metrics
+    print_table(
+        ("metric", "value", "low", "high"), [[name, *_cells(one)] for name, one in metrics.items()], title=title
+    )
+    for reason, names in _reasons(metrics).items():
+        typer.echo(f"No interval for {', '.join(names)}: {reason}.")
+    clashes, items = (int(metrics[name]["value"]) for name in ("first_token_clashes", "task_items"))
+    typer.echo(counted_words(gap.answer_score, clashes, items))
+    say_if_little(metrics["yes_no_mass"]["value"], remedy)
+    _say_if_blank(metrics["blank_first_tokens"]["value"], metrics["n"]["value"])
+
+
+def _cells(metric: dict[str, Any]) -> list[str]:
+    value, low, high = (metric[key] for key in ("value", "low", "high"))
+    if value is None:
+        return ["undefined", "", ""]
+    if low is None:
+        return [f"{value:.3f}" if "reason" in metric else f"{value:.0f}", "", ""]  # without a reason it is a count
+    return [decimals(number) for number in (value, low, high)]
+
+
+def _reasons(metrics: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    """Why measures have no interval: reason -> their names."""
+    reasons: dict[str, list[str]] = {}
+    for name, metric in metrics.items():
+        if "reason" in metric:
+            reasons.setdefault(metric["reason"], []).append(name)
+    return reasons
+
+
+def _say_if_blank(blank: float | None, n: float) -> None:
+    """A warning where answers begin with a token that is white space alone."""
+    if blank:
+        typer.echo(
+            f"The first token of {blank:.0f} of {n:.0f} answers is white space alone: what is said of first "
+            'tokens tells how likely a space is. A task in a language without spaces takes join = "".',
+            err=True,
+        )
+
+
+COMMANDS = (gap, show)

@@ -1,0 +1,18 @@
+"""`accord train`: the concept models and heads of a study, and nothing else of it."""
+
+import typer
+
+from accord.terminal import Study, StudyOut, progress_console
+
+
+def train(study: Study, out: StudyOut = None) -> None:
+    """Train the concept models and heads of a study, and what they need before.
+
+    Example: `accord train study.toml`
+    """
+    from accord.study.engine import run
+
+    typer.echo(run(study, out, console=progress_console(), step="train"))
+
+
+COMMANDS = (train,)

@@ -1,0 +1,110 @@
+"""Commands on studies and their run folders: run, init, report, check, search."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from accord.terminal import Study, print_table, progress_console
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder of `accord gap --out`.")]
+_SHOWN = 20  # trials; all of them are in trials.csv
+
+
+def run(
+    study: Study,
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME by default.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check the study file and its data, and say what there is to do.")
+    ] = False,
+) -> None:
+    """Run a study: what is new or changed in it, or was interrupted.
+
+    Examples:
+
+    - `accord run study.toml`
+    - `accord run study.toml --check`
+    """
+    from accord.study import engine
+
+    if not check:
+        typer.echo(engine.run(study, out, console=progress_console()))
+        return
+    from accord.study.config import load
+    from accord.study.graph import plan_study
+
+    file = load(study)
+    graph = plan_study(file)
+    for note in graph.notes:
+        typer.echo(note, err=True)
+    for line in engine.described(graph, Path("runs") / file.study.name if out is None else out):
+        typer.echo(line)
+    typer.echo(f"{study}: no problem found")
+
+
+def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("study.toml")) -> None:
+    """Write a study file to start from, every key explained.
+
+    Example: `accord init my-study.toml`
+    """
+    from accord.study import write_template
+
+    write_template(file)
+    typer.echo(f"{file}: fill it in, then: accord run {file}")
+
+
+def report(folder: RunFolder) -> None:
+    """Write the report of a run again: one HTML file.
+
+    Example: `accord report runs/demo`
+    """
+    from accord.report import write_report
+
+    typer.echo(write_report(folder))
+
+
+def check(folder: RunFolder) -> None:
+    """Compare every file of a run with the hashes written when it was made; exit code 1 if any differs.
+
+    Example: `accord check runs/demo`
+    """
+    from accord.study.check import check as check_files
+
+    problems = check_files(folder)
+    for problem in problems:
+        typer.echo(f"{problem.path}: {problem.what}")
+    if problems:
+        raise typer.Exit(1)
+    typer.echo(f"{folder}: all files are as they were written")
+
+
+def search(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="A study file with ranges and [search].")],
+    trials: Annotated[int, typer.Option(min=1, help="How many finished trials there shall be, those before included.")],
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME by default.")] = None,
+) -> None:
+    """Search the best values of a study's ranges.
+
+    A range stands in the study file in place of a value: `{ low = 1e-4, high = 1e-2, log = true }`,
+    `{ low = 2, high = 8 }` for whole numbers, `{ choices = ["a", "b"] }`. `[search]` names the objective.
+    The same command again goes on, in several terminals at once too.
+
+    Example: `accord search study.toml --trials 20`
+    """
+    from accord.study.search import BEST, search, short
+
+    found, folder = search(study, trials, out, console=progress_console())
+    names = list(found[0].values) if found else []
+    rows = [
+        [str(one.number), "failed" if one.value is None else f"{one.value:.6g}", *map(short, one.values.values())]
+        for one in found[:_SHOWN]
+    ]
+    print_table(("trial", "objective", *names), rows)
+    if len(found) > _SHOWN:
+        typer.echo(f"and {len(found) - _SHOWN} more, in {folder / 'trials.csv'}")
+    if len(found) < trials:
+        typer.echo(f"{trials - len(found)} trials are still under way in other processes", err=True)
+    typer.echo(folder / BEST)
+
+
+COMMANDS = (run, init, report, check, search)

@@ -1,0 +1,420 @@
+"""What commands are made of: options that a section's fields write, a stage made and read, tables, bars and remarks.
+
+A command is a plain function. A parameter marked with `options` takes a section of the study file: `as_command` puts an
+option for each of its keys in the parameter's place, with the text, the type, the bounds and the default of the field.
+
+    def gap(section: Annotated[GapSection, options(without=("name", "model"))], out: Path | None = None) -> None: …
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import annotated_types
+import typer
+from pydantic.fields import FieldInfo
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from accord.errors import AccordError
+from accord.section import Section
+from accord.study.config import from_options
+
+if TYPE_CHECKING:
+    from accord.lm.config import BackboneSection
+    from accord.study.engine import Bar
+    from accord.study.stage import Stage
+    from accord.tasks import Task
+
+_LITTLE = 0.5  # of the probability
+
+Seed = Annotated[int, typer.Option(help="Of the split and the choice of items.")]
+Study = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
+StudyOut = Annotated[Path | None, typer.Option(help="The run folder of the study; runs/NAME by default.")]
+
+
+# Options from sections
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the keys of a section are asked for; see `options`."""
+
+    without: frozenset[str] = frozenset()
+    only: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    joined: Mapping[str, tuple[tuple[str, ...], str]] = field(default_factory=dict)
+    flags: Mapping[str, tuple[str, Any, str]] = field(default_factory=dict)
+    help: Mapping[str, str] = field(default_factory=dict)
+    argument: str | None = None
+
+    def but(self, *, without: Iterable[str] = (), **changes: Any) -> "Options":
+        """The same with more keys left out, or other changes."""
+        return replace(self, without=self.without | frozenset(without), **changes)
+
+
+def options(
+    *,
+    without: Iterable[str] = (),
+    only: Sequence[str] = (),
+    renamed: Mapping[str, str] | None = None,
+    joined: Mapping[str, tuple[tuple[str, ...], str]] | None = None,
+    flags: Mapping[str, tuple[str, Any, str]] | None = None,
+    help: Mapping[str, str] | None = None,
+    argument: str | None = None,
+) -> Options:
+    """Marks a parameter that takes a section, made of options: `Annotated[GapSection, options(…)]`.
+
+    The section holds as set (`model_fields_set`) what was given on the command line, and nothing else. Where the
+    parameter may be None, so may the options of required keys; without one of these it is None.
+
+    Args:
+        without: keys that are no options.
+        only: keys that are, where most are not.
+        renamed: key -> name of its option, where it is not the key's: `{"tasks": "other"}`.
+        joined: name of an option -> the keys that it sets to one value, and its help.
+        flags: name of an option -> the key that it sets, the value, and its help.
+        help: key -> help, where the field's own words do not fit a command.
+        argument: the key that is no option but an argument.
+    """
+    return Options(frozenset(without), tuple(only), renamed or {}, joined or {}, flags or {}, help or {}, argument)
+
+
+@dataclass(frozen=True)
+class OptionOf:
+    """Marks a parameter that is one option, written by one field of a section; its own default, if any, counts."""
+
+    section: type[Section]
+    key: str
+    help: str | None = None
+
+
+QUESTION = options(
+    without=("name", "model"),
+    renamed={
+        "generator_phrasing": "generator",
+        "validator_phrasing": "validator",
+        "chat_options": "chat-option",
+    },
+    joined={
+        "shots": (
+            ("generator_shots", "validator_shots"),
+            "Worked examples in both forms; by default only in the validator's.",
+        )
+    },
+    flags={
+        "one-message": (
+            "chat_turns",
+            False,
+            "In a chat: worked examples in the question's own message, not in turns.",
+        )
+    },
+    help={"task": "A task of `accord tasks`, or a task file (.toml)."},
+)
+"""Options of a question: which task, and how it is put."""
+
+DEVICE = options(only=("model", "device", "dtype"))
+"""Options of a model: which, where it runs, and in which precision."""
+
+
+@dataclass(frozen=True)
+class _Option:
+    """One option of a section: the parameter that typer sees, the keys it sets, and what its value means."""
+
+    parameter: Parameter
+    keys: tuple[str, ...]
+    read: Callable[[Any], Any]
+
+
+def as_command(function: Callable[..., None]) -> Callable[..., None]:
+    """A function as typer takes it: each parameter marked with `options` is replaced by these."""
+    hints = get_type_hints(function, include_extras=True)
+    parameters: list[Parameter] = []
+    sections: dict[str, tuple[type[Section], bool, list[_Option]]] = {}
+    for parameter in signature(function).parameters.values():
+        annotation = hints[parameter.name]
+        mark = next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Options | OptionOf)), None)
+        if isinstance(mark, Options):
+            section, optional = _plain(annotation)
+            known = _options_of(section, mark, optional)
+            sections[parameter.name] = section, optional, known
+            parameters += [option.parameter for option in known]
+        elif isinstance(mark, OptionOf):
+            parameters.append(_one_option(parameter, mark))
+        else:
+            parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=annotation))
+
+    def command(**given: Any) -> None:
+        for name, (section, optional, known) in sections.items():
+            values = {option.parameter.name: given.pop(option.parameter.name) for option in known}
+            given[name] = _section(section, optional, known, values)
+        function(**given)
+
+    command.__name__, command.__doc__, command.__module__ = function.__name__, function.__doc__, function.__module__
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def _section(section: type[Section], optional: bool, known: Sequence[_Option], values: Mapping[str, Any]) -> Any:
+    """The section that the options' values make; None where it may be, and a required key is not given.
+
+    Raises AccordError naming the option.
+    """
+    fields, found = section.model_fields, dict[str, Any]()
+    for option in known:
+        value = values[option.parameter.name]
+        if value is None or value == [] or (value is False and option.parameter.default is False):
+            continue
+        meaning = option.read(value)
+        if len(option.keys) > 1 or meaning != fields[option.keys[0]].default:
+            found |= dict.fromkeys(option.keys, meaning)
+    if optional and any(of.is_required() and key not in found for key, of in fields.items()):
+        return None
+    names = {key: _spelled(option) for option in known for key in option.keys}
+    return from_options(section, found, names)
+
+
+def _spelled(option: _Option) -> str:
+    return "--" + option.parameter.name.replace("_", "-")
+
+
+def _options_of(section: type[Section], mark: Options, optional: bool) -> list[_Option]:
+    """The options of a section in the order of its keys, those that set several where the first of them stands."""
+    joined = {keys[0]: (name, keys, help) for name, (keys, help) in mark.joined.items()}
+    flags = {key: (name, value, help) for name, (key, value, help) in mark.flags.items()}
+    inner = {key for keys, _ in mark.joined.values() for key in keys[1:]}
+    found = []
+    for key, of in section.model_fields.items():
+        if key in mark.without or key in inner or (mark.only and key not in mark.only):
+            continue
+        if key in joined:
+            name, keys, help = joined[key]
+            found.append(_option(name, keys, of, help, default=None))
+        elif key in flags:
+            name, value, help = flags[key]
+            parameter = _parameter(name, bool, False, typer.Option(f"--{name}", help=help))
+            found.append(_Option(parameter, (key,), partial(_always, value)))
+        else:
+            name, help = mark.renamed.get(key, key.replace("_", "-")), mark.help.get(key, of.description or "")
+            if key == mark.argument:
+                parameter = _parameter(name, str, ..., typer.Argument(help=help))
+                found.append(_Option(parameter, (key,), _as_it_is))
+            else:
+                found.append(_option(name, (key,), of, help, default=None if optional and of.is_required() else ...))
+    return found
+
+
+def _option(name: str, keys: tuple[str, ...], of: FieldInfo, help: str, default: Any) -> _Option:
+    """An option for a field; with its default where none is given."""
+    kind, empty = _plain(of.annotation)
+    if default is ... and not of.is_required():
+        default = of.default
+    empty = empty or default is None
+    if get_origin(kind) is dict:
+        option = typer.Option(f"--{name}", metavar="KEY=VALUE", help=f"{help} May be given again.")
+        return _Option(_parameter(name, list[str] | None, None, option), keys, partial(key_values, f"--{name}"))
+    if get_origin(kind) is list:
+        option = typer.Option(f"--{name}", help=f"{help} May be given again.")
+        return _Option(_parameter(name, list[str] | None, None, option), keys, _as_it_is)
+    spelled = f"--{name}/--no-{name}" if kind is bool and default is True else f"--{name}"
+    option = typer.Option(spelled, help=help, **_bounds(of, kind))
+    return _Option(_parameter(name, kind | None if empty else kind, default, option), keys, _as_it_is)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _always(value: Any, given: Any) -> Any:
+    return value
+
+
+def _one_option(parameter: Parameter, mark: OptionOf) -> Parameter:
+    of = mark.section.model_fields[mark.key]
+    default = of.default if parameter.default is Parameter.empty else parameter.default
+    name = parameter.name.strip("_").replace("_", "-")
+    return _option(name, (mark.key,), of, mark.help or of.description or "", default).parameter
+
+
+def _parameter(name: str, kind: Any, default: Any, option: Any) -> Parameter:
+    default = Parameter.empty if default is ... else default
+    annotation = Annotated[kind, option]
+    return Parameter(name.replace("-", "_"), Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _plain(annotation: Any) -> tuple[Any, bool]:
+    """A type without what annotates it and without None, and whether it may be None."""
+    if get_origin(annotation) is Annotated:
+        return _plain(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        rest = [one for one in get_args(annotation) if one is not NoneType]
+        assert len(rest) == 1, f"an option is of one type: {annotation}"
+        return _plain(rest[0])[0], len(rest) < len(get_args(annotation))
+    return annotation, False
+
+
+def _bounds(of: FieldInfo, kind: Any) -> dict[str, Any]:
+    """The bounds of a field as typer has them; open ones of numbers with a fraction are left to the section."""
+    found: dict[str, Any] = {}
+    for rule in of.metadata if kind in (int, float) else ():
+        if isinstance(rule, annotated_types.Ge):
+            found["min"] = rule.ge
+        elif isinstance(rule, annotated_types.Le):
+            found["max"] = rule.le
+        elif isinstance(rule, annotated_types.Gt) and kind is int:
+            found["min"] = rule.gt + 1  # type: ignore[operator]
+    return found
+
+
+def key_values(option: str, pairs: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE options as a table; what is no JSON is a word."""
+    table: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise AccordError(f"{option} takes a key and its value", got=pair, wanted="KEY=VALUE, such as delta=3")
+        try:
+            table[key.replace("-", "_")] = json.loads(value)
+        except ValueError:
+            table[key.replace("-", "_")] = value
+    return table
+
+
+# Stages
+
+
+def made(stage: "Stage", out: Path | None = None) -> Any:
+    """What a stage found: made in the folder `out`, unless it is there, or in a folder that is thrown away.
+
+    Raises AccordError if `out` holds anything else, results of other settings included.
+    """
+    with TemporaryDirectory() as passing:
+        return _made(stage, out or Path(passing) / stage.kind, said=out is not None)
+
+
+def made_in_run(stage: "Stage", run: Path, *, replace: bool) -> Any:
+    """What a stage found whose inputs are in a run folder: made there, unless it is there.
+
+    Raises AccordError if other settings' results are there, without `replace`.
+    """
+    from accord.study.store import state
+
+    folder = run / stage.name
+    if state(folder, stage.recipe) == "other" and not replace:
+        fix = "add --replace, or move it"
+        raise AccordError("This folder holds results of other settings.", where=folder, fix=fix)
+    return _made(stage, folder, said=True, replace=replace, at=lambda other: run.absolute() / other.name)
+
+
+def _made(stage: "Stage", folder: Path, *, said: bool, replace: bool = False, at: Any = None) -> Any:
+    from accord.study.run import result_types
+    from accord.study.store import publish
+    from accord.study.work import Models
+
+    with progress_bars() as bar:
+        progress = bar(stage.name)
+        written = publish(stage, folder, models=Models(), at=at, progress=progress, replace=replace)
+        found = result_types()[stage.kind].read(folder)
+    if said:
+        typer.echo(f"{folder}: {'written' if written else 'up to date'}", err=True)
+    return found
+
+
+def before_and_after(repaired: "BackboneSection", base: str | None) -> "tuple[BackboneSection, BackboneSection]":
+    """A repaired model after the one that it was made from: `base`, or the one that its folder names.
+
+    Raises AccordError if there is no such model, or the folder names none.
+    """
+    from accord.loading import check_model
+    from accord.repair.folder import base_of
+
+    before = repaired.model_copy(update={"model": base or base_of(repaired.model)})
+    for section in (before, repaired):
+        check_model(section.model)
+    return before, repaired
+
+
+# Printing
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    """A table as wide as the terminal; without a terminal plain and complete, however wide."""
+    plain = not Console().is_terminal
+    console = Console(highlight=False, markup=False, width=10_000 if plain else None)
+    table = Table(*header, title=None if plain else title, box=None if plain else box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def print_record(name: str, about: str, properties: Mapping[str, str]) -> None:
+    """A name, what it is, and its properties, a line each: complete in any width."""
+    typer.echo(f"{name}: {about}")
+    for label, text in properties.items():
+        typer.echo(f"  {label:<24}" + text.replace("\n", "\n" + " " * 26))
+
+
+def decimals(value: float | None, missing: str = "undefined") -> str:
+    """A number with three decimals."""
+    return missing if value is None else f"{value:.3f}"
+
+
+def progress_console() -> Console:
+    """Where progress goes, apart from results."""
+    return Console(stderr=True)
+
+
+def progress_bars() -> "AbstractContextManager[Bar]":
+    """Progress bars there: a function that makes one by name."""
+    from accord.study.engine import bars
+
+    return bars(progress_console())
+
+
+# Remarks that several commands make
+
+
+def say_if_little(mass: float, remedy: str, of: str = "") -> None:
+    """A warning where the mean probability on the label words leaves the validator's log-odds little to mean.
+
+    Args:
+        remedy: the command that shows what would help.
+        of: whose it is.
+    """
+    if mass < _LITTLE:
+        said = f"{of}Only {mass:.0%} of the probability is on the label words: the validator's score means little."
+        typer.echo(f"{said}\nWhat it says instead, and what helps: {remedy}", err=True)
+
+
+def say_if_unknown(repaired: str) -> None:
+    """A remark where nothing tells which items a repaired model learned from: the tests may hold them."""
+    from accord.repair.learned import links
+
+    if not links(repaired):
+        typer.echo(f"Nothing in {repaired} tells which items it learned from: they may be among the tests.", err=True)
+
+
+def say_how_read(task: "Task") -> None:
+    """Which rows of a data file gave no item, and what else of it is not plain."""
+    from accord.tasks import left_out
+
+    if line := left_out(task):
+        typer.echo(line, err=True)
+
+
+def say_left_out(tasks: "Iterable[Task]") -> None:
+    """Which test sets lack items, because a repair learned from them."""
+    from accord.repair.learned import left_out
+
+    for task in tasks:
+        if left := left_out(task):
+            typer.echo(f"{task.name}, {task.split}: {left}", err=True)

@@ -1,0 +1,123 @@
+"""`accord verdict`: is the gap closed?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from accord.errors import AccordError
+from accord.gap.shown import show_command
+from accord.lm.config import BackboneSection
+from accord.tasks.config import QuestionSection
+from accord.terminal import (
+    DEVICE,
+    QUESTION,
+    before_and_after,
+    decimals,
+    made,
+    options,
+    print_table,
+    say_if_little,
+    say_if_unknown,
+)
+from accord.verdict.config import VerdictSection
+
+if TYPE_CHECKING:
+    from accord.gap.change import Change
+    from accord.tasks import Task
+    from accord.verdict.measure import Trial
+    from accord.verdict.result import Verdict
+
+_SHOWN = ("pearson_all", "pearson_yes", "pearson_no", "validator_auc", "validator_accuracy", "generator_auc")
+
+
+def verdict(
+    repaired: Annotated[
+        BackboneSection,
+        DEVICE.but(
+            renamed={"model": "repaired"}, help={"model": "Folder of the repaired model, or of a PEFT adapter."}
+        ),
+    ],
+    question: Annotated[QuestionSection, QUESTION.but(only=("task", "data"), joined={}, flags={})],
+    section: Annotated[
+        VerdictSection,
+        options(renamed={"tasks": "other"}, help={"tasks": "Another task to try it on, or a task file."}),
+    ],
+    base: Annotated[str | None, typer.Option(help="The model before; the one it was repaired from by default.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the split; by default as the repair had it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for verdict.json and the scores; without it, only print.")
+    ] = None,
+) -> None:
+    """Is the gap closed? A model before and after its repair, on items ever further from those it learned from.
+
+    The questions are worded and divided as the repair had them; what it, or a repair that it goes on from, learned
+    from is left out. Other tasks are asked in their own wording.
+
+    Examples:
+
+    - `accord verdict --repaired repaired --task hypernymy`
+    - `accord verdict --repaired repaired --task hypernymy --other capitals.toml --out results/verdict`
+    """
+    from accord.verdict.stage import pair_stage
+
+    before, after = before_and_after(repaired, base)
+    say_if_unknown(after.model)
+    trials, divided = _trials(after.model, question, section, seed)
+    found: Verdict = made(pair_stage(trials, before, after, divided), out)
+    _print(found, show_command(before.model, question))
+
+
+def _trials(
+    repaired: str, question: QuestionSection, section: VerdictSection, seed: int | None
+) -> "tuple[list[Trial], int]":
+    """What the repair is tried on, and the seed that divided its own task."""
+    from accord.repair.learned import all_marks, links, same_data
+    from accord.repair.question import asked_as, other_task
+    from accord.tasks import task as make_task
+    from accord.verdict.measure import trials_of
+
+    name, data = question.task, question.data
+    asked = asked_as(repaired, make_task(name, data=data, split="all"), seed=seed)
+    usual = make_task(name, data=data, **{**asked, "split": "all"})
+    others: dict[str, Task] = {}
+    for other in section.tasks:
+        task = other_task(repaired, other, section.limit)
+        if same_data(task, usual) or Path(other).stem in others:
+            raise AccordError("this task is tried already", where="--other", got=other, fix="leave it out")
+        others[Path(other).stem] = task
+    trials = trials_of(
+        lambda **keys: make_task(name, data=data, **{**asked, **keys}),
+        split_kind=asked["split_kind"],
+        phrasings=usual.rewordings if section.phrasings else {},
+        limit=section.limit,
+        phrasing_limit=section.phrasing_limit,
+        others=others,
+        learned=all_marks(links(repaired)),
+    )
+    return trials, asked["seed"]
+
+
+def _print(found: "Verdict", remedy: str) -> None:
+    """A table of what changed, and a warning for each model that seldom answers, of the test where it does least."""
+    rows = [
+        [found.titles[test], str(found.n[test]), name, *_cells(changes[name])]
+        for test, changes in found.changes.items()
+        for name in _SHOWN
+    ]
+    print_table(("items", "n", "measure", "before", "after", "change", "closed"), rows)
+    for when in ("before", "after"):
+        masses = {test: getattr(changes["yes_no_mass"], when)["value"] for test, changes in found.changes.items()}
+        mass, title = min((mass, found.titles[test]) for test, mass in masses.items())
+        say_if_little(mass, remedy, f"{when}, {title}: ")
+
+
+def _cells(change: "Change") -> list[str]:
+    interval = change.change
+    spread = "" if interval["low"] is None else f" [{interval['low']:+.3f}, {interval['high']:+.3f}]"
+    closed = "" if change.closure is None else decimals(change.closure["value"])
+    moved = "undefined" if interval["value"] is None else f"{interval['value']:+.3f}{spread}"
+    return [decimals(change.before["value"]), decimals(change.after["value"]), moved, closed]
+
+
+COMMANDS = (verdict,)

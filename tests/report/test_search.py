@@ -4,6 +4,7 @@ import math
 
 import pandas as pd
 import pytest
+from tests.report.run_folder import publish_result
 from tests.report.search_folder import write_search
 from tests.report.test_html import HOSTILE, Page, asks_network
 
@@ -62,6 +63,13 @@ def test_the_best_is_first_and_on_top_of_the_picture(tmp_path, direction):
 def test_few_trials_and_none_that_worked(tmp_path, trials, failed):
     page = read(write_search(tmp_path, trials, failed=failed))
     assert ("Best of" in page.text) == (failed < trials)
+
+
+def test_the_head_names_the_models_of_trials(tmp_path):
+    run = write_search(tmp_path / "tune", 4)
+    publish_result(run / "trials" / "0002", "embeddings", "", None, settings={"model": "tiny"}, files={"a": "b"})
+    text = read(run).text
+    assert "Model tiny Measured 2" in text
 
 
 def test_hostile_names_stay_text(tmp_path):

@@ -1,6 +1,5 @@
-"""A realistic gap folder, made up and small, so that the report can be tested without a model."""
+"""A realistic gap, made up and small, so that the report can be tested without a model."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import rankdata
+from tests.report.run_folder import publish_result
+
+from accord.gap.result import Gap
 
 CATEGORIES = {
     "insect": "bee ant wasp beetle moth",
@@ -149,33 +151,33 @@ def make_lens(seed: int = 0) -> pd.DataFrame:
     )  # fmt: skip
 
 
+def make_gap(scores: pd.DataFrame | None = None, *, layers: bool = True, metrics: dict[str, Any] | None = None) -> Gap:
+    """A gap as `measure_gap` gives it."""
+    scores = make_scores() if scores is None else scores
+    tables = make_layers(scores) | {"lens": make_lens()} if layers else {}
+    return Gap(scores, measure(scores) | (metrics or {}), "first", **tables)
+
+
 def write_gap(
     folder: Path, scores: pd.DataFrame | None = None, *, layers: bool = True, model: str = "smollm2-135m",
-    metrics: dict[str, Any] | None = None, started: str = "2025-11-21T10:00:00Z",
+    metrics: dict[str, Any] | None = None, gap: Gap | None = None,
 ) -> Path:  # fmt: skip
-    """A whole gap folder on disk."""
-    scores = make_scores() if scores is None else scores
-    folder.mkdir(parents=True, exist_ok=True)
-    scores.to_parquet(folder / "scores.parquet")
-    measured = measure(scores) | (metrics or {})
-    (folder / "metrics.json").write_text(json.dumps(measured))
-    if layers:
-        for name, table in (make_layers(scores) | {"lens": make_lens()}).items():
-            table.to_parquet(folder / f"{name}.parquet")
-    manifest = {
-        "stage": "gap", "seed": 0, "command": "accord run studies/demo.toml", "started": started,
-        "finished": "2025-11-21T10:01:30Z",
-        "settings": {"model": model, "task": {"name": "hypernymy", "split": "test", "validator": {"shots": "few"}}},
-        "versions": {"accord": "0.1.0", "python": "3.11.7", "torch": "2.9.1"},
-    }  # fmt: skip
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
+    """A whole gap folder on disk, of a run or alone."""
+    settings = {"model": model, "task": {"name": "hypernymy", "split": "test", "validator": {"shots": "few"}}}
+    gap = gap or make_gap(scores, layers=layers, metrics=metrics)
+    return publish_result(folder.parent, "gap", folder.name, gap, settings=settings, folder=folder)
 
 
 @pytest.fixture(scope="session")
 def gap_scores() -> Callable[..., pd.DataFrame]:
     """`make_scores`, for tests that change what is in them."""
     return make_scores
+
+
+@pytest.fixture(scope="session")
+def gap_maker() -> Callable[..., Gap]:
+    """`make_gap`, for tests that need no folder."""
+    return make_gap
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from accord.gap.draw_items import draw_scatter
+from accord.gap.figures import draw_all, write_gap_figures
+from accord.gap.result import Gap
 from accord.report import style
-from accord.report.data import read_gap
-from accord.report.draw_items import MANY_POINTS, draw_scatter
 from accord.report.drawn import Drawn
-from accord.report.figures import draw_all, write_figures
+from accord.report.points import MANY_POINTS
 
-Writer = Callable[..., Path]
+Maker = Callable[..., Gap]
 Scores = Callable[..., pd.DataFrame]
 NAMES = ["scatter", "layers", "matrix", "lens", "categories", "rank"]
 HOSTILE = [
@@ -30,16 +31,16 @@ HOSTILE = [
 ]
 
 
-def draw(folder: Path) -> list[Drawn]:
-    """All figures of a folder, rendered (which is when text can go wrong) but not written."""
+def draw(gap: Gap) -> list[Drawn]:
+    """All figures of a gap, rendered (which is when text can go wrong) but not written."""
     with style.house_style():
-        drawn = draw_all(read_gap(folder))
+        drawn = draw_all(gap)
         assert all(len(style.inline_svg(d.figure, d.name)) > 1000 for d in drawn)
     return drawn
 
 
-def test_files_are_there_and_not_empty(run_folder: Path) -> None:
-    paths = write_figures(run_folder / "gap" / "hypernymy")
+def test_files_are_there_and_not_empty(tmp_path: Path, gap_maker: Maker) -> None:
+    paths = write_gap_figures(gap_maker(), tmp_path / "figures")
     assert [path.name for path in paths] == [f"{name}.{kind}" for name in NAMES for kind in ("svg", "png")]
     for path in paths:
         if path.suffix == ".png":
@@ -50,35 +51,31 @@ def test_files_are_there_and_not_empty(run_folder: Path) -> None:
             assert path.read_text().count("<path") > 20
 
 
-def test_without_layers(tmp_path: Path, gap_writer: Writer) -> None:
-    assert {d.name for d in draw(gap_writer(tmp_path / "gap", layers=False))} == {"scatter", "categories", "rank"}
+def test_without_layers(gap_maker: Maker) -> None:
+    assert {d.name for d in draw(gap_maker(layers=False))} == {"scatter", "categories", "rank"}
 
 
-def test_hostile_text_draws_without_a_warning(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
+def test_hostile_text_draws_without_a_warning(gap_maker: Maker, gap_scores: Scores) -> None:
     scores = gap_scores(140)
     scores["group"] = [HOSTILE[i % len(HOSTILE)] for i in range(len(scores))]
-    folder = gap_writer(tmp_path / "gap", scores)
-    lens = pd.read_parquet(folder / "lens.parquet")
-    lens["top"] = lens["token"] = [HOSTILE[i % len(HOSTILE)] for i in range(len(lens))]
-    lens.to_parquet(folder / "lens.parquet")
-    assert len(draw(folder)) == 6  # warnings are errors here: missing glyphs, broken mathtext
+    gap = gap_maker(scores)
+    gap.lens["top"] = gap.lens["token"] = [HOSTILE[i % len(HOSTILE)] for i in range(len(gap.lens))]
+    assert len(draw(gap)) == 6  # warnings are errors here: missing glyphs, broken mathtext
 
 
-def test_odd_scores(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
+def test_odd_scores(gap_maker: Maker, gap_scores: Scores) -> None:
     scores = gap_scores(60)
     metrics = {m: {"value": None, "low": None, "high": None} for m in ("generator_auc", "validator_auc", "pearson_no")}
-    one_class = gap_writer(tmp_path / "one", scores.assign(gold=True), layers=False, metrics=metrics)
-    assert len(draw(one_class)) == 3
+    assert len(draw(gap_maker(scores.assign(gold=True), layers=False, metrics=metrics))) == 3
+    infinite = gap_maker(scores, layers=False)
     scores.loc[0, "generator_logodds"] = -np.inf
     scores.loc[1, "validator_logodds"] = np.inf
-    infinite = gap_writer(tmp_path / "two", layers=False)
-    scores.to_parquet(infinite / "scores.parquet")
     assert "2 items with an infinite score" in draw(infinite)[0].caption
-    assert len(draw(gap_writer(tmp_path / "two items", scores.iloc[2:4], layers=False))) == 2
+    assert len(draw(gap_maker(scores.iloc[2:4].reset_index(drop=True), layers=False))) == 2
 
 
-def test_inline_svg_is_fit_for_a_page(run_folder: Path) -> None:
-    gap = read_gap(run_folder / "gap" / "hypernymy")
+def test_inline_svg_is_fit_for_a_page(gap_maker: Maker) -> None:
+    gap = gap_maker()
     seen: set[str] = set()
     with style.house_style():
         for drawn in draw_all(gap):
@@ -95,8 +92,8 @@ def test_inline_svg_is_fit_for_a_page(run_folder: Path) -> None:
             assert style.INK not in svg
 
 
-def test_many_points_become_pixels(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
-    gap = read_gap(gap_writer(tmp_path / "gap", gap_scores(MANY_POINTS + 500), layers=False))
+def test_many_points_become_pixels(gap_maker: Maker, gap_scores: Scores) -> None:
+    gap = gap_maker(gap_scores(MANY_POINTS + 500), layers=False)
     with style.house_style():
         svg = style.inline_svg(draw_scatter(gap).figure, "p")
     assert "data:image/png;base64" in svg

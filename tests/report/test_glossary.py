@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 import accord.errors
-from accord.report.glossary import MAIN, TERMS, term
+from accord.gap.glossary import MAIN, TERMS, term
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,27 @@
 """The page: what it says, that it is safe, and that it asks nothing of the network."""
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Callable
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pandas as pd
 import pytest
 
-from accord.report.data import Metric
-from accord.report.gap_page import shared_beginning
-from accord.report.html import write_report
+from accord.capabilities import part
+from accord.errors import AccordError
+from accord.gap.page import gaps_of
+from accord.report.html import write_figures, write_report
+from accord.report.metric import metric_in, metric_of, plain
+from accord.report.prompts import shared_beginning
 from accord.report.wording import interval, number
+from accord.study.run import Run
 
 Writer = Callable[..., Path]
 Scores = Callable[..., pd.DataFrame]
@@ -80,18 +87,20 @@ def test_verdict_and_numbers_are_those_of_the_metrics(page: Page, run_folder: Pa
     assert "smollm2-135m knows more than it affirms It ranks right answers above wrong ones" in page.text
     assert "over 240 items." in page.text
     for name in ("generator_auc", "validator_auc", "pearson_all", "pearson_yes", "pearson_no", "mrr_yes"):
-        metric = Metric(**metrics[name])
+        metric = metric_of(metrics[name])
         assert f"{number(metric.value)} {interval(metric)}".replace("\N{NO-BREAK SPACE}", " ") in page.text
 
 
-def test_order_and_contents(page: Page) -> None:
-    wanted = ["demo", "Measured 2025-11-21", "Finding", "Measures", "arXiv 2504.11381", "All 11 measures", "Pictures"]
+def test_order_and_contents(page: Page, run_folder: Path) -> None:
+    manifest = json.loads((run_folder / "gap" / "hypernymy" / "manifest.json").read_text())
+    wanted = ["demo", f"Measured {manifest['finished'][:10]}", "Finding", "Measures", "arXiv 2504.11381"]
+    wanted += ["All 11 measures", "Pictures"]
     wanted += ["Where the two forms disagree", "By similarity", "The widest disagreements", "Says it, but denies it"]
     wanted += ["Affirms it, but would not say it", "Settings", "validator.shots", "Versions", "torch", "Files"]
     places = [page.text.find(words) for words in wanted]
     assert -1 not in places
     assert places == sorted(places)
-    assert "accord run studies/demo.toml" in page.text
+    assert " ".join(manifest["command"].split()) in page.text
 
 
 def test_asks_nothing_of_the_network(html: str, page: Page) -> None:
@@ -140,20 +149,26 @@ def test_links_lead_to_files(page: Page, run_folder: Path) -> None:
 HOSTILE = "</style><script>alert('x')</script>\n\"quoted\" & $x_1$ 🐝 \u202eשלום {{ 7 * 7 }}"
 
 
-def test_foreign_text_stays_text(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
+def test_foreign_text_stays_text(
+    tmp_path: Path,
+    gap_writer: Writer,
+    gap_scores: Scores,
+    gap_maker: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     scores = gap_scores(60)
     for column in ("noun1", "answer", "generator_prompt", "validator_prompt"):
         scores[column] = [f"{HOSTILE} {i}" for i in range(len(scores))]
     scores["group"] = [f"{HOSTILE} {i % 3}" for i in range(len(scores))]
     scores["similarity"] = HOSTILE
+    gap = gap_maker(scores, metrics={f"<i>{HOSTILE}": {"value": 1.0, "low": None, "high": None, "reason": HOSTILE}})
+    gap.lens["token"] = gap.lens["top"] = HOSTILE
+    monkeypatch.setattr("accord.study.provenance.command", lambda: HOSTILE)
+    monkeypatch.setattr("accord.study.provenance.versions", lambda: {HOSTILE: HOSTILE})
+    monkeypatch.setattr("accord.study.store._now", lambda: HOSTILE)
     run = tmp_path / "<b>run"
-    folder = gap_writer(run / "gap" / "javascript:alert(1)", scores, model=HOSTILE, metrics={f"<i>{HOSTILE}": 1})
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest |= {"command": HOSTILE, "versions": {HOSTILE: HOSTILE}, "seed": HOSTILE, "finished": HOSTILE}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    gap_writer(run / "gap" / "javascript:alert(1)", model=HOSTILE, gap=gap)
     (run / "study.toml").write_text(f"name = {json.dumps(HOSTILE)}\n", encoding="utf-8")
-    lens = pd.read_parquet(folder / "lens.parquet").assign(token=HOSTILE, top=HOSTILE)
-    lens.to_parquet(folder / "lens.parquet")
     html = write_report(run).read_text(encoding="utf-8")
     page = Page(html)
     assert not page.all("script")
@@ -174,16 +189,12 @@ def test_without_layers_the_page_says_how_to_get_them(tmp_path: Path, gap_writer
     assert len([a for _, a in page.elements if a.get("role") == "img"]) == 3
 
 
-def test_without_categories_or_manifest(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
-    plain = gap_scores(60).drop(columns=["group", "similarity", "yes_no_mass", "generator_logprob"])
-    folder = gap_writer(tmp_path / "gap", gap_scores(60), layers=False)
-    plain.to_parquet(folder / "scores.parquet")
-    (folder / "manifest.json").unlink()
-    page = Page(write_report(folder).read_text(encoding="utf-8"))
+def test_without_categories(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
+    scores = gap_scores(60).assign(group=None, similarity=None)
+    page = Page(write_report(gap_writer(tmp_path / "gap", scores, layers=False)).read_text(encoding="utf-8"))
     assert "fewer than two categories" in page.text
     assert "By similarity" not in page.text
-    assert "No manifest.json in this folder" in page.text
-    assert "the model knows more than it affirms" in page.text
+    assert "smollm2-135m knows more than it affirms" in page.text
 
 
 def test_nothing_denied_is_said_plainly(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
@@ -195,15 +206,15 @@ def test_nothing_denied_is_said_plainly(tmp_path: Path, gap_writer: Writer, gap_
 
 
 def test_several_gaps(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
-    gap_writer(tmp_path / "gap" / "first", gap_scores(60), layers=False, started="2025-01-01")
+    gap_writer(tmp_path / "gap" / "first", gap_scores(60), layers=False)
     other = gap_scores(60, knows=0, affirms=3)
-    gap_writer(tmp_path / "gap" / "second", other, layers=False, started="2025-01-02", model="gemma3-270m")
+    gap_writer(tmp_path / "gap" / "second", other, layers=False, model="gemma3-270m")
     page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
     assert "Overview" in page.text
     verdicts = ["smollm2-135m knows more than it affirms", "gemma3-270m knows more than it says"]
     assert -1 < page.text.find(verdicts[0]) < page.text.find(verdicts[1])
     assert [a["id"] for a in page.all("details") if a.get("class") == "stage"] == ["gap-2"]
-    assert [a["id"] for a in page.all("section") if a.get("class") == "stage"] == ["gap-1"]
+    assert [a["id"] for a in page.all("section") if a.get("class") == "stage"] == ["overview", "gap-1"]
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
 
@@ -213,7 +224,7 @@ def test_a_heavy_study_stays_light(
 ) -> None:
     for name in ("a", "b"):
         gap_writer(tmp_path / "gap" / name, gap_scores(60), layers=False)
-    monkeypatch.setattr("accord.report.html.FIGURE_BUDGET", 1000)
+    monkeypatch.setattr("accord.gap.page.FIGURE_BUDGET", 1000)
     page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
     assert "too heavy to share" in page.text
     assert len([a for _, a in page.elements if a.get("role") == "img"]) == 4
@@ -230,3 +241,83 @@ def test_long_prompts_are_cut_with_a_word(tmp_path: Path, gap_writer: Writer, ga
     path = write_report(gap_writer(tmp_path / "gap", scores, layers=False))
     assert "earlier characters are in scores.parquet" in path.read_text(encoding="utf-8")
     assert path.stat().st_size < 1_000_000
+
+
+TOY = """<p>{{ chapter.title }}: {{ shown.words }}{% if alone %}, alone{% endif %}</p>"""
+TOY_PAGE = """
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from accord.report.chapter import Chapter
+from accord.report.drawn import Drawn
+from accord.report.finding import Finding
+
+
+def chapters(run):
+    shown = {"findings": [Finding("A toy was found")], "words": "<" + ", ".join(run) + ">"}
+    template = Path(__file__).parent / "page.html"
+    return [Chapter("toy", "Toys", template, shown, leads=True, brackets="of toys", script="1 < 2")]
+
+
+def figures(run):
+    return [Drawn("toy", Figure(), "A toy", "Nothing", "Nothing")]
+"""
+
+
+def test_a_capability_brings_its_own_chapter_and_figures(
+    tmp_path: Path, gap_writer: Writer, gap_scores: Scores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "code" / "toy_capability"
+    package.mkdir(parents=True)
+    for name, text in {"__init__.py": "", "page.py": TOY_PAGE, "page.html": TOY}.items():
+        (package / name).write_text(text)
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setattr("accord.report.html.CAPABILITIES", ("accord.gap", "toy_capability"))
+    assert part("toy_capability", "stage") is None
+    run = tmp_path / "run"
+    gap_writer(run / "gap" / "one", gap_scores(60), layers=False)
+    html = write_report(run).read_text(encoding="utf-8")
+    assert [a["id"] for a in Page(html).all("section") if a.get("class") == "stage"] == ["toy", "gap-1"]
+    assert "<p>Toys: &lt;gap/one&gt;</p>" in html and "A toy was found" in html
+    assert "over the items; those of toys." in html
+    digest = base64.b64encode(hashlib.sha256(b"1 < 2").digest()).decode()
+    assert "<script>1 < 2</script>" in html and f"script-src 'sha256-{digest}';" in html
+    assert [path.relative_to(run).as_posix() for path in write_figures(run)] == ["figures/toy.svg", "figures/toy.png"]
+
+
+def test_a_folder_with_nothing_to_show(tmp_path: Path) -> None:
+    with pytest.raises(AccordError, match="no measured gap"):
+        write_report(tmp_path)
+    with pytest.raises(AccordError, match="no such run folder"):
+        write_report(tmp_path / "nowhere")
+
+
+def test_a_damaged_result_is_one_clear_error(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
+    folder = gap_writer(tmp_path / "gap" / "one", gap_scores(20), layers=False)
+    (folder / "scores.parquet").write_text("not a table")
+    with pytest.raises(AccordError, match=r"This result cannot be read[\s\S]*gap/one[\s\S]*accord check"):
+        write_report(tmp_path)
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(AccordError, match="manifest is damaged"):
+        write_report(tmp_path)
+
+
+def test_gaps_stand_in_the_order_of_measurement(
+    tmp_path: Path, gap_writer: Writer, gap_scores: Scores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(f"2025-01-01T00:00:{second:02}" for second in range(60))
+    monkeypatch.setattr("accord.study.store._now", lambda: next(clock))
+    for label in ("b", "a", ".c.partial"):
+        gap_writer(tmp_path / "gap" / label, gap_scores(20), layers=False)
+    assert [gap.label for gap in gaps_of(Run(tmp_path))] == ["b", "a"]
+
+
+def test_a_measure_that_is_not_defined(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
+    nothing = {"value": None, "low": None, "high": None}
+    run = gap_writer(tmp_path / "gap", gap_scores(20), layers=False, metrics={"pearson_yes": nothing}).parent
+    [gap] = gaps_of(Run(run / "gap"))
+    assert (gap.name, gap.model, gap.task) == ("gap", "smollm2-135m", "hypernymy")
+    assert not metric_in(gap.gap.metrics, "pearson_yes").known
+    assert not metric_in(gap.gap.metrics, "never heard of").known
+    assert plain("a\nb \u202ec") == "a b c"

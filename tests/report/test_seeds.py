@@ -10,7 +10,7 @@ from scipy import stats
 
 import accord.errors
 from accord.report.concepts_glossary import CONCEPT_TERMS, HEAD_TERMS, PERPLEXITY_TERMS
-from accord.report.data import Metric
+from accord.report.metric import Metric
 from accord.report.seeds import differ, over_seeds
 from accord.report.wording import amount
 

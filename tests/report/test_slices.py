@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from accord.report.slices import (
+from accord.gap.slices import (
     AFFIRMS_SILENT,
     SAYS_DENIES,
     by_category,

@@ -1,12 +1,10 @@
 """The one sentence is right in every regime, and says so with intervals and n."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
-from accord.report.data import Gap, Metric
-from accord.report.verdict import inflated, remarks, verdict
+from accord.gap.findings import finding_of, inflated, remarks
+from accord.gap.result import Gap
 
 NAN = float("nan")
 
@@ -16,13 +14,12 @@ def a_gap(affirmed: float = 0.5, n: int = 400, **metrics: tuple[float, float, fl
     yes = round(n * affirmed)
     scores = pd.DataFrame({"validator_logodds": [1.0] * yes + [-1.0] * (n - yes)})
     found = {"yes_no_mass": (0.98, 0.97, 0.99)} | metrics
-    manifest = {"settings": {"model": "smollm2-135m"}}
-    values = {name: Metric(*value) for name, value in found.items()}
-    return Gap(Path("gap/x"), scores, values, None, None, None, None, manifest)
+    values = {name: dict(zip(("value", "low", "high"), value, strict=True)) for name, value in found.items()}
+    return Gap(scores, values, "first")
 
 
 def text(gap: Gap) -> str:
-    return verdict(gap).replace("\N{NO-BREAK SPACE}", " ")
+    return finding_of(gap, "smollm2-135m").replace("\N{NO-BREAK SPACE}", " ")
 
 
 STRONG, WEAK, GOOD = (0.85, 0.80, 0.90), (0.53, 0.45, 0.61), (0.83, 0.78, 0.88)

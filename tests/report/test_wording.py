@@ -2,7 +2,7 @@
 
 import pytest
 
-from accord.report.data import Metric
+from accord.report.metric import Metric
 from accord.report.wording import capital, count, equals, in_figure, interval, measured, number, shown_token
 
 NAN = float("nan")

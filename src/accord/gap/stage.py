@@ -83,10 +83,13 @@ def gap_stage(
 
     def make(work: Work) -> Gap:
         from accord.gap import measure_gap
+        from accord.gap.figures import write_gap_figures
 
         lm = load(work)
         work.progress(0, len(task.items))
-        return measure_gap(lm, task, layers=section.layers, parts=work.parts, progress=work.progress)
+        gap = measure_gap(lm, task, layers=section.layers, parts=work.parts, progress=work.progress)
+        write_gap_figures(gap, work.folder / "figures")
+        return gap
 
     settings = {**identity, "task": task.settings, "layers": section.layers}
     return Stage("gap", section.folder, make, settings, seed, VERSION, inputs or {})

@@ -1,7 +1,5 @@
-"""Figures of a measured gap and of concept models, and the one-file report of a run."""
+"""The one-file report of a run and its figures: the frame and the page kit; every capability makes its own chapters."""
 
-from accord.report.concepts_figures import write_concept_figures
-from accord.report.figures import write_figures
-from accord.report.html import write_report
+from accord.report.html import write_figures, write_report
 
-__all__ = ["write_concept_figures", "write_figures", "write_report"]
+__all__ = ["write_figures", "write_report"]

@@ -11,11 +11,14 @@ class Chapter:
 
     Attributes:
         key: its anchor.
-        template: beside the capability's page.py: takes `shown`.
+        template: beside the capability's page.py: takes `shown`, the whole `chapter`, and `alone`, whether the page has
+            no other; it finds the macros of report/templates.
         shown: the words and pictures.
         folded: whether it is closed at first.
         leads: whether it stands before all others, as what the study was for.
-        brackets: over what the intervals in its findings are, in words; empty where others tell.
+        brackets: over what the intervals in its findings are, in words ("of names over concepts"); empty where the
+            page says so already: over items, or over seeds, where gaps, repairs or concept models are on it.
+        script: what runs in it: the page lets no other script run.
     """
 
     key: str
@@ -25,6 +28,12 @@ class Chapter:
     folded: bool = False
     leads: bool = False
     brackets: str = ""
+    script: str = ""
+
+    @property
+    def capability(self) -> str:
+        """Whose it is: the folder of its template."""
+        return self.template.parent.name
 
     @property
     def findings_count(self) -> int:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from accord.report import style
-from accord.report.data import Metric
+from accord.report.metric import Metric
 from accord.report.wording import amount
 
 MARKERS = "o^sDvPX"

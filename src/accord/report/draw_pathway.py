@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from accord.report import style
-from accord.report.draw_matrix import DIVERGING
 from accord.report.drawn import Drawn
 from accord.report.repair_parts import Pathway
 from accord.report.wording import count, in_figure, number
@@ -66,7 +65,7 @@ def draw_pathway_matrix(found: Pathway) -> Drawn | None:
     figure = Figure(figsize=(style.WIDE, 5.3))
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, grid, name in zip(panels, grids, ("before", "after"), strict=True):
-        mesh = axes.imshow(grid, cmap=DIVERGING, vmin=-limit, vmax=limit, origin="lower", interpolation="nearest")
+        mesh = axes.imshow(grid, cmap=style.DIVERGING, vmin=-limit, vmax=limit, origin="lower", interpolation="nearest")
         axes.set(xlabel="validator layer")
         axes.set_title(f"{name}: at the top of both, r = {number(float(grid[-1, -1]))}", fontweight="normal")
         for axis in (axes.xaxis, axes.yaxis):

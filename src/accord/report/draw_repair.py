@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from accord.report import style
 from accord.report.data import Metric
 from accord.report.dots import Dots, draw_dots, look
-from accord.report.draw_items import CLASSES, MANY_POINTS, points
 from accord.report.drawn import Drawn
+from accord.report.points import CLASSES, MANY_POINTS, points
 from accord.report.repair_data import read_scores
 from accord.report.repair_groups import Repair, nearest, trials_of, wordings
 from accord.report.repair_verdict import share

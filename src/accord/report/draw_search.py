@@ -13,15 +13,16 @@ from matplotlib.ticker import MaxNLocator
 
 from accord.report import style
 from accord.report.drawn import Drawn
-from accord.report.search_data import Search, Searched, result
-from accord.report.wording import count, in_figure
+from accord.report.metric import plain
+from accord.report.wording import count, in_figure, number
+from accord.study.search_result import SearchedRange, SearchResult
 
 MOST = 8  # ranges beside the objective; more cannot be followed by eye
 _FAINT, _STRONG = 0.25, 0.9  # of the worst line and of the best but one
 _SPREAD = 0.035  # trials of the same choice or whole number are told apart by so much of the scale
 
 
-def draw_search(search: Search) -> Drawn | None:
+def draw_search(search: SearchResult) -> Drawn | None:
     """Every trial a line, the better the stronger; None while no trial has a value."""
     done = search.done
     if done.empty:
@@ -30,7 +31,7 @@ def draw_search(search: Search) -> Drawn | None:
     figure = Figure(figsize=(style.WIDE, 5.0))
     axes = figure.add_subplot()
     ends = _objective_ends(done["value"])
-    flip = search.direction == "minimize"
+    flip = search.section.direction == "minimize"
     columns = [_places(one, search.trials) for one in shown]
     goal = (search.trials["value"].to_numpy(dtype=float) - ends[0]) / (ends[1] - ends[0])
     columns.append(1 - goal if flip else goal)
@@ -42,18 +43,23 @@ def draw_search(search: Search) -> Drawn | None:
     for x, one in enumerate(shown):
         _scale(axes, x, one.name, "log scale" if one.log else "", _ticks(one))
     ticks = [(1 - place if flip else place, said) for place, said in _linear_ticks(*ends)]
-    label = in_figure(search.objective.rpartition(":")[2], 22)
+    label = in_figure(plain(search.section.objective).rpartition(":")[2], 22)
     _scale(axes, len(shown), label, "upwards: better", ticks, goal=True)
     axes.set_xlim(-0.42, len(shown) + 0.3)
     axes.set_ylim(-0.06, 1.2)
     axes.axis("off")
     best = done.iloc[0]
-    title = f"Trial {best['trial']} of {len(search.trials)} is the best: {label} {result(best['value'])}"
+    title = f"Trial {best['trial']} of {len(search.trials)} is the best: {label} {result_in_words(best['value'])}"
     style.title(figure, title, 110)
     return Drawn("search", figure, title, _caption(search), _alt(search, title), wide=True)
 
 
-def _caption(search: Search) -> str:
+def result_in_words(value: float) -> str:
+    """An objective's value: in more digits than other numbers have, since trials differ by little."""
+    return number(value, 4) if abs(value) < 10 else f"{value:,.5g}"
+
+
+def _caption(search: SearchResult) -> str:
     said = (
         "Each line is a trial: where it crosses an upright scale is the value that was drawn there, at the right what "
         "came of it. The stronger a line, the better its rank; the thickest is the best. Where all strong lines "
@@ -66,13 +72,13 @@ def _caption(search: Search) -> str:
     return said
 
 
-def _alt(search: Search, title: str) -> str:
+def _alt(search: SearchResult, title: str) -> str:
     best = search.done.iloc[0]
     values = ", ".join(f"{in_figure(one.name)} {_short(best[one.name])}" for one in search.ranges)
     return f"Parallel coordinates of {count(len(search.trials), 'trial')}. {title}, with {values}."
 
 
-def _places(one: Searched, trials: pd.DataFrame) -> np.ndarray:
+def _places(one: SearchedRange, trials: pd.DataFrame) -> np.ndarray:
     """Where each trial crosses the scale, from 0 to 1."""
     drawn = trials[one.name]
     values = np.array([one.choices.index(v) for v in drawn]) if one.choices else drawn.to_numpy(dtype=float)
@@ -85,8 +91,8 @@ def _places(one: Searched, trials: pd.DataFrame) -> np.ndarray:
     return places
 
 
-def _place(one: Searched, value: float) -> float:
-    low, high = one.low, one.high
+def _place(one: SearchedRange, value: float) -> float:
+    low, high = one.ends
     if one.log:
         low, high, value = math.log(low), math.log(high), math.log(value)
     return (value - low) / (high - low)
@@ -139,12 +145,12 @@ def _scale(axes: Axes, x: int, name: str, note: str, ticks: Ticks, *, goal: bool
         )  # fmt: skip
 
 
-def _ticks(one: Searched) -> Ticks:
+def _ticks(one: SearchedRange) -> Ticks:
     if one.choices:
         return [(_place(one, i), in_figure(choice, 16)) for i, choice in enumerate(one.choices)]
     if not one.log:
-        return _linear_ticks(one.low, one.high, whole=one.whole)
-    found = style.log_ticks(one.low, one.high)
+        return _linear_ticks(*one.ends, whole=one.whole)
+    found = style.log_ticks(*one.ends)
     return [(_place(one, v), style.tick(v, None)) for v in found if not one.whole or v == int(v)]
 
 

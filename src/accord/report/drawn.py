@@ -1,8 +1,13 @@
 """A finished figure and the words that belong to it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from markupsafe import Markup
 from matplotlib.figure import Figure
+
+from accord.report import style
 
 
 @dataclass(frozen=True)
@@ -15,3 +20,20 @@ class Drawn:
     caption: str
     alt: str
     wide: bool = False
+
+
+def on_page(drawn: Iterable[Drawn | None], key: str) -> list[dict[str, Any]]:
+    """Figures for the macros of the page, those that there are; call it within `house_style()`.
+
+    Args:
+        key: begins their ids, which are unique on the page.
+    """
+    return [
+        {
+            **{part: getattr(one, part) for part in ("name", "title", "caption", "alt", "wide")},
+            # Safe to mark so: glyphs are outlines, and inline_svg takes matplotlib's comments out.
+            "svg": Markup(style.inline_svg(one.figure, f"{key}-{one.name}")),
+        }
+        for one in drawn
+        if one is not None
+    ]

@@ -1,80 +1,48 @@
-"""The report of a run: one HTML file that needs no network, and no script but the one that searches its concepts.
+"""The report of a run: one HTML file that needs no network, and no script but those that its chapters bring.
 
-A section of the page is a template and what it shows; `SECTIONS` lists who makes them. A new room adds a function
-there and a template beside `gap.html`.
+Each capability makes its own chapters, in its page.py (see `accord.report.chapter`); here they become one page.
 """
 
-import re
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from itertools import groupby
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from accord.arguments import checked
+from accord.capabilities import CAPABILITIES, part
 from accord.errors import AccordError
-from accord.report.concepts_data import holds_line, read_line
-from accord.report.concepts_page import concepts_shown, perplexity_shown
-from accord.report.data import Gap, called, gap_folders, manifests, plain, read_gap
-from accord.report.gap_page import flat, gap_section, overview_row
-from accord.report.glossary import FILES
-from accord.report.meaning_pages import holds_meaning, meaning_pages
-from accord.report.names_page import script
-from accord.report.repair_data import holds_repairs
-from accord.report.repair_page import repair_pages
-from accord.report.search_data import holds_search, read_search
-from accord.report.search_page import search_shown
-from accord.report.verdict import what_counts
+from accord.report import header, search_page, style
+from accord.report.chapter import Chapter
+from accord.report.metric import plain
+from accord.study.run import Run
+from accord.study.store import REPORT
 
-REPORT = "report.html"
-FIGURE_BUDGET = 3_500_000  # bytes; from there on, further sections show only their first figure
+FIGURES = "figures"  # in the run folder
 _TEMPLATES = Path(__file__).parent / "templates"
-_BRACKETS = {"names": "of names over concepts", "explain": "of the explanation over items or random sets of concepts"}
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of the page: the template that shows it, and the words and pictures it shows."""
-
-    key: str
-    title: str
-    template: str
-    shown: dict[str, Any]
-    folded: bool = False
-
-    @property
-    def over_seeds(self) -> bool:
-        """Whether its findings have intervals over seeds in brackets."""
-        return self.key == "concepts" and self.findings_count > 0
-
-    @property
-    def brackets(self) -> str:
-        """Whose intervals it has in its findings, and over what; nothing where others tell."""
-        return _BRACKETS.get(self.key, "") if self.findings_count else ""
-
-    @property
-    def findings_count(self) -> int:
-        """How many sentences it adds to the findings at the top (those of the gaps are counted by gap)."""
-        return len(self.shown.get("findings", ()))
 
 
 @checked
 def write_report(run_folder: Path) -> Path:
-    """Write RUN/report.html, the page that shows a run folder (or a single gap folder); its path.
+    """Write RUN/report.html, the page that shows a run folder (or the folder of a single gap); its path.
 
-    Raises AccordError when there is neither a repair nor a measured gap nor a concept model nor a search in it, or a
-    file lacks what the page needs.
+    Raises AccordError when there is nothing in it to show, or a result cannot be read.
     """
-    run = Path(run_folder)
-    gaps = [read_gap(folder) for folder in _gap_folders(run)]
-    text = _render(run, gaps)
-    target, aside = run / REPORT, run / f".{REPORT}.partial"
+    run = _opened(run_folder)
+    chapters = list(_chapters(run))
+    if not chapters:
+        raise AccordError(
+            "This folder holds no measured gap.",
+            where=run.folder,
+            wanted="gap/<name>/scores.parquet inside it, or scores.parquet itself",
+            fix="run `accord run STUDY.toml` or `accord gap --out DIR` first",
+        )
+    text = _page(run, chapters)
+    target, aside = run.folder / REPORT, run.folder / f".{REPORT}.partial"
     try:
         aside.write_text(text, encoding="utf-8")
         aside.replace(target)
@@ -84,149 +52,83 @@ def write_report(run_folder: Path) -> Path:
     return target
 
 
-def _gap_folders(run: Path) -> list[Path]:
-    """The gap folders; a run may do without where it has repairs, concepts, texts or trials to show."""
-    try:
-        return gap_folders(run)
-    except AccordError:
-        if holds_repairs(run) or holds_line(run) or holds_meaning(run) or holds_search(run):
-            return []
-        raise
+@checked
+def write_figures(run_folder: Path) -> list[Path]:
+    """Draw what a run's capabilities draw of it into RUN/figures, each as .svg and .png; the files written."""
+    run = _opened(run_folder)
+    paths: list[Path] = []
+    for capability in CAPABILITIES:
+        figures = getattr(part(capability, "page"), "figures", None)
+        if figures is not None:
+            with style.house_style():
+                for drawn in figures(run):
+                    (run.folder / FIGURES).mkdir(exist_ok=True)
+                    paths += style.save(drawn.figure, run.folder / FIGURES / drawn.name)
+    return paths
 
 
-def gap_sections(run: Path, gaps: Sequence[Gap]) -> list[Section]:
-    """A section a measured gap."""
-    sections, spent = [], 0
-    for i, gap in enumerate(gaps):
-        key = f"gap-{i + 1}"
-        shown = gap_section(gap, key, light=spent > FIGURE_BUDGET) | _provenance(run, gap)
-        spent += sum(len(f["svg"]) for f in [*shown["figures"], shown["categories"] or {"svg": ""}])
-        sections.append(Section(key, gap.name, "gap.html", shown, folded=i > 0))
-    return sections
+def _opened(folder: Path) -> Run:
+    if not Path(folder).is_dir():
+        fix = "give the folder that `accord run` made"
+        raise AccordError("There is no such run folder.", where=folder, fix=fix)
+    return Run(Path(folder))
 
 
-def line_sections(run: Path, gaps: Sequence[Gap]) -> list[Section]:
-    """Concept models, what their concepts mean and do, then their heads' texts; those that the run has."""
-    line = read_line(run)
-    sections = []
-    if line.concepts or line.corpus or line.left_out:
-        shown = concepts_shown(line, run, "concepts")
-        sections.append(Section("concepts", "Concept models", "concepts.html", shown))
-    sections += [Section(*page) for page in meaning_pages(run)]
-    if line.heads or line.perplexity or line.texts:
-        shown = perplexity_shown(line, run, "perplexity")
-        sections.append(Section("perplexity", "Heads and their texts", "perplexity.html", shown))
-    return sections
+def _chapters(run: Run) -> Iterator[Chapter]:
+    """What the study was for comes first, else all in the order of the capabilities, the search at the end."""
+    pages = [page for capability in CAPABILITIES if (page := part(capability, "page")) is not None]
+    makers: list[Callable[[Run], list[Chapter]]] = [page.chapters for page in pages] + [search_page.chapters]
+    yield from sorted((chapter for make in makers for chapter in make(run)), key=lambda chapter: not chapter.leads)
 
 
-def search_sections(run: Path, gaps: Sequence[Gap]) -> list[Section]:
-    """The trials of a search, where the run is one."""
-    if not holds_search(run):
-        return []
-    return [Section("search", "Search", "search.html", search_shown(read_search(run), run, "search"))]
-
-
-def repair_sections(run: Path, gaps: Sequence[Gap]) -> list[Section]:
-    """A section for each base and task that was repaired: what the study was for comes first."""
-    return [Section(key, title, "repair.html", shown) for key, title, shown in repair_pages(run)]
-
-
-SECTIONS: tuple[Callable[[Path, Sequence[Gap]], list[Section]], ...] = (
-    repair_sections,
-    gap_sections,
-    line_sections,
-    search_sections,
-)
-
-
-def _render(run: Path, gaps: Sequence[Gap]) -> str:
+def _page(run: Run, chapters: Sequence[Chapter]) -> str:
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        # A chapter's template is named by its whole path, and finds the macros of the page by their names.
+        loader=ChoiceLoader([FileSystemLoader(_TEMPLATES), FunctionLoader(_beside)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    study, source = _study(run)
-    sections = [section for make in SECTIONS for section in make(run, gaps)]
-    code, digest = script() if any(section.key == "names" for section in sections) else ("", "")
-    backbones = [called(one.get("settings", {}).get("model")) for one in manifests(run, "embeddings")]
+    alone = len(chapters) == 1
+    bodies = [
+        Markup(
+            environment.get_template(str(chapter.template)).render(chapter=chapter, shown=chapter.shown, alone=alone)
+        )
+        for chapter in chapters
+    ]
+    telling = Counter(chapter.capability for chapter in chapters if chapter.findings_count)
+    scripts = {chapter.script: None for chapter in chapters if chapter.script}
     page = environment.get_template("report.html").render(
-        title=study,
-        models=list(dict.fromkeys([*filter(None, backbones), *(gap.model for gap in gaps)])),
-        tasks=list(dict.fromkeys(gap.task for gap in gaps)),
-        date=_date([*(gap.manifest for gap in gaps), *manifests(run)]),
-        study_file=source,
-        overview=[overview_row(gap, f"gap-{i + 1}") for i, gap in enumerate(gaps)],
-        sections=sections,
-        script=code,
-        script_hash=digest,
+        title=plain(run.name),
+        models=header.models(run),
+        tasks=header.tasks(run),
+        date=header.date(run),
+        study_file=run.study,
+        chapters=list(zip(chapters, bodies, strict=True)),
+        findings_count=sum(chapter.findings_count for chapter in chapters),
+        several={capability for capability, number in telling.items() if number > 1},
+        measured={chapter.capability for chapter in chapters},
+        brackets=[chapter.brackets for chapter in chapters if chapter.brackets and chapter.findings_count],
+        over_seeds=telling["concepts"] > 0,
+        alone=alone,
+        scripts=[Markup(script) for script in scripts],
+        policies=[Markup(_digest(script)) for script in scripts],
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
         version=_version(),
     )
     return page + "\n"
 
 
-def _study(run: Path) -> tuple[str, str]:
-    """The study's name (or the folder's) and the text of the study file (or nothing)."""
-    path = run / "study.toml"
-    name = plain(run.resolve().name)
-    if not path.is_file():
-        return name, ""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    try:
-        return plain(str(tomllib.loads(text).get("name", name))), text
-    except (ValueError, RecursionError):  # the run is measured all the same; the page shows the file as it is
-        return name, text
+def _beside(name: str) -> tuple[str, str, Callable[[], bool]] | None:
+    """The template of a chapter, as Jinja's loaders give it."""
+    path = Path(name)
+    return (path.read_text(encoding="utf-8"), name, lambda: True) if path.is_absolute() and path.is_file() else None
 
 
-def _date(manifests: Sequence[Mapping[str, Any]]) -> str:
-    """The day on which the last stage ended, or nothing."""
-    ends = [str(manifest.get("finished", "")) for manifest in manifests]
-    last = max(ends, default="")
-    return last[:10] if re.match(r"\d{4}-\d{2}-\d{2}", last) else ""
-
-
-def _provenance(run: Path, gap: Gap) -> dict[str, Any]:
-    """How the numbers came to be: settings, versions, command, files."""
-    versions = gap.manifest.get("versions", {})
-    return {
-        "settings": [*flat(gap.settings), *([("generator score", told)] if (told := what_counts(gap)) else [])],
-        "seed": gap.manifest.get("seed"),
-        "versions": list(flat(versions if isinstance(versions, dict) else {"versions": versions})),
-        "command": str(gap.manifest.get("command", "")),
-        "started": str(gap.manifest.get("started", "")),
-        "finished": str(gap.manifest.get("finished", "")),
-        "manifest": bool(gap.manifest),
-        "files": _files(run, gap),
-    }
-
-
-def _files(run: Path, gap: Gap) -> list[dict[str, Any]]:
-    """The stage's files, a line each; those that differ only in their ending (a figure's) share one."""
-    paths = [p for p in gap.path.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != REPORT]
-    lines = []
-    for _, same in groupby(sorted(paths, key=str), key=lambda p: p.with_suffix("")):
-        kinds = list(same)
-        shown = [kinds[0].relative_to(run).as_posix(), *(kind.suffix for kind in kinds[1:])]
-        lines.append(
-            {
-                "links": [{"text": t, "href": _href(p, run)} for t, p in zip(shown, kinds, strict=True)],
-                "what": FILES.get(kinds[0].name, ""),
-                "size": _size(sum(kind.stat().st_size for kind in kinds)),
-            }
-        )
-    return sorted(lines, key=lambda line: not line["what"])
-
-
-def _href(path: Path, run: Path) -> str:
-    return "./" + quote(path.relative_to(run).as_posix())  # "./": a name with a colon must not become a scheme
-
-
-def _size(size: int) -> str:
-    if size >= 1e6:
-        return f"{size / 1e6:.1f} MB"
-    return f"{size / 1e3:.0f} kB" if size >= 1e3 else f"{size} B"
+def _digest(script: str) -> str:
+    """A script as the page's policy names it: no other may run."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def _version() -> str:

@@ -4,28 +4,41 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from accord.report import style
-from accord.report.data import plain
-from accord.report.draw_search import draw_search
+from accord.report.chapter import Chapter
+from accord.report.draw_search import draw_search, result_in_words
+from accord.report.drawn import on_page
 from accord.report.finding import Finding
-from accord.report.search_data import Search, Searched, result
+from accord.report.metric import plain
 from accord.report.wording import count
+from accord.study.run import Run
+from accord.study.search_result import SEARCH, SearchedRange, SearchResult
 
 TOP = 10  # trials; the others are folded
+_TEMPLATE = Path(__file__).parent / "templates" / "search.html"
 _FIXED = "\N{NO-BREAK SPACE}"
 
 
-def search_shown(search: Search, run: Path, key: str) -> dict[str, Any]:
+def chapters(run: Run) -> list[Chapter]:
+    """The trials of a search, where the run is one."""
+    if not (run.folder / SEARCH).is_file():
+        return []
+    search = SearchResult.read(run.folder)
+    if search.trials.empty:
+        return []
+    return [Chapter("search", "Search", _TEMPLATE, search_shown(search, run.folder, "search"))]
+
+
+def search_shown(search: SearchResult, run: Path, key: str) -> dict[str, Any]:
     """All that `search.html` shows."""
     done = search.done
     rows = [_row(search, trial, run) for _, trial in done.iterrows()]
     return {
         "findings": [] if done.empty else [_finding(search)],
-        "objective": search.objective,
+        "objective": plain(search.section.objective),
         "how": _how(search),
-        "ranges": [(plain(one.name), one.words) for one in search.ranges],
+        "ranges": [(plain(one.name), _span(one)) for one in search.ranges],
         "top": rows[:TOP],
         "others": rows[TOP:],
         "failed": [
@@ -37,37 +50,48 @@ def search_shown(search: Search, run: Path, key: str) -> dict[str, Any]:
     }
 
 
-def _finding(search: Search) -> Finding:
+def _finding(search: SearchResult) -> Finding:
     """The best trial, and how much better it is than the middle one."""
     done = search.done
     best = done.iloc[0]
     values = ", ".join(f"{plain(one.name)}{_FIXED}={_FIXED}{_shown(one, best)}" for one in search.ranges)
-    middle = f" The trial in the middle has {result(float(done['value'].median()))}." if len(done) > 2 else ""
-    headline = f"Best of {count(len(done), 'trial')}: {search.objective} = {result(best['value'])}"
+    middle = f" The trial in the middle has {result_in_words(float(done['value'].median()))}." if len(done) > 2 else ""
+    headline = (
+        f"Best of {count(len(done), 'trial')}: {plain(search.section.objective)} = {result_in_words(best['value'])}"
+    )
     return Finding(headline, f"With {values}.{middle}")
 
 
-def _how(search: Search) -> str:
-    verb = "the highest" if search.direction == "maximize" else "the lowest"
-    said = f"Sought: {verb} {search.objective}. {count(len(search.trials), 'trial')}, sampler {search.sampler}"
-    return said + (f"; {len(search.failed)} failed." if len(search.failed) else ".")
+def _how(search: SearchResult) -> str:
+    verb = "the highest" if search.section.direction == "maximize" else "the lowest"
+    trials = f"{count(len(search.trials), 'trial')}, sampler {search.section.sampler}"
+    failed = f"; {len(search.failed)} failed" if len(search.failed) else ""
+    return f"Sought: {verb} {plain(search.section.objective)}. {trials}{failed}."
 
 
-def _row(search: Search, trial: pd.Series, run: Path) -> dict[str, Any]:
+def _span(one: SearchedRange) -> str:
+    """What a range spans, as the page says it."""
+    if one.choices:
+        return ", ".join(one.choices)
+    low, high = one.ends
+    return f"{low:g} to {high:g}{', log' if one.log else ''}"
+
+
+def _row(search: SearchResult, trial: pd.Series, run: Path) -> dict[str, Any]:
     path = f"trials/{int(trial['trial']):04}/study.toml"
     return {
         "trial": int(trial["trial"]),
         "href": f"./{path}" if (run / path).is_file() else "",
-        "value": result(trial["value"]),
+        "value": result_in_words(trial["value"]),
         "values": _values(search, trial),
     }
 
 
-def _values(search: Search, trial: pd.Series) -> list[dict[str, Any]]:
+def _values(search: SearchResult, trial: pd.Series) -> list[dict[str, Any]]:
     return [{"text": _shown(one, trial), "number": not one.choices} for one in search.ranges]
 
 
-def _shown(one: Searched, trial: pd.Series) -> str:
+def _shown(one: SearchedRange, trial: pd.Series) -> str:
     value = trial[one.name]
     return plain(str(value)) if one.choices else f"{int(value):,}" if one.whole else f"{value:.3g}"
 
@@ -77,12 +101,6 @@ def _why(reason: str) -> str:
     return "; ".join(plain(line) for line in reason.splitlines())
 
 
-def _figures(search: Search, key: str) -> list[dict[str, Any]]:
+def _figures(search: SearchResult, key: str) -> list[dict[str, Any]]:
     with style.house_style():
-        drawn = draw_search(search)
-        if drawn is None:
-            return []
-        # Safe to mark so: glyphs are outlines, and inline_svg takes matplotlib's comments out.
-        svg = Markup(style.inline_svg(drawn.figure, f"{key}-{drawn.name}"))
-    told = {name: getattr(drawn, name) for name in ("name", "title", "caption", "alt", "wide")}
-    return [{**told, "svg": svg}]
+        return on_page([draw_search(search)], key)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from scipy.special import stdtrit
 
-from accord.report.data import UNKNOWN, Metric
+from accord.report.metric import UNKNOWN, Metric
 
 
 def over_seeds(values: Iterable[float]) -> Metric:

@@ -12,6 +12,7 @@ from typing import Any
 
 from matplotlib import rc_context, rcdefaults
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
@@ -34,6 +35,10 @@ _VARIABLES = {
     GENERATOR: "generator",
     VALIDATOR: "validator",
 }
+# Blue and orange, white at zero: told apart by people with any colour vision, and in print.
+DIVERGING = LinearSegmentedColormap.from_list(
+    "accord", ["#8a3b00", "#d55e00", "#f7c79b", "#ffffff", "#a9cfe8", "#0072b2", "#003a5c"]
+)
 ROUND_STEPS = [1, 2, 5, 10]  # between ticks
 NARROW, WIDE = 5.4, 10.8  # inches; at 10 points, narrow ones stay legible across a phone
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib import get_data_path
 from matplotlib.ft2font import FT2Font
 
-from accord.report.data import Metric
+from accord.report.metric import Metric
 
 _MINUS = "−"
 _FIXED = "\N{NO-BREAK SPACE}"  # keeps a number and its interval on one line

@@ -25,6 +25,8 @@ def result_types() -> dict[str, type[Any]]:
 class Run(Mapping[str, Any]):
     """The whole stages of a run folder by name; a result is read when it is first asked for.
 
+    The folder of a single stage, such as `accord gap --out` makes, is a run of that stage, by the folder's name.
+
     >>> run = accord.read("runs/demo")  # doctest: +SKIP
     >>> run["gap/hypernymy"].metrics["pearson_all"]  # doctest: +SKIP
     """
@@ -36,15 +38,21 @@ class Run(Mapping[str, Any]):
     @cached_property
     def manifests(self) -> Mapping[str, dict[str, Any]]:
         """Name of a stage -> what it says of itself, in the order in which they were begun."""
+        if (self.folder / MANIFEST).is_file():
+            manifest = _manifest(self.folder)
+            return {f"{manifest['stage']}/{self.folder.resolve().name}": manifest}
         found = {}
         for path in sorted(self.folder.glob(f"*/{MANIFEST}")) + sorted(self.folder.glob(f"*/*/{MANIFEST}")):
             name = path.parent.relative_to(self.folder).as_posix()
             if not any(part.startswith(".") for part in name.split("/")):  # one that is being made
-                manifest = read_manifest(path.parent)
-                if manifest is None:
-                    raise AccordError("This manifest is damaged.", where=path, fix="run the study again")
-                found[name] = manifest
-        return dict(sorted(found.items(), key=lambda entry: (str(entry[1].get("started")), entry[0])))
+                found[name] = _manifest(path.parent)
+
+        def above(name: str) -> int:
+            """How many stages are made one after the other before it: of two in one second, the first is first."""
+            inputs = [one["stage"] for one in found[name].get("inputs", {}).values()]
+            return max((above(one) + 1 for one in inputs if one in found), default=0)
+
+        return {name: found[name] for name in sorted(found, key=lambda n: (str(found[n].get("started")), above(n), n))}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.manifests)
@@ -62,6 +70,10 @@ class Run(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return "\n".join([f"run {self.folder}", *(f"  {name}" for name in self)])
+
+    def place(self, name: str) -> Path:
+        """The folder of a stage."""
+        return self.folder if (self.folder / MANIFEST).is_file() else self.folder / name
 
     def of(self, result: type[R]) -> dict[str, R]:
         """The results of one type by their labels: `run.of(Gap)["hypernymy"]`."""
@@ -86,17 +98,24 @@ class Run(Mapping[str, Any]):
     def _result(self, name: str) -> Any:
         manifest, types = self.manifests[name], result_types()
         if manifest["stage"] not in types:
-            raise AccordError("This stage is of a kind that accord does not know.", where=self.folder / name,
+            raise AccordError("This stage is of a kind that accord does not know.", where=self.place(name),
                               got=manifest["stage"], wanted=", ".join(types))  # fmt: skip
         try:
-            return types[manifest["stage"]].read(self.folder / name)
+            return types[manifest["stage"]].read(self.place(name))
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise AccordError(
                 "This result cannot be read.",
-                where=self.folder / name,
+                where=self.place(name),
                 got=f"{type(error).__name__}: {error}",
                 fix="see what is damaged: accord check; then run the study again",
             ) from error
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise AccordError("This manifest is damaged.", where=folder / MANIFEST, fix="run the study again")
+    return manifest
 
 
 @checked

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.console import Console
 
 from accord.disk import lock, read_object, write_whole
@@ -16,14 +15,14 @@ from accord.errors import AccordError
 from accord.study import engine, objective, store
 from accord.study.config import StudyFile
 from accord.study.graph import Graph, plan_study
-from accord.study.ranges import Choices
 from accord.study.search_file import SearchFile
 from accord.study.search_file import load as load_search
+from accord.study.search_result import SEARCH, TABLE, SearchedRange, SearchResult
 from accord.study.stage import Stage
 from accord.study.trials import Claim, SearchTrial, Trials
 from accord.study.work import Models
 
-TABLE, BEST = "trials.csv", "best.toml"
+BEST = "best.toml"
 
 
 @dataclass(frozen=True)
@@ -96,24 +95,20 @@ def _open(plan: _Search) -> None:
 
     Raises AccordError if it holds something else.
     """
-    file, folder, section = plan.file, plan.folder, plan.file.section
+    file, folder = plan.file, plan.folder
     fix = "name another with --out"
     with lock(folder.resolve(), wait=True):
-        if (folder / engine.SEARCH).is_file():
-            if read_object(folder / engine.SEARCH, "fingerprint")["fingerprint"] != plan.fingerprint:
+        if (folder / SEARCH).is_file():
+            if read_object(folder / SEARCH, "fingerprint")["fingerprint"] != plan.fingerprint:
                 raise AccordError(
                     "This folder holds the trials of another search: other ranges, objective, data, settings or model.",
                     where=folder,
                     fix=fix,
                 )
-        elif folder.exists() and not (
-            folder.is_dir() and {one.name for one in folder.iterdir()} <= {engine.SEARCH + ".tmp"}
-        ):
+        elif folder.exists() and not (folder.is_dir() and {one.name for one in folder.iterdir()} <= {SEARCH + ".tmp"}):
             raise AccordError("This is not the folder of a search.", where=folder, fix=fix)
-        ranges = [{"name": one.name, **one.values.model_dump(exclude_none=True)} for one in file.ranges]
-        told = {**section.model_dump(), "ranges": ranges, "fingerprint": plan.fingerprint}
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / engine.SEARCH, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+        _result(plan).write(folder)
         write_whole(folder / store.STUDY, file.text)
 
 
@@ -163,12 +158,8 @@ def _conclude(plan: _Search, found: list[SearchTrial]) -> None:
     """Write what all trials together tell: the table, the best study, the report."""
     from accord.report import write_report
 
-    rows = [
-        {"trial": one.number, plan.file.section.objective: one.value, **_cells(plan, one), "failed": one.reason}
-        for one in found
-    ]
     with lock(plan.folder.resolve(), wait=True):
-        write_whole(plan.folder / TABLE, pd.DataFrame(rows).to_csv(index=False))
+        _result(plan).with_trials(found).write(plan.folder)
         if found and found[0].value is not None:
             best = found[0]
             about = f"# The best of {len(found)} trials of accord search: trial {best.number}, "
@@ -177,13 +168,10 @@ def _conclude(plan: _Search, found: list[SearchTrial]) -> None:
         write_report(plan.folder)
 
 
-def _cells(plan: _Search, trial: SearchTrial) -> dict[str, Any]:
-    """Numbers, and choices as text: a column of several types would not come back as it was."""
-    chosen = {one.name for one in plan.file.ranges if isinstance(one.values, Choices)}
-    return {
-        name: json.dumps(value, ensure_ascii=False) if name in chosen and not isinstance(value, str) else value
-        for name, value in trial.values.items()
-    }
+def _result(plan: _Search) -> SearchResult:
+    """What is sought, without its trials."""
+    ranges = [SearchedRange(one.name, one.values) for one in plan.file.ranges]
+    return SearchResult(plan.file.section, ranges, plan.fingerprint)
 
 
 def say(values: Mapping[str, Any]) -> str:

@@ -7,19 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from accord.gap.result import Gap
+from accord.gap.slices import AFFIRMS_SILENT, SAYS_DENIES, generator_cut, judged
 from accord.report import style
-from accord.report.data import Gap
 from accord.report.drawn import Drawn
-from accord.report.slices import AFFIRMS_SILENT, SAYS_DENIES, generator_cut, judged
+from accord.report.metric import metric_in
+from accord.report.points import CLASSES, points
 from accord.report.wording import count, equals, interval, measured, number
-
-MANY_POINTS = 1500  # above this, points are drawn as pixels: an SVG of each would weigh more than the page
-
-# The two classes of items: (gold, label, colour, marker, filled, line style); never told apart by colour alone.
-CLASSES: tuple[tuple[bool, str, str, str, bool, Any], ...] = (
-    (True, "right answers", style.RIGHT, "o", True, "-"),
-    (False, "wrong answers", style.WRONG, "^", False, (0, (4, 2))),
-)
 
 
 def draw_scatter(gap: Gap) -> Drawn:
@@ -35,7 +29,7 @@ def draw_scatter(gap: Gap) -> Drawn:
         if part.empty:
             continue
         x, y = part["generator_logodds"].to_numpy(), part["validator_logodds"].to_numpy()
-        within = gap.metric("pearson_yes" if gold else "pearson_no")
+        within = metric_in(gap.metrics, "pearson_yes" if gold else "pearson_no")
         text = f"{label} (n = {len(part)})" + (f": {equals('r', within)}" if within.known else "")
         points(main, x, y, len(drawn), colour, marker, filled, label=text)
         look: dict[str, Any] = {"histtype": "step", "color": colour, "linestyle": line, "linewidth": 1.4}
@@ -48,7 +42,7 @@ def draw_scatter(gap: Gap) -> Drawn:
         edge.tick_params(labelbottom=False, labelleft=False)
     _legend(top, main)
     apart = int((scores["disagreement"] != "").sum())
-    over, r = count(len(scores), "item"), equals("r", gap.metric("pearson_all"))
+    over, r = count(len(scores), "item"), equals("r", metric_in(gap.metrics, "pearson_all"))
     title = f"The two forms disagree on {apart:,} of {over} ({r})"
     style.title(figure, title, 58)
     return Drawn("scatter", figure, title, _scatter_caption(scores, len(drawn)), _scatter_alt(gap, scores))
@@ -72,7 +66,7 @@ def draw_rank(gap: Gap) -> Drawn:
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.grid(color=style.GRID, linewidth=0.7)
     _legend(axes, axes, ncols=2)
-    sanity = gap.metric("rank_sanity")
+    sanity = metric_in(gap.metrics, "rank_sanity")
     how = f" (correlation {measured(sanity)})" if sanity.known else ""
     follow = "follow" if not sanity.known or sanity.value >= 0.8 else "hardly follow"
     title = f"The first token's log-odds {follow} its rank{how}"
@@ -82,17 +76,6 @@ def draw_rank(gap: Gap) -> Drawn:
         "tokens must rise together. A cloud without direction would mean that prompts or tokens do not fit."
     )
     return Drawn("rank", figure, title, caption, f"Scatter. {title}.")
-
-
-def points(
-    axes: Axes, x: np.ndarray, y: np.ndarray, n: int, colour: str, marker: str, filled: bool, label: str
-) -> None:
-    """Points of one class; `n` in all, which decides how they are drawn."""
-    axes.plot(
-        x, y, linestyle="none", marker=marker, label=label, alpha=0.75 if n < 600 else 0.5,
-        markersize=4.6 if n < 600 else 3.4, markerfacecolor=colour if filled else "none",
-        markeredgecolor="none" if filled else colour, markeredgewidth=1.0, rasterized=n > MANY_POINTS,
-    )  # fmt: skip
 
 
 def _legend(axes: Axes, points: Axes, ncols: int = 1) -> None:
@@ -144,7 +127,7 @@ def _scatter_caption(scores: Any, drawn: int) -> str:
 
 def _scatter_alt(gap: Gap, scores: Any) -> str:
     kinds = scores["disagreement"].value_counts()
-    r = gap.metric("pearson_all")
+    r = metric_in(gap.metrics, "pearson_all")
     return (
         f"Scatter of validator against generator log-odds for {count(len(scores), 'item')}; correlation "
         f"{number(r.value)} {interval(r)}; {int(kinds.get(SAYS_DENIES, 0))} said but denied, "

@@ -2,7 +2,8 @@
 
 import math
 
-from accord.report.data import Gap, Metric
+from accord.gap.result import Gap
+from accord.report.metric import Metric, metric_in
 from accord.report.wording import count, equals, interval, measured, number
 
 # Under half of the probability on yes and no, the model is not answering the question it was asked.
@@ -11,13 +12,13 @@ GOOD_AUC = 0.75
 FEW_ITEMS = 100
 
 
-def verdict(gap: Gap) -> str:
+def finding_of(gap: Gap, model: str) -> str:
     """The finding in one sentence, with intervals and the number of items."""
-    mass, over = gap.metric("yes_no_mass"), f"over {count(len(gap.scores), 'item')}"
+    mass, over = metric_in(gap.metrics, "yes_no_mass"), f"over {count(len(gap.scores), 'item')}"
     if mass.known and mass.value < LOW_MASS:
         words = "with a label" if _chooses(gap) else "yes or no"
         return (
-            f"{gap.model} seldom answers {words} when asked (together they get {measured(mass)} of the "
+            f"{model} seldom answers {words} when asked (together they get {measured(mass)} of the "
             f"probability), so its validator score means little{_generator_alone(gap)}; taken at face value, "
             f"{_correlation(gap)}, {over}."
         )
@@ -25,15 +26,15 @@ def verdict(gap: Gap) -> str:
     if mass.known and mass.value < SOME_MASS:
         words = "the labels" if _chooses(gap) else "yes and no"
         caveat = f", with only {measured(mass)} of the probability on {words} when asked"
-    return f"{gap.model} {_headline(gap)}: {_aucs(gap)}{_correlation(gap)}, {over}{caveat}."
+    return f"{model} {_headline(gap)}: {_aucs(gap)}{_correlation(gap)}, {over}{caveat}."
 
 
 def remarks(gap: Gap) -> list[str]:
     """What a reader of the verdict should know before quoting it; often nothing."""
     out = []
     n, affirmed = len(gap.scores), float((gap.scores["validator_logodds"] > 0).mean())
-    auc, accuracy = gap.metric("validator_auc"), gap.metric("validator_accuracy")
-    blank = gap.metric("blank_first_tokens")
+    auc, accuracy = metric_in(gap.metrics, "validator_auc"), metric_in(gap.metrics, "validator_accuracy")
+    blank = metric_in(gap.metrics, "blank_first_tokens")
     if blank.known and blank.value:
         out.append(
             f"The first token of {blank.value / n:.0%} of the answers is white space alone, so what is said of first "
@@ -50,15 +51,15 @@ def remarks(gap: Gap) -> list[str]:
     elif max(affirmed, 1 - affirmed) > 0.9:
         side = "yes" if affirmed > 0.5 else "no"
         out.append(f"Asked, it says {side} to {max(affirmed, 1 - affirmed):.0%} of the items, whatever they are.")
-    sanity = gap.metric("rank_sanity")
+    sanity = metric_in(gap.metrics, "rank_sanity")
     if sanity.known and sanity.value < 0.8:
         out.append(
             f"The log-odds of first tokens follow their ranks only loosely (correlation {measured(sanity)}): "
             "check the prompts and the tokenizer before trusting them."
         )
-    if gap.answer_score != "first" or gap.metric("first_token_clashes").value > 0:
+    if gap.answer_score != "first" or metric_in(gap.metrics, "first_token_clashes").value > 0:
         out.append(what_counts(gap))
-    mass = gap.metric("yes_no_mass")
+    mass = metric_in(gap.metrics, "yes_no_mass")
     if mass.known and mass.value < LOW_MASS:
         out.append(
             "accord show TASK --model MODEL shows what the model would say in place of yes and no, and tries worked "
@@ -71,7 +72,7 @@ def remarks(gap: Gap) -> list[str]:
 
 def what_counts(gap: Gap) -> str:
     """What the generator's score is of, and how many first tokens clash; empty where the measurement does not say."""
-    clashes, items = gap.metric("first_token_clashes"), gap.metric("task_items")
+    clashes, items = metric_in(gap.metrics, "first_token_clashes"), metric_in(gap.metrics, "task_items")
     if not (clashes.known and items.known):
         return ""
     return counted_words(gap.answer_score, int(clashes.value), int(items.value))
@@ -84,17 +85,18 @@ def counted_words(counted: str, clashes: int, items: int) -> str:
         "per_token": "the answer's mean token (geometric)",
         "first": "the answer's first token",
     }[counted]
-    told = f"{clashes:,} of the task's {count(items, 'item')}" if clashes else f"none of the task's {items:,} items"
+    clashing = f"{clashes:,} of the task's {count(items, 'item')}" if clashes else f"none of the task's {items:,} items"
     return (
-        f"The generator's score is of {what}: in {told}, a right and a wrong answer begin with the same token. Ranks "
-        "are always of first tokens."
+        f"The generator's score is of {what}: in {clashing}, a right and a wrong answer begin with the same token. "
+        "Ranks are always of first tokens."
     )
 
 
 def _headline(gap: Gap) -> str:
-    generator, validator = gap.metric("generator_auc"), gap.metric("validator_auc")
+    generator, validator = metric_in(gap.metrics, "generator_auc"), metric_in(gap.metrics, "validator_auc")
     if _chooses(gap):
-        return f"chooses the right label for {measured(gap.metric('validator_accuracy'))} of the items"
+        accuracy = metric_in(gap.metrics, "validator_accuracy")
+        return f"chooses the right label for {measured(accuracy)} of the items"
     if not (generator.known and validator.known):
         return "was asked about answers that are all right or all wrong, so neither form can be put to the test"
     if _apart(generator, validator):
@@ -132,13 +134,13 @@ def _even_and_good(gap: Gap) -> str:
     within = _within(gap)
     if within and min(m.value for m in within) >= 0.5:
         return "affirms what it says"
-    if gap.metric("pearson_all").value >= 0.5 and not within:
+    if metric_in(gap.metrics, "pearson_all").value >= 0.5 and not within:
         return "affirms what it says"
     return "tells right from wrong in both forms, but not on the same items"
 
 
 def _aucs(gap: Gap) -> str:
-    generator, validator = gap.metric("generator_auc"), gap.metric("validator_auc")
+    generator, validator = metric_in(gap.metrics, "generator_auc"), metric_in(gap.metrics, "validator_auc")
     if not (generator.known and validator.known):
         return ""
     return (
@@ -148,12 +150,12 @@ def _aucs(gap: Gap) -> str:
 
 
 def _generator_alone(gap: Gap) -> str:
-    auc = gap.metric("generator_auc")
+    auc = metric_in(gap.metrics, "generator_auc")
     return f"; when completing it ranks right answers above wrong ones with AUC {measured(auc)}" if auc.known else ""
 
 
 def _correlation(gap: Gap) -> str:
-    r = gap.metric("pearson_all")
+    r = metric_in(gap.metrics, "pearson_all")
     if not r.known:
         return "how the two forms correlate is not defined"
     how = equals("r", r)
@@ -171,7 +173,7 @@ def _correlation(gap: Gap) -> str:
 
 def inflated(gap: Gap) -> bool:
     """Whether the correlation over all items is mostly the distance between the two classes."""
-    r, within = gap.metric("pearson_all"), _within(gap)
+    r, within = metric_in(gap.metrics, "pearson_all"), _within(gap)
     if not within or not r.known:
         return False
     return r.value >= 0.3 and r.value - sum(m.value for m in within) / len(within) >= 0.2
@@ -179,15 +181,15 @@ def inflated(gap: Gap) -> bool:
 
 def _inflation(gap: Gap) -> str:
     parts = [
-        f"{equals('r', gap.metric(name))} within {label} answers"
+        f"{equals('r', metric_in(gap.metrics, name))} within {label} answers"
         for name, label in (("pearson_yes", "right"), ("pearson_no", "wrong"))
-        if gap.metric(name).known
+        if metric_in(gap.metrics, name).known
     ]
     return ", but much of that is only right and wrong lying apart: " + " and ".join(parts)
 
 
 def _within(gap: Gap) -> list[Metric]:
-    return [m for m in map(gap.metric, ("pearson_yes", "pearson_no")) if m.known]
+    return [r for name in ("pearson_yes", "pearson_no") if (r := metric_in(gap.metrics, name)).known]
 
 
 def _apart(one: Metric, other: Metric) -> bool:

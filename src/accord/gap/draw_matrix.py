@@ -3,20 +3,15 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
+from accord.gap.result import Gap
 from accord.report import style
-from accord.report.data import Gap
 from accord.report.drawn import Drawn
 from accord.report.wording import number
 
-# Blue and orange, white at zero: told apart by people with any colour vision, and in print.
-DIVERGING = LinearSegmentedColormap.from_list(
-    "accord", ["#8a3b00", "#d55e00", "#f7c79b", "#ffffff", "#a9cfe8", "#0072b2", "#003a5c"]
-)
 _BLACK = "#111111"  # on the map, which is the same in light and dark
 _MEASURES = {"pearson": "all items", "pearson_yes": "within right answers", "pearson_no": "within wrong answers"}
 
@@ -60,7 +55,7 @@ def _grids(table: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def _heat(axes: Axes, grid: np.ndarray, limit: float, ticks: int) -> AxesImage:
-    mesh = axes.imshow(grid, cmap=DIVERGING, vmin=-limit, vmax=limit, origin="lower", interpolation="nearest")
+    mesh = axes.imshow(grid, cmap=style.DIVERGING, vmin=-limit, vmax=limit, origin="lower", interpolation="nearest")
     last = min(grid.shape) - 0.5
     axes.plot([-0.5, last], [-0.5, last], color=_BLACK, linewidth=0.9, linestyle=(0, (5, 2)))
     axes.set(xlabel="validator layer", ylabel="generator layer")

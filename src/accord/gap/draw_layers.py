@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from accord.gap.result import Gap
 from accord.report import style
-from accord.report.data import Gap
 from accord.report.drawn import Drawn
 from accord.report.wording import number
 

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
+from accord.gap.result import Gap
 from accord.report import style
-from accord.report.data import Gap
 from accord.report.drawn import Drawn
 from accord.report.wording import in_figure, number
 

@@ -6,10 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from accord.gap.result import Gap
+from accord.gap.slices import by_category, judged
 from accord.report import style
-from accord.report.data import Gap
 from accord.report.drawn import Drawn
-from accord.report.slices import by_category, judged
 from accord.report.wording import in_figure
 
 MOST = 80

@@ -1,0 +1,244 @@
+"""The gaps of a run as the page shows them: every number already put into words, nothing left to the template."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from accord.gap.figures import draw_all
+from accord.gap.findings import finding_of, remarks, what_counts
+from accord.gap.glossary import FILES, MAIN, term
+from accord.gap.result import Gap
+from accord.gap.slices import AFFIRMS_SILENT, SAYS_DENIES, by_category, by_similarity, judged, worst
+from accord.report import header, style
+from accord.report.chapter import Chapter
+from accord.report.drawn import on_page
+from accord.report.finding import Finding
+from accord.report.links import href, size
+from accord.report.metric import Metric, called, metric_in, plain
+from accord.report.prompts import LONGEST, flat, shared_beginning
+from accord.report.wording import capital, count, interval, measured, number
+from accord.study.run import Run
+from accord.study.store import REPORT
+
+FIGURE_BUDGET = 3_500_000  # bytes; from there on, further gaps show only their first figure
+CATEGORY_ROWS = 400
+_TEMPLATE, _OVERVIEW = (Path(__file__).parent / name for name in ("page.html", "overview.html"))
+
+_PLACES = {
+    "generator": ("said more readily", "said less readily"),
+    "validator": ("affirmed more", "affirmed less"),
+}
+
+_LAYER_FIGURES = {"layers": "curves by layer", "matrix": "layer by layer matrix", "lens": "token map"}
+
+
+@dataclass(frozen=True)
+class MeasuredGap:
+    """A gap of a run, with what its manifest says of it."""
+
+    gap: Gap
+    label: str
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The stage's own name: its folder."""
+        return plain(self.label)
+
+    @property
+    def model(self) -> str:
+        """The name of the model under study, or a phrase that fits where a name would stand."""
+        return called(self.manifest["settings"].get("model")) or "the model"
+
+    @property
+    def task(self) -> str:
+        """The name of the task, or else of the stage."""
+        return called(self.manifest["settings"].get("task")) or self.name
+
+
+def chapters(run: Run) -> list[Chapter]:
+    """An overview where there are several gaps, and a chapter of each."""
+    gaps = gaps_of(run)
+    made, spent = [], 0
+    for i, gap in enumerate(gaps):
+        key = f"gap-{i + 1}"
+        shown = gap_shown(gap, key, run.folder, light=spent > FIGURE_BUDGET)
+        spent += sum(len(figure["svg"]) for figure in [*shown["figures"], shown["categories"] or {"svg": ""}])
+        made.append(Chapter(key, gap.name, _TEMPLATE, shown, folded=i > 0))
+    return made if len(made) < 2 else [_overview(run, gaps, [chapter.key for chapter in made]), *made]
+
+
+def gaps_of(run: Run) -> list[MeasuredGap]:
+    """The gaps of a run, in the order in which they were begun."""
+    manifests = {name: one for name, one in run.manifests.items() if one["stage"] == "gap"}
+    return [
+        MeasuredGap(run[name], name.partition("/")[2], run.place(name), manifest)
+        for name, manifest in manifests.items()
+    ]
+
+
+def gap_shown(measured_gap: MeasuredGap, key: str, run: Path, *, light: bool = False) -> dict[str, Any]:
+    """All that `page.html` shows of one gap.
+
+    Args:
+        key: makes ids unique.
+        run: the folder that the page stands in.
+        light: leave out all figures but the first.
+    """
+    gap = measured_gap.gap
+    with style.house_style():
+        figures = on_page(draw_all(gap)[: 1 if light else None], key)
+    headline, _, evidence = finding_of(gap, measured_gap.model).partition(": ")
+    return {
+        "findings": [Finding(headline, capital(evidence), remarks=remarks(gap))],
+        "n": count(len(gap.scores), "item"),
+        "measures": [_measure(gap, name) for name in MAIN if name in gap.metrics],
+        "all_measures": [_measure(gap, name) for name in gap.metrics],
+        "figures": [f for f in figures if f["name"] != "categories"],
+        "categories": next((f for f in figures if f["name"] == "categories"), None),
+        "absent": [] if light else [v for k, v in _LAYER_FIGURES.items() if k not in {f["name"] for f in figures}],
+        "reasons": _reasons(gap),
+        "light": light,
+        "category_rows": [_percentages(row) for row in by_category(gap.scores).head(CATEGORY_ROWS).to_dict("records")],
+        "similarity_rows": [_percentages(row) for row in by_similarity(gap.scores).to_dict("records")],
+        "worst": _worst(gap.scores),
+        **_provenance(measured_gap, run),
+    }
+
+
+def _overview(run: Run, gaps: list[MeasuredGap], keys: list[str]) -> Chapter:
+    """A table over several gaps."""
+    rows = [
+        {"key": key, "name": one.name, "model": one.model, "task": one.task, "n": f"{len(one.gap.scores):,}"}
+        | {name: measured(metric_in(one.gap.metrics, name)) for name in MAIN}
+        for one, key in zip(gaps, keys, strict=True)
+    ]
+    shown = {"rows": rows, "models": len(header.models(run)) > 1, "tasks": len(header.tasks(run)) > 1}
+    return Chapter("overview", "Overview", _OVERVIEW, shown, leads=True)
+
+
+def _provenance(measured_gap: MeasuredGap, run: Path) -> dict[str, Any]:
+    """How the numbers came to be: settings, versions, command, files."""
+    manifest, counts = measured_gap.manifest, what_counts(measured_gap.gap)
+    return {
+        "settings": [*flat(manifest["settings"]), *([("generator score", counts)] if counts else [])],
+        "seed": manifest["seed"],
+        "versions": list(flat(manifest["versions"])),
+        **{name: str(manifest[name]) for name in ("command", "started", "finished")},
+        "files": _files(measured_gap.folder, run),
+    }
+
+
+def _files(folder: Path, run: Path) -> list[dict[str, Any]]:
+    """The stage's files, a line each; those that differ only in their ending (a figure's) share one."""
+    paths = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != REPORT]
+    lines: list[dict[str, Any]] = []
+    for _, same in groupby(sorted(paths, key=str), key=lambda p: p.with_suffix("")):
+        kinds = list(same)
+        names = [kinds[0].relative_to(run).as_posix(), *(kind.suffix for kind in kinds[1:])]
+        lines.append(
+            {
+                "links": [{"text": name, "href": href(p, run)} for name, p in zip(names, kinds, strict=True)],
+                "what": FILES.get(kinds[0].name, ""),
+                "size": size(kinds),
+            }
+        )
+    return sorted(lines, key=lambda line: not line["what"])
+
+
+def _measure(gap: Gap, name: str) -> dict[str, Any]:
+    what, metric = term(name), metric_in(gap.metrics, name)
+    reason = plain(gap.metrics[name].get("reason", ""))
+    return {
+        "name": name,
+        "label": what.label,
+        "meaning": what.meaning,
+        "defined": what.defined,
+        "value": f"{metric.value:,.0f}" if what.whole and metric.known else number(metric.value),
+        "interval": interval(metric) or ("–" if reason else ""),
+        "reason": reason,
+        "whisker": None if what.whole or math.isnan(what.low) else _whisker(metric, what.low, what.high, what.neutral),
+    }
+
+
+def _reasons(gap: Gap) -> list[str]:
+    """Why measures have no interval: each reason with the measures that have none for it."""
+    names: dict[str, list[str]] = {}
+    for name, metric in gap.metrics.items():
+        if "reason" in metric:
+            names.setdefault(plain(metric["reason"]), []).append(term(name).label)
+    return [f"{', '.join(labels)}: {reason}" for reason, labels in names.items()]
+
+
+def _whisker(metric: Metric, low: float, high: float, neutral: float | None) -> dict[str, str] | None:
+    """Places on a line of 100 units: value, interval, and the mark of chance."""
+    if not metric.known:
+        return None
+
+    def place(value: float) -> str:
+        return f"{100 * min(1.0, max(0.0, (value - low) / (high - low))):.1f}"
+
+    ends = [end if math.isfinite(end) else metric.value for end in (metric.low, metric.high)]
+    mark = place(neutral) if neutral is not None else ""
+    return {"value": place(metric.value), "low": place(ends[0]), "high": place(ends[1]), "neutral": mark}
+
+
+def _percentages(row: Mapping[Any, Any]) -> dict[str, Any]:
+    shares = ("rate", "low", "high", "says_denies", "affirms_silent", "generator_right", "validator_right")
+    return {str(k): f"{v:.0%}" if k in shares else v for k, v in row.items()}
+
+
+def _worst(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    titles = {
+        SAYS_DENIES: ("Says it, but denies it", "Likely when completing; asked, it answers no."),
+        AFFIRMS_SILENT: ("Affirms it, but would not say it", "Unlikely when completing; asked, it answers yes."),
+    }
+    shared = {form: shared_beginning(scores[f"{form}_prompt"].tolist()) for form in ("generator", "validator")}
+    kinds = judged(scores)["disagreement"].value_counts()
+    return [
+        {
+            "title": titles[kind][0],
+            "lead": titles[kind][1],
+            "total": int(kinds.get(kind, 0)),
+            "items": [_item(row, shared) for row in rows.to_dict("records")],
+        }
+        for kind, rows in worst(scores).items()
+    ]
+
+
+def _item(row: Mapping[Any, Any], shared: Mapping[str, str]) -> dict[str, Any]:
+    mass = row.get("yes_no_mass")
+    return {
+        "answer": str(row["answer"])[:LONGEST],
+        "gold": bool(row["gold"]),
+        "group": None if pd.isna(row["group"]) or row["group"] == row["answer"] else str(row["group"]),
+        "rank": f"{row['generator_rank']:,.0f}",
+        "mass": number(float(mass)) if isinstance(mass, float) else None,
+        "forms": {form: _form(row, form, shared[form]) for form in _PLACES},
+    }
+
+
+def _form(row: Mapping[Any, Any], form: str, shared: str) -> dict[str, Any]:
+    prompt, place = str(row[f"{form}_prompt"]), float(row[f"{form}_place"])
+    own = prompt.removeprefix(shared)
+    return {
+        "shared": shared[-LONGEST:] if prompt.startswith(shared) else "",
+        "own": own[-LONGEST:],
+        "cut": max(0, len(own) - LONGEST),
+        "logodds": number(float(row[f"{form}_logodds"]), bare=False),
+        "place": f"{100 * place:.1f}",
+        "words": _above(place, *_PLACES[form]),
+    }
+
+
+def _above(place: float, more: str, less: str) -> str:
+    """How many of the other items stand lower, never rounded up to all or down to none."""
+    if place in (0.0, 1.0):
+        return f"{more if place else less} than any other item"
+    return f"{more} than {min(0.99, max(0.01, place)):.0%} of the items"

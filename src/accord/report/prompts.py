@@ -1,0 +1,28 @@
+"""Prompts and settings as the page shows them: what all prompts share is folded, what is long is cut."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+LONGEST = 6000  # characters of a prompt or of a setting on the page
+SHORTEST_FOLD = 60  # a shared beginning shorter than this is not worth folding away
+
+
+def shared_beginning(prompts: Sequence[str]) -> str:
+    """What every prompt starts with, in whole lines: the worked examples of a few-shot form."""
+    if len(prompts) < 2:
+        return ""
+    first, last = min(prompts), max(prompts)  # what these two share, all that lie between them share
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    whole_lines = first[: first.rfind("\n", 0, same) + 1]
+    return whole_lines if len(whole_lines) >= SHORTEST_FOLD else ""
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as dotted names and readable values."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            yield f"{prefix}{name}", shown if len(shown) <= LONGEST else shown[:LONGEST] + "…"

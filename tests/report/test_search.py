@@ -4,6 +4,7 @@ import math
 
 import pandas as pd
 import pytest
+from tests.report.run_folder import publish_result
 from tests.report.search_folder import write_search
 from tests.report.test_html import HOSTILE, Page, asks_network
 
@@ -64,6 +65,13 @@ def test_few_trials_and_none_that_worked(tmp_path, trials, failed):
     assert ("Best of" in page.text) == (failed < trials)
 
 
+def test_the_head_names_the_models_of_trials(tmp_path):
+    run = write_search(tmp_path / "tune", 4)
+    publish_result(run / "trials" / "0002", "embeddings", "", None, settings={"model": "tiny"}, files={"a": "b"})
+    text = read(run).text
+    assert "Model tiny Measured 2" in text
+
+
 def test_hostile_names_stay_text(tmp_path):
     ranges = [
         SearchedRange("kind", Choices(choices=[HOSTILE, "topk"])),
@@ -85,7 +93,8 @@ def test_what_is_written_is_read(tmp_path):
     search.write(tmp_path)
     assert SearchResult.read(tmp_path).trials.empty and not (tmp_path / "trials.csv").exists()
     trials = [
-        SearchTrial(i, {"words": word, "n": i + 1, "lr": 0.001}, i / 3, None) for i, word in enumerate(["NA", "", [1, 2]])
+        SearchTrial(i, {"words": word, "n": i + 1, "lr": 0.001}, i / 3, None)
+        for i, word in enumerate(["NA", "", [1, 2]])
     ]
     trials.append(SearchTrial(3, {"words": True, "n": 9, "lr": 0.01}, None, "it\nfailed"))
     search.with_trials(trials).write(tmp_path)

@@ -485,9 +485,8 @@ def test_every_key_that_may_hold_a_path_says_so():
             for inner in models_in(field.annotation):
                 yield from keys(inner, f"{above}{name}.")
 
-    spoken = re.compile(
-        r"\b(data file|task files?|a (local )?folder(?! is given)|\.gguf file|as source of|Its folder)\b"
-    )
+    words = ("data file", "task files?", "a (local )?folder(?! is given)", "as source of", "Its folder")
+    spoken = re.compile(rf"\b({'|'.join(words)})\b|\.gguf file")
     marked = {name for name, field in keys(study_model()) if isinstance(field.json_schema_extra, dict)}
     told = {name for name, field in keys(study_model()) if spoken.search(field.description or "")}
     assert told - marked == set() and len(marked) >= 15

@@ -46,7 +46,13 @@ class Run(Mapping[str, Any]):
             name = path.parent.relative_to(self.folder).as_posix()
             if not any(part.startswith(".") for part in name.split("/")):  # one that is being made
                 found[name] = _manifest(path.parent)
-        return dict(sorted(found.items(), key=lambda entry: (str(entry[1].get("started")), entry[0])))
+
+        def above(name: str) -> int:
+            """How many stages are made one after the other before it: of two in one second, the first is first."""
+            inputs = [one["stage"] for one in found[name].get("inputs", {}).values()]
+            return max((above(one) + 1 for one in inputs if one in found), default=0)
+
+        return {name: found[name] for name in sorted(found, key=lambda n: (str(found[n].get("started")), above(n), n))}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.manifests)

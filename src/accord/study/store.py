@@ -283,4 +283,4 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")  # stages are told apart by when they were begun
+    return datetime.now(UTC).isoformat(timespec="seconds")

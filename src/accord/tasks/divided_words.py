@@ -11,6 +11,7 @@ from accord.errors import AccordError
 from accord.tasks.base import Item
 
 Triple = tuple[str, str, bool]  # member, category, gold
+
 STARTS = 10  # searches from different random divisions; the best one counts
 
 
@@ -21,16 +22,15 @@ def divided(
 
     See `accord.tasks.splits.unseen_sides`.
     """
-    return _divided(
-        tuple((item.fields[words[0]], item.fields[words[1]], item.gold) for item in items), share, both, seed
-    )
+    triples = tuple((item.fields[words[0]], item.fields[words[1]], item.gold) for item in items)
+    return _divided(triples, share, seed, both)
 
 
 @lru_cache(maxsize=8)
 def _divided(
-    triples: tuple[Triple, ...], share: float, both: bool, seed: int
+    triples: tuple[Triple, ...], share: float, seed: int, both: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """See `divided`; kept, as a study asks for every part of the same division in turn."""
+    """The same; kept, as a study asks for every part of one division in turn."""
     pairs = _Pairs(triples, share, both)
     return pairs.place(_best(pairs, seed))
 

@@ -346,7 +346,7 @@ def test_what_only_an_interrupted_stage_needs_is_gone_when_it_is_whole(tmp_path)
         return writer()(work)
 
     publish(tmp_path / "gap", RECIPE, make)
-    assert names(tmp_path / "gap") == ["tables", "manifest.json", "scores.txt"]
+    assert names(tmp_path / "gap") == ["manifest.json", "scores.txt", "tables"]
 
 
 def test_an_unfinished_stage_is_gone_on_with_from_what_it_wrote(tmp_path):

@@ -12,9 +12,9 @@ from accord.study.work import Models
 @pytest.fixture
 def run(tmp_path):
     def make(work):
-        (work.folder / "figures").mkdir()
+        (work.folder / "tables").mkdir()
         (work.folder / "scores.bin").write_bytes(bytes(range(100)))
-        (work.folder / "figures" / "a.svg").write_text("<svg/>")
+        (work.folder / "tables" / "a.svg").write_text("<svg/>")
 
     for name in ("one", "two"):
         stage = Stage("gap", name, make, {"name": name}, 0, 1)
@@ -42,7 +42,7 @@ def test_a_flipped_bit(run):
 
 
 def test_a_missing_and_an_extra_file(run):
-    (run / "gap" / "one" / "figures" / "a.svg").unlink()
+    (run / "gap" / "one" / "tables" / "a.svg").unlink()
     (run / "gap" / "one" / "notes.txt").touch()
     assert found(run) == [("a.svg", "missing"), ("notes.txt", "not written by accord")]
 

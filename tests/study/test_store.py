@@ -31,9 +31,9 @@ def publish(folder, recipe, make, **options):
 
 def writer(text="one"):
     def make(work: Work):
-        (work.folder / "figures").mkdir(exist_ok=True)
+        (work.folder / "tables").mkdir(exist_ok=True)
         (work.folder / "scores.txt").write_text(text)
-        (work.folder / "figures" / "a.svg").write_text("<svg/>")
+        (work.folder / "tables" / "a.svg").write_text("<svg/>")
         work.facts["device"] = "cpu"
 
     return make
@@ -53,7 +53,7 @@ def test_publishes_whole_and_only_once(tmp_path):
     assert names(folder.parent) == ["gap"]  # no partial, no lock left
     manifest = read_manifest(folder)
     assert manifest["settings"] == RECIPE.settings and manifest["facts"] == {"device": "cpu"}
-    assert manifest["files"].keys() == {"scores.txt", "figures/a.svg"}
+    assert manifest["files"].keys() == {"scores.txt", "tables/a.svg"}
     assert {"python", "torch", "accord"} <= manifest["versions"].keys()
     assert not publish(folder, RECIPE, never)
 
@@ -125,7 +125,7 @@ def test_work_of_other_settings_is_wiped(tmp_path):
     with pytest.raises(RuntimeError):
         publish(folder, OTHER, make)
     assert publish(folder, RECIPE, writer())
-    assert read_manifest(folder)["files"].keys() == {"scores.txt", "figures/a.svg"}
+    assert read_manifest(folder)["files"].keys() == {"scores.txt", "tables/a.svg"}
 
 
 KILLED = """
@@ -346,7 +346,7 @@ def test_what_only_an_interrupted_stage_needs_is_gone_when_it_is_whole(tmp_path)
         return writer()(work)
 
     publish(tmp_path / "gap", RECIPE, make)
-    assert names(tmp_path / "gap") == ["figures", "manifest.json", "scores.txt"]
+    assert names(tmp_path / "gap") == ["manifest.json", "scores.txt", "tables"]
 
 
 def test_an_unfinished_stage_is_gone_on_with_from_what_it_wrote(tmp_path):

@@ -154,12 +154,9 @@ def run_study(file: Path, folder: Path) -> None:
 
     safetensors.torch.load_file = load_there
     from accord.lm import opening
-    from tests.study.conftest import no_pages
 
     opening.pick_device = lambda _: device
     from accord.study import engine
-
-    no_pages(setattr)
 
     engine.run(file, folder, console=Console(file=io.StringIO()))
 

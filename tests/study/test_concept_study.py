@@ -6,7 +6,6 @@ import json
 import pandas as pd
 import pytest
 from rich.console import Console
-from tests.study.conftest import UNDRAWN
 from tests.tiny import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
@@ -90,7 +89,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def run(made, tmp_path, monkeypatch):
-    """Write a study beside the model and run it below `tmp_path`, undrawn; which stages it made, in order."""
+    """Write a study beside the model and run it below `tmp_path`; which stages it made, in order."""
     monkeypatch.chdir(tmp_path)
 
     def run(text, step=None, out=None):
@@ -138,10 +137,9 @@ def stop_at(call, function):
 def test_a_whole_study(run, tmp_path, monkeypatch):
     done = run(short(STUDY))
     folder = tmp_path / "runs" / "s"
-    if not UNDRAWN:
-        names = {path.name for path in (folder / "figures").iterdir()}
-        assert {"sparsity.svg", "sparsity.png", "perplexity.svg", "head-training.png"} <= names
-        assert "How well they reconstruct" in (folder / "report.html").read_text()
+    names = {path.name for path in (folder / "figures").iterdir()}
+    assert {"sparsity.svg", "sparsity.png", "perplexity.svg", "head-training.png"} <= names
+    assert "How well they reconstruct" in (folder / "report.html").read_text()
     found = metrics(folder)
     seeds = (0, 1)
     models = ["heads/backbone", *(f"heads/{row}-s{seed}" for seed in seeds for row in ROWS)]

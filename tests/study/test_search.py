@@ -15,7 +15,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from rich.console import Console
-from tests.study.conftest import UNDRAWN
 from tests.tiny import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
@@ -121,9 +120,8 @@ def test_a_search(run, made, tmp_path, monkeypatch):
     first = json.loads((folder / f"trials/{found[0].number:04}/concepts/sae-s1/metrics.json").read_text())
     assert again["r2"] == first["r2"]
 
-    if not UNDRAWN:
-        page = (folder / "report.html").read_text()
-        assert "Best of 3 trials" in page and "best.toml" in page
+    page = (folder / "report.html").read_text()
+    assert "Best of 3 trials" in page and "best.toml" in page
     monkeypatch.setattr("accord.lm.load", None)  # a rerun must not load weights
     assert run() == found
 

@@ -28,6 +28,7 @@ from accord.heads import (
 )
 from accord.lm import Backbone, LanguageModel, Query, score
 from accord.lm.kv import kv_cache
+from accord.lm.marked import Marked, backbone_states
 from accord.lm.perplexity import perplexity
 from accord.lm.sampling import generate
 from tests.gap.test_measure import pairs
@@ -72,7 +73,7 @@ def test_a_head_not_yet_trained_changes_nothing(family: str, backbone: Make, sta
     lm = backbone(family)
     for reader in (Reader(), Reader("reconstruction", exact)):
         model = finetuned(lm, lm.n_layers, reader, states(lm, lm.n_layers).x)
-        assert model.d_model == lm.d_model + 1
+        assert model.d_model == lm.d_model
         same_everywhere(model, lm)
 
 
@@ -92,14 +93,14 @@ def test_an_inner_head_reads_its_layer(llama: Backbone, states: Make, concepts: 
     expected = torch.cat(
         [llama.lens(own[2][:, :1]), head(reader(own[2][:, 1:].flatten(0, 1))).unflatten(0, (3, 8))], dim=1
     )
-    assert lm.n_layers == 2 and lm.hidden(ids)[2].shape == (3, 9, 33)
+    assert lm.n_layers == 2 and backbone_states(lm.hidden(ids)[2]).shape == (3, 9, 32)
     torch.testing.assert_close(lm.lens(lm.hidden(ids)[2]), expected, atol=1e-4, rtol=1e-4)
     at = torch.tensor([[0, 4], [8, 0], [3, 3]])
     some = lm.lens(lm.hidden(ids, at=at)[2])
     torch.testing.assert_close(some, expected[torch.arange(3)[:, None], at], atol=1e-4, rtol=1e-4)
     cache = kv_cache([])
     parts = [lm.hidden(part, cache=cache)[2] for part in (ids[:, :4], ids[:, 4:5], ids[:, 5:])]
-    torch.testing.assert_close(lm.lens(torch.cat(parts, 1)), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(torch.cat([lm.lens(part) for part in parts], 1), expected, atol=1e-4, rtol=1e-4)
     below = lm.hidden(ids, layers=[0, 1])
     torch.testing.assert_close(lm.lens(below[1]), llama.lens(llama.hidden(ids, layers=[1])[1]))
     with pytest.raises(AccordError, match="no such layer"):
@@ -157,7 +158,7 @@ def test_edited_latents_reach_the_head(llama: Backbone, states: Make, concepts: 
     z = z if isinstance(z, Tensor) else z.dense()
     each = width // reader.concepts.K  # type: ignore[union-attr]
     own = slice(2 * each, 3 * each)
-    marked = torch.cat([rows.x, torch.ones(len(rows.x), 1)], dim=1)
+    marked = Marked(rows.x, torch.ones(len(rows.x)))
     expected = head(reader(rows.x)) - z[:, own] @ weight[own]
     torch.testing.assert_close(off.lens(marked), expected, atol=1e-4, rtol=1e-4)
 

@@ -98,4 +98,7 @@ def test_wrong_layers_are_refused_and_the_backbone_is_found(lm: Backbone) -> Non
         Steered(lm, [AddDirection(9, torch.zeros(lm.d_model))])
     with pytest.raises(AccordError, match="no such layer"):
         WithReadout(lm, Readout((-1,), torch.zeros(lm.d_model), 0.0, (1,), (2,)))
-    assert backbone_of(WithReadout(Steered(lm, []), Readout((1,), torch.zeros(2), 0.0, (1,), (2,)))) is lm
+    for width in (31, 33, 64):
+        with pytest.raises(AccordError, match="states of another width"):
+            WithReadout(lm, Readout((1,), torch.zeros(width), 0.0, (1,), (2,)))
+    assert backbone_of(WithReadout(Steered(lm, []), Readout((1,), torch.zeros(32), 0.0, (1,), (2,)))) is lm

@@ -14,7 +14,7 @@ from accord.errors import AccordError
 from accord.lm import Backbone
 from accord.lm.edited import Readout, WithReadout
 from accord.lm.perplexity import perplexity
-from accord.repair import Fitted, operate, readout
+from accord.repair import Fitted, calibrate, operate, readout
 from accord.repair.config import ReadoutConfig
 from accord.repair.evidence import ask, gather, hold_out
 from accord.repair.fitted import best_within
@@ -101,6 +101,21 @@ def test_a_fitted_readout_repairs_and_comes_back(tmp_path: Path) -> None:
     back = accord.load(tmp_path / "repaired")
     np.testing.assert_allclose(ask(back, train, train.items), moved, rtol=1e-4, atol=1e-4)
     assert len(pd.read_parquet(tmp_path / "repaired" / "choices.parquet")) == len(fitted.choices)
+
+
+def test_a_readout_is_fitted_on_the_states_of_a_model_that_has_one(lm: Backbone) -> None:
+    """Not on the value that the first one read: a second one, and a threshold, read as many numbers as the first."""
+    train = task("hypernymy", split="train", limit=24)
+    first = WithReadout(lm, Readout((2,), torch.ones(lm.d_model) / 9, 0.4, *yes_no(lm.tokenizer)))
+    for layer in (1, 3):
+        fitted = readout.fit(first, train, QUICK.model_copy(update={"layers": [layer]}), texts=TEXTS)
+        assert len(fitted.edits[0].weight) == lm.d_model  # type: ignore[union-attr]
+        assert np.isfinite(perplexity(fitted.on(first), TEXTS).nll).all()
+    shifted = calibrate.fit(first, train, texts=TEXTS)
+    read = shifted.edits[0]
+    assert isinstance(read, Readout) and len(read.weight) == lm.d_model and not read.weight.any()
+    moved = ask(shifted.on(first), train, train.items) - ask(first, train, train.items)
+    np.testing.assert_allclose(moved, read.bias, atol=1e-4)
 
 
 def test_wrong_wishes_are_refused(lm: Backbone) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.lm.backbone import not_finite
+from accord.lm.marked import States
 from accord.lm.model import LanguageModel
 
 Floats = NDArray[np.float64]
@@ -26,7 +27,7 @@ class Distance:
 
 
 @torch.no_grad()
-def distance(base: LanguageModel, before: Tensor, repaired: LanguageModel, after: Tensor) -> Distance:
+def distance(base: LanguageModel, before: States, repaired: LanguageModel, after: States) -> Distance:
     """Compare what two models predict from their states [position, d] at the same positions.
 
     Equal logits give exactly 0 and 1. Chunked over positions, so that logits never exceed a chunk.

@@ -21,6 +21,7 @@ from accord.damage.questions import Questions
 from accord.errors import AccordError
 from accord.gap import LabelWords, measure_gap
 from accord.lm.batching import Progress
+from accord.lm.marked import States, as_tensors, from_tensors, joined
 from accord.lm.model import LanguageModel
 from accord.lm.perplexity import Perplexity, read_tokens, token_losses
 from accord.lm.prefix_tree import Ids
@@ -50,7 +51,7 @@ class TaskAnswers:
     generator_logprob: Floats
     validator_logodds: Floats
     yes_no_mass: Floats
-    states: dict[str, Tensor]
+    states: dict[str, States]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Observed:
 
     texts: Perplexity
     owner: NDArray[np.int64]
-    states: Tensor
+    states: States
     tasks: dict[str, TaskAnswers]
     own: pd.DataFrame | None
     free: pd.DataFrame
@@ -139,7 +140,7 @@ class _Count:
 
 def _read(
     lm: LanguageModel, texts: Sequence[str], parts: Path | None, count: _Count
-) -> tuple[Perplexity, NDArray[np.int64], Tensor]:
+) -> tuple[Perplexity, NDArray[np.int64], States]:
     found: list[dict[str, Tensor]] = []
     before = 0
     for start in range(0, len(texts), _TEXTS):
@@ -151,57 +152,59 @@ def _read(
         count.add(len(some))
     if not any(part["tokens"].any() for part in found):
         raise AccordError("no text has a token to score", got=f"{len(texts)} texts", wanted="longer ones")
-    # Left out where empty: the states of a part without any do not have the model's precision.
-    whole = {key: torch.cat([part[key] for part in found if len(part[key])]) for key in found[0]}
-    return Perplexity(whole["nll"].numpy(), whole["tokens"].numpy()), whole["owner"].numpy(), whole["states"]
+    nll, tokens, owner = (torch.cat([part[key] for part in found]).numpy() for key in ("nll", "tokens", "owner"))
+    states = joined([from_tensors(part, "states") for part in found if "states" in part])
+    return Perplexity(nll, tokens), owner, states
 
 
 @torch.no_grad()
 def _read_part(lm: LanguageModel, texts: Sequence[str], room: int, progress: Progress | None) -> dict[str, Tensor]:
-    """nll and tokens [text]; owner and states of the first `room` scored tokens."""
+    """nll and tokens [text]; owner and states (none without a token) of the first `room` scored tokens."""
     tokens = tokenize(lm, texts, max_length=_MAX_LENGTH)
     nll, counts = np.zeros(len(texts)), np.zeros(len(texts), dtype=np.int64)
     size = min(len(tokens.ids), max(room, 0))
     owners = np.full(size, -1)  # stays so for a first token that no start token predicts
-    states = torch.zeros(size, lm.d_model)
+    slots: list[NDArray[np.int64]] = []  # the places of tokens in the order they are read in
+    pieces: list[States] = []  # and the states before them
 
-    def visit(owner: NDArray[np.int64], place: NDArray[np.int64], found: Tensor, targets: Tensor) -> None:
-        nonlocal states
-        losses = token_losses(lm, found, targets)
+    def visit(owner: NDArray[np.int64], place: NDArray[np.int64], states: States, targets: Tensor) -> None:
+        losses = token_losses(lm, states, targets)
         np.add.at(nll, owner, losses)
         np.add.at(counts, owner, 1)
         slot = tokens.offsets[owner] + place
-        near = slot < size
-        states = states.to(found.dtype)
-        states[slot[near]] = found[torch.from_numpy(near).to(found.device)].cpu()
-        owners[slot[near]] = owner[near]
+        near = np.flatnonzero(slot < size)
+        if len(near):
+            pieces.append(states[torch.from_numpy(near)].cpu())
+            slots.append(slot[near])
+            owners[slot[near]] = owner[near]
 
     read_tokens(lm, tokens, visit, progress=progress)
-    scored = owners >= 0
-    return {
-        "nll": torch.from_numpy(nll),
-        "tokens": torch.from_numpy(counts),
-        "owner": torch.from_numpy(owners[scored]),
-        "states": states[torch.from_numpy(scored)],
-    }
+    read = {"nll": torch.from_numpy(nll), "tokens": torch.from_numpy(counts)}
+    read["owner"] = torch.from_numpy(owners[owners >= 0])
+    if pieces:
+        in_order = joined(pieces)[torch.from_numpy(np.concatenate(slots).argsort())]
+        read |= as_tensors(in_order, "states")
+    return read
 
 
 def _ask(lm: LanguageModel, words: LabelWords, task: Task, parts: Path | None, count: _Count) -> TaskAnswers:
     bar = count.of(len(task.items))
     found = once(parts, f"task-{task.name}.safetensors", lambda: _ask_all(lm, words, task, bar))
     count.add(len(task.items))
-    states = {form: found.pop(f"{form}_states") for form in ("generator", "validator")}
-    return TaskAnswers(**{key: value.numpy() for key, value in found.items()}, states=states)
+    states = {form: from_tensors(found, f"{form}_states") for form in ("generator", "validator")}
+    logprob, logodds, mass = (found[key].numpy() for key in ("generator_logprob", "validator_logodds", "yes_no_mass"))
+    return TaskAnswers(logprob, logodds, mass, states)
 
 
 def _ask_all(lm: LanguageModel, words: LabelWords, task: Task, progress: Progress | None) -> dict[str, Tensor]:
     pairs = [words.queries(lm, task, item) for item in task.items]
     contexts = [list(dict.fromkeys(pair[form].context for pair in pairs)) for form in (0, 1)]
     wanted = {context for side in contexts for context in side}
-    ends: dict[Ids, Tensor] = {}
+    ends: dict[Ids, States] = {}  # each [1, d]
 
-    def seen(sequences: Sequence[Ids], states: Tensor) -> None:
-        ends.update({ids: state for ids, state in zip(sequences, states.cpu(), strict=True) if ids in wanted})
+    def seen(sequences: Sequence[Ids], states: States) -> None:
+        kept = states.cpu()
+        ends.update({ids: kept[i : i + 1] for i, ids in enumerate(sequences) if ids in wanted})
 
     scored = score(lm, [query for pair in pairs for query in pair], seen=seen, progress=progress)
     logprobs = np.stack([one.total for one in scored[1::2]])
@@ -211,6 +214,6 @@ def _ask_all(lm: LanguageModel, words: LabelWords, task: Task, progress: Progres
         "generator_logprob": torch.tensor([one.total[0] for one in scored[::2]], dtype=torch.float64),
         "validator_logodds": torch.tensor(logodds, dtype=torch.float64),
         "yes_no_mass": torch.from_numpy(np.exp(np.logaddexp.reduce(logprobs, axis=-1))),
-        "generator_states": torch.stack([ends[ids] for ids in contexts[0]]),
-        "validator_states": torch.stack([ends[ids] for ids in contexts[1]]),
+        **as_tensors(joined([ends[ids] for ids in contexts[0]]), "generator_states"),
+        **as_tensors(joined([ends[ids] for ids in contexts[1]]), "validator_states"),
     }

@@ -12,6 +12,7 @@ from accord.errors import AccordError
 from accord.gap.answer_score import AnswerScore, answer_ids, clashing
 from accord.gap.label_mass import label_masses
 from accord.gap.questions import LabelWords
+from accord.lm.marked import States
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import score
@@ -114,7 +115,7 @@ def _most_said(lm: LanguageModel, contexts: Sequence[Ids]) -> Weighed:
     """The next tokens that get most probability after all contexts together."""
     total: Counter[int] = Counter()
 
-    def read(_: int, states: torch.Tensor, __: list[int]) -> None:
+    def read(_: int, states: States, __: list[int]) -> None:
         values, tokens = lm.lens(states).softmax(-1).topk(min(20, lm.vocab_size))
         for token, value in zip(tokens.flatten().tolist(), values.flatten().tolist(), strict=True):
             total[token] += value / len(contexts)

@@ -8,7 +8,7 @@ from torch import Tensor
 from accord.arguments import checked
 from accord.gap.questions import contexts_of
 from accord.lm.batching import Progress
-from accord.lm.edited import backbone_of
+from accord.lm.marked import States, backbone_states
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.states import end_states
@@ -30,14 +30,13 @@ def context_states(
 ) -> dict[int, Tensor]:
     """States at the last position of every context, equal contexts computed once: layer -> float32 [context, d].
 
-    They are the backbone's: what a wrapper appends to them is cut off.
+    They are the backbone's own.
     """
     distinct = list(dict.fromkeys(contexts))
-    width = backbone_of(lm).d_model
-    found = {layer: torch.empty(len(distinct), width) for layer in layers}
+    found = {layer: torch.empty(len(distinct), lm.d_model) for layer in layers}
 
-    def read(layer: int, states: Tensor, which: list[int]) -> None:
-        found[layer][which] = states[..., :width].float().cpu()
+    def read(layer: int, states: States, which: list[int]) -> None:
+        found[layer][which] = backbone_states(states).float().cpu()
 
     end_states(lm, distinct, read, layers=list(layers), progress=progress)
     place = {context: i for i, context in enumerate(distinct)}

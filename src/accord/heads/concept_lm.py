@@ -3,12 +3,12 @@
 There are two ways on from the layer, and the head decides which:
 
 - The **original head** stands where it always stood. What is read of the layer (its state, or the reconstruction)
-  takes the state's place and goes on through the remaining blocks. `n_layers` and `d_model` are the backbone's, and
-  so is the lens of every layer.
+  takes the state's place and goes on through the remaining blocks. `n_layers` is the backbone's, and so is the lens of
+  every layer.
 - A **trained head** (fine-tuned or new) reads the layer directly, as it did in training. The model ends there:
   `n_layers` is the layer. Its lens must tell the top layer's states, which the head reads, from those below, which
-  only the backbone's own lens can read. So its states are one number wider than the backbone's: the last is 1
-  where the head reads them and 0 where the backbone's lens does.
+  only the backbone's own lens can read. So its states are marked (`accord.lm.marked`): 1 where the head reads them
+  and 0 where the backbone's lens does.
 
 The first position of a sequence is the backbone's own in both, up to the logits: see `splice`. A text that is
 generated from the start token alone therefore has its first token from the backbone.
@@ -27,6 +27,7 @@ from accord.errors import AccordError
 from accord.heads.head import Head
 from accord.heads.reader import Reader, fingerprint
 from accord.lm.backbone import Backbone
+from accord.lm.marked import Marked, States, backbone_states, marked
 from accord.lm.splice import no_first, past, replaced
 
 
@@ -57,8 +58,7 @@ class ConceptLM:
         self.tokenizer, self.vocab_size = backbone.tokenizer, backbone.vocab_size
         self.device, self.dtype, self.cacheable = backbone.device, backbone.dtype, backbone.cacheable
         self.limits, self.ends = backbone.limits, backbone.ends
-        self.n_layers = backbone.n_layers if head is None else layer
-        self.d_model = backbone.d_model + (0 if head is None else 1)
+        self.n_layers, self.d_model = backbone.n_layers if head is None else layer, backbone.d_model
 
     def hidden(
         self,
@@ -67,7 +67,7 @@ class ConceptLM:
         layers: Sequence[int] | None = None,
         at: Tensor | None = None,
         cache: Cache | None = None,
-    ) -> dict[int, Tensor]:
+    ) -> Mapping[int, States]:
         """See `LanguageModel.hidden`; from the reader's layer on, states are those after it was read."""
         wanted = (self.n_layers,) if layers is None else tuple(layers)
         if wrong := [layer for layer in wanted if not 0 <= layer <= self.n_layers]:
@@ -75,27 +75,30 @@ class ConceptLM:
         start = past(cache)
         if self.head is not None:
             states = self.backbone.hidden(ids, layers=wanted, at=at, cache=cache)
-            return {layer: self._marked(layer, state, at, start) for layer, state in states.items()}
+            return {  # the head reads the top layer, but for a sequence's first position
+                layer: Marked(state, no_first(state, at, start).float() * float(layer == self.n_layers))
+                for layer, state in states.items()
+            }
         if self.reader.reads == "embedding":
             return self.backbone.hidden(ids, layers=wanted, at=at, cache=cache)
         with replaced(self.backbone, self.layer, self._reconstruct, start=start):
             return self.backbone.hidden(ids, layers=wanted, at=at, cache=cache)
 
-    def lens(self, hidden: Tensor) -> Tensor:
+    def lens(self, hidden: States) -> Tensor:
         """See `LanguageModel.lens`."""
         if self.head is None:
             return self.backbone.lens(hidden)
-        flat = hidden.reshape(-1, self.d_model)
-        states, own = flat[:, :-1], flat[:, -1] > 0.5
+        mark = marked(hidden).mark
+        states, own = backbone_states(hidden).reshape(-1, self.d_model), mark.flatten() > 0.5
         if bool(own.all()):
             logits: Tensor = self.head(self.reader(states))
         elif not bool(own.any()):
             logits = self.backbone.lens(states)
         else:
-            logits = torch.empty(len(flat), self.vocab_size, device=flat.device)
+            logits = torch.empty(len(states), self.vocab_size, device=states.device)
             logits[own] = self.head(self.reader(states[own]))
             logits[~own] = self.backbone.lens(states[~own])
-        return logits.reshape(*hidden.shape[:-1], self.vocab_size)
+        return logits.reshape(*mark.shape, self.vocab_size)
 
     def with_edits(self, edits: Mapping[int, Edit]) -> "ConceptLM":
         """The same model, weights shared, with these edits in place of its own; at every position but the first.
@@ -117,11 +120,6 @@ class ConceptLM:
             "head": head,
             **self.reader.settings(),
         }
-
-    def _marked(self, layer: int, state: Tensor, at: Tensor | None, start: int) -> Tensor:
-        """States [b, p, d] with the mark [b, p, 1] of what the head reads: the top layer, but the first position."""
-        mark = no_first(state, at, start) * float(layer == self.n_layers)
-        return torch.cat([state, mark[..., None]], dim=-1)
 
     def _reconstruct(self, states: Tensor) -> Tensor:
         new = self.reader(states)

@@ -19,6 +19,7 @@ from accord.lm import proofs
 from accord.lm.adapters import unwrapped
 from accord.lm.anatomy import dissect
 from accord.lm.limits import Limits
+from accord.lm.marked import Marked, States
 from accord.lm.positions import find_limits
 from accord.lm.proofs import Proof
 from accord.lm.quantization import quantization
@@ -89,8 +90,10 @@ class Backbone:
             self._trunk(input_ids=ids.to(self.device), use_cache=cache is not None, **options)
         return states
 
-    def lens(self, hidden: Tensor) -> Tensor:
+    def lens(self, hidden: States) -> Tensor:
         """See `LanguageModel.lens`. The head multiplies in the weights' own precision; what follows is float32."""
+        if isinstance(hidden, Marked):
+            raise TypeError("marked states are for the lens of the model that marked them")
         return self._finish(self._head(self._normed(hidden)).float())
 
     def lens_of(self, hidden: Tensor, tokens: Tensor) -> Tensor:

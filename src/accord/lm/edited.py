@@ -16,6 +16,7 @@ from transformers import Cache
 
 from accord.errors import AccordError
 from accord.lm.backbone import Backbone
+from accord.lm.marked import Marked, States, backbone_states, marked
 from accord.lm.model import LanguageModel
 from accord.lm.splice import no_first, past, replaced
 
@@ -89,7 +90,7 @@ class Steered(Wrapped):
         layers: Sequence[int] | None = None,
         at: Tensor | None = None,
         cache: Cache | None = None,
-    ) -> dict[int, Tensor]:
+    ) -> Mapping[int, States]:
         """See `LanguageModel.hidden`; states are those after the edits."""
         with ExitStack() as changed:
             for edit in self.edits:
@@ -98,7 +99,7 @@ class Steered(Wrapped):
                 )
             return self.lm.hidden(ids, layers=layers, at=at, cache=cache)
 
-    def lens(self, hidden: Tensor) -> Tensor:
+    def lens(self, hidden: States) -> Tensor:
         """See `LanguageModel.lens`."""
         return self.lm.lens(hidden)
 
@@ -134,7 +135,7 @@ class Readout:
         """v [...] of states [..., d] of each of the layers."""
         parts = self.weight.chunk(len(self.layers))
         value = sum(
-            (states[layer][..., : len(part)].float() @ part.to(states[layer].device))
+            (states[layer].float() @ part.to(states[layer].device))
             for layer, part in zip(self.layers, parts, strict=True)
         )
         return torch.as_tensor(value + self.bias).clamp(-self.limit, self.limit)
@@ -143,8 +144,7 @@ class Readout:
 class WithReadout(Wrapped):
     """A language model whose logits a `Readout` moves, at every position but a sequence's first.
 
-    Its states are one number wider than those of the model it wraps: the top layer's carry the value that was read (0
-    on the layers below), so that the lens can move the logits by it.
+    Its states are marked with the value by which the lens moves the logits: what was read at the top layer, 0 below.
 
     Raises:
         AccordError: no such layer, or the weights are for states of another width.
@@ -154,10 +154,10 @@ class WithReadout(Wrapped):
         super().__init__(lm, name, "with readout")
         if wrong := [layer for layer in readout.layers if not 0 <= layer <= lm.n_layers]:
             raise AccordError("no such layer to read", got=wrong[0], wanted=f"0 to {lm.n_layers} in {lm.name}")
-        if not readout.layers or len(readout.weight) > len(readout.layers) * lm.d_model:
+        if not readout.layers or len(readout.weight) != len(readout.layers) * lm.d_model:
             wanted = f"{lm.d_model} for each of its layers"
-            raise AccordError("the readout is for wider states", got=len(readout.weight), wanted=wanted)
-        self.readout, self.d_model = readout, lm.d_model + 1
+            raise AccordError("the readout is for states of another width", got=len(readout.weight), wanted=wanted)
+        self.readout = readout
 
     def hidden(
         self,
@@ -166,21 +166,20 @@ class WithReadout(Wrapped):
         layers: Sequence[int] | None = None,
         at: Tensor | None = None,
         cache: Cache | None = None,
-    ) -> dict[int, Tensor]:
-        """See `LanguageModel.hidden`; float32, as the value read must keep its digits."""
+    ) -> Mapping[int, States]:
+        """See `LanguageModel.hidden`."""
         wanted = (self.n_layers,) if layers is None else tuple(layers)
         start = past(cache)
         states = self.lm.hidden(ids, layers=sorted({*wanted, *self.readout.layers}), at=at, cache=cache)
-        value = self.readout(states) * no_first(states[self.readout.layers[0]], at, start).float()
-        return {
-            layer: torch.cat([states[layer].float(), (value * float(layer == self.n_layers))[..., None]], dim=-1)
-            for layer in wanted
-        }
+        read = {layer: backbone_states(states[layer]) for layer in self.readout.layers}
+        value = self.readout(read) * no_first(read[self.readout.layers[0]], at, start).float()
+        return {layer: Marked(states[layer], value * float(layer == self.n_layers)) for layer in wanted}
 
-    def lens(self, hidden: Tensor) -> Tensor:
+    def lens(self, hidden: States) -> Tensor:
         """See `LanguageModel.lens`."""
-        logits = self.lm.lens(hidden[..., :-1].to(self.dtype)).clone()
-        half = hidden[..., -1:].float() / 2
+        read = marked(hidden)
+        logits = self.lm.lens(read.states).clone()
+        half = read.mark[..., None] / 2
         logits[..., list(self.readout.plus)] += half
         logits[..., list(self.readout.minus)] -= half
         return logits

@@ -1,6 +1,6 @@
 """The contract that everything else stands on: what accord asks of a language model, and no more."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import Cache, PreTrainedTokenizerBase
 
 from accord.lm.limits import Limits
+from accord.lm.marked import States
 
 
 class LanguageModel(Protocol):
@@ -16,6 +17,10 @@ class LanguageModel(Protocol):
     Layers are numbered 0 (what enters the first block) to `n_layers` (what leaves the last block, *before* the
     final norm). The lens of a layer is final norm, head, and the model's own soft-cap or scale, so
     `lens(hidden(ids)[n_layers])` are the model's own logits.
+
+    States are as wide as the backbone's, in every model. Where a lens must know at which position, or with which value,
+    an edit acted, they come as `accord.lm.marked.Marked`: index them, give them back to the lens, or take
+    `backbone_states` of them.
     """
 
     name: str
@@ -39,7 +44,7 @@ class LanguageModel(Protocol):
         layers: Sequence[int] | None = None,
         at: Tensor | None = None,
         cache: Cache | None = None,
-    ) -> dict[int, Tensor]:
+    ) -> Mapping[int, States]:
         """Hidden states of `ids` [batch, position]: layer -> [batch, position, d_model].
 
         Args:
@@ -53,8 +58,8 @@ class LanguageModel(Protocol):
         """
         ...
 
-    def lens(self, hidden: Tensor) -> Tensor:
-        """Logits, float32 [..., vocab], of hidden states [..., d_model] of any layer."""
+    def lens(self, hidden: States) -> Tensor:
+        """Logits, float32 [..., vocab], of states [..., d_model] of any layer, as this model's `hidden` gives them."""
         ...
 
     def settings(self) -> dict[str, Any]:

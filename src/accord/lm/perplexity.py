@@ -18,11 +18,12 @@ from accord.errors import AccordError
 from accord.intervals import mean_estimate, ratio_estimate
 from accord.lm.backbone import not_finite
 from accord.lm.batching import Progress, in_batches
+from accord.lm.marked import States
 from accord.lm.model import LanguageModel
 from accord.lm.windows import TokenTexts, Window, tokenize
 
 Floats = NDArray[np.float64]
-Visit = Callable[[NDArray[np.int64], NDArray[np.int64], Tensor, Tensor], None]
+Visit = Callable[[NDArray[np.int64], NDArray[np.int64], States, Tensor], None]
 """Called with tokens to score: the text of each, its place in it, the state [token, d_model] before it, its id."""
 
 # Logits are made this many numbers at a time: 64 MB in float32, whatever the vocabulary.
@@ -102,7 +103,7 @@ def perplexity(
     tokens = tokenize(lm, texts, max_length=max_length)
     nll, counts = np.zeros(len(texts)), np.zeros(len(texts), dtype=np.int64)
 
-    def add(owner: NDArray[np.int64], _: NDArray[np.int64], states: Tensor, targets: Tensor) -> None:
+    def add(owner: NDArray[np.int64], _: NDArray[np.int64], states: States, targets: Tensor) -> None:
         losses = token_losses(lm, states, targets)  # whole before anything is added: memory may run out
         np.add.at(nll, owner, losses)
         np.add.at(counts, owner, 1)
@@ -154,7 +155,7 @@ def _targets(tokens: TokenTexts, windows: Sequence[Window]) -> tuple[Tensor, Ten
     return whole[0], whole[1], whole[2]
 
 
-def token_losses(lm: LanguageModel, states: Tensor, targets: Tensor) -> Floats:
+def token_losses(lm: LanguageModel, states: States, targets: Tensor) -> Floats:
     """−log p of each target from the state [token, d_model] before it; logits never exceed a chunk."""
     size = max(1, _LOGIT_CHUNK // lm.vocab_size)
     parts = [np.empty(0)]

@@ -12,6 +12,7 @@ from transformers import Cache
 
 from accord.errors import AccordError
 from accord.lm.edited import Wrapped
+from accord.lm.marked import States
 from accord.lm.model import LanguageModel
 
 Positions = Literal["all", "prompt", "generated"]
@@ -74,7 +75,7 @@ class InPart(Wrapped):
             fix='steer with positions = "all", or ask for the model of one length of prompt: after_prompt(length)',
         )
 
-    def lens(self, hidden: Tensor) -> Tensor:
+    def lens(self, hidden: States) -> Tensor:
         """See `LanguageModel.lens`; of states that no change has touched."""
         return self.lm.lens(hidden)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from transformers import Cache
 
 from accord.arguments import checked
@@ -19,6 +18,7 @@ from accord.lm.backbone import not_finite
 from accord.lm.batching import Progress, check_fits, out_of_memory, too_long
 from accord.lm.encoding import encode_prompt, start_id
 from accord.lm.kv import kv_cache, kv_pairs
+from accord.lm.marked import States
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.processors import Sampling, draw
@@ -165,7 +165,7 @@ def _write(lm: LanguageModel, batch: list[_Row], settings: Sampling) -> None:
         read, width = width if lm.cacheable else 0, width + 1
 
 
-def _step(lm: LanguageModel, states: Tensor, rows: list[_Row], writing: list[int], settings: Sampling) -> list[int]:
+def _step(lm: LanguageModel, states: States, rows: list[_Row], writing: list[int], settings: Sampling) -> list[int]:
     """Give each row in `writing` its next token, from `states` [row, d_model]; which of them have ended."""
     if not writing:
         return []

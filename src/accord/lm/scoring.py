@@ -21,6 +21,7 @@ from accord.errors import AccordError
 from accord.lm.backbone import not_finite
 from accord.lm.batching import Progress, check_fits
 from accord.lm.encoding import start_id
+from accord.lm.marked import States
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.prompted import Prompted
@@ -29,7 +30,7 @@ from accord.lm.states import end_states
 Floats = NDArray[np.float64]
 Counted = Literal["first", "whole", "per_token"]
 """What of an answer counts: its first token; all its tokens; all of them, as the geometric mean of a token."""
-Seen = Callable[[Sequence[Ids], Tensor], None]
+Seen = Callable[[Sequence[Ids], States], None]
 """Called with sequences of token ids, and the top layer's states [sequence, d_model] at their ends."""
 
 # Logits are made this many numbers at a time: 64 MB in float32, whatever the vocabulary.
@@ -147,7 +148,7 @@ def score(
     lens_wanted = set(sequences if every_token else (query.context for query in own)) if layers else set()
     results: dict[tuple[Ids, int], _Read] = {}
 
-    def read(layer: int, states: Tensor, which: list[int]) -> None:
+    def read(layer: int, states: States, which: list[int]) -> None:
         if seen is not None and layer == lm.n_layers:
             seen([sequences[i] for i in which], states)
         wanted = [j for j, i in enumerate(which) if layer == lm.n_layers or sequences[i] in lens_wanted]

@@ -29,7 +29,7 @@ from accord.tasks import Task
 from accord.unfinished import once
 
 GENERATOR, VALIDATOR = FORMS = ("generator", "validator")
-States = dict[int, Tensor]
+LayerStates = dict[int, Tensor]
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Comparison:
     seed: int
     resamples: int
     parts: Path | None
-    kept: dict[tuple[str, str], States] = field(default_factory=dict)
+    kept: dict[tuple[str, str], LayerStates] = field(default_factory=dict)
 
     @property
     def models(self) -> dict[str, LanguageModel]:
@@ -71,7 +71,7 @@ class Comparison:
             progress=progress,
         )
 
-    def states(self, model: str, task: Task, form: str, steps: Steps) -> States:
+    def states(self, model: str, task: Task, form: str, steps: Steps) -> LayerStates:
         """The backbone's own states at the end of each item's prompt: layer -> [item, d]. Those of the first test are
         kept, as several measures read them.
         """

@@ -9,7 +9,6 @@ from accord.concepts.base import ConceptModel
 from accord.errors import AccordError
 from accord.gap.questions import LabelWords, contexts_of
 from accord.lm.batching import Progress
-from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel
 from accord.pathway.comparison import FORMS, Comparison, curves, patch_both, told
 from accord.pathway.patching import check_shapes
@@ -108,8 +107,8 @@ def _check(asked: Comparison, train: Task, concepts: tuple[int, ConceptModel] | 
             )
     if concepts is not None:
         _layers(asked.base, [concepts[0]])
-        if concepts[1].d != backbone_of(asked.base).d_model:
-            got, wanted = concepts[1].d, backbone_of(asked.base).d_model
+        if concepts[1].d != asked.base.d_model:
+            got, wanted = concepts[1].d, asked.base.d_model
             raise AccordError("the concept model is for states of another width", got=got, wanted=wanted)
 
 

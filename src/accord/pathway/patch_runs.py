@@ -5,7 +5,7 @@ patched, all before it is run once for all layers, as the receiver's keys and va
 donor's states and the random ones of a layer are variants of the same batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from accord.gap.metrics import Floats
 from accord.lm.batching import Progress, in_batches
-from accord.lm.edited import backbone_of
+from accord.lm.marked import States, backbone_states
 from accord.lm.prefix_tree import Ids
 from accord.lm.states import KeysValues
-from accord.pathway.receiver import Put, Receiver, own_states
+from accord.pathway.receiver import Put, Receiver
 
 STATES, RANDOM = "states", "random"
 
@@ -34,7 +34,7 @@ class Question:
     draws: int
     seed: int
 
-    def logodds(self, model: Receiver, states: Tensor) -> Floats:
+    def logodds(self, model: Receiver, states: States) -> Floats:
         """l_V [row] from top states [row, position, d]; the normaliser of the softmax cancels."""
         logits = model.lm.lens(states[:, -1]).cpu().double()
         yes, no = (logits[:, list(ids)].logsumexp(-1) for ids in self.tokens)
@@ -77,9 +77,8 @@ def _batch(asked: Question, ids: Tensor, items: list[int], shared: int, first: i
     rows = []
     for layer in asked.layers:
         skipped = [max(first - start, 0) for start in starts[left:]]
-        width = backbone_of(asked.receiver.lm).d_model
         pairs = [
-            (own_states(g[layer][:, skip:], width), own_states(o[layer][:, skip:], width))
+            (backbone_states(g[layer])[:, skip:].float(), backbone_states(o[layer])[:, skip:].float())
             for g, o, skip in zip(given, own, skipped, strict=True)
         ]
         if all(torch.equal(g, o) for g, o in pairs):  # nothing is changed by putting it there
@@ -114,7 +113,7 @@ def _walk(
     *,
     layers: Sequence[int],
     puts: Sequence[Put] | None = None,
-) -> tuple[list[dict[int, Tensor]], KeysValues]:
+) -> tuple[list[Mapping[int, States]], KeysValues]:
     """States of each piece, and the keys and values of all that was run."""
     found = []
     for i, piece in enumerate(pieces):

@@ -120,9 +120,7 @@ def _carried(top: Floats, bottom: Floats) -> Estimate:
 
 def check_shapes(one: LanguageModel, other: LanguageModel) -> None:
     """Raise AccordError unless states of one can take the place of the other's, layer for layer."""
-    first, second = (
-        (lm.n_layers, backbone_of(lm).n_layers, backbone_of(lm).d_model, lm.vocab_size) for lm in (one, other)
-    )
+    first, second = ((lm.n_layers, backbone_of(lm).n_layers, lm.d_model, lm.vocab_size) for lm in (one, other))
     if first != second:
         raise AccordError(
             "the two models are not of the same shape",

@@ -1,18 +1,18 @@
 """A model that can be given another model's states, whatever edits it has: states are put beneath all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import Cache
 
 from accord.lm.backbone import Backbone
 from accord.lm.edited import backbone_of
 from accord.lm.kv import kv_cache, kv_pairs
+from accord.lm.marked import States
 from accord.lm.model import LanguageModel
 from accord.lm.splice import past, replaced
 from accord.lm.states import KeysValues
@@ -68,7 +68,7 @@ class Receiver:
 
     def run(
         self, ids: Tensor, before: KeysValues, *, layers: Sequence[int] | None = None, put: Put | None = None
-    ) -> tuple[dict[int, Tensor], KeysValues]:
+    ) -> tuple[Mapping[int, States], KeysValues]:
         """States [row, position, d] of `ids` [row, position], and the keys and values with them.
 
         Args:
@@ -100,8 +100,3 @@ def _around(lm: LanguageModel, core: Backbone) -> LanguageModel:
         changed.lm = _around(changed.lm, core)
     wrapped: LanguageModel = changed
     return wrapped
-
-
-def own_states(states: Tensor, width: int) -> Tensor:
-    """The backbone's own part of states: wrappers append numbers of their own behind it."""
-    return states[..., :width].to(torch.float32)

@@ -52,7 +52,7 @@ def fit(
             **ordinary.cost(torch.full_like(ordinary.sign, shift)),
         }
         rows.append({"by": by, "shift": shift, **judged, "chosen": by == config.by})
-    readout = Readout((lm.n_layers,), torch.zeros(1), shifts[config.by], *tokens)
+    readout = Readout((lm.n_layers,), torch.zeros(lm.d_model), shifts[config.by], *tokens)
     chosen = next(row for row in rows if row["chosen"])
     return Fitted([readout], {key: chosen[key] for key in chosen if key != "chosen"}, pd.DataFrame(rows))
 

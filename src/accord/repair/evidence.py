@@ -14,6 +14,7 @@ from accord.gap.answer_score import AnswerScore
 from accord.gap.metrics import PAIRED, Floats, ScoreColumns, pearson
 from accord.gap.questions import LabelWords
 from accord.lm.batching import Progress
+from accord.lm.marked import States, backbone_states
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import score
@@ -101,9 +102,9 @@ def _validator(
     states = {layer: torch.empty(len(distinct), lm.d_model) for layer in layers}
     logodds = torch.empty(len(distinct), dtype=torch.float64)
 
-    def read(layer: int, state: Tensor, which: list[int]) -> None:
+    def read(layer: int, state: States, which: list[int]) -> None:
         if layer in states:
-            states[layer][which] = state.float().cpu()
+            states[layer][which] = backbone_states(state).float().cpu()
         if layer == lm.n_layers:
             yes, no = log_yes_no(lm, tokens, state)
             logodds[which] = yes - no

@@ -10,6 +10,7 @@ from torch import Tensor
 from accord.errors import AccordError
 from accord.lm.backbone import not_finite
 from accord.lm.batching import Progress, in_batches
+from accord.lm.marked import States, backbone_states
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.windows import tokenize
@@ -112,17 +113,19 @@ def read_texts(
 
 
 def _read(
-    lm: LanguageModel, tokens: YesNo, layers: Sequence[int], states: Mapping[int, Tensor], row: int, ids: Tensor
+    lm: LanguageModel, tokens: YesNo, layers: Sequence[int], states: Mapping[int, States], row: int, ids: Tensor
 ) -> Ordinary:
     """What `Ordinary` holds, of one text."""
     inner = slice(1, len(ids) - 1)
     yes, no = log_yes_no(lm, tokens, states[lm.n_layers][row, inner])
     following, sides = ids[2:], [torch.tensor(side) for side in tokens]
     sign = torch.isin(following, sides[0]).double() - torch.isin(following, sides[1]).double()
-    return Ordinary({layer: states[layer][row, inner].float().cpu() for layer in layers}, yes, no, sign)
+    return Ordinary(
+        {layer: backbone_states(states[layer])[row, inner].float().cpu() for layer in layers}, yes, no, sign
+    )
 
 
-def log_yes_no(lm: LanguageModel, tokens: YesNo, top: Tensor) -> tuple[Tensor, Tensor]:
+def log_yes_no(lm: LanguageModel, tokens: YesNo, top: States) -> tuple[Tensor, Tensor]:
     """log Σ p(yes words) and log Σ p(no words), float64 [n] on the CPU, of top-layer states [n, d]."""
     logits = lm.lens(top)
     norm = logits.logsumexp(-1)

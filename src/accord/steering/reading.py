@@ -11,6 +11,7 @@ from torch import Tensor
 from accord.errors import AccordError
 from accord.heads.reader import Reader
 from accord.lm.batching import in_batches
+from accord.lm.marked import backbone_states
 from accord.lm.windows import TokenTexts, Window, tokenize
 from accord.steering.arms import Arm
 from accord.steering.target import Target
@@ -49,8 +50,8 @@ class Reading:
 
         def compute(batch: list[int]) -> None:
             states = source.hidden(tokens.rows([windows[i] for i in batch]), layers=[target.layer])[target.layer]
-            for i, own in zip(batch, states, strict=True):
-                parts[i] = own[1 : _width(tokens, windows[i]), : target.concepts.d].float().cpu()
+            for row, i in enumerate(batch):
+                parts[i] = backbone_states(states[row])[1 : _width(tokens, windows[i])].float().cpu()
 
         in_batches(target.lm, [_width(tokens, window) for window in windows], compute)
         if not sum(map(len, parts.values())):
@@ -92,9 +93,9 @@ class Reading:
 
         def compute(batch: list[int]) -> None:
             states = lm.hidden(self.tokens.rows([self.windows[needed[i]] for i in batch]))[lm.n_layers]
-            for i, own in zip(batch, states, strict=True):
+            for row, i in enumerate(batch):
                 mine = (rows == needed[i]).nonzero().flatten()
-                logits = lm.lens(own[self.column[places[mine.numpy()]]])
+                logits = lm.lens(states[row][self.column[places[mine.numpy()]]])
                 found[mine.numpy()] = _mean_log_p(logits, tokens)
 
         in_batches(lm, [_width(self.tokens, self.windows[i]) for i in needed], compute)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.batching import in_batches
+from accord.lm.marked import backbone_states
 from accord.lm.model import LanguageModel
 from accord.lm.windows import tokenize
 from accord.text.reader import in_order
@@ -147,7 +148,7 @@ def text_means(lm: LanguageModel, texts: Sequence[str], layer: int, *, max_lengt
 
     def compute(batch: list[int]) -> None:
         some = [windows[i] for i in batch]
-        states = lm.hidden(tokens.rows(some), layers=[layer])[layer]
+        states = backbone_states(lm.hidden(tokens.rows(some), layers=[layer])[layer])
         for row, window in zip(states, some, strict=True):
             found[window.text] = row[tokens.lead : tokens.lead + window.end - window.begin].float().mean(0).cpu()
 

@@ -12,6 +12,7 @@ from accord.concepts.base import Edit
 from accord.heads.concept_lm import ConceptLM
 from accord.heads.reader import Reader, edits_as_json
 from accord.lm.edited import Wrapped
+from accord.lm.marked import Marked, States, marked
 from accord.lm.splice import past, replaced
 
 
@@ -19,8 +20,8 @@ class EditedSpan(Wrapped):
     """A concept language model, edited from position `first` to before `stop`; the first of all (0) never is.
 
     With the original head, what takes the state's place is edited there. A trained head reads states when logits are
-    asked for, and no longer sees where they stood: so the mark that its states carry (see
-    `accord.heads.concept_lm`) is 2 where they are to be read with the edits.
+    asked for, and no longer sees where they stood: so its states are marked once more (see `accord.lm.marked`), 1 where
+    they are to be read with the edits.
 
     Raises AccordError for a concept that does not exist, or where no concepts are read.
     """
@@ -37,7 +38,7 @@ class EditedSpan(Wrapped):
         layers: Sequence[int] | None = None,
         at: Tensor | None = None,
         cache: Cache | None = None,
-    ) -> dict[int, Tensor]:
+    ) -> Mapping[int, States]:
         """See `LanguageModel.hidden`; from the concepts' layer on, states are those after the edits."""
         start = past(cache)
         if self.plain.head is None:
@@ -53,20 +54,20 @@ class EditedSpan(Wrapped):
         inside = columns + start >= self.first
         if self.stop is not None:
             inside &= columns + start < self.stop
-        return {layer: _add_mark(state, inside) for layer, state in states.items()}
+        reads = {layer: marked(state).mark for layer, state in states.items()}  # where the head does
+        return {layer: Marked(state, reads[layer] * inside.to(reads[layer])) for layer, state in states.items()}
 
-    def lens(self, hidden: Tensor) -> Tensor:
+    def lens(self, hidden: States) -> Tensor:
         """See `LanguageModel.lens`."""
         if self.plain.head is None:
             return self.plain.lens(hidden)
-        flat = hidden.reshape(-1, self.d_model)
-        edited = flat[:, -1] > 1.5
-        flat = torch.cat([flat[:, :-1], flat[:, -1:].clamp_max(1.0)], dim=1)
-        logits = torch.empty(len(flat), self.vocab_size, device=flat.device)
-        for lm, rows in ((self.edited, edited), (self.plain, ~edited)):
-            if bool(rows.any()):
-                logits[rows] = lm.lens(flat[rows])
-        return logits.reshape(*hidden.shape[:-1], self.vocab_size)
+        inner = marked(hidden).states
+        edited = marked(hidden).mark > 0.5
+        logits = torch.empty(*edited.shape, self.vocab_size, device=edited.device)
+        for lm, places in ((self.edited, edited), (self.plain, ~edited)):
+            if bool(places.any()):
+                logits[places] = lm.lens(inner[places])
+        return logits
 
     def settings(self) -> dict[str, Any]:
         """See `LanguageModel.settings`: the model's, and the edits."""
@@ -87,9 +88,3 @@ def _reconstruct(reader: Reader) -> Any:
         return new
 
     return change
-
-
-def _add_mark(state: Tensor, inside: Tensor) -> Tensor:
-    """States [b, p, d + 1], the mark of those that a trained head reads one higher `inside` [b, p]."""
-    mark = state[..., -1:]
-    return torch.cat([state[..., :-1], mark + mark * inside[..., None].to(mark)], dim=-1)

@@ -16,6 +16,7 @@ from torch import Tensor
 from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.batching import Progress, in_batches
+from accord.lm.marked import backbone_states
 from accord.lm.model import LanguageModel
 from accord.lm.windows import TokenTexts, Window, tokenize
 from accord.text.store import NO_NEXT, EmbeddingStore, Layout, is_intact, prepare, texts_fingerprint, write_shard
@@ -177,7 +178,8 @@ def _compute(
 
     def run(batch: list[int]) -> None:
         some = [windows[i] for i in batch]
-        found = lm.hidden(tokens.rows(some), layers=layers)
+        hidden = lm.hidden(tokens.rows(some), layers=layers)
+        found = {layer: backbone_states(hidden[layer]) for layer in layers}
         width = found[layers[0]].shape[1]
         places = [np.arange(w.fresh, w.end) - w.begin + tokens.lead + row * width for row, w in enumerate(some)]
         targets = [np.arange(ends[i] - _size(windows[i]), ends[i]) for i in batch]

@@ -11,14 +11,17 @@ from tests.tiny import tiny_model, tiny_tokenizer, yes_no
 from torch import Tensor
 
 import accord
+from accord.concepts import Set, build, read_config
 from accord.errors import AccordError
 from accord.gap.questions import contexts_of
+from accord.heads import ConceptLM, NewHead, Reader, build_head
 from accord.lm import Backbone
 from accord.lm.edited import Readout, Steered, WithReadout
 from accord.pathway import patch
 from accord.pathway.patching import recovered
-from accord.pathway.receiver import Receiver
+from accord.pathway.receiver import Put, Receiver
 from accord.steering import AddDirection
+from accord.steering.span import EditedSpan
 from accord.tasks import Task, task
 
 
@@ -158,6 +161,20 @@ def test_the_readouts_own_states_can_be_patched(asked: Task) -> None:
             values.append(float(read(lm.hidden(ids, layers=[1]))[0, -1].detach()))
     np.testing.assert_allclose(value.get_group(1), other_value, atol=1e-3)
     np.testing.assert_allclose(value.get_group(2), base_value, atol=1e-3)
+
+
+def test_a_model_edited_in_a_part_is_given_states_wherever_it_runs_them() -> None:
+    lm, ids = _backbone(), torch.arange(5, 11)[None]
+    states = lm.hidden(ids)[lm.n_layers].flatten(0, 1)
+    concepts = build(read_config({"kind": "topk", "size": 24, "k": 4}), lm.d_model, seed=3)
+    concepts.fit_scale([states])
+    reader = Reader("latents", concepts.eval())
+    head = build_head(NewHead(), lm, reader, states, counts=torch.ones(lm.vocab_size))
+    edited = EditedSpan(ConceptLM(lm, lm.n_layers, reader, head), {2: Set(5.0)}, first=2)
+    put = Put(lm.n_layers, 1, torch.randn(1, 5, lm.d_model, generator=torch.Generator().manual_seed(1)))
+    (before, _), (after, _) = (Receiver(edited).run(ids, [], put=change) for change in (None, put))
+    logits = [edited.lens(found[edited.n_layers]) for found in (before, after)]
+    assert torch.equal(logits[0][:, 0], logits[1][:, 0]) and not torch.equal(logits[0][:, 1:], logits[1][:, 1:])
 
 
 def test_random_directions_have_the_norm_of_the_difference(asked: Task, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 from transformers import Cache
@@ -93,10 +92,8 @@ def _around(lm: LanguageModel, core: Backbone) -> LanguageModel:
     """The model, however wrapped, with `core` in the place of its backbone; weights are shared."""
     if isinstance(lm, Backbone):
         return core
-    changed: Any = copy(lm)
-    if hasattr(changed, "backbone"):
-        changed.backbone = core
-    if hasattr(changed, "lm"):
-        changed.lm = _around(changed.lm, core)
-    wrapped: LanguageModel = changed
-    return wrapped
+    changed = copy(lm)
+    for name, inner in vars(lm).items():  # whatever it calls the models that it runs
+        if hasattr(inner, "hidden") and hasattr(inner, "lens"):
+            setattr(changed, name, _around(inner, core))
+    return changed

@@ -41,22 +41,4 @@ __all__ = [
     "task",
 ]
 
-__getattr__ = exports(
-    __name__,
-    {
-        "AccordError": "accord.errors",
-        "Backbone": "accord.lm",
-        "Gap": "accord.gap",
-        "Item": "accord.tasks",
-        "LanguageModel": "accord.lm",
-        "Query": "accord.lm",
-        "Score": "accord.lm",
-        "Task": "accord.tasks",
-        "load": "accord.loading",
-        "measure_gap": "accord.gap",
-        "read": "accord.study.run_folder",
-        "score": "accord.lm",
-        "steer": "accord.steering",
-        "task": "accord.tasks",
-    },
-)
+__getattr__ = exports(__name__)

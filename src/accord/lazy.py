@@ -1,16 +1,27 @@
 """Public names that are imported when first used: `accord --help` and `accord models` must not wait for torch."""
 
-from collections.abc import Callable, Mapping
+import ast
+import sys
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 
-def exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module-level `__getattr__` (PEP 562) for `package`; `homes` says which module each name lives in."""
+def exports(package: str) -> Callable[[str], Any]:
+    """A module-level `__getattr__` (PEP 562) for a package: of what its `__init__.py` imports for type checkers.
+
+    Where a name comes from stands once, under `if TYPE_CHECKING:`, and is read from there.
+    """
+    tree = ast.parse(Path(str(sys.modules[package].__file__)).read_text(encoding="utf-8"))
+    blocks = [node.body for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    imports = [node for block in blocks for node in block if isinstance(node, ast.ImportFrom)]
+    homes = {alias.asname or alias.name: (node.module, alias.name) for node in imports for alias in node.names}
 
     def __getattr__(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(homes[name]), name)
+        module, original = homes[name]
+        return getattr(import_module(str(module)), original)
 
     return __getattr__

@@ -59,25 +59,4 @@ __all__ = [
     "sparse_encode",
 ]
 
-_HOMES = {
-    "accord.concepts.base": ("ConceptModel", "Edit", "Encoded", "Scale", "Set", "Sparse", "Step"),
-    "accord.concepts.config": ("ConceptConfig", "Training", "read_config", "register"),
-    "accord.concepts.dictionaries": ("import_dictionary",),
-    "accord.concepts.imported": ("Imported",),
-    "accord.concepts.kinds": ("build", "load", "save"),
-    "accord.concepts.metrics": ("ce_recovered", "evaluate"),
-    "accord.concepts.quality": ("Quality",),
-    "accord.concepts.saelens": ("export_saelens", "import_saelens"),
-    "accord.concepts.sparse": ("Pattern", "sparse_decode", "sparse_encode"),
-    "accord.concepts.synthetic": (
-        "Match",
-        "Superposition",
-        "ablation_effects",
-        "concept_directions",
-        "intervention_consistency",
-        "match",
-    ),
-    "accord.concepts.train": ("Fit", "fit"),
-}
-
-__getattr__ = exports(__name__, {name: home for home, names in _HOMES.items() for name in names})
+__getattr__ = exports(__name__)

@@ -13,16 +13,4 @@ if TYPE_CHECKING:
 
 __all__ = ["RELATIONS", "Damage", "Observed", "Questions", "compare", "measure_damage", "observe", "relation_tasks"]
 
-__getattr__ = exports(
-    __name__,
-    {
-        "RELATIONS": "accord.damage.relations",
-        "Damage": "accord.damage.result",
-        "Observed": "accord.damage.observed",
-        "Questions": "accord.damage.questions",
-        "compare": "accord.damage.measure",
-        "measure_damage": "accord.damage.measure",
-        "observe": "accord.damage.observed",
-        "relation_tasks": "accord.damage.relations",
-    },
-)
+__getattr__ = exports(__name__)

@@ -10,4 +10,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Explanation", "explain_gap"]
 
-__getattr__ = exports(__name__, {"Explanation": "accord.explain.result", "explain_gap": "accord.explain.measure"})
+__getattr__ = exports(__name__)

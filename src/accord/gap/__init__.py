@@ -30,14 +30,4 @@ __all__ = [
     "validator_states",
 ]
 
-_HOMES = {
-    "accord.gap.answer_score": ("AnswerScore",),
-    "accord.gap.change": ("Change", "compare"),
-    "accord.gap.measure": ("Gap", "measure_gap"),
-    "accord.gap.metrics": ("MEASURES", "summarize"),
-    "accord.gap.questions": ("NO_FORMS", "YES_FORMS", "LabelWords"),
-    "accord.gap.ridge": ("Probe", "Ridge"),
-    "accord.gap.states": ("validator_states",),
-}
-
-__getattr__ = exports(__name__, {name: home for home, names in _HOMES.items() for name in names})
+__getattr__ = exports(__name__)

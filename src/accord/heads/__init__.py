@@ -57,27 +57,4 @@ __all__ = [
     "unigram_ce",
 ]
 
-_HOMES = {
-    "accord.heads.concept_lm": ("ConceptLM",),
-    "accord.heads.config": (
-        "FinetunedHead",
-        "FinetuneTraining",
-        "HeadConfig",
-        "HeadTraining",
-        "NewHead",
-        "OriginalHead",
-        "read_head",
-        "register",
-    ),
-    "accord.heads.folder": ("is_concept_lm", "load_concept_lm", "save_concept_lm"),
-    "accord.heads.head": ("Finetuned", "Head"),
-    "accord.heads.initial": ("build_head",),
-    "accord.heads.linear": ("Linear",),
-    "accord.heads.reader": ("Reader", "latents"),
-    "accord.heads.recovered": ("Recovered", "recovered_on_rows", "recovered_on_texts"),
-    "accord.heads.train": ("cross_entropy", "train_head", "unigram_ce"),
-    "accord.heads.vocabulary": ("Rows", "Vocabulary", "next_counts"),
-    "accord.lm.splice": ("replaced",),
-}
-
-__getattr__ = exports(__name__, {name: home for home, names in _HOMES.items() for name in names})
+__getattr__ = exports(__name__)

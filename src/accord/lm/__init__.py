@@ -16,16 +16,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Backbone", "LanguageModel", "Query", "Sample", "Score", "generate", "load", "score"]
 
-__getattr__ = exports(
-    __name__,
-    {
-        "Backbone": "accord.lm.backbone",
-        "LanguageModel": "accord.lm.model",
-        "Query": "accord.lm.scoring",
-        "Sample": "accord.lm.sampling",
-        "Score": "accord.lm.scoring",
-        "generate": "accord.lm.sampling",
-        "load": "accord.lm.opening",
-        "score": "accord.lm.scoring",
-    },
-)
+__getattr__ = exports(__name__)

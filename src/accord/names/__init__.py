@@ -32,23 +32,4 @@ __all__ = [
     "score_names",
 ]
 
-__getattr__ = exports(
-    __name__,
-    {
-        "Annotator": "accord.names.answers",
-        "Answer": "accord.names.answers",
-        "AnyAnnotator": "accord.names.config",
-        "Dictionary": "accord.names.dictionary",
-        "Names": "accord.names.answers",
-        "OpenAIAnnotator": "accord.names.config",
-        "Scores": "accord.names.scores",
-        "Shown": "accord.names.dictionary",
-        "Side": "accord.names.dictionary",
-        "TokensAnnotator": "accord.names.config",
-        "TransformersAnnotator": "accord.names.config",
-        "annotate": "accord.names.answers",
-        "annotator_of": "accord.names.annotators",
-        "build_dictionary": "accord.names.dictionary",
-        "score_names": "accord.names.scores",
-    },
-)
+__getattr__ = exports(__name__)

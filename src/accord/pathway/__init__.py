@@ -12,12 +12,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Pathway", "linear_cka", "measure_pathway", "patch"]
 
-__getattr__ = exports(
-    __name__,
-    {
-        "Pathway": "accord.pathway.result",
-        "linear_cka": "accord.pathway.cka",
-        "measure_pathway": "accord.pathway.measure",
-        "patch": "accord.pathway.patching",
-    },
-)
+__getattr__ = exports(__name__)

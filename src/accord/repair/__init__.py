@@ -29,21 +29,4 @@ __all__ = [
     "train",
 ]
 
-__getattr__ = exports(
-    __name__,
-    {
-        "Drift": "accord.repair.merging",
-        "Fitted": "accord.repair.fitted",
-        "is_repaired": "accord.repair.folder",
-        "load_repaired": "accord.repair.folder",
-        "merge": "accord.repair.merging",
-        "operate": "accord.repair.surgery",
-        "read_repair": "accord.repair.config",
-        "register": "accord.repair.config",
-        "repair": "accord.repair.apply",
-        "save_adapter": "accord.repair.folder",
-        "save_edits": "accord.repair.folder",
-        "save_weights": "accord.repair.folder",
-        "train": "accord.repair.trained",
-    },
-)
+__getattr__ = exports(__name__)

@@ -49,18 +49,4 @@ __all__ = [
     "written_effects",
 ]
 
-_HOMES = {
-    "arms": ("Dose", "equal_rates"),
-    "choosing": ("associated", "live", "pick", "promoted_labels", "token_labels"),
-    "edits": ("AddDirection", "AmplifyDirection", "EditConcepts", "SameNorm"),
-    "effects": ("promoted_effects", "written_effects"),
-    "promotion": ("promoted", "promoted_along"),
-    "reading": ("Reading",),
-    "result": ("Effects",),
-    "scorers": ("Classifier", "Scorer", "Sentiment", "fit_classifier", "store_means", "text_means"),
-    "target": ("Target", "steer"),
-    "typical": ("Typical", "measure_typical"),
-    "writing": ("NEUTRAL", "Writing"),
-}
-
-__getattr__ = exports(__name__, {name: f"accord.steering.{home}" for home, names in _HOMES.items() for name in names})
+__getattr__ = exports(__name__)

@@ -33,23 +33,4 @@ __all__ = [
     "write_template",
 ]
 
-__getattr__ = exports(
-    __name__,
-    {
-        "Graph": "accord.study.graph",
-        "Problem": "accord.study.check",
-        "Recipe": "accord.study.stage",
-        "Run": "accord.study.run_folder",
-        "Stage": "accord.study.stage",
-        "Study": "accord.study.root",
-        "StudyFile": "accord.study.config",
-        "bars": "accord.study.engine",
-        "from_options": "accord.study.config",
-        "load": "accord.study.config",
-        "plan_study": "accord.study.graph",
-        "publish": "accord.study.store",
-        "read": "accord.study.run_folder",
-        "run": "accord.study.engine",
-        "write_template": "accord.study.template",
-    },
-)
+__getattr__ = exports(__name__)

@@ -19,7 +19,8 @@ from accord.gap.answer_score import AnswerScore
 from accord.gap.questions import LabelWords
 from accord.lm.backbone import Backbone
 from accord.lm.batching import Progress, check_alike, check_fits
-from accord.lm.kv import kv_cache, kv_pairs
+from accord.lm.beginning import for_rows, passed, shared_length
+from accord.lm.kv import KeysValues, kv_cache
 from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import Counted, answer_logodds
 from accord.lm.splice import replaced
@@ -27,8 +28,6 @@ from accord.tasks import Task
 
 Variants = Callable[[Tensor, Tensor], Iterable[Tensor]]
 """From states [b, d] and their items' numbers [b] to other states [b, d], as many times as it likes."""
-
-KeysValues = list[tuple[Tensor, Tensor]]
 
 _ROWS = 32
 
@@ -113,8 +112,8 @@ class AnswersByState:
         """Items' numbers, their states [b, d], and the function from states to log-odds."""
         check_fits(self.lm, self.contexts)
         alike = [i for i, context in enumerate(self.contexts) if self._continues(len(context))]
-        shared = _shared([self.contexts[i] for i in alike]) if alike else 0
-        first = self._past(torch.tensor([self.contexts[alike[0]][:shared]]), []) if shared else []
+        shared = shared_length([self.contexts[i] for i in alike]) if alike else 0
+        first = self._past(self.contexts[alike[0]][:shared]) if shared else ()
         longest = 1 if self.minus is not None else max(map(len, self.plus))
         size = max(1, _ROWS // longest)  # as many logits at a time, however long the answers
         by_length: dict[int, list[int]] = defaultdict(list)
@@ -124,9 +123,9 @@ class AnswersByState:
             for begin in range(0, len(items), size):
                 rows = items[begin : begin + size]
                 ids = torch.tensor([self.contexts[i] for i in rows], device=self.lm.device)
-                past: KeysValues = []
+                past: KeysValues = ()
                 if self._continues(length):
-                    wide = [(k.expand(len(rows), -1, -1, -1), v.expand(len(rows), -1, -1, -1)) for k, v in first]
+                    wide = for_rows(first, len(rows))
                     past = self._past(ids[:, shared:-1], wide) if length - 1 > shared else wide
                     ids = ids[:, -1:]
                 with torch.no_grad():
@@ -144,10 +143,8 @@ class AnswersByState:
         return self.lm.hidden(ids, layers=[layer], at=last, cache=cache)[layer][:, 0]
 
     @torch.no_grad()
-    def _past(self, ids: Tensor, before: KeysValues) -> KeysValues:
-        cache = kv_cache(before)
-        self.lm.hidden(ids, cache=cache)
-        return kv_pairs(cache)
+    def _past(self, ids: Tensor | Ids, before: KeysValues = ()) -> KeysValues:
+        return passed(self.lm, ids, before)
 
     def _answering(self, rows: list[int], last: Tensor, past: KeysValues) -> "_Run":
         later = self._later(rows).to(last.device)
@@ -216,10 +213,3 @@ def _varied(own: Tensor, states: Tensor, other: Tensor, run: _Run) -> Tensor:
     if len(changed):
         varied[changed] = run(other[changed], changed)
     return varied.cpu()
-
-
-def _shared(contexts: Sequence[Ids]) -> int:
-    """How many tokens all contexts begin with, the last of each left out."""
-    first, last = min(contexts), max(contexts)  # all others lie between them
-    most = min(map(len, contexts)) - 1
-    return next((i for i in range(most) if first[i] != last[i]), most)

@@ -6,13 +6,15 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+KeysValues = Sequence[tuple[Tensor, Tensor]]
 
-def kv_pairs(cache: Cache) -> list[tuple[Tensor, Tensor]]:
+
+def kv_pairs(cache: Cache) -> KeysValues:
     """Keys and values of each layer of a cache, [batch, heads, position, head_dim] each."""
     return [(layer.keys, layer.values) for layer in cache.layers]
 
 
-def kv_cache(pairs: Sequence[tuple[Tensor, Tensor]]) -> DynamicCache:
+def kv_cache(pairs: KeysValues) -> DynamicCache:
     """A cache that holds these keys and values, without copying them.
 
     Sliding-window layers get full keys and values too: the model masks what its window hides.

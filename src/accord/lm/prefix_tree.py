@@ -26,6 +26,16 @@ class Node:
         return self.start + len(self.tokens)
 
 
+def common(first: Ids, second: Ids) -> int:
+    """How many tokens two sequences share at their start.
+
+    >>> common((5, 6, 7), (5, 6, 8))
+    2
+    """
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
 def grow(sequences: Sequence[Ids], *, min_saving: int) -> list[Node]:
     """The prefix trees (one for each first token) of distinct, non-empty sequences.
 
@@ -42,9 +52,7 @@ def grow(sequences: Sequence[Ids], *, min_saving: int) -> list[Node]:
 def _branch(sequences: Sequence[Ids], group: list[int], start: int) -> Node:
     """The subtree of a sorted group of sequences that share at least one token from `start` on."""
     first, last = sequences[group[0]], sequences[group[-1]]
-    end = start
-    while end < min(len(first), len(last)) and first[end] == last[end]:
-        end += 1
+    end = common(first, last)
     node = Node(start, first[start:end])
     rest = group
     if len(first) == end:  # sorted, so only the first can end here

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from accord.errors import AccordError
 from accord.lm.batching import check_fits
-from accord.lm.kv import kv_cache, kv_pairs
+from accord.lm.kv import KeysValues, kv_cache, kv_pairs
 
 if TYPE_CHECKING:
     from accord.lm.backbone import Backbone
@@ -178,7 +178,7 @@ def cache(lm: "Backbone", probe: ProbeTexts) -> Proof:
     try:
         made = kv_cache([])
         lm.hidden(ids[:1, :5], cache=made)
-        kept = [
+        kept: KeysValues = [
             (keys[:, :, :3].expand(2, -1, -1, -1), values[:, :, :3].expand(2, -1, -1, -1))
             for keys, values in kv_pairs(made)
         ]

@@ -11,15 +11,13 @@ import torch
 from torch import Tensor
 
 from accord.lm.batching import Progress, check_fits, default_batch_tokens, out_of_memory, too_long
-from accord.lm.kv import kv_cache, kv_pairs
+from accord.lm.kv import KeysValues, kv_cache, kv_pairs
 from accord.lm.marked import States
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids, Node, grow
 
 Read = Callable[[int, States, list[int]], None]
 """Called with (layer, states [n, d_model], the indices of the n sequences that end there)."""
-
-KeysValues = list[tuple[Tensor, Tensor]]
 
 # A batch may hold this many times its tokens in cached positions, which cost memory and little arithmetic.
 _CACHED_PER_TOKEN = 12

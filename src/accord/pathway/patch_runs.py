@@ -15,9 +15,10 @@ from torch import Tensor
 
 from accord.gap.metrics import Floats
 from accord.lm.batching import Progress, in_batches
+from accord.lm.beginning import shared_length
+from accord.lm.kv import KeysValues
 from accord.lm.marked import States, backbone_states
 from accord.lm.prefix_tree import Ids
-from accord.lm.states import KeysValues
 from accord.pathway.receiver import Put, Receiver
 
 STATES, RANDOM = "states", "random"
@@ -45,7 +46,7 @@ def group_table(
     asked: Question, contexts: Sequence[Ids], which: Sequence[int], first: int, progress: Progress | None
 ) -> pd.DataFrame:
     """The table of prompts of one length; batches go by the prompts' own ends behind what all share."""
-    shared = min(_shared([contexts[i] for i in which]), len(contexts[which[0]]) - 1)
+    shared = shared_length([contexts[i] for i in which])
     own = len(contexts[which[0]]) - shared
     tables: list[pd.DataFrame] = []
 
@@ -55,12 +56,6 @@ def group_table(
 
     in_batches(asked.receiver.lm, [own] * len(which), compute, progress=progress)
     return pd.concat(tables, ignore_index=True)
-
-
-def _shared(contexts: Sequence[Ids]) -> int:
-    """How many first tokens all of them share: those that the first and the last in order do."""
-    first, last = min(contexts), max(contexts)
-    return next((i for i, (a, b) in enumerate(zip(first, last, strict=True)) if a != b), len(first))
 
 
 def _batch(asked: Question, ids: Tensor, items: list[int], shared: int, first: int) -> pd.DataFrame:

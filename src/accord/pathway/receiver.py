@@ -9,12 +9,12 @@ from torch import Tensor
 from transformers import Cache
 
 from accord.lm.backbone import Backbone
+from accord.lm.beginning import for_rows
 from accord.lm.edited import backbone_of
-from accord.lm.kv import kv_cache, kv_pairs
+from accord.lm.kv import KeysValues, kv_cache, kv_pairs
 from accord.lm.marked import States
 from accord.lm.model import LanguageModel
 from accord.lm.splice import past, replaced
-from accord.lm.states import KeysValues
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,13 @@ class Receiver:
                 each, in order. None at the start.
             put: what takes the place of a layer's states.
         """
-        cache = kv_cache([(_rows(k, len(ids)), _rows(v, len(ids))) for k, v in before]) if self.lm.cacheable else None
+        cache = kv_cache(for_rows(before, len(ids))) if self.lm.cacheable else None
         self._core.put = put
         try:
             states = self.lm.hidden(ids, layers=layers, cache=cache)
         finally:
             self._core.put = None
         return states, kv_pairs(cache) if cache is not None else []
-
-
-def _rows(kept: Tensor, rows: int) -> Tensor:
-    return kept if len(kept) == rows else kept.repeat_interleave(rows // len(kept), dim=0)
 
 
 def _around(lm: LanguageModel, core: Backbone) -> LanguageModel:

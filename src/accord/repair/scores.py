@@ -13,10 +13,10 @@ from torch import Tensor
 
 from accord.errors import AccordError
 from accord.lm.batching import check_alike, check_fits
-from accord.lm.kv import kv_cache, kv_pairs
+from accord.lm.beginning import for_rows, passed
+from accord.lm.kv import KeysValues, kv_cache
 from accord.lm.model import LanguageModel
-from accord.lm.prefix_tree import Ids
-from accord.lm.states import KeysValues
+from accord.lm.prefix_tree import Ids, common
 
 Terms = Mapping[str, Tensor]
 """Named parts of a loss, scalars; their sum is the loss."""
@@ -117,10 +117,6 @@ class _Prefix:
         if cut and torch.is_grad_enabled():
             self.pairs = [(k.detach().requires_grad_(), v.detach().requires_grad_()) for k, v in made]
 
-    def rows(self, n: int) -> KeysValues:
-        """For a batch of n rows; no copies are made."""
-        return [(k.expand(n, -1, -1, -1), v.expand(n, -1, -1, -1)) for k, v in self.pairs]
-
     def finish(self) -> None:
         """Carry what the chunks left at the cut back through the prefix."""
         tensors = [tensor for pair in self.made for tensor in pair]
@@ -144,11 +140,7 @@ def _forward(
 
 
 def _prefix(lm: LanguageModel, tokens: Ids, *, cut: bool) -> _Prefix | None:
-    if not tokens:
-        return None
-    cache = kv_cache([])
-    lm.hidden(torch.tensor([tokens]), cache=cache)
-    return _Prefix(kv_pairs(cache), cut=cut)
+    return _Prefix(passed(lm, tokens), cut=cut) if tokens else None
 
 
 def _suffixes(lm: LanguageModel, pairs: Sequence[Scored], start: int, prefix: _Prefix | None) -> Tensor:
@@ -157,7 +149,7 @@ def _suffixes(lm: LanguageModel, pairs: Sequence[Scored], start: int, prefix: _P
     rows = [pair.context[start:] + ids[:-1] for pair, each in zip(pairs, answers, strict=True) for ids in each]
     width = max(map(len, rows))
     ids = torch.tensor([row + row[-1:] * (width - len(row)) for row in rows])
-    cache = kv_cache(prefix.rows(len(rows))) if prefix else None
+    cache = kv_cache(for_rows(prefix.pairs, len(rows))) if prefix else None
     states = lm.hidden(ids, cache=cache)[lm.n_layers]
     owner: list[int] = []
     places: list[int] = []
@@ -241,7 +233,7 @@ def _sharing(lm: LanguageModel, pairs: Sequence[Scored], which: Sequence[int]) -
         context = pairs[i].context
         if found:
             length, places = found[-1]
-            shared = min(length, _common(pairs[places[-1]].context, context), len(context) - 1)
+            shared = min(length, common(pairs[places[-1]].context, context), len(context) - 1)
             if shared >= _MIN_PREFIX and lm.cacheable:
                 found[-1] = (shared, [*places, i])
                 continue
@@ -249,11 +241,6 @@ def _sharing(lm: LanguageModel, pairs: Sequence[Scored], which: Sequence[int]) -
     alone = [places[0] for _, places in found if len(places) == 1]
     groups = [_Group(pairs[places[0]].context[:n], tuple(places)) for n, places in found if len(places) > 1]
     return groups + ([_Group((), tuple(alone))] if alone else [])
-
-
-def _common(a: Ids, b: Ids) -> int:
-    """How many tokens two sequences share at their start."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _in_order(parts: Sequence[tuple[tuple[int, ...], Tensor]], n: int) -> Tensor:

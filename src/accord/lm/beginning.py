@@ -32,7 +32,7 @@ def passed(lm: LanguageModel, ids: Tensor | Ids, before: KeysValues = ()) -> Key
 
 
 def for_rows(kept: KeysValues, n: int) -> KeysValues:
-    """The same for a batch of n rows: each row that is kept serves as many of them, in order; a single one is shared."""
+    """The same for a batch of n rows: each row that is kept serves as many of them, in order. One row is not copied."""
 
     def rows(tensor: Tensor) -> Tensor:
         if len(tensor) == 1:

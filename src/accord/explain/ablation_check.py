@@ -41,42 +41,42 @@ def choose(
 
 def check(
     validator: FormConcepts,
-    found: Mapping[str, Sequence[int]],
+    chosen: Mapping[str, Sequence[int]],
     generator: Floats,
     items: NDArray[np.int64],
     draws: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Turn the found concepts off, and at most `draws` random sets beside each, on these items.
+    """Turn the chosen concepts off, and at most `draws` random sets beside each, on these items.
 
     A set is cut where it cannot be matched, and left out where fewer than three concepts are active.
 
     Returns rows (what, draw, concepts, change, change_low, change_high, moved, moved_low, moved_high): draw −1 is the
-    found set; `change` that of Pearson's r of the two forms (`accord.intervals.difference`), `moved` the mean
+    chosen set; `change` that of Pearson's r of the two forms (`accord.intervals.difference`), `moved` the mean
     |change of l_V|, in nats (`accord.intervals.mean_estimate`); 95 % intervals over items.
     """
     rng = np.random.default_rng([seed, 1])
     most = int((validator.rate > 0).sum()) // 3
-    kept = {what: list(chosen[:most]) for what, chosen in found.items() if chosen[:most]}
+    kept = {what: list(own[:most]) for what, own in chosen.items() if own[:most]}
     sets = [
         (what, draw, concepts)
         for what, own in kept.items()
-        for draw, concepts in enumerate([own, *_alike(validator.rate, own, draws, rng)], -1)
+        for draw, concepts in enumerate([own, *_random_sets(validator.rate, own, draws, rng)], -1)
     ]
     if not sets:
         return pd.DataFrame(columns=["what", "draw", "concepts", *_COLUMNS])
     without = validator.without([concepts for _, _, concepts in sets])[:, items]
-    said, affirmed = generator[items], validator.logodds[items]
-    base = pearson_estimate(said, affirmed)
+    l_g, l_v = generator[items], validator.logodds[items]
+    base = pearson_estimate(l_g, l_v)
     rows = []
     for (what, draw, concepts), after in zip(sets, without, strict=True):
-        size = np.abs(after - affirmed)
-        change, moved = difference(base, pearson_estimate(said, after)), mean_estimate(size)
+        size = np.abs(after - l_v)
+        change, moved = difference(base, pearson_estimate(l_g, after)), mean_estimate(size)
         if not size.any():
             change = moved = unchanged()
         ends = (("change", change.interval()), ("moved", moved.interval()))
-        told = {f"{name}{end}": one[key] for name, one in ends for end, key in _ENDS}
-        rows.append({"what": what, "draw": draw, "concepts": concepts, **told})
+        numbers = {f"{name}{end}": interval[key] for name, interval in ends for end, key in _ENDS}
+        rows.append({"what": what, "draw": draw, "concepts": concepts, **numbers})
     return pd.DataFrame(rows)
 
 
@@ -86,11 +86,11 @@ _COLUMNS = [f"{name}{end}" for name in ("change", "moved") for end, _ in _ENDS]
 
 def in_numbers(checked: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Each set beside its random ones: the measure it is judged by, its interval, theirs, and a permutation p-value."""
-    told = {}
+    checks = {}
     for what, part in checked.groupby("what", sort=False):
         measure, sign = JUDGED[str(what)]
         own, random = part[part["draw"] < 0].iloc[0], part.loc[part["draw"] >= 0, measure].to_numpy(dtype=float)
-        told[str(what)] = {
+        checks[str(what)] = {
             "concepts": own["concepts"],
             "measure": measure,
             "value": own[measure],
@@ -102,25 +102,25 @@ def in_numbers(checked: pd.DataFrame) -> dict[str, dict[str, Any]]:
             "random_high": float(np.percentile(random, 97.5)) if len(random) else None,
             "p": (1 + int((sign * random >= sign * own[measure]).sum())) / (1 + len(random)),
         }
-    return told
+    return checks
 
 
-def _alike(rate: Floats, chosen: Sequence[int], draws: int, rng: np.random.Generator) -> list[list[int]]:
+def _random_sets(rate: Floats, chosen: Sequence[int], draws: int, rng: np.random.Generator) -> list[list[int]]:
     """Sets of as many other concepts, each drawn among those whose rates are nearest to one of the chosen.
 
-    At most `draws`; fewer where no more that differ are found.
+    At most `draws`; fewer where there are no more that differ.
     """
-    found: dict[frozenset[int], list[int]] = {}
+    sets: dict[frozenset[int], list[int]] = {}
     for _ in range(draws):
-        for tried in range(_TRIES):
-            drawn = _one_alike(rate, chosen, _NEAR + tried, rng)
-            if frozenset(drawn) not in found:
-                found[frozenset(drawn)] = drawn
+        for more in range(_TRIES):
+            drawn = _random_set(rate, chosen, _NEAR + more, rng)
+            if frozenset(drawn) not in sets:
+                sets[frozenset(drawn)] = drawn
                 break
-    return list(found.values())
+    return list(sets.values())
 
 
-def _one_alike(rate: Floats, chosen: Sequence[int], most: int, rng: np.random.Generator) -> list[int]:
+def _random_set(rate: Floats, chosen: Sequence[int], most: int, rng: np.random.Generator) -> list[int]:
     taken = set(chosen)
     drawn: list[int] = []
     for k in chosen:

@@ -61,21 +61,21 @@ class AnswersByState:
             raise AccordError("no such layer", got=layer, wanted=f"0 to {lm.n_layers} in {lm.name}")
         words = LabelWords.of(lm, task)
         yes, no = words.tokens(task, "an explanation by concepts")
-        asked = [words.queries(lm, task, item) for item in task.items]
+        queries = [words.queries(lm, task, item) for item in task.items]
         if form == "generator":
             counted = AnswerScore.of(lm, task).counted
-            said = [query.answers[0][: 1 if counted == "first" else None] for query, _ in asked]
-            return cls(lm, layer, [query.context for query, _ in asked], said, None, counted)
-        contexts = [query.context for _, query in asked]
-        return cls(lm, layer, contexts, [yes] * len(asked), [no] * len(asked))
+            answers = [query.answers[0][: 1 if counted == "first" else None] for query, _ in queries]
+            return cls(lm, layer, [query.context for query, _ in queries], answers, None, counted)
+        contexts = [query.context for _, query in queries]
+        return cls(lm, layer, contexts, [yes] * len(queries), [no] * len(queries))
 
     @cached_property
     def states(self) -> Tensor:
         """The layer's own states [n, d] at the position that answers, float32 on the CPU."""
-        found = torch.empty(len(self.contexts), self.lm.d_model)
+        table = torch.empty(len(self.contexts), self.lm.d_model)
         for rows, states, _ in self._batches():
-            found[rows] = states.float().cpu()
-        return found
+            table[rows] = states.float().cpu()
+        return table
 
     @torch.no_grad()
     def vary(self, variants: Variants, *, progress: Progress | None = None) -> Tensor:
@@ -85,28 +85,28 @@ class AnswersByState:
             variants: called with states as the layer gives them; must give equally many for every batch.
             progress: called with (items done, items in all).
         """
-        found: list[Tensor] = []
+        odds: list[Tensor] = []
         index: list[int] = []
         for rows, states, run in self._batches():
             own = run(states, None)
-            found.append(
+            odds.append(
                 torch.stack([_varied(own, states, other, run) for other in variants(states, torch.tensor(rows))])
             )
             index += rows
             if progress:
                 progress(len(index), len(self.contexts))
-        joined = torch.cat(found, dim=1)
+        joined = torch.cat(odds, dim=1)
         return joined[:, torch.tensor(index).argsort()]
 
     def gradient(self) -> Tensor:
         """d log-odds / d state, [n, d] float32 on the CPU, at the layer's own states."""
-        found = torch.empty(len(self.contexts), self.lm.d_model)
+        slopes = torch.empty(len(self.contexts), self.lm.d_model)
         for rows, states, run in self._batches():
             with torch.enable_grad():
                 leaf = states.detach().clone().requires_grad_()
                 (slope,) = torch.autograd.grad(run(leaf, None).sum(), leaf)
-            found[rows] = slope.float().cpu()
-        return found
+            slopes[rows] = slope.float().cpu()
+        return slopes
 
     def _batches(self) -> Iterator[tuple[list[int], Tensor, "_Run"]]:
         """Items' numbers, their states [b, d], and the function from states to log-odds."""

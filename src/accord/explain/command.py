@@ -1,4 +1,4 @@
-"""`accord explain`: the gap told by the concepts of a run."""
+"""`accord explain`: the gap explained by the concepts of a run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,21 +33,21 @@ def explain(
     from accord.tasks import task as make_task
 
     opened = open_run(run, backbone)
-    asked = make_task(task, split="test", limit=section.limit, seed=opened.seed)
+    questions = make_task(task, split="test", limit=section.limit, seed=opened.seed)
     for made_concepts in opened.concepts(concepts):
         layer = made_concepts.settings["layer"]
-        stage = explain_stage(section, asked, opened.backbone, made_concepts, layer, made_concepts.seed)
+        stage = explain_stage(section, questions, opened.backbone, made_concepts, layer, made_concepts.seed)
         _print(made_in_run(stage, run, replace=replace), run / stage.name)
 
 
-def _print(found: "Explanation", folder: Path) -> None:
+def _print(explanation: "Explanation", folder: Path) -> None:
     titles = ("concepts of", "turned off", "number", "measure", "value", "low", "high", "random", "low", "high", "p")
     keys = ("value", "low", "high", "random_mean", "random_low", "random_high", "p")
     rows = [
-        [folder.name, what, str(len(one["concepts"])), one["measure"], *(decimals(one[key]) for key in keys)]
-        for what, one in found.summary["check"].items()
+        [folder.name, what, str(len(check["concepts"])), check["measure"], *(decimals(check[key]) for key in keys)]
+        for what, check in explanation.summary["check"].items()
     ]
-    print_table(titles, rows, title=f"{folder}, checked on {found.summary['checked_items']} items")
+    print_table(titles, rows, title=f"{folder}, checked on {explanation.summary['checked_items']} items")
 
 
 COMMANDS = (explain,)

@@ -1,4 +1,4 @@
-"""`[explain]`: the gap told by the concepts of the study."""
+"""`[explain]`: the gap explained by the concepts of the study."""
 
 from typing import Any
 

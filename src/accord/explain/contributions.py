@@ -80,7 +80,13 @@ def covariance(x: Floats, y: Floats) -> Floats:
 
 
 def pull_of(contribution: Floats, validator: Floats, generator: Floats) -> Floats:
-    """cov(c_V, l_G) / (sd l_V · sd l_G) along the last axis; 0 where a form does not vary."""
+    """cov(c_V, l_G) / (sd l_V · sd l_G) along the last axis; 0 where a form does not vary.
+
+    Of a concept that carries all of a validator, which contradicts the generator:
+
+    >>> float(pull_of(np.array([3.0, 1.0]), np.array([3.0, 1.0]), np.array([0.0, 1.0])))
+    -1.0
+    """
     flat = constant(validator) | constant(generator)
     scale = np.where(flat, 1.0, validator.std(-1) * generator.std(-1))
     return np.asarray(np.where(flat, 0.0, covariance(contribution, generator) / scale))

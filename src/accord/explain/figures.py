@@ -1,4 +1,4 @@
-"""Pictures of the gap told by concepts: the check against random sets, and what of each form a concept carries."""
+"""Pictures of the gap explained by concepts: the check against random sets, and what of each form a concept carries."""
 
 from collections.abc import Mapping
 
@@ -31,14 +31,14 @@ _PANELS = {
 
 
 def draw_check(label: str, explanation: Explanation) -> Drawn | None:
-    """Every set that was turned off, the found one beside random ones of equal rates."""
+    """Every set that was turned off, beside random sets of equal rates."""
     table, checks = explanation.check, explanation.summary["check"]
-    shown = [what for what in _PANELS if (table["what"] == what).any()]
-    if not shown:
+    sets = [what for what in _PANELS if (table["what"] == what).any()]
+    if not sets:
         return None
     figure = Figure(figsize=(style.WIDE, 3.6))
-    panels = figure.subplots(1, len(shown), squeeze=False)[0]
-    for axes, what in zip(panels, shown, strict=True):
+    panels = figure.subplots(1, len(sets), squeeze=False)[0]
+    for axes, what in zip(panels, sets, strict=True):
         _check(axes, table[table["what"] == what], what)
     title = f"{in_figure(plain(label), 40)}: concepts turned off together, beside random sets of equal rates"
     style.title(figure, title, 110)
@@ -48,7 +48,7 @@ def draw_check(label: str, explanation: Explanation) -> Drawn | None:
         "Each dot is a random set of as many other concepts, equally often active; the grey band holds 95 % of them. A "
         "diamond inside the band does no more than chance."
     )
-    words = "; ".join(sentence(what, checks[what]) for what in shown if what in checks)
+    words = "; ".join(sentence(what, checks[what]) for what in sets if what in checks)
     return Drawn("check", figure, title, caption, f"{title}: {words}.", wide=True)
 
 

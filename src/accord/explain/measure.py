@@ -34,7 +34,7 @@ from accord.tasks import Task
 
 FORMS = ("generator", "validator")
 _FEWEST = 20  # items: with fewer, halves and correlations say nothing
-_PER_ITEM = 5  # concepts told of each item and form
+_PER_ITEM = 5  # concepts listed of each item and form
 
 
 @checked
@@ -50,7 +50,7 @@ def explain_gap(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Explanation:
-    """Tell the gap of a task by the concepts of a layer.
+    """Explain the gap of a task by the concepts of a layer.
 
     Args:
         layer: the one that `concepts` were made on.
@@ -70,35 +70,35 @@ def explain_gap(
     if concepts.d != lm.d_model:
         raise AccordError("the concepts are for states of another width", got=concepts.d, wanted=lm.d_model)
     concepts = concepts.to(lm.device).eval()
-    told = {form: FormConcepts.of(AnswersByState.of(lm, task, form, layer), concepts) for form in FORMS}
+    forms = {form: FormConcepts.of(AnswersByState.of(lm, task, form, layer), concepts) for form in FORMS}
     choosing, checking = _halves([item.gold for item in task.items], seed)
-    picked = _candidates(told, candidates, choosing)
-    exact = {form: one.without([(k,) for k in picked], progress) for form, one in told.items()}
-    logodds = {form: one.logodds for form, one in told.items()}
+    picked = _candidates(forms, candidates, choosing)
+    exact = {form: forms[form].without([(k,) for k in picked], progress) for form in FORMS}
+    logodds = {form: forms[form].logodds for form in FORMS}
     contributions = {form: logodds[form] - exact[form] for form in FORMS}  # [candidate, item]
-    said, affirmed = (logodds[form][choosing] for form in FORMS)
-    found = choose(contributions["validator"][:, choosing], said, affirmed, picked, chosen)
-    checked = check(told["validator"], found, logodds["generator"], checking, draws, seed)
+    generator, validator = (logodds[form][choosing] for form in FORMS)
+    sets = choose(contributions["validator"][:, choosing], generator, validator, picked, chosen)
+    ablations = check(forms["validator"], sets, logodds["generator"], checking, draws, seed)
     return Explanation(
-        _concept_table(told, logodds, contributions, picked),
-        _item_table(told, contributions, picked),
+        _concept_table(forms, logodds, contributions, picked),
+        _item_table(forms, contributions, picked),
         _scores(task, logodds),
-        checked,
+        ablations,
         {
             "layer": layer,
             "items": len(task.items),
-            "answer_score": told["generator"].answers.counted,
+            "answer_score": forms["generator"].answers.counted,
             "candidates": len(picked),
-            "approximation": {form: told[form].foretold(picked, contributions[form]) for form in FORMS},
+            "approximation": {form: forms[form].foretold(picked, contributions[form]) for form in FORMS},
             "checked_items": len(checking),
-            "check": in_numbers(checked),
+            "check": in_numbers(ablations),
         },
     )
 
 
-def _candidates(told: Mapping[str, FormConcepts], n: int, items: NDArray[np.int64]) -> list[int]:
+def _candidates(forms: Mapping[str, FormConcepts], n: int, items: NDArray[np.int64]) -> list[int]:
     """The concepts with the largest mean |approximate contribution| to these items, from both forms by turns."""
-    orders = [np.argsort(-np.abs(one.approximate[items]).mean(0), kind="stable").tolist() for one in told.values()]
+    orders = [np.argsort(-np.abs(form.approximate[items]).mean(0), kind="stable").tolist() for form in forms.values()]
     mixed = dict.fromkeys(k for pair in zip(*orders, strict=True) for k in pair)
     return list(mixed)[:n]
 
@@ -115,7 +115,7 @@ def _halves(gold: Sequence[bool], seed: int) -> tuple[NDArray[np.int64], NDArray
 
 
 def _concept_table(
-    told: Mapping[str, FormConcepts],
+    forms: Mapping[str, FormConcepts],
     logodds: Mapping[str, Floats],
     contributions: Mapping[str, Floats],
     picked: Sequence[int],
@@ -127,7 +127,7 @@ def _concept_table(
         row: dict[str, Any] = {"concept": k}
         for form in FORMS:
             spread = float(logodds[form].var())
-            row[f"{form}_rate"] = told[form].rate[k]
+            row[f"{form}_rate"] = forms[form].rate[k]
             shared = float(covariance(contributions[form][place], logodds[form]))
             row[f"{form}_share"] = shared / spread if not constant(logodds[form]) else 0.0
         rows.append({**row, "pull": pull["value"], "low": pull["low"], "high": pull["high"]})
@@ -135,16 +135,16 @@ def _concept_table(
 
 
 def _item_table(
-    told: Mapping[str, FormConcepts], contributions: Mapping[str, Floats], picked: Sequence[int]
+    forms: Mapping[str, FormConcepts], contributions: Mapping[str, Floats], picked: Sequence[int]
 ) -> pd.DataFrame:
     rows = []
     for form in FORMS:
-        found = contributions[form]
-        for item in range(found.shape[1]):
-            for place in np.argsort(-np.abs(found[:, item]), kind="stable")[:_PER_ITEM]:
+        own = contributions[form]
+        for item in range(own.shape[1]):
+            for place in np.argsort(-np.abs(own[:, item]), kind="stable")[:_PER_ITEM]:
                 k = picked[place]
-                strength = told[form].strength[item, k]
-                rows.append((item, form, k, strength, found[place, item]))
+                strength = forms[form].strength[item, k]
+                rows.append((item, form, k, strength, own[place, item]))
     return pd.DataFrame(rows, columns=["item", "form", "concept", "strength", "contribution"])
 
 

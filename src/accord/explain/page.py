@@ -1,4 +1,4 @@
-"""The chapter on the gap told by concepts: the check first, then concepts, then single items."""
+"""The chapter on the gap explained by concepts: the check first, then concepts, then single items."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,7 +31,7 @@ Called = Callable[[int], dict[str, Any]]
 
 
 def chapters(run: Run) -> list[Chapter]:
-    """One, where the run has a gap told by concepts."""
+    """One, where the run explains a gap by concepts."""
     explained = run.of(Explanation)
     if not explained:
         return []
@@ -132,7 +132,7 @@ def _items(explanation: Explanation, called: Called) -> list[dict[str, Any]]:
     order = np.argsort(-np.abs(z["generator"] - z["validator"]), kind="stable")[:ITEMS]
     shared = {form: shared_beginning(scores[f"{form}_prompt"].tolist()) for form in FORMS}
     parts = dict(list(explanation.items.groupby(["item", "form"])))
-    shown = []
+    entries = []
     for i in order.tolist():
         row = scores.iloc[i]
         more = "the completion" if z["generator"][i] > z["validator"][i] else "the answer to the question"
@@ -153,8 +153,8 @@ def _items(explanation: Explanation, called: Called) -> list[dict[str, Any]]:
                     ],
                 }
             )  # fmt: skip
-        shown.append({"answer": str(row["answer"]), "gold": bool(row["gold"]), "more": more, "forms": forms})
-    return shown
+        entries.append({"answer": str(row["answer"]), "gold": bool(row["gold"]), "more": more, "forms": forms})
+    return entries
 
 
 def _standard(values: pd.Series) -> np.ndarray:

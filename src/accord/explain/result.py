@@ -1,4 +1,4 @@
-"""The gap of a model on a task, told by concepts: tables, and a check on items that chose nothing."""
+"""The gap of a model on a task, explained by concepts: tables, and a check on items that chose nothing."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _SUMMARY = "explain.json"
 
 @dataclass(frozen=True)
 class Explanation:
-    """The gap of a model on a task, told by concepts.
+    """The gap of a model on a task, explained by concepts.
 
     Attributes:
         concepts: a row a candidate: concept, and for each form FORM_rate (share of items on which it is active),

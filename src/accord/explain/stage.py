@@ -1,4 +1,4 @@
-"""The stage that tells the backbone's gap by the concepts of a layer."""
+"""The stage that explains the backbone's gap by the concepts of a layer."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +19,7 @@ VERSION = 3  # raise it when the same settings give other files or numbers
 
 
 def stages(plan: Plan) -> Iterator[Stage]:
-    """The backbone's gap told by each concept model of the first seed."""
+    """The backbone's gap explained by each concept model of the first seed."""
     section = plan.the(ExplainSection)
     if section is None:
         return
@@ -31,14 +31,14 @@ def stages(plan: Plan) -> Iterator[Stage]:
 
 
 def explained(plan: Plan, section: ExplainSection) -> Task:
-    """The questions that are told by concepts. Raises AccordError if no [[gap]] of the backbone asks them."""
+    """The questions whose gap is explained. Raises AccordError if no [[gap]] of the backbone asks them."""
     tasks = gap_tasks(plan)
     gaps = enumerate(plan.all(GapSection))
-    known = {gap.folder: tasks[i] for i, gap in gaps if gap.model == BACKBONE and i in tasks}
-    if not known or (section.gap is not None and section.gap not in known):
-        wanted = nearest(section.gap or "", known) or "a [[gap]] section of the backbone"
+    questions = {gap.folder: tasks[i] for i, gap in gaps if gap.model == BACKBONE and i in tasks}
+    if not questions or (section.gap is not None and section.gap not in questions):
+        wanted = nearest(section.gap or "", questions) or "a [[gap]] section of the backbone"
         raise AccordError("No such gap to explain.", got=section.gap or "none at all", wanted=wanted)
-    task = known[section.gap] if section.gap is not None else next(iter(known.values()))
+    task = questions[section.gap] if section.gap is not None else next(iter(questions.values()))
     task.labels.check_yes_or_no("an explanation by concepts", task.name)
     return replace(task, items=task.items[: section.limit], settings={**task.settings, "explained": section.limit})
 

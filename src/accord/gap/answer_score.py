@@ -31,18 +31,18 @@ class AnswerScore:
 
     Attributes:
         counted: "first", "whole" or "per_token"; see `accord.lm.scoring.answer_logodds`.
-        asked: what the task asks for; "auto" is whole where more than 1 % of the items clash, else first.
+        setting: the task's `answer_score`; "auto" is whole where more than 1 % of the items clash, else first.
         clashes: items that clash, of `items`, all those of the task: every split of it is scored alike.
     """
 
     counted: Counted
-    asked: str
+    setting: str
     clashes: int
     items: int
 
     @classmethod
     def of(cls, lm: LanguageModel, task: Task) -> "AnswerScore":
-        """Settle it for a task. Raises AccordError if an answer tokenises to nothing."""
+        """How a task is scored, decided over its whole pool. Raises AccordError if an answer tokenises to nothing."""
         pool = task.pool or task.items
         clashes = sum(clashing(answer_ids(lm, task, pool), [item.gold for item in pool]))
         counted = task.answer_score
@@ -50,16 +50,16 @@ class AnswerScore:
             counted = "whole" if clashes > _CLASHES * len(pool) else "first"
         return cls(cast(Counted, counted), task.answer_score, clashes, len(pool))
 
-    def logodds(self, found: Score) -> float:
+    def logodds(self, score: Score) -> float:
         """l_G: the log-odds of the first answer of a scored query."""
-        return float(answer_logodds(torch.from_numpy(found.steps[0]), self.counted))
+        return float(answer_logodds(torch.from_numpy(score.steps[0]), self.counted))
 
-    def by_layer(self, found: Score) -> Floats:
+    def by_layer(self, score: Score) -> Floats:
         """The same by the lens of each layer [layer], of a query scored with layers (and every token, unless first)."""
-        if self.counted == "first" or found.layer_steps is None:
-            assert self.counted == "first" and found.layer_logodds is not None
-            return found.layer_logodds[:, 0]
-        return np.asarray(answer_logodds(torch.from_numpy(found.layer_steps[0]), self.counted).numpy())
+        if self.counted == "first" or score.layer_steps is None:
+            assert self.counted == "first" and score.layer_logodds is not None
+            return score.layer_logodds[:, 0]
+        return np.asarray(answer_logodds(torch.from_numpy(score.layer_steps[0]), self.counted).numpy())
 
     @property
     def metrics(self) -> dict[str, dict[str, float | None]]:
@@ -78,23 +78,27 @@ def answer_ids(lm: LanguageModel, task: Task, items: Sequence[Item]) -> list[Ids
 
     An answer is tokenised once for each word that a prompt before it ends in, as no tokenizer looks further back.
     """
-    known: dict[tuple[str, str], Ids] = {}
+    cache: dict[tuple[str, str], Ids] = {}
     ids = []
     for item in items:
         prompt = task.generator.prompt(item)
-        place = ((prompt.rsplit(maxsplit=1) or [""])[-1], item.answer)
-        if place not in known:
-            known[place] = generator_query(lm, task, item).answers[0]
-        ids.append(known[place])
+        key = ((prompt.rsplit(maxsplit=1) or [""])[-1], item.answer)
+        if key not in cache:
+            cache[key] = generator_query(lm, task, item).answers[0]
+        ids.append(cache[key])
     return ids
 
 
 def clashing(ids: Sequence[Ids], gold: Sequence[bool]) -> list[bool]:
-    """Of each answer, whether another one of the opposite gold and other tokens begins with the same token."""
-    begun: dict[int, dict[bool, set[Ids]]] = defaultdict(lambda: defaultdict(set))
+    """Of each answer, whether another one of the opposite gold and other tokens begins with the same token.
+
+    >>> clashing([(1, 2), (1, 3), (4,)], [True, False, False])
+    [True, True, False]
+    """
+    by_first: dict[int, dict[bool, set[Ids]]] = defaultdict(lambda: defaultdict(set))
     for answer, right in zip(ids, gold, strict=True):
-        begun[answer[0]][right].add(answer)
+        by_first[answer[0]][right].add(answer)
     return [
-        any(others - {answer} for label, others in begun[answer[0]].items() if label != right)
+        any(others - {answer} for label, others in by_first[answer[0]].items() if label != right)
         for answer, right in zip(ids, gold, strict=True)
     ]

@@ -45,18 +45,18 @@ def compare(before: pd.DataFrame, after: pd.DataFrame, *, seed: int = 0, resampl
         AccordError: the tables are not of the same items in the same order.
     """
     same_items(before, after)
-    one, other = sample(before), sample(after)
-    found = {}
+    old, new = sample(before), sample(after)
+    changes = {}
     for name, measure in MEASURES.items():
         if resamples:
-            sides, change = (measure.estimate(one), measure.estimate(other)), measure.change(one, other)
+            sides, change = (measure.estimate(old), measure.estimate(new)), measure.change(old, new)
         else:
-            sides = Estimate(float(measure(one))), Estimate(float(measure(other)))
+            sides = Estimate(float(measure(old))), Estimate(float(measure(new)))
             change = Estimate(sides[1].value - sides[0].value)
-        classes = one.classes if name.endswith("_all") else ()
-        closed = _closure(*sides, change, classes).interval() if name in CORRELATIONS else None
-        found[name] = Change(sides[0].interval(), sides[1].interval(), change.interval(), closed)
-    return found
+        classes = old.classes if name.endswith("_all") else ()
+        closure = _closure(*sides, change, classes).interval() if name in CORRELATIONS else None
+        changes[name] = Change(sides[0].interval(), sides[1].interval(), change.interval(), closure)
+    return changes
 
 
 def _closure(before: Estimate, after: Estimate, change: Estimate, classes: Classes) -> Estimate:
@@ -79,12 +79,12 @@ def _open(r: Estimate) -> Estimate:
 
 def same_items(before: pd.DataFrame, after: pd.DataFrame) -> None:
     """AccordError unless two score tables are of the same items in the same order."""
-    named = ["generator_prompt", "validator_prompt", "answer", "gold"]
-    for column in named:
+    columns = ["generator_prompt", "validator_prompt", "answer", "gold"]
+    for column in columns:
         if column not in before or column not in after:
             raise AccordError("a column is missing from a score table", wanted=column)
-    if len(before) != len(after) or not before[named].reset_index(drop=True).equals(
-        after[named].reset_index(drop=True)
+    if len(before) != len(after) or not before[columns].reset_index(drop=True).equals(
+        after[columns].reset_index(drop=True)
     ):
         raise AccordError(
             "these score tables are not of the same items",

@@ -49,10 +49,10 @@ def gap(
     if section.layers and out is None:
         raise AccordError("--layers writes tables and figures.", fix="name a folder for them with --out")
     task = _task(section, seed)
-    asked = read_by_model(task, backbone)
-    stage = gap_stage(section, asked, identity(backbone), lambda work: work.load(backbone), seed)
-    found: Gap = made(stage, out)
-    _print(found, f"{task.name} / {backbone.model}", show_command(backbone.model, section))
+    question = read_by_model(task, backbone)
+    stage = gap_stage(section, question, identity(backbone), lambda work: work.load(backbone), seed)
+    measured: Gap = made(stage, out)
+    _print(measured, f"{task.name} / {backbone.model}", show_command(backbone.model, section))
 
 
 def show(
@@ -110,7 +110,7 @@ def _print(gap: "Gap", title: str, remedy: str) -> None:
 
     metrics: dict[str, dict[str, Any]] = gap.metrics
     print_table(
-        ("metric", "value", "low", "high"), [[name, *_cells(one)] for name, one in metrics.items()], title=title
+        ("metric", "value", "low", "high"), [[name, *_cells(metric)] for name, metric in metrics.items()], title=title
     )
     for reason, names in _reasons(metrics).items():
         typer.echo(f"No interval for {', '.join(names)}: {reason}.")

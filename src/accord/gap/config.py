@@ -11,7 +11,7 @@ from pydantic import Field
 from accord.section import FolderName
 from accord.tasks.config import QuestionSection
 
-# Keys that make another question of a task, how they read in a folder name, and the value that is not told.
+# Keys that make another question of a task: what stands before the value in a folder name, and the value left out.
 _QUESTION = (
     ("split", "", "test"),
     ("split_kind", "", "random"),
@@ -57,7 +57,7 @@ class GapSection(QuestionSection):
 
     @property
     def asked(self) -> dict[str, Any]:
-        """Keyword arguments of `accord.task`: how is asked, and which items."""
+        """Keyword arguments of `accord.task`: how the questions are put, and which items."""
         return {**super().asked, "split": self.split, "split_kind": self.split_kind, "limit": self.limit}
 
     @property

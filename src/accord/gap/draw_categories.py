@@ -19,8 +19,8 @@ ONE_COLUMN = 24  # more rows than this stand in two columns, so that the figure 
 
 def draw_categories(gap: Gap) -> Drawn | None:
     """How often the two forms disagree in each category, in which direction, most first."""
-    known = by_category(gap.scores)
-    table = known[known["n"] >= FEWEST].reset_index(drop=True)
+    categories = by_category(gap.scores)
+    table = categories[categories["n"] >= FEWEST].reset_index(drop=True)
     if len(table) < 2:
         return None
     shown = table.head(MOST)
@@ -39,7 +39,7 @@ def draw_categories(gap: Gap) -> Drawn | None:
     style.title(figure, title, 58 * columns)
     listed = ", ".join(_share(row) for _, row in shown.head(5).iterrows())
     alt = f"Bar chart of disagreement by category. Most: {listed}."
-    return Drawn("categories", figure, title, _caption(overall, len(shown), len(known)), alt, wide=columns == 2)
+    return Drawn("categories", figure, title, _caption(overall, len(shown), len(categories)), alt, wide=columns == 2)
 
 
 def _bars(axes: Axes, part: pd.DataFrame, rows: int, overall: float) -> None:
@@ -64,9 +64,9 @@ def _bars(axes: Axes, part: pd.DataFrame, rows: int, overall: float) -> None:
     style.quiet(axes)
 
 
-def _caption(overall: float, shown: int, known: int) -> str:
-    fewer = f"Shown: {shown} of {known} categories" + (f", those with at least {FEWEST} items" if shown < MOST else "")
-    more = f" {fewer}." if shown < known else ""
+def _caption(overall: float, shown: int, total: int) -> str:
+    fewer = f"Shown: {shown} of {total} categories" + (f", those with at least {FEWEST} items" if shown < MOST else "")
+    more = f" {fewer}." if shown < total else ""
     return (
         "Bars: share of a category's items on which one form says yes and the other no, in both directions. Dot and "
         f"line: the whole share with its 95 % interval. Dashed: all items together ({overall:.0%}). n: number of "

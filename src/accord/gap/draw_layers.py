@@ -91,13 +91,13 @@ def _leaning(axes: Axes, layers: pd.DataFrame, scores: pd.DataFrame) -> None:
 
 def _peaks(table: pd.DataFrame) -> str:
     """Where each form is at its best, as the title: computed, so that it cannot drift from the curves."""
-    said = []
+    peaks = []
     for metric, (label, _, _) in _AUC.items():
         part = table[(table["metric"] == metric) & table["value"].notna()]
         if not part.empty:
             best, last = part.iloc[part["value"].argmax()], part.iloc[part["layer"].argmax()]
             peak, top = number(best["value"]), number(last["value"])
-            said.append(f"{label} {top} at the top")
+            peaks.append(f"{label} {top} at the top")
             if peak != top:
-                said[-1] = f"{label} {peak} at layer {best['layer']:.0f}, {top} at the top"
-    return "Best AUC: " + "; ".join(said) if said else "What each form knows by layer"
+                peaks[-1] = f"{label} {peak} at layer {best['layer']:.0f}, {top} at the top"
+    return "Best AUC: " + "; ".join(peaks) if peaks else "What each form knows by layer"

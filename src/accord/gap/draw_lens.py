@@ -60,8 +60,8 @@ def _example(table: pd.DataFrame, scores: pd.DataFrame) -> str:
     if "item" not in table.columns or not 0 <= int(table["item"].iloc[0]) < len(scores):
         return ""
     row = scores.iloc[int(table["item"].iloc[0])]
-    asked = in_figure(str(row["generator_prompt"]).rpartition("\n")[2], 160)
-    return f"The item: “{asked}” → “{in_figure(row['answer'], 60)}”, a {'right' if row['gold'] else 'wrong'} answer. "
+    prompt = in_figure(str(row["generator_prompt"]).rpartition("\n")[2], 160)
+    return f"The item: “{prompt}” → “{in_figure(row['answer'], 60)}”, a {'right' if row['gold'] else 'wrong'} answer. "
 
 
 def _ending(part: pd.DataFrame) -> pd.DataFrame:

@@ -49,8 +49,8 @@ def draw_layer_matrix(gap: Gap) -> Drawn | None:
 
 def _grids(table: pd.DataFrame) -> dict[str, np.ndarray]:
     """Each measure as an array [generator layer, validator layer]; those without a number left out."""
-    found = [m for m in _MEASURES if m in table.columns and table[m].notna().any()]
-    wide = {m: table.pivot(index="generator_layer", columns="validator_layer", values=m) for m in found}
+    measures = [m for m in _MEASURES if m in table.columns and table[m].notna().any()]
+    wide = {m: table.pivot(index="generator_layer", columns="validator_layer", values=m) for m in measures}
     return {m: grid.sort_index().sort_index(axis=1).to_numpy(dtype=float) for m, grid in wide.items()}
 
 

@@ -192,10 +192,10 @@ def _within(gap: Gap) -> list[Metric]:
     return [r for name in ("pearson_yes", "pearson_no") if (r := metric_in(gap.metrics, name)).known]
 
 
-def _apart(one: Metric, other: Metric) -> bool:
+def _apart(generator: Metric, validator: Metric) -> bool:
     """Whether two numbers differ by more than their intervals explain (errors taken as independent)."""
-    half = math.hypot(one.high - one.low, other.high - other.low) / 2
-    return abs(one.value - other.value) > half if math.isfinite(half) else abs(one.value - other.value) > 0.1
+    half = math.hypot(generator.high - generator.low, validator.high - validator.low) / 2
+    return abs(generator.value - validator.value) > (half if math.isfinite(half) else 0.1)
 
 
 def _chance(auc: Metric) -> bool:

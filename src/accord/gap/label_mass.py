@@ -15,4 +15,4 @@ def label_masses(lm: LanguageModel, task: Task, items: Sequence[Item], *, progre
     """Σ p(label words | V) of each item [item]."""
     words = LabelWords.of(lm, task)
     scored = score(lm, [words.queries(lm, task, item)[1] for item in items], progress=progress)
-    return np.array([float(np.exp(np.logaddexp.reduce(one.total))) for one in scored])
+    return np.array([float(np.exp(np.logaddexp.reduce(validator.total))) for validator in scored])

@@ -59,7 +59,7 @@ def measure_gap(
     prompts = [task.prompts(item) for item in task.items]
     queries = [words.queries(lm, task, item) for item in task.items]
     check_queries(lm, [query for pair in queries for query in pair])
-    asked = _Asked(
+    questions = _Questions(
         words, answer, [task.labels.target(item) for item in task.items], task.labels.chooses, queries, layers
     )
     # Neighbours in this order share prompts, so that a part computes few of them twice.
@@ -68,7 +68,7 @@ def measure_gap(
     for start in range(0, len(order), _PART):
         which = order[start : start + _PART]
         within = _within(progress, start, len(which), len(order))
-        tables.append(once(parts, f"{start:08d}.parquet", partial(_part, lm, asked, which, within)))
+        tables.append(once(parts, f"{start:08d}.parquet", partial(_part, lm, questions, which, within)))
         if progress:
             progress(start + len(which), len(order))
     values = pd.concat(tables).sort_values(["layer", "item"], kind="stable")
@@ -92,8 +92,8 @@ def measure_gap(
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What is asked of all items; lists have an entry an item."""
+class _Questions:
+    """The questions of all items; lists have an entry an item."""
 
     words: LabelWords
     answer: AnswerScore
@@ -103,25 +103,20 @@ class _Asked:
     layers: bool
 
 
-def _part(lm: LanguageModel, asked: _Asked, which: Sequence[int], progress: Progress | None) -> pd.DataFrame:
+def _part(lm: LanguageModel, questions: _Questions, which: Sequence[int], progress: Progress | None) -> pd.DataFrame:
     """Scores of some items, a row an item and layer."""
-    every_token = asked.answer.counted != "first" or not asked.words.single
-    queries = [query for i in which for query in asked.queries[i]]
-    scored = score(lm, queries, layers=asked.layers, every_token=every_token, progress=progress)
-    return pd.DataFrame(
-        row for i, pair in zip(which, _pairs(scored), strict=True) for row in _rows(lm, asked, i, *pair)
-    )
+    every_token = questions.answer.counted != "first" or not questions.words.single
+    queries = [query for i in which for query in questions.queries[i]]
+    scored = score(lm, queries, layers=questions.layers, every_token=every_token, progress=progress)
+    triples = zip(which, scored[::2], scored[1::2], strict=True)
+    return pd.DataFrame(row for triple in triples for row in _rows(lm, questions, *triple))
 
 
 def _within(progress: Progress | None, start: int, size: int, n: int) -> Progress | None:
-    """Progress over the tokens of a part, told as items of the whole."""
+    """Progress over the tokens of a part, counted as items of the whole."""
     if progress is None:
         return None
     return lambda done, total: progress(start + size * done // (total + 1), n)
-
-
-def _pairs(scored: Sequence[Score]) -> Iterator[tuple[Score, Score]]:
-    return zip(scored[::2], scored[1::2], strict=True)
 
 
 def _by_layer(validator: Score) -> Floats:
@@ -133,31 +128,33 @@ def _by_layer(validator: Score) -> Floats:
     return np.stack([-np.logaddexp(0, -steps).sum(-1) for steps in validator.layer_steps], axis=-1)
 
 
-def _rows(lm: LanguageModel, asked: _Asked, item: int, generator: Score, validator: Score) -> Iterator[dict[str, Any]]:
+def _rows(
+    lm: LanguageModel, questions: _Questions, item: int, generator: Score, validator: Score
+) -> Iterator[dict[str, Any]]:
     def validated(logprobs: Floats) -> dict[str, Any]:
-        found = {"validator_logodds": float(asked.words.logodds(logprobs, asked.targets[item]))}
-        return {**found, "validator_choice": asked.words.choice(logprobs)} if asked.chooses else found
+        row = {"validator_logodds": float(questions.words.logodds(logprobs, questions.targets[item]))}
+        return {**row, "validator_choice": questions.words.choice(logprobs)} if questions.chooses else row
 
-    if asked.layers:
-        by_layer = zip(asked.answer.by_layer(generator)[:-1], _by_layer(validator)[:-1], strict=True)
+    if questions.layers:
+        by_layer = zip(questions.answer.by_layer(generator)[:-1], _by_layer(validator)[:-1], strict=True)
         for layer, (g, v) in enumerate(by_layer):
             yield {"item": item, "layer": layer, "generator_logodds": g, **validated(v)}
     yield {
         "item": item,
         "layer": lm.n_layers,
-        "generator_logodds": asked.answer.logodds(generator),
+        "generator_logodds": questions.answer.logodds(generator),
         **validated(validator.total),
         "generator_first_logodds": generator.logodds[0],
         "generator_logprob": generator.total[0],
         "generator_tokens": len(generator.steps[0]),
         "generator_rank": int(generator.rank[0]),
-        "answer_token": lm.tokenizer.decode(list(asked.queries[item][0].answers[0][:1])),
+        "answer_token": lm.tokenizer.decode(list(questions.queries[item][0].answers[0][:1])),
         "yes_no_mass": float(np.exp(np.logaddexp.reduce(validator.total))),
     }
 
 
 def _score_table(task: Task, prompts: Sequence[tuple[str, str]], top: pd.DataFrame) -> pd.DataFrame:
-    known = pd.DataFrame(
+    ours = pd.DataFrame(
         {
             "group": [item.group for item in task.items],
             "similarity": [item.similarity for item in task.items],
@@ -169,10 +166,10 @@ def _score_table(task: Task, prompts: Sequence[tuple[str, str]], top: pd.DataFra
         }
     ).join(top.drop(columns="layer"))
     fields = pd.DataFrame([dict(item.fields) for item in task.items])
-    table = fields.drop(columns=[name for name in fields if name in known and fields[name].equals(known[name])])
+    table = fields.drop(columns=[name for name in fields if name in ours and fields[name].equals(ours[name])])
     # What else the data calls like a column of ours keeps its values under another name.
-    table = table.rename(columns={name: f"field_{name}" for name in table if name in known})
-    return table.join(known).astype({"generator_rank": "int64", "generator_tokens": "int64", "gold": "bool"})
+    table = table.rename(columns={name: f"field_{name}" for name in table if name in ours})
+    return table.join(ours).astype({"generator_rank": "int64", "generator_tokens": "int64", "gold": "bool"})
 
 
 @torch.no_grad()
@@ -183,13 +180,13 @@ def _token_map(lm: LanguageModel, scores: pd.DataFrame, queries: Sequence[tuple[
     rows = []
     for form, query in zip(("generator", "validator"), queries[item], strict=True):
         ids = query.context
-        shown = range(max(0, len(ids) - _LENS_POSITIONS), len(ids))
+        positions = range(max(0, len(ids) - _LENS_POSITIONS), len(ids))
         states = after_prompt(lm, len(ids)).hidden(
-            torch.tensor([ids]), layers=range(lm.n_layers + 1), at=torch.tensor([list(shown)])
+            torch.tensor([ids]), layers=range(lm.n_layers + 1), at=torch.tensor([list(positions)])
         )
         for layer, state in states.items():
             best, top = lm.lens(state[0]).softmax(-1).max(-1)
-            for position, probability, token in zip(shown, best.tolist(), top.tolist(), strict=True):
+            for position, probability, token in zip(positions, best.tolist(), top.tolist(), strict=True):
                 rows.append(
                     {
                         "item": item,

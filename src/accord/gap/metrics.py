@@ -67,7 +67,7 @@ MEASURES: Mapping[str, Measure] = {
     "mrr_no": mean(lambda s: 1 / s.rank, generator, "no"),
     **{f"generator_accuracy_{t}": _rank_accuracy(t) for t in RANK_THRESHOLDS},
     "yes_no_mass": mean(lambda s: s.mass, lambda s: s.mass),
-    "rank_sanity": correlation(pearson, pearson_estimate, one=first_token, other=_log_rank),
+    "rank_sanity": correlation(pearson, pearson_estimate, x=first_token, y=_log_rank),
 }
 """Every measure of a score table.
 
@@ -107,8 +107,8 @@ def summarize(
         counts["blank_first_tokens"] = int((scores["answer_token"].str.strip() == "").sum())
     result: dict[str, Interval] = {k: {"value": float(v), "low": None, "high": None} for k, v in counts.items()}
     for name, measure in measures.items():
-        found = measure.estimate(whole) if resamples else Estimate(float(measure(whole)))
-        result[name] = found.interval()
+        estimate = measure.estimate(whole) if resamples else Estimate(float(measure(whole)))
+        result[name] = estimate.interval()
     return result
 
 

@@ -65,21 +65,21 @@ class MeasuredGap:
 def chapters(run: Run) -> list[Chapter]:
     """An overview where there are several gaps, and a chapter of each."""
     gaps = gaps_of(run)
-    made, spent = [], 0
+    single, spent = [], 0
     for i, gap in enumerate(gaps):
         key = f"gap-{i + 1}"
         shown = gap_shown(gap, key, run.folder, light=spent > FIGURE_BUDGET)
         spent += sum(len(figure["svg"]) for figure in [*shown["figures"], shown["categories"] or {"svg": ""}])
-        made.append(Chapter(key, gap.name, _TEMPLATE, shown, folded=i > 0))
-    return made if len(made) < 2 else [_overview(run, gaps, [chapter.key for chapter in made]), *made]
+        single.append(Chapter(key, gap.name, _TEMPLATE, shown, folded=i > 0))
+    return single if len(single) < 2 else [_overview(run, gaps, [chapter.key for chapter in single]), *single]
 
 
 def gaps_of(run: Run) -> list[MeasuredGap]:
     """The gaps of a run, in the order in which they were begun."""
-    manifests = {name: one for name, one in run.manifests.items() if one["stage"] == "gap"}
     return [
         MeasuredGap(run[name], name.partition("/")[2], run.place(name), manifest)
-        for name, manifest in manifests.items()
+        for name, manifest in run.manifests.items()
+        if manifest["stage"] == "gap"
     ]
 
 
@@ -115,9 +115,9 @@ def gap_shown(measured_gap: MeasuredGap, key: str, run: Path, *, light: bool = F
 def _overview(run: Run, gaps: list[MeasuredGap], keys: list[str]) -> Chapter:
     """A table over several gaps."""
     rows = [
-        {"key": key, "name": one.name, "model": one.model, "task": one.task, "n": f"{len(one.gap.scores):,}"}
-        | {name: measured(metric_in(one.gap.metrics, name)) for name in MAIN}
-        for one, key in zip(gaps, keys, strict=True)
+        {"key": key, "name": gap.name, "model": gap.model, "task": gap.task, "n": f"{len(gap.gap.scores):,}"}
+        | {name: measured(metric_in(gap.gap.metrics, name)) for name in MAIN}
+        for gap, key in zip(gaps, keys, strict=True)
     ]
     shown = {"rows": rows, "models": len(header.models(run)) > 1, "tasks": len(header.tasks(run)) > 1}
     return Chapter("overview", "Overview", _OVERVIEW, shown, leads=True)

@@ -80,7 +80,7 @@ def preview(lm: LanguageModel, task: Task, *, items: int = 3, tried: int = 12) -
     for item, pair, generator, validator in zip(some, queries, scored[::2], scored[1::2], strict=True):
         steps = 1 / (1 + np.exp(-generator.steps[0]))
         probability = np.exp(validator.total)
-        labels = sorted(zip(pair[1].answers, probability.tolist(), strict=True), key=lambda one: -one[1])
+        labels = sorted(zip(pair[1].answers, probability.tolist(), strict=True), key=lambda weighed: -weighed[1])
         read.append(
             AsRead(
                 item,
@@ -93,7 +93,7 @@ def preview(lm: LanguageModel, task: Task, *, items: int = 3, tried: int = 12) -
             )
         )
     blank = sum(not lm.tokenizer.decode([ids[0]]).strip() for ids in every)
-    mass = float(np.mean([one.mass for one in read[:tried]]))
+    mass = float(np.mean([as_read.mass for as_read in read[:tried]]))
     said = _most_said(lm, list(dict.fromkeys(query.context for _, query in queries[:tried])))
     return Preview(read[:items], AnswerScore.of(lm, task), blank, mass, said)
 

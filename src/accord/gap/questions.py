@@ -56,8 +56,8 @@ def read_by(tokenizer: PreTrainedTokenizerBase, task: Task) -> Task:
     if task.chat is None or not task.items:
         return task
     prompts = (as_read(tokenizer, task, form, task.items[0]) for form in (task.generator, task.validator))
-    shown = "\0".join([tokenizer.get_chat_template(), *(f"{prompt.text}\0{prompt.join}" for prompt in prompts)])
-    rendered = hashlib.sha256(shown.encode()).hexdigest()
+    content = "\0".join([tokenizer.get_chat_template(), *(f"{prompt.text}\0{prompt.join}" for prompt in prompts)])
+    rendered = hashlib.sha256(content.encode()).hexdigest()
     return replace(task, settings={**task.settings, "chat": {**task.chat.settings, "rendered": rendered}})
 
 
@@ -69,10 +69,10 @@ def generator_query(lm: LanguageModel, task: Task, item: Item) -> Query:
 
 def contexts_of(lm: LanguageModel, task: Task, form: str, items: Sequence[Item] | None = None) -> list[Ids]:
     """Token ids of the "generator" or "validator" prompts of items, all of the task's by default."""
-    asked = task.items if items is None else items
+    items = task.items if items is None else items
     if form == "generator":
-        return [generator_query(lm, task, one).context for one in asked]
-    return [as_read(lm.tokenizer, task, task.validator, one).context(lm) for one in asked]
+        return [generator_query(lm, task, item).context for item in items]
+    return [as_read(lm.tokenizer, task, task.validator, item).context(lm) for item in items]
 
 
 YES_FORMS = ("Yes", " Yes", "YES", "yes", " yes")
@@ -102,12 +102,12 @@ class LabelWords:
         prompt = Prompt(":", task.validator.join)
         if task.items:
             prompt = as_read(lm.tokenizer, task, task.validator, task.items[0])
-        found = {
+        sequences = {
             label: _shortest([ids for word in words for ids in _counted(lm, word, prompt, task)])
             for label, words in task.labels.words.items()
         }
-        _check_apart(found, lm, task)
-        return cls(found)
+        _check_apart(sequences, lm, task)
+        return cls(sequences)
 
     @property
     def all(self) -> tuple[Ids, ...]:
@@ -121,11 +121,15 @@ class LabelWords:
 
     def queries(self, lm: LanguageModel, task: Task, item: Item) -> tuple[Query, Query]:
         """The generator's query (its answer) and the validator's (every label's sequences, `all`)."""
-        asked = as_read(lm.tokenizer, task, task.validator, item).context(lm)
-        return generator_query(lm, task, item), Query(asked, self.all)
+        context = as_read(lm.tokenizer, task, task.validator, item).context(lm)
+        return generator_query(lm, task, item), Query(context, self.all)
 
     def against(self, label: str) -> tuple[tuple[Ids, ...], tuple[Ids, ...]]:
-        """A label's sequences, and those of all others."""
+        """A label's sequences, and those of all others.
+
+        >>> LabelWords({"yes": ((1,), (2,)), "no": ((3,),)}).against("no")
+        (((3,),), ((1,), (2,)))
+        """
         others = (ids for other, each in self.sequences.items() if other != label for ids in each)
         return self.sequences[label], tuple(others)
 
@@ -149,12 +153,16 @@ class LabelWords:
 
     def logodds(self, logprobs: Floats, label: str) -> Floats:
         """l_V: log p(label) − log Σ p(other labels), from log-probabilities [..., sequence] in the order of `all`."""
-        own = np.repeat([one == label for one in self.sequences], list(map(len, self.sequences.values())))
+        own = np.repeat([name == label for name in self.sequences], list(map(len, self.sequences.values())))
         logsum = np.logaddexp.reduce
         return np.asarray(logsum(logprobs[..., own], -1) - logsum(logprobs[..., ~own], -1))
 
     def choice(self, logprobs: Floats) -> str:
-        """The most probable label, from log-probabilities [sequence]."""
+        """The most probable label, from log-probabilities [sequence] in the order of `all`.
+
+        >>> LabelWords({"yes": ((1,), (2,)), "no": ((3,),)}).choice(np.log([0.3, 0.2, 0.4]))
+        'yes'
+        """
         return max(self.sequences, key=lambda label: float(self.logodds(logprobs, label)))
 
 
@@ -174,25 +182,29 @@ def _counted(lm: LanguageModel, word: str, prompt: Prompt, task: Task) -> Iterat
             yield ids
 
 
-def _begins(one: Ids, other: Ids) -> bool:
-    return other[: len(one)] == one
+def _begins(start: Ids, ids: Ids) -> bool:
+    return ids[: len(start)] == start
 
 
 def _shortest(sequences: Sequence[Ids]) -> tuple[Ids, ...]:
-    """Without those that another one begins: what begins with the shorter is counted with it."""
+    """Without those that begin with another one: what begins with the shorter is counted with it.
+
+    >>> _shortest([(1, 2), (1,), (3, 4)])
+    ((1,), (3, 4))
+    """
     distinct = list(dict.fromkeys(sequences))
     return tuple(ids for ids in distinct if not any(_begins(other, ids) for other in distinct if other != ids))
 
 
-def _check_apart(found: Mapping[str, tuple[Ids, ...]], lm: LanguageModel, task: Task) -> None:
-    for label, each in found.items():
-        for other, its in found.items():
-            for one in each:
-                if label != other and (same := next((ids for ids in its if _begins(one, ids)), None)):
-                    shown = [f"{lm.tokenizer.decode(list(ids))!r}" for ids in (one, same)]
+def _check_apart(sequences: Mapping[str, tuple[Ids, ...]], lm: LanguageModel, task: Task) -> None:
+    for label, each in sequences.items():
+        for other, its in sequences.items():
+            for ids in each:
+                if label != other and (same := next((longer for longer in its if _begins(ids, longer)), None)):
+                    words = [f"{lm.tokenizer.decode(list(word))!r}" for word in (ids, same)]
                     raise AccordError(
                         "a word of one label begins as a whole word of another: the two cannot be told apart",
                         where=task.name,
-                        got=f"{shown[0]} ({label}), {shown[1]} ({other})",
+                        got=f"{words[0]} ({label}), {words[1]} ({other})",
                         fix="choose words that begin differently",
                     )

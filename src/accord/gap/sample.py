@@ -132,7 +132,7 @@ class Measure:
 
 
 def _same(before: Floats, after: Floats) -> bool:
-    """Whether scores are the very same, and so fine that they are so by no luck, as a few values may be."""
+    """Whether scores are exactly equal, with so many distinct values that it is no coincidence."""
     return np.array_equal(before, after) and len(np.unique(before)) > len(before) / 2
 
 
@@ -140,13 +140,13 @@ def correlation(
     value: Callable[[Floats, Floats], Floats],
     error: Callable[[Floats, Floats, Classes], Estimate],
     part: str = "all",
-    one: Column = generator,
-    other: Column = validator,
+    x: Column = generator,
+    y: Column = validator,
 ) -> Measure:
     """Of two columns, over all items or within one gold class."""
 
     def columns(s: ScoreColumns) -> tuple[Floats, Floats]:
-        return one(s)[s.part(part)], other(s)[s.part(part)]
+        return x(s)[s.part(part)], y(s)[s.part(part)]
 
     def classes(s: ScoreColumns) -> Classes:
         return s.classes if part == "all" else ()

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from accord.tasks import Task
 
 ENOUGH = 0.9  # of the probability: then there is nothing to mend
-_WORDS = 4  # label words that are told of an item
+_WORDS = 4  # label words that are shown of an item
 
 Make = Callable[..., "Task"]
-"""Makes the task with these keys of a [[gap]] section in place of its own; `task` may be one of one's own."""
+"""Makes the task with these keys of a [[gap]] section in place of its own; `task` may be a `CustomTask`."""
 
 
 def show_as_read(lm: "LanguageModel", section: "GapSection", task: "Task", number: int, make: Make) -> None:
@@ -29,8 +29,8 @@ def show_as_read(lm: "LanguageModel", section: "GapSection", task: "Task", numbe
     from accord.gap.preview import preview
 
     seen = preview(lm, task, items=number)
-    for one in seen.items:
-        _print_item(one, task)
+    for item in seen.items:
+        _print_item(item, task)
     typer.echo()
     for line in _about(seen):
         typer.echo(line)
@@ -49,7 +49,11 @@ def show_items(task: "Task", number: int) -> None:
 
 
 def show_command(model: str, question: QuestionSection) -> str:
-    """The command that shows a question's task as a model reads it."""
+    """The command that shows a question's task as a model reads it.
+
+    >>> show_command("smollm2-135m", QuestionSection(task="trivia", data="trivia.jsonl"))
+    'accord show trivia --model smollm2-135m --data trivia.jsonl'
+    """
     words: list[str] = ["accord", "show", question.task, "--model", model]
     words += ["--data", question.data] if question.data is not None else []
     named = {
@@ -70,22 +74,22 @@ def _indented(prompt: str) -> str:
     return "\n".join(f"  | {line}" for line in prompt.split("\n"))
 
 
-def _print_item(one: "AsRead", task: "Task") -> None:
-    typer.echo(f"\nanswer: {one.item.answer}, gold: {task.labels.right(one.item)}")
-    for form, prompt in (("generator", one.generator), ("validator", one.validator)):
+def _print_item(read: "AsRead", task: "Task") -> None:
+    typer.echo(f"\nanswer: {read.item.answer}, gold: {task.labels.right(read.item)}")
+    for form, prompt in (("generator", read.generator), ("validator", read.validator)):
         typer.echo(f"{form}, as the model reads it:\n" + _indented(prompt))
         if form == "generator":
-            clash = "; the first does not tell it from an answer of the other kind" if one.clashes else ""
-            typer.echo(f"  answer's tokens: {_weighed(one.answer)}{clash}")
+            clash = "; the first does not tell it from an answer of the other kind" if read.clashes else ""
+            typer.echo(f"  answer's tokens: {_weighed(read.answer)}{clash}")
         else:
-            typer.echo(f"  label words: {_weighed(one.labels[:_WORDS])}, …; together {_share(one.mass)}")
+            typer.echo(f"  label words: {_weighed(read.labels[:_WORDS])}, …; together {_share(read.mass)}")
 
 
 def _about(seen: "Preview") -> list[str]:
     from accord.gap.findings import counted_words
 
     answer = seen.answer_score
-    lines = [counted_words(answer.counted, answer.clashes, answer.items) + f' (answer_score = "{answer.asked}")']
+    lines = [counted_words(answer.counted, answer.clashes, answer.items) + f' (answer_score = "{answer.setting}")']
     if seen.blank:
         lines.append(
             f"Blank first tokens: {seen.blank:,} of {answer.items:,} answers begin with white space alone, so their "
@@ -111,9 +115,9 @@ def _print_remedies(lm: "LanguageModel", section: "GapSection", task: "Task", se
         words = "take label words that it does say (yes = […], no = […])"
         typer.echo(f"None of them helps much: {words}, or a model tuned to instructions.")
         return
-    for told in (how[name] for name in tried):
-        if "\n" in told:
-            typer.echo(f"\nWorked examples, made of the task's own items, to put into its file:\n{told}")
+    for remedy in (how[name] for name in tried):
+        if "\n" in remedy:
+            typer.echo(f"\nWorked examples, made of the task's own items, to put into its file:\n{remedy}")
 
 
 def _remedies(
@@ -126,20 +130,20 @@ def _remedies(
     changed: dict[str, Callable[[], Task]] = {}
     how: dict[str, str] = {}
 
-    def add(name: str, told: str, **keys: Any) -> None:
-        changed[name], how[name] = lambda: make(**keys), told
+    def add(name: str, remedy: str, **keys: Any) -> None:
+        changed[name], how[name] = lambda: make(**keys), remedy
 
     custom = CustomTask.load(Path(section.task)) if section.task.endswith(".toml") else None
     if custom is not None:
-        shown = custom if custom.shots else with_examples(custom, task.pool)
-        if shown is not None and task.validator.shots == "zero":
-            told = "--shots few" if custom.shots else shots_as_toml(shown)
-            add("worked examples", told, task=shown, validator_shots="few")
+        with_shots = custom if custom.shots else with_examples(custom, task.pool)
+        if with_shots is not None and task.validator.shots == "zero":
+            remedy = "--shots few" if custom.shots else shots_as_toml(with_shots)
+            add("worked examples", remedy, task=with_shots, validator_shots="few")
         plain = custom.validator.removesuffix("Answer:").rstrip()
         wordings = (f"Yes or no: {custom.validator}", f"{plain} Answer yes or no:") if task.labels.usual else ()
         for wording in wordings:
-            asked = custom.model_copy(update={"validator": wording})
-            add(f"the wording “{wording}”", f"validator = {json.dumps(wording, ensure_ascii=False)}", task=asked)
+            reworded = custom.model_copy(update={"validator": wording})
+            add(f"the wording “{wording}”", f"validator = {json.dumps(wording, ensure_ascii=False)}", task=reworded)
     elif task.validator.shots == "zero":
         add("worked examples", "--shots few", validator_shots="few")
     for name in task.rewordings.get("validator", ()):
@@ -154,4 +158,9 @@ def _weighed(tokens: "Weighed") -> str:
 
 
 def _share(value: float) -> str:
+    """A probability in per cent, with a decimal where it is small.
+
+    >>> _share(0.12), _share(0.004), _share(0.0002)
+    ('12%', '0.4%', '<0.1%')
+    """
     return f"{value:.0%}" if value >= 0.0995 or value == 0 else f"{value:.1%}" if value >= 0.001 else "<0.1%"

@@ -14,6 +14,10 @@ def generator_cut(scores: pd.DataFrame) -> float:
 
     No single token among tens of thousands is likely, so zero is no threshold here. The model is taken to say as
     many answers as there are right ones: its own highest. (With one class only: the upper half.)
+
+    >>> scores = pd.DataFrame({"gold": [True, True, False, False], "generator_logodds": [-1.0, -4.0, -2.0, -5.0]})
+    >>> generator_cut(scores)
+    -3.0
     """
     right = float(scores["gold"].mean())
     share = right if 0 < right < 1 else 0.5

@@ -31,7 +31,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
 @planned_once
 def gap_tasks(plan: Plan) -> dict[int, Task]:
     """The task of each section by its number; those that cannot be made are problems."""
-    found: dict[int, Task] = {}
+    tasks: dict[int, Task] = {}
     folders: dict[str, int] = {}
     for i, section in enumerate(plan.all(GapSection)):
         first = folders.setdefault(section.folder.casefold(), i)
@@ -40,27 +40,27 @@ def gap_tasks(plan: Plan) -> dict[int, Task]:
             plan.problem(AccordError("Two sections would write to the same folder.", got=got, fix=fix), "gap", i)
         with plan.at("gap", i, section=section):
             if section.task not in plan.unsound:
-                found[i] = plan.task(section)
-    return found
+                tasks[i] = plan.task(section)
+    return tasks
 
 
 def _stage(plan: Plan, section: GapSection, task: Task, number: int) -> Stage:
     base = plan.named(plan.backbone)
     if section.model == BACKBONE:
         return gap_stage(section, plan.read(task), base.identity, base.load, plan.seed)
-    known = [row.label for row in all_rows(plan.study)]
-    if section.model not in known:
-        wanted = nearest(section.model, [BACKBONE, *known])
+    labels = [row.label for row in all_rows(plan.study)]
+    if section.model not in labels:
+        wanted = nearest(section.model, [BACKBONE, *labels])
         error = AccordError("The study makes no such model.", got=repr(section.model), wanted=wanted)
         plan.problem(error, "gap", number, "model")
         raise Unplanned
     node = head_of(plan, section.model, plan.seed)
     if node is None:
         raise Unplanned
-    made = node
+    head = node
 
     def load(work: Work) -> "LanguageModel":
-        return made.load(work, plan)
+        return head.load(work, plan)
 
     settings = {**base.identity, "model": node.stage.label}
     return gap_stage(section, plan.read(task), settings, load, plan.seed, {"model": node.stage})

@@ -33,12 +33,12 @@ def context_states(
     They are the backbone's own.
     """
     distinct = list(dict.fromkeys(contexts))
-    found = {layer: torch.empty(len(distinct), lm.d_model) for layer in layers}
+    by_layer = {layer: torch.empty(len(distinct), lm.d_model) for layer in layers}
 
     def read(layer: int, states: States, which: list[int]) -> None:
-        found[layer][which] = backbone_states(states).float().cpu()
+        by_layer[layer][which] = backbone_states(states).float().cpu()
 
     end_states(lm, distinct, read, layers=list(layers), progress=progress)
     place = {context: i for i, context in enumerate(distinct)}
     index = torch.tensor([place[context] for context in contexts])
-    return {layer: states[index] for layer, states in found.items()}
+    return {layer: states[index] for layer, states in by_layer.items()}

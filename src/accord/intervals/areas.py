@@ -11,7 +11,11 @@ from accord.intervals.estimate import FEWEST, Estimate, Floats, too_few, unknown
 
 
 def auc(values: Floats, n_yes: int) -> Floats:
-    """Area under the ROC curve of `values` [..., unit], the first `n_yes` units being positive (Mann-Whitney)."""
+    """Area under the ROC curve of `values` [..., unit], the first `n_yes` units being positive (Mann-Whitney).
+
+    >>> float(auc(np.array([3.0, 1.0, 2.0, 0.0]), n_yes=2))
+    0.75
+    """
     n_no = values.shape[-1] - n_yes
     if n_yes == 0 or n_no == 0:
         return np.full(values.shape[:-1], np.nan)
@@ -44,13 +48,13 @@ def auc_estimate(values: Floats, n_yes: int, *, pairs: bool = False) -> Estimate
         variance = float(influence.var(ddof=1)) / m if m > 1 else math.nan
     else:
         influence = np.concatenate([right * (m + n) / m, wrong * (m + n) / n])
-        variance = sum(float(one.var(ddof=1)) / len(one) if len(one) > 1 else math.nan for one in (right, wrong))
+        variance = sum(float(own.var(ddof=1)) / len(own) if len(own) > 1 else math.nan for own in (right, wrong))
     if min(m, n) < FEWEST:
         return Estimate(area, reason=f"{too_few(min(m, n), 'item')} of either gold class")
     assumed = _variance(area, m, n)
     scale = variance / assumed if variance > 0 and assumed > 0 else 1.0
-    wrong_ones = min(area, 1 - area) * min(m, n)
-    scale = max(scale, scale ** (wrong_ones / (wrong_ones + 1)))
+    misplaced = min(area, 1 - area) * min(m, n)
+    scale = max(scale, scale ** (misplaced / (misplaced + 1)))
     quantile = float(stdtrit((m if pairs else m + n) - (1 if pairs else 2), 0.975))
 
     def outside(end: float) -> float:

@@ -31,7 +31,11 @@ def pearson(x: Floats, y: Floats) -> Floats:
 
 
 def spearman(x: Floats, y: Floats) -> Floats:
-    """Spearman's rho along the last axis: Pearson's r of mid-ranks."""
+    """Spearman's rho along the last axis: Pearson's r of mid-ranks.
+
+    >>> round(float(spearman(np.array([1.0, 2.0, 30.0, 4.0]), np.array([1.0, 2.0, 3.0, 4.0]))), 3)
+    0.8
+    """
     return pearson(rankdata(x, axis=-1), rankdata(y, axis=-1))
 
 
@@ -74,7 +78,7 @@ def spearman_estimate(x: Floats, y: Floats, classes: Classes = ()) -> Estimate:
     if refused := _refused(rho, x, y):
         return refused
     n = len(x)
-    u, v = (rankdata(one) / n - (n + 1) / (2 * n) for one in (x, y))  # mid distribution functions − 1/2
+    u, v = (rankdata(side) / n - (n + 1) / (2 * n) for side in (x, y))  # mid distribution functions − 1/2
     var_u, var_v = float(u @ u) / n, float(v @ v) / n
     shared = u * v + _pulled(x, v) + _pulled(y, u)
     own = (u * u + 2 * _pulled(x, u)) / var_u + (v * v + 2 * _pulled(y, v)) / var_v
@@ -91,7 +95,7 @@ def _pulled(x: Floats, weights: Floats) -> Floats:
 
 
 def _refused(r: float, x: Floats, y: Floats) -> Estimate | None:
-    """What is said where there is no correlation, or no interval of it."""
+    """The estimate where there is no correlation, or no interval of it; else None."""
     n = len(x)
     if math.isnan(r):
         few = "fewer than 3 items" if n < 3 else "the scores are all the same"

@@ -40,17 +40,23 @@ class Estimate:
         return not math.isnan(self.low)
 
     def interval(self) -> Interval:
-        """As `metrics.json` has it."""
+        """As `metrics.json` has it.
+
+        >>> Estimate(0.5, 0.4, 0.6).interval()
+        {'value': 0.5, 'low': 0.4, 'high': 0.6}
+        >>> Estimate(0.5, reason=too_few(1, "item")).interval()
+        {'value': 0.5, 'low': None, 'high': None, 'reason': '1 item: an interval takes 5'}
+        """
         numbers = {"value": self.value, "low": self.low, "high": self.high}
-        found: Interval = {name: None if math.isnan(number) else float(number) for name, number in numbers.items()}
-        return {**found, "reason": self.reason} if self.reason and not self.known else found
+        entry: Interval = {name: None if math.isnan(number) else float(number) for name, number in numbers.items()}
+        return {**entry, "reason": self.reason} if self.reason and not self.known else entry
 
     def shifted(self, by: float) -> "Estimate":
         """The same with a constant added."""
         return Estimate(self.value + by, self.low + by, self.high + by, self.reason)
 
     def exp(self) -> "Estimate":
-        """Of the number whose logarithm this is."""
+        """The estimate of the number whose logarithm this is."""
         return Estimate(math.exp(self.value), math.exp(self.low), math.exp(self.high), self.reason)
 
 
@@ -70,10 +76,16 @@ def critical(n: int, classes: Classes = ()) -> float:
 
 
 def parts(n: int, classes: Classes) -> Classes:
-    """The classes, or all units as one where some class has a single unit and so no variance of its own."""
-    sizes = [len(range(n)[one]) for one in classes]
-    kept = [one for one, size in zip(classes, sizes, strict=True) if size]
-    return kept if kept and all(size != 1 for size in sizes) else [slice(None)]
+    """The classes, or all units as one where some class has a single unit and so no variance of its own.
+
+    >>> parts(5, [slice(0, 2), slice(2, 5)])
+    [slice(0, 2, None), slice(2, 5, None)]
+    >>> parts(5, [slice(0, 1), slice(1, 5)])
+    [slice(None, None, None)]
+    """
+    sizes = [len(range(n)[part]) for part in classes]
+    filled = [part for part, size in zip(classes, sizes, strict=True) if size]
+    return filled if filled and all(size != 1 for size in sizes) else [slice(None)]
 
 
 def spread(influence: Floats, classes: Classes = ()) -> tuple[Any, Any]:
@@ -115,10 +127,10 @@ def _hall(t: float, skew: Any) -> Any:
     return np.where(tiny, t, 3 / k * (np.cbrt(1 + k * (t - k / 6)) - 1))
 
 
-def correlation(one: Floats, other: Floats, classes: Classes = ()) -> float:
+def correlation(before: Floats, after: Floats, classes: Classes = ()) -> float:
     """Pearson's r of two influences within classes: the correlation of the errors of two numbers; 0 if undefined."""
-    pieces = parts(len(one), classes)
-    x, y = (np.concatenate([each[part] - each[part].mean() for part in pieces]) for each in (one, other))
+    pieces = parts(len(before), classes)
+    x, y = (np.concatenate([each[part] - each[part].mean() for part in pieces]) for each in (before, after))
     scale = math.sqrt(float(x @ x) * float(y @ y))
     return float(x @ y) / scale if scale > 0 else 0.0
 

@@ -28,6 +28,9 @@ def mean_estimate(values: Floats, classes: Classes = (), *, unit: bool = False) 
     Args:
         unit: values lie in [0, 1], and so does the interval; where all are equal, it is Wilson's of as many trials,
             since no variable on [0, 1] varies more than one of 0 and 1.
+
+    >>> mean_estimate(np.array([1.0, 2.0]))
+    Estimate(value=1.5, low=nan, high=nan, reason='2 values: an interval takes 5')
     """
     n = len(values)
     if not n:
@@ -48,10 +51,10 @@ def mean_change(before: Floats, after: Floats, classes: Classes = (), *, unit: b
     Args:
         unit: values lie in [0, 1]; where no value changed, see `accord.intervals.shares.plus_four`.
     """
-    found = mean_estimate(after - before, classes)
-    if unit and found.reason == SAME:
+    change = mean_estimate(after - before, classes)
+    if unit and change.reason == SAME:
         return plus_four(after - before, classes)
-    return found
+    return change
 
 
 def ratio_estimate(top: Floats, bottom: Floats) -> Estimate:
@@ -69,11 +72,11 @@ def ratio_estimate(top: Floats, bottom: Floats) -> Estimate:
 
 def ratio_difference(before: tuple[Floats, Floats], after: tuple[Floats, Floats]) -> Estimate:
     """Of two Σ top / Σ bottom on the same units, paired: after − before."""
-    one, other = ratio_estimate(*before), ratio_estimate(*after)
-    change = other.value - one.value
-    if not (one.known and other.known):
-        return Estimate(change, reason=one.reason or other.reason)
-    return _jackknifed(change, (one.influence - other.influence) / (len(one.influence) - 1))
+    old, new = ratio_estimate(*before), ratio_estimate(*after)
+    change = new.value - old.value
+    if not (old.known and new.known):
+        return Estimate(change, reason=old.reason or new.reason)
+    return _jackknifed(change, (old.influence - new.influence) / (len(old.influence) - 1))
 
 
 def ratio_change(before: Floats, after: Floats, counts: Floats) -> Estimate:

@@ -10,7 +10,11 @@ Z = 1.959963984540054
 
 
 def wilson(hits: float, n: float) -> tuple[float, float]:
-    """The 95 % score interval of a share, hits of n trials (Wilson 1927): honest near 0 and 1, never without width."""
+    """The 95 % score interval of a share, hits of n trials (Wilson 1927): honest near 0 and 1, never without width.
+
+    >>> [round(end, 3) for end in wilson(0, 10)]
+    [0.0, 0.278]
+    """
     if n <= 0:
         return 0.0, 1.0
     share = hits / n
@@ -23,7 +27,7 @@ def wilson(hits: float, n: float) -> tuple[float, float]:
 def share_estimate(hits: Floats, classes: Classes = ()) -> Estimate:
     """Share of `hits`, 0 or 1 [unit], class sizes being fixed.
 
-    Wilson's interval with as many trials as have the variance that is left within classes: the effective sample size of
+    Wilson's interval with as many trials as would give the variance left within classes: the effective sample size of
     a stratified sample (Korn and Graubard 1998, Survey Methodology 24, 193). Shares of classes are taken as (k + 1) /
     (n + 2) for it, so that a class without a hit does not count as one without variance.
     """
@@ -42,7 +46,7 @@ def share_estimate(hits: Floats, classes: Classes = ()) -> Estimate:
 def share_of_many(hits: Floats, counts: Floats) -> Estimate:
     """Σ hits / Σ counts [unit], a share of things that belong to units, such as tokens to texts.
 
-    Wilson's with as many trials as have the variance between units; with one a unit where no unit differs.
+    Wilson's with as many trials as would give the variance between units; with one trial a unit where none differ.
     """
     n, total = len(hits), float(counts.sum())
     if not total:
@@ -68,7 +72,11 @@ def plus_four(change: Floats, classes: Classes = ()) -> Estimate:
     """Mean of paired changes in [−1, 1]: one that went up and one that went down are added, then Wald's interval.
 
     Bonett and Price (2012, J. Educ. Behav. Statist. 37, 479), after Agresti and Min (2005); the two are shared out
-    among the classes. It excludes 0 from six changes on, all one way, as the exact McNemar test does.
+    among the classes. Of a hundred units or more it excludes 0 from six changes on, all one way, as the exact McNemar
+    test does; of fewer, already from four or five.
+
+    >>> [bool(plus_four((np.arange(100) < changed) * 1.0).low > 0) for changed in (5, 6)]
+    [False, True]
     """
     n, pieces = len(change), parts(len(change), classes)
     extra = 2 / len(pieces)  # added to each class, half of it +1 and half −1

@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 TASKS = {
-    one.name: one for one in (hypernymy.DEFINITION, substitution.DEFINITION, next_word.DEFINITION, trivia.DEFINITION)
+    kind.name: kind for kind in (hypernymy.DEFINITION, substitution.DEFINITION, next_word.DEFINITION, trivia.DEFINITION)
 }
 
 
@@ -105,7 +105,7 @@ def task(
 
 
 def as_task(task_or_name: Task | str | Path | Mapping[str, Any]) -> Task:
-    """A task as it is; of what `task` takes, the task that it makes when nothing else is said."""
+    """A task as it is; a name, file or table is made into one by `task`, without further choices."""
     return task_or_name if isinstance(task_or_name, Task) else task(task_or_name)
 
 
@@ -144,17 +144,17 @@ def catalog() -> list[CatalogRow]:
     """The named tasks."""
     return [
         CatalogRow(
-            one.name,
-            one.asks,
-            one.needs,
-            dict(one.generators),
-            dict(one.validators),
-            dict(one.labels.words),
-            _builtin_items(one),
+            kind.name,
+            kind.asks,
+            kind.needs,
+            dict(kind.generators),
+            dict(kind.validators),
+            dict(kind.labels.words),
+            _builtin_items(kind),
         )
-        for one in TASKS.values()
+        for kind in TASKS.values()
     ]
 
 
-def _builtin_items(one: Definition) -> int | None:
-    return None if one.data is None else len(one.read(DataFile.open(one.data)).found)
+def _builtin_items(kind: Definition) -> int | None:
+    return None if kind.data is None else len(kind.read(DataFile.open(kind.data)).items)

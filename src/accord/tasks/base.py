@@ -28,7 +28,11 @@ class Item:
 
 
 def capitalised(name: str, known: Mapping[str, object]) -> str | None:
-    """The field that `{Name}` stands for when only `name` exists: its value then begins with a capital."""
+    """The field that `{Name}` stands for when only `name` exists: its value then begins with a capital.
+
+    >>> capitalised("Noun", {"noun": "kebabs"})
+    'noun'
+    """
     lowered = name[:1].lower() + name[1:]
     return lowered if name not in known and lowered in known else None
 
@@ -46,16 +50,20 @@ class Template:
         """Read `text`; `{{` and `}}` stand for braces; formats and conversions are errors."""
         fix = "write a field as {name} and a brace as {{ or }}"
         try:
-            found = list(Formatter().parse(text))
+            pieces = list(Formatter().parse(text))
         except ValueError as error:
             raise AccordError(f"A template cannot be read: {error}", where=where, got=text, fix=fix) from None
-        if any(name is not None and (spec or conversion) for _, name, spec, conversion in found):
+        if any(name is not None and (spec or conversion) for _, name, spec, conversion in pieces):
             raise AccordError("A template's field has a format or a conversion", where=where, got=text, fix=fix)
-        parts = tuple((literal, name) for literal, name, _, _ in found)
+        parts = tuple((literal, name) for literal, name, _, _ in pieces)
         return cls(text, tuple(dict.fromkeys(name for _, name in parts if name is not None)), parts)
 
     def fill(self, fields: Mapping[str, str]) -> str:
-        """The text with every field in its place, without space at its end: the answer brings its own."""
+        """The text with every field in its place, without space at its end: the answer brings its own.
+
+        >>> Template.parse("{Noun} are a kind of ").fill({"noun": "kebabs"})
+        'Kebabs are a kind of'
+        """
         return "".join(text + ("" if name is None else _value(name, fields)) for text, name in self.parts).rstrip()
 
 
@@ -81,7 +89,7 @@ class Form:
     template: Template
     shots: str  # "zero" or "few"
     examples: tuple[Example, ...]  # empty for zero-shot
-    negated: Template | None = None  # the same said of what is not so, for training; nothing is measured with it
+    negated: Template | None = None  # the negated sentence, for training; nothing is measured with it
     join: str = " "  # between a prompt and its answer
 
     def prompt(self, item: Item, *, negated: bool = False) -> str:
@@ -153,7 +161,7 @@ class PlacedItem:
 class ReadItems:
     """All items of a data file, and the places of the entries that yield none, by reason."""
 
-    found: list[PlacedItem]
+    items: list[PlacedItem]
     skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
@@ -172,9 +180,7 @@ class Definition:
     data: Path | None = None  # the file it reads when the user names none
     words: tuple[str, str] | None = None  # member and category field, where items are pairs of words
     test_share: float = 0.25
-    negated: Mapping[str, str] = field(
-        default_factory=dict
-    )  # generator phrasing -> template that wrong answers continue
+    negated: Mapping[str, str] = field(default_factory=dict)  # generator phrasing -> template for wrong answers
     recorded: Mapping[str, Any] = field(default_factory=dict)  # further settings to record
     join: str = " "  # between a prompt and its answer
     labels: Labels = field(default_factory=Labels.yes_or_no)  # what the validator may answer

@@ -44,15 +44,15 @@ def build(definition: Definition, data: Path | None, choices: TaskChoices) -> Ta
     chat = _chat(definition, choices)
     source = DataFile.open(_data_path(definition, data))
     reading = definition.read(source)
-    if not reading.found:
+    if not reading.items:
         raise AccordError("The data file yields no items", where=source.path, got=_counts(reading.skipped) or "no rows")
-    found, skipped = _clean(reading.found, definition, generator.template, validator.template)
-    items, dropped = _side(found, definition, generator.template, choices)
+    placed, skipped = _clean(reading.items, definition, generator.template, validator.template)
+    items, dropped = _side(placed, definition, generator.template, choices)
     if not items:
         raise AccordError(
             f"The {choices.split} split has no items",
             where=source.path,
-            got=f"{len(found)} in all; left out: {_counts(reading.skipped) | skipped | dropped}",
+            got=f"{len(placed)} in all; left out: {_counts(reading.skipped) | skipped | dropped}",
             fix="add rows, or take them all: split all",
         )
     items = mixed(items, choices.seed)[: choices.limit]
@@ -66,7 +66,7 @@ def build(definition: Definition, data: Path | None, choices: TaskChoices) -> Ta
         **({} if definition.join == " " else {"join": definition.join}),
         **({} if definition.labels.usual else {"labels": definition.labels.as_json()}),
         "split": choices.split,
-        "split_kind": "column" if found[0].split else choices.split_kind,
+        "split_kind": "column" if placed[0].split else choices.split_kind,
         "test_share": definition.test_share,
         "limit": choices.limit,
         "seed": choices.seed,
@@ -86,35 +86,35 @@ def build(definition: Definition, data: Path | None, choices: TaskChoices) -> Ta
         validator,
         chat,
         settings,
-        nested=_divides(found, definition),
+        nested=_divides(placed, definition),
         rewordings={
             "generator": tuple(name for name in definition.generators if name != generator.phrasing),
             "validator": tuple(name for name in definition.validators if name != validator.phrasing),
         },
         labels=definition.labels,
         answer_score=answer_score,
-        pool=tuple(one.item for one in found),
+        pool=tuple(row.item for row in placed),
     )
 
 
 def _chat(definition: Definition, choices: TaskChoices) -> Chat | None:
     """How the model is asked in a chat, if it is."""
     keys: dict[str, Any] = {"system": choices.system, "options": choices.chat_options, "turns": choices.chat_turns}
-    given = {key: value for key, value in keys.items() if value is not None}
-    if not choices.chat and given:
-        raise AccordError("Only a chat has a system message, options or turns", got=given, fix="ask for chat too")
-    return replace(definition.chat, **given) if choices.chat else None
+    changes = {key: value for key, value in keys.items() if value is not None}
+    if not choices.chat and changes:
+        raise AccordError("Only a chat has a system message, options or turns", got=changes, fix="ask for chat too")
+    return replace(definition.chat, **changes) if choices.chat else None
 
 
 def left_out(task: Task) -> str | None:
     """One line: how the data file was read where that is not plain, and which of its rows gave no item, and why."""
     settings, places = task.settings, task.settings.get("skipped_first", {})
-    said = [f"cells are separated by {settings['delimiter']!r}"] if "delimiter" in settings else []
+    remarks = [f"cells are separated by {settings['delimiter']!r}"] if "delimiter" in settings else []
     for reason, number in settings.get("skipped", {}).items():
         if number and reason != "crossing pairs":  # these belong to the split, not to the file
             place = f" ({'first: ' if number > 1 else ''}{places[reason]})" if reason in places else ""
-            said.append(f"{number:,} {'rows' if number > 1 else 'row'} left out: {reason}{place}")
-    return f"{settings['data']}: {'; '.join(said)}" if said else None
+            remarks.append(f"{number:,} {'rows' if number > 1 else 'row'} left out: {reason}{place}")
+    return f"{settings['data']}: {'; '.join(remarks)}" if remarks else None
 
 
 def _counts(skipped: Mapping[str, Sequence[str]]) -> dict[str, int]:
@@ -176,19 +176,19 @@ def _generator_form(definition: Definition, choices: TaskChoices) -> Form:
 
 def _validator_form(definition: Definition, choices: TaskChoices) -> Form:
     phrasing, template = _phrasing("validator", definition, definition.validators, choices.validator_phrasing)
-    wanted = choices.validator_shots or ("few" if definition.validator_shots else "zero")
-    shots = _shots(definition, wanted, definition.validator_shots)
+    choice = choices.validator_shots or ("few" if definition.validator_shots else "zero")
+    shots = _shots(definition, choice, definition.validator_shots)
     examples = tuple(Example(template.fill(shot.fields), definition.labels.word(shot)) for shot in shots)
-    return Form(phrasing, template, wanted, examples, join=definition.join)
+    return Form(phrasing, template, choice, examples, join=definition.join)
 
 
-def _phrasing(form: str, definition: Definition, known: Mapping[str, str], asked: str | None) -> tuple[str, Template]:
-    name = next(iter(known)) if asked is None else _known(f"{form} phrasing of {definition.name!r}", asked, known)
+def _phrasing(form: str, definition: Definition, known: Mapping[str, str], choice: str | None) -> tuple[str, Template]:
+    name = next(iter(known)) if choice is None else _known(f"{form} phrasing of {definition.name!r}", choice, known)
     return name, Template.parse(known[name], where=f"{form} template of {definition.name!r}")
 
 
-def _shots(definition: Definition, wanted: str, shots: Sequence[Item]) -> Sequence[Item]:
-    if wanted == "zero":
+def _shots(definition: Definition, choice: str, shots: Sequence[Item]) -> Sequence[Item]:
+    if choice == "zero":
         return ()
     if not shots:
         raise AccordError(
@@ -199,44 +199,44 @@ def _shots(definition: Definition, wanted: str, shots: Sequence[Item]) -> Sequen
 
 
 def _clean(
-    found: Sequence[PlacedItem], definition: Definition, generator: Template, validator: Template
+    placed: Sequence[PlacedItem], definition: Definition, generator: Template, validator: Template
 ) -> tuple[list[PlacedItem], dict[str, int]]:
     """Merge rows that ask the same, refuse those that contradict each other, take out the worked examples.
 
     Worked examples go whether the prompts show them or not: zero-shot and few-shot ask the same items.
     """
-    shown = {generator.fill(s.fields).lower() for s in (*definition.generator_shots, *definition.validator_shots)}
-    kept: dict[tuple[str, str, str], PlacedItem] = {}
+    examples = {generator.fill(s.fields).lower() for s in (*definition.generator_shots, *definition.validator_shots)}
+    distinct: dict[tuple[str, str, str], PlacedItem] = {}
     skipped = Counter({"duplicates": 0, "worked examples": 0})
-    for one in found:
-        question = generator.fill(one.item.fields)
-        key = (question, validator.fill(one.item.fields), one.item.answer)
-        first = kept.setdefault(key, one)
-        labels = [definition.labels.right(each.item) for each in (first, one)]
+    for row in placed:
+        question = generator.fill(row.item.fields)
+        key = (question, validator.fill(row.item.fields), row.item.answer)
+        first = distinct.setdefault(key, row)
+        labels = [definition.labels.right(each.item) for each in (first, row)]
         if labels[0] != labels[1]:
             raise AccordError(
                 "Two rows ask the same and have different gold labels",
-                where=f"{first.where} and {one.where}",
+                where=f"{first.where} and {row.where}",
                 got=f"{key[1]!r}: both {labels[0]} and {labels[1]}",
                 fix="keep one of them, or let the templates name what makes the difference",
             )
-        if first.split != one.split:
-            raise AccordError("A row is both in train and in test", where=f"{first.where} and {one.where}")
-        skipped["duplicates"] += first is not one
-        if question.lower() in shown and first is one:
+        if first.split != row.split:
+            raise AccordError("A row is both in train and in test", where=f"{first.where} and {row.where}")
+        skipped["duplicates"] += first is not row
+        if question.lower() in examples and first is row:
             skipped["worked examples"] += 1
-    return [o for (question, *_), o in kept.items() if question.lower() not in shown], dict(skipped)
+    return [row for (question, *_), row in distinct.items() if question.lower() not in examples], dict(skipped)
 
 
 def _side(
-    found: Sequence[PlacedItem], definition: Definition, generator: Template, choices: TaskChoices
+    placed: Sequence[PlacedItem], definition: Definition, generator: Template, choices: TaskChoices
 ) -> tuple[list[Item], dict[str, int]]:
     """The items of the chosen split, and how many belong to neither side, where that can be."""
-    items = [one.item for one in found]
+    items = [row.item for row in placed]
     if choices.split == "all" or not items:
         return items, {}
-    if found[0].split is not None:
-        return [one.item for one in found if one.split == choices.split], {}
+    if placed[0].split is not None:
+        return [row.item for row in placed if row.split == choices.split], {}
     sides = _divide(items, definition, generator, choices)
     dropped = {"crossing pairs": sides.dropped} if choices.split_kind in ("unseen-both", "nested") else {}
     parts = {
@@ -248,11 +248,11 @@ def _side(
     return parts[choices.split], dropped
 
 
-def _divides(found: Sequence[PlacedItem], definition: Definition) -> bool:
+def _divides(placed: Sequence[PlacedItem], definition: Definition) -> bool:
     """Whether the items are pairs of words with categories to divide, which no column divides already."""
-    if definition.words is None or found[0].split is not None:
+    if definition.words is None or placed[0].split is not None:
         return False
-    return len({one.item.fields[definition.words[1]] for one in found}) > 1
+    return len({row.item.fields[definition.words[1]] for row in placed}) > 1
 
 
 def _divide(items: Sequence[Item], definition: Definition, generator: Template, choices: TaskChoices) -> Sides:

@@ -13,7 +13,7 @@ Message = dict[str, str]
 
 @dataclass(frozen=True)
 class Chat:
-    """What a task's prompts are put into a model's chat template with.
+    """How a task's prompts are put into a model's chat template.
 
     Attributes:
         system: the system message; without it there is none of ours (a template may bring its own).
@@ -28,13 +28,13 @@ class Chat:
 
     def messages(self, form: "Form", item: "Item", *, negated: bool = False) -> list[Message]:
         """The conversation that the model replies to."""
-        said = [] if self.system is None else [("system", self.system)]
+        turns = [] if self.system is None else [("system", self.system)]
         if self.turns:
-            said += [turn for example in form.examples for turn in zip(("user", "assistant"), example, strict=True)]
-            said.append(("user", form.filled(item, negated=negated)))
+            turns += [turn for example in form.examples for turn in zip(("user", "assistant"), example, strict=True)]
+            turns.append(("user", form.filled(item, negated=negated)))
         else:
-            said.append(("user", form.prompt(item, negated=negated)))
-        return [{"role": role, "content": content} for role, content in said]
+            turns.append(("user", form.prompt(item, negated=negated)))
+        return [{"role": role, "content": content} for role, content in turns]
 
     @property
     def settings(self) -> dict[str, Any]:

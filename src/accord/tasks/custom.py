@@ -120,7 +120,7 @@ class CustomTask(BaseModel):
 
 def _first(error: ValidationError) -> ErrorDetails:
     """The complaint to show: an unknown key before the missing one that it was perhaps meant to be."""
-    return min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    return min(error.errors(), key=lambda complaint: complaint["type"] != "extra_forbidden")
 
 
 def _refused(first: ErrorDetails, where: object) -> AccordError:
@@ -137,14 +137,15 @@ def _refused(first: ErrorDetails, where: object) -> AccordError:
 
 def _line(path: Path, text: str, key: str) -> str:
     """Where a key stands in a task file, or the file where it does not."""
-    found = re.search(rf"^\s*\[*\"?{re.escape(key)}\b", text, re.MULTILINE)
-    return f"{path}:{text.count(chr(10), 0, found.end()) + 1}" if found else str(path)
+    match = re.search(rf"^\s*\[*\"?{re.escape(key)}\b", text, re.MULTILINE)
+    return f"{path}:{text.count(chr(10), 0, match.end()) + 1}" if match else str(path)
 
 
 def definition(custom: CustomTask) -> Definition:
-    """What the rest of the room needs to know of a custom task."""
-    form = _Columns(custom)
-    shots = [form.item(DataRow(shot, f"{custom.name}: shots, row {n}")) for n, shot in enumerate(custom.shots, start=1)]
+    """The definition that a custom task amounts to."""
+    columns = _Columns(custom)
+    rows = [DataRow(shot, f"{custom.name}: shots, row {n}") for n, shot in enumerate(custom.shots, start=1)]
+    shots = [columns.item(row) for row in rows]
     chat = Chat(custom.system, custom.chat_options, custom.chat_turns)
     return Definition(
         name=custom.name,
@@ -155,30 +156,28 @@ def definition(custom: CustomTask) -> Definition:
         generator_shots=[shot for shot in shots if shot.gold],
         validator_shots=shots,
         negated={} if custom.negated is None else {"custom": custom.negated},
-        read=lambda source: ReadItems(*sift(read_rows(source), lambda row: [form.found(row)])),
+        read=lambda source: ReadItems(*sift(read_rows(source), lambda row: [columns.placed(row)])),
         data=custom.data,
         test_share=custom.test_share,
         answer_score=custom.answer_score,
         recorded={"columns": custom.model_dump(include={"answer", "gold", "group", "similarity", "split"})},
         join=custom.join,
-        labels=form.labels,
+        labels=columns.labels,
         chat=chat,
     )
 
 
 def _labels(custom: CustomTask) -> Labels:
-    where, given = f"{custom.name}: labels, yes, no", custom.model_fields_set & {"yes", "no"}
-    if not given:
+    where, keys = f"{custom.name}: labels, yes, no", custom.model_fields_set & {"yes", "no"}
+    if not keys:
         return Labels.choice(custom.labels, where) if custom.labels else Labels.yes_or_no()
     if custom.labels:
         fix = "give labels alone, for a validator that chooses, or yes and no"
         raise AccordError("A validator chooses from labels, or says yes or no", where=custom.name, fix=fix)
-    if given != {"yes", "no"}:
-        lacking = "no" if "yes" in given else "yes"
+    if keys != {"yes", "no"}:
+        lacking = "no" if "yes" in keys else "yes"
         fix = f"give both: {lacking} = […]"
-        raise AccordError(
-            f"The words for {given.pop()} have none for {lacking} beside them", where=custom.name, fix=fix
-        )
+        raise AccordError(f"The words for {keys.pop()} have none for {lacking} beside them", where=custom.name, fix=fix)
     return Labels.yes_or_no(custom.yes, custom.no, where)
 
 
@@ -216,7 +215,7 @@ class _Columns:
         spelled = {label.lower(): label for label in self.labels.words}
         return spelled[row.one_of(self.custom.gold, list(spelled))]
 
-    def found(self, row: DataRow) -> PlacedItem:
+    def placed(self, row: DataRow) -> PlacedItem:
         """An item with what a worked example has no need of: its group, similarity and split."""
         group, similarity, split = self.custom.group, self.custom.similarity, self.custom.split
         item = replace(

@@ -1,4 +1,4 @@
-"""Worked examples for a task of one's own that has none: taken from its items, and written as a task file has them."""
+"""Worked examples for a custom task that has none: taken from its items, and written as a task file has them."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -17,13 +17,13 @@ def with_examples(custom: CustomTask, pool: Sequence[Item]) -> CustomTask | None
     question = Template.parse(custom.generator)
     chosen: list[Item] = []
     for gold in (True, False, False, True):
-        asked = {question.fill(item.fields) for item in chosen}
+        questions = {question.fill(item.fields) for item in chosen}
         answers = {item.answer for item in chosen}
-        fresh = (item for item in pool if item.gold == gold and question.fill(item.fields) not in asked)
-        found = min(fresh, key=lambda item: item.answer in answers, default=None)
-        if found is None:
+        fresh = (item for item in pool if item.gold == gold and question.fill(item.fields) not in questions)
+        choice = min(fresh, key=lambda item: item.answer in answers, default=None)
+        if choice is None:
             return None
-        chosen.append(found)
+        chosen.append(choice)
     shots = tuple({name: item.fields[name] for name in _columns(custom, item)} for item in chosen)
     return custom.model_copy(update={"shots": shots})
 
@@ -38,8 +38,7 @@ def _columns(custom: CustomTask, item: Item) -> Iterator[str]:
     texts = [custom.generator, custom.validator, *filter(None, (custom.negated,))]
     names = [name for text in texts for name in Template.parse(text).names]
     names += Template.parse(custom.answer).names if "{" in custom.answer else [custom.answer]
-    known = dict.fromkeys(item.fields, str)
-    yield from dict.fromkeys(capitalised(name, known) or name for name in [*names, custom.gold])
+    yield from dict.fromkeys(capitalised(name, item.fields) or name for name in [*names, custom.gold])
 
 
 def _text(value: object) -> str:

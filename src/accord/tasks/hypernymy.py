@@ -65,7 +65,7 @@ DEFINITION = Definition(
         "yes-or-no": "Yes or no: are {noun1} a kind of {noun2}? Answer:",
     },
     generator_shots=[_shot(noun, category, True) for noun, category, _ in EXAMPLES],
-    validator_shots=[_shot(noun, asked, asked == category) for noun, category, asked in EXAMPLES],
+    validator_shots=[_shot(noun, other, other == category) for noun, category, other in EXAMPLES],
     read=read,
     data=Path(__file__).parent / "data" / "hypernymy.tsv",
     words=("noun1", "noun2"),

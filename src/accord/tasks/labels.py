@@ -30,12 +30,20 @@ class Labels:
 
     @classmethod
     def yes_or_no(cls, yes: Sequence[str] = ("Yes",), no: Sequence[str] = ("No",), where: object = None) -> "Labels":
-        """Words for yes and for no. Raises AccordError if a word is blank or stands for both."""
+        """Words for yes and for no. Raises AccordError if a word is blank or stands for both.
+
+        >>> Labels.yes_or_no(["Ja"], ["Nein"]).words
+        {'yes': ('Ja',), 'no': ('Nein',)}
+        """
         return cls(_checked({YES: yes, NO: no}, where))
 
     @classmethod
     def choice(cls, labels: Sequence[str], where: object = None) -> "Labels":
-        """Labels to choose from. Raises AccordError for fewer than two, a blank one, or one given twice."""
+        """Labels to choose from. Raises AccordError for fewer than two, a blank one, or one given twice.
+
+        >>> Labels.choice(["good", "bad"]).words
+        {'good': ('good',), 'bad': ('bad',)}
+        """
         if len(labels) < 2:
             raise AccordError("A choice needs labels", where=where, got=list(labels), wanted="two or more")
         folded = [label.strip().lower() for label in labels]
@@ -72,12 +80,12 @@ class Labels:
 
 
 def _checked(words: Mapping[str, Sequence[str]], where: object) -> dict[str, tuple[str, ...]]:
-    known: dict[str, str] = {}
+    label_of: dict[str, str] = {}
     stripped = {label: tuple(dict.fromkeys(word.strip() for word in each)) for label, each in words.items()}
     for label, each in stripped.items():
         if not each or not all(each):
             raise AccordError("A label has no word, or a blank one", where=where, got=f"{label}: {list(words[label])}")
         for word in each:
-            if known.setdefault(word, label) != label:
-                raise AccordError("A word stands for two labels", where=where, got=f"{word!r}: {known[word]}, {label}")
+            if (first := label_of.setdefault(word, label)) != label:
+                raise AccordError("A word stands for two labels", where=where, got=f"{word!r}: {first}, {label}")
     return stripped

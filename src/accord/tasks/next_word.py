@@ -30,10 +30,10 @@ EXAMPLES = (  # context, its final word, the word that the validator is asked ab
 def read(source: DataFile) -> ReadItems:
     """Columns context, final_word, correct; one JSON object a line, or any other table."""
 
-    def found(row: DataRow) -> list[PlacedItem]:
+    def items_of(row: DataRow) -> list[PlacedItem]:
         return [PlacedItem(_item(row.text("context"), row.text("final_word"), row.flag("correct")), row.where)]
 
-    return ReadItems(*sift(read_rows(source, ".jsonl"), found))
+    return ReadItems(*sift(read_rows(source, ".jsonl"), items_of))
 
 
 def _item(context: str, word: str, gold: bool) -> Item:
@@ -55,6 +55,6 @@ DEFINITION = Definition(
         "continue": 'Text: {context}\nDoes the word "{final_word}" continue this text correctly? Answer:',
     },
     generator_shots=[_item(context, right, True) for context, right, _ in EXAMPLES],
-    validator_shots=[_item(context, asked, asked == right) for context, right, asked in EXAMPLES],
+    validator_shots=[_item(context, other, other == right) for context, right, other in EXAMPLES],
     read=read,
 )

@@ -34,14 +34,14 @@ class DataFile:
     def open(cls, path: Path) -> "DataFile":
         """Read a file, which must exist and hold something; one that ends in .gz is uncompressed."""
         try:
-            written = path.read_bytes()
+            raw = path.read_bytes()
             with open_bytes(path) as file:
                 data = file.read()
         except (OSError, ValueError, *BROKEN) as error:  # ValueError: a path with a zero byte
             raise unreadable(path, error) from None
         if not data.strip():
             raise AccordError("The file is empty", where=path, wanted="at least one row")
-        return cls(path, data, hashlib.sha256(written).hexdigest())
+        return cls(path, data, hashlib.sha256(raw).hexdigest())
 
     @cached_property
     def text(self) -> str:
@@ -59,7 +59,11 @@ class DataFile:
 
 
 def usual_delimiter(path: Path) -> str | None:
-    """What stands between cells by a file's ending; a .csv may have another."""
+    """What stands between cells by a file's ending; a .csv may have another.
+
+    >>> usual_delimiter(Path("pairs.csv.gz"))
+    ','
+    """
     return {".csv": ",", ".tsv": "\t"}.get(ending(path))
 
 
@@ -97,7 +101,13 @@ class DataRow:
         return {column: text for column, text in texts.items() if text is not None}
 
     def flag(self, column: str, yes: Sequence[str] = (), no: Sequence[str] = ()) -> bool:
-        """A yes/no column: yes, true, y, t or 1, and no, false, n, f or 0, or else further words, in any case."""
+        """A yes/no column: yes, true, y, t or 1, and no, false, n, f or 0, or else further words, in any case.
+
+        >>> DataRow({"gold": "TRUE"}, "row 1").flag("gold")
+        True
+        >>> DataRow({"gold": "nein"}, "row 2").flag("gold", no=["Nein"])
+        False
+        """
         text = as_text(self.value(column))
         word = "" if text is None else text.casefold()
         for words, answer in ((YES, True), (NO, False), (yes, True), (no, False)):
@@ -110,11 +120,11 @@ class DataRow:
         own_words = f", {' or '.join([*yes, *no])}" if yes or no else ""
         raise self._wrong(column, "holds no yes or no", f"yes or no, true or false, 1 or 0{own_words}")
 
-    def one_of(self, column: str, known: Sequence[str]) -> str:
+    def one_of(self, column: str, words: Sequence[str]) -> str:
         """A column that holds one of a few words, in any case."""
         text = self.text(column).lower()
-        if text not in known:
-            raise self._wrong(column, "holds an unknown word", " or ".join(known))
+        if text not in words:
+            raise self._wrong(column, "holds an unknown word", " or ".join(words))
         return text
 
     def _wrong(self, column: str, problem: str, wanted: str) -> CellError:
@@ -123,7 +133,11 @@ class DataRow:
 
 
 def as_text(value: object) -> str | None:
-    """A single value as stripped text ("" for null and not-a-number); None for a list or a table, which has no text."""
+    """A single value as stripped text ("" for null and not-a-number); None for a list or a table, which has no text.
+
+    >>> as_text(" 3 "), as_text(0.5), as_text(None), as_text([1])
+    ('3', '0.5', '', None)
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -137,17 +151,17 @@ def _encodes(text: str) -> bool:
 
 
 def sift(rows: Sequence[DataRow], make: Callable[[DataRow], Iterable[Made]]) -> tuple[list[Made], dict[str, list[str]]]:
-    """What the rows give, and the places of those that a missing or unknown cell lets give nothing, by reason.
+    """What the rows give, and the places of those that give nothing because of a missing or unknown cell, by reason.
 
     Raises:
         AccordError: more than half of the rows give nothing, or a column is missing altogether.
     """
-    made: list[Made] = []
+    results: list[Made] = []
     left_out: dict[str, list[str]] = {}
     first: CellError | None = None
     for row in rows:
         try:
-            made += make(row)
+            results += make(row)
         except CellError as error:
             first = first or error
             left_out.setdefault(error.problem[0].lower() + error.problem[1:], []).append(row.where)
@@ -155,7 +169,7 @@ def sift(rows: Sequence[DataRow], make: Callable[[DataRow], Iterable[Made]]) -> 
     if first is not None and 2 * wrong > len(rows):
         problem = first.problem if len(rows) == 1 else f"{first.problem}, and {wrong} of {len(rows)} rows are like that"
         raise AccordError(problem, where=first.where, got=first.got, wanted=first.wanted)
-    return made, left_out
+    return results, left_out
 
 
 def read_rows(source: DataFile, usual: str | None = None) -> list[DataRow]:
@@ -196,15 +210,15 @@ def read_json_list(source: DataFile) -> list[DataRow]:
 
 def _objects(entries: Iterable[tuple[object, str]]) -> list[DataRow]:
     """Rows of JSON objects; a key that only others have is a missing cell."""
-    found: list[tuple[dict[str, object], str]] = []
+    objects: list[tuple[dict[str, object], str]] = []
     for value, where in entries:
         if not isinstance(value, dict):
             raise AccordError("An entry is not a JSON object", where=where, got=_kind(value), wanted='{"column": …}')
         if not all(map(_encodes, value)):
             raise AccordError("The name of a column holds half a character", where=where, got=ascii(list(value))[:80])
-        found.append((value, where))
-    columns = {column: None for value, _ in found for column in value}
-    return [DataRow({**columns, **value}, where) for value, where in found]
+        objects.append((value, where))
+    columns = {column: None for value, _ in objects for column in value}
+    return [DataRow({**columns, **value}, where) for value, where in objects]
 
 
 def _parse(text: str, path: Path, first_line: int) -> object:

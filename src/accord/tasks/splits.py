@@ -29,7 +29,11 @@ class Sides:
 
 
 def spread(things: Sequence[T], keys: Sequence[Callable[[T], object]], rng: Random) -> list[T]:
-    """Shuffle so that every prefix mixes the kinds as the whole does: by the first key, then the next."""
+    """Shuffle so that every prefix mixes the kinds as the whole does: by the first key, then the next.
+
+    >>> ["even" if n % 2 == 0 else "odd" for n in spread([1, 3, 5, 2, 4, 6], [lambda n: n % 2], Random(0))]
+    ['even', 'odd', 'even', 'odd', 'even', 'odd']
+    """
     if not keys:
         return rng.sample(things, len(things))
     kinds: dict[str, list[T]] = {}

@@ -17,7 +17,7 @@ def read(source: DataFile) -> ReadItems:
     """A JSON list of contexts with scored substitutes: the best is the yes item, the worst the no item."""
     unclear = []
 
-    def found(row: DataRow) -> list[PlacedItem]:
+    def items_of(row: DataRow) -> list[PlacedItem]:
         context, target = _marked(row), row.text("target")
         ranked = _substitutes(row, target)
         if not ranked or ranked[0][1] == ranked[-1][1]:
@@ -26,7 +26,7 @@ def read(source: DataFile) -> ReadItems:
         pair = ((ranked[0][0], True), (ranked[-1][0], False))
         return [PlacedItem(_item(context, target, word, gold), row.where) for word, gold in pair]
 
-    items, skipped = sift(read_rows(source, ".jsonl"), found)
+    items, skipped = sift(read_rows(source, ".jsonl"), items_of)
     return ReadItems(items, {**skipped, "no best and worst substitute": unclear})
 
 
@@ -77,6 +77,6 @@ DEFINITION = Definition(
         "meaning": 'Text: {context}\nDoes "{target}" mean the same here as "{replacement}"? Answer:',
     },
     generator_shots=[_item(context, target, right, True) for context, target, right, _ in EXAMPLES],
-    validator_shots=[_item(context, target, asked, asked == right) for context, target, right, asked in EXAMPLES],
+    validator_shots=[_item(context, target, other, other == right) for context, target, right, other in EXAMPLES],
     read=read,
 )

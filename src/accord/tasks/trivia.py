@@ -14,10 +14,10 @@ EXAMPLES = (  # question, its answer, the answer that the validator is asked abo
 def read(source: DataFile) -> ReadItems:
     """Columns question, answers (the first one counts), correct; one JSON object a line, or Parquet."""
 
-    def found(row: DataRow) -> list[PlacedItem]:
+    def items_of(row: DataRow) -> list[PlacedItem]:
         return [PlacedItem(_item(row.text("question"), _first(row), row.flag("correct")), row.where)]
 
-    return ReadItems(*sift(read_rows(source, ".jsonl"), found))
+    return ReadItems(*sift(read_rows(source, ".jsonl"), items_of))
 
 
 def _first(row: DataRow) -> str:
@@ -52,6 +52,6 @@ DEFINITION = Definition(
         "proposed": "Question: {question}\nProposed answer: {answer}\nIs this answer correct? Answer:",
     },
     generator_shots=[_item(question, right, True) for question, right, _ in EXAMPLES],
-    validator_shots=[_item(question, asked, asked == right) for question, right, asked in EXAMPLES],
+    validator_shots=[_item(question, other, other == right) for question, right, other in EXAMPLES],
     read=read,
 )

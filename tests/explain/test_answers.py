@@ -25,28 +25,28 @@ def lm(request: pytest.FixtureRequest) -> Backbone:
     return lm
 
 
-def asked(counted: str):
+def questions(counted: str):
     return task("hypernymy", limit=5, validator_shots="zero", answer_score=counted)
 
 
 @pytest.mark.parametrize("layer", [0, 2, 3])
 @pytest.mark.parametrize(("form", "counted"), ASKED)
 def test_own_states_give_the_measured_logodds(lm, form, counted, layer) -> None:
-    measured = measure_gap(lm, asked(counted), resamples=0).scores[f"{form}_logodds"]
-    answers = AnswersByState.of(lm, asked(counted), form, layer)
-    found = answers.vary(lambda states, _: [states, states])
-    assert found.shape == (2, 5)
-    for row in found.numpy():
+    measured = measure_gap(lm, questions(counted), resamples=0).scores[f"{form}_logodds"]
+    answers = AnswersByState.of(lm, questions(counted), form, layer)
+    odds = answers.vary(lambda states, _: [states, states])
+    assert odds.shape == (2, 5)
+    for row in odds.numpy():
         np.testing.assert_allclose(row, measured, atol=2e-3)
 
 
 @pytest.mark.parametrize(("form", "counted"), ASKED)
 def test_another_state_is_what_a_hook_on_the_whole_prompt_gives(lm, form, counted) -> None:
-    answers = AnswersByState.of(lm, asked(counted), form, 2)
+    answers = AnswersByState.of(lm, questions(counted), form, 2)
     shift = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(0))
-    [found] = answers.vary(lambda states, _: [states + shift])
+    [odds] = answers.vary(lambda states, _: [states + shift])
     for i, context in enumerate(answers.contexts):
-        said, at = answers.plus[i] if form == "generator" else (), len(context) - 1
+        tokens, at = answers.plus[i] if form == "generator" else (), len(context) - 1
 
         def hook(module, args, output, at=at):
             state = output[0] if isinstance(output, tuple) else output
@@ -55,26 +55,26 @@ def test_another_state_is_what_a_hook_on_the_whole_prompt_gives(lm, form, counte
 
         handle = lm.blocks[1].register_forward_hook(hook)
         with torch.no_grad():
-            logits = lm.model(input_ids=torch.tensor([context + said]), use_cache=False).logits[0].double()
+            logits = lm.model(input_ids=torch.tensor([context + tokens]), use_cache=False).logits[0].double()
         handle.remove()
         logp = logits[len(context) - 1 :].log_softmax(-1)
         if form == "generator":
-            each = logp[range(len(said)), list(said)]
+            each = logp[range(len(tokens)), list(tokens)]
             up = {"first": each[0], "whole": each.sum(), "per_token": each.mean()}[counted].exp()
             down = 1 - up
         else:
             up, down = (logp[0].exp()[list(ids[i])].sum() for ids in (answers.plus, answers.minus))
-        assert float(found[i]) == pytest.approx(float(up.log() - down.log()), abs=2e-3)
+        assert float(odds[i]) == pytest.approx(float(up.log() - down.log()), abs=2e-3)
 
 
 def test_answers_of_several_tokens_are_among_them(lm) -> None:
-    assert {len(ids) for ids in AnswersByState.of(lm, asked("whole"), "generator", 2).plus} > {4}
+    assert {len(ids) for ids in AnswersByState.of(lm, questions("whole"), "generator", 2).plus} > {4}
 
 
 @pytest.mark.parametrize("layer", [1, 3])
 @pytest.mark.parametrize(("form", "counted"), ASKED)
 def test_gradients_are_finite_differences(lm, form, counted, layer) -> None:
-    answers = AnswersByState.of(lm, asked(counted), form, layer)
+    answers = AnswersByState.of(lm, questions(counted), form, layer)
     slope = answers.gradient()
     direction = torch.randn(5, lm.d_model, generator=torch.Generator().manual_seed(1))
     step = 2e-2
@@ -87,9 +87,9 @@ def test_gradients_are_finite_differences(lm, form, counted, layer) -> None:
 def test_answers_that_lie_across_a_switch_are_refused() -> None:
     lm = longrope(num_hidden_layers=3)
     with pytest.raises(AccordError, match="across a length"):
-        AnswersByState.of(lm, asked("whole"), "generator", 2).vary(lambda states, _: [states])
+        AnswersByState.of(lm, questions("whole"), "generator", 2).vary(lambda states, _: [states])
 
 
 def test_a_layer_that_is_not_there(lm) -> None:
     with pytest.raises(AccordError, match="no such layer"):
-        AnswersByState.of(lm, asked("first"), "validator", 7)
+        AnswersByState.of(lm, questions("first"), "validator", 7)

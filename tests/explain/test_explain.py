@@ -1,6 +1,7 @@
 """Explanations by concepts, against ablations by hand, and on a model whose culprit is known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def lm() -> Backbone:
 
 
 @pytest.fixture(scope="module")
-def asked():
+def questions():
     return task("hypernymy", limit=24, validator_shots="zero")
 
 
@@ -46,30 +47,29 @@ def _model(lm: Backbone, config: dict) -> concepts.ConceptModel:
 @pytest.mark.parametrize("layer", [2, 3])
 @pytest.mark.parametrize("config", KINDS, ids=lambda c: c["kind"])
 @pytest.mark.parametrize("form", ["generator", "validator"])
-def test_turning_off_is_what_a_steered_model_answers(lm, asked, config, layer, form) -> None:
+def test_turning_off_is_what_a_steered_model_answers(lm, questions, config, layer, form) -> None:
     model = _model(lm, config)
-    told = FormConcepts.of(AnswersByState.of(lm, asked, form, layer), model)
+    form_concepts = FormConcepts.of(AnswersByState.of(lm, questions, form, layer), model)
     sets = [(0,), (1, 3), (5,)]
-    found = told.without(sets)
+    odds = form_concepts.without(sets)
     items = (0, 7, 23)
     for place, chosen in enumerate(sets):
         edit = EditConcepts(layer, model, {k: Set(0.0) for k in chosen})
         for i in items:
-            last = len(told.answers.contexts[i]) - 1
-            one = task("hypernymy", limit=24, validator_shots="zero")
+            last = len(form_concepts.answers.contexts[i]) - 1
             steered = Steered(lm, [edit], first=last, stop=last + 1)
-            alone = measure_gap(steered, type(one)(**{**vars(one), "items": (one.items[i],)}), resamples=0).scores
-            assert found[place, i] == pytest.approx(float(alone[f"{form}_logodds"].iloc[0]), abs=2e-3)
+            alone = measure_gap(steered, replace(questions, items=(questions.items[i],)), resamples=0).scores
+            assert odds[place, i] == pytest.approx(float(alone[f"{form}_logodds"].iloc[0]), abs=2e-3)
 
 
 @pytest.mark.parametrize("config", KINDS, ids=lambda c: c["kind"])
-def test_the_gradient_tells_small_contributions(lm, asked, config) -> None:
-    told = FormConcepts.of(AnswersByState.of(lm, asked, "validator", 2), _model(lm, config))
-    exact = told.logodds - told.without([(k,) for k in range(6)])
-    assert told.foretold(range(6), exact)["pearson"] > 0.9
-    inactive = told.strength[:, :6] == 0
+def test_the_gradient_tells_small_contributions(lm, questions, config) -> None:
+    form_concepts = FormConcepts.of(AnswersByState.of(lm, questions, "validator", 2), _model(lm, config))
+    exact = form_concepts.logodds - form_concepts.without([(k,) for k in range(6)])
+    assert form_concepts.foretold(range(6), exact)["pearson"] > 0.9
+    inactive = form_concepts.strength[:, :6] == 0
     assert np.abs(exact.T[inactive]).max(initial=0) == 0
-    assert np.abs(told.approximate[:, :6][inactive]).max(initial=0) < 1e-6
+    assert np.abs(form_concepts.approximate[:, :6][inactive]).max(initial=0) < 1e-6
 
 
 def test_pulls_of_all_parts_add_up_to_the_correlation() -> None:
@@ -83,25 +83,25 @@ def test_sets_are_chosen_by_their_sign_and_size() -> None:
     rng = np.random.default_rng(1)
     generator = rng.normal(size=200)
     parts = np.stack([-generator, generator, 0.1 * rng.normal(size=200), 5 + 0 * generator])
-    found = choose(parts, generator, parts.sum(0) + rng.normal(size=200), [10, 11, 12, 13], 1)
-    assert found == {"against": [10], "for": [11], "largest": [13]}
+    sets = choose(parts, generator, parts.sum(0) + rng.normal(size=200), [10, 11, 12, 13], 1)
+    assert sets == {"against": [10], "for": [11], "largest": [13]}
 
 
-def test_the_items_that_check_choose_no_candidate(lm, asked, monkeypatch) -> None:
+def test_the_items_that_check_choose_no_candidate(lm, questions, monkeypatch) -> None:
     model, seen = _model(lm, KINDS[0]), []
     real = explain.FormConcepts.of.__func__  # type: ignore[attr-defined]
 
     def alter(cls, answers, concepts):
-        told = real(cls, answers, concepts)
-        choosing, checking = explain._halves([item.gold for item in asked.items], 0)
-        seen.append(set(np.argsort(-np.abs(told.approximate[choosing]).mean(0))[:3].tolist()))
-        last = int(np.argmin(np.abs(told.approximate[choosing]).mean(0)))
-        told.approximate[np.ix_(checking, [last])] = 1e6  # by far the largest of all items, on those that check
-        return told
+        form = real(cls, answers, concepts)
+        choosing, checking = explain._halves([item.gold for item in questions.items], 0)
+        seen.append(set(np.argsort(-np.abs(form.approximate[choosing]).mean(0))[:3].tolist()))
+        last = int(np.argmin(np.abs(form.approximate[choosing]).mean(0)))
+        form.approximate[np.ix_(checking, [last])] = 1e6  # by far the largest of all items, on those that check
+        return form
 
     monkeypatch.setattr(explain.FormConcepts, "of", classmethod(alter))
-    found = explain_gap(lm, 2, model, asked, candidates=3, chosen=1, draws=2)
-    assert set(found.concepts["concept"]) <= seen[0] | seen[1]
+    explanation = explain_gap(lm, 2, model, questions, candidates=3, chosen=1, draws=2)
+    assert set(explanation.concepts["concept"]) <= seen[0] | seen[1]
 
 
 class _Additive:
@@ -111,7 +111,7 @@ class _Additive:
         self.parts, self.rate, self.logodds = parts, rate, parts.sum(0)
 
     def without(self, sets):
-        return np.stack([self.logodds - self.parts[list(one)].sum(0) for one in sets])
+        return np.stack([self.logodds - self.parts[list(chosen)].sum(0) for chosen in sets])
 
 
 def test_the_check_finds_a_culprit_and_random_concepts_are_not_it() -> None:
@@ -125,11 +125,12 @@ def test_the_check_finds_a_culprit_and_random_concepts_are_not_it() -> None:
     assert len(table) == 40 and set(table["draw"]) == set(range(-1, 19))
     random = table[(table["what"] == "against") & (table["draw"] >= 0)]
     assert not any(4 in chosen for chosen in random["concepts"])
-    told = in_numbers(table)
+    numbers = in_numbers(table)
     expected = pearson(generator, form.logodds - parts[4]) - pearson(generator, form.logodds)
-    assert told["against"]["value"] == pytest.approx(float(expected))
-    assert told["against"]["low"] > told["against"]["random_high"] and told["against"]["p"] == pytest.approx(1 / 20)
-    assert told["largest"]["value"] == pytest.approx(np.abs(parts[4]).mean())
+    against = numbers["against"]
+    assert against["value"] == pytest.approx(float(expected))
+    assert against["low"] > against["random_high"] and against["p"] == pytest.approx(1 / 20)
+    assert numbers["largest"]["value"] == pytest.approx(np.abs(parts[4]).mean())
 
 
 @pytest.mark.parametrize(("concepts", "size", "sets"), [(12, 3, 20), (6, 2, 6), (4, 1, 3), (3, 1, 2), (2, 0, 0)])
@@ -139,37 +140,37 @@ def test_random_sets_are_as_large_and_all_different(concepts: int, size: int, se
     rate = np.array([*np.linspace(0.2, 0.8, concepts), 0.0, 0.0])  # two are never active: they match nothing
     form = _Additive(parts, rate)
     table = check(form, {"largest": [1, 0, 2]}, generator, np.arange(40), 20, 0)  # type: ignore[arg-type]
-    told = in_numbers(table)
+    numbers = in_numbers(table)
     if not size:
-        assert table.empty and told == {}
+        assert table.empty and numbers == {}
         return
     own, random = table[table["draw"] < 0]["concepts"].iloc[0], table[table["draw"] >= 0]
-    assert own == [1, 0, 2][:size] == told["largest"]["concepts"]
-    drawn = [frozenset(one) for one in random["concepts"]]
-    assert len(set(drawn)) == len(drawn) == told["largest"]["random"] == sets
-    assert all(len(one) == size and not one & {*own, concepts, concepts + 1} for one in drawn)
+    assert own == [1, 0, 2][:size] == numbers["largest"]["concepts"]
+    drawn = [frozenset(others) for others in random["concepts"]]
+    assert len(set(drawn)) == len(drawn) == numbers["largest"]["random"] == sets
+    assert all(len(others) == size and not others & {*own, concepts, concepts + 1} for others in drawn)
     more = sum(random["moved"] >= table["moved"].iloc[0])
-    assert told["largest"]["p"] == pytest.approx((1 + more) / (1 + sets))
+    assert numbers["largest"]["p"] == pytest.approx((1 + more) / (1 + sets))
 
 
-def test_an_explanation_is_whole_and_written(lm, asked, tmp_path: Path) -> None:
+def test_an_explanation_is_whole_and_written(lm, questions, tmp_path: Path) -> None:
     model = _model(lm, KINDS[0])
-    found = explain_gap(lm, 2, model, asked, candidates=10, chosen=3, draws=4)
-    scores = measure_gap(lm, asked, resamples=0).scores
-    np.testing.assert_allclose(found.scores["validator_logodds"], scores["validator_logodds"], atol=2e-3)
-    assert len(found.concepts) == 10 and found.concepts["pull"].is_monotonic_increasing
-    known = found.concepts.dropna()  # a concept that is never active has no pull, and no interval
+    explanation = explain_gap(lm, 2, model, questions, candidates=10, chosen=3, draws=4)
+    scores = measure_gap(lm, questions, resamples=0).scores
+    np.testing.assert_allclose(explanation.scores["validator_logodds"], scores["validator_logodds"], atol=2e-3)
+    assert len(explanation.concepts) == 10 and explanation.concepts["pull"].is_monotonic_increasing
+    known = explanation.concepts.dropna()  # a concept that is never active has no pull, and no interval
     assert len(known) and (known["low"] <= known["high"]).all()
-    assert len(found.items) == 2 * 24 * 5
-    found.write(tmp_path)
-    told = json.loads((tmp_path / "explain.json").read_text())
-    assert told["items"] == 24 and told["checked_items"] == 12
+    assert len(explanation.items) == 2 * 24 * 5
+    explanation.write(tmp_path)
+    summary = json.loads((tmp_path / "explain.json").read_text())
+    assert summary["items"] == 24 and summary["checked_items"] == 12
     assert pd.read_parquet(tmp_path / "check.parquet")["draw"].max() == 3
 
 
-def test_what_cannot_be_explained_is_refused(lm, asked) -> None:
+def test_what_cannot_be_explained_is_refused(lm, questions) -> None:
     few = task("hypernymy", limit=6, validator_shots="zero")
     with pytest.raises(AccordError, match="too few items"):
         explain_gap(lm, 2, _model(lm, KINDS[0]), few)
     with pytest.raises(AccordError, match="another width"):
-        explain_gap(lm, 2, concepts.build(concepts.read_config(KINDS[0]), d=8, seed=0), asked)
+        explain_gap(lm, 2, concepts.build(concepts.read_config(KINDS[0]), d=8, seed=0), questions)

@@ -48,7 +48,7 @@ def lm(request: pytest.FixtureRequest) -> Backbone:
 def plain(lm: Backbone, task: Task) -> dict[str, np.ndarray]:
     """l_G [item, layer] by each way of counting: one item at a time, whole sequences, float64."""
     exact = Backbone(copy.deepcopy(lm.model).double(), lm.tokenizer)
-    found: dict[str, list[list[float]]] = {counted: [] for counted in COUNTED}
+    odds: dict[str, list[list[float]]] = {counted: [] for counted in COUNTED}
     for item in task.items:
         prompt = lm.tokenizer(task.prompts(item)[0])["input_ids"]
         whole = lm.tokenizer(f"{task.prompts(item)[0]} {item.answer}")["input_ids"]
@@ -63,8 +63,8 @@ def plain(lm: Backbone, task: Task) -> dict[str, np.ndarray]:
             for counted, x in zip(COUNTED, (each[0], sum(each), sum(each) / len(each)), strict=True):
                 rows[counted].append(x - math.log(-math.expm1(x)))
         for counted in COUNTED:
-            found[counted].append(rows[counted])
-    return {counted: np.array(values) for counted, values in found.items()}
+            odds[counted].append(rows[counted])
+    return {counted: np.array(values) for counted, values in odds.items()}
 
 
 @pytest.mark.parametrize("counted", COUNTED)
@@ -143,8 +143,8 @@ def test_repairs_learn_from_the_measured_column(lm: Backbone, tmp_path: Path, co
     measured = measure_gap(lm, task, resamples=0).scores["generator_logodds"].to_numpy()
     np.testing.assert_allclose(gather(lm, wide).generator, np.tile(measured, 2), atol=1e-4)
     np.testing.assert_allclose(_generator_logodds(lm, task, None)["generator_logodds"], measured, atol=1e-4)
-    asked = TaskPairs.of(lm, task)
-    np.testing.assert_allclose(asked.said(lm, task.items).logodds, measured, atol=1e-4)
+    pairs = TaskPairs.of(lm, task)
+    np.testing.assert_allclose(pairs.said(lm, task.items).logodds, measured, atol=1e-4)
     section = read_repair({"kind": "rankalign", "direction": "both", "steps": 1, "batch": 18})
     method = RankAligning.build(section, lm, task, 0, None)
     np.testing.assert_allclose(list(method.rankings["g2v"].teacher.values()), measured, atol=1e-4)

@@ -30,8 +30,8 @@ def _scores(seed: int, n: int = 60) -> pd.DataFrame:
 
 def test_before_and_after_are_what_summarize_says_of_each() -> None:
     before, after = _scores(1), _scores(2)
-    found = compare(before, after, seed=3, resamples=200)
-    for name, change in found.items():
+    changes = compare(before, after, seed=3, resamples=200)
+    for name, change in changes.items():
         assert change.before == summarize(before, seed=3, resamples=200)[name]
         assert change.after == summarize(after, seed=3, resamples=200)[name]
 
@@ -39,20 +39,20 @@ def test_before_and_after_are_what_summarize_says_of_each() -> None:
 def test_changes_are_paired_and_closure_is_their_share_of_what_was_open() -> None:
     before, after = _scores(1), _scores(2)
     close = before.assign(validator_logodds=before["validator_logodds"] + 0.1 * after["validator_logodds"])
-    found, near = compare(before, after), compare(before, close)
+    changes, near = compare(before, after), compare(before, close)
     a, b = sample(before), sample(after)
     for name, measure in MEASURES.items():
-        change, sides = found[name].change, (found[name].before, found[name].after)
+        change, sides = changes[name].change, (changes[name].before, changes[name].after)
         assert change["value"] == pytest.approx(float(measure(b) - measure(a)))
         assert change["low"] < change["value"] < change["high"]
         independent = sum((side["high"] - side["low"]) ** 2 for side in sides) ** 0.5
         if name in CORRELATIONS:
             open_ = 1 - sides[0]["value"]
-            assert found[name].closure["value"] == pytest.approx(change["value"] / open_)
-            assert found[name].closure["low"] < found[name].closure["value"] < found[name].closure["high"] < 1
+            assert changes[name].closure["value"] == pytest.approx(change["value"] / open_)
+            assert changes[name].closure["low"] < changes[name].closure["value"] < changes[name].closure["high"] < 1
             assert near[name].change["high"] - near[name].change["low"] < 0.7 * independent
         else:
-            assert found[name].closure is None
+            assert changes[name].closure is None
 
 
 def test_a_model_against_itself_changes_nothing() -> None:

@@ -53,11 +53,11 @@ def plain(lm: Any, generator: str, validator: str, answer: str) -> dict[str, flo
     logp = lm.model(torch.tensor([whole])).logits[0].double().log_softmax(-1)
     p = float(logp[len(prompt) - 1, tail[0]].exp())
     rank = 1 + int((logp[len(prompt) - 1] > logp[len(prompt) - 1, tail[0]]).sum())
-    asked = lm.model(torch.tensor([tokenizer(validator)["input_ids"]])).logits[0, -1].double().softmax(-1)
+    probabilities = lm.model(torch.tensor([tokenizer(validator)["input_ids"]])).logits[0, -1].double().softmax(-1)
 
     def mass(forms: tuple[str, ...]) -> float:
         ids = [tokenizer(form, add_special_tokens=False)["input_ids"] for form in forms]
-        return sum(float(asked[i]) for i in {i[0] for i in ids if len(i) == 1})
+        return sum(float(probabilities[i]) for i in {i[0] for i in ids if len(i) == 1})
 
     return {
         "generator_logodds": math.log(p / (1 - p)),

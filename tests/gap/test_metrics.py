@@ -73,10 +73,10 @@ def test_one_class_or_no_variance_gives_none_not_numbers() -> None:
     flat = summarize(t.assign(validator_logodds=1.5), resamples=20)
     assert flat["pearson_all"] == {**nothing, "reason": "the scores are all the same"}
     assert flat["validator_auc"]["value"] == 0.5
-    one = summarize(t.head(1))
+    single = summarize(t.head(1))
     assert (
-        one["validator_accuracy"]["low"] is None
-        and one["validator_accuracy"]["reason"] == "1 item: an interval takes 5"
+        single["validator_accuracy"]["low"] is None
+        and single["validator_accuracy"]["reason"] == "1 item: an interval takes 5"
     )
 
 

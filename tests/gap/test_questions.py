@@ -138,8 +138,8 @@ def test_a_vocabulary_that_puts_a_space_before_every_text(make: Make) -> None:
     assert len(tokenizer(" Ja")["input_ids"]) == 2 and len(tokenizer("Ja")["input_ids"]) == 1
     lm = Backbone(tiny_model(), tokenizer)
     for task, words in ((make(JA), ("▁Ja", "▁Nein")), (make(ASKED), ("▁Yes", "▁No"))):
-        found = LabelWords.of(lm, task).tokens(task, "a test")
-        assert found == tuple(((vocab[word],)) for word in words)
+        tokens = LabelWords.of(lm, task).tokens(task, "a test")
+        assert tokens == tuple(((vocab[word],)) for word in words)
     task = make({**ASKED, "yes": ["Jawohl"], "no": ["Nicht"]})
     row = measure_gap(lm, task, resamples=0).scores.iloc[0]
     wanted = logodds(lm, row["validator_prompt"], [" Jawohl"], [" Nicht"])
@@ -170,9 +170,9 @@ def test_an_answer_and_label_words_stand_after_the_join(make: Make, join: str) -
 
 def test_a_language_without_spaces(make: Make) -> None:
     rows = "s,c,ok\n蜜蜂,昆虫,yes\n蜜蜂,家具,no\n猫,动物,yes\n猫,家具,no\n"
-    asked = {"generator": "{s}是一种", "validator": "{s}是一种{c}吗？回答：", "answer": "c", "gold": "ok"}
+    keys = {"generator": "{s}是一种", "validator": "{s}是一种{c}吗？回答：", "answer": "c", "gold": "ok"}
     lm = tiny("æĺ¯", "åĲ¦")
-    chinese = {**asked, "yes": ["是"], "no": ["否"], "join": ""}
+    chinese = {**keys, "yes": ["是"], "no": ["否"], "join": ""}
     for row in measure_gap(lm, make(chinese, rows), resamples=0).scores.to_dict("records"):
         assert row["generator_logprob"] == pytest.approx(plain(lm, row["generator_prompt"], row["answer"]), abs=1e-4)
         assert row["validator_logodds"] == pytest.approx(logodds(lm, row["validator_prompt"], ["是"], ["否"]), abs=1e-4)
@@ -276,12 +276,12 @@ def test_a_conversation_has_a_system_message_options_and_a_turn_for_each_example
         "[system]Kurz![user]Sind Hunde Tiere? Antwort:[assistant]Ja[user]Sind Eulen Holz? Antwort:[assistant]Nein"
         "[user]Sind Bienen Holz? Antwort:[fast]"
     )
-    [item] = [one for one in task.items if one.answer == "Holz"]
-    asked = LabelWords.of(lm, task).queries(lm, task, item)[1]
-    assert lm.tokenizer.decode(list(asked.context)) == text
+    [item] = [item for item in task.items if item.answer == "Holz"]
+    query = LabelWords.of(lm, task).queries(lm, task, item)[1]
+    assert lm.tokenizer.decode(list(query.context)) == text
     flat = make({**JA, "shots": shots}, **keys, chat_turns=False)
-    asked = LabelWords.of(lm, flat).queries(lm, flat, item)[1]
-    assert lm.tokenizer.decode(list(asked.context)) == f"[system]Kurz![user]{flat.prompts(item)[1]}[fast]"
+    query = LabelWords.of(lm, flat).queries(lm, flat, item)[1]
+    assert lm.tokenizer.decode(list(query.context)) == f"[system]Kurz![user]{flat.prompts(item)[1]}[fast]"
     own = make({**JA, "shots": shots, "system": "Kurz!", "chat_options": {"mode": "fast"}}, chat=True)
     assert own.settings == {**task.settings, "data_sha256": own.settings["data_sha256"]}
 
@@ -337,8 +337,8 @@ def test_what_a_template_renders_is_in_the_settings(make: Make) -> None:
 def test_the_small_real_model_in_chinese_and_german(make: Make) -> None:
     real = accord.load("gemma3-270m", device="cpu")
     rows = "s,c,ok\n猫,动物,yes\n猫,家具,no\n"
-    asked = {"generator": "{s}是一种", "validator": "{s}是一种{c}吗？回答：", "answer": "c", "gold": "ok"}
-    scores: pd.DataFrame = measure_gap(real, make({**asked, "join": ""}, rows), resamples=0).scores
+    keys = {"generator": "{s}是一种", "validator": "{s}是一种{c}吗？回答：", "answer": "c", "gold": "ok"}
+    scores: pd.DataFrame = measure_gap(real, make({**keys, "join": ""}, rows), resamples=0).scores
     for row in scores.to_dict("records"):
         assert row["generator_logprob"] == pytest.approx(plain(real, row["generator_prompt"], row["answer"]), abs=1e-3)
         assert row["answer_token"].strip()

@@ -64,11 +64,11 @@ def test_a_regression_needs_states() -> None:
 
 def test_validator_states_are_those_of_each_prompt_alone() -> None:
     lm = Backbone(tiny_model("qwen2"), tiny_tokenizer())
-    asked = task("hypernymy", limit=6, validator_shots="zero")
-    found = validator_states(lm, asked, [0, 2, 3])
-    for i, item in enumerate(asked.items):
-        context = contexts_of(lm, asked, "validator", [item])[0]
+    questions = task("hypernymy", limit=6, validator_shots="zero")
+    by_layer = validator_states(lm, questions, [0, 2, 3])
+    for i, item in enumerate(questions.items):
+        context = contexts_of(lm, questions, "validator", [item])[0]
         with torch.no_grad():
             alone = lm.hidden(torch.tensor([context]), layers=[0, 2, 3])
         for layer, states in alone.items():
-            torch.testing.assert_close(found[layer][i], states[0, -1], rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(by_layer[layer][i], states[0, -1], rtol=1e-4, atol=1e-4)

@@ -76,12 +76,12 @@ def test_worked_examples_are_made_of_the_items_and_leave_the_test(folder: Path) 
 
 
 def test_shares_are_the_measured_mass(folder: Path) -> None:
-    lm, asked = Backbone(tiny_model(), tiny_tokenizer()), task(folder / "tens.toml", split="all")
-    seen, measured = preview(lm, asked, items=4, tried=18), accord.measure_gap(lm, asked, resamples=0)
+    lm, tens = Backbone(tiny_model(), tiny_tokenizer()), task(folder / "tens.toml", split="all")
+    seen, measured = preview(lm, tens, items=4, tried=18), accord.measure_gap(lm, tens, resamples=0)
     assert seen.mass == pytest.approx(measured.metrics["yes_no_mass"]["value"], abs=1e-6)
-    for one, row in zip(seen.items, measured.scores.to_dict("records"), strict=False):
-        assert one.mass == pytest.approx(row["yes_no_mass"], abs=1e-6)
-        assert len(one.answer) == row["generator_tokens"] and one.clashes
+    for item, row in zip(seen.items, measured.scores.to_dict("records"), strict=False):
+        assert item.mass == pytest.approx(row["yes_no_mass"], abs=1e-6)
+        assert len(item.answer) == row["generator_tokens"] and item.clashes
 
 
 def test_the_command_that_a_warning_names() -> None:
@@ -103,5 +103,5 @@ def test_examples_that_would_take_all_items_are_not_tried() -> None:
         raise AccordError("The test split has no items")
 
     lm = Backbone(tiny_model(), tiny_tokenizer())
-    asked = accord.task("hypernymy", split="test", limit=4)
-    assert set(try_out(lm, {"worked examples": none_left, "as it is": lambda: asked})) == {"as it is"}
+    questions = accord.task("hypernymy", split="test", limit=4)
+    assert set(try_out(lm, {"worked examples": none_left, "as it is": lambda: questions})) == {"as it is"}

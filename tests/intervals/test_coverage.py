@@ -35,8 +35,8 @@ def _covered(ends: list[tuple[float | None, float | None]], truth: float) -> flo
 
 
 def _ends(measure: str, tables: list[pd.DataFrame]) -> list[tuple[float | None, float | None]]:
-    found = [summarize(table, {measure: MEASURES[measure]})[measure] for table in tables]
-    return [(one["low"], one["high"]) for one in found]
+    intervals = [summarize(table, {measure: MEASURES[measure]})[measure] for table in tables]
+    return [(interval["low"], interval["high"]) for interval in intervals]
 
 
 @pytest.mark.parametrize(("n", "share"), [(20, 0.95), (40, 0.95), (100, 0.98)])
@@ -69,13 +69,14 @@ def test_pearson_whatever_its_tails(noise: str, n: int) -> None:
 def test_change_and_closure_of_thirty_items(noise: str, monkeypatch: pytest.MonkeyPatch) -> None:
     comparing = importlib.import_module("accord.gap.change")  # not the function of that name
     monkeypatch.setattr(comparing, "MEASURES", {"pearson_all": MEASURES["pearson_all"]})
-    rng, gold, found = np.random.default_rng(0), np.arange(30) % 2 == 0, []
+    rng, gold, changes = np.random.default_rng(0), np.arange(30) % 2 == 0, []
     for _ in range(300):
-        g, one, more = NOISES[noise](rng, (3, 30))
-        v = [r * g + math.sqrt(1 - r * r) * e for r, e in ((0.1, one), (0.8, 0.7 * one + math.sqrt(0.51) * more))]
-        found.append(compare(*(_table(gold, g, side) for side in v))["pearson_all"])
-    assert _covered([(one.change["low"], one.change["high"]) for one in found], 0.7) >= 0.92
-    assert _covered([(one.closure["low"], one.closure["high"]) for one in found if one.closure], 0.7 / 0.9) >= 0.91
+        g, first, second = NOISES[noise](rng, (3, 30))
+        v = [r * g + math.sqrt(1 - r * r) * e for r, e in ((0.1, first), (0.8, 0.7 * first + math.sqrt(0.51) * second))]
+        changes.append(compare(*(_table(gold, g, side) for side in v))["pearson_all"])
+    assert _covered([(each.change["low"], each.change["high"]) for each in changes], 0.7) >= 0.92
+    closures = [each.closure for each in changes if each.closure]
+    assert _covered([(closure["low"], closure["high"]) for closure in closures], 0.7 / 0.9) >= 0.91
 
 
 def test_reciprocal_ranks_that_are_mostly_one() -> None:
@@ -110,9 +111,9 @@ def _texts(rng: np.random.Generator, loops: float) -> list[str]:
 
 def test_texts_of_one_model_are_no_more_repetitive_than_its_own() -> None:
     rng = np.random.default_rng(0)
-    found = [diversity_changes(_texts(rng, 0.1), _texts(rng, 0.1), i, 199) for i in range(100)]
+    changes = [diversity_changes(_texts(rng, 0.1), _texts(rng, 0.1), i, 199) for i in range(100)]
     for name in ("distinct_1", "distinct_2", "distinct_3", "repeated_4"):
-        ends = [(one[name][1].low, one[name][1].high) for one in found]
+        ends = [(change[name][1].low, change[name][1].high) for change in changes]
         assert _covered(ends, 0.0) >= 0.88, name
     changes = Changes(0, 199)
     before, after = _texts(rng, 0.0), _texts(rng, 1.0)

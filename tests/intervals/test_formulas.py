@@ -32,9 +32,9 @@ def _draw(*shape: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 20), (19, 20), (20, 20), (37, 100)])
 def test_a_share_of_one_class_is_wilsons(hits: int, n: int) -> None:
-    found = share_estimate(np.arange(n) < hits)
+    estimate = share_estimate(np.arange(n) < hits)
     expected = stats.binomtest(hits, n).proportion_ci(method="wilson")
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_fixed_classes_narrow_a_share_and_clusters_widen_it() -> None:
@@ -48,12 +48,12 @@ def test_fixed_classes_narrow_a_share_and_clusters_widen_it() -> None:
 @pytest.mark.parametrize(("changed", "certain"), [(0, False), (5, False), (6, True)])
 def test_a_change_of_a_share_is_certain_where_the_exact_test_says_so(changed: int, certain: bool) -> None:
     before, after = np.zeros(100), (np.arange(100) < changed) * 1.0
-    found = share_change(before, after)
-    assert (found.low > 0) == certain == (changed > 0 and stats.binomtest(changed, changed).pvalue <= 0.05)
-    assert found.low < found.value < found.high
+    estimate = share_change(before, after)
+    assert (estimate.low > 0) == certain == (changed > 0 and stats.binomtest(changed, changed).pvalue <= 0.05)
+    assert estimate.low < estimate.value < estimate.high
     b, n = changed + 1, 102
     middle, error = (b - 1) / n, math.sqrt(((b + 1) / n - ((b - 1) / n) ** 2) / n)
-    assert found.high == pytest.approx(middle + 1.959964 * error)
+    assert estimate.high == pytest.approx(middle + 1.959964 * error)
 
 
 def test_halls_transformation_is_inverted() -> None:
@@ -68,8 +68,8 @@ def test_a_mean_has_students_interval_or_one_moved_by_its_skewness() -> None:
     half = stats.t.ppf(0.975, 59) * stats.sem(np.r_[x, -x])
     assert (even.low, even.high) == pytest.approx((2 - half, 2 + half))
     skewed = np.exp(2 * _draw(30))
-    found, student = mean_estimate(skewed), stats.t.interval(0.95, 29, skewed.mean(), stats.sem(skewed))
-    assert found.low == pytest.approx(student[0]) and found.high > student[1] + stats.sem(skewed)
+    estimate, student = mean_estimate(skewed), stats.t.interval(0.95, 29, skewed.mean(), stats.sem(skewed))
+    assert estimate.low == pytest.approx(student[0]) and estimate.high > student[1] + stats.sem(skewed)
     both = mean_estimate(np.r_[x, x + 5], [slice(0, 30), slice(30, None)])
     assert both.high - both.low < 0.4 * (2 * (mean_estimate(np.r_[x, x + 5]).high - both.value))
 
@@ -85,8 +85,8 @@ def test_pearson_leaves_items_out_one_by_one() -> None:
     assert error == pytest.approx(math.sqrt(variance))
     r = stats.pearsonr(x, y).statistic
     low, high = studentised(np.arctanh(r), error, skew, stats.t.ppf(0.975, 23))
-    found = pearson_estimate(x, y, classes)
-    assert (found.value, found.low, found.high) == pytest.approx((r, np.tanh(low), np.tanh(high)))
+    estimate = pearson_estimate(x, y, classes)
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((r, np.tanh(low), np.tanh(high)))
 
 
 def _weighted_spearman(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> float:
@@ -106,11 +106,11 @@ def test_spearmans_influence_is_what_weight_on_an_item_does(ties: bool) -> None:
     y = y + x
     if ties:
         x, y = x.round(), y.round()
-    found, step = spearman_estimate(x, y), 1e-6
-    assert found.value == pytest.approx(stats.spearmanr(x, y).statistic)
+    estimate, step = spearman_estimate(x, y), 1e-6
+    assert estimate.value == pytest.approx(stats.spearmanr(x, y).statistic)
     for i in range(14):
-        moved = _weighted_spearman(x, y, np.ones(14) + step * 14 * (np.arange(14) == i)) - found.value
-        assert found.influence[i] * (1 - found.value**2) == pytest.approx(moved / step, rel=1e-3, abs=1e-3)
+        moved = _weighted_spearman(x, y, np.ones(14) + step * 14 * (np.arange(14) == i)) - estimate.value
+        assert estimate.influence[i] * (1 - estimate.value**2) == pytest.approx(moved / step, rel=1e-3, abs=1e-3)
 
 
 def test_auc_has_delongs_variance_of_plain_loops() -> None:
@@ -120,9 +120,9 @@ def test_auc_has_delongs_variance_of_plain_loops() -> None:
     above = np.array([[(a > b) + 0.5 * (a == b) for b in no] for a in yes])
     area = above.mean()
     variance = above.mean(1).var(ddof=1) / 10 + above.mean(0).var(ddof=1) / 20
-    found = auc_estimate(values, 10)
-    assert found.value == pytest.approx(area) == pytest.approx(float(auc(values, 10)))
-    error, _ = spread(found.influence, [slice(0, 10), slice(10, None)])
+    estimate = auc_estimate(values, 10)
+    assert estimate.value == pytest.approx(area) == pytest.approx(float(auc(values, 10)))
+    error, _ = spread(estimate.influence, [slice(0, 10), slice(10, None)])
     assert error == pytest.approx(math.sqrt(variance))
 
     def says(a: float) -> float:
@@ -132,7 +132,7 @@ def test_auc_has_delongs_variance_of_plain_loops() -> None:
     trust = min(area, 1 - area) * 10
     ratio = variance / says(area)
     scale = max(ratio, ratio ** (trust / (trust + 1)))
-    for end in (found.low, found.high):
+    for end in (estimate.low, estimate.high):
         assert abs(area - end) == pytest.approx(stats.t.ppf(0.975, 28) * math.sqrt(scale * says(end)))
 
 
@@ -149,9 +149,9 @@ def test_a_difference_is_that_of_its_intervals_and_their_correlation() -> None:
     x = _draw(50)
     before, after = Estimate(0.5, 0.4, 0.7, influence=x), Estimate(0.8, 0.7, 0.85, influence=_draw(50, seed=1))
     rho = float(np.corrcoef(before.influence, after.influence)[0, 1])
-    found = difference(before, after)
-    assert found.low == pytest.approx(0.3 - math.sqrt(0.1**2 + 0.2**2 - 2 * rho * 0.1 * 0.2))
-    assert found.high == pytest.approx(0.3 + math.sqrt(0.05**2 + 0.1**2 - 2 * rho * 0.05 * 0.1))
+    estimate = difference(before, after)
+    assert estimate.low == pytest.approx(0.3 - math.sqrt(0.1**2 + 0.2**2 - 2 * rho * 0.1 * 0.2))
+    assert estimate.high == pytest.approx(0.3 + math.sqrt(0.05**2 + 0.1**2 - 2 * rho * 0.05 * 0.1))
     assert difference(before, Estimate(0.9, reason="why")).interval() == {
         "value": pytest.approx(0.4), "low": None, "high": None, "reason": "why",
     }  # fmt: skip
@@ -161,9 +161,9 @@ def test_ratios_are_jackknifed() -> None:
     top, bottom = _draw(2, 12) + 5
     left_out = np.array([np.delete(top, i).sum() / np.delete(bottom, i).sum() for i in range(12)])
     error = math.sqrt(11 / 12 * ((left_out - left_out.mean()) ** 2).sum())
-    found = ratio_estimate(top, bottom)
-    assert spread(found.influence)[0] == pytest.approx(error)
-    assert found.low < found.value - 2 * error and found.high > found.value + 2 * error
+    estimate = ratio_estimate(top, bottom)
+    assert spread(estimate.influence)[0] == pytest.approx(error)
+    assert estimate.low < estimate.value - 2 * error and estimate.high > estimate.value + 2 * error
     change = ratio_difference((top, bottom), (top + 0.5 * bottom, bottom))
     assert (change.value, change.low, change.high) == pytest.approx((0.5, 0.5, 0.5))
 

@@ -227,10 +227,10 @@ def test_every_format_gives_the_same_items(write, tmp_path, name):
     if name.endswith(".gz"):
         (tmp_path / name).write_bytes(gzip.compress(plain.read_bytes()))
     made = task(write(), data=tmp_path / name, split="all")
-    assert asked(made) == asked(task(write(), split="all"))
+    assert questions(made) == questions(task(write(), split="all"))
 
 
-def asked(made):
+def questions(made):
     return [(*made.prompts(item), item.answer, item.gold) for item in made.items]
 
 

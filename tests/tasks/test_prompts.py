@@ -19,9 +19,9 @@ ROWS = {
 }
 CASES = [
     (name, generator, validator, shots)
-    for name, one in TASKS.items()
+    for name, definition in TASKS.items()
     for generator, validator in itertools.zip_longest(
-        one.generators, one.validators, fillvalue=next(iter(one.generators))
+        definition.generators, definition.validators, fillvalue=next(iter(definition.generators))
     )
     for shots in ("zero", "few")
 ]
@@ -57,8 +57,8 @@ def test_every_prompt_is_sane_text(tmp_path, name, generator, validator, shots):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_worked_examples_are_balanced_mixed_and_right(name):
-    one = TASKS[name]
-    labels = [shot.gold for shot in one.validator_shots]
+    definition = TASKS[name]
+    labels = [shot.gold for shot in definition.validator_shots]
     assert sum(labels) == len(labels) / 2
     assert labels not in (
         [True, False] * 2,
@@ -66,9 +66,9 @@ def test_worked_examples_are_balanced_mixed_and_right(name):
         [True, True, False, False],
         [False] * 2 + [True] * 2,
     )
-    assert all(shot.gold for shot in one.generator_shots)
-    asked = {next(iter(s.fields.values())) for s in one.validator_shots}
-    assert asked == {next(iter(s.fields.values())) for s in one.generator_shots}
+    assert all(shot.gold for shot in definition.generator_shots)
+    questions = {next(iter(s.fields.values())) for s in definition.validator_shots}
+    assert questions == {next(iter(s.fields.values())) for s in definition.generator_shots}
 
 
 def test_zero_shot_hypernymy_reads_so(tmp_path):

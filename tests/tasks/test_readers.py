@@ -41,8 +41,8 @@ def test_jsonl_passes_over_blank_lines_and_not_over_unicode_separators(tmp_path)
 
 
 def test_a_table_without_header_leaves_further_columns_alone(tmp_path):
-    found = source(tmp_path, "d.tsv", "kebabs\tfood\tyes\thigh\t0\tYes\t Yes\n")
-    rows = read_table(found, columns=("noun1", "noun2"))
+    file = source(tmp_path, "d.tsv", "kebabs\tfood\tyes\thigh\t0\tYes\t Yes\n")
+    rows = read_table(file, columns=("noun1", "noun2"))
     assert rows == [DataRow({"noun1": "kebabs", "noun2": "food"}, f"{tmp_path}/d.tsv:1")]
 
 
@@ -51,9 +51,9 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
 
 
 def test_the_fingerprint_is_that_of_the_bytes(tmp_path):
-    one, other = source(tmp_path, "a.csv", "a\n1\n"), source(tmp_path, "b.csv", "a\r\n1\r\n")
-    assert len(one.sha256) == 64
-    assert one.sha256 != other.sha256
+    unix, windows = source(tmp_path, "a.csv", "a\n1\n"), source(tmp_path, "b.csv", "a\r\n1\r\n")
+    assert len(unix.sha256) == 64
+    assert unix.sha256 != windows.sha256
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -77,9 +77,9 @@ def test_encodings_that_mark_themselves(tmp_path, encoding):
     ],
 )
 def test_the_delimiter_is_the_one_that_divides_header_and_lines_alike(tmp_path, content, delimiter):
-    found = source(tmp_path, "d.csv", content)
-    assert found.delimiter == delimiter
-    rows = read_rows(found)
+    file = source(tmp_path, "d.csv", content)
+    assert file.delimiter == delimiter
+    rows = read_rows(file)
     assert all(row.where.endswith(".csv:3" if "sep=" in content else f".csv:{i}") for i, row in enumerate(rows, 2))
 
 
@@ -91,9 +91,9 @@ def test_the_delimiter_is_the_one_that_divides_header_and_lines_alike(tmp_path, 
 def test_whatever_a_writer_quotes_is_read_back(delimiter, cells):
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter).writerows([["one", "two"], *cells])
-    found = DataFile(Path("d.csv"), text.getvalue().encode(), "")
+    file = DataFile(Path("d.csv"), text.getvalue().encode(), "")
     wanted = [{"one": one.strip(), "two": two.strip()} for one, two in cells if (one + two).strip()]
-    assert [row.values for row in read_rows(found)] == wanted
+    assert [row.values for row in read_rows(file)] == wanted
 
 
 def test_empty_cells_at_the_end_blank_lines_and_unnamed_columns_are_left_alone(tmp_path):
@@ -237,5 +237,5 @@ def test_a_cell_without_text_is_an_error(value):
 
 
 def test_jsonl_reader_is_the_one_for_its_ending(tmp_path):
-    found = source(tmp_path, "d.jsonl", '{"a": 1}\n')
-    assert read_rows(found) == read_jsonl(found)
+    file = source(tmp_path, "d.jsonl", '{"a": 1}\n')
+    assert read_rows(file) == read_jsonl(file)

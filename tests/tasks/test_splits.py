@@ -73,7 +73,7 @@ def test_unseen_both_shares_no_word_at_all_and_loses_few_pairs(seed):
     st.integers(0, 5),
 )
 def test_unseen_both_holds_for_any_pairs_even_where_a_member_is_also_a_category(pairs, seed):
-    items = [pair(*one) for one in pairs]
+    items = [pair(*words) for words in pairs]
     if len(words(items, "noun2")) < 2:
         with pytest.raises(AccordError, match="cannot be divided"):
             unseen_sides(items, WORDS, 0.25, seed, both=True)

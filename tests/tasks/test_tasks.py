@@ -62,21 +62,21 @@ def wrong(words: list[str], *args: object, **choices: object) -> None:
 
 
 def test_hypernymy_reads_the_reference_table(files):
-    found = task("hypernymy", data=files["hypernymy"], split="all").items
-    assert {(*i.fields.values(), "yes" if i.gold else "no", i.similarity) for i in found} == set(PAIRS)
-    assert all(i.answer == i.group == i.fields["noun2"] for i in found)
+    items = task("hypernymy", data=files["hypernymy"], split="all").items
+    assert {(*i.fields.values(), "yes" if i.gold else "no", i.similarity) for i in items} == set(PAIRS)
+    assert all(i.answer == i.group == i.fields["noun2"] for i in items)
 
 
 def test_substitution_takes_the_best_and_the_worst_and_marks_the_target(files):
     made = task("substitution", data=files["substitution"], split="all")
-    found = [i for i in made.items if i.fields["context"].startswith(("Text 0:", "Text 1:"))]
-    assert sorted((i.fields["context"][5], i.answer, i.gold) for i in found) == [
+    items = [i for i in made.items if i.fields["context"].startswith(("Text 0:", "Text 1:"))]
+    assert sorted((i.fields["context"][5], i.answer, i.gold) for i in items) == [
         ("0", "happy", True),
         ("0", "sad", False),
         ("1", "happy", True),
         ("1", "sad", False),
     ]
-    assert all(i.fields["context"].endswith(": she was very *glad* to go.") for i in found)
+    assert all(i.fields["context"].endswith(": she was very *glad* to go.") for i in items)
     assert made.settings["skipped"]["no best and worst substitute"] == 4
 
 
@@ -101,13 +101,13 @@ def test_next_word_and_trivia_read_their_lines(files):
 @pytest.mark.parametrize("name", ["substitution", "next-word", "trivia"])
 @pytest.mark.parametrize("seed", range(4))
 def test_both_answers_to_a_question_stand_on_one_side(files, name, seed):
-    asked = []
+    questions = []
     for side in ("train", "test"):
         made = task(name, data=files[name], split=side, seed=seed)
-        asked.append({made.prompts(item)[0] for item in made.items})
-        assert len(made.items) == 2 * len(asked[-1])
-    assert not asked[0] & asked[1]
-    assert len(asked[0]) == 3 * len(asked[1])
+        questions.append({made.prompts(item)[0] for item in made.items})
+        assert len(made.items) == 2 * len(questions[-1])
+    assert not questions[0] & questions[1]
+    assert len(questions[0]) == 3 * len(questions[1])
 
 
 def test_train_and_test_make_up_all(files):
@@ -161,7 +161,7 @@ def test_crossing_pairs_are_counted(files):
     ]
     dropped = made[0].settings["skipped"]["crossing pairs"]
     assert dropped == made[1].settings["skipped"]["crossing pairs"] > 0
-    assert sum(len(one.items) for one in made) + dropped == len(PAIRS)
+    assert sum(len(side.items) for side in made) + dropped == len(PAIRS)
 
 
 def test_duplicates_are_merged_and_counted(tmp_path):
@@ -265,7 +265,7 @@ def test_the_catalog_lists_every_task_with_its_phrasings():
 
 
 def test_a_task_tells_how_else_it_could_be_asked_and_divided():
-    asked = task("hypernymy", limit=2, generator_phrasing="plain")
-    assert asked.nested
-    assert "plain" not in asked.rewordings["generator"] and "complete" in asked.rewordings["generator"]
-    assert "think" not in asked.rewordings["validator"] and "true" in asked.rewordings["validator"]
+    plain = task("hypernymy", limit=2, generator_phrasing="plain")
+    assert plain.nested
+    assert "plain" not in plain.rewordings["generator"] and "complete" in plain.rewordings["generator"]
+    assert "think" not in plain.rewordings["validator"] and "true" in plain.rewordings["validator"]

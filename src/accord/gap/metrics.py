@@ -44,10 +44,6 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _log_rank(s: ScoreColumns) -> Floats:
-    return -np.log(s.rank)
-
-
 def _rank_accuracy(threshold: int) -> Measure:
     return share(lambda s: (s.rank <= threshold) == s.gold, generator)
 
@@ -67,7 +63,7 @@ MEASURES: Mapping[str, Measure] = {
     "mrr_no": mean(lambda s: 1 / s.rank, generator, "no"),
     **{f"generator_accuracy_{t}": _rank_accuracy(t) for t in RANK_THRESHOLDS},
     "yes_no_mass": mean(lambda s: s.mass, lambda s: s.mass),
-    "rank_sanity": correlation(pearson, pearson_estimate, x=first_token, y=_log_rank),
+    "rank_sanity": correlation(pearson, pearson_estimate, x=first_token, y=lambda s: -np.log(s.rank)),
 }
 """Every measure of a score table.
 

@@ -61,6 +61,10 @@ class ScoreColumns:
         """Where the items of "all", "yes" or "no" are."""
         return {"all": slice(None), "yes": self.yes, "no": self.no}[name]
 
+    def classes_of(self, name: str) -> Classes:
+        """The gold classes within such a part: both in "all", none in one class alone."""
+        return self.classes if name == "all" else ()
+
 
 def sample(scores: pd.DataFrame) -> ScoreColumns:
     """The columns that measures need, from a score table (see `accord.gap.measure_gap`).
@@ -148,14 +152,11 @@ def correlation(
     def columns(s: ScoreColumns) -> tuple[Floats, Floats]:
         return x(s)[s.part(part)], y(s)[s.part(part)]
 
-    def classes(s: ScoreColumns) -> Classes:
-        return s.classes if part == "all" else ()
-
     def estimate(s: ScoreColumns) -> Estimate:
-        return error(*columns(s), classes(s))
+        return error(*columns(s), s.classes_of(part))
 
     def paired(before: ScoreColumns, after: ScoreColumns) -> Estimate:
-        return difference(estimate(before), estimate(after), classes(before))
+        return difference(estimate(before), estimate(after), before.classes_of(part))
 
     scored = (lambda s: columns(s)[0], lambda s: columns(s)[1])
     return Measure(lambda s: value(*columns(s)), estimate, paired, scored)
@@ -194,14 +195,11 @@ def mean(values: Column, scored: Column, part: str = "all") -> Measure:
     def own(s: ScoreColumns) -> Floats:
         return values(s)[s.part(part)]
 
-    def classes(s: ScoreColumns) -> Classes:
-        return s.classes if part == "all" else ()
-
     def estimate(s: ScoreColumns) -> Estimate:
-        return mean_estimate(own(s), classes(s), unit=True)
+        return mean_estimate(own(s), s.classes_of(part), unit=True)
 
     def paired(before: ScoreColumns, after: ScoreColumns) -> Estimate:
-        return mean_change(own(before), own(after), classes(before), unit=True)
+        return mean_change(own(before), own(after), before.classes_of(part), unit=True)
 
     return Measure(lambda s: _mean(own(s)), estimate, paired, (lambda s: scored(s)[s.part(part)],))
 

@@ -55,7 +55,7 @@ def auc_estimate(values: Floats, n_yes: int, *, pairs: bool = False) -> Estimate
     scale = variance / assumed if variance > 0 and assumed > 0 else 1.0
     misplaced = min(area, 1 - area) * min(m, n)
     scale = max(scale, scale ** (misplaced / (misplaced + 1)))
-    quantile = float(stdtrit((m if pairs else m + n) - (1 if pairs else 2), 0.975))
+    quantile = float(stdtrit(m - 1 if pairs else m + n - 2, 0.975))
 
     def outside(end: float) -> float:
         return float((area - end) ** 2 - quantile**2 * scale * _variance(end, m, n))

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def find_browser() -> str | None:
 
 
 class Browser:
-    """One page of a Chromium. `asked` are the addresses that it wanted; `said` what went wrong in the page."""
+    """One page of a Chromium. `requests` are the addresses that it wanted; `errors` what went wrong in the page."""
 
     def __init__(self, command: str) -> None:
         self._profile = tempfile.TemporaryDirectory(prefix="accord-browser-", ignore_cleanup_errors=True)
@@ -40,8 +41,8 @@ class Browser:
         os.close(theirs)
         self._out, self._in = os.fdopen(ours, "wb", buffering=0), os.fdopen(back, "rb", buffering=0)
         self._number, self._rest, self._session = 0, b"", None
-        self.asked: list[str] = []
-        self.said: list[str] = []
+        self.requests: list[str] = []
+        self.errors: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
@@ -63,24 +64,24 @@ class Browser:
         if self._session is not None:
             message["sessionId"] = self._session
         self._out.write(json.dumps(message).encode() + b"\0")
-        found = self._until(lambda one: one.get("id") == number)
-        assert "error" not in found, found
-        return dict(found["result"])
+        reply = self._until(lambda event: event.get("id") == number)
+        assert "error" not in reply, reply
+        return dict(reply["result"])
 
     def open(self, path: Path, fragment: str = "") -> None:
         """Load a file and wait until all of it is there."""
-        self.asked.clear()
-        self.said.clear()
+        self.requests.clear()
+        self.errors.clear()
         self.call("Page.navigate", url="about:blank")
-        self._until(lambda one: one.get("method") == "Page.loadEventFired")
+        self._until(lambda event: event.get("method") == "Page.loadEventFired")
         self.call("Page.navigate", url=path.as_uri() + fragment)
-        self._until(lambda one: one.get("method") == "Page.loadEventFired")
+        self._until(lambda event: event.get("method") == "Page.loadEventFired")
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page; a promise is waited for."""
-        found = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in found, found["exceptionDetails"]
-        return found["result"].get("value")
+        reply = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in reply, reply["exceptionDetails"]
+        return reply["result"].get("value")
 
     def look(self, *, dark: bool = False, width: int = 1200, height: int = 900, media: str = "screen") -> None:
         """Colours, width in CSS pixels, screen or print."""
@@ -93,16 +94,16 @@ class Browser:
 
     def press(self, key: str, code: int, text: str = "") -> None:
         """A key, as a user presses it."""
-        told = {"key": key, "windowsVirtualKeyCode": code}
-        self.call("Input.dispatchKeyEvent", type="keyDown", **told, **({"text": text} if text else {}))
-        self.call("Input.dispatchKeyEvent", type="keyUp", **told)
+        details = {"key": key, "windowsVirtualKeyCode": code}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **details, **({"text": text} if text else {}))
+        self.call("Input.dispatchKeyEvent", type="keyUp", **details)
 
     def picture(self, path: Path, *, whole: bool = False) -> None:
         """Save what is seen, or the whole page, as PNG."""
-        found = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(found["data"]))
+        reply = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(reply["data"]))
 
-    def _until(self, wanted: Any) -> dict[str, Any]:
+    def _until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         watch = threading.Timer(PATIENCE, self._process.kill)
         watch.start()
         try:
@@ -112,18 +113,18 @@ class Browser:
                     assert chunk, "the browser has gone"
                     self._rest += chunk
                 raw, _, self._rest = self._rest.partition(b"\0")
-                one = json.loads(raw)
-                self._hear(one)
-                if wanted(one):
-                    return dict(one)
+                message = json.loads(raw)
+                self._hear(message)
+                if wanted(message):
+                    return dict(message)
         finally:
             watch.cancel()
 
-    def _hear(self, one: dict[str, Any]) -> None:
-        params = one.get("params", {})
-        if one.get("method") == "Network.requestWillBeSent":
-            self.asked.append(params["request"]["url"])
-        elif one.get("method") == "Runtime.exceptionThrown":
-            self.said.append(str(params["exceptionDetails"]))
-        elif one.get("method") == "Log.entryAdded":
-            self.said.append(str(params["entry"]["text"]))
+    def _hear(self, event: dict[str, Any]) -> None:
+        params = event.get("params", {})
+        if event.get("method") == "Network.requestWillBeSent":
+            self.requests.append(params["request"]["url"])
+        elif event.get("method") == "Runtime.exceptionThrown":
+            self.errors.append(str(params["exceptionDetails"]))
+        elif event.get("method") == "Log.entryAdded":
+            self.errors.append(str(params["entry"]["text"]))

@@ -53,8 +53,8 @@ def _numbers(g: np.ndarray, v: np.ndarray, rank: np.ndarray, gold: np.ndarray) -
 
 
 def _interval(values: list[float]) -> tuple[float | None, float | None]:
-    kept = [v for v in values if np.isfinite(v)]
-    return (float(np.quantile(kept, 0.025)), float(np.quantile(kept, 0.975))) if kept else (None, None)
+    finite = [v for v in values if np.isfinite(v)]
+    return (float(np.quantile(finite, 0.025)), float(np.quantile(finite, 0.975))) if finite else (None, None)
 
 
 def measure(scores: pd.DataFrame, seed: int = 0, resamples: int = 60) -> dict[str, Any]:
@@ -122,9 +122,9 @@ def make_layers(scores: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
     )
     curves = []
     for layer in range(LAYERS + 1):
-        found = _numbers(g[layer], v[layer], scores["generator_rank"].to_numpy(), gold)
+        numbers = _numbers(g[layer], v[layer], scores["generator_rank"].to_numpy(), gold)
         for metric in ("pearson_all", "pearson_yes", "pearson_no", "validator_auc", "generator_auc"):
-            value = found[metric]
+            value = numbers[metric]
             curves.append({"layer": layer, "metric": metric, "value": value, "low": value - 0.07, "high": value + 0.07})
     grid = [
         {
@@ -138,10 +138,10 @@ def make_layers(scores: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
 
 def make_lens(seed: int = 0) -> pd.DataFrame:
     """The logit-lens map of one example."""
-    asked = ["Do", " you", " think", " bees", " are", " a", " kind", " of", " insect", "?", " Answer", ":"]
+    question = ["Do", " you", " think", " bees", " are", " a", " kind", " of", " insect", "?", " Answer", ":"]
     rng = np.random.default_rng(seed)
     words = [" the", " of", "ing", " a", "\n", " insect", " animal", " Yes", " No", " dessin", "unwiederbringlich"]
-    prompts = {"generator": ["Be", "es", " are", " a", " kind", " of"], "validator": asked}
+    prompts = {"generator": ["Be", "es", " are", " a", " kind", " of"], "validator": question}
     return pd.DataFrame(
         [
             {"item": 0, "form": form, "position": p, "token": token, "layer": layer, "top": rng.choice(words),

@@ -19,9 +19,9 @@ WORDS = ("bee", "quiet", "film", "river", "sugar", "window", "proud", "engine", 
 NAMES = ("small insects", "silence", "cinema", "running water", "sweetness", "openings", "pride", "machines")
 
 
-def write_names(run: Path, name: str = "lcblm-s0", concepts: int = 60, **made: Any) -> NamedDictionary:
+def write_names(run: Path, name: str = "lcblm-s0", concepts: int = 60, **options: Any) -> NamedDictionary:
     """`make_names`, as a stage; those without a name are listed as failures."""
-    dictionary = make_names(name, concepts, **made)
+    dictionary = make_names(name, concepts, **options)
     unnamed = dictionary.concepts.loc[dictionary.concepts["name"].isna(), "concept"]
     failures = "".join(
         json.dumps({"key": f"name:{k}", "reason": f"broken JSON {k}", "attempts": 2}) + "\n" for k in unnamed
@@ -91,9 +91,9 @@ def _examples(concepts: int, word: list[str]) -> pd.DataFrame:
 DOSES = (("factor", 0.0), ("factor", 2.0), ("typical", 4.0), ("added", 2.0), ("added", 4.0))
 
 
-def write_steering(run: Path, name: str = "lcblm-s0", concepts: int = 20, **made: Any) -> Effects:
+def write_steering(run: Path, name: str = "lcblm-s0", concepts: int = 20, **options: Any) -> Effects:
     """`make_effects`, as a stage."""
-    effects = make_effects(name, concepts, **made)
+    effects = make_effects(name, concepts, **options)
     publish_result(run, "steering", name, effects)
     return effects
 
@@ -155,9 +155,9 @@ def _text(k: int | None, kind: str | None, dose: float | None, control: str, pro
             "label": 0.25, "repeated_4": 0.0}  # fmt: skip
 
 
-def write_explanation(run: Path, name: str = "lcblm-s0", **made: Any) -> Explanation:
+def write_explanation(run: Path, name: str = "lcblm-s0", **options: Any) -> Explanation:
     """`make_explanation`, as a stage."""
-    explanation = make_explanation(**made)
+    explanation = make_explanation(**options)
     publish_result(run, "explain", name, explanation)
     return explanation
 
@@ -176,11 +176,11 @@ def make_explanation(
             "validator_share": rng.normal(0, 0.04, candidates), "pull": pull, "low": pull - 0.02, "high": pull + 0.02,
         }
     )  # fmt: skip
-    told = [
+    contributions = [
         (i, form, int(k), 2.0, float(rng.normal()))
         for i in range(items) for form in ("generator", "validator") for k in rng.permutation(candidates)[:5]
     ]  # fmt: skip
-    table = pd.DataFrame(told, columns=["item", "form", "concept", "strength", "contribution"])
+    table = pd.DataFrame(contributions, columns=["item", "form", "concept", "strength", "contribution"])
     answer = [answers[i % len(answers)] for i in range(items)]
     scores = pd.DataFrame(
         {
@@ -196,15 +196,15 @@ def make_explanation(
             for what, sign in (("against", 1), ("for", -1), ("largest", 1)) for draw in range(-1, draws)
         ]
     )  # fmt: skip
-    one = foretold or {"pearson": 0.98, "mean_error": 0.005, "mean_size": 0.03}
+    errors = foretold or {"pearson": 0.98, "mean_error": 0.005, "mean_size": 0.03}
     summary = {"layer": 30, "items": items, "candidates": candidates, "checked_items": items // 2,
-               "approximation": {"generator": one, "validator": one}, "check": in_numbers(check)}  # fmt: skip
+               "approximation": {"generator": errors, "validator": errors}, "check": in_numbers(check)}  # fmt: skip
     return Explanation(concepts, table, scores, check, summary)
 
 
 def checked_otherwise(explanation: Explanation, **changed: dict[str, float]) -> Explanation:
     """The same with other numbers of a set's check: `against={"low": 0.1}`."""
-    check = {what: one | changed.get(what, {}) for what, one in explanation.summary["check"].items()}
+    check = {what: numbers | changed.get(what, {}) for what, numbers in explanation.summary["check"].items()}
     return replace(explanation, summary={**explanation.summary, "check": check})
 
 

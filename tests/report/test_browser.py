@@ -41,7 +41,7 @@ def type_in(browser, label, value):
     browser.run(
         f"""(() => {{
           const labels = [...document.querySelectorAll(".controls label")];
-          const own = labels.find((one) => one.textContent.includes({label!r}));
+          const own = labels.find((label) => label.textContent.includes({label!r}));
           const field = own.querySelector("input, select");
           field.value = {value!r};
           field.dispatchEvent(new Event(field.tagName === "SELECT" ? "change" : "input", {{ bubbles: true }}));
@@ -58,8 +58,8 @@ def column(browser, i):
 
 
 def test_it_asks_for_nothing_and_nothing_goes_wrong(opened, page):
-    assert [url for url in opened.asked if url not in (page.as_uri(), "about:blank")] == []
-    assert opened.said == []
+    assert [url for url in opened.requests if url not in (page.as_uri(), "about:blank")] == []
+    assert opened.errors == []
     shown = "getComputedStyle(document.querySelector('.plain')).display"
     assert opened.run(shown) == "none" and counted(opened) == 60
     opened.look(media="print")
@@ -85,17 +85,17 @@ def test_filter_by_rate_score_label_and_name(opened):
     concepts = opened.run("JSON.parse(document.querySelector('.dictionary script').textContent)")
     type_in(opened, "at least", "1")
     type_in(opened, "at most", "5")
-    assert counted(opened) == sum(0.01 <= one["r"] <= 0.05 for one in concepts)
+    assert counted(opened) == sum(0.01 <= concept["r"] <= 0.05 for concept in concepts)
     type_in(opened, "at least", "")
     type_in(opened, "at most", "")
     type_in(opened, "Score", "0.7")
-    assert counted(opened) == sum((one.get("d", -9) + one.get("f", -9)) / 2 >= 0.7 for one in concepts) > 0
+    assert counted(opened) == sum((concept.get("d", -9) + concept.get("f", -9)) / 2 >= 0.7 for concept in concepts) > 0
     type_in(opened, "Score", "")
     type_in(opened, "Label", "+")
-    assert counted(opened) == sum(one["lt"] >= 4 for one in concepts) > 0
+    assert counted(opened) == sum(concept["lt"] >= 4 for concept in concepts) > 0
     type_in(opened, "Label", "")
     type_in(opened, "Show", "-n")
-    assert counted(opened) == sum("n" not in one for one in concepts) == 20
+    assert counted(opened) == sum("n" not in concept for concept in concepts) == 20
     type_in(opened, "Show", "st")
     assert counted(opened) == 20
 
@@ -104,7 +104,7 @@ def test_sort(opened):
     def click(label):
         opened.run(
             "[...document.querySelectorAll('.concepts thead button')]"
-            f".find((one) => one.textContent.startsWith({label!r})).click()"
+            f".find((button) => button.textContent.startsWith({label!r})).click()"
         )
 
     def rates():
@@ -149,7 +149,7 @@ def test_a_link_opens_its_concept(browser, page):
     assert near == "#concept-lcblm-s0-4"
     browser.open(page, "#concept-lcblm-s0-999")
     assert "It is not in this list" in browser.run("document.querySelector('.concept').innerText")
-    assert browser.said == []
+    assert browser.errors == []
 
 
 def luminance(colour):
@@ -178,8 +178,8 @@ def test_every_landmark_has_a_name_of_its_own(browser, tmp_path):
     browser.look()
     browser.open(write_report(tmp_path))
     names = browser.run(
-        """[...document.querySelectorAll("section[aria-labelledby], section[aria-label], [role=region]")].map((one) =>
-          one.getAttribute("aria-label") ?? one.getAttribute("aria-labelledby").split(" ")
+        """[...document.querySelectorAll("section[aria-labelledby], section[aria-label], [role=region]")].map((part) =>
+          part.getAttribute("aria-label") ?? part.getAttribute("aria-labelledby").split(" ")
             .map((id) => document.getElementById(id).textContent.trim()).join(" "))"""
     )
     assert len(names) > 10 and len(names) == len(set(names))
@@ -224,4 +224,4 @@ def test_nasty_names_stay_text(browser, tmp_path):
     view = browser.run("document.querySelector('.concept h4').innerText")
     assert nasty in view
     assert browser.run("document.title") != "broken" and browser.run("document.images.length") == 0
-    assert browser.said == []
+    assert browser.errors == []

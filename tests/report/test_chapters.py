@@ -29,7 +29,7 @@ def test_what_concepts_mean_and_do_stands_before_the_texts_of_heads(tmp_path: Pa
     write_explanation(tmp_path)
     write_texts(tmp_path, "new-s0", [{"row": "new", "seed": 0, "index": 0, "text": "a", "tokens": 1, "finished": True}])
     page = read(tmp_path)
-    titles = [one["id"] for one in page.all("h2") if one["id"].endswith("-title")]
+    titles = [heading["id"] for heading in page.all("h2") if heading["id"].endswith("-title")]
     assert titles == ["names-title", "steering-title", "explain-title", "perplexity-title"]
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))

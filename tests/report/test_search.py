@@ -102,7 +102,7 @@ def test_what_is_written_is_read(tmp_path):
     assert (again.section, again.ranges, again.fingerprint) == (SECTION, ranges, "print")
     assert again.trials["words"].tolist() == ["NA", "", "[1, 2]", "true"]
     assert again.done["trial"].tolist() == [2, 1, 0] and again.failed["failed"].tolist() == ["it\nfailed"]
-    assert [(one.ends, one.log, one.whole) for one in ranges] == [
+    assert [(range_.ends, range_.log, range_.whole) for range_ in ranges] == [
         ((0, 5), False, False), ((1, 9), False, True), ((1e-4, 1e-2), True, False),
     ]  # fmt: skip
 

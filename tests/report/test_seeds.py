@@ -50,7 +50,7 @@ def test_stages_that_differ_in_their_seed_are_one_group() -> None:
     groups = grouped(results)
     assert [group.label for group in groups] == ["new", "backbone", "new-L3"]
     new, backbone, _ = groups
-    assert [one.seed for one in new.results] == [0, 1] and backbone.results[0].seed == 0
+    assert [result.seed for result in new.results] == [0, 1] and backbone.results[0].seed == 0
     assert math.isnan(new.values("ce")[0]) and new.metric("ce").value == 3.0
     assert new.results[1].metric("ce")[:2] == (3.0, 2.5) and math.isnan(new.results[1].metric("ce").high)
     assert (new.named("row"), backbone.named("row")) == ("new", "")

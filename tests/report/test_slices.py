@@ -67,11 +67,11 @@ def test_similarity_rows(gap_scores: Scores) -> None:
 
 
 def test_worst_first_in_both_directions(gap_scores: Scores) -> None:
-    found = worst(gap_scores(400), top=5)
-    assert list(found) == [SAYS_DENIES, AFFIRMS_SILENT]
-    said, affirmed = found[SAYS_DENIES], found[AFFIRMS_SILENT]
-    assert (said["validator_logodds"] <= 0).all()
-    assert said["distance"].is_monotonic_decreasing
+    items = worst(gap_scores(400), top=5)
+    assert list(items) == [SAYS_DENIES, AFFIRMS_SILENT]
+    denied, affirmed = items[SAYS_DENIES], items[AFFIRMS_SILENT]
+    assert (denied["validator_logodds"] <= 0).all()
+    assert denied["distance"].is_monotonic_decreasing
     assert (affirmed["validator_logodds"] > 0).all()
     assert affirmed["distance"].is_monotonic_increasing
     assert len(affirmed) == 5

@@ -13,8 +13,8 @@ def a_gap(affirmed: float = 0.5, n: int = 400, **metrics: tuple[float, float, fl
     """A gap with these metrics over n items, of which a share is affirmed."""
     yes = round(n * affirmed)
     scores = pd.DataFrame({"validator_logodds": [1.0] * yes + [-1.0] * (n - yes)})
-    found = {"yes_no_mass": (0.98, 0.97, 0.99)} | metrics
-    values = {name: dict(zip(("value", "low", "high"), value, strict=True)) for name, value in found.items()}
+    numbers = {"yes_no_mass": (0.98, 0.97, 0.99)} | metrics
+    values = {name: dict(zip(("value", "low", "high"), value, strict=True)) for name, value in numbers.items()}
     return Gap(scores, values, "first")
 
 

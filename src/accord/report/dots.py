@@ -41,7 +41,7 @@ def draw_dots(
     `zero` lets the scale start there; row `far` lies beyond the scale and is shown as an arrow.
     """
     near = [row for place, row in enumerate(rows) if place != far]
-    shown = [v for row in near for dots in row for v in dots.values if math.isfinite(v) and (v > 0 or not log)]
+    values = [v for row in near for dots in row for v in dots.values if math.isfinite(v) and (v > 0 or not log)]
     if log:
         axes.set_xscale("log")
     for place, row in enumerate(rows):
@@ -50,13 +50,13 @@ def draw_dots(
             axes.plot(0.985, place, marker=">", markersize=6, color=row[0].colour, transform=edge, clip_on=False)
             continue
         for k, dots in enumerate(row):
-            _row(axes, place + 0.3 * (k - (len(row) - 1) / 2), dots, min(shown, default=1.0) if log else -math.inf)
-    if log and shown:
+            _row(axes, place + 0.3 * (k - (len(row) - 1) / 2), dots, min(values, default=1.0) if log else -math.inf)
+    if log and values:
         ends = [e for row in near for d in row for e in (d.metric.low, d.metric.high) if math.isfinite(e)]
-        _log_scale(axes, shown, ends)
+        _log_scale(axes, values, ends)
     else:
         if zero:
-            axes.set_xlim(left=-0.04 * max([*shown, 0.02]))
+            axes.set_xlim(left=-0.04 * max([*values, 0.02]))
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=style.ROUND_STEPS))
         axes.xaxis.set_major_formatter(style.tick)
     axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -92,9 +92,9 @@ def _row(axes: Axes, place: float, dots: Dots, floor: float) -> None:
     axes.plot([dots.metric.value] * 2, [place - 0.16, place + 0.16], color=dots.colour, linewidth=2.2)
 
 
-def _log_scale(axes: Axes, shown: Sequence[float], ends: Sequence[float]) -> None:
+def _log_scale(axes: Axes, values: Sequence[float], ends: Sequence[float]) -> None:
     """Limits that show every point and as much of the intervals as is reasonable, and ticks for them."""
-    low = max(min(shown) / REACH, min([*shown, *(e for e in ends if e > 0)])) / 1.25
-    high = min(max(shown) * REACH, max([*shown, *ends])) * 1.25
+    low = max(min(values) / REACH, min([*values, *(e for e in ends if e > 0)])) / 1.25
+    high = min(max(values) * REACH, max([*values, *ends])) * 1.25
     axes.set_xlim(low, high)
     style.log_axis(axes, "x")

@@ -27,12 +27,12 @@ def draw_search(search: SearchResult) -> Drawn | None:
     done = search.done
     if done.empty:
         return None
-    shown = search.ranges[:MOST]
+    ranges = search.ranges[:MOST]
     figure = Figure(figsize=(style.WIDE, 5.0))
     axes = figure.add_subplot()
     ends = _objective_ends(done["value"])
     flip = search.section.direction == "minimize"
-    columns = [_places(one, search.trials) for one in shown]
+    columns = [_places(range_, search.trials) for range_ in ranges]
     goal = (search.trials["value"].to_numpy(dtype=float) - ends[0]) / (ends[1] - ends[0])
     columns.append(1 - goal if flip else goal)
     places = pd.DataFrame(np.column_stack(columns), index=search.trials["trial"])
@@ -40,12 +40,12 @@ def draw_search(search: SearchResult) -> Drawn | None:
         _failed(axes, places.loc[trial].to_numpy()[:-1])
     for rank, trial in reversed(list(enumerate(done["trial"]))):
         _line(axes, places.loc[trial].to_numpy(), rank, len(done))
-    for x, one in enumerate(shown):
-        _scale(axes, x, one.name, "log scale" if one.log else "", _ticks(one))
-    ticks = [(1 - place if flip else place, said) for place, said in _linear_ticks(*ends)]
+    for x, range_ in enumerate(ranges):
+        _scale(axes, x, range_.name, "log scale" if range_.log else "", _ticks(range_))
+    ticks = [(1 - place if flip else place, label) for place, label in _linear_ticks(*ends)]
     label = in_figure(plain(search.section.objective).rpartition(":")[2], 22)
-    _scale(axes, len(shown), label, "upwards: better", ticks, goal=True)
-    axes.set_xlim(-0.42, len(shown) + 0.3)
+    _scale(axes, len(ranges), label, "upwards: better", ticks, goal=True)
+    axes.set_xlim(-0.42, len(ranges) + 0.3)
     axes.set_ylim(-0.06, 1.2)
     axes.axis("off")
     best = done.iloc[0]
@@ -60,30 +60,30 @@ def result_in_words(value: float) -> str:
 
 
 def _caption(search: SearchResult) -> str:
-    said = (
+    caption = (
         "Each line is a trial: where it crosses an upright scale is the value that was drawn there, at the right what "
         "came of it. The stronger a line, the better its rank; the thickest is the best. Where all strong lines "
         "cross a scale at one height, that value matters; where they cross it anywhere, it does not."
     )
     if len(search.failed):
-        said += f" Dotted, without an end: {count(len(search.failed), 'trial')} that failed."
+        caption += f" Dotted, without an end: {count(len(search.failed), 'trial')} that failed."
     if len(search.ranges) > MOST:
-        said += f" Shown: the first {MOST} of {len(search.ranges)} ranges."
-    return said
+        caption += f" Shown: the first {MOST} of {len(search.ranges)} ranges."
+    return caption
 
 
 def _alt(search: SearchResult, title: str) -> str:
     best = search.done.iloc[0]
-    values = ", ".join(f"{in_figure(one.name)} {_short(best[one.name])}" for one in search.ranges)
+    values = ", ".join(f"{in_figure(range_.name)} {_short(best[range_.name])}" for range_ in search.ranges)
     return f"Parallel coordinates of {count(len(search.trials), 'trial')}. {title}, with {values}."
 
 
-def _places(one: SearchedRange, trials: pd.DataFrame) -> np.ndarray:
+def _places(range_: SearchedRange, trials: pd.DataFrame) -> np.ndarray:
     """Where each trial crosses the scale, from 0 to 1."""
-    drawn = trials[one.name]
-    values = np.array([one.choices.index(v) for v in drawn]) if one.choices else drawn.to_numpy(dtype=float)
-    places = np.array([_place(one, float(v)) for v in values])
-    if one.choices or one.whole:
+    column = trials[range_.name]
+    values = np.array([range_.choices.index(v) for v in column]) if range_.choices else column.to_numpy(dtype=float)
+    places = np.array([_place(range_, float(v)) for v in values])
+    if range_.choices or range_.whole:
         # lines that share a value would lie on each other; a fixed order keeps the picture the same
         for value in np.unique(values):
             same = np.flatnonzero(values == value)
@@ -91,9 +91,9 @@ def _places(one: SearchedRange, trials: pd.DataFrame) -> np.ndarray:
     return places
 
 
-def _place(one: SearchedRange, value: float) -> float:
-    low, high = one.ends
-    if one.log:
+def _place(range_: SearchedRange, value: float) -> float:
+    low, high = range_.ends
+    if range_.log:
         low, high, value = math.log(low), math.log(high), math.log(value)
     return (value - low) / (high - low)
 
@@ -145,18 +145,18 @@ def _scale(axes: Axes, x: int, name: str, note: str, ticks: Ticks, *, goal: bool
         )  # fmt: skip
 
 
-def _ticks(one: SearchedRange) -> Ticks:
-    if one.choices:
-        return [(_place(one, i), in_figure(choice, 16)) for i, choice in enumerate(one.choices)]
-    if not one.log:
-        return _linear_ticks(*one.ends, whole=one.whole)
-    found = style.log_ticks(*one.ends)
-    return [(_place(one, v), style.tick(v, None)) for v in found if not one.whole or v == int(v)]
+def _ticks(range_: SearchedRange) -> Ticks:
+    if range_.choices:
+        return [(_place(range_, i), in_figure(choice, 16)) for i, choice in enumerate(range_.choices)]
+    if not range_.log:
+        return _linear_ticks(*range_.ends, whole=range_.whole)
+    values = style.log_ticks(*range_.ends)
+    return [(_place(range_, v), style.tick(v, None)) for v in values if not range_.whole or v == int(v)]
 
 
 def _linear_ticks(low: float, high: float, *, whole: bool = False) -> Ticks:
-    found = MaxNLocator(5, integer=whole, steps=style.ROUND_STEPS).tick_values(low, high)
-    return [((float(v) - low) / (high - low), style.tick(float(v), None)) for v in found if low <= v <= high]
+    values = MaxNLocator(5, integer=whole, steps=style.ROUND_STEPS).tick_values(low, high)
+    return [((float(v) - low) / (high - low), style.tick(float(v), None)) for v in values if low <= v <= high]
 
 
 def _short(value: object) -> str:

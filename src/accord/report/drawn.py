@@ -30,10 +30,10 @@ def on_page(drawn: Iterable[Drawn | None], key: str) -> list[dict[str, Any]]:
     """
     return [
         {
-            **{part: getattr(one, part) for part in ("name", "title", "caption", "alt", "wide")},
+            **{part: getattr(picture, part) for part in ("name", "title", "caption", "alt", "wide")},
             # Safe to mark so: glyphs are outlines, and inline_svg takes matplotlib's comments out.
-            "svg": Markup(style.inline_svg(one.figure, f"{key}-{one.name}")),
+            "svg": Markup(style.inline_svg(picture.figure, f"{key}-{picture.name}")),
         }
-        for one in drawn
-        if one is not None
+        for picture in drawn
+        if picture is not None
     ]

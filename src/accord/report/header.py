@@ -1,7 +1,7 @@
 """What the head of the page tells of a run: the models and tasks in it, and when it was measured."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from accord.report.metric import called
@@ -11,20 +11,18 @@ from accord.study.trials import TRIALS
 
 def models(run: Run) -> list[str]:
     """The models under study: those whose states were embedded, and those whose gap was measured."""
-    embedded = [called(one["settings"].get("model")) for one in manifests(run) if one["stage"] == "embeddings"]
-    measured = [called(one["settings"].get("model")) for one in run.manifests.values() if one["stage"] == "gap"]
-    return list(dict.fromkeys(filter(None, [*embedded, *measured])))
+    embedded = _names(manifests(run), "embeddings", "model")
+    return list(dict.fromkeys([*embedded, *_names(run.manifests.values(), "gap", "model")]))
 
 
 def tasks(run: Run) -> list[str]:
     """The tasks whose gap was measured."""
-    names = [called(one["settings"].get("task")) for one in run.manifests.values() if one["stage"] == "gap"]
-    return list(dict.fromkeys(filter(None, names)))
+    return _names(run.manifests.values(), "gap", "task")
 
 
 def date(run: Run) -> str:
     """The day on which the last stage ended, or nothing."""
-    last = max((str(one.get("finished", "")) for one in manifests(run)), default="")
+    last = max((str(manifest.get("finished", "")) for manifest in manifests(run)), default="")
     return last[:10] if re.match(r"\d{4}-\d{2}-\d{2}", last) else ""
 
 
@@ -33,3 +31,9 @@ def manifests(run: Run) -> Iterator[dict[str, Any]]:
     yield from run.manifests.values()
     for trial in sorted((run.folder / TRIALS).glob("[!.]*/")):
         yield from Run(trial).manifests.values()
+
+
+def _names(manifests: Iterable[dict[str, Any]], stage: str, key: str) -> list[str]:
+    """The different names that stages of a kind have in their settings under a key."""
+    names = (called(manifest["settings"].get(key)) for manifest in manifests if manifest["stage"] == stage)
+    return list(dict.fromkeys(filter(None, names)))

@@ -61,9 +61,9 @@ def write_figures(run_folder: Path) -> list[Path]:
         figures = getattr(part(capability, "page"), "figures", None)
         if figures is not None:
             with style.house_style():
-                for drawn in figures(run):
+                for picture in figures(run):
                     (run.folder / FIGURES).mkdir(exist_ok=True)
-                    paths += style.save(drawn.figure, run.folder / FIGURES / drawn.name)
+                    paths += style.save(picture.figure, run.folder / FIGURES / picture.name)
     return paths
 
 

@@ -6,7 +6,11 @@ from urllib.parse import quote
 
 
 def href(path: Path, run: Path) -> str:
-    """A link from the page of a run to a file of it."""
+    """A link from the page of a run to a file of it.
+
+    >>> href(Path("runs/demo/gap/my task/scores.parquet"), Path("runs/demo"))
+    './gap/my%20task/scores.parquet'
+    """
     return "./" + quote(path.relative_to(run).as_posix())  # "./": a name with a colon must not become a scheme
 
 

@@ -23,7 +23,11 @@ UNKNOWN = Metric(math.nan, math.nan, math.nan)
 
 
 def metric_of(table: Mapping[str, Any]) -> Metric:
-    """The number of a table {"value", "low", "high"}; what is None or not there is not defined."""
+    """The number of a table {"value", "low", "high"}; what is None or not there is not defined.
+
+    >>> metric_of({"value": 0.85, "low": None})
+    Metric(value=0.85, low=nan, high=nan)
+    """
     parts = (table.get(name) for name in Metric._fields)
     return Metric(*(math.nan if part is None else float(part) for part in parts))
 
@@ -34,7 +38,11 @@ def metric_in(metrics: Mapping[str, Mapping[str, Any]], name: str) -> Metric:
 
 
 def called(value: object) -> str:
-    """The name inside a setting that is a name, or a table with a name."""
+    """The name inside a setting that is a name, or a table with a name; empty where there is none.
+
+    >>> called("smollm2-135m"), called({"name": "hypernymy", "split": "test"}), called(None)
+    ('smollm2-135m', 'hypernymy', '')
+    """
     if isinstance(value, Mapping):
         value = value.get("name") or value.get("model") or value.get("task")
     return "" if value is None else plain(str(value))
@@ -42,5 +50,5 @@ def called(value: object) -> str:
 
 def plain(name: str) -> str:
     """A name that can stand inside a sentence: on one line, without characters that turn the text around it."""
-    shown = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in name)
-    return " ".join("".join(c for c in shown if unicodedata.category(c) != "Cf").split())
+    characters = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in name)
+    return " ".join("".join(c for c in characters if unicodedata.category(c) != "Cf").split())

@@ -9,7 +9,10 @@ SHORTEST_FOLD = 60  # a shared beginning shorter than this is not worth folding 
 
 
 def shared_beginning(prompts: Sequence[str]) -> str:
-    """What every prompt starts with, in whole lines: the worked examples of a few-shot form."""
+    """What every prompt starts with, in whole lines: the worked examples of a few-shot form.
+
+    Empty for a single prompt, and where it is too short to be worth folding.
+    """
     if len(prompts) < 2:
         return ""
     first, last = min(prompts), max(prompts)  # what these two share, all that lie between them share
@@ -19,10 +22,14 @@ def shared_beginning(prompts: Sequence[str]) -> str:
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as dotted names and readable values."""
+    """Nested settings as dotted names and readable values, long ones cut.
+
+    >>> dict(flat({"task": {"name": "hypernymy", "limit": 400}, "layers": True}))
+    {'task.name': 'hypernymy', 'task.limit': '400', 'layers': 'true'}
+    """
     for name, value in settings.items():
         if isinstance(value, Mapping) and value:
             yield from flat(value, f"{prefix}{name}.")
         else:
-            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-            yield f"{prefix}{name}", shown if len(shown) <= LONGEST else shown[:LONGEST] + "…"
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            yield f"{prefix}{name}", text if len(text) <= LONGEST else text[:LONGEST] + "…"

@@ -38,7 +38,7 @@ def search_shown(search: SearchResult, run: Path, key: str) -> dict[str, Any]:
         "findings": [] if done.empty else [_finding(search)],
         "objective": plain(search.section.objective),
         "how": _how(search),
-        "ranges": [(plain(one.name), _span(one)) for one in search.ranges],
+        "ranges": [(plain(range_.name), _span(range_)) for range_ in search.ranges],
         "top": rows[:TOP],
         "others": rows[TOP:],
         "failed": [
@@ -54,7 +54,7 @@ def _finding(search: SearchResult) -> Finding:
     """The best trial, and how much better it is than the middle one."""
     done = search.done
     best = done.iloc[0]
-    values = ", ".join(f"{plain(one.name)}{_FIXED}={_FIXED}{_shown(one, best)}" for one in search.ranges)
+    values = ", ".join(f"{plain(range_.name)}{_FIXED}={_FIXED}{_shown(range_, best)}" for range_ in search.ranges)
     middle = f" The trial in the middle has {result_in_words(float(done['value'].median()))}." if len(done) > 2 else ""
     headline = (
         f"Best of {count(len(done), 'trial')}: {plain(search.section.objective)} = {result_in_words(best['value'])}"
@@ -69,12 +69,12 @@ def _how(search: SearchResult) -> str:
     return f"Sought: {verb} {plain(search.section.objective)}. {trials}{failed}."
 
 
-def _span(one: SearchedRange) -> str:
+def _span(range_: SearchedRange) -> str:
     """What a range spans, as the page says it."""
-    if one.choices:
-        return ", ".join(one.choices)
-    low, high = one.ends
-    return f"{low:g} to {high:g}{', log' if one.log else ''}"
+    if range_.choices:
+        return ", ".join(range_.choices)
+    low, high = range_.ends
+    return f"{low:g} to {high:g}{', log' if range_.log else ''}"
 
 
 def _row(search: SearchResult, trial: pd.Series, run: Path) -> dict[str, Any]:
@@ -88,16 +88,16 @@ def _row(search: SearchResult, trial: pd.Series, run: Path) -> dict[str, Any]:
 
 
 def _values(search: SearchResult, trial: pd.Series) -> list[dict[str, Any]]:
-    return [{"text": _shown(one, trial), "number": not one.choices} for one in search.ranges]
+    return [{"text": _shown(range_, trial), "number": not range_.choices} for range_ in search.ranges]
 
 
-def _shown(one: SearchedRange, trial: pd.Series) -> str:
-    value = trial[one.name]
-    return plain(str(value)) if one.choices else f"{int(value):,}" if one.whole else f"{value:.3g}"
+def _shown(range_: SearchedRange, trial: pd.Series) -> str:
+    value = trial[range_.name]
+    return plain(str(value)) if range_.choices else f"{int(value):,}" if range_.whole else f"{value:.3g}"
 
 
 def _why(reason: str) -> str:
-    """An error of several lines on one."""
+    """An error of several lines as a single one."""
     return "; ".join(plain(line) for line in reason.splitlines())
 
 

@@ -62,7 +62,11 @@ def draw_curves(
 
 
 def columns_of(panels: int) -> int:
-    """How many panels stand beside each other."""
+    """How many panels stand beside each other.
+
+    >>> [columns_of(panels) for panels in (1, 2, 3, 4, 5)]
+    [1, 2, 3, 2, 3]
+    """
     return min(panels, 2 if panels in (2, 4) else 3)
 
 

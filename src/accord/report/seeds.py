@@ -18,6 +18,11 @@ def over_seeds(values: Iterable[float]) -> Metric:
     """Mean over seeds with its 95 % t-interval: mean ± t(.975, n − 1) · s / √n, s the standard deviation over n − 1.
 
     NaN (not defined for that seed) does not count. Of one seed, or with an infinite value, there is no interval.
+
+    >>> over_seeds([0.8, 0.9, math.nan])
+    Metric(value=0.85..., low=0.2146..., high=1.485...)
+    >>> over_seeds([0.8])
+    Metric(value=0.8, low=nan, high=nan)
     """
     known = np.array([v for v in values if not math.isnan(v)])
     if known.size == 0:
@@ -44,32 +49,39 @@ def pooled(metrics: Sequence[Metric]) -> Metric:
     known = [metric for metric in metrics if math.isfinite(metric.low) and math.isfinite(metric.high)]
     if not known:
         return whole
-    below = math.hypot(whole.value - whole.low, sum(one.value - one.low for one in known) / len(known))
-    above = math.hypot(whole.high - whole.value, sum(one.high - one.value for one in known) / len(known))
+    below = math.hypot(whole.value - whole.low, sum(m.value - m.low for m in known) / len(known))
+    above = math.hypot(whole.high - whole.value, sum(m.high - m.value for m in known) / len(known))
     return Metric(whole.value, whole.value - below, whole.value + above)
 
 
-def differ(one: Metric, other: Metric) -> bool | None:
-    """Whether two numbers lie further apart than their intervals explain; None where one has no interval.
+def differ(metric: Metric, other: Metric) -> bool | None:
+    """Whether two numbers lie further apart than their intervals explain; None where either has no interval.
 
     The errors are taken as independent: |difference| > √(half width² + half width²).
+
+    >>> differ(Metric(0.5, 0.4, 0.6), Metric(0.7, 0.65, 0.75)), differ(Metric(0.5, 0.4, 0.6), Metric(0.55, 0.5, 0.6))
+    (True, False)
     """
-    half = math.hypot(one.high - one.low, other.high - other.low) / 2
-    return abs(one.value - other.value) > half if math.isfinite(half) else None
+    half = math.hypot(metric.high - metric.low, other.high - other.low) / 2
+    return abs(metric.value - other.value) > half if math.isfinite(half) else None
 
 
 def unseeded(label: str) -> str:
-    """A stage's label without its seed, fit to be shown: `topk-s0` -> `topk`."""
+    """A stage's label without its seed, fit to be shown.
+
+    >>> unseeded("lcblm-L16-s2"), unseeded("backbone")
+    ('lcblm-L16', 'backbone')
+    """
     return plain(re.sub(r"-s\d+$", "", label))
 
 
 @dataclass(frozen=True)
 class SeedResult:
-    """What came of one seed.
+    """What a study gave with a single seed.
 
     Attributes:
         stage: its name.
-        metrics: numbers, null where one is not defined, and names; `seed`, null for what no seed changes.
+        metrics: numbers, null where a number is not defined, and names; `seed`, null for what no seed changes.
         curve: of its training, if there was any.
     """
 

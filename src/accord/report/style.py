@@ -88,7 +88,11 @@ def house_style() -> Iterator[None]:
 
 
 def tick(value: float, _: object) -> str:
-    """A tick's label as the text prints numbers: `.5`, `−.2`, `10`."""
+    """A tick's label as the text prints numbers.
+
+    >>> tick(0.5, None), tick(-0.2, None), tick(10, None)
+    ('.5', '−.2', '10')
+    """
     text = f"{value:g}".replace("-", "−")
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
@@ -105,7 +109,13 @@ def title(figure: Figure, text: str, width: int) -> None:
 
 
 def spread(places: list[float], gap: float, low: float, high: float) -> list[float]:
-    """Move labels apart so that neighbours are at least `gap` away, each as near its place as that allows."""
+    """Move labels apart so that neighbours are at least `gap` away; on average they stay where they were.
+
+    Where the outermost would lie beyond `low` or `high`, all move back by as much.
+
+    >>> spread([0.5, 0.5], gap=0.25, low=0, high=1)
+    [0.375, 0.625]
+    """
     order = sorted(range(len(places)), key=places.__getitem__)
     out = [places[i] for i in order]
     for i in range(1, len(out)):
@@ -142,16 +152,20 @@ def name_ends(
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round values of a log scale from low to high (both above 0), two at least where they differ."""
+    """Round values of a log scale from low to high (both above 0), two at least where they differ.
+
+    >>> log_ticks(8, 120), log_ticks(0.1, 1000)
+    ([10.0, 20.0, 50.0, 100.0], [0.1, 1.0, 10.0, 100.0, 1000.0])
+    """
     decades = math.log10(high / low)
     subs = (1.0,) if decades > 2.2 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 5.0)
-    tried = chain([LogLocator(subs=subs, numticks=12)], (MaxNLocator(n, steps=ROUND_STEPS) for n in (3, 6, 12)))
-    found: list[float] = []
-    for locator in tried:
-        found = [float(v) for v in locator.tick_values(low, high) if 0.999 * low <= v <= 1.001 * high]
-        if len(found) > 1:
+    locators = chain([LogLocator(subs=subs, numticks=12)], (MaxNLocator(n, steps=ROUND_STEPS) for n in (3, 6, 12)))
+    ticks: list[float] = []
+    for locator in locators:
+        ticks = [float(v) for v in locator.tick_values(low, high) if 0.999 * low <= v <= 1.001 * high]
+        if len(ticks) > 1:
             break
-    return found
+    return ticks
 
 
 def log_axis(axes: Axes, which: str) -> None:

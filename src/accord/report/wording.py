@@ -17,7 +17,11 @@ _SHOWN = {"\n": "⏎", "\r": "⏎", "\t": "⇥"}
 
 
 def number(value: float, digits: int = 2, *, bare: bool = True) -> str:
-    """A number as papers print it: `.85`, `−.07`, `1.00`; `bare=False` keeps the zero before the point."""
+    """A number as papers print it; `bare=False` keeps the zero before the point.
+
+    >>> number(0.85), number(-0.07), number(-0.001), number(1), number(0.5, 1, bare=False)
+    ('.85', '−.07', '.00', '1.00', '0.5')
+    """
     if not math.isfinite(value):
         return "n/a" if math.isnan(value) else ("∞" if value > 0 else f"{_MINUS}∞")
     text = f"{abs(value):.{digits}f}"
@@ -27,7 +31,11 @@ def number(value: float, digits: int = 2, *, bare: bool = True) -> str:
 
 
 def interval(metric: Metric, digits: int = 2) -> str:
-    """The interval in brackets, `[.80, .90]`; nothing where there is none."""
+    r"""The interval in brackets, kept on one line; nothing where there is none.
+
+    >>> interval(Metric(0.85, 0.8, 0.9))
+    '[.80,\xa0.90]'
+    """
     if not (math.isfinite(metric.low) and math.isfinite(metric.high)):
         return ""
     return f"[{number(metric.low, digits)},{_FIXED}{number(metric.high, digits)}]"
@@ -39,28 +47,48 @@ def measured(metric: Metric, digits: int = 2) -> str:
 
 
 def equals(name: str, metric: Metric) -> str:
-    """A measured number under its name, kept on one line: `r = .85 [.80, .90]`."""
+    r"""A measured number under its name, kept on one line.
+
+    >>> equals("r", Metric(0.85, 0.8, 0.9))
+    'r\xa0=\xa0.85\xa0[.80,\xa0.90]'
+    """
     return f"{name}{_FIXED}={_FIXED}{measured(metric)}"
 
 
 def p_value(p: float) -> str:
-    """`p = .031`, `p < .001`."""
+    r"""A p value, kept on one line.
+
+    >>> p_value(0.0312), p_value(0.0002)
+    ('p\xa0=\xa0.031', 'p\xa0<\xa0.001')
+    """
     text = "p < .001" if p < 0.001 else f"p = {number(p, 3)}"
     return text.replace(" ", _FIXED)
 
 
 def capital(text: str) -> str:
-    """The same with a capital first letter, for the start of a sentence."""
+    """The same with a capital first letter, for the start of a sentence; other letters stay as they are.
+
+    >>> capital("LCBLM concepts"), capital("the base")
+    ('LCBLM concepts', 'The base')
+    """
     return text[:1].upper() + text[1:]
 
 
 def count(n: int, noun: str) -> str:
-    """`1 item`, `1,200 items`."""
+    """A number of things.
+
+    >>> count(1, "item"), count(1200, "item")
+    ('1 item', '1,200 items')
+    """
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def shown_token(text: str) -> str:
-    """A token as the dictionary's script shows it: `·` for a space that it begins with, `∅` for nothing at all."""
+    """A token as the dictionary's script shows it, so that nothing of it is invisible.
+
+    >>> shown_token(" film"), shown_token(""), shown_token(chr(10))
+    ('·film', '∅', '⏎')
+    """
     flat = re.sub(r"[\r\n]+", "⏎", text).replace("\t", "⇥")
     return re.sub("^ +$|^ ", lambda spaces: "·" * len(spaces[0]), flat) or "∅"
 
@@ -70,11 +98,14 @@ def in_figure(text: object, width: int | None = None) -> str:
 
     Figures must not fail or warn on what a tokenizer or a data file holds: line breaks become signs, invisible
     characters go (some of them turn the direction of all that follows), unknown ones become a box.
+
+    >>> in_figure("a kind of 昆虫"), in_figure("unwiederbringlich", 10)
+    ('a kind of □□', 'unwiederb…')
     """
-    shown = "".join(_glyph(c) for c in str(text))
-    if width is not None and len(shown) > width:
-        shown = shown[: max(1, width - 1)].rstrip() + "…"
-    return shown
+    line = "".join(_glyph(c) for c in str(text))
+    if width is not None and len(line) > width:
+        line = line[: max(1, width - 1)].rstrip() + "…"
+    return line
 
 
 def _glyph(character: str) -> str:
@@ -96,9 +127,14 @@ def _charmap() -> frozenset[int]:
 
 
 def amount(metric: Metric) -> tuple[str, str]:
-    """A number of any size and its interval, in as many digits as its size deserves: `12.4`, `[11.9, 12.9]`.
+    r"""A number of any size and its interval, in as many digits as its size deserves.
 
     No interval where it has no width: the number does not depend on what was varied.
+
+    >>> amount(Metric(12.42, 11.93, 12.91))
+    ('12.4', '[11.9,\xa012.9]')
+    >>> amount(Metric(48211, 48211, 48211))
+    ('48,211', '')
     """
     size = abs(metric.value)
     digits = 3 if size < 1 else 2 if size < 10 else 1 if size < 100 else 0

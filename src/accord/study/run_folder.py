@@ -125,7 +125,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 def read(folder: Path) -> Run:
     """A run folder, to look at its results.
 
-    >>> accord.read("runs/demo")["verdict/readout-s0"].tests  # doctest: +SKIP
+    >>> accord.read("runs/demo")["verdict/readout-s0"].changes  # doctest: +SKIP
 
     Raises AccordError if there are no results in it.
     """

@@ -90,7 +90,8 @@ class Local:
 
     def _write(self, requests: list[Request], attempt: int) -> list[str]:
         chat = bool(self.lm.tokenizer.chat_template)
-        texts = [chat_text(self.lm.tokenizer, one.prompt) if chat else f"{one.prompt}\nAnswer: " for one in requests]
+        prompts = [request.prompt for request in requests]
+        texts = [chat_text(self.lm.tokenizer, prompt) if chat else f"{prompt}\nAnswer: " for prompt in prompts]
         samples = generate(
             self.lm,
             prompts=[text + _BEGUN for text in texts],

@@ -34,8 +34,11 @@ def plain(text: str) -> str:
     Raises ValueError for half a surrogate pair, which is no letter and cannot be written.
     """
     text.encode()
-    kept = (one for one in text if one.isspace() or one in _JOINERS or unicodedata.category(one) not in ("Cc", "Cf"))
-    return one_line("".join(kept))
+    return one_line("".join(letter for letter in text if _shows(letter)))
+
+
+def _shows(letter: str) -> bool:
+    return letter.isspace() or letter in _JOINERS or unicodedata.category(letter) not in ("Cc", "Cf")
 
 
 Line = Annotated[str, AfterValidator(plain), Field(max_length=LONGEST)]
@@ -120,8 +123,8 @@ def annotate(
     requests = [
         Request(
             f"name:{row['concept']}",
-            naming_prompt(train[row["concept"]], [str(one["token"]) for one in row["promoted"]], shown),
-            words=tuple(str(one["token"]) for one in row["types"]),
+            naming_prompt(train[row["concept"]], [str(entry["token"]) for entry in row["promoted"]], shown),
+            words=tuple(str(entry["token"]) for entry in row["types"]),
         )
         for row in concepts[["concept", "promoted", "types"]].to_dict("records")
     ]
@@ -148,13 +151,14 @@ def ask(
     Raises AccordError when the annotator cannot be reached many times in a row: what was answered is kept, and the
     next call goes on from it. An annotator that has ever answered is not held gone for what failed before as well.
     """
-    asked, known, old = {request.key: request for request in requests}, read_answers(folder), failures_of(folder)
+    by_key, known, old = {request.key: request for request in requests}, read_answers(folder), failures_of(folder)
     answered = {
         key: request.form.model_validate(known[key]["answer"])
-        for key, request in asked.items()
+        for key, request in by_key.items()
         if key in known and known[key].get("asked") == request.hash
     }
-    missing = sorted((one for one in requests if one.key not in answered), key=lambda one: one.key in old)
+    missing = [request for request in requests if request.key not in answered]
+    missing.sort(key=lambda request: request.key in old)
     failures: dict[str, dict[str, Any]] = {}
     reached, in_a_row = bool(known), 0
     gone: AccordError | None = None
@@ -165,7 +169,7 @@ def ask(
             for done, reply in enumerate(annotator.replies(to_ask), len(answered) + 1):
                 if reply.answer is not None:
                     reached, answered[reply.key] = True, reply.answer
-                    record = {"key": reply.key, "asked": asked[reply.key].hash, "answer": reply.answer.model_dump()}
+                    record = {"key": reply.key, "asked": by_key[reply.key].hash, "answer": reply.answer.model_dump()}
                     _append(file, {**record, "attempts": reply.attempts, "seconds": round(reply.seconds, 3)})
                 else:
                     failures[reply.key] = {"key": reply.key, "reason": reply.reason, "attempts": reply.attempts}
@@ -176,8 +180,9 @@ def ask(
                 if progress:
                     progress(done, len(requests))
     finally:
-        left = {key: record for key, record in {**old, **failures}.items() if key not in answered}
-        write_whole(folder / FAILURES, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in left.values()))
+        unanswered = (record for key, record in {**old, **failures}.items() if key not in answered)
+        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in unanswered)
+        write_whole(folder / FAILURES, "".join(lines))
     if gone is not None:
         raise gone
     return answered, {key: str(record["reason"]) for key, record in failures.items()}

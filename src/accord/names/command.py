@@ -88,9 +88,9 @@ def _annotated(
     return section, identity(BackboneSection(model=annotator.model, device=annotator.device, dtype=annotator.dtype))
 
 
-def _print(found: "NamedDictionary", folder: Path) -> None:
+def _print(named: "NamedDictionary", folder: Path) -> None:
     """What came of it: counts, scores, and where to look."""
-    metrics = found.metrics
+    metrics = named.metrics
     counts = ", ".join(f"{metrics[key]} {key}" for key in ("live", "asked", "named", "failed"))
     typer.echo(f"{metrics['concepts']}, {metrics['annotator']}: {counts}")
     if metrics["failed"]:

@@ -108,7 +108,7 @@ def _dumped(record: Mapping[str, Any]) -> str:
 
 def _concept(row: Mapping[str, Any], fill: Fill) -> dict[str, Any]:
     def tokens(name: str, *numbers: str) -> list[list[Any]]:
-        return [[str(one["token"]), *(_round(one[n]) for n in numbers)] for one in list(row[name])[: fill.tokens]]
+        return [[str(entry["token"]), *(_round(entry[n]) for n in numbers)] for entry in list(row[name])[: fill.tokens]]
 
     edges = list(row["edges"])
     return {
@@ -123,7 +123,7 @@ def _concept(row: Mapping[str, Any], fill: Fill) -> dict[str, Any]:
         "off": _round(row.get("label_off")), "ln": _round(row.get("label_texts")),
         "t": tokens("types", "share", "usual"), "up": tokens("promoted", "change"),
         "dn": tokens("suppressed", "change"),
-        "nb": [[int(one["concept"]), _round(one["cosine"])] for one in row["neighbours"]],
+        "nb": [[int(near["concept"]), _round(near["cosine"])] for near in row["neighbours"]],
     }  # fmt: skip
 
 
@@ -184,4 +184,4 @@ def _text(value: object) -> str | None:
 
 
 def _texts(value: Sequence[object] | None) -> list[str]:
-    return [] if value is None or isinstance(value, float) else [str(one) for one in value]
+    return [] if value is None or isinstance(value, float) else [str(text) for text in value]

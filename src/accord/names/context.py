@@ -39,7 +39,7 @@ def contexts(
     wanted: dict[int, set[int]] = {}
     for text, position in places:
         wanted.setdefault(text, set()).add(position)
-    found = {}
+    parts = {}
     for text, spans in _spans(tokenizer, texts, sorted(wanted)):
         for position in wanted[text]:
             if position >= len(spans):
@@ -48,8 +48,8 @@ def contexts(
             begin, end = spans[position]
             first, last = spans[max(0, position - BEFORE)][0], spans[min(len(spans) - 1, position + AFTER)][1]
             whole = texts[text]
-            found[text, position] = Context(whole[first:begin], whole[begin:end], whole[end:last])
-    return found
+            parts[text, position] = Context(whole[first:begin], whole[begin:end], whole[end:last])
+    return parts
 
 
 def _spans(

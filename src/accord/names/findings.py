@@ -66,11 +66,11 @@ def annotator(named: NamedDictionary) -> str:
 
 def coverage(named: NamedDictionary) -> str:
     """How many concepts there are, were asked for a name, and have one."""
-    live, asked, with_name, failed = (named.metrics[name] for name in ("live", "asked", "named", "failed"))
-    words = f"{with_name:,} of {count(asked, 'concept')} asked have a name"
+    live, chosen, with_name, failed = (named.metrics[name] for name in ("live", "asked", "named", "failed"))
+    words = f"{with_name:,} of {count(chosen, 'concept')} asked have a name"
     if failed:
         words += f", {failed:,} have none for a listed reason"
-    return words + (f"; {live:,} are live." if live > asked else ".")
+    return words + (f"; {live:,} are live." if live > chosen else ".")
 
 
 def mean_score(row: Mapping[str, Any]) -> float:

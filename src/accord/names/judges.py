@@ -59,12 +59,15 @@ class TokensJudge:
 
     def judge(self, trials: Sequence[NameTrial]) -> list[Floats | None]:
         """See `Judge.judge`; values are 0 and 1."""
-        return [self._one(trial) for trial in trials]
+        return [self._values(trial) for trial in trials]
 
-    def _one(self, trial: NameTrial) -> Floats:
+    def _values(self, trial: NameTrial) -> Floats:
         words = set(trial.name.alternatives)
-        seen = [self._kinds("".join(one)) if trial.task == "detection" else {_fold(one[1])} for one in trial.contexts]
-        return np.array([float(bool(words & kinds)) for kinds in seen])
+        if trial.task == "detection":
+            kinds = [self._kinds("".join(context)) for context in trial.contexts]
+        else:
+            kinds = [{_fold(token)} for _, token, _ in trial.contexts]
+        return np.array([float(bool(words & own)) for own in kinds])
 
     def _kinds(self, text: str) -> set[str]:
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -91,8 +94,8 @@ class LogOddsJudge:
             for trial in trials
             for context in trial.contexts
         ]
-        first = [one.first for one in score(self.lm, queries)]
-        odds = np.array([logsumexp(one[: len(yes)]) - logsumexp(one[len(yes) :]) for one in first])
+        first = [answer.first for answer in score(self.lm, queries)]
+        odds = np.array([logsumexp(log_p[: len(yes)]) - logsumexp(log_p[len(yes) :]) for log_p in first])
         ends = np.cumsum([len(trial.contexts) for trial in trials])
         return list(np.split(odds, ends[:-1])) if trials else []
 
@@ -132,14 +135,14 @@ class ListJudge:
             for trial, order in zip(trials, orders, strict=True)
         ]
         answered, _ = ask(self.annotator, requests, self.folder)
-        found: list[Floats | None] = []
+        judged: list[Floats | None] = []
         for trial, order in zip(trials, orders, strict=True):
             answer = answered.get(trial.key)
             values = np.zeros(len(order))
             if isinstance(answer, Numbers):
                 values[[order[number - 1] for number in answer.numbers if 1 <= number <= len(order)]] = 1.0
-            found.append(values if answer is not None else None)
-        return found
+            judged.append(values if answer is not None else None)
+        return judged
 
     def _order(self, trial: NameTrial) -> list[int]:
         draws = np.random.default_rng([self.seed, trial.concept, len(trial.key)])

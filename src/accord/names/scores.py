@@ -99,8 +99,8 @@ def summarise(table: pd.DataFrame) -> dict[str, dict[str, float]]:
         known = column[np.isfinite(column)]
         # Of a gain on which all concepts agree, that of paired shares has a width too.
         gain = name.endswith("gain")
-        found = mean_change(np.zeros_like(known), known, unit=True) if gain else mean_estimate(known, unit=True)
-        summary[name] = {"value": found.value, "low": found.low, "high": found.high, "n": len(known)}
+        mean = mean_change(np.zeros_like(known), known, unit=True) if gain else mean_estimate(known, unit=True)
+        summary[name] = {"value": mean.value, "low": mean.low, "high": mean.high, "n": len(known)}
     return summary
 
 
@@ -117,7 +117,7 @@ def _enough(examples: pd.DataFrame, kind: str) -> bool:
 
 def _contexts(examples: pd.DataFrame, kind: str) -> tuple[list[tuple[str, str, str]], int]:
     """The contexts of a task, those to be found first, equally many of both; and how many these are."""
-    on, off = (examples[examples["kind"] == one] for one in ("on", kind))
+    on, off = (examples[examples["kind"] == name] for name in ("on", kind))
     count = min(len(on), len(off))
     both: Any = pd.concat([on.head(count), off.head(count)])[["before", "token", "after"]]
     return list(both.itertuples(index=False, name=None)), count

@@ -115,12 +115,12 @@ def equal_rates(typical: Typical, chosen: Sequence[int], seed: int) -> dict[int,
     """
     generator = np.random.default_rng(seed)
     left = set(torch.nonzero(typical.rate > 0).flatten().tolist()) - set(chosen)
-    found = {}
+    others = {}
     for concept in chosen:
         if not left:
             raise AccordError("too few live concepts for controls", got=len(chosen), wanted="half of them or fewer")
         distance = {k: abs(float((typical.rate[k] / typical.rate[concept]).log())) for k in left}
         near = sorted(left, key=lambda k: (distance[k], k))[:_NEAREST]
-        found[concept] = near[int(generator.integers(len(near)))]
-        left.remove(found[concept])
-    return found
+        others[concept] = near[int(generator.integers(len(near)))]
+        left.remove(others[concept])
+    return others

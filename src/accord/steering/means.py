@@ -41,8 +41,8 @@ class Mean:
         if math.isnan(self.value) or units < FEWEST or (bool(constant(part)) and not self.unit):
             return math.nan, math.nan
         if bool(constant(part)):
-            found = plus_four(np.full(units, self.value))
-            return found.low, found.high
+            share = plus_four(np.full(units, self.value))
+            return share.low, share.high
         error, skew = spread(part * units)
         low, high = studentised(self.value, error, skew, critical(units))
         return float(low), float(high)
@@ -71,5 +71,5 @@ def over_prompts(values: Floats, *, unit: bool = False) -> Mean:
 def over_concepts(values: Floats) -> tuple[float, float, float, int]:
     """Mean of `values` [concept] with its ends, and how many are known; NaN ones left out."""
     known = values[~np.isnan(values)]
-    found = mean_estimate(known)
-    return found.value, found.low, found.high, len(known)
+    mean = mean_estimate(known)
+    return mean.value, mean.low, mean.high, len(known)

@@ -52,7 +52,7 @@ def promoted_along(target: Target, directions: Tensor, states: Tensor, *, n: int
     """
     x = states[:_STATES].float().to(target.lm.device)
     plain = _centred(_read_anew(target, x))
-    moved = [_centred(_read_anew(target, x + one.to(x))) for one in directions]
+    moved = [_centred(_read_anew(target, x + direction.to(x))) for direction in directions]
     return [(after - plain).mean(0).topk(n).indices.tolist() for after in moved]
 
 
@@ -66,9 +66,9 @@ def logit_changes(target: Target, typical: Typical, chosen: Sequence[int], x: Te
     if isinstance(head, Linear) and head.config.reads == "latents":
         weight = head.weight.reshape(len(typical.latents), -1, head.vocabulary.columns)
         for concept in chosen:
-            found = torch.full((head.vocabulary.size,), -torch.inf)
+            logits = torch.full((head.vocabulary.size,), -torch.inf)
             own = (typical.latents[concept].to(weight) @ weight[concept]).cpu()
-            yield concept, found.index_copy(0, head.vocabulary.observed.cpu(), own)
+            yield concept, logits.index_copy(0, head.vocabulary.observed.cpu(), own)
         return
     plain = _centred(_read(target, x)).mean(0)
     size = max(1, _ROWS // len(x))

@@ -128,8 +128,8 @@ class Effects:
         part = doses[doses["measure"] == measure]
         what = MEASURES[measure].format(label=self.about.get("label", "the label"))
         clauses = []
-        for (kind, dose), one in part.groupby(["kind", "dose"], sort=True):
-            arm = {control: one[one["control"] == control].iloc[0] for control in (CONCEPT, OTHER, PUSH)}
+        for (kind, dose), rows in part.groupby(["kind", "dose"], sort=True):
+            arm = {control: rows[rows["control"] == control].iloc[0] for control in (CONCEPT, OTHER, PUSH)}
             n = len(self.table[self.table["measure"] == measure]["concept"].unique())
             at = _AT[str(kind)].format(dose)
             controls = ", ".join(

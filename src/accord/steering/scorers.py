@@ -144,16 +144,16 @@ def text_means(lm: LanguageModel, texts: Sequence[str], layer: int, *, max_lengt
     """Mean state [n, d] of the tokens of each text, as an embedding store has them; NaN for a text without tokens."""
     tokens = tokenize(lm, texts, max_length=max_length)
     windows = list(tokens.windows(None))
-    found = torch.full((len(texts), lm.d_model), torch.nan)
+    means = torch.full((len(texts), lm.d_model), torch.nan)
 
     def compute(batch: list[int]) -> None:
         some = [windows[i] for i in batch]
         states = backbone_states(lm.hidden(tokens.rows(some), layers=[layer])[layer])
         for row, window in zip(states, some, strict=True):
-            found[window.text] = row[tokens.lead : tokens.lead + window.end - window.begin].float().mean(0).cpu()
+            means[window.text] = row[tokens.lead : tokens.lead + window.end - window.begin].float().mean(0).cpu()
 
     in_batches(lm, [tokens.lead + window.end - window.begin for window in windows], compute)
-    return found
+    return means
 
 
 @checked

@@ -186,11 +186,11 @@ def steer(
 
 def as_edits(edits: Mapping[int, float | Edit]) -> dict[int, Edit]:
     """The edits, numbers as factors. Raises AccordError for what is no finite number."""
-    found: dict[int, Edit] = {}
-    for concept, asked in edits.items():
-        edit: Any = asked if isinstance(asked, Set | Scale) else Scale(asked)
+    valid: dict[int, Edit] = {}
+    for concept, value in edits.items():
+        edit: Any = value if isinstance(value, Set | Scale) else Scale(value)
         number = edit.value if isinstance(edit, Set) else edit.factor
         if isinstance(number, bool) or not isinstance(number, int | float) or not isfinite(number):
-            raise AccordError("an edit is a finite factor, Set or Scale", where=f"concept {concept}", got=asked)
-        found[concept] = edit
-    return found
+            raise AccordError("an edit is a finite factor, Set or Scale", where=f"concept {concept}", got=value)
+        valid[concept] = edit
+    return valid

@@ -109,10 +109,14 @@ def bars(console: Console) -> Iterator[Bar]:
         yield bar
 
 
+def is_new(folder: Path, first: str) -> bool:
+    """Whether nothing is in a run folder yet, but for what a kill left of `first`, the file that is written first."""
+    return not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {first + ".tmp"})
+
+
 def _check_folder(folder: Path, file: StudyFile) -> None:
     """AccordError if the run folder is, or may be, something of the user's own."""
-    left_by_a_kill = STUDY + ".tmp"
-    if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {left_by_a_kill}):
+    if is_new(folder, STUDY):
         return
     fix = "name another with --out"
     if not (folder / STUDY).is_file() or (folder / STUDY).samefile(file.path):

@@ -33,7 +33,7 @@ class Graph:
 
     def upstream(self, stages: Sequence[Stage]) -> list[Stage]:
         """Of all stages, in their order, these and what they are made from."""
-        needed = {id(one) for stage in stages for one in stage.upstream()}
+        needed = {id(source) for stage in stages for source in stage.upstream()}
         return [stage for stage in self.stages if id(stage) in needed]
 
 
@@ -89,9 +89,9 @@ def in_order(stages: Sequence[Stage]) -> Iterator[Stage]:
 
 def why(stage: Stage, folder: Path) -> str:
     """Whether a stage's folder is up to date, else what there is to do and why, in words."""
-    found = store.state(folder, stage.recipe)
-    if found != "other":
-        return _STATES.get(found, "to do")
+    state = store.state(folder, stage.recipe)
+    if state != "other":
+        return _STATES.get(state, "to do")
     manifest = store.read_manifest(folder)
     assert manifest is not None  # see store.state
     if store.rendered_otherwise(manifest, stage.recipe):
@@ -129,10 +129,10 @@ def differences(manifest: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
 def _flat(settings: Any, above: str = "") -> dict[str, Any]:
     if not isinstance(settings, Mapping):
         return {above: settings}
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
-        found |= _flat(value, f"{above}.{key}" if above else str(key))
-    return found
+        flat |= _flat(value, f"{above}.{key}" if above else str(key))
+    return flat
 
 
 def _short(value: Any) -> str:

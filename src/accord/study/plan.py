@@ -87,8 +87,8 @@ class Plan:
 
     def problem(self, error: AccordError, *place: str | int) -> None:
         """Note what is wrong at a place; the same problem once, whoever finds it."""
-        told = str(error)
-        self.problems.setdefault(told, AccordError(f"{self.file.where(place)}\n  " + told.replace("\n", "\n  ")))
+        message = str(error)
+        self.problems.setdefault(message, AccordError(f"{self.file.where(place)}\n  " + message.replace("\n", "\n  ")))
 
     def known(self, key: Any, make: Callable[[], T]) -> T:
         """What `make` gave when it was first asked for by this key. Raises Unplanned where it failed then."""

@@ -17,13 +17,13 @@ _SECRET_VALUE = re.compile(r"\b(?:hf_|sk-|ghp_|github_pat_)[\w-]{8,}|(?<=://)[^/
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that the numbers depend on; importing none of them."""
-    found = {"python": platform.python_version()}
+    numbers = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            numbers[package] = version(package)
         except PackageNotFoundError:  # run from a source tree that is not installed
-            found[package] = "unknown"
-    return found
+            numbers[package] = "unknown"
+    return numbers
 
 
 def command(arguments: list[str] | None = None) -> str:

@@ -134,7 +134,7 @@ def _words(content: Any, path: Sequence[str | int]) -> list[str]:
     for part in path:
         siblings, content = content, content[part]
         if isinstance(part, int):
-            called = [_called(one) for one in siblings]
+            called = [_called(entry) for entry in siblings]
             words.append(called[part] if called[part] and called.count(called[part]) == 1 else str(part + 1))
         else:
             words.append(part)
@@ -142,8 +142,8 @@ def _words(content: Any, path: Sequence[str | int]) -> list[str]:
 
 
 def _called(entry: Mapping[str, Any]) -> str:
-    found = (entry.get(key) for key in ("name", "kind", "task"))
-    return next((name for name in found if isinstance(name, str)), "")
+    titles = (entry.get(key) for key in ("name", "kind", "task"))
+    return next((name for name in titles if isinstance(name, str)), "")
 
 
 def _shortest(words: list[str], others: Sequence[list[str]]) -> str:

@@ -52,14 +52,14 @@ def search(path: Path, trials: int, out: Path | None = None, *, console: Console
     with engine.bars(console) as bar:
         for stage in plan.shared.values():
             _make(plan, stage, lambda other: plan.folder.absolute() / other.name, bar)
-        kept = Trials(plan.folder, plan.file.name, plan.file.section, plan.file.ranges)
-        while _one(plan, kept, trials, bar, console):
+        pool = Trials(plan.folder, plan.file.name, plan.file.section, plan.file.ranges)
+        while _bring(plan, pool, trials, bar, console):
             pass
-    found = kept.finished()
-    _conclude(plan, found)
-    if found and found[0].value is None:
-        raise AccordError("No trial gives a value.", where=plan.folder / TABLE, got=found[0].reason)
-    return found, plan.folder
+    finished = pool.finished()
+    _conclude(plan, finished)
+    if finished and finished[0].value is None:
+        raise AccordError("No trial gives a value.", where=plan.folder / TABLE, got=finished[0].reason)
+    return finished, plan.folder
 
 
 def _plan(file: SearchFile, out: Path | None) -> _Search:
@@ -79,7 +79,7 @@ def _plan(file: SearchFile, out: Path | None) -> _Search:
     if len(shared) == len(first):
         where = file.where(("search", "objective"))
         raise AccordError("No range touches what the objective is made from.", where=where, got=section.objective)
-    sought = {"ranges": [[one.name, one.values.model_dump()] for one in file.ranges], "objective": section.objective}
+    sought = {"ranges": [[span.name, span.values.model_dump()] for span in file.ranges], "objective": section.objective}
     fixed = [{**sought, "direction": section.direction}, [stage.recipe.fingerprint for stage in first]]
     digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
     return _Search(file, out or Path("runs") / file.name, Models(), shared, digest)
@@ -105,16 +105,16 @@ def _open(plan: _Search) -> None:
                     where=folder,
                     fix=fix,
                 )
-        elif folder.exists() and not (folder.is_dir() and {one.name for one in folder.iterdir()} <= {SEARCH + ".tmp"}):
+        elif not engine.is_new(folder, SEARCH):
             raise AccordError("This is not the folder of a search.", where=folder, fix=fix)
         folder.mkdir(parents=True, exist_ok=True)
         _result(plan).write(folder)
         write_whole(folder / store.STUDY, file.text)
 
 
-def _one(plan: _Search, kept: Trials, wanted: int, bar: engine.Bar, console: Console) -> bool:
+def _bring(plan: _Search, pool: Trials, wanted: int, bar: engine.Bar, console: Console) -> bool:
     """Bring one trial to its end; False if there is none left to begin."""
-    with kept.claim(wanted) as claim:
+    with pool.claim(wanted) as claim:
         if claim is None:
             return False
         console.print(f"trial {claim.number}: {say(claim.values)}", highlight=False)
@@ -123,10 +123,10 @@ def _one(plan: _Search, kept: Trials, wanted: int, bar: engine.Bar, console: Con
         except AccordError as error:
             for partial in claim.folder.rglob(".*.partial"):  # nobody will go on from it
                 shutil.rmtree(partial)
-            kept.finish(claim, None, str(error))
+            pool.finish(claim, None, str(error))
             console.print(f"trial {claim.number}: failed. {error}", highlight=False)
         else:
-            kept.finish(claim, value)
+            pool.finish(claim, value)
             console.print(f"trial {claim.number}: {plan.file.section.objective} = {value:.6g}", highlight=False)
         return True
 
@@ -158,15 +158,15 @@ def _make(plan: _Search, stage: Stage, at: Callable[[Input], Path], bar: engine.
     store.publish(stage, at(stage), at=at, models=plan.models, progress=bar(stage.name), wait=True)
 
 
-def _conclude(plan: _Search, found: list[SearchTrial]) -> None:
+def _conclude(plan: _Search, finished: list[SearchTrial]) -> None:
     """Write what all trials together tell: the table, the best study, the report."""
     from accord.report import write_report
 
     with lock(plan.folder.resolve(), wait=True):
-        _result(plan).with_trials(found).write(plan.folder)
-        if found and found[0].value is not None:
-            best = found[0]
-            about = f"# The best of {len(found)} trials of accord search: trial {best.number}, "
+        _result(plan).with_trials(finished).write(plan.folder)
+        if finished and finished[0].value is not None:
+            best = finished[0]
+            about = f"# The best of {len(finished)} trials of accord search: trial {best.number}, "
             about += f"{plan.file.section.objective} = {best.value:.6g}\n"
             write_whole(plan.folder / BEST, about + plan.file.ready(best.values, plan.folder, f"{plan.file.name}-best"))
         write_report(plan.folder)
@@ -174,7 +174,7 @@ def _conclude(plan: _Search, found: list[SearchTrial]) -> None:
 
 def _result(plan: _Search) -> SearchResult:
     """What is sought, without its trials."""
-    ranges = [SearchedRange(one.name, one.values) for one in plan.file.ranges]
+    ranges = [SearchedRange(span.name, span.values) for span in plan.file.ranges]
     return SearchResult(plan.file.section, ranges, plan.fingerprint)
 
 

@@ -57,7 +57,7 @@ class Stage:
         settings: what fixes the results beside the inputs and the seed, as JSON.
         version: see `Recipe`.
         inputs: role -> the stage that plays it.
-        told: as the recipe reads in a manifest, for a stage that is only found in a folder (see `store.found`).
+        from_manifest: the recipe as a manifest has it, for a stage that is only read from a folder (see `store.found`).
     """
 
     kind: str
@@ -67,7 +67,7 @@ class Stage:
     seed: int
     version: int
     inputs: Mapping[str, "Stage"] = field(default_factory=dict)
-    told: Recipe | None = None
+    from_manifest: Recipe | None = None
 
     @property
     def name(self) -> str:
@@ -77,8 +77,8 @@ class Stage:
     @cached_property
     def recipe(self) -> Recipe:
         """All that fixes what it holds, the recipes of its inputs included."""
-        if self.told is not None:
-            return self.told
+        if self.from_manifest is not None:
+            return self.from_manifest
         prints = {role: stage.recipe.fingerprint for role, stage in self.inputs.items()}
         return Recipe(self.kind, self.version, self.settings, self.seed, prints)
 

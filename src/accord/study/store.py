@@ -77,15 +77,15 @@ def publish(
     _check_place(folder)
     with lock(folder, wait=wait):
         _recover(folder)
-        found = state(folder, recipe)
-        if found == "foreign" or (found in _REFUSED and not replace):
-            raise AccordError(_REFUSED[found], where=folder, fix="Name another folder, or remove this one.")
+        before = state(folder, recipe)
+        if before == "foreign" or (before in _REFUSED and not replace):
+            raise AccordError(_REFUSED[before], where=folder, fix="Name another folder, or remove this one.")
         partial = aside(folder, "partial")
-        if found == "whole":
+        if before == "whole":
             if partial.exists():
                 shutil.rmtree(partial)  # of settings that are no longer asked for
             return False
-        if found == "unfinished":
+        if before == "unfinished":
             _go_on(folder, partial, recipe)
         if read_manifest(partial, recipe) is None:
             work = Work(partial, at or _nowhere, models, progress or _unseen)
@@ -111,7 +111,7 @@ def found(run: Path, name: str) -> Stage:
     kind, _, label = name.partition("/")
     prints = {role: of["fingerprint"] for role, of in manifest["inputs"].items()}
     recipe = Recipe(manifest["stage"], manifest["version"], manifest["settings"], manifest["seed"], prints)
-    return Stage(kind, label, _not_made, recipe.settings, recipe.seed, recipe.version, told=recipe)
+    return Stage(kind, label, _not_made, recipe.settings, recipe.seed, recipe.version, from_manifest=recipe)
 
 
 def _not_made(work: Work) -> None:
@@ -162,8 +162,8 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def files_of(folder: Path) -> list[str]:
     """The files of a stage folder that its manifest lists: all but itself, as sorted posix paths."""
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    return sorted(set(found) - {MANIFEST, MANIFEST + ".tmp", RECORD, RECORD + ".tmp", REPORT})
+    paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    return sorted(set(paths) - {MANIFEST, MANIFEST + ".tmp", RECORD, RECORD + ".tmp", REPORT})
 
 
 def _check_place(folder: Path) -> None:

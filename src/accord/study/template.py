@@ -118,7 +118,7 @@ def _value(name: str, field: FieldInfo) -> str:
 
 def _toml(value: Any) -> str:
     if isinstance(value, dict) and value:
-        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
     # JSON spells strings, numbers, booleans and lists as TOML does
     return json.dumps(value, ensure_ascii=False)
 

@@ -58,5 +58,5 @@ def _contains(content: Any, path: Path) -> bool:
 def _key_line(statement: list[str], path: Path) -> int:
     """Within a statement of several lines (an inline table or array), the line of the path's last key."""
     key = re.compile(rf"(?<![\w-])[\"']?{re.escape(str(path[-1]))}[\"']?\s*=")
-    found = [number for number, line in enumerate(statement, 1) if key.search(line)]
-    return found[0] if len(found) == 1 else 1
+    numbers = [number for number, line in enumerate(statement, 1) if key.search(line)]
+    return numbers[0] if len(numbers) == 1 else 1

@@ -100,12 +100,12 @@ class Work:
             return lm
         self.facts |= {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch.")}
         note = self.folder / _FOUND
-        found = {key: self.facts[key] for key in ("device", "dtype")}
-        if not note.exists() or read_object(note) != found:
+        begun = {key: self.facts[key] for key in ("device", "dtype")}
+        if not note.exists() or read_object(note) != begun:
             for left in self.folder.iterdir():
                 if left.name != RECORD:
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
-            write_json(note, found)
+            write_json(note, begun)
         return lm
 
     def finish(self) -> None:

@@ -1,7 +1,7 @@
-"""Asking an annotator: every answer is on the disk before the next counts, and what is there is never asked again.
+"""Asking an annotator: every answer is on disk before the next one counts, and what has an answer is not asked again.
 
-answers.jsonl   a line an answer, in the order they came: key, asked (a hash of the prompt), what was answered,
-                attempts, seconds; it answers no other prompt of the same key
+answers.jsonl   a line an answer, in the order they came: key, asked (a hash of the prompt), answer, attempts, seconds;
+                where the prompt of a key changes, its answer counts no longer
 failures.jsonl  a line a request that has no answer: key, reason, attempts
 """
 
@@ -29,7 +29,10 @@ _JOINERS = "\u200c\u200d"  # these change how letters and emoji look, and are pa
 
 
 def plain(text: str) -> str:
-    """A text in one line, without control characters, such as those that turn the direction of what follows.
+    r"""A text in one line, without control characters, such as those that turn the direction of what follows.
+
+    >>> plain("birds\u202e of\nprey")
+    'birds of prey'
 
     Raises ValueError for half a surrogate pair, which is no letter and cannot be written.
     """
@@ -149,7 +152,8 @@ def ask(
     """Ask what `folder` has no answer to; key -> answer, and key -> reason for what none could be had.
 
     Raises AccordError when the annotator cannot be reached many times in a row: what was answered is kept, and the
-    next call goes on from it. An annotator that has ever answered is not held gone for what failed before as well.
+    next call goes on from it. Once an annotator has answered anything, requests that failed in an earlier call too do
+    not count toward that.
     """
     by_key, known, old = {request.key: request for request in requests}, read_answers(folder), failures_of(folder)
     answered = {
@@ -202,6 +206,9 @@ def parse(text: str, form: type[BaseModel]) -> BaseModel:
     """The last JSON object in a text that fits `form`; `Unusable` if none does.
 
     The last, because what a model thinks aloud comes first.
+
+    >>> parse('{"concept": "no"}? Rather: {"concept": "birds"}', Answer).concept
+    'birds'
     """
     if "{" not in text:
         raise Unusable(f"no JSON in the answer: {_short(text)}")

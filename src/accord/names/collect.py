@@ -135,9 +135,9 @@ def _take_in(collected: Collected, model: ConceptModel, batch: Batch, types: Int
     value = strength.double().numpy()
     if encoded.content is not None:
         on = torch.from_numpy(rows), torch.from_numpy(concepts)
-        written = (strength[:, None] * encoded.content.cpu()[on]).double()
-        added = torch.zeros(model.K, written.shape[1], dtype=torch.float64).index_add_(0, on[1], written).numpy()
-        collected.content = added if collected.content is None else collected.content + added
+        terms = (strength[:, None] * encoded.content.cpu()[on]).double()
+        sums = torch.zeros(model.K, terms.shape[1], dtype=torch.float64).index_add_(0, on[1], terms).numpy()
+        collected.content = sums if collected.content is None else collected.content + sums
     collected.count += np.bincount(concepts, minlength=model.K)
     collected.total += np.bincount(concepts, value, minlength=model.K)
     np.maximum.at(collected.largest, concepts, value)
@@ -180,9 +180,9 @@ def _beside(text: Ints, rows: Ints, concepts: Ints, K: int, draw: Floats) -> Int
         row = rows[left] + step
         there = (row >= 0) & (row < len(text))
         there &= text[np.clip(row, 0, len(text) - 1)] == text[rows[left]]
-        wanted = row * K + concepts[left]
-        place = np.clip(np.searchsorted(flat, wanted), 0, len(flat) - 1)
-        good = there & (flat[place] != wanted)
+        place = row * K + concepts[left]
+        at = np.clip(np.searchsorted(flat, place), 0, len(flat) - 1)
+        good = there & (flat[at] != place)
         beside[left[good]] = step[good]
     return beside
 

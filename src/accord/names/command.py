@@ -63,8 +63,8 @@ def names(
         about = ConceptsToName(opened.backbone.section, opened.embeddings, concepts, concepts.settings["layer"])
         stage = names_stage(section, about, concepts.seed, identity)
         _print(made_in_run(stage, run, replace=replace), run / stage.name)
-        if said := missing(run / stage.name):
-            typer.echo(said, err=True)
+        if notice := missing(run / stage.name):
+            typer.echo(notice, err=True)
 
 
 def _annotated(
@@ -79,8 +79,8 @@ def _annotated(
             raise AccordError(f"--annotator {kind} takes no --{option}.")
     if kind != "tokens" and model is None:
         raise AccordError(f"--annotator {kind} needs a --model.")
-    given = {"kind": kind, "model": model, "base_url": base_url}
-    table = {key: value for key, value in given.items() if value is not None}
+    choice = {"kind": kind, "model": model, "base_url": base_url}
+    table = {key: value for key, value in choice.items() if value is not None}
     section = from_options(NamesSection, {**section.model_dump(exclude={"annotator"}), "annotator": table})
     annotator = section.annotator
     if not isinstance(annotator, TransformersAnnotator):

@@ -80,13 +80,13 @@ def embed(named: NamedDictionary, effects: Effects | None, explanation: Explanat
         if sum(len(line.encode()) + 1 for line in lines) <= budget:
             return Embedded(f"[{','.join(lines)}]", fill, len(lines))
     spent = 0
-    kept: list[str] = []
+    first: list[str] = []
     for line in lines:
         spent += len(line.encode()) + 1
-        if spent > budget and kept:
+        if spent > budget and first:
             break
-        kept.append(line)
-    return Embedded(f"[{','.join(kept)}]", FILLS[-1], len(kept))
+        first.append(line)
+    return Embedded(f"[{','.join(first)}]", FILLS[-1], len(first))
 
 
 def _lines(named: NamedDictionary, fill: Fill, more: Mapping[int, dict[str, Any]]) -> list[str]:
@@ -129,15 +129,15 @@ def _concept(row: Mapping[str, Any], fill: Fill) -> dict[str, Any]:
 
 def _examples(table: pd.DataFrame, fill: Fill) -> dict[int, list[list[Any]]]:
     """Concept -> its examples from the training texts, the strongest first within each kind and band."""
-    shown = table[table["kind"].isin(KINDS)]
-    shown = shown.assign(place=shown["kind"].map(KINDS.index)).sort_values(
+    rows = table[table["kind"].isin(KINDS)]
+    rows = rows.assign(place=rows["kind"].map(KINDS.index)).sort_values(
         ["concept", "place", "band", "strength"], ascending=[True, True, False, False], kind="stable"
     )
-    rank = shown.groupby(["concept", "place", "band"]).cumcount()
-    shown = shown[rank < shown["kind"].map(fill.examples)]
+    rank = rows.groupby(["concept", "place", "band"]).cumcount()
+    rows = rows[rank < rows["kind"].map(fill.examples)]
     examples: dict[int, list[list[Any]]] = {}
     columns = ("concept", "place", "band", "strength", "before", "token", "after")
-    for k, place, band, strength, before, token, after in zip(*(shown[c] for c in columns), strict=True):
+    for k, place, band, strength, before, token, after in zip(*(rows[c] for c in columns), strict=True):
         start = str(before)[: 2 * fill.around] if place == 2 else str(before)[-fill.around :]
         entry = [int(place), int(band), _round(strength), start, str(token), str(after)[: fill.around]]
         examples.setdefault(int(k), []).append(entry)

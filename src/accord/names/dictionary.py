@@ -258,8 +258,8 @@ def _by_concept(best: Best) -> dict[int, list[dict[str, Any]]]:
 
 
 def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: int(entry[key]) for key in ("concept", "text", "position")}
-    return {**kept, "strength": float(entry["strength"])}
+    numbers = {key: int(entry[key]) for key in ("concept", "text", "position")}
+    return {**numbers, "strength": float(entry["strength"])}
 
 
 def _places(examples: Iterator[dict[str, Any]], backbone: Backbone, side: Side, name: str) -> pd.DataFrame:

@@ -113,5 +113,9 @@ class Bins:
         return np.linspace(0.5, 1.0, 21) if self.gated else np.asarray(2.0 ** (np.arange(-40, 61) / 4))
 
     def of(self, strength: Floats) -> Ints:
-        """The bin of each strength."""
+        """The bin of each strength.
+
+        >>> Bins(gated=True).of(np.array([0.51, 0.76, 1.0])).tolist()
+        [0, 10, 19]
+        """
         return np.clip(np.searchsorted(self.edges, strength, side="left") - 1, 0, len(self.edges) - 2)

@@ -74,7 +74,11 @@ def coverage(named: NamedDictionary) -> str:
 
 
 def mean_score(row: Mapping[str, Any]) -> float:
-    """The mean of a concept's scores, NaN where it has none."""
+    """The mean of a concept's scores, NaN where it has none.
+
+    >>> mean_score({"detection": 0.8, "fuzzing": None})
+    0.8
+    """
     values = [float(str(row[task])) for task in TASKS if row.get(task) is not None]
     known = [value for value in values if math.isfinite(value)]
     return sum(known) / len(known) if known else math.nan

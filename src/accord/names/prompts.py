@@ -54,7 +54,11 @@ def list_question(task: str, name: str, contexts: Sequence[tuple[str, str, str]]
 
 
 def marked(before: str, token: str, after: str) -> str:
-    """A context in one line, its token between marks."""
+    """A context in one line, its token between marks.
+
+    >>> marked("and the", " bird", " flew")
+    'and the <<bird>> flew'
+    """
     word = token.strip()
     left, right = token[: len(token) - len(token.lstrip())], token[len(token.rstrip()) :] if word else ""
     return one_line(f"{before}{left}{OPEN}{word}{CLOSE}{right}{after}")

@@ -54,7 +54,11 @@ class Mean:
 
 
 def over_texts(texts: NDArray[np.int64], values: Floats, n_texts: int) -> Mean:
-    """Mean of `values` [n] at tokens of `texts` [n]; units are texts, as their tokens are not independent."""
+    """Mean of `values` [n] at tokens of `texts` [n]; units are texts, as their tokens are not independent.
+
+    >>> over_texts(np.array([0, 0, 1]), np.array([1.0, 2.0, 6.0]), n_texts=2).value
+    3.0
+    """
     count = np.bincount(texts, minlength=n_texts)
     value = float(values.mean()) if len(values) else math.nan
     total = np.bincount(texts, values, minlength=n_texts)

@@ -46,7 +46,9 @@ def promoted(
 @checked
 @torch.no_grad()
 def promoted_along(target: Target, directions: Tensor, states: Tensor, *, n: int = 10) -> list[list[int]]:
-    """The same of directions [m, d] that are added to states: every direction promotes some tokens, meant or not.
+    """For each of the directions [m, d] the `n` tokens whose logits it raises most when it is added to `states`.
+
+    Every direction promotes some tokens, whether it means anything or not.
 
     A model that reads its own concepts reads them again in the states so moved, as it does when it is pushed.
     """

@@ -100,8 +100,8 @@ class Effects:
     def summary(self) -> dict[str, Any]:
         """effects.json: what was steered, each pooled dose, and `said`, in plain words."""
         doses = self.doses()
-        said = [self._say(measure, doses) for measure in MEASURES if (doses["measure"] == measure).any()]
-        return {**self.about, "doses": json.loads(doses.to_json(orient="records")), "said": " ".join(said)}
+        sentences = [self._say(measure, doses) for measure in MEASURES if (doses["measure"] == measure).any()]
+        return {**self.about, "doses": json.loads(doses.to_json(orient="records")), "said": " ".join(sentences)}
 
     def write(self, folder: Path | str) -> None:
         """Write the five files into a folder, which is made; effects.json last."""

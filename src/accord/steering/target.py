@@ -185,7 +185,11 @@ def steer(
 
 
 def as_edits(edits: Mapping[int, float | Edit]) -> dict[int, Edit]:
-    """The edits, numbers as factors. Raises AccordError for what is no finite number."""
+    """The edits, numbers as factors. Raises AccordError for what is no finite number.
+
+    >>> as_edits({12: 0.0, 7: Set(3.0)})
+    {12: Scale(factor=0.0), 7: Set(value=3.0)}
+    """
     valid: dict[int, Edit] = {}
     for concept, value in edits.items():
         edit: Any = value if isinstance(value, Set | Scale) else Scale(value)

@@ -136,16 +136,16 @@ def problem(detail: ErrorDetails, root: type[BaseModel], where: str) -> AccordEr
             "Unknown value.", where=where, got=repr(detail["ctx"]["tag"]), wanted=nearest(detail["ctx"]["tag"], kinds)
         )
     got = detail["input"]
-    shown = repr(got) if isinstance(got, str | int | float | bool) else f"a {type(got).__name__}"
+    value = repr(got) if isinstance(got, str | int | float | bool) else f"a {type(got).__name__}"
     if detail["type"] == "literal_error":
         choices = detail["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        return AccordError("Unknown value.", where=where, got=shown, wanted=nearest(str(got), choices))
+        return AccordError("Unknown value.", where=where, got=value, wanted=nearest(str(got), choices))
     if detail["type"] == "string_pattern_mismatch":
         wanted = about
     else:
         rule = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
         wanted = f"{rule} ({about})" if about else rule
-    return AccordError("This value does not fit.", where=where, got=shown, wanted=wanted)
+    return AccordError("This value does not fit.", where=where, got=value, wanted=wanted)
 
 
 def _model_at(model: type[BaseModel], loc: Sequence[str | int]) -> type[BaseModel]:
@@ -167,7 +167,7 @@ def _kind_of(section: type[BaseModel]) -> Any:
 
 
 def _untagged(detail: ErrorDetails, content: Any) -> list[str | int]:
-    """Where a problem is in the file: pydantic also names the kind of a section, which is no key of its table."""
+    """Where in the file a problem is: pydantic's place without the kinds of sections, which are no keys of tables."""
     place: list[str | int] = []
     for part in detail["loc"]:
         if isinstance(content, dict) and part not in content and part == content.get("kind"):
@@ -189,7 +189,11 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def spell(path: Sequence[str | int]) -> str:
-    """A path as the file's reader would say it: `[[gap]] number 2, key limit`."""
+    """A path as the file's reader would say it.
+
+    >>> spell(("gap", 1, "limit"))
+    '[[gap]] number 2, key limit'
+    """
     *table, key = path or ("the top",)
     if isinstance(key, int):
         return f"[[{'.'.join(map(str, table))}]] number {key + 1}"

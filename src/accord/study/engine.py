@@ -37,8 +37,8 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
     """Bring the run folder of a study up to date; returns the report's path.
 
     The folder is `out`, or runs/NAME below the current folder. Stages that are whole and unchanged are left
-    alone; when all are, no weights are loaded. With a `step` of `STEPS`, only its stages run, and no report is
-    written: the run folder is returned, as it is where there are but embeddings.
+    alone; when all are, no weights are loaded. With a `step` of `STEPS`, only its stages run. Then, and for a study
+    that makes nothing but embeddings, no report is written, and the run folder is returned.
 
     Raises AccordError for anything wrong in the study file, its data or the model, before weights are loaded,
     and when the folder holds something else or another process works on it.
@@ -100,11 +100,11 @@ def described(graph: Graph, folder: Path, todo: list[Stage] | None = None) -> It
 def bars(console: Console) -> Iterator[Bar]:
     """Progress bars: a function that makes one by name."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with ProgressBars(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+    with ProgressBars(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
 
         def bar(name: str) -> Progress:
-            row = shown.add_task(name, total=None)
-            return lambda done, total: shown.update(row, completed=done, total=total)
+            row = progress.add_task(name, total=None)
+            return lambda done, total: progress.update(row, completed=done, total=total)
 
         yield bar
 

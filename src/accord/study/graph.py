@@ -24,7 +24,7 @@ class Graph:
     Attributes:
         stages: in the order they run.
         missing: what must be fetched before the first of them: name -> what it is.
-        notes: what is to be told of the data files, a line each.
+        notes: what the user should know of the data files, a line each.
     """
 
     stages: Sequence[Stage]
@@ -41,9 +41,10 @@ def plan_study(file: StudyFile, *, fetch: bool = False, kept: dict[str, Any] | N
     """Plan a study: build its tasks, look at its data, and see what is made from what. No weights are loaded.
 
     Args:
-        fetch: have models, texts and dictionaries on this machine; else what is not here is told, and stages that
-            depend on it count as to do.
-        kept: filled with the tasks that are built, and taken from where the same file is planned again.
+        fetch: bring models, texts and dictionaries onto this machine; else what is not here is listed as `missing`,
+            and stages that depend on it count as to do.
+        kept: the tasks that are built are put here, and those of an earlier planning of the same file are taken from
+            here.
 
     Raises AccordError, listing every problem with its line, or for what cannot be fetched.
     """
@@ -109,7 +110,7 @@ _STATES: Mapping[str, str] = {
 
 
 def differences(manifest: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
-    """What of a recipe is another than in a manifest, each in a few words."""
+    """How a recipe differs from the one in a manifest, each difference in a few words."""
     if "inputs" not in manifest:
         yield "accord's own format"
         return

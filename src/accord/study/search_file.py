@@ -42,18 +42,19 @@ class Ranged:
         return config.validated(self.path, self.text, content)
 
     def each(self, make: Callable[[config.StudyFile], T]) -> list[T]:
-        """What `make` gives for the study with all first values, and with every other end or choice of a range.
+        """What `make` gives for the study with all ranges at their first value, and with each other end or choice.
 
-        Raises AccordError, listing all problems, where `make` does so for an end both with the other ranges at their
-        first values and with them at their last: no company makes it right.
+        Each of the latter is tried with the other ranges at their first values, then with them at their last.
+
+        Raises AccordError, listing all problems, for those with which `make` fails both times.
         """
-        made: list[T] = []
+        results: list[T] = []
         problems: dict[str, AccordError] = {}
         for company in self._variants():
             failed: list[AccordError] = []
             for values in company:
                 try:
-                    made.append(make(self.study(values)))
+                    results.append(make(self.study(values)))
                     break
                 except AccordError as error:
                     failed.append(error)
@@ -61,7 +62,7 @@ class Ranged:
                 problems[str(failed[0])] = failed[0]
         if problems:
             raise config.together(list(problems.values()), self.path)
-        return made
+        return results
 
     def _variants(self) -> Iterator[list[Values]]:
         first, last = self._ends(0), self._ends(-1)

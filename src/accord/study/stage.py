@@ -12,7 +12,7 @@ from accord.study.work import Work
 
 
 class Result(Protocol):
-    """What a stage found: it writes itself into a folder, and reads itself back."""
+    """The result of a stage: it writes itself into a folder, and reads itself back."""
 
     def write(self, folder: Path) -> None:
         """Write the tables and facts into a folder that is there."""
@@ -53,7 +53,7 @@ class Stage:
     Attributes:
         kind: the kind of result: "pathway".
         label: which of the kind: "rankalign-s0"; empty where there can be but one.
-        make: fills `work.folder`, going on from what is there; what it gives, if anything, is written there too.
+        make: fills `work.folder`, going on from what is there; a result that it returns is written there, too.
         settings: what fixes the results beside the inputs and the seed, as JSON.
         version: see `Recipe`.
         inputs: role -> the stage that plays it.

@@ -35,9 +35,9 @@ _REFUSED: dict[State, str] = {
 def state(folder: Path, recipe: Recipe) -> State:
     """Compare what `folder` holds with `recipe`, by its manifest and its files' sizes, and hashes if small.
 
-    missing: not there, or empty; whole: this recipe's results; unfinished: these, but for what could not be had
-    and the next `publish` tries again; other: another recipe's; damaged: files of
-    this recipe are gone or changed in size; foreign: not a stage folder.
+    missing: not there, or empty; whole: this recipe's results; unfinished: these, but for a part that could not be
+    had and that the next `publish` tries again; other: another recipe's; damaged: this recipe's, but files are gone or
+    changed; foreign: not a stage folder.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return "missing"
@@ -68,7 +68,7 @@ def publish(
     stage says `UNFINISHED` among its facts, the next call goes on from a copy of what it wrote.
 
     Args:
-        at: says where the stage's inputs are; not needed where it has none.
+        at: input -> its folder; not needed for a stage without inputs.
 
     Raises AccordError if `folder` holds something that must not be replaced, or is in use by another
     process (without `wait`). What the making raises passes through; its work is kept for the next call.
@@ -135,7 +135,7 @@ def read_manifest(folder: Path, recipe: Recipe | None = None) -> dict[str, Any] 
 
 
 def rendered_otherwise(manifest: Mapping[str, Any], recipe: Recipe) -> bool:
-    """Whether a stage differs from a recipe only by what a chat template wrote then, such as the date."""
+    """Whether a manifest differs from a recipe only in the text that a chat template writes, such as a date."""
     then, now = (json.loads(json.dumps(settings)) for settings in (manifest["settings"], dict(recipe.settings)))
     if then == now or _without_rendered(then) != _without_rendered(now):
         return False

@@ -58,9 +58,9 @@ def template() -> str:
         *_table("[backbone]", BackboneSection),
     ]
     for key, field in _sections():
-        written = _table if key == "gap" else _optional
+        table = _table if key == "gap" else _optional
         for section in models_in(field.annotation):  # one, or all its kinds
-            lines += written(_header(key, field), section)
+            lines += table(_header(key, field), section)
     return "\n".join(lines) + "\n"
 
 

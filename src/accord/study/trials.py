@@ -5,8 +5,8 @@ dies. So a trial that is begun and whose lock is free was left behind: whoever c
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,21 +67,19 @@ class Trials:
                 load_if_exists=True,
             )
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[None]:
         """Keep other processes from the list of trials for a moment."""
-        with lock((self.folder / TRIALS).resolve(), wait=True):
-            yield
+        return lock((self.folder / TRIALS).resolve(), wait=True)
 
     @contextmanager
-    def claim(self, wanted: int) -> Iterator[Claim | None]:
-        """A trial to work on: one that was left behind, or a new one while there are fewer than `wanted`; else None.
+    def claim(self, count: int) -> Iterator[Claim | None]:
+        """A trial to work on: one that was left behind, or a new one while there are fewer than `count`; else None.
 
         The trial is this process's own within the `with`.
         """
         with ExitStack() as held:
             with self.alone():
-                claim = self._left_behind(held) or self._new(wanted, held)
+                claim = self._left_behind(held) or self._new(count, held)
             yield claim
 
     def finish(self, claim: Claim, value: float | None, reason: str | None = None) -> None:
@@ -111,13 +109,13 @@ class Trials:
                 self._void(trial)
         return None
 
-    def _new(self, wanted: int, held: ExitStack) -> Claim | None:
+    def _new(self, count: int, held: ExitStack) -> Claim | None:
         trials = self._trials()
-        if sum(self._counts(trial) or not trial.state.is_finished() for trial in trials) >= wanted:
+        if sum(self._counts(trial) or not trial.state.is_finished() for trial in trials) >= count:
             return None
         # By its number, so that a trial's draw does not depend on which process makes it, or how often.
         seed = np.random.SeedSequence([self.section.seed, len(trials)]).generate_state(1)[0]
-        self.study.sampler = _SAMPLERS[self.section.sampler](int(seed))
+        self.study.sampler = _sampler(self.section.sampler, int(seed))
         trial = self.study.ask({span.name: _distribution(span) for span in self.ranges})
         assert self._hold(trial.number, held)
         return Claim(trial.number, self._values(trial.params), self.place(trial.number))
@@ -164,22 +162,9 @@ def _distribution(span: Range) -> "BaseDistribution":
     return FloatDistribution(float(values.low), float(values.top), log=values.log, step=values.step)
 
 
-def _random(seed: int) -> "BaseSampler":
-    from optuna.samplers import RandomSampler
+def _sampler(kind: str, seed: int) -> "BaseSampler":
+    from optuna.samplers import GPSampler, RandomSampler, TPESampler
 
-    return RandomSampler(seed)
-
-
-def _tpe(seed: int) -> "BaseSampler":
-    from optuna.samplers import TPESampler
-
-    return TPESampler(seed=seed, constant_liar=True)  # trials under way count as bad: processes keep apart
-
-
-def _gp(seed: int) -> "BaseSampler":
-    from optuna.samplers import GPSampler
-
-    return GPSampler(seed=seed)
-
-
-_SAMPLERS: Mapping[str, Callable[[int], "BaseSampler"]] = {"random": _random, "tpe": _tpe, "gp": _gp}
+    if kind == "tpe":
+        return TPESampler(seed=seed, constant_liar=True)  # trials under way count as bad: processes keep apart
+    return GPSampler(seed=seed) if kind == "gp" else RandomSampler(seed)

@@ -26,7 +26,7 @@ class ChatServer(ThreadingHTTPServer):
         self.whole = whole or (lambda body: None)  # status, content and headers instead of an answer
         self.answer = answer or (lambda prompt: {"concept": "a name", "alternatives": ["another"]})
         self.draw, self.lock = random.Random(seed), threading.Lock()
-        self.asked, self.answered, self.failed = Counter(), Counter(), Counter()
+        self.requests, self.answered, self.failed = Counter(), Counter(), Counter()
         self.times, self.open, self.most_open = [], 0, 0
 
     @property
@@ -63,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
         who = who[1] if who else prompt
         with server.lock:
             fault = server.draw.choice(server.faults) if server.draw.random() < server.faulty else None
-            server.asked[who] += 1
+            server.requests[who] += 1
             server.times.append(time.monotonic())
             server.open += 1
             server.most_open = max(server.most_open, server.open)

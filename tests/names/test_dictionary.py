@@ -54,28 +54,27 @@ def test_one_pass_is_the_plain_loop(model, sides, lm, rows):
     types, _ = token_types(lm.tokenizer, lm.vocab_size)
     sizes = Sizes(top=6, each=2, sample=9, texts=3, pool=12)
     labels = TextLabels(model.K, list(side.texts["label"]))
-    found = collect(model, side.store, LAYER, types, sizes, labels=labels, seed=5, rows=rows)
+    collected = collect(model, side.store, LAYER, types, sizes, labels=labels, seed=5, rows=rows)
     fired, all_rows = plain(model, side)
     lengths = Counter(text for text, _, _ in all_rows)
-    assert found.tokens == len(all_rows) == side.store.tokens
-    assert (
-        found.frequency.tolist() == np.bincount([types[t] for _, _, t in all_rows], minlength=types.max() + 1).tolist()
-    )
+    assert collected.tokens == len(all_rows) == side.store.tokens
+    frequency = np.bincount([types[t] for _, _, t in all_rows], minlength=types.max() + 1)
+    assert collected.frequency.tolist() == frequency.tolist()
 
     on_texts = {k: {text for _, text, *_ in own} for k, own in fired.items()}
     check_labels(labels.table(), side.texts["label"], on_texts, set(lengths))
     drawn = sorted(np.random.default_rng(5).choice(len(all_rows), 12, replace=False))
-    assert found.pool == [all_rows[i][:2] for i in drawn]
+    assert collected.pool == [all_rows[i][:2] for i in drawn]
     for k in range(model.K):
         own = fired[k]
         strengths = np.array([entry[0] for entry in own])
-        assert found.count[k] == len(own)
-        assert found.total[k] == pytest.approx(strengths.sum(), rel=1e-5)
-        assert found.largest[k] == pytest.approx(max(strengths, default=0.0))
+        assert collected.count[k] == len(own)
+        assert collected.total[k] == pytest.approx(strengths.sum(), rel=1e-5)
+        assert collected.largest[k] == pytest.approx(max(strengths, default=0.0))
         expected, _ = np.histogram(strengths, [-np.inf, *Bins(model.gated).edges[1:-1], np.inf])
-        assert abs(found.histogram[k] - expected).sum() <= 2  # a strength may fall on an edge
-        if found.content is not None and own:
-            np.testing.assert_allclose(found.content[k], np.sum([entry[4] for entry in own], axis=0), rtol=1e-4)
+        assert abs(collected.histogram[k] - expected).sum() <= 2  # a strength may fall on an edge
+        if collected.content is not None and own:
+            np.testing.assert_allclose(collected.content[k], np.sum([entry[4] for entry in own], axis=0), rtol=1e-4)
         # The strongest, at most two of a type.
         draw = chance(5, *(np.array([e[i] for e in own], dtype=np.int64) for i in (1, 2)), np.full(len(own), k))
         kept, seen = [], Counter()
@@ -83,20 +82,19 @@ def test_one_pass_is_the_plain_loop(model, sides, lm, rows):
             if seen[types[own[i][3]]] < 2 and len(kept) < 6:
                 seen[types[own[i][3]]] += 1
                 kept.append(own[i][1:3])
-        assert places(found.top, k) == kept
+        assert places(collected.top, k) == kept
         sampled = sorted(range(len(own)), key=lambda i: -draw[i])[:9]
-        assert places(found.sample, k) == [own[i][1:3] for i in sampled]
-        check_beside(found.sample, k, {entry[1:3] for entry in own}, lengths)
+        assert places(collected.sample, k) == [own[i][1:3] for i in sampled]
+        check_beside(collected.sample, k, {entry[1:3] for entry in own}, lengths)
         # Texts by mean strength.
         sums = Counter()
         for strength, text, *_ in own:
             sums[text] += strength
         means = {text: total / lengths[text] for text, total in sums.items() if lengths[text] >= 5}
-        best = [
-            float(rank) for concept, rank in zip(*columns(found.texts, "concept", "rank"), strict=True) if concept == k
-        ]
+        ranks = zip(*columns(collected.texts, "concept", "rank"), strict=True)
+        best = [float(rank) for concept, rank in ranks if concept == k]
         assert best == pytest.approx(sorted(means.values(), reverse=True)[:3], rel=1e-5)
-        for (text, position), quiet in zip(found.pool, found.quiet[:, k], strict=True):
+        for (text, position), quiet in zip(collected.pool, collected.quiet[:, k], strict=True):
             near = [(text, p) for p in range(position - BEFORE, position + AFTER + 1)]
             assert quiet == (not set(near) & {entry[1:3] for entry in own})
 
@@ -133,16 +131,16 @@ def check_labels(table, labels, on_texts, seen):
 
 def test_labels_that_are_words():
     labels = ["a", "b", "b", None, "c", "b", "a"]
-    found = TextLabels(2, labels)
-    found.see(np.arange(7))
-    found.add(np.array([1, 2, 3, 5]), np.array([0, 0, 0, 0]))
-    row = found.table().iloc[0]
+    sums = TextLabels(2, labels)
+    sums.see(np.arange(7))
+    sums.add(np.array([1, 2, 3, 5]), np.array([0, 0, 0, 0]))
+    row = sums.table().iloc[0]
     n, N, p = 3, 6, 3 / 6
     spread = stats.hypergeom(N, 3, n).std()
     assert (row.label, row.label_texts) == ("b", 3)
     assert (row.label_on, row.label_off) == (1.0, pytest.approx(p))
     assert row.label_t == pytest.approx((3 - n * p) / spread)
-    assert pd.isna(found.table().iloc[1].label)
+    assert pd.isna(sums.table().iloc[1].label)
     many = TextLabels(1, [str(i) for i in range(60)])  # nothing to compare
     many.see(np.arange(60))
     assert pd.isna(many.table().iloc[0].label)
@@ -172,8 +170,8 @@ def test_the_best_do_not_depend_on_the_cuts(entries, data):
 def test_what_a_concept_writes_is_its_mean_ablation_effect(kind, sides, lm):
     model, side = make(kind, sides), sides["train"]
     types, _ = token_types(lm.tokenizer, lm.vocab_size)
-    found = collect(model, side.store, LAYER, types, Sizes(sample=0), seed=0)
-    directions = written(model, found)
+    collected = collect(model, side.store, LAYER, types, Sizes(sample=0), seed=0)
+    directions = written(model, collected)
     (everything,) = in_order(side.store, LAYER, side.store.tokens)
     for k in range(model.K):
         effects = ablation_effects(model, everything.x.to(model.mean), k).float()
@@ -227,13 +225,13 @@ def test_nearest_by_cosine():
 def test_contexts_are_what_stands_in_the_text(lm):
     texts = ["no birds are food of any kind " * 3, "é, naïve"]
     ids = lm.tokenizer(texts[0], add_special_tokens=False)["input_ids"]
-    found = contexts(lm.tokenizer, texts, [(0, 0), (0, 25), (0, len(ids) - 1), (1, 3)])
-    for (text, position), (before, token, after) in found.items():
+    around = contexts(lm.tokenizer, texts, [(0, 0), (0, 25), (0, len(ids) - 1), (1, 3)])
+    for (text, position), (before, token, after) in around.items():
         assert before + token + after in texts[text]
         assert token.strip() == lm.tokenizer.decode([ids[position]]).strip() or text == 1
-    whole = found[0, 25]
+    whole = around[0, 25]
     assert lm.tokenizer.decode(ids[25 - BEFORE : 25 + AFTER + 1]).strip() == "".join(whole).strip()
-    assert found[0, 0].before == "" and found[0, len(ids) - 1].after == ""
+    assert around[0, 0].before == "" and around[0, len(ids) - 1].after == ""
     with pytest.raises(AccordError, match="another tokenizer"):
         contexts(lm.tokenizer, texts, [(1, 99)])
 
@@ -265,10 +263,10 @@ def test_the_tables(model, sides, lm, tmp_path):
         assert len(row.edges) == len(row.histogram) + 1 and row.histogram[0] and row.histogram[-1]
         assert len(row.promoted) == len(row.suppressed) == 3 and len(row.neighbours) == 2
         assert row.promoted[0]["change"] >= row.promoted[-1]["change"] >= row.suppressed[-1]["change"]
-        assert all(one["share"] > 0 and 0 < one["usual"] <= 1 for one in row.types)
+        assert all(kind["share"] > 0 and 0 < kind["usual"] <= 1 for kind in row.types)
         check_examples(row.concept, made.examples[made.examples["concept"] == row.concept], both, shown)
-    one = build_dictionary(model, lm, LAYER, sides["train"], sides["held_out"], shown=shown, seed=1)
-    pd.testing.assert_frame_equal(one.examples, made.examples)
+    again = build_dictionary(model, lm, LAYER, sides["train"], sides["held_out"], shown=shown, seed=1)
+    pd.testing.assert_frame_equal(again.examples, made.examples)
 
 
 def check_examples(k, own, both, shown):
@@ -302,9 +300,9 @@ def test_contexts_of_the_real_tokenizer():
     tokenizer = accord.load("smollm2-135m", device="cpu").tokenizer
     text = "An unbelievably naïve film — café noir, at its best."
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    found = contexts(tokenizer, [text], [(0, i) for i in range(len(ids))])
-    for i, one in enumerate(ids):
-        before, token, after = found[0, i]
-        if "\ufffd" not in tokenizer.decode([one]):  # not a part of a letter
-            assert token.strip() == tokenizer.decode([one]).strip()
+    around = contexts(tokenizer, [text], [(0, i) for i in range(len(ids))])
+    for i, token_id in enumerate(ids):
+        before, token, after = around[0, i]
+        if "\ufffd" not in tokenizer.decode([token_id]):  # not a part of a letter
+            assert token.strip() == tokenizer.decode([token_id]).strip()
         assert (before + token + after) in text

@@ -20,7 +20,7 @@ from accord.names import (
 )
 from accord.names.annotators import Local
 from accord.names.answers import ANSWERS, Reply, Request, Unusable, ask, parse, read_answers
-from accord.names.judges import ListJudge, LogOddsJudge, NameTrial, Numbers, TokensJudge
+from accord.names.judges import ListJudge, LogOddsJudge, Numbers, Quiz, TokensJudge
 from accord.names.prompts import marked, naming_prompt, question
 from accord.names.scores import balanced_accuracy
 from tests.names.conftest import LAYER, make
@@ -35,11 +35,11 @@ class Scripted:
     """An annotator whose replies are given by key; counts what it is asked."""
 
     def __init__(self, replies):
-        self.given, self.asked = replies, []
+        self.given, self.keys = replies, []
 
     def replies(self, requests):
         for request in requests:
-            self.asked.append(request.key)
+            self.keys.append(request.key)
             answer = self.given(request)
             yield Reply(request.key, answer, reason=None if answer else "no idea")
 
@@ -63,8 +63,8 @@ class Scripted:
 )
 def test_what_is_an_answer(text, reason):
     if reason is None:
-        found = parse(text, Answer)
-        assert found.concept in ("birds of prey", "x")
+        answer = parse(text, Answer)
+        assert answer.concept in ("birds of prey", "x")
     else:
         with pytest.raises(Unusable, match=reason):
             parse(text, Answer)
@@ -79,21 +79,21 @@ def test_nothing_is_asked_twice(tmp_path):
         file.write('{"key": "name:3", "ans')
     second = Scripted(lambda request: Answer(concept="at last"))
     answered, failed = ask(second, requests, tmp_path)
-    assert second.asked == ["name:3"] and failed == {}
+    assert second.keys == ["name:3"] and failed == {}
     assert [answered[f"name:{i}"].concept for i in range(5)] == ["name:0", "name:1", "name:2", "at last", "name:4"]
     assert len(read_answers(tmp_path)) == 5
     assert all(json.loads(line) for line in (tmp_path / ANSWERS).read_text().splitlines())
 
 
 def test_another_question_of_the_same_key_is_asked(tmp_path):
-    trial = NameTrial("detection", 1, contexts=CONTEXTS, **TRIAL)
-    other = NameTrial("detection", 1, contexts=CONTEXTS, **{**TRIAL, "name": Answer(concept="trees")})
-    asked = []
-    for one, numbers in ((trial, [1, 2, 3, 4]), (trial, []), (other, []), (other, [1])):
+    quiz = Quiz("detection", 1, contexts=CONTEXTS, **QUIZ)
+    other = Quiz("detection", 1, contexts=CONTEXTS, **{**QUIZ, "name": Answer(concept="trees")})
+    outcomes = []
+    for own, numbers in ((quiz, [1, 2, 3, 4]), (quiz, []), (other, []), (other, [1])):
         scripted = Scripted(lambda request, numbers=numbers: Numbers(numbers=numbers))
-        [values] = ListJudge(scripted, tmp_path).judge([one])
-        asked.append((len(scripted.asked), values.sum()))
-    assert asked == [(1, 4), (0, 4), (1, 0), (0, 0)]
+        [values] = ListJudge(scripted, tmp_path).judge([own])
+        outcomes.append((len(scripted.keys), values.sum()))
+    assert outcomes == [(1, 4), (0, 4), (1, 0), (0, 0)]
 
 
 def test_an_answer_is_on_the_disk_before_the_next_is_asked_for(tmp_path):
@@ -108,7 +108,7 @@ def test_names_of_tokens(dictionary, tmp_path):
     names = annotate(annotator_of(TokensAnnotator(words=2)), dictionary.concepts, dictionary.examples, tmp_path)
     assert names.answers.keys() | names.failures.keys() == set(dictionary.concepts["concept"])
     for row in dictionary.concepts.itertuples():
-        words = [one["token"] for one in row.types if one["token"].strip()][:2]
+        words = [kind["token"] for kind in row.types if kind["token"].strip()][:2]
         assert names.answers[row.concept] == Answer(concept=", ".join(words), alternatives=words)
 
 
@@ -165,31 +165,31 @@ def test_a_local_model_with_a_chat_template_reads_it(lm, monkeypatch):
     assert seen["prompts"] == ['<u>a b<a>{"concept": "'] and seen["special"] is False and seen["temperature"] == 0.0
 
 
-TRIAL = dict(name=Answer(concept="food, bird", alternatives=["food", "bird"]), control=False, positives=2)
+QUIZ = dict(name=Answer(concept="food, bird", alternatives=["food", "bird"]), control=False, positives=2)
 CONTEXTS = [("the", " food", " is"), ("of", " x", " bird"), ("a ", "no", "ne"), ("yes", " kind", "")]
 
 
 def test_the_judge_of_tokens(lm):
     values = TokensJudge(lm.tokenizer).judge(
-        [NameTrial("detection", 1, contexts=CONTEXTS, **TRIAL), NameTrial("fuzzing", 1, contexts=CONTEXTS, **TRIAL)]
+        [Quiz("detection", 1, contexts=CONTEXTS, **QUIZ), Quiz("fuzzing", 1, contexts=CONTEXTS, **QUIZ)]
     )
-    assert [one.tolist() for one in values] == [[1, 1, 0, 0], [1, 0, 0, 0]]
+    assert [row.tolist() for row in values] == [[1, 1, 0, 0], [1, 0, 0, 0]]
 
 
 def test_the_judge_by_log_odds(lm):
-    trials = [
-        NameTrial("detection", 1, contexts=CONTEXTS, **TRIAL),
-        NameTrial("fuzzing", 1, contexts=CONTEXTS[:3], **TRIAL),
+    quizzes = [
+        Quiz("detection", 1, contexts=CONTEXTS, **QUIZ),
+        Quiz("fuzzing", 1, contexts=CONTEXTS[:3], **QUIZ),
     ]
-    values = LogOddsJudge(lm).judge(trials)
-    assert [len(one) for one in values] == [4, 3] and LogOddsJudge(lm).judge([]) == []
+    values = LogOddsJudge(lm).judge(quizzes)
+    assert [len(row) for row in values] == [4, 3] and LogOddsJudge(lm).judge([]) == []
     yes = single_tokens(lm.tokenizer, ("Yes", " Yes", "YES", "yes", " yes"))
     no = single_tokens(lm.tokenizer, ("No", " No", "NO", "no", " no"))
-    for trial, found in zip(trials, values, strict=True):
-        for context, value in zip(trial.contexts, found, strict=True):
-            ids = encode_prompt(lm.tokenizer, question(trial.task, "food, bird", *context) + "\nAnswer:")
-            [one] = score(lm, [Query(ids, tuple((token,) for token in (*yes, *no)))])
-            p = np.exp(one.first)
+    for quiz, row in zip(quizzes, values, strict=True):
+        for context, value in zip(quiz.contexts, row, strict=True):
+            ids = encode_prompt(lm.tokenizer, question(quiz.task, "food, bird", *context) + "\nAnswer:")
+            [scored] = score(lm, [Query(ids, tuple((token,) for token in (*yes, *no)))])
+            p = np.exp(scored.first)
             assert value == pytest.approx(np.log(p[: len(yes)].sum() / p[len(yes) :].sum()), abs=1e-4)
 
 
@@ -201,17 +201,17 @@ def test_the_judge_by_lists(tmp_path):
         numbers = [int(number) for number, text in lines if "food" in text or "bird" in text]
         return Numbers(numbers=[*numbers, 99]) if "shuffled" not in request.key else None
 
-    trials = [
-        NameTrial("detection", 1, contexts=CONTEXTS, **TRIAL),
-        NameTrial("fuzzing", 1, contexts=CONTEXTS, **TRIAL),
+    quizzes = [
+        Quiz("detection", 1, contexts=CONTEXTS, **QUIZ),
+        Quiz("fuzzing", 1, contexts=CONTEXTS, **QUIZ),
     ]
-    trials.append(NameTrial("detection", 1, contexts=CONTEXTS, **{**TRIAL, "control": True}))
-    asked = Scripted(answer)
-    values = ListJudge(asked, tmp_path).judge(trials)
+    quizzes.append(Quiz("detection", 1, contexts=CONTEXTS, **{**QUIZ, "control": True}))
+    scripted = Scripted(answer)
+    values = ListJudge(scripted, tmp_path).judge(quizzes)
     assert values[0].tolist() == values[1].tolist() == [1, 1, 0, 0] and values[2] is None
-    assert asked.asked == ["detection:1", "fuzzing:1", "detection-shuffled:1"]
+    assert scripted.keys == ["detection:1", "fuzzing:1", "detection-shuffled:1"]
     again = Scripted(lambda request: None)
-    assert ListJudge(again, tmp_path).judge(trials[:2])[0].tolist() == [1, 1, 0, 0] and again.asked == []
+    assert ListJudge(again, tmp_path).judge(quizzes[:2])[0].tolist() == [1, 1, 0, 0] and again.keys == []
 
 
 def test_balanced_accuracy_is_that_of_sklearn():
@@ -228,14 +228,14 @@ class Knows:
 
     threshold = None
 
-    def judge(self, trials):
-        self.trials = trials
+    def judge(self, quizzes):
+        self.quizzes = quizzes
         return [
-            np.where(np.arange(len(trial.contexts)) < trial.positives, trial.name.concept == str(trial.concept), 0.0)
-            + np.linspace(0.2, 0, len(trial.contexts))
-            if trial.concept != 7
+            np.where(np.arange(len(quiz.contexts)) < quiz.positives, quiz.name.concept == str(quiz.concept), 0.0)
+            + np.linspace(0.2, 0, len(quiz.contexts))
+            if quiz.concept != 7
             else None
-            for trial in trials
+            for quiz in quizzes
         ]
 
 
@@ -250,13 +250,13 @@ def test_scores_against_shuffled_names():
     examples = pd.DataFrame([*rows, {**rows[0], "side": "train", "kind": "top"}])
     judge = Knows()
     scores = score_names(judge, {k: Answer(concept=str(k)) for k in range(9)}, examples, seed=3)
-    for trial in judge.trials:
-        count = {"detection": 4, "fuzzing": 5}[trial.task]
-        assert trial.positives == count and len(trial.contexts) == 2 * count
-        assert [token for _, token, _ in trial.contexts[:count]] == ["on"] * count
-        assert {token for _, token, _ in trial.contexts[count:]} == {"negative" if trial.task == "detection" else "off"}
-        assert trial.control != (trial.name.concept == str(trial.concept))
-    own = [t.name.concept for t in judge.trials if t.task == "detection" and t.control]
+    for quiz in judge.quizzes:
+        count = {"detection": 4, "fuzzing": 5}[quiz.task]
+        assert quiz.positives == count and len(quiz.contexts) == 2 * count
+        assert [token for _, token, _ in quiz.contexts[:count]] == ["on"] * count
+        assert {token for _, token, _ in quiz.contexts[count:]} == {"negative" if quiz.task == "detection" else "off"}
+        assert quiz.control != (quiz.name.concept == str(quiz.concept))
+    own = [t.name.concept for t in judge.quizzes if t.task == "detection" and t.control]
     assert sorted(own) == sorted(map(str, range(9)))  # every name is another concept's once
     table = scores.table.set_index("concept")
     assert table.drop(index=7)["detection"].eq(1).all() and table.loc[7].isna().all()
@@ -283,8 +283,8 @@ def test_what_is_fuzzed_is_paired(lm, sides):
 
 
 def test_too_few_to_score(dictionary):
-    one = dictionary.concepts["concept"].iloc[0]
-    alone = score_names(Knows(), {int(one): Answer(concept="x")}, dictionary.examples)
+    first = dictionary.concepts["concept"].iloc[0]
+    alone = score_names(Knows(), {int(first): Answer(concept="x")}, dictionary.examples)
     assert np.isnan(alone.table["detection_shuffled"]).all()  # there is no other name
     assert alone.summary["detection_shuffled"]["n"] == 0
     none = score_names(Knows(), {}, dictionary.examples)

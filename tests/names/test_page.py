@@ -37,25 +37,25 @@ def run(tmp_path_factory):
 def test_every_concept_is_embedded_as_it_was_written(run):
     table = pd.read_parquet(run / "names" / "lcblm-s0" / "concepts.parquet").set_index("concept")
     examples = pd.read_parquet(run / "names" / "lcblm-s0" / "examples.parquet")
-    found = {one["k"]: one for one in records(html_of(run))}
-    assert list(found) == table.index.tolist()
-    for k, one in found.items():
+    entries = {entry["k"]: entry for entry in records(html_of(run))}
+    assert list(entries) == table.index.tolist()
+    for k, entry in entries.items():
         row = table.loc[k]
-        assert one.get("n") == (row["name"] if isinstance(row["name"], str) else None)
-        assert one["r"] == pytest.approx(row["rate"], rel=6e-3)
-        assert one.get("d", math.nan) == pytest.approx(row["detection"], rel=6e-3, nan_ok=True)
-        assert [t for t, _ in one["up"]] == [t["token"] for t in row["promoted"]]
-        assert one["h"] == list(row["histogram"]) and one["e"] == [1, 9]
+        assert entry.get("n") == (row["name"] if isinstance(row["name"], str) else None)
+        assert entry["r"] == pytest.approx(row["rate"], rel=6e-3)
+        assert entry.get("d", math.nan) == pytest.approx(row["detection"], rel=6e-3, nan_ok=True)
+        assert [t for t, _ in entry["up"]] == [t["token"] for t in row["promoted"]]
+        assert entry["h"] == list(row["histogram"]) and entry["e"] == [1, 9]
         own = examples[(examples["concept"] == k) & (examples["kind"] != "on")]
-        assert {(e[3], e[4]) for e in one["ex"]} == set(zip(own["before"], own["token"], strict=True))
-        assert ("st" in one) == (k < 20)
+        assert {(e[3], e[4]) for e in entry["ex"]} == set(zip(own["before"], own["token"], strict=True))
+        assert ("st" in entry) == (k < 20)
     assert "To stay light" not in html_of(run)
 
 
 def test_steering_of_a_concept_stands_with_it(run):
     steered = Run(run)["steering/lcblm-s0"].table
-    one = records(html_of(run))[3]
-    off = next(row for row in one["st"] if row[0] == "turned off")
+    entry = records(html_of(run))[3]
+    off = next(row for row in entry["st"] if row[0] == "turned off")
     mine = steered[(steered["concept"] == 3) & (steered["kind"] == "factor") & (steered["dose"] == 0)]
     own = mine[mine["control"] == "concept"].iloc[0]
     assert off[2] == pytest.approx([own["value"], own["low"], own["high"]], rel=6e-3)
@@ -74,7 +74,7 @@ def test_the_budget_is_kept_and_told(share):
     kept = json.loads(small.text)
     assert len(kept) == small.concepts and kept[0]["k"] == 0
     assert (small.concepts < 60) == (share == 0.1)
-    assert all(len(one["t"]) <= small.fill.tokens for one in kept)
+    assert all(len(entry["t"]) <= small.fill.tokens for entry in kept)
 
 
 def test_the_page_says_what_was_left_out(run, monkeypatch):
@@ -98,11 +98,11 @@ def test_no_claim_beyond_the_intervals(detection, fuzzing, n, wanted):
         f"{task}_gain": {"value": value, "low": low, "high": high, "n": n}
         for task, (value, low, high) in (("detection", detection), ("fuzzing", fuzzing))
     }
-    found = names_finding("lcblm-s0", make_names(metrics=gains))
-    assert wanted in found.headline
-    assert f"of shuffled names ({n} concepts)" in found.evidence and len(found.evidence) < 130
-    assert "40 of 60 concepts asked have a name" in found.details
-    assert "difference from shuffled names" in found.details
+    finding = names_finding("lcblm-s0", make_names(metrics=gains))
+    assert wanted in finding.headline
+    assert f"of shuffled names ({n} concepts)" in finding.evidence and len(finding.evidence) < 130
+    assert "40 of 60 concepts asked have a name" in finding.details
+    assert "difference from shuffled names" in finding.details
 
 
 def test_without_scores_nothing_is_claimed(tmp_path):
@@ -135,7 +135,7 @@ def test_hostile_names_tokens_and_examples_stay_text(tmp_path):
 
 def test_the_plain_table_shows_the_best_and_what_others_point_to(run):
     page = Page(html_of(run))
-    ids = [one["id"] for one in page.all("tr") if "id" in one]
+    ids = [row["id"] for row in page.all("tr") if "id" in row]
     table = pd.read_parquet(run / "names" / "lcblm-s0" / "concepts.parquet")
     best = table.assign(score=table[["detection", "fuzzing"]].mean(axis=1)).sort_values("score", ascending=False)
     assert ids[0] == f"concept-lcblm-s0-{best['concept'].iloc[0]}"

@@ -35,21 +35,21 @@ def test_two_hundred_requests_under_mixed_faults(tmp_path):
     with ChatServer(faulty=0.3, hang=0.8) as server:
         answered, failed = ask(annotator(server, attempts=4), requests(200), tmp_path)
     assert set(server.failed) == set(FAULTS)
-    assert 0.2 < server.failed.total() / server.asked.total() < 0.4
+    assert 0.2 < server.failed.total() / server.requests.total() < 0.4
     keys = {f"name:{i}" for i in range(200)}
     assert answered.keys() | failed.keys() == keys and not answered.keys() & failed.keys()
     assert all(failed.values()) and len(failed) < 10
-    assert {one["key"] for one in failures(tmp_path)} == failed.keys()
+    assert {failure["key"] for failure in failures(tmp_path)} == failed.keys()
     assert read_answers(tmp_path).keys() == answered.keys()
     assert max(server.answered.values()) == 1  # nothing asked again once it was answered
     assert server.most_open > 1
 
-    before = server.asked.copy()
+    before = server.requests.copy()
     with ChatServer() as calm:  # what failed is asked again, and only that
         again, still = ask(annotator(calm), requests(200), tmp_path)
     assert still == {} and again.keys() == keys
-    assert set(calm.asked) == {key.partition(":")[2] for key in failed}
-    assert server.asked == before and failures(tmp_path) == []
+    assert set(calm.requests) == {key.partition(":")[2] for key in failed}
+    assert server.requests == before and failures(tmp_path) == []
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -61,10 +61,11 @@ def test_each_fault_alone_ends_with_its_reason(tmp_path, fault):
     with ChatServer(faulty=1.0, faults=(fault,), hang=0.3) as server:
         asking = annotator(server, attempts=2, timeout=0.15)
         replies = list(asking.replies(requests(2)))
-        assert server.asked == {"0": 2, "1": 2}
-    assert all(one.answer is None and one.attempts == 2 and words[fault] in one.reason for one in replies), replies
+        assert server.requests == {"0": 2, "1": 2}
+    assert all(reply.answer is None and reply.attempts == 2 for reply in replies), replies
+    assert all(words[fault] in reply.reason for reply in replies), replies
     gone = fault in ("busy", "error", "hang", "disconnect")
-    assert [one.unreachable for one in replies] == [gone, gone]
+    assert [reply.unreachable for reply in replies] == [gone, gone]
 
 
 def test_the_wait_that_a_server_asks_for_is_kept():
@@ -109,7 +110,7 @@ def test_the_key_is_sent_and_never_written(tmp_path, monkeypatch):
     assert "[key]" in str(caught.value)
     written = "".join(path.read_text() for path in tmp_path.rglob("*.jsonl")) + str(caught.value)
     assert "sk-" not in written
-    assert server.asked == {"0": 1, "1": 1}  # a refusal is not tried again
+    assert server.requests == {"0": 1, "1": 1}  # a refusal is not tried again
     monkeypatch.delenv("MY_KEY")
     with pytest.raises(AccordError, match="MY_KEY is not set"):
         ServerAnnotator(OpenAIAnnotator(model="m", base_url="https://example.org/v1", key_variable="MY_KEY"))
@@ -135,7 +136,7 @@ def test_one_prompt_that_the_server_cannot_bear_stops_nothing(tmp_path):
         for _ in range(3):
             answered, failed = ask(annotator(server, attempts=1), requests(6), tmp_path)
             assert len(answered) == 5 and failed.keys() == {"name:2"}
-        assert server.asked == {"2": 3} | {str(i): 1 for i in (0, 1, 3, 4, 5)}
+        assert server.requests == {"2": 3} | {str(i): 1 for i in (0, 1, 3, 4, 5)}
 
 
 def test_many_such_prompts_are_told_once_and_then_asked_last(tmp_path):
@@ -195,7 +196,7 @@ def test_bad_answers_are_failures_of_their_request_alone(tmp_path, content, reas
     with ChatServer(whole=by_number({1: (200, content)})) as server:
         answered, failed = ask(annotator(server, attempts=2, timeout=20.0), requests(3), tmp_path)
     assert len(answered) == 2 and reason in failed["name:1"], failed
-    assert server.asked == {"0": 1, "1": 2, "2": 1}
+    assert server.requests == {"0": 1, "1": 2, "2": 1}
     assert failures(tmp_path)[0]["attempts"] == 2
 
 
@@ -203,7 +204,7 @@ def test_bad_answers_are_failures_of_their_request_alone(tmp_path, content, reas
 def test_a_date_that_is_none_asks_for_no_wait(tmp_path, date):
     with ChatServer(whole=by_number({1: (429, {}, {"Retry-After": date})})) as server:
         answered, failed = ask(annotator(server, attempts=2), requests(3), tmp_path)
-    assert len(answered) == 2 and failed.keys() == {"name:1"} and server.asked["1"] == 2
+    assert len(answered) == 2 and failed.keys() == {"name:1"} and server.requests["1"] == 2
 
 
 def test_no_part_of_the_key_is_written(tmp_path, monkeypatch):

@@ -47,8 +47,8 @@ TEXTS = [
 
 def active(typical: Typical) -> list[int]:
     """Concepts that are ever active: untrained gates are rarely `live`."""
-    found: list[int] = torch.nonzero(typical.rate > 0).flatten().tolist()
-    return found
+    concepts: list[int] = torch.nonzero(typical.rate > 0).flatten().tolist()
+    return concepts
 
 
 class Letters:
@@ -123,7 +123,7 @@ def test_without_the_error_all_arms_change_the_reconstruction(
     np.testing.assert_allclose(reading.log_probs(None, places, [5]), read.mean(1), rtol=1e-4, atol=1e-4)
     for dose in (Dose("factor", 0.0), Dose("typical", 2.0), Dose("added", 2.0)):
         own, _, push = arms(target, typical, k, other, dose, 0)
-        moved, pushed = ((one.push or target.change(one.edits))(x) - plain for one in (own, push))
+        moved, pushed = ((arm.push or target.change(arm.edits))(x) - plain for arm in (own, push))
         assert float(moved.norm(dim=1).max()) > 0.1
         torch.testing.assert_close(pushed.norm(dim=1), moved.norm(dim=1), rtol=1e-4, atol=1e-4)
     # Run whole, the added one and the plain one are what was added to, and what is, the reconstruction.
@@ -153,26 +153,26 @@ def test_means_of_texts_and_prompts_against_plain_formulas() -> None:
     rng = np.random.default_rng(0)
     texts = np.repeat(np.arange(12), rng.integers(1, 6, 12))
     values = rng.normal(size=len(texts)) + np.repeat(rng.normal(size=12), np.bincount(texts))
-    found = over_texts(texts, values, 15)  # three texts have no value
+    mean = over_texts(texts, values, 15)  # three texts have no value
     parts = [sum(values[texts == t] - values.mean()) / len(texts) for t in range(12)]
     half = stats.t.ppf(0.975, 11) * math.sqrt(12 / 11 * sum(part**2 for part in parts))
-    low, high = found.interval
-    assert found.value == pytest.approx(values.mean()) and found.n == len(texts)
-    assert low <= found.value - half * 0.999 and high >= found.value + half * 0.999 and high - low < 4 * half
-    assert (found - over_texts(texts, values + 1, 15)).value == pytest.approx(-1)
-    paired = found - over_texts(texts, values + 0.01 * rng.normal(size=len(texts)), 15)
+    low, high = mean.interval
+    assert mean.value == pytest.approx(values.mean()) and mean.n == len(texts)
+    assert low <= mean.value - half * 0.999 and high >= mean.value + half * 0.999 and high - low < 4 * half
+    assert (mean - over_texts(texts, values + 1, 15)).value == pytest.approx(-1)
+    paired = mean - over_texts(texts, values + 0.01 * rng.normal(size=len(texts)), 15)
     assert paired.interval[1] - paired.interval[0] < 0.1 * (high - low)
 
 
 def test_prompts_are_the_units_and_lost_texts_count_in_no_mean() -> None:
     grid = np.array([[1.0, 2.0, np.nan], [4.0, 6.0, 8.0], *np.random.default_rng(1).normal(4, 1, (6, 3))])
-    found = over_prompts(grid)
-    assert found.value == pytest.approx(np.nanmean(grid)) and found.n == 23
+    mean = over_prompts(grid)
+    assert mean.value == pytest.approx(np.nanmean(grid)) and mean.n == 23
     assert (
         over_prompts(grid + 9).beyond(1) and over_prompts(-grid - 9).beyond(-1) and not over_prompts(grid - 4).beyond(1)
     )
     few, alike = over_prompts(grid[:2]), over_prompts(np.ones((8, 3)))
-    assert all(math.isnan(end) for one in (few, alike) for end in one.interval)
+    assert all(math.isnan(end) for m in (few, alike) for end in m.interval)
     assert over_prompts(np.ones((8, 3)), unit=True).beyond(1)  # every text turned out as wanted
     empty = over_texts(np.array([], dtype=np.int64), np.array([]), 4)
     assert math.isnan(empty.value) and not empty.beyond(1)
@@ -196,8 +196,8 @@ def test_log_probs_are_those_of_the_steered_model(
     edited = [arm for dose in doses for arm in arms(target, typical, *active(typical)[:2], dose, 0)]
     for arm in [None, *edited]:
         model = target.lm if arm is None else arm.model(target)
-        found = reading.log_probs(arm, places, tokens)
-        for place, value in zip(places.tolist(), found, strict=True):
+        log_probs = reading.log_probs(arm, places, tokens)
+        for place, value in zip(places.tolist(), log_probs, strict=True):
             window = reading.windows[int(reading.row[place])]
             row = reading.tokens.rows([window])
             with torch.no_grad():
@@ -269,15 +269,15 @@ def test_the_concepts_must_lead_each_other_on_promoted_tokens() -> None:
         noise = np.random.default_rng(round(value)).normal(0, 0.1, 30)
         return over_texts(np.arange(30), value + noise, 30)
 
-    found = {CONCEPT: estimate(2.0), OTHER: estimate(1.0), PUSH: estimate(5.0)}
-    level = dict.fromkeys(found, 0.0)
-    told = {}
+    changes = {CONCEPT: estimate(2.0), OTHER: estimate(1.0), PUSH: estimate(5.0)}
+    level = dict.fromkeys(changes, 0.0)
+    acting = {}
     for name, rivals in (("promoted", _SPECIFIC), ("wanted", _RIVALS)):
-        rows = _rows((3, 8), Dose("added", 4.0), name, found, level, 1, rivals)
-        told[name] = {row["control"]: row["acts"] for row in rows if row["acts"] is not None}
+        rows = _rows((3, 8), Dose("added", 4.0), name, changes, level, 1, rivals)
+        acting[name] = {row["control"]: row["acts"] for row in rows if row["acts"] is not None}
         assert len(rows) == 5 and {(row["concept"], row["random_concept"]) for row in rows} == {(3, 8)}
-    assert told["promoted"] == {CONCEPT: True, OTHER: False, PUSH: True}
-    assert told["wanted"] == {CONCEPT: False, OTHER: False, PUSH: True}
+    assert acting["promoted"] == {CONCEPT: True, OTHER: False, PUSH: True}
+    assert acting["wanted"] == {CONCEPT: False, OTHER: False, PUSH: True}
 
 
 def test_texts_are_paired_and_written_down(planted: Target, lm: Backbone, states: Any, tmp_path: Path) -> None:

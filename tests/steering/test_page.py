@@ -32,7 +32,7 @@ def test_acting_concepts_are_counted_and_tested():
     acting = count_acting(effects, "promoted", doses_of(effects)[0])
     rows = effects[(effects["measure"] == "promoted") & (effects["kind"] == "factor") & (effects["dose"] == 0)]
     does = {arm: dict(zip(p["concept"], p["acts"], strict=True)) for arm, p in rows.groupby("control") if arm in ARMS}
-    assert acting.n == 20 and acting.counts == {arm: sum(map(bool, one.values())) for arm, one in does.items()}
+    assert acting.n == 20 and acting.counts == {arm: sum(map(bool, acts.values())) for arm, acts in does.items()}
     for arm in ARMS[1:]:
         only = sum(does[ARMS[0]][k] and not does[arm][k] for k in range(20))
         other = sum(does[arm][k] and not does[ARMS[0]][k] for k in range(20))

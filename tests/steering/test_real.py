@@ -24,7 +24,7 @@ def test_words_of_praise_make_texts_positive() -> None:
     prompts = ["The film was a", "It is a", "The actors give a"]
     steered = accord.steer(lm, {0: Set(0.5 * size)}, concepts=model, layer=lm.n_layers, positions="generated")
     texts = {}
-    for name, one in (("plain", lm), ("steered", steered)):
-        samples = accord.lm.generate(one, prompts=prompts, n=3, max_new_tokens=6)
+    for name, side in (("plain", lm), ("steered", steered)):
+        samples = accord.lm.generate(side, prompts=prompts, n=3, max_new_tokens=6)
         texts[name] = Sentiment()([sample.text for sample in samples])
     assert np.mean(texts["steered"] - texts["plain"]) > 0.2

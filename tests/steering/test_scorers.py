@@ -29,12 +29,12 @@ def test_without_the_package_the_error_says_how_to_get_it(monkeypatch: pytest.Mo
 
 def test_means_of_a_store_are_those_of_the_texts(lm: Backbone, tmp_path: Path) -> None:
     store = extract(lm, TEXTS, tmp_path / "store", layers=[2])
-    found, expected = store_means(store, 2, len(TEXTS)), text_means(lm, TEXTS, 2)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
-    assert found[1].isnan().all() and not found[0].isnan().any()
+    means, expected = store_means(store, 2, len(TEXTS)), text_means(lm, TEXTS, 2)
+    torch.testing.assert_close(means, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
+    assert means[1].isnan().all() and not means[0].isnan().any()
     ids = torch.tensor([[1, *lm.tokenizer(TEXTS[3], add_special_tokens=False)["input_ids"]]])
     with torch.no_grad():
-        torch.testing.assert_close(found[3], lm.hidden(ids, layers=[2])[2][0, 1:].mean(0), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(means[3], lm.hidden(ids, layers=[2])[2][0, 1:].mean(0), rtol=1e-4, atol=1e-4)
 
 
 def test_a_classifier_learns_what_can_be_learned(lm: Backbone) -> None:
@@ -43,14 +43,14 @@ def test_a_classifier_learns_what_can_be_learned(lm: Backbone) -> None:
 
     def texts(n: int) -> tuple[list[str], torch.Tensor]:
         has = draw.random(n) < 0.3
-        said = [" ".join(draw.choice(words if one else other, 6)) for one in has]
-        return said, torch.from_numpy(has)
+        written = [" ".join(draw.choice(words if positive else other, 6)) for positive in has]
+        return written, torch.from_numpy(has)
 
     train, held_out = texts(60), texts(40)
     sides = [(text_means(lm, said, 2), has) for said, has in (train, held_out)]
-    found = fit_classifier("nouns", lm, 2, sides[0], sides[1])
-    assert found.accuracy > 0.95
-    scores = found(held_out[0])
+    classifier = fit_classifier("nouns", lm, 2, sides[0], sides[1])
+    assert classifier.accuracy > 0.95
+    scores = classifier(held_out[0])
     assert ((scores > 0.5) == held_out[1].numpy()).mean() > 0.95
     shuffled = fit_classifier("noise", lm, 2, sides[0], (sides[1][0], held_out[1].roll(7)))
     assert shuffled.accuracy < 0.8

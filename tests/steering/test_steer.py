@@ -53,12 +53,12 @@ def by_hand(
         for b in range(state.shape[0]):
             for p in span:
                 x = state[b, p : p + 1]
-                found = concepts.encode(x)
-                strength = found.strength.clone()
+                encoded = concepts.encode(x)
+                strength = encoded.strength.clone()
                 for k, edit in edits.items():
                     strength[:, k] = edit.value if isinstance(edit, Set) else strength[:, k] * edit.factor
-                after = concepts.decode(Encoded(strength, found.content))
-                state[b, p] = (x - concepts.decode(found) + after if keep else after)[0]
+                after = concepts.decode(Encoded(strength, encoded.content))
+                state[b, p] = (x - concepts.decode(encoded) + after if keep else after)[0]
         return (state, *output[1:]) if isinstance(output, tuple) else state
 
     handle = lm.blocks[layer - 1].register_forward_hook(change)
@@ -88,7 +88,7 @@ def test_a_direction_is_added_on_top(lm: Backbone, concepts: Any, keep: bool) ->
         for edits in ({}, {0: 0.0, 2: Set(3.0)}):
             unpushed = accord.steer(lm, edits, **options)
             pushed = accord.steer(lm, edits, push=AddDirection(3, vector), **options)
-            before, after = (one.hidden(ids())[3] for one in (unpushed, pushed))
+            before, after = (side.hidden(ids())[3] for side in (unpushed, pushed))
             torch.testing.assert_close(after[:, 1:], before[:, 1:] + vector, rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(after[:, 0], before[:, 0])  # the first position is left alone
         raw = lm.hidden(ids())[3][:, 1:]
@@ -148,9 +148,9 @@ def mixed(model: ConceptLM, edits: dict[int, Any], rows: Tensor, inside: range) 
     plain, edited = model.reader, Reader(model.reader.reads, model.reader.concepts, edits=edits)
     if model.head is not None:
         states = model.backbone.hidden(rows, layers=[model.layer])[model.layer]
-        found = [model.backbone.lens(states[:, 0])]
-        found += [model.head((edited if p in inside else plain)(states[:, p])) for p in range(1, rows.shape[1])]
-        return torch.stack(found, dim=1)
+        logits = [model.backbone.lens(states[:, 0])]
+        logits += [model.head((edited if p in inside else plain)(states[:, p])) for p in range(1, rows.shape[1])]
+        return torch.stack(logits, dim=1)
 
     def change(_: Any, args: Any, output: Any) -> Any:
         state = (output[0] if isinstance(output, tuple) else output).clone()
@@ -221,13 +221,13 @@ def test_a_querys_context_is_its_prompt(lm: Backbone, concepts: Any, part: Any) 
     model, edits = concepts("topk", 2), {2: Set(6.0)}
     steered = accord.steer(lm, edits, concepts=model, layer=2, positions=part)
     queries = [Query(context, ((7, 9), (30,))) for context in ((1, 5, 6, 7), (1, 5), (1, 5, 6, 8), (1,))]
-    for query, found in zip(queries, score(steered, queries), strict=True):
+    for query, scores in zip(queries, score(steered, queries), strict=True):
         length = len(query.context)
         span = range(max(1, length - 1), length + 1) if part == "generated" else range(1, length - 1)
         row = torch.tensor([[*query.context, 7]])
         p = by_hand(lm, 2, model, edits, row, span, True).log_softmax(-1)[0]
-        np.testing.assert_allclose(found.total[0], float(p[length - 1, 7] + p[length, 9]), atol=1e-4)
-        np.testing.assert_allclose(found.first[1], float(p[length - 1, 30]), atol=1e-4)
+        np.testing.assert_allclose(scores.total[0], float(p[length - 1, 7] + p[length, 9]), atol=1e-4)
+        np.testing.assert_allclose(scores.first[1], float(p[length - 1, 30]), atol=1e-4)
 
 
 @torch.no_grad()
@@ -262,13 +262,13 @@ def test_steered_models_are_read_like_any_other(lm: Backbone, concepts: Any, con
         steered = accord.steer(model, {0: Set(3.0)}, **options)
         assert not np.allclose(perplexity(steered, texts).nll, perplexity(model, texts).nll, atol=1e-2)
         assert steered.settings() != model.settings()
-        gaps = [measure_gap(one, pairs(6), layers=True, resamples=0).scores for one in (model, steered)]
+        gaps = [measure_gap(side, pairs(6), layers=True, resamples=0).scores for side in (model, steered)]
         columns = ["generator_logodds", "validator_logodds"]
         assert not np.allclose(gaps[0][columns], gaps[1][columns], atol=1e-2)
         part = accord.steer(model, {0: Set(3.0)}, positions="generated", **options)
         assert part.settings() != steered.settings()
-        found = measure_gap(part, pairs(6), layers=True, resamples=0)
-        assert not np.allclose(found.scores[columns], gaps[0][columns], atol=1e-2)
+        gap = measure_gap(part, pairs(6), layers=True, resamples=0)
+        assert not np.allclose(gap.scores[columns], gaps[0][columns], atol=1e-2)
         with pytest.raises(AccordError, match="where a prompt ends"):
             perplexity(part, texts)
 

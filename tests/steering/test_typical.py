@@ -31,38 +31,38 @@ def label(text: Tensor) -> Tensor:
 @pytest.mark.parametrize("kind", ["topk", "lcblm", "bernoulli"])
 def test_statistics_are_those_of_a_plain_loop(concepts: Any, states: Any, kind: str) -> None:
     model, x = concepts(kind, 2), states(2)
-    found = measure_typical(model, batches(x, 64), label)
+    typical = measure_typical(model, batches(x, 64), label)
     with torch.no_grad():
         encoded = model.encode(x)
         hard, s = model.harden(encoded).strength != 0, encoded.strength.double()
     y = label(torch.arange(len(x)) // 9).double()
     known = ~y.isnan()
-    assert found.tokens == len(x) and hard.any(0).sum() > 3
+    assert typical.tokens == len(x) and hard.any(0).sum() > 3
     for k in range(model.K):
         active = s[hard[:, k], k]
-        np.testing.assert_allclose(float(found.rate[k]), len(active) / len(x), rtol=1e-6)
+        np.testing.assert_allclose(float(typical.rate[k]), len(active) / len(x), rtol=1e-6)
         r = np.corrcoef(s[known, k], y[known])[0, 1]
-        np.testing.assert_allclose(float(found.association[k]), r, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(float(typical.association[k]), r, rtol=1e-4, atol=1e-6)
         if not len(active):
-            assert found.mean[k].isnan() and found.p99[k].isnan()
+            assert typical.mean[k].isnan() and typical.p99[k].isnan()
             continue
-        np.testing.assert_allclose(float(found.mean[k]), active.mean(), rtol=1e-5)
+        np.testing.assert_allclose(float(typical.mean[k]), active.mean(), rtol=1e-5)
         p99 = np.quantile(active, 0.99, method="inverted_cdf")
-        np.testing.assert_allclose(float(found.p99[k]), p99, rtol=0.0225)
-        assert found.edit(k, 2.0).value == pytest.approx(2 * float(active.mean()), rel=1e-5)
+        np.testing.assert_allclose(float(typical.p99[k]), p99, rtol=0.0225)
+        assert typical.edit(k, 2.0).value == pytest.approx(2 * float(active.mean()), rel=1e-5)
         with torch.no_grad():
             rows = hard[:, k].nonzero().flatten()
             without = s.float().clone()
             without[:, k] = 0
             gone = model.decode(Encoded(without, encoded.content))
         written = (model.decode(Encoded(s.float(), encoded.content)) - gone)[rows].mean(0)
-        torch.testing.assert_close(found.written[k], written.detach(), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(typical.written[k], written.detach(), rtol=1e-3, atol=1e-4)
 
 
 def test_batches_do_not_matter_and_nothing_is_refused(concepts: Any, states: Any) -> None:
     model, x = concepts("topk", 2), states(2)
-    one, many = (measure_typical(model, batches(x, size), label).table() for size in (1000, 7))
-    np.testing.assert_allclose(one.to_numpy(), many.to_numpy(), rtol=1e-5, atol=1e-7)
+    whole, parts = (measure_typical(model, batches(x, size), label).table() for size in (1000, 7))
+    np.testing.assert_allclose(whole.to_numpy(), parts.to_numpy(), rtol=1e-5, atol=1e-7)
     assert measure_typical(model, batches(x, 50)).association.isnan().all()
     with pytest.raises(AccordError, match="no embeddings"):
         measure_typical(model, [])
@@ -80,7 +80,7 @@ def test_promoted_tokens_rise_with_the_concept(
     target = target or Target.of(concept_lm("topk", 3, head), None, None)
     typical = measure_typical(target.concepts, batches(x, 64))
     chosen = live(typical)[:3]
-    found = promoted(target, typical, chosen, x, n=5)
+    tokens = promoted(target, typical, chosen, x, n=5)
     for k in chosen:
         change = torch.zeros(lm.vocab_size)
         for row in x[:32]:  # by hand: what is read at this row with and without what the concept writes
@@ -91,7 +91,7 @@ def test_promoted_tokens_rise_with_the_concept(
                 else:
                     after, before = lm.lens(row + typical.written[k]), lm.lens(row)
                     change += (after - after.mean()) - (before - before.mean())
-        assert found[k] == change.topk(5).indices.tolist()
+        assert tokens[k] == change.topk(5).indices.tolist()
     with pytest.raises(AccordError, match="no typical strength"):
         promoted(target, typical, [99], x)
 
@@ -99,14 +99,14 @@ def test_promoted_tokens_rise_with_the_concept(
 def test_labels_of_tokens_and_of_what_concepts_promote(lm: Backbone, concepts: Any, states: Any) -> None:
     x = states(3)
     rows = batches(x, 64)
-    found = token_labels(rows, label, 40)
+    deviations = token_labels(rows, label, 40)
     tokens, y = torch.arange(len(x)) % 7, label(torch.arange(len(x)) // 9)
     average = float(y[~y.isnan()].mean())
     for t in range(7):
         own = y[(tokens == t) & ~y.isnan()]
         expected = float((own - average).sum()) / (len(own) + 5)
-        np.testing.assert_allclose(float(found[t]), expected, rtol=1e-4, atol=1e-6)
-    assert found[7:].isnan().all()
+        np.testing.assert_allclose(float(deviations[t]), expected, rtol=1e-4, atol=1e-6)
+    assert deviations[7:].isnan().all()
     target = Target.of(lm, concepts("topk", 3), 3)
     typical = measure_typical(target.concepts, rows)
     labels = torch.randn(lm.vocab_size, generator=torch.Generator().manual_seed(0))

@@ -80,17 +80,17 @@ def test_another_day_is_another_recipe_unless_the_date_is_fixed(folder: Path, mo
 
 def test_folders_of_questions_that_differ_in_the_conversation_differ() -> None:
     keys = [{}, {"system": "Be brief."}, {"system": "Be long."}, {"chat_options": {"a": 1}}, {"chat_turns": False}]
-    sections = [GapSection.model_validate({"task": "hypernymy", "chat": True, **one}) for one in keys]
+    sections = [GapSection.model_validate({"task": "hypernymy", "chat": True, **table}) for table in keys]
     assert len({section.folder for section in sections}) == len(keys) and sections[0].folder == "hypernymy-chat"
 
 
 def test_commands_take_a_system_message_and_options(folder: Path) -> None:
     table = STUDY.split("[tasks.animals]")[1]
     (folder / "animals.toml").write_text(table)
-    asked = ["gap", "--model", folder / "model", "--task", folder / "animals.toml", "--split", "all", "--chat"]
+    words = ["gap", "--model", folder / "model", "--task", folder / "animals.toml", "--split", "all", "--chat"]
 
     def accord(*more: object) -> tuple[int, str]:
-        result = CliRunner().invoke(cli.app, [str(word) for word in (*asked, *more)])
+        result = CliRunner().invoke(cli.app, [str(word) for word in (*words, *more)])
         return result.exit_code, result.stderr
 
     fixed = ["--system", "Be brief.", "--chat-option", "date_string=now"]

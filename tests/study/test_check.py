@@ -23,7 +23,7 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
-def found(folder):
+def problems(folder):
     return [(problem.path.name, problem.what) for problem in check(folder)]
 
 
@@ -37,24 +37,24 @@ def test_a_flipped_bit(run):
     content = bytearray(path.read_bytes())
     content[50] ^= 1
     path.write_bytes(content)
-    assert found(run) == [("scores.bin", "changed")]
+    assert problems(run) == [("scores.bin", "changed")]
     assert check(run / "gap" / "one") == []
 
 
 def test_a_missing_and_an_extra_file(run):
     (run / "gap" / "one" / "tables" / "a.svg").unlink()
     (run / "gap" / "one" / "notes.txt").touch()
-    assert found(run) == [("a.svg", "missing"), ("notes.txt", "not written by accord")]
+    assert problems(run) == [("a.svg", "missing"), ("notes.txt", "not written by accord")]
 
 
 def test_a_broken_manifest(run):
     (run / "gap" / "one" / "manifest.json").write_text("{")
-    assert found(run) == [("manifest.json", "unreadable")]
+    assert problems(run) == [("manifest.json", "unreadable")]
 
 
 def test_an_unfinished_stage(run):
     (run / "gap" / ".three.partial").mkdir()
-    [(name, what)] = found(run)
+    [(name, what)] = problems(run)
     assert name == ".three.partial" and "unfinished" in what
 
 
@@ -67,4 +67,4 @@ def test_no_results(tmp_path):
 def test_a_report_beside_the_results_is_no_part_of_them(run):
     stage = next(run.rglob("manifest.json")).parent
     (stage / "report.html").write_text("made by accord report")
-    assert found(run) == []
+    assert problems(run) == []

@@ -113,12 +113,12 @@ def short(text):
 
 def metrics(folder):
     """All metrics below a run folder, without what the clock says."""
-    found = {}
+    tables = {}
     for path in sorted(folder.rglob("metrics.json")):
         table = json.loads(path.read_text())
         table.pop("seconds", None)
-        found[str(path.parent.relative_to(folder))] = table
-    return found
+        tables[str(path.parent.relative_to(folder))] = table
+    return tables
 
 
 def stop_at(call, function):
@@ -140,24 +140,24 @@ def test_a_whole_study(run, tmp_path, monkeypatch):
     names = {path.name for path in (folder / "figures").iterdir()}
     assert {"sparsity.svg", "sparsity.png", "perplexity.svg", "head-training.png"} <= names
     assert "How well they reconstruct" in (folder / "report.html").read_text()
-    found = metrics(folder)
+    tables = metrics(folder)
     seeds = (0, 1)
     models = ["heads/backbone", *(f"heads/{row}-s{seed}" for seed in seeds for row in ROWS)]
     judged = [f"perplexity/{row}-s{seed}" for seed in seeds for row in ["backbone", "random", *ROWS]]
     concepts = [f"concepts/{name}-s{seed}" for seed in seeds for name in ("topk", "gates-L2")]
-    assert found.keys() == {*models, *judged, *concepts}
+    assert tables.keys() == {*models, *judged, *concepts}
     assert len(done) == 1 + len(concepts) + len(models) + 2 * len(judged)
     for name in concepts:
-        assert {"r2", "fvu", "r2_hard", "l0", "alive", "ce_recovered", "parameters"} <= found[name].keys()
+        assert {"r2", "fvu", "r2_hard", "l0", "alive", "ce_recovered", "parameters"} <= tables[name].keys()
         assert sorted(path.name for path in (folder / name).iterdir()) == [
             "config.json", "curve.jsonl", "manifest.json", "metrics.json", "weights.safetensors",
         ]  # fmt: skip
     for name in models:
-        assert found[name]["held_out_ce"] > 0 and found[name]["unigram_ce"] > 0
+        assert tables[name]["held_out_ce"] > 0 and tables[name]["unigram_ce"] > 0
     for name in judged:
-        one = found[name]
-        assert one["n"] == 3 and one["judge"] == "judge"
-        assert (one["own_perplexity"] is None) == (one["row"] == "random")
+        judged_row = tables[name]
+        assert judged_row["n"] == 3 and judged_row["judge"] == "judge"
+        assert (judged_row["own_perplexity"] is None) == (judged_row["row"] == "random")
     texts = [
         json.loads(line) for line in (folder / "texts/gates-latents-new-L2-s1/texts.jsonl").read_text().splitlines()
     ]

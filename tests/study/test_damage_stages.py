@@ -87,8 +87,8 @@ def repaired(folder: Path, own: Task, seed: int, version: int = 1) -> tuple[Repa
 
 def test_one_base_serves_many_repaired_models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, own = plan_in(folder), own_task(folder)
-    asked = items(folder, own, judge=str(folder / "model"))
-    base = observation_stage(plan, asked, "hypernymy")
+    questions = items(folder, own, judge=str(folder / "model"))
+    base = observation_stage(plan, questions, "hypernymy")
     assert base.name == "observation/hypernymy"
     assert make(folder, base) and not make(folder, base)
     models = []
@@ -98,7 +98,7 @@ def test_one_base_serves_many_repaired_models(folder: Path, monkeypatch: pytest.
         models.append(len(models))
         return plain(*args, **keys)  # type: ignore[arg-type]
 
-    stages = [damage_stage(plan, asked, base, *repaired(folder, own, seed)) for seed in (0, 1)]
+    stages = [damage_stage(plan, questions, base, *repaired(folder, own, seed)) for seed in (0, 1)]
     monkeypatch.setattr(observed, "tokenize", noted)
     for stage in stages:
         assert make(folder, stage) and not make(folder, stage)
@@ -118,10 +118,10 @@ def test_known_scores_of_the_repaired_model_are_taken(folder: Path, monkeypatch:
     from accord.damage import measure_damage
 
     plan, own = plan_in(folder), own_task(folder)
-    asked = items(folder, own, facts=0, samples=0)
-    base = observation_stage(plan, asked, "hypernymy")
+    questions = items(folder, own, facts=0, samples=0)
+    base = observation_stage(plan, questions, "hypernymy")
     make(folder, base)
-    stage = damage_stage(plan, asked, base, *repaired(folder, own, 0))
+    stage = damage_stage(plan, questions, base, *repaired(folder, own, 0))
     measured = []
     plain = observed.measure_gap
 
@@ -134,11 +134,11 @@ def test_known_scores_of_the_repaired_model_are_taken(folder: Path, monkeypatch:
     assert measured == [str(folder / "model")]  # the base's are read from its observation
     known = pd.read_parquet(folder / "run" / stage.name / "damage.parquet")
     first, second = (load(folder / name, device="cpu") for name in ("model", "run/repair/noise-s0"))
-    texts = asked.questions().texts
+    texts = questions.questions().texts
     computed = measure_damage(first, second, texts=texts, own=own, facts=0, samples=0, resamples=20, seed=0)
     computed.write(folder / "computed")
     pd.testing.assert_frame_equal(known, pd.read_parquet(folder / "computed" / "damage.parquet"))
-    other = damage_stage(plan, asked, base, *repaired(folder, own, 0, version=2))
+    other = damage_stage(plan, questions, base, *repaired(folder, own, 0, version=2))
     assert make(folder, other)
 
 

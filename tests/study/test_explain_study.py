@@ -70,8 +70,8 @@ def made(tmp_path_factory):
 
 def test_a_study_explains_and_steers(made) -> None:
     engine.run(made / "study.toml", made / "run", console=Console(file=io.StringIO()))
-    told = json.loads((made / "run/explain/topk-s0/explain.json").read_text())
-    assert told["items"] == 20 and told["layer"] == 3
+    explanation = json.loads((made / "run/explain/topk-s0/explain.json").read_text())
+    assert explanation["items"] == 20 and explanation["layer"] == 3
     gap = pd.read_parquet(made / "run/gap/hypernymy-validator-zero/scores.parquet").head(20)
     explained = pd.read_parquet(made / "run/explain/topk-s0/scores.parquet")
     assert list(explained["validator_prompt"]) == list(gap["validator_prompt"])

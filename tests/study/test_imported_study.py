@@ -97,17 +97,17 @@ def test_what_does_not_fit_is_refused_before_work_begins(written, line, said, ru
 
 
 def test_a_check_fetches_nothing_and_a_run_does_first(run, monkeypatch, tmp_path):
-    asked = []
+    fetched = []
 
     def snapshot_download(repository, **options):
-        asked.append(repository)
+        fetched.append(repository)
         raise OSError("offline")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     text = STUDY.replace('"dictionary"', '"org/name/layer_2"')
     (tmp_path / "study.toml").write_text(text)
     assert plan_study(study.load(tmp_path / "study.toml")).missing == {"org/name/layer_2": "a dictionary"}
-    assert not asked
+    assert not fetched
     with pytest.raises(AccordError, match="org/name could not be fetched"):
         run(text)
-    assert asked and not (tmp_path / "runs").exists()
+    assert fetched and not (tmp_path / "runs").exists()

@@ -110,10 +110,10 @@ def test_a_server_names_and_judges(run, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         server.faulty, server.faults = 0.2, ("busy", "schema")
         run(text(server, attempts=8))
-        asked = server.answered.copy()
-        assert all(times == 1 for prompt, times in asked.items() if "detector" in prompt) and asked.total() > 5
+        before = server.answered.copy()
+        assert all(times == 1 for prompt, times in before.items() if "detector" in prompt) and before.total() > 5
         said = run(text(server, concurrency=1))
-        assert server.answered == asked and "names/topk-s0: up to date" in said
+        assert server.answered == before and "names/topk-s0: up to date" in said
     folder = tmp_path / "runs" / "s" / "names" / "topk-s0"
     keys = [json.loads(line)["key"] for line in (folder / "answers.jsonl").read_text().splitlines()]
     assert len(keys) == len(set(keys)) and {key.partition(":")[0] for key in keys} == {
@@ -145,12 +145,12 @@ def test_what_a_server_did_not_answer_is_asked_again_alone(run, accord, made, tm
         code, out, err = accord(*words)
         assert code == 0 and "3 named, 1 failed" in out and "the same command asks for that again" in err, err
         assert accord("check", "runs/s")[0] == 0
-        before, asked = (folder / "answers.jsonl").read_text(), server.answered.copy()
+        before, times_before = (folder / "answers.jsonl").read_text(), server.answered.copy()
         code, out, err = accord(*words)
         assert code == 0 and "4 named, 0 failed" in out and "again" not in err, err
         assert (folder / "answers.jsonl").read_text().startswith(before)
         assert len(first) == 5  # four, then the one that failed
-        again = [prompt for prompt, times in server.answered.items() if times > asked[prompt] and prompt in asked]
+        again = [prompt for prompt, times in times_before.items() if server.answered[prompt] > times]
         assert len(again) == 1 and "detector" in again[0]
         assert not (folder / "dictionary").exists() and accord("check", "runs/s")[0] == 0
         code, _, err = accord(*words)

@@ -185,23 +185,23 @@ def test_repairs_of_several_tasks_are_each_tried_on_what_they_never_saw(made) ->
     cities = [f"land{i},city{(i + i % 2) % 40},{'no' if i % 2 else 'yes'}" for i in range(40)]
     (made / "cap.csv").write_text("country,city,right\n" + "\n".join(cities))
     pairs = accord.task("hypernymy", split="all").items[:200]
-    rows = [f"{one.fields['noun1']},{one.answer},{'yes' if one.gold else 'no'}" for one in pairs]
+    rows = [f"{item.fields['noun1']},{item.answer},{'yes' if item.gold else 'no'}" for item in pairs]
     (made / "copy.csv").write_text("thing,kind,right\n" + "\n".join(rows))
     (made / "several.toml").write_text(SEVERAL)
     stages = {stage.name: stage for stage in plan_study(load(made / "several.toml")).stages}
 
-    asked = {stage.label: stage.settings["trials"] for stage in stages.values() if stage.kind == "answers"}
-    own = asked["hypernymy-validator-true"]
+    trials = {stage.label: stage.settings["trials"] for stage in stages.values() if stage.kind == "answers"}
+    own = trials["hypernymy-validator-true"]
     assert set(own) == {"test", "test-unseen-hypernyms", "test-unseen-both", "task-cap"}
     assert own["test"]["validator"]["phrasing"] == "true" and own["task-cap"]["validator"]["phrasing"] == "custom"
-    other = asked["cap"]["task-hypernymy"]  # divided as for training, in its own wording
+    other = trials["cap"]["task-hypernymy"]  # divided as for training, in its own wording
     assert (other["split_kind"], other["validator"]["phrasing"]) == ("nested", "think")
 
     trained = accord.task("hypernymy", split="train", split_kind="nested").items
-    learned = {(one.fields["noun1"], one.answer) for one in trained}
+    learned = {(item.fields["noun1"], item.answer) for item in trained}
     copied = accord.task(load(made / "several.toml").study.tasks["copy"].model_copy(update={"data": made / "copy.csv"}))
-    kept = [one for one in copied.items if (one.fields["thing"], one.answer) not in learned]
-    test = asked["copy"]["test"]
+    kept = [item for item in copied.items if (item.fields["thing"], item.answer) not in learned]
+    test = trials["copy"]["test"]
     assert 0 < len(kept) < len(copied.items)
     assert (test["items"], test["left_out"]) == (len(kept), len(copied.items) - len(kept))
 

@@ -92,38 +92,38 @@ def quick(monkeypatch):
 
 
 def test_a_search(run, made, tmp_path, monkeypatch):
-    found = run()
+    trials = run()
     folder = tmp_path / "runs" / "s"
-    assert [one.number for one in sorted(found, key=lambda one: one.number)] == [0, 1, 2]
-    assert found[0].value == max(one.value for one in found)
+    assert [trial.number for trial in sorted(trials, key=lambda trial: trial.number)] == [0, 1, 2]
+    assert trials[0].value == max(trial.value for trial in trials)
     # What no range touches is made once; what the objective does not need is not made.
     assert (folder / "embeddings" / "train" / "store.json").is_file()
     assert {path.name for path in folder.glob("trials/0*/*/*")} == {"sae-s0", "sae-s1"}
     assert not list(folder.glob("concepts/*")) and not list(folder.glob("trials/*/embeddings"))
     # The objective is the mean over the study's seeds.
-    for one in found:
-        paths = [folder / f"trials/{one.number:04}/concepts/sae-s{seed}/metrics.json" for seed in (0, 1)]
+    for trial in trials:
+        paths = [folder / f"trials/{trial.number:04}/concepts/sae-s{seed}/metrics.json" for seed in (0, 1)]
         values = [json.loads(path.read_text()) for path in paths]
-        assert one.value == pytest.approx(sum(value["r2"] for value in values) / 2)
-        assert all(value["kind"] == one.values["kind"] for value in values)
-        kept = load(folder / f"trials/{one.number:04}/study.toml").study
-        assert kept.concepts[0].training.lr == one.values["lr"] and kept.concepts[0].size == one.values["size"]
+        assert trial.value == pytest.approx(sum(value["r2"] for value in values) / 2)
+        assert all(value["kind"] == trial.values["kind"] for value in values)
+        kept = load(folder / f"trials/{trial.number:04}/study.toml").study
+        assert kept.concepts[0].training.lr == trial.values["lr"] and kept.concepts[0].size == trial.values["size"]
     table = pd.read_csv(folder / "trials.csv")
     assert list(table.columns) == ["trial", "concepts/sae:r2", "kind", "size", "lr", "failed"]
-    assert list(table["concepts/sae:r2"]) == pytest.approx([one.value for one in found], rel=1e-14)
+    assert list(table["concepts/sae:r2"]) == pytest.approx([trial.value for trial in trials], rel=1e-14)
 
     # The best study is one for accord run, in a folder of its own, with the user's comments.
     best = folder / "best.toml"
     assert "# don't touch" in best.read_text() and "# the dictionary" in best.read_text()
     assert engine.run(best, console=Console(file=io.StringIO()), step="train") == Path("runs/s-best")
     again = json.loads((tmp_path / "runs/s-best/concepts/sae-s1/metrics.json").read_text())
-    first = json.loads((folder / f"trials/{found[0].number:04}/concepts/sae-s1/metrics.json").read_text())
+    first = json.loads((folder / f"trials/{trials[0].number:04}/concepts/sae-s1/metrics.json").read_text())
     assert again["r2"] == first["r2"]
 
     page = (folder / "report.html").read_text()
     assert "Best of 3 trials" in page and "best.toml" in page
     monkeypatch.setattr("accord.lm.load", None)  # a rerun must not load weights
-    assert run() == found
+    assert run() == trials
 
 
 def begin(made, folder, trials, log):
@@ -143,22 +143,22 @@ def test_several_processes_and_one_that_is_killed(run, made, tmp_path, quick):
     begun = [begin(made, folder, 4, log) for log in logs]
     # Each process says which trial it begins, and again when it is done: with one line it is in the midst of its first.
     while not (at_work := [i for i in range(2) if logs[i].read_text().count("trial ") == 1]):
-        assert all(one.poll() is None for one in begun), [log.read_text() for log in logs]
+        assert all(process.poll() is None for process in begun), [log.read_text() for log in logs]
         time.sleep(0.02)
     killed = at_work[0]
     begun[killed].send_signal(signal.SIGKILL)
     left = re.search(r"trial (\d+)", logs[killed].read_text())[1]
-    for i, one in enumerate(begun):
-        assert one.wait(timeout=120) == 0 or i == killed, logs[i].read_text()
+    for i, process in enumerate(begun):
+        assert process.wait(timeout=120) == 0 or i == killed, logs[i].read_text()
     others = "".join(logs[i].read_text() for i in range(2) if i != killed)
     assert f"trial {left}: concepts/sae:r2 = " in others  # gone on with by one of them
-    found = run(slow, 4, folder)
-    assert sorted(one.number for one in found) == list(range(4))
+    trials = run(slow, 4, folder)
+    assert sorted(trial.number for trial in trials) == list(range(4))
     # Each trial has the values that its number gives it, whichever process drew them, and the same result.
-    alone = {one.number: one for one in run(slow, 4, tmp_path / "alone")}
-    assert {one.number: one.values for one in found} == {number: one.values for number, one in alone.items()}
-    assert [one.value for one in found] == pytest.approx([alone[one.number].value for one in found])
-    assert len({one.values["lr"] for one in found}) == 4
+    alone = {trial.number: trial for trial in run(slow, 4, tmp_path / "alone")}
+    assert {trial.number: trial.values for trial in trials} == {number: trial.values for number, trial in alone.items()}
+    assert [trial.value for trial in trials] == pytest.approx([alone[trial.number].value for trial in trials])
+    assert len({trial.values["lr"] for trial in trials}) == 4
 
 
 def test_an_interrupted_trial_is_gone_on_with(run, tmp_path, monkeypatch, quick):
@@ -178,8 +178,8 @@ def test_an_interrupted_trial_is_gone_on_with(run, tmp_path, monkeypatch, quick)
             run()
     assert not (tmp_path / "runs/s/trials.csv").exists() and len(done) == 4
     before = json.loads((tmp_path / "runs/s/trials/0001/concepts/sae-s0/manifest.json").read_text())
-    found = run()
-    assert sorted(one.number for one in found) == [0, 1, 2]
+    trials = run()
+    assert sorted(trial.number for trial in trials) == [0, 1, 2]
     after = json.loads((tmp_path / "runs/s/trials/0001/concepts/sae-s0/manifest.json").read_text())
     assert before == after
 
@@ -198,21 +198,21 @@ def test_a_process_that_dies_while_drawing_leaves_no_trial(run, tmp_path, monkey
         patch.setattr(Trial, "_suggest", suggest)
         with pytest.raises(KeyboardInterrupt):
             run()
-    assert sorted(one.number for one in run(trials=2)) == [1, 2]
+    assert sorted(trial.number for trial in run(trials=2)) == [1, 2]
 
 
 def test_a_trial_that_fails_is_told_and_not_tried_again(run, tmp_path, quick):
     text = STUDY.replace("k = 2", "k = { low = 2, high = 20 }").replace(
         "low = 8, high = 32, step = 8", "low = 8, high = 24"
     )
-    found = run(text, 8)
-    failed = [one for one in found if one.value is None]
-    assert len(found) == 8 and 0 < len(failed) < 8 and found[-len(failed) :] == failed
-    for one in failed:
-        assert one.values["k"] > one.values["size"] and "larger than size" in one.reason
-    assert run(text, 8) == found
+    trials = run(text, 8)
+    failed = [trial for trial in trials if trial.value is None]
+    assert len(trials) == 8 and 0 < len(failed) < 8 and trials[-len(failed) :] == failed
+    for trial in failed:
+        assert trial.values["k"] > trial.values["size"] and "larger than size" in trial.reason
+    assert run(text, 8) == trials
     table = pd.read_csv(tmp_path / "runs/s/trials.csv")
-    assert list(table["failed"].notna()) == [one.value is None for one in found]
+    assert list(table["failed"].notna()) == [trial.value is None for trial in trials]
     hopeless = STUDY.replace(
         "k = 2\ntraining = { steps = 4, batch = 64, lr = { low = 1e-4, high = 1e-2, log = true } }",
         "k = 2\ntraining = { steps = 4, batch = 64, lr = { low = 1e38, high = 1e39 } }",
@@ -239,9 +239,9 @@ def test_samplers_that_learn(tmp_path, sampler):
                 trials.finish(claim, (claim.values["x"] - 0.3) ** 2)
         with trials.claim(25) as claim:
             assert claim is None
-        found = sorted(trials.finished(), key=lambda one: one.number)
-        assert trials.finished()[0].value == min(one.value for one in found)
-        return statistics.median(abs(one.values["x"] - 0.3) for one in found[-12:])
+        finished = sorted(trials.finished(), key=lambda trial: trial.number)
+        assert trials.finished()[0].value == min(trial.value for trial in finished)
+        return statistics.median(abs(trial.values["x"] - 0.3) for trial in finished[-12:])
 
     assert late(sampler) < 0.6 * late("random")
 
@@ -251,12 +251,12 @@ def test_two_claims_are_two_trials(tmp_path):
     from accord.study.search_config import SearchSection
 
     section = SearchSection(objective="x", direction="maximize")
-    one, other = (Trials(tmp_path, "s", section, [Range(("x",), "x", Interval(low=0, high=9))]) for _ in range(2))
-    with one.claim(2) as first, other.claim(2) as second:
+    here, there = (Trials(tmp_path, "s", section, [Range(("x",), "x", Interval(low=0, high=9))]) for _ in range(2))
+    with here.claim(2) as first, there.claim(2) as second:
         assert {first.number, second.number} == {0, 1}
-        with other.claim(2) as third:
+        with there.claim(2) as third:
             assert third is None  # both are under way
-    with other.claim(2) as again:
+    with there.claim(2) as again:
         assert again == first  # given up without a result, so left behind
 
 
@@ -289,8 +289,8 @@ def test_metrics_are_those_that_the_stages_write(made, tmp_path, monkeypatch):
     engine.run(made / "all.toml", console=Console(file=io.StringIO()), step="perplexity")
     for kind in ("concepts", "heads", "perplexity"):
         for path in (tmp_path / "runs/s").glob(f"{kind}/*/metrics.json"):
-            told = json.loads(path.read_text())
-            numbers = {name for name, value in told.items() if not isinstance(value, str)}
+            metrics = json.loads(path.read_text())
+            numbers = {name for name, value in metrics.items() if not isinstance(value, str)}
             assert set(objective.metrics()[kind]) <= numbers | {"own_perplexity"}
             about = {"layer", "seed", "n", "concepts", "own_perplexity"}
             assert numbers - about <= set(objective.metrics()[kind])
@@ -375,10 +375,10 @@ def test_paths_and_odd_spellings_in_the_best_file(made, tmp_path):
     folder.mkdir(parents=True)
     ready = file.ready({"kind": "topk", "size": 16, "lr": 1e-3}, folder, "t")
     (folder / "x.toml").write_text(ready)
-    found = load(folder / "x.toml")
-    assert found.beside(found.study.backbone.model).resolve() == (made / "model").resolve()
-    assert found.beside(found.study.text.source).resolve() == (made / "texts.txt").resolve()
-    assert '# "model"' in ready and (found.study.name, found.study.concepts[0].size) == ("t", 16)
+    study_file = load(folder / "x.toml")
+    assert study_file.beside(study_file.study.backbone.model).resolve() == (made / "model").resolve()
+    assert study_file.beside(study_file.study.text.source).resolve() == (made / "texts.txt").resolve()
+    assert '# "model"' in ready and (study_file.study.name, study_file.study.concepts[0].size) == ("t", 16)
 
 
 PATHS = """
@@ -486,17 +486,17 @@ def test_every_key_that_may_hold_a_path_says_so():
     words = ("data file", "task files?", "a (local )?folder(?! is given)", "as source of", "Its folder")
     spoken = re.compile(rf"\b({'|'.join(words)})\b|\.gguf file")
     marked = {name for name, field in keys(study_model()) if isinstance(field.json_schema_extra, dict)}
-    told = {name for name, field in keys(study_model()) if spoken.search(field.description or "")}
-    assert told - marked == set() and len(marked) >= 15
+    spoken_of = {name for name, field in keys(study_model()) if spoken.search(field.description or "")}
+    assert spoken_of - marked == set() and len(marked) >= 15
 
 
 def test_all_is_fetched_or_refused_before_the_first_trial(run, tmp_path, monkeypatch):
     """A judge that one choice of a range names, too; mistakes are told before anything is fetched."""
-    asked = []
+    fetched = []
 
     def snapshot(name, local_files_only=False, **keys):
         if not local_files_only:
-            asked.append(name)
+            fetched.append(name)
         raise OSError("offline")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
@@ -505,11 +505,11 @@ def test_all_is_fetched_or_refused_before_the_first_trial(run, tmp_path, monkeyp
     text += '[perplexity]\nsamples = 2\njudge = { choices = ["model", "org/judge"] }\n'
     with pytest.raises(AccordError, match="could not be fetched"):
         run(text)
-    assert set(asked) == {"org/judge"} and not (tmp_path / "runs").exists()
-    asked.clear()
+    assert set(fetched) == {"org/judge"} and not (tmp_path / "runs").exists()
+    fetched.clear()
     with pytest.raises(AccordError, match="no such source"):
         run(text.replace("texts.txt", "text.txt"))
-    assert asked == []
+    assert fetched == []
 
 
 def test_models_are_loaded_once_for_all_trials(run, monkeypatch, quick):

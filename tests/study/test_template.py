@@ -43,14 +43,14 @@ def test_every_key_is_there_and_valid(tmp_path):
 
 def blocks():
     """The sections of the template, each with the tables in it."""
-    found = []
+    sections = []
     for part in template().split("\n\n")[2:]:
         header = re.search(r"^(?:# )?(\[+)(\w+)(\.[\w-]+)?\]", part, flags=re.M)
         if header[3] and header[2] != "tasks":
-            found[-1] += "\n\n" + part
+            sections[-1] += "\n\n" + part
         else:
-            found.append(part)
-    return found
+            sections.append(part)
+    return sections
 
 
 @pytest.mark.parametrize("block", blocks(), ids=lambda block: re.search(r"\[+([\w.-]+)\]", block)[1])
@@ -59,8 +59,8 @@ def test_each_section_is_valid_alone(block, tmp_path):
     path = tmp_path / "study.toml"
     path.write_text("\n".join(['name = "s"', *([] if "[backbone]" in text else ['backbone.model = "m"']), text]))
     [key] = tomllib.loads(text)
-    found = getattr(load(path).study, key)
-    [section] = found if isinstance(found, list) else found.values() if isinstance(found, dict) else [found]
+    tables = getattr(load(path).study, key)
+    [section] = tables if isinstance(tables, list) else tables.values() if isinstance(tables, dict) else [tables]
     assert section.model_fields_set == type(section).model_fields.keys()
 
 

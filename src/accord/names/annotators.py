@@ -2,16 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from accord.arguments import checked
 from accord.lm import LanguageModel, generate
 from accord.lm.chat import chat_text
 from accord.names.answers import LONGEST, Annotator, Answer, Reply, Request, Unusable, parse, plain
 from accord.names.config import AnyAnnotator, OpenAIAnnotator, TokensAnnotator, TransformersAnnotator
-
-if TYPE_CHECKING:
-    from accord.names.server import ServerAnnotator
 
 _BEGUN = '{"concept": "'  # how the answer to every request for a name begins
 _DRAWN = 0.7  # temperature of all attempts but the first
@@ -26,16 +22,12 @@ def annotator_of(section: AnyAnnotator) -> Annotator:
     if isinstance(section, TokensAnnotator):
         return Tokens(section)
     if isinstance(section, OpenAIAnnotator):
-        return _server(section)
+        from accord.names.server import ServerAnnotator
+
+        return ServerAnnotator(section)
     from accord.loading import load
 
     return Local(load(section.model, device=section.device, dtype=section.dtype), section)
-
-
-def _server(section: OpenAIAnnotator) -> "ServerAnnotator":
-    from accord.names.server import ServerAnnotator
-
-    return ServerAnnotator(section)
 
 
 @dataclass(frozen=True)
@@ -90,7 +82,8 @@ class Local:
 
     def _write(self, requests: list[Request], attempt: int) -> list[str]:
         chat = bool(self.lm.tokenizer.chat_template)
-        texts = [chat_text(self.lm.tokenizer, one.prompt) if chat else f"{one.prompt}\nAnswer: " for one in requests]
+        prompts = [request.prompt for request in requests]
+        texts = [chat_text(self.lm.tokenizer, prompt) if chat else f"{prompt}\nAnswer: " for prompt in prompts]
         samples = generate(
             self.lm,
             prompts=[text + _BEGUN for text in texts],

@@ -1,7 +1,7 @@
-"""Asking an annotator: every answer is on the disk before the next counts, and what is there is never asked again.
+"""Asking an annotator: every answer is on disk before the next one counts, and what has an answer is not asked again.
 
-answers.jsonl   a line an answer, in the order they came: key, asked (a hash of the prompt), what was answered,
-                attempts, seconds; it answers no other prompt of the same key
+answers.jsonl   a line an answer, in the order they came: key, asked (a hash of the prompt), answer, attempts, seconds;
+                where the prompt of a key changes, its answer counts no longer
 failures.jsonl  a line a request that has no answer: key, reason, attempts
 """
 
@@ -29,13 +29,19 @@ _JOINERS = "\u200c\u200d"  # these change how letters and emoji look, and are pa
 
 
 def plain(text: str) -> str:
-    """A text in one line, without control characters, such as those that turn the direction of what follows.
+    r"""A text in one line, without control characters, such as those that turn the direction of what follows.
+
+    >>> plain("birds\u202e of\nprey")
+    'birds of prey'
 
     Raises ValueError for half a surrogate pair, which is no letter and cannot be written.
     """
     text.encode()
-    kept = (one for one in text if one.isspace() or one in _JOINERS or unicodedata.category(one) not in ("Cc", "Cf"))
-    return one_line("".join(kept))
+    return one_line("".join(letter for letter in text if _shows(letter)))
+
+
+def _shows(letter: str) -> bool:
+    return letter.isspace() or letter in _JOINERS or unicodedata.category(letter) not in ("Cc", "Cf")
 
 
 Line = Annotated[str, AfterValidator(plain), Field(max_length=LONGEST)]
@@ -120,8 +126,8 @@ def annotate(
     requests = [
         Request(
             f"name:{row['concept']}",
-            naming_prompt(train[row["concept"]], [str(one["token"]) for one in row["promoted"]], shown),
-            words=tuple(str(one["token"]) for one in row["types"]),
+            naming_prompt(train[row["concept"]], [str(entry["token"]) for entry in row["promoted"]], shown),
+            words=tuple(str(entry["token"]) for entry in row["types"]),
         )
         for row in concepts[["concept", "promoted", "types"]].to_dict("records")
     ]
@@ -146,15 +152,17 @@ def ask(
     """Ask what `folder` has no answer to; key -> answer, and key -> reason for what none could be had.
 
     Raises AccordError when the annotator cannot be reached many times in a row: what was answered is kept, and the
-    next call goes on from it. An annotator that has ever answered is not held gone for what failed before as well.
+    next call goes on from it. Once an annotator has answered anything, requests that failed in an earlier call too do
+    not count toward that.
     """
-    asked, known, old = {request.key: request for request in requests}, read_answers(folder), failures_of(folder)
+    by_key, known, old = {request.key: request for request in requests}, read_answers(folder), failures_of(folder)
     answered = {
         key: request.form.model_validate(known[key]["answer"])
-        for key, request in asked.items()
+        for key, request in by_key.items()
         if key in known and known[key].get("asked") == request.hash
     }
-    missing = sorted((one for one in requests if one.key not in answered), key=lambda one: one.key in old)
+    missing = [request for request in requests if request.key not in answered]
+    missing.sort(key=lambda request: request.key in old)
     failures: dict[str, dict[str, Any]] = {}
     reached, in_a_row = bool(known), 0
     gone: AccordError | None = None
@@ -165,7 +173,7 @@ def ask(
             for done, reply in enumerate(annotator.replies(to_ask), len(answered) + 1):
                 if reply.answer is not None:
                     reached, answered[reply.key] = True, reply.answer
-                    record = {"key": reply.key, "asked": asked[reply.key].hash, "answer": reply.answer.model_dump()}
+                    record = {"key": reply.key, "asked": by_key[reply.key].hash, "answer": reply.answer.model_dump()}
                     _append(file, {**record, "attempts": reply.attempts, "seconds": round(reply.seconds, 3)})
                 else:
                     failures[reply.key] = {"key": reply.key, "reason": reply.reason, "attempts": reply.attempts}
@@ -176,8 +184,9 @@ def ask(
                 if progress:
                     progress(done, len(requests))
     finally:
-        left = {key: record for key, record in {**old, **failures}.items() if key not in answered}
-        write_whole(folder / FAILURES, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in left.values()))
+        unanswered = (record for key, record in {**old, **failures}.items() if key not in answered)
+        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in unanswered)
+        write_whole(folder / FAILURES, "".join(lines))
     if gone is not None:
         raise gone
     return answered, {key: str(record["reason"]) for key, record in failures.items()}
@@ -197,6 +206,9 @@ def parse(text: str, form: type[BaseModel]) -> BaseModel:
     """The last JSON object in a text that fits `form`; `Unusable` if none does.
 
     The last, because what a model thinks aloud comes first.
+
+    >>> parse('{"concept": "no"}? Rather: {"concept": "birds"}', Answer).concept
+    'birds'
     """
     if "{" not in text:
         raise Unusable(f"no JSON in the answer: {_short(text)}")

@@ -18,7 +18,6 @@ from accord.text.reader import Batch, in_order
 from accord.text.store import EmbeddingStore
 
 BEFORE, AFTER = 16, 8  # tokens of an example's context
-NONE = -1  # there is no such token
 _ROWS = 4096  # read at a time
 _LONGEST = 8 * _ROWS  # a longer text is seen in pieces
 _SHORTEST = 5  # tokens of a text that may be a top text
@@ -87,21 +86,23 @@ def collect(
         seed: fixes what is drawn.
         rows: read at a time, more or less: results do not depend on it, float rounding aside.
     """
-    found = Collected(model, sizes)
+    collected = Collected(model, sizes)
     drawn = np.random.default_rng(seed).choice(store.tokens, min(sizes.pool, store.tokens), replace=False)
     pool = np.sort(drawn)
-    found.quiet = found.quiet[: len(pool)]
-    found.frequency = np.zeros(int(types.max()) + 1, dtype=np.int64)
+    collected.quiet = collected.quiet[: len(pool)]
+    collected.frequency = np.zeros(int(types.max()) + 1, dtype=np.int64)
     for batch in whole_texts(in_order(store, layer, rows)):
-        begin, found.tokens = found.tokens, found.tokens + len(batch.text)
-        found.frequency += np.bincount(types[batch.token.numpy()], minlength=len(found.frequency))
-        rows_of, concepts = _take_in(found, model, batch, types, seed)
+        begin, collected.tokens = collected.tokens, collected.tokens + len(batch.text)
+        collected.frequency += np.bincount(types[batch.token.numpy()], minlength=len(collected.frequency))
+        rows_of, concepts = _take_in(collected, model, batch, types, seed)
         text, position = batch.text.numpy(), batch.position.numpy()
-        _add_pool(found, text, position, rows_of, concepts, pool[(pool >= begin) & (pool < found.tokens)] - begin)
+        _add_pool(
+            collected, text, position, rows_of, concepts, pool[(pool >= begin) & (pool < collected.tokens)] - begin
+        )
         if labels is not None:
             labels.see(np.unique(text) + first_label)
             labels.add(*_pairs(text[rows_of] + first_label, concepts, model.K))
-    return found
+    return collected
 
 
 def whole_texts(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -127,21 +128,23 @@ def _join(first: Batch, second: Batch) -> Batch:
     return Batch(**{name: torch.cat([column, getattr(second, name)]) for name, column in vars(first).items()})
 
 
-def _take_in(found: Collected, model: ConceptModel, batch: Batch, types: Ints, seed: int) -> tuple[Ints, Ints]:
+def _take_in(collected: Collected, model: ConceptModel, batch: Batch, types: Ints, seed: int) -> tuple[Ints, Ints]:
     """Add a batch to all but pool and labels; rows and concepts of its entries."""
     encoded = model.encode(batch.x.to(model.mean))
     rows, concepts, strength = fired(model, encoded)
     value = strength.double().numpy()
     if encoded.content is not None:
         on = torch.from_numpy(rows), torch.from_numpy(concepts)
-        written = (strength[:, None] * encoded.content.cpu()[on]).double()
-        added = torch.zeros(model.K, written.shape[1], dtype=torch.float64).index_add_(0, on[1], written).numpy()
-        found.content = added if found.content is None else found.content + added
-    found.count += np.bincount(concepts, minlength=model.K)
-    found.total += np.bincount(concepts, value, minlength=model.K)
-    np.maximum.at(found.largest, concepts, value)
-    bins = found.histogram.shape[1]
-    found.histogram += np.bincount(concepts * bins + found.bins.of(value), minlength=model.K * bins).reshape(-1, bins)
+        terms = (strength[:, None] * encoded.content.cpu()[on]).double()
+        sums = torch.zeros(model.K, terms.shape[1], dtype=torch.float64).index_add_(0, on[1], terms).numpy()
+        collected.content = sums if collected.content is None else collected.content + sums
+    collected.count += np.bincount(concepts, minlength=model.K)
+    collected.total += np.bincount(concepts, value, minlength=model.K)
+    np.maximum.at(collected.largest, concepts, value)
+    bins = collected.histogram.shape[1]
+    collected.histogram += np.bincount(concepts * bins + collected.bins.of(value), minlength=model.K * bins).reshape(
+        -1, bins
+    )
     text, position = batch.text.numpy(), batch.position.numpy()
     columns = {
         "concept": concepts,
@@ -151,12 +154,12 @@ def _take_in(found: Collected, model: ConceptModel, batch: Batch, types: Ints, s
         "type": types[batch.token.numpy()[rows]],
         "chance": chance(seed, text[rows], position[rows], concepts),
     }
-    found.top.add({**columns, "rank": value})
-    if found.sample.size:
+    collected.top.add({**columns, "rank": value})
+    if collected.sample.size:
         beside = _beside(text, rows, concepts, model.K, columns["chance"])
-        found.sample.add({**columns, "rank": columns["chance"], "beside": beside})
-    if found.texts.size:
-        found.texts.add(_means(text, rows, concepts, value, model.K, seed))
+        collected.sample.add({**columns, "rank": columns["chance"], "beside": beside})
+    if collected.texts.size:
+        collected.texts.add(_means(text, rows, concepts, value, model.K, seed))
     return rows, concepts
 
 
@@ -177,9 +180,9 @@ def _beside(text: Ints, rows: Ints, concepts: Ints, K: int, draw: Floats) -> Int
         row = rows[left] + step
         there = (row >= 0) & (row < len(text))
         there &= text[np.clip(row, 0, len(text) - 1)] == text[rows[left]]
-        wanted = row * K + concepts[left]
-        place = np.clip(np.searchsorted(flat, wanted), 0, len(flat) - 1)
-        good = there & (flat[place] != wanted)
+        place = row * K + concepts[left]
+        at = np.clip(np.searchsorted(flat, place), 0, len(flat) - 1)
+        good = there & (flat[at] != place)
         beside[left[good]] = step[good]
     return beside
 
@@ -201,11 +204,11 @@ def _means(text: Ints, rows: Ints, concepts: Ints, value: Floats, K: int, seed: 
     return {"concept": concept, "rank": mean, "text": which, "type": which, "chance": draws}
 
 
-def _add_pool(found: Collected, text: Ints, position: Ints, rows: Ints, concepts: Ints, inside: Ints) -> None:
+def _add_pool(collected: Collected, text: Ints, position: Ints, rows: Ints, concepts: Ints, inside: Ints) -> None:
     """Note which concepts fire in the contexts of the pool that lie in this batch."""
     for row in inside.tolist():
         context = np.arange(max(0, row - BEFORE), min(len(text), row + AFTER + 1))
         context = context[text[context] == text[row]]
         begin, end = np.searchsorted(rows, [context[0], context[-1] + 1])
-        found.quiet[len(found.pool), concepts[begin:end]] = False
-        found.pool.append((int(text[row]), int(position[row])))
+        collected.quiet[len(collected.pool), concepts[begin:end]] = False
+        collected.pool.append((int(text[row]), int(position[row])))

@@ -63,8 +63,8 @@ def names(
         about = ConceptsToName(opened.backbone.section, opened.embeddings, concepts, concepts.settings["layer"])
         stage = names_stage(section, about, concepts.seed, identity)
         _print(made_in_run(stage, run, replace=replace), run / stage.name)
-        if said := missing(run / stage.name):
-            typer.echo(said, err=True)
+        if notice := missing(run / stage.name):
+            typer.echo(notice, err=True)
 
 
 def _annotated(
@@ -79,8 +79,8 @@ def _annotated(
             raise AccordError(f"--annotator {kind} takes no --{option}.")
     if kind != "tokens" and model is None:
         raise AccordError(f"--annotator {kind} needs a --model.")
-    given = {"kind": kind, "model": model, "base_url": base_url}
-    table = {key: value for key, value in given.items() if value is not None}
+    choice = {"kind": kind, "model": model, "base_url": base_url}
+    table = {key: value for key, value in choice.items() if value is not None}
     section = from_options(NamesSection, {**section.model_dump(exclude={"annotator"}), "annotator": table})
     annotator = section.annotator
     if not isinstance(annotator, TransformersAnnotator):
@@ -88,9 +88,9 @@ def _annotated(
     return section, identity(BackboneSection(model=annotator.model, device=annotator.device, dtype=annotator.dtype))
 
 
-def _print(found: "NamedDictionary", folder: Path) -> None:
+def _print(named: "NamedDictionary", folder: Path) -> None:
     """What came of it: counts, scores, and where to look."""
-    metrics = found.metrics
+    metrics = named.metrics
     counts = ", ".join(f"{metrics[key]} {key}" for key in ("live", "asked", "named", "failed"))
     typer.echo(f"{metrics['concepts']}, {metrics['annotator']}: {counts}")
     if metrics["failed"]:

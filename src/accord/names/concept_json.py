@@ -80,13 +80,13 @@ def embed(named: NamedDictionary, effects: Effects | None, explanation: Explanat
         if sum(len(line.encode()) + 1 for line in lines) <= budget:
             return Embedded(f"[{','.join(lines)}]", fill, len(lines))
     spent = 0
-    kept: list[str] = []
+    first: list[str] = []
     for line in lines:
         spent += len(line.encode()) + 1
-        if spent > budget and kept:
+        if spent > budget and first:
             break
-        kept.append(line)
-    return Embedded(f"[{','.join(kept)}]", FILLS[-1], len(kept))
+        first.append(line)
+    return Embedded(f"[{','.join(first)}]", FILLS[-1], len(first))
 
 
 def _lines(named: NamedDictionary, fill: Fill, more: Mapping[int, dict[str, Any]]) -> list[str]:
@@ -108,7 +108,7 @@ def _dumped(record: Mapping[str, Any]) -> str:
 
 def _concept(row: Mapping[str, Any], fill: Fill) -> dict[str, Any]:
     def tokens(name: str, *numbers: str) -> list[list[Any]]:
-        return [[str(one["token"]), *(_round(one[n]) for n in numbers)] for one in list(row[name])[: fill.tokens]]
+        return [[str(entry["token"]), *(_round(entry[n]) for n in numbers)] for entry in list(row[name])[: fill.tokens]]
 
     edges = list(row["edges"])
     return {
@@ -123,21 +123,21 @@ def _concept(row: Mapping[str, Any], fill: Fill) -> dict[str, Any]:
         "off": _round(row.get("label_off")), "ln": _round(row.get("label_texts")),
         "t": tokens("types", "share", "usual"), "up": tokens("promoted", "change"),
         "dn": tokens("suppressed", "change"),
-        "nb": [[int(one["concept"]), _round(one["cosine"])] for one in row["neighbours"]],
+        "nb": [[int(near["concept"]), _round(near["cosine"])] for near in row["neighbours"]],
     }  # fmt: skip
 
 
 def _examples(table: pd.DataFrame, fill: Fill) -> dict[int, list[list[Any]]]:
     """Concept -> its examples from the training texts, the strongest first within each kind and band."""
-    shown = table[table["kind"].isin(KINDS)]
-    shown = shown.assign(place=shown["kind"].map(KINDS.index)).sort_values(
+    rows = table[table["kind"].isin(KINDS)]
+    rows = rows.assign(place=rows["kind"].map(KINDS.index)).sort_values(
         ["concept", "place", "band", "strength"], ascending=[True, True, False, False], kind="stable"
     )
-    rank = shown.groupby(["concept", "place", "band"]).cumcount()
-    shown = shown[rank < shown["kind"].map(fill.examples)]
+    rank = rows.groupby(["concept", "place", "band"]).cumcount()
+    rows = rows[rank < rows["kind"].map(fill.examples)]
     examples: dict[int, list[list[Any]]] = {}
     columns = ("concept", "place", "band", "strength", "before", "token", "after")
-    for k, place, band, strength, before, token, after in zip(*(shown[c] for c in columns), strict=True):
+    for k, place, band, strength, before, token, after in zip(*(rows[c] for c in columns), strict=True):
         start = str(before)[: 2 * fill.around] if place == 2 else str(before)[-fill.around :]
         entry = [int(place), int(band), _round(strength), start, str(token), str(after)[: fill.around]]
         examples.setdefault(int(k), []).append(entry)
@@ -184,4 +184,4 @@ def _text(value: object) -> str | None:
 
 
 def _texts(value: Sequence[object] | None) -> list[str]:
-    return [] if value is None or isinstance(value, float) else [str(one) for one in value]
+    return [] if value is None or isinstance(value, float) else [str(text) for text in value]

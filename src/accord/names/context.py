@@ -36,20 +36,20 @@ def contexts(
             got=type(tokenizer).__name__,
             wanted="a fast tokenizer (tokenizer.json beside the weights)",
         )
-    wanted: dict[int, set[int]] = {}
+    by_text: dict[int, set[int]] = {}
     for text, position in places:
-        wanted.setdefault(text, set()).add(position)
-    found = {}
-    for text, spans in _spans(tokenizer, texts, sorted(wanted)):
-        for position in wanted[text]:
+        by_text.setdefault(text, set()).add(position)
+    parts = {}
+    for text, spans in _spans(tokenizer, texts, sorted(by_text)):
+        for position in by_text[text]:
             if position >= len(spans):
                 got = f"token {position} of a text with {len(spans)}"
                 raise AccordError("the embeddings were made with another tokenizer, or of other texts", got=got)
             begin, end = spans[position]
             first, last = spans[max(0, position - BEFORE)][0], spans[min(len(spans) - 1, position + AFTER)][1]
             whole = texts[text]
-            found[text, position] = Context(whole[first:begin], whole[begin:end], whole[end:last])
-    return found
+            parts[text, position] = Context(whole[first:begin], whole[begin:end], whole[end:last])
+    return parts
 
 
 def _spans(
@@ -70,7 +70,7 @@ def token_types(tokenizer: PreTrainedTokenizerBase, size: int) -> tuple[Ints, li
     Tokens that differ in case or in the white space around them are of one type.
     """
     known = min(size, len(tokenizer))
-    written = [word.strip().casefold() or word for word in tokenizer.batch_decode([[i] for i in range(known)])]
-    written += [f"<{i}>" for i in range(known, size)]  # rows of the head beyond the vocabulary
-    codes, names = pd.factorize(np.array(written, dtype=object))
+    words = [word.strip().casefold() or word for word in tokenizer.batch_decode([[i] for i in range(known)])]
+    words += [f"<{i}>" for i in range(known, size)]  # rows of the head beyond the vocabulary
+    codes, names = pd.factorize(np.array(words, dtype=object))
     return codes.astype(np.int64), [str(name) for name in names]

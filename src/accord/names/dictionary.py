@@ -44,10 +44,10 @@ from accord.names.context import contexts, token_types
 from accord.names.effects import moved_tokens, nearest, through_lens, written
 from accord.names.entries import Best, Ints
 from accord.names.labels import TextLabels
+from accord.names.result import CONCEPTS, EXAMPLES
 from accord.text.reader import batches
 from accord.text.store import EmbeddingStore
 
-CONCEPTS, EXAMPLES = "concepts.parquet", "examples.parquet"
 BANDS = 4
 _STATES = 64  # real states at which the lens is linearised
 _BEGINNING = 300  # letters of a top text that are shown
@@ -180,12 +180,12 @@ def _numbers(learned: Collected, judged: Collected, live: Ints) -> pd.DataFrame:
     )
 
 
-def _types(found: Collected, live: Ints, names: list[str], count: int) -> Iterator[list[dict[str, Any]]]:
-    sample = pd.DataFrame({key: found.sample.columns[key] for key in ("concept", "type", "strength")})
+def _types(learned: Collected, live: Ints, names: list[str], count: int) -> Iterator[list[dict[str, Any]]]:
+    sample = pd.DataFrame({key: learned.sample.columns[key] for key in ("concept", "type", "strength")})
     groups = dict(list(sample.groupby("concept")))
     for concept in live.tolist():
         by = groups[concept].groupby("type")["strength"].agg(["size", "mean"])
-        share, usual = by["size"] / by["size"].sum(), found.frequency[by.index] / found.tokens
+        share, usual = by["size"] / by["size"].sum(), learned.frequency[by.index] / learned.tokens
         by = by.assign(share=share, usual=usual, adds=share * np.log(share / usual))
         by = by.sort_values(["adds", "mean"], ascending=False, kind="stable").head(count)
         yield [
@@ -219,8 +219,8 @@ def _add_effects(
     table["neighbours"] = pd.Series(near)
 
 
-def _training_examples(found: Collected, live: Ints, shown: Shown) -> Iterator[dict[str, Any]]:
-    top, sample, texts = (_by_concept(best) for best in (found.top, found.sample, found.texts))
+def _training_examples(learned: Collected, live: Ints, shown: Shown) -> Iterator[dict[str, Any]]:
+    top, sample, texts = (_by_concept(best) for best in (learned.top, learned.sample, learned.texts))
     for concept in live.tolist():
         for entry in top[concept]:
             yield {**_entry(entry), "kind": "top", "band": 0}
@@ -234,8 +234,8 @@ def _training_examples(found: Collected, live: Ints, shown: Shown) -> Iterator[d
             yield {"concept": concept, "kind": "text", "band": 0, **text}
 
 
-def _held_out_examples(found: Collected, live: Ints, shown: Shown, seed: int) -> Iterator[dict[str, Any]]:
-    sample = _by_concept(found.sample)
+def _held_out_examples(judged: Collected, live: Ints, shown: Shown, seed: int) -> Iterator[dict[str, Any]]:
+    sample = _by_concept(judged.sample)
     for concept in live.tolist():
         entries = sorted(sample.get(concept, []), key=lambda entry: not entry["beside"])
         for entry in entries:
@@ -244,9 +244,9 @@ def _held_out_examples(found: Collected, live: Ints, shown: Shown, seed: int) ->
             if entry["beside"]:
                 position = int(entry["position"] + entry["beside"])
                 yield {**_entry(entry), "kind": "off", "band": 0, "strength": 0.0, "position": position}
-        quiet = np.random.default_rng([seed, concept]).permutation(np.flatnonzero(found.quiet[:, concept]))
+        quiet = np.random.default_rng([seed, concept]).permutation(np.flatnonzero(judged.quiet[:, concept]))
         for index in quiet[: shown.held_out].tolist():
-            place = dict(zip(("text", "position"), found.pool[index], strict=True))
+            place = dict(zip(("text", "position"), judged.pool[index], strict=True))
             yield {"concept": concept, "kind": "negative", "band": 0, "strength": 0.0, **place}
 
 
@@ -258,18 +258,18 @@ def _by_concept(best: Best) -> dict[int, list[dict[str, Any]]]:
 
 
 def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: int(entry[key]) for key in ("concept", "text", "position")}
-    return {**kept, "strength": float(entry["strength"])}
+    numbers = {key: int(entry[key]) for key in ("concept", "text", "position")}
+    return {**numbers, "strength": float(entry["strength"])}
 
 
 def _places(examples: Iterator[dict[str, Any]], backbone: Backbone, side: Side, name: str) -> pd.DataFrame:
     """The examples with their text."""
     rows, texts = list(examples), list(side.texts["text"])
     marked = [(row["text"], row["position"]) for row in rows if row["position"] >= 0]
-    found = contexts(backbone.tokenizer, texts, marked)
+    around = contexts(backbone.tokenizer, texts, marked)
     for row in rows:
         if row["position"] >= 0:
-            row["before"], row["token"], row["after"] = found[row["text"], row["position"]]
+            row["before"], row["token"], row["after"] = around[row["text"], row["position"]]
         else:
             row["before"], row["token"], row["after"] = texts[row["text"]][:_BEGINNING], "", ""
     columns = ["concept", "side", "kind", "band", "strength", "text", "position", "token", "before", "after"]

@@ -16,7 +16,7 @@ _BLOCK = 256
 
 
 @torch.no_grad()
-def written(model: ConceptModel, found: Collected) -> Tensor:
+def written(model: ConceptModel, collected: Collected) -> Tensor:
     """What each concept adds to the reconstruction in raw space, its mean over the tokens on which it fires, `[K, d]`.
 
     Every kind's decoder is affine in strength · content, so the mean effect is the effect of the mean: decode of the
@@ -24,9 +24,9 @@ def written(model: ConceptModel, found: Collected) -> Tensor:
     none. For an autoencoder that is mean strength × decoder row; for LCBLM the concept's decoder block applied to
     its mean gated embedding. Zero for a concept that never fires.
     """
-    count = torch.from_numpy(np.maximum(found.count, 1))[:, None]
-    mean = torch.from_numpy(found.total)[:, None] / count
-    content = None if found.content is None else torch.from_numpy(found.content) / count
+    count = torch.from_numpy(np.maximum(collected.count, 1))[:, None]
+    mean = torch.from_numpy(collected.total)[:, None] / count
+    content = None if collected.content is None else torch.from_numpy(collected.content) / count
     parts = []
     for begin in range(0, model.K, _BLOCK):
         own = torch.arange(begin, min(begin + _BLOCK, model.K))

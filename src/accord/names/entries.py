@@ -67,15 +67,15 @@ class Best:
         """Take in entries."""
         if self.size == 0:
             return
-        wanted = new["rank"] >= self._floor()[new["concept"]]
-        found = {name: column[wanted] for name, column in new.items()}
+        high = new["rank"] >= self._floor()[new["concept"]]
+        columns = {name: column[high] for name, column in new.items()}
         if self.columns:
-            found = {name: np.concatenate([self.columns[name], column]) for name, column in found.items()}
+            columns = {name: np.concatenate([self.columns[name], column]) for name, column in columns.items()}
         if self.each is not None:
-            order = np.lexsort((-found["chance"], -found["rank"], found["type"], found["concept"]))
-            found = _first(found, order, ("concept", "type"), self.each)
-        order = np.lexsort((-found["chance"], -found["rank"], found["concept"]))
-        self.columns = _first(found, order, ("concept",), self.size)
+            order = np.lexsort((-columns["chance"], -columns["rank"], columns["type"], columns["concept"]))
+            columns = _first(columns, order, ("concept", "type"), self.each)
+        order = np.lexsort((-columns["chance"], -columns["rank"], columns["concept"]))
+        self.columns = _first(columns, order, ("concept",), self.size)
 
     def _floor(self) -> Floats:
         """Of each concept that has `size` entries, the lowest rank among them: what is below cannot get in."""
@@ -90,12 +90,12 @@ class Best:
 
 def _first(columns: Columns, order: Ints, keys: tuple[str, ...], count: int) -> Columns:
     """The columns in this order, of which only the first `count` of each run of equal keys."""
-    found = {name: column[order] for name, column in columns.items()}
+    ordered = {name: column[order] for name, column in columns.items()}
     starts = np.ones(len(order), dtype=bool)
-    starts[1:] = np.any([found[key][1:] != found[key][:-1] for key in keys], axis=0)
+    starts[1:] = np.any([ordered[key][1:] != ordered[key][:-1] for key in keys], axis=0)
     place = np.arange(len(order))
     within = place - np.maximum.accumulate(np.where(starts, place, 0))
-    return {name: column[within < count] for name, column in found.items()}
+    return {name: column[within < count] for name, column in ordered.items()}
 
 
 @dataclass(frozen=True)
@@ -113,5 +113,9 @@ class Bins:
         return np.linspace(0.5, 1.0, 21) if self.gated else np.asarray(2.0 ** (np.arange(-40, 61) / 4))
 
     def of(self, strength: Floats) -> Ints:
-        """The bin of each strength."""
+        """The bin of each strength.
+
+        >>> Bins(gated=True).of(np.array([0.51, 0.76, 1.0])).tolist()
+        [0, 10, 19]
+        """
         return np.clip(np.searchsorted(self.edges, strength, side="left") - 1, 0, len(self.edges) - 2)

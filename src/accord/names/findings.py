@@ -66,15 +66,19 @@ def annotator(named: NamedDictionary) -> str:
 
 def coverage(named: NamedDictionary) -> str:
     """How many concepts there are, were asked for a name, and have one."""
-    live, asked, with_name, failed = (named.metrics[name] for name in ("live", "asked", "named", "failed"))
-    words = f"{with_name:,} of {count(asked, 'concept')} asked have a name"
+    live, chosen, with_name, failed = (named.metrics[name] for name in ("live", "asked", "named", "failed"))
+    words = f"{with_name:,} of {count(chosen, 'concept')} asked have a name"
     if failed:
         words += f", {failed:,} have none for a listed reason"
-    return words + (f"; {live:,} are live." if live > asked else ".")
+    return words + (f"; {live:,} are live." if live > chosen else ".")
 
 
 def mean_score(row: Mapping[str, Any]) -> float:
-    """The mean of a concept's scores, NaN where it has none."""
+    """The mean of a concept's scores, NaN where it has none.
+
+    >>> mean_score({"detection": 0.8, "fuzzing": None})
+    0.8
+    """
     values = [float(str(row[task])) for task in TASKS if row.get(task) is not None]
     known = [value for value in values if math.isfinite(value)]
     return sum(known) / len(known) if known else math.nan

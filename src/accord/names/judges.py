@@ -20,7 +20,7 @@ from accord.names.prompts import list_question, question
 
 
 @dataclass(frozen=True)
-class NameTrial:
+class Quiz:
     """A name put to the test: which of the contexts (before, token, after) does it fit?
 
     The first `positives` of them are those that excite the concept.
@@ -43,10 +43,10 @@ class Judge(Protocol):
     """Whatever tells how well names fit contexts."""
 
     threshold: float | None
-    """From where on a value means yes; None for the median of a trial's values."""
+    """From where on a value means yes; None for the median of a quiz's values."""
 
-    def judge(self, trials: Sequence[NameTrial]) -> list[Floats | None]:
-        """A value for every context of each trial, higher where the name fits; None where there is no answer."""
+    def judge(self, quizzes: Sequence[Quiz]) -> list[Floats | None]:
+        """A value for every context of each quiz, higher where the name fits; None where there is no answer."""
         ...
 
 
@@ -57,14 +57,17 @@ class TokensJudge:
     tokenizer: PreTrainedTokenizerBase
     threshold: float | None = 0.5
 
-    def judge(self, trials: Sequence[NameTrial]) -> list[Floats | None]:
+    def judge(self, quizzes: Sequence[Quiz]) -> list[Floats | None]:
         """See `Judge.judge`; values are 0 and 1."""
-        return [self._one(trial) for trial in trials]
+        return [self._values(quiz) for quiz in quizzes]
 
-    def _one(self, trial: NameTrial) -> Floats:
-        words = set(trial.name.alternatives)
-        seen = [self._kinds("".join(one)) if trial.task == "detection" else {_fold(one[1])} for one in trial.contexts]
-        return np.array([float(bool(words & kinds)) for kinds in seen])
+    def _values(self, quiz: Quiz) -> Floats:
+        words = set(quiz.name.alternatives)
+        if quiz.task == "detection":
+            kinds = [self._kinds("".join(context)) for context in quiz.contexts]
+        else:
+            kinds = [{_fold(token)} for _, token, _ in quiz.contexts]
+        return np.array([float(bool(words & own)) for own in kinds])
 
     def _kinds(self, text: str) -> set[str]:
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -75,26 +78,26 @@ class TokensJudge:
 class LogOddsJudge:
     """A local model: log p(yes) − log p(no) after a question on each context.
 
-    Small models lean to one of the two whatever the question is, so the threshold is the median of a trial's values.
+    Small models lean to one of the two whatever the question is, so the threshold is the median of a quiz's values.
     """
 
     lm: LanguageModel
     threshold: float | None = None
 
-    def judge(self, trials: Sequence[NameTrial]) -> list[Floats | None]:
+    def judge(self, quizzes: Sequence[Quiz]) -> list[Floats | None]:
         """See `Judge.judge`; values are log-odds in nats."""
         tokenizer = self.lm.tokenizer
         yes, no = single_tokens(tokenizer, YES_FORMS), single_tokens(tokenizer, NO_FORMS)
         answers = tuple((token,) for token in (*yes, *no))
         queries = [
-            Query(self._ids(question(trial.task, trial.name.concept, *context)), answers)
-            for trial in trials
-            for context in trial.contexts
+            Query(self._ids(question(quiz.task, quiz.name.concept, *context)), answers)
+            for quiz in quizzes
+            for context in quiz.contexts
         ]
-        first = [one.first for one in score(self.lm, queries)]
-        odds = np.array([logsumexp(one[: len(yes)]) - logsumexp(one[len(yes) :]) for one in first])
-        ends = np.cumsum([len(trial.contexts) for trial in trials])
-        return list(np.split(odds, ends[:-1])) if trials else []
+        first = [answer.first for answer in score(self.lm, queries)]
+        odds = np.array([logsumexp(log_p[: len(yes)]) - logsumexp(log_p[len(yes) :]) for log_p in first])
+        ends = np.cumsum([len(quiz.contexts) for quiz in quizzes])
+        return list(np.split(odds, ends[:-1])) if quizzes else []
 
     def _ids(self, text: str) -> tuple[int, ...]:
         if self.lm.tokenizer.chat_template:
@@ -110,7 +113,7 @@ class Numbers(BaseModel):
 
 @dataclass
 class ListJudge:
-    """An annotator that is given all contexts of a trial at once, in random order, and names the numbers that fit.
+    """An annotator that is given all contexts of a quiz at once, in random order, and names the numbers that fit.
 
     Its answers are kept in `folder`, as those of `ask`.
     """
@@ -120,30 +123,30 @@ class ListJudge:
     seed: int = 0
     threshold: float | None = 0.5
 
-    def judge(self, trials: Sequence[NameTrial]) -> list[Floats | None]:
+    def judge(self, quizzes: Sequence[Quiz]) -> list[Floats | None]:
         """See `Judge.judge`; values are 0 and 1."""
-        orders = [self._order(trial) for trial in trials]
+        orders = [self._order(quiz) for quiz in quizzes]
         requests = [
             Request(
-                trial.key,
-                list_question(trial.task, trial.name.concept, [trial.contexts[i] for i in order]),
+                quiz.key,
+                list_question(quiz.task, quiz.name.concept, [quiz.contexts[i] for i in order]),
                 form=Numbers,
             )
-            for trial, order in zip(trials, orders, strict=True)
+            for quiz, order in zip(quizzes, orders, strict=True)
         ]
         answered, _ = ask(self.annotator, requests, self.folder)
-        found: list[Floats | None] = []
-        for trial, order in zip(trials, orders, strict=True):
-            answer = answered.get(trial.key)
+        judged: list[Floats | None] = []
+        for quiz, order in zip(quizzes, orders, strict=True):
+            answer = answered.get(quiz.key)
             values = np.zeros(len(order))
             if isinstance(answer, Numbers):
                 values[[order[number - 1] for number in answer.numbers if 1 <= number <= len(order)]] = 1.0
-            found.append(values if answer is not None else None)
-        return found
+            judged.append(values if answer is not None else None)
+        return judged
 
-    def _order(self, trial: NameTrial) -> list[int]:
-        draws = np.random.default_rng([self.seed, trial.concept, len(trial.key)])
-        return [int(i) for i in draws.permutation(len(trial.contexts))]
+    def _order(self, quiz: Quiz) -> list[int]:
+        draws = np.random.default_rng([self.seed, quiz.concept, len(quiz.key)])
+        return [int(i) for i in draws.permutation(len(quiz.contexts))]
 
 
 def _fold(word: str) -> str:

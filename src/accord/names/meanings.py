@@ -45,7 +45,11 @@ def typical_tokens(types: Iterable[Mapping[str, Any]], most: int) -> list[str]:
 
 
 def concept_id(label: str, concept: int) -> str:
-    """The anchor of a concept in the dictionary of a model."""
+    """The anchor of a concept in the dictionary of a model.
+
+    >>> concept_id("topk-s0", 12)
+    'concept-topk-s0-12'
+    """
     return f"concept-{label_key(label)}-{concept}"
 
 

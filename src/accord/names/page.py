@@ -36,7 +36,7 @@ def chapters(run: Run) -> list[Chapter]:
     if not dictionaries:
         return []
     findings = [names_finding(plain(label), named) for label, named in dictionaries.items()]
-    shown = {
+    content = {
         "findings": [finding for finding in findings if finding is not None],
         "models": [_model(run, label, named, BUDGET // len(dictionaries)) for label, named in dictionaries.items()],
     }
@@ -46,7 +46,7 @@ def chapters(run: Run) -> list[Chapter]:
             "names",
             "Concept dictionary",
             here / "page.html",
-            shown,
+            content,
             brackets="of names over concepts",
             script=(here / "page.js").read_text(encoding="utf-8"),
         )
@@ -146,7 +146,11 @@ def _plain_row(label: str, row: Mapping[str, Any], first: Any) -> dict[str, Any]
 
 
 def percent(rate: float) -> str:
-    """A share as per cent, in two digits: `2.7 %`, `.12 %`."""
+    """A share as per cent, in two digits.
+
+    >>> percent(0.0271), percent(0.00123)
+    ('2.7 %', '.12 %')
+    """
     value = 100 * rate
     digits = 0 if value >= 9.95 else 1 if value >= 0.995 else 2
     return f"{number(value, digits)} %"

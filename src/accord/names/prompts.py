@@ -42,16 +42,23 @@ def question(task: str, name: str, before: str, token: str, after: str) -> str:
 def list_question(task: str, name: str, contexts: Sequence[tuple[str, str, str]]) -> str:
     """Ask which of the contexts do, all at once; the answer is JSON with their numbers."""
     if task == "detection":
-        asked, texts = f'Which of these texts contain "{name}"?', (one_line("".join(one)) for one in contexts)
+        instruction, texts = (
+            f'Which of these texts contain "{name}"?',
+            (one_line("".join(context)) for context in contexts),
+        )
     else:
-        asked = f'In which of these texts is the word between {OPEN} and {CLOSE} an example of "{name}"?'
-        texts = (marked(*one) for one in contexts)
+        instruction = f'In which of these texts is the word between {OPEN} and {CLOSE} an example of "{name}"?'
+        texts = (marked(*context) for context in contexts)
     lines = [f"{number}. {text}" for number, text in enumerate(texts, 1)]
-    return f"{asked} It may be none or all.\n" + "\n".join(lines) + '\nAnswer with JSON only: {"numbers": [1, 2]}'
+    return f"{instruction} It may be none or all.\n" + "\n".join(lines) + '\nAnswer with JSON only: {"numbers": [1, 2]}'
 
 
 def marked(before: str, token: str, after: str) -> str:
-    """A context in one line, its token between marks."""
+    """A context in one line, its token between marks.
+
+    >>> marked("and the", " bird", " flew")
+    'and the <<bird>> flew'
+    """
     word = token.strip()
     left, right = token[: len(token) - len(token.lstrip())], token[len(token.rstrip()) :] if word else ""
     return one_line(f"{before}{left}{OPEN}{word}{CLOSE}{right}{after}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from accord.names.answers import Names
     from accord.names.dictionary import Dictionary
 
-_CONCEPTS, _EXAMPLES = "concepts.parquet", "examples.parquet"
+CONCEPTS, EXAMPLES = "concepts.parquet", "examples.parquet"
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class NamedDictionary:
 
     def write(self, folder: Path) -> None:
         """Write concepts.parquet, examples.parquet and metrics.json."""
-        self.concepts.to_parquet(folder / _CONCEPTS, index=False)
-        self.examples.to_parquet(folder / _EXAMPLES, index=False)
+        self.concepts.to_parquet(folder / CONCEPTS, index=False)
+        self.examples.to_parquet(folder / EXAMPLES, index=False)
         write_json(folder / METRICS, self.metrics)
 
     @classmethod
     def read(cls, folder: Path) -> "NamedDictionary":
         """What `write` wrote."""
-        concepts, examples = (pd.read_parquet(folder / name) for name in (_CONCEPTS, _EXAMPLES))
+        concepts, examples = (pd.read_parquet(folder / name) for name in (CONCEPTS, EXAMPLES))
         return cls(concepts, examples, read_object(folder / METRICS))
 
 

@@ -22,10 +22,10 @@ from accord.arguments import checked
 from accord.intervals import auc, mean_change, mean_estimate
 from accord.names.answers import Answer
 from accord.names.entries import Floats
-from accord.names.judges import Judge, NameTrial
+from accord.names.judges import Judge, Quiz
 
 TASKS = {"detection": "negative", "fuzzing": "off"}
-"""Task -> the kind of its examples that are to be turned down; those of kind `on` are to be found."""
+"""Task -> the kind of example that the name should not fit; it should fit those of kind `on`."""
 
 _FEWEST = 3  # examples of each side, below which a concept is not scored
 
@@ -60,8 +60,8 @@ def score_names(judge: Judge, names: Mapping[int, Answer], examples: pd.DataFram
     held_out = {int(str(k)): own for k, own in examples[examples["side"] == "held_out"].groupby("concept")}
     scored = sorted(concept for concept in names if concept in held_out)
     other = _others(scored, seed)
-    trials = [
-        NameTrial(task, concept, names[named], control, *_contexts(held_out[concept], kind))
+    quizzes = [
+        Quiz(task, concept, names[named], control, *_contexts(held_out[concept], kind))
         for task, kind in TASKS.items()
         for concept in scored
         for control, named in ((False, concept), (True, other[concept]))
@@ -71,11 +71,11 @@ def score_names(judge: Judge, names: Mapping[int, Answer], examples: pd.DataFram
     for task in TASKS:
         for end in ("", "_auc", "_shuffled", "_auc_shuffled"):
             table[task + end] = np.nan
-    for trial, values in zip(trials, judge.judge(trials), strict=True):
+    for quiz, values in zip(quizzes, judge.judge(quizzes), strict=True):
         if values is not None:
-            end = "_shuffled" if trial.control else ""
-            table.loc[trial.concept, trial.task + end] = balanced_accuracy(values, trial.positives, judge.threshold)
-            table.loc[trial.concept, trial.task + "_auc" + end] = float(auc(values, trial.positives))
+            end = "_shuffled" if quiz.control else ""
+            table.loc[quiz.concept, quiz.task + end] = balanced_accuracy(values, quiz.positives, judge.threshold)
+            table.loc[quiz.concept, quiz.task + "_auc" + end] = float(auc(values, quiz.positives))
     return Scores(table.reset_index(), summarise(table))
 
 
@@ -84,6 +84,9 @@ def balanced_accuracy(values: Floats, positives: int, threshold: float | None) -
 
     Without a threshold it is the median of the values: the classes are equally large, and the one that has the higher
     values is found without looking at a label.
+
+    >>> balanced_accuracy(np.array([0.9, 0.2, 0.1, 0.3]), positives=2, threshold=0.5)
+    0.75
     """
     above = values > (np.median(values) if threshold is None else threshold)
     return float((above[:positives].mean() + 1 - above[positives:].mean()) / 2)
@@ -99,8 +102,8 @@ def summarise(table: pd.DataFrame) -> dict[str, dict[str, float]]:
         known = column[np.isfinite(column)]
         # Of a gain on which all concepts agree, that of paired shares has a width too.
         gain = name.endswith("gain")
-        found = mean_change(np.zeros_like(known), known, unit=True) if gain else mean_estimate(known, unit=True)
-        summary[name] = {"value": found.value, "low": found.low, "high": found.high, "n": len(known)}
+        mean = mean_change(np.zeros_like(known), known, unit=True) if gain else mean_estimate(known, unit=True)
+        summary[name] = {"value": mean.value, "low": mean.low, "high": mean.high, "n": len(known)}
     return summary
 
 
@@ -116,8 +119,8 @@ def _enough(examples: pd.DataFrame, kind: str) -> bool:
 
 
 def _contexts(examples: pd.DataFrame, kind: str) -> tuple[list[tuple[str, str, str]], int]:
-    """The contexts of a task, those to be found first, equally many of both; and how many these are."""
-    on, off = (examples[examples["kind"] == one] for one in ("on", kind))
+    """The contexts of a task, as many of each kind, those that the name should fit first; and how many of each."""
+    on, off = (examples[examples["kind"] == name] for name in ("on", kind))
     count = min(len(on), len(off))
     both: Any = pd.concat([on.head(count), off.head(count)])[["before", "token", "after"]]
     return list(both.itertuples(index=False, name=None)), count

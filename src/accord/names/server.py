@@ -124,9 +124,9 @@ class ServerAnnotator:
 
     def _worth_another(self, error: BaseException) -> bool:
         if isinstance(error, openai.APIStatusError):
-            asked = retry_after(error)
+            seconds = retry_after(error)
             passing = error.status_code in (408, 409, 429) or error.status_code >= 500
-            return passing and (asked is None or asked <= self.section.longest_wait)
+            return passing and (seconds is None or seconds <= self.section.longest_wait)
         # ValueError, RecursionError: the body of the response is not whole JSON, or nested too deeply.
         bad = openai.APIResponseValidationError | Unusable | ValueError | RecursionError
         return isinstance(error, openai.APIConnectionError | bad)
@@ -134,10 +134,10 @@ class ServerAnnotator:
     def _wait(self, state: RetryCallState) -> float:
         """What the server asks for, else exponential with full jitter (Brooker, AWS Architecture Blog 2015)."""
         error = state.outcome.exception() if state.outcome else None
-        asked = retry_after(error) if isinstance(error, openai.APIStatusError) else None
+        seconds = retry_after(error) if isinstance(error, openai.APIStatusError) else None
         limit = min(self.section.longest_wait, self.section.first_wait * 2.0 ** (state.attempt_number - 1))
         jitter = random.uniform(0, limit)
-        return jitter if asked is None else min(asked + jitter, max(asked, self.section.longest_wait))
+        return jitter if seconds is None else min(seconds + jitter, max(seconds, self.section.longest_wait))
 
     def _said(self, error: Exception) -> str:
         """The error and what it came from, in one line, without the key."""

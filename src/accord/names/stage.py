@@ -79,7 +79,7 @@ def names_stage(
         from accord.names import annotate, annotator_of, score_names
         from accord.names.answers import FAILURES, failures_of
 
-        annotator = annotator_of(section.annotator)  # a missing key is told before anything is read
+        annotator = annotator_of(section.annotator)  # a missing key is an error before anything is read
         lm = work.backbone(about.backbone)
         dictionary = _dictionary(section, about, seed, lm, work)
         chosen = _choose(dictionary.concepts, section.limit, seed)
@@ -96,8 +96,8 @@ def names_stage(
         metrics |= {"failed": len(names.failures), **({} if scores is None else scores.summary)}
         left = len(failures_of(work.folder))
         if left and section.annotator.kind == "openai":  # a server may do better next time, the others will not
-            said = f"{left} of what was asked has no answer ({FAILURES}); the same command asks for that again"
-            work.facts[UNFINISHED] = said
+            notice = f"{left} of what was asked has no answer ({FAILURES}); the same command asks for that again"
+            work.facts[UNFINISHED] = notice
         else:
             shutil.rmtree(work.folder / _PART)
         return NamedDictionary.of(dictionary, names, None if scores is None else scores.table, metrics)

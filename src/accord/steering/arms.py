@@ -28,7 +28,7 @@ class Dose:
     Attributes:
         kind: "factor" multiplies its strength where it is active; "typical" sets it, at every position, to so many
             times its typical strength; "added" adds, at every position, so many times what it writes on average where
-            it is active. The last two are one for a latent that was not active. A concept with an embedding of
+            it is active. Where a latent was not active the last two do the same. A concept with an embedding of
             its own has learned to make that small where it is off: setting its gate there writes next to nothing.
     """
 
@@ -43,7 +43,11 @@ class Dose:
 
     @property
     def sign(self) -> int:
-        """Whether the concept is turned up (1) or down (−1)."""
+        """Whether the concept is turned up (1) or down (−1).
+
+        >>> Dose("factor", 0.5).sign, Dose("added", 4.0).sign
+        (-1, 1)
+        """
         return -1 if self.value == 0 or (self.kind == "factor" and self.value < 1) else 1
 
     def edit(self, concept: int, typical: Typical) -> Edit:
@@ -115,12 +119,12 @@ def equal_rates(typical: Typical, chosen: Sequence[int], seed: int) -> dict[int,
     """
     generator = np.random.default_rng(seed)
     left = set(torch.nonzero(typical.rate > 0).flatten().tolist()) - set(chosen)
-    found = {}
+    others = {}
     for concept in chosen:
         if not left:
             raise AccordError("too few live concepts for controls", got=len(chosen), wanted="half of them or fewer")
         distance = {k: abs(float((typical.rate[k] / typical.rate[concept]).log())) for k in left}
         near = sorted(left, key=lambda k: (distance[k], k))[:_NEAREST]
-        found[concept] = near[int(generator.integers(len(near)))]
-        left.remove(found[concept])
-    return found
+        others[concept] = near[int(generator.integers(len(near)))]
+        left.remove(others[concept])
+    return others

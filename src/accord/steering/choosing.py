@@ -26,16 +26,16 @@ _SHRINK = 5.0  # tokens of the average label that every token is taken to have b
 @checked
 def live(typical: Typical, low: float = LIVE[0], high: float = LIVE[1]) -> list[int]:
     """Concepts active often enough to be measured, and not nearly always."""
-    found: list[int] = torch.nonzero((typical.rate >= low) & (typical.rate <= high)).flatten().tolist()
-    return found
+    concepts: list[int] = torch.nonzero((typical.rate >= low) & (typical.rate <= high)).flatten().tolist()
+    return concepts
 
 
 @checked
 def pick(typical: Typical, n: int, seed: int) -> list[int]:
     """`n` live concepts at random, or all if there are fewer."""
-    found = live(typical)
-    drawn = np.random.default_rng(seed).permutation(len(found))[:n]
-    return [found[i] for i in sorted(drawn.tolist())]
+    concepts = live(typical)
+    drawn = np.random.default_rng(seed).permutation(len(concepts))[:n]
+    return [concepts[i] for i in sorted(drawn.tolist())]
 
 
 @checked
@@ -63,8 +63,8 @@ def token_labels(batches: Iterable[Batch], label: Callable[[Tensor], Tensor], vo
         total.index_add_(0, batch.token[known], y[known])
         count += torch.bincount(batch.token[known], minlength=vocab)
     average = total.sum() / count.sum()
-    found = (total - count * average) / (count + _SHRINK)
-    return torch.where(count >= _SEEN, found, torch.nan).float()
+    shrunk = (total - count * average) / (count + _SHRINK)
+    return torch.where(count >= _SEEN, shrunk, torch.nan).float()
 
 
 @checked

@@ -1,5 +1,6 @@
 """`accord steer`: texts with and without concepts turned off or up, side by side."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -62,14 +63,14 @@ def steer(
     - `accord steer runs/demo --concepts lcblm --off 3 --added 7=4`
     - `accord steer runs/demo/heads/topk-latents-new-s0 --off 12 --set 7=3.5 --positions generated`
     """
-    asked = _asked(concept or [], factor or [], off or [], _pairs({"set": set_, "typical": typical, "added": added}))
+    doses = _doses(concept or [], factor or [], off or [], _pairs({"set": set_, "typical": typical, "added": added}))
     from accord.lm import generate
     from accord.steering.open import open_target, train_store, typical_of
 
-    measured = any(kind in ("typical", "added") for kind, _ in asked.values())
+    measured = any(kind in ("typical", "added") for kind, _ in doses.values())
     store = train_store(folder) if measured else None
     target = open_target(folder, model=model, concepts=concepts, device=device, keep_error=not drop_error)
-    edits, push = _edits(asked, target, typical_of(store, target) if store else None)
+    edits, push = _edits(doses, target, typical_of(store, target) if store else None)
     steered = target.at(edits, positions, push)
     options = {"prompts": prompt or None, "n": number, "max_new_tokens": tokens, "seed": seed}
     pairs = zip(generate(target.plain, **options), generate(steered, **options), strict=True)  # type: ignore[arg-type]
@@ -77,20 +78,20 @@ def steer(
     print_table(("prompt", "without", "with"), rows)
 
 
-def _asked(
+def _doses(
     concept: list[int], factor: list[float], off: list[int], pairs: list[tuple[int, tuple[str, float]]]
 ) -> dict[int, tuple[str, float]]:
     """Concept -> kind of edit and its number; before anything is loaded."""
     if len(concept) != len(factor):
         got = f"{len(concept)} --concept, {len(factor)} --factor"
         raise AccordError("Every --concept needs a --factor, and the other way round.", got=got)
-    found = [(one, ("factor", times)) for one, times in zip(concept, factor, strict=True)]
-    found += [*((one, ("factor", 0.0)) for one in off), *pairs]
-    if not found:
+    doses = [(k, ("factor", times)) for k, times in zip(concept, factor, strict=True)]
+    doses += [*((k, ("factor", 0.0)) for k in off), *pairs]
+    if not doses:
         raise AccordError("There is nothing to steer.", fix="name a concept: --off 12, or --concept 12 --factor 4")
-    if twice := {one for one, _ in found if sum(one == other for other, _ in found) > 1}:
+    if twice := [k for k, times in Counter(k for k, _ in doses).items() if times > 1]:
         raise AccordError("A concept is named twice.", got=", ".join(map(str, sorted(twice))))
-    return dict(found)
+    return dict(doses)
 
 
 def _pairs(options: dict[str, list[str] | None]) -> list[tuple[int, tuple[str, float]]]:
@@ -109,7 +110,7 @@ def _pair(word: str, kind: str) -> tuple[int, tuple[str, float]]:
 
 
 def _edits(
-    asked: dict[int, tuple[str, float]], target: "Target", usual: "Typical | None"
+    doses: dict[int, tuple[str, float]], target: "Target", usual: "Typical | None"
 ) -> tuple[dict[int, "Edit"], "StateEdit | None"]:
     """What is asked for: edits of strengths, and the sum of what is added to every state, if anything is."""
     from torch import stack
@@ -121,7 +122,7 @@ def _edits(
 
     edits: dict[int, Edit] = {}
     added = []
-    for concept, (kind, number) in asked.items():
+    for concept, (kind, number) in doses.items():
         if usual is not None and kind == "typical":
             edits[concept] = usual.edit(concept, number)
         elif usual is not None and kind == "added":

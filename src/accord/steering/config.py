@@ -9,7 +9,7 @@ from accord.section import PATH, Section
 
 def _as_names(value: object) -> Any:
     """One message, as in `accord.section.Layers`."""
-    if value == "all" or (isinstance(value, list) and value and all(isinstance(one, str) for one in value)):
+    if value == "all" or (isinstance(value, list) and value and all(isinstance(label, str) for label in value)):
         return value
     raise ValueError('"all" or a list of names of [[concepts]] such as ["topk"]')
 

@@ -31,8 +31,8 @@ class AddDirection:
     def settings(self) -> dict[str, Any]:
         """The layer, the vector's identity and norm, and what comes first."""
         vector = fingerprint({"vector": self.vector})
-        told = {"kind": "direction", "layer": self.layer, "vector": vector, "norm": float(self.vector.norm())}
-        return {**told, "base": self.base.settings()} if self.base else told
+        settings = {"kind": "direction", "layer": self.layer, "vector": vector, "norm": float(self.vector.norm())}
+        return {**settings, "base": self.base.settings()} if self.base else settings
 
 
 @dataclass(frozen=True)

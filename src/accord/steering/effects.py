@@ -77,7 +77,7 @@ def promoted_effects(
         [along] = promoted_along(reading.target, pushed[None], around, n=len(own))
         plain: dict[tuple[str, int, bool], Floats] = {}
         for dose in doses:
-            found, level = {}, {}
+            changes, levels = {}, {}
             for arm in arms(reading.target, typical, concept, others[concept], dose, seed):
                 where = reading.places(arm.concept if dose.kind == "factor" else None, places, seed)
                 scored = along if arm.control == PUSH else own
@@ -85,9 +85,9 @@ def promoted_effects(
                 if (key := (dose.kind, arm.concept, arm.control == PUSH)) not in plain:
                     plain[key] = reading.log_probs(None, where, scored)
                 change = after - plain[key]
-                found[arm.control] = over_texts(reading.text[where], change, reading.texts)
-                level[arm.control] = float(after.mean()) if len(after) else float("nan")
-            rows += _rows((concept, others[concept]), dose, "promoted", found, level, dose.sign, _SPECIFIC)
+                changes[arm.control] = over_texts(reading.text[where], change, reading.texts)
+                levels[arm.control] = float(after.mean()) if len(after) else float("nan")
+            rows += _rows((concept, others[concept]), dose, "promoted", changes, levels, dose.sign, _SPECIFIC)
         if progress:
             progress(done + 1, len(tokens))
     return rows
@@ -127,21 +127,21 @@ def written_effects(
     for concept, direction in directions.items():
         for dose in doses:
             way = direction * dose.sign
-            found: dict[str, dict[str, Mean]] = {}
-            level: dict[str, dict[str, float]] = {}
+            changes: dict[str, dict[str, Mean]] = {}
+            levels: dict[str, dict[str, float]] = {}
             for arm in arms(target, typical, concept, others[concept], dose, seed):
                 samples = writing.write(arm.model(target))
                 after = writing.read(samples)
-                texts += [_text(arm, (concept, dose), one, i, writing, after) for i, one in enumerate(samples)]
+                texts += [_text(arm, (concept, dose), sample, i, writing, after) for i, sample in enumerate(samples)]
                 for name, new, old in _measures(writing, after, base, way):
-                    found.setdefault(name, {})[arm.control] = over_prompts(new - old, unit=name == "wanted")
-                    level.setdefault(name, {})[arm.control] = over_prompts(new).value
+                    changes.setdefault(name, {})[arm.control] = over_prompts(new - old, unit=name == "wanted")
+                    levels.setdefault(name, {})[arm.control] = over_prompts(new).value
                 done += 1
                 if progress:
                     progress(done, total)
-            for name, estimates in found.items():
+            for name, estimates in changes.items():
                 expected = {"label": way, "wanted": 1}.get(name, 0)
-                rows += _rows((concept, others[concept]), dose, name, estimates, level[name], expected, _RIVALS)
+                rows += _rows((concept, others[concept]), dose, name, estimates, levels[name], expected, _RIVALS)
     return rows, texts
 
 
@@ -157,21 +157,21 @@ def _rows(
     concepts: tuple[int, int],
     dose: Dose,
     measure: str,
-    found: Mapping[str, Mean],
-    level: Mapping[str, float],
+    changes: Mapping[str, Mean],
+    levels: Mapping[str, float],
     expected: int,
     rivals: Mapping[str, Sequence[str]],
 ) -> list[dict[str, Any]]:
     """A row for each arm of a concept and its random one, and one for the concept's lead over each control."""
     about = {"concept": concepts[0], "random_concept": concepts[1], "kind": dose.kind, "dose": dose.value}
     rows = []
-    for control, estimate in found.items():
+    for control, estimate in changes.items():
         acts = bool(expected) and estimate.beyond(expected)
-        acts = acts and all((estimate - found[rival]).beyond(expected) for rival in rivals[control])
+        acts = acts and all((estimate - changes[rival]).beyond(expected) for rival in rivals[control])
         verdict = {"expected": expected, "acts": acts if expected else None}
-        rows.append({**about, "control": control, "measure": measure, **_numbers(estimate, level[control]), **verdict})
+        rows.append({**about, "control": control, "measure": measure, **_numbers(estimate, levels[control]), **verdict})
     for rival in CONTROLS:
-        lead = _numbers(found[CONCEPT] - found[rival], float("nan"))
+        lead = _numbers(changes[CONCEPT] - changes[rival], float("nan"))
         rows.append({**about, "control": OVER + rival, "measure": measure, **lead, "expected": expected, "acts": None})
     return rows
 

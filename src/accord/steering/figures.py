@@ -62,20 +62,20 @@ def draw_doses(steered: Mapping[str, Effects], pooled: Mapping[str, pd.DataFrame
         pooled: label of a model -> `doses` of its effects.
     """
     measured = {label: table[table["measure"] == measure] for label, table in pooled.items()}
-    shown = {label: table for label, table in measured.items() if len(table)}
-    shown = dict(list(shown.items())[:PANELS])
-    if not shown:
+    tables = {label: table for label, table in measured.items() if len(table)}
+    tables = dict(list(tables.items())[:PANELS])
+    if not tables:
         return None
-    word = in_figure(label_of(steered[next(iter(shown))]), 24)
+    word = in_figure(label_of(steered[next(iter(tables))]), 24)
     name, axis, title, how = (text.format(label=word) for text in _WORDS[measure])
-    rows = -(-len(shown) // 2)
-    wide = len(shown) > 1
+    rows = -(-len(tables) // 2)
+    wide = len(tables) > 1
     figure = Figure(figsize=(style.WIDE if wide else style.NARROW, 0.9 + 3.0 * rows))
     panels = figure.subplots(rows, 2 if wide else 1, sharey=True, squeeze=False)
-    for axes, (label, table) in zip(panels.flat, shown.items(), strict=False):
+    for axes, (label, table) in zip(panels.flat, tables.items(), strict=False):
         _panel(axes, table)
         axes.set_title(in_figure(plain(label), 40))
-    for spare in panels.flat[len(shown) :]:
+    for spare in panels.flat[len(tables) :]:
         spare.set_visible(False)
     style.at_least(panels.flat[0], _LEAST[measure])  # the panels share it
     for first in panels[:, 0]:
@@ -85,7 +85,7 @@ def draw_doses(steered: Mapping[str, Effects], pooled: Mapping[str, pd.DataFrame
     style.title(figure, title, 110 if wide else 58)
     doses = _DOSES if measure == "promoted" else "Doses and intervals as in the first picture."
     caption = f"{how} {doses}"
-    return Drawn(name, figure, title, caption, f"{title}. {_in_words(shown)}", wide=wide)
+    return Drawn(name, figure, title, caption, f"{title}. {_in_words(tables)}", wide=wide)
 
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
@@ -115,10 +115,10 @@ def _arm(table: pd.DataFrame, dose: ShownDose, arm: str) -> pd.Series | None:
     return None if rows.empty or rows["value"].isna().all() else rows.iloc[0]
 
 
-def _in_words(shown: Mapping[str, pd.DataFrame]) -> str:
+def _in_words(tables: Mapping[str, pd.DataFrame]) -> str:
     """What each model's arms do at its last dose."""
     words = []
-    for label, table in shown.items():
+    for label, table in tables.items():
         last = doses_of(table)[-1]
         values = [f"{arm}s {row['value']:+.2f}" for arm in ARMS if (row := _arm(table, last, arm)) is not None]
         words.append(f"{plain(label)}, {last.words}: {', '.join(values)}")

@@ -41,8 +41,8 @@ class Mean:
         if math.isnan(self.value) or units < FEWEST or (bool(constant(part)) and not self.unit):
             return math.nan, math.nan
         if bool(constant(part)):
-            found = plus_four(np.full(units, self.value))
-            return found.low, found.high
+            share = plus_four(np.full(units, self.value))
+            return share.low, share.high
         error, skew = spread(part * units)
         low, high = studentised(self.value, error, skew, critical(units))
         return float(low), float(high)
@@ -54,7 +54,11 @@ class Mean:
 
 
 def over_texts(texts: NDArray[np.int64], values: Floats, n_texts: int) -> Mean:
-    """Mean of `values` [n] at tokens of `texts` [n]; units are texts, as their tokens are not independent."""
+    """Mean of `values` [n] at tokens of `texts` [n]; units are texts, as their tokens are not independent.
+
+    >>> over_texts(np.array([0, 0, 1]), np.array([1.0, 2.0, 6.0]), n_texts=2).value
+    3.0
+    """
     count = np.bincount(texts, minlength=n_texts)
     value = float(values.mean()) if len(values) else math.nan
     total = np.bincount(texts, values, minlength=n_texts)
@@ -71,5 +75,5 @@ def over_prompts(values: Floats, *, unit: bool = False) -> Mean:
 def over_concepts(values: Floats) -> tuple[float, float, float, int]:
     """Mean of `values` [concept] with its ends, and how many are known; NaN ones left out."""
     known = values[~np.isnan(values)]
-    found = mean_estimate(known)
-    return found.value, found.low, found.high, len(known)
+    mean = mean_estimate(known)
+    return mean.value, mean.low, mean.high, len(known)

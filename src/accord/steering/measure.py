@@ -64,9 +64,9 @@ def measure_effects(
         in_order(texts.store(TRAIN), layer, ROWS_AT_ONCE),
         None if labels is None else lambda text: labels[text.cpu()],
     )
-    doses = [Dose("factor", one) for one in section.factors]
-    doses += [Dose("typical", one) for one in section.strengths]
-    doses += [Dose("added", one) for one in section.added]
+    doses = [Dose("factor", value) for value in section.factors]
+    doses += [Dose("typical", value) for value in section.strengths]
+    doses += [Dose("added", value) for value in section.added]
     rows, tokens = _read(texts, section, target, typical, doses, seed, parts, progress)
     samples: list[dict[str, Any]] = []
     described = {**(about or {}), "keep_error": section.keep_error, "tokens": typical.tokens}
@@ -195,4 +195,4 @@ def _labels(texts: Embeddings, section: SteeringSection, side: str) -> Tensor:
 
 
 def _words(lm: LanguageModel, tokens: dict[int, list[int]]) -> dict[str, list[str]]:
-    return {str(k): [str(lm.tokenizer.decode([one])) for one in own] for k, own in tokens.items()}
+    return {str(k): [str(lm.tokenizer.decode([token])) for token in own] for k, own in tokens.items()}

@@ -83,7 +83,7 @@ def _named(parent: Path, name: str | None) -> Path:
                 fix=f"--{parent.name} NAME",
             )
         return parent / there[0]
-    seeds = [one for one in there if one == name or one.rpartition("-s")[0] == name]
+    seeds = [label for label in there if label == name or label.rpartition("-s")[0] == name]
     if not seeds:
         raise AccordError("There is nothing of this name.", where=parent, got=name, wanted=nearest(name, there))
-    return parent / min(seeds, key=lambda one: (len(one), one))
+    return parent / min(seeds, key=lambda label: (len(label), label))

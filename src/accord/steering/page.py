@@ -41,22 +41,22 @@ def chapters(run: Run) -> list[Chapter]:
     pooled = {label: effects.doses() for label, effects in steered.items()}
     with style.house_style():
         pictures = on_page((draw_doses(steered, pooled, measure) for measure in FIGURES), _KEY)
-    shown = {
+    content = {
         "findings": steering_findings(steered),
         "models": [_about(run, label, effects) for label, effects in steered.items()],
         "figures": pictures,
         "tables": [table for measure in EXPECTED if (table := _table(steered, pooled, measure))["rows"]],
         "samples": [sample for label, effects in steered.items() for sample in _samples(run, label, effects)],
     }
-    return [Chapter(_KEY, "Steering", Path(__file__).parent / "page.html", shown)]
+    return [Chapter(_KEY, "Steering", Path(__file__).parent / "page.html", content)]
 
 
 def _about(run: Run, label: str, effects: Effects) -> dict[str, Any]:
     floats, active = float(effects.about["floats_per_concept"]), float(effects.about["active_floats_per_token"])
     concepts = effects.table.groupby("measure")["concept"].nunique()
-    followed, written = int(concepts.get("promoted", 0)), int(concepts.get("label", 0))
+    followed, texts = int(concepts.get("promoted", 0)), int(concepts.get("label", 0))
     words = [f"{count(followed, 'concept')} followed on held-out texts"] if followed else []
-    words += [f"{count(written, 'concept')} steered while texts were written"] if written else []
+    words += [f"{count(texts, 'concept')} steered while texts were written"] if texts else []
     words.append(f"{count(int(floats), 'number')} a concept, {active:,.0f} active a token")
     link = href(run.place(f"steering/{label}") / "effects.json", run.folder)
     return {"label": plain(label), "href": link, "words": "; ".join(words)}

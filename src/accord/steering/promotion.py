@@ -46,13 +46,15 @@ def promoted(
 @checked
 @torch.no_grad()
 def promoted_along(target: Target, directions: Tensor, states: Tensor, *, n: int = 10) -> list[list[int]]:
-    """The same of directions [m, d] that are added to states: every direction promotes some tokens, meant or not.
+    """For each of the directions [m, d] the `n` tokens whose logits it raises most when it is added to `states`.
+
+    Every direction promotes some tokens, whether it means anything or not.
 
     A model that reads its own concepts reads them again in the states so moved, as it does when it is pushed.
     """
     x = states[:_STATES].float().to(target.lm.device)
     plain = _centred(_read_anew(target, x))
-    moved = [_centred(_read_anew(target, x + one.to(x))) for one in directions]
+    moved = [_centred(_read_anew(target, x + direction.to(x))) for direction in directions]
     return [(after - plain).mean(0).topk(n).indices.tolist() for after in moved]
 
 
@@ -66,9 +68,9 @@ def logit_changes(target: Target, typical: Typical, chosen: Sequence[int], x: Te
     if isinstance(head, Linear) and head.config.reads == "latents":
         weight = head.weight.reshape(len(typical.latents), -1, head.vocabulary.columns)
         for concept in chosen:
-            found = torch.full((head.vocabulary.size,), -torch.inf)
+            logits = torch.full((head.vocabulary.size,), -torch.inf)
             own = (typical.latents[concept].to(weight) @ weight[concept]).cpu()
-            yield concept, found.index_copy(0, head.vocabulary.observed.cpu(), own)
+            yield concept, logits.index_copy(0, head.vocabulary.observed.cpu(), own)
         return
     plain = _centred(_read(target, x)).mean(0)
     size = max(1, _ROWS // len(x))

@@ -80,13 +80,13 @@ class Reading:
     def log_probs(self, arm: Arm | None, places: NDArray[np.int64], tokens: Sequence[int]) -> Floats:
         """Mean over `tokens` of log p, at each of `places` [p], of the model of an arm; None: the plain one."""
         arm = arm or Arm("none", 0, {})
-        found = np.empty(len(places))
+        values = np.empty(len(places))
         if self.target.at_top:
             size = max(1, _LOGIT_CHUNK // self.target.lm.vocab_size)
             for begin in range(0, len(places), size):
                 some = self.states[places[begin : begin + size]]
-                found[begin : begin + size] = _mean_log_p(self.target.logits(some, arm.edits, arm.push), tokens)
-            return found
+                values[begin : begin + size] = _mean_log_p(self.target.logits(some, arm.edits, arm.push), tokens)
+            return values
         lm = arm.model(self.target)
         rows = self.row[places]
         needed = sorted(set(rows.tolist()))
@@ -96,10 +96,10 @@ class Reading:
             for row, i in enumerate(batch):
                 mine = (rows == needed[i]).nonzero().flatten()
                 logits = lm.lens(states[row][self.column[places[mine.numpy()]]])
-                found[mine.numpy()] = _mean_log_p(logits, tokens)
+                values[mine.numpy()] = _mean_log_p(logits, tokens)
 
         in_batches(lm, [_width(self.tokens, self.windows[i]) for i in needed], compute)
-        return found
+        return values
 
 
 def _mean_log_p(logits: Tensor, tokens: Sequence[int]) -> Floats:

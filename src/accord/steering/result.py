@@ -100,8 +100,8 @@ class Effects:
     def summary(self) -> dict[str, Any]:
         """effects.json: what was steered, each pooled dose, and `said`, in plain words."""
         doses = self.doses()
-        said = [self._say(measure, doses) for measure in MEASURES if (doses["measure"] == measure).any()]
-        return {**self.about, "doses": json.loads(doses.to_json(orient="records")), "said": " ".join(said)}
+        sentences = [self._say(measure, doses) for measure in MEASURES if (doses["measure"] == measure).any()]
+        return {**self.about, "doses": json.loads(doses.to_json(orient="records")), "said": " ".join(sentences)}
 
     def write(self, folder: Path | str) -> None:
         """Write the five files into a folder, which is made; effects.json last."""
@@ -128,8 +128,8 @@ class Effects:
         part = doses[doses["measure"] == measure]
         what = MEASURES[measure].format(label=self.about.get("label", "the label"))
         clauses = []
-        for (kind, dose), one in part.groupby(["kind", "dose"], sort=True):
-            arm = {control: one[one["control"] == control].iloc[0] for control in (CONCEPT, OTHER, PUSH)}
+        for (kind, dose), rows in part.groupby(["kind", "dose"], sort=True):
+            arm = {control: rows[rows["control"] == control].iloc[0] for control in (CONCEPT, OTHER, PUSH)}
             n = len(self.table[self.table["measure"] == measure]["concept"].unique())
             at = _AT[str(kind)].format(dose)
             controls = ", ".join(

@@ -4,7 +4,7 @@ Both are independent of the concepts that are steered: neither reads them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -132,10 +132,10 @@ def fit_classifier(
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
     fitted = weight.detach().float()
-    made = Classifier(name, lm, layer, mean, scale, fitted[:-1], float(fitted[-1]), accuracy=0.0)
-    right = (made.read(held_out[0]) > 0.5) == held_out[1]
+    classifier = Classifier(name, lm, layer, mean, scale, fitted[:-1], float(fitted[-1]), accuracy=0.0)
+    right = (classifier.read(held_out[0]) > 0.5) == held_out[1]
     accuracy = (right[held_out[1]].double().mean() + right[~held_out[1]].double().mean()) / 2
-    return Classifier(name, lm, layer, mean, scale, made.weight, made.bias, float(accuracy))
+    return replace(classifier, accuracy=float(accuracy))
 
 
 @checked
@@ -144,21 +144,21 @@ def text_means(lm: LanguageModel, texts: Sequence[str], layer: int, *, max_lengt
     """Mean state [n, d] of the tokens of each text, as an embedding store has them; NaN for a text without tokens."""
     tokens = tokenize(lm, texts, max_length=max_length)
     windows = list(tokens.windows(None))
-    found = torch.full((len(texts), lm.d_model), torch.nan)
+    means = torch.full((len(texts), lm.d_model), torch.nan)
 
     def compute(batch: list[int]) -> None:
         some = [windows[i] for i in batch]
         states = backbone_states(lm.hidden(tokens.rows(some), layers=[layer])[layer])
         for row, window in zip(states, some, strict=True):
-            found[window.text] = row[tokens.lead : tokens.lead + window.end - window.begin].float().mean(0).cpu()
+            means[window.text] = row[tokens.lead : tokens.lead + window.end - window.begin].float().mean(0).cpu()
 
     in_batches(lm, [tokens.lead + window.end - window.begin for window in windows], compute)
-    return found
+    return means
 
 
 @checked
 def store_means(store: EmbeddingStore, layer: int, texts: int) -> Tensor:
-    """The same [texts, d] from a store, in one pass."""
+    """Mean state [texts, d] of the tokens of each text of a store, in one pass; NaN for a text without tokens."""
     total, count = torch.zeros(texts, store.d_model).double(), torch.zeros(texts).double()
     for batch in in_order(store, layer, _ROWS):
         total.index_add_(0, batch.text, batch.x.double())

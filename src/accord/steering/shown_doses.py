@@ -30,7 +30,11 @@ class ShownDose:
 
     @property
     def short(self) -> str:
-        """On an axis."""
+        """On an axis.
+
+        >>> ShownDose(0, 0.0).short, ShownDose(0, 2.0).short, ShownDose(2, 4.0).short
+        ('off', '×2', '+4')
+        """
         text = f"{self.value:g}"
         if self.kind == "factor":
             return "off" if self.value == 0 else f"×{text}"

@@ -24,8 +24,8 @@ def stages(plan: Plan) -> Iterator[Stage]:
     with plan.at("steering", section=section):
         check_steering(section, plan.the(TextSection))
         judge = None if section.judge is None else plan.named(plan.model(section.judge))
-        wanted = ["all"] if section.concepts == "all" else section.concepts
-        for node in concepts_for(plan, "steering", wanted):
+        names = ["all"] if section.concepts == "all" else section.concepts
+        for node in concepts_for(plan, "steering", names):
             yield steering_stage(plan, section, node, judge)
 
 

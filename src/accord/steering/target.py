@@ -185,12 +185,16 @@ def steer(
 
 
 def as_edits(edits: Mapping[int, float | Edit]) -> dict[int, Edit]:
-    """The edits, numbers as factors. Raises AccordError for what is no finite number."""
-    found: dict[int, Edit] = {}
-    for concept, asked in edits.items():
-        edit: Any = asked if isinstance(asked, Set | Scale) else Scale(asked)
+    """The edits, numbers as factors. Raises AccordError for what is no finite number.
+
+    >>> as_edits({12: 0.0, 7: Set(3.0)})
+    {12: Scale(factor=0.0), 7: Set(value=3.0)}
+    """
+    valid: dict[int, Edit] = {}
+    for concept, value in edits.items():
+        edit: Any = value if isinstance(value, Set | Scale) else Scale(value)
         number = edit.value if isinstance(edit, Set) else edit.factor
         if isinstance(number, bool) or not isinstance(number, int | float) or not isfinite(number):
-            raise AccordError("an edit is a finite factor, Set or Scale", where=f"concept {concept}", got=asked)
-        found[concept] = edit
-    return found
+            raise AccordError("an edit is a finite factor, Set or Scale", where=f"concept {concept}", got=value)
+        valid[concept] = edit
+    return valid

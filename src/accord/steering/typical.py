@@ -75,16 +75,16 @@ def measure_typical(
         AccordError: no rows.
     """
     concepts.check_decodes("typical strengths and what they write", alike=True)
-    found: _Sums | None = None
+    sums: _Sums | None = None
     for batch in batches:
         encoded = concepts.encode(batch.x.to(concepts.mean))
-        found = found or _Sums(concepts, encoded)
-        found.add(encoded, concepts.harden(encoded))
+        sums = sums or _Sums(concepts, encoded)
+        sums.add(encoded, concepts.harden(encoded))
         if label is not None:
-            found.relate(encoded, label(batch.text).double().to(concepts.device))
-    if found is None:
+            sums.relate(encoded, label(batch.text).double().to(concepts.device))
+    if sums is None:
         raise AccordError("no embeddings to measure concepts on", wanted="at least one batch [n, d]")
-    return found.typical()
+    return sums.typical()
 
 
 class _Sums:

@@ -59,14 +59,14 @@ class Writing:
         `distinct_2` and `repeated_4`: see `accord.text.diversity`. NaN where a text is too short.
         """
         texts = [sample.text for sample in samples]
-        found = {"label": self.scorer(texts)}
+        measures = {"label": self.scorer(texts)}
         diversity = [measure_diversity([text]) for text in texts]
-        found |= {name: np.array([row[name] for row in diversity]) for name in ("distinct_2", "repeated_4")}
+        measures |= {name: np.array([row[name] for row in diversity]) for name in ("distinct_2", "repeated_4")}
         if self.judge is not None:
             judged = perplexity(self.judge, texts)
             with np.errstate(invalid="ignore", divide="ignore"):
-                found["judge_nll"] = np.where(judged.tokens > 0, judged.nll / judged.tokens, np.nan)
-        return {name: values.reshape(len(self.prompts), self.n) for name, values in found.items()}
+                measures["judge_nll"] = np.where(judged.tokens > 0, judged.nll / judged.tokens, np.nan)
+        return {name: values.reshape(len(self.prompts), self.n) for name, values in measures.items()}
 
     def wanted(self, label: Floats, direction: int) -> Floats:
         """1 where a text has the label (direction 1), or the opposite (−1); else 0; NaN where it has no score."""

@@ -20,8 +20,8 @@ class Problem:
 
 def stage_folders(folder: Path) -> list[Path]:
     """The whole stage folders in a run folder, or `folder` itself if it is one; sorted by path."""
-    found = [manifest.parent for manifest in folder.rglob(MANIFEST)]
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    folders = [manifest.parent for manifest in folder.rglob(MANIFEST)]
+    return sorted(path for path in folders if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 @checked

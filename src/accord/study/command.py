@@ -90,17 +90,21 @@ def search(
     """
     from accord.study.search import BEST, search, short
 
-    found, folder = search(study, trials, out, console=progress_console())
-    names = list(found[0].values) if found else []
+    finished, folder = search(study, trials, out, console=progress_console())
+    names = list(finished[0].values) if finished else []
     rows = [
-        [str(one.number), "failed" if one.value is None else f"{one.value:.6g}", *map(short, one.values.values())]
-        for one in found[:_SHOWN]
+        [
+            str(trial.number),
+            "failed" if trial.value is None else f"{trial.value:.6g}",
+            *map(short, trial.values.values()),
+        ]
+        for trial in finished[:_SHOWN]
     ]
     print_table(("trial", "objective", *names), rows)
-    if len(found) > _SHOWN:
-        typer.echo(f"and {len(found) - _SHOWN} more, in {folder / 'trials.csv'}")
-    if len(found) < trials:
-        typer.echo(f"{trials - len(found)} trials are still under way in other processes", err=True)
+    if len(finished) > _SHOWN:
+        typer.echo(f"and {len(finished) - _SHOWN} more, in {folder / 'trials.csv'}")
+    if len(finished) < trials:
+        typer.echo(f"{trials - len(finished)} trials are still under way in other processes", err=True)
     typer.echo(folder / BEST)
 
 

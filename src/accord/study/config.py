@@ -73,9 +73,9 @@ def validated(path: Path, text: str, content: Mapping[str, Any]) -> StudyFile:
         return StudyFile(path, text, model.model_validate(content))
     except ValidationError as error:
         problems = [
-            problem(found, model, f"{path}:{line_of(text, place)}, {spell(place)}")
-            for found in error.errors()
-            for place in [_untagged(found, content)]
+            problem(detail, model, f"{path}:{line_of(text, place)}, {spell(place)}")
+            for detail in error.errors()
+            for place in [_untagged(detail, content)]
         ]
         raise together(problems, path) from None
 
@@ -94,7 +94,7 @@ def from_options(section: type[S], values: Mapping[str, Any], names: Mapping[str
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        problems = [problem(found, section, spelled(found["loc"] or ("",))) for found in error.errors()]
+        problems = [problem(detail, section, spelled(detail["loc"] or ("",))) for detail in error.errors()]
         raise together(problems, None) from None
 
 
@@ -118,34 +118,34 @@ def _read(path: Path) -> str:
         raise AccordError("The study file is not UTF-8 text.", where=f"{path}:{line}") from None
 
 
-def problem(found: ErrorDetails, root: type[BaseModel], where: str) -> AccordError:
+def problem(detail: ErrorDetails, root: type[BaseModel], where: str) -> AccordError:
     """One of pydantic's errors in our words."""
-    model = _model_at(root, found["loc"])
-    key = next((part for part in reversed(found["loc"]) if isinstance(part, str)), "")
+    model = _model_at(root, detail["loc"])
+    key = next((part for part in reversed(detail["loc"]) if isinstance(part, str)), "")
     field = model.model_fields.get(key)
     about = (field.description or "").rstrip(".") if field is not None else ""
-    if found["type"] == "extra_forbidden":
+    if detail["type"] == "extra_forbidden":
         return AccordError("Unknown key.", where=where, got=key, wanted=nearest(key, model.model_fields))
-    if found["type"] == "missing":
+    if detail["type"] == "missing":
         return AccordError("A key is missing.", where=where, wanted=f"{key}: {about or 'a table'}")
-    if found["type"] == "union_tag_not_found":
+    if detail["type"] == "union_tag_not_found":
         return AccordError("A key is missing.", where=where, wanted="kind: which of the kinds this section is of")
-    if found["type"] == "union_tag_invalid":
-        kinds = re.findall(r"'([^']*)'", found["ctx"]["expected_tags"])
+    if detail["type"] == "union_tag_invalid":
+        kinds = re.findall(r"'([^']*)'", detail["ctx"]["expected_tags"])
         return AccordError(
-            "Unknown value.", where=where, got=repr(found["ctx"]["tag"]), wanted=nearest(found["ctx"]["tag"], kinds)
+            "Unknown value.", where=where, got=repr(detail["ctx"]["tag"]), wanted=nearest(detail["ctx"]["tag"], kinds)
         )
-    got = found["input"]
-    shown = repr(got) if isinstance(got, str | int | float | bool) else f"a {type(got).__name__}"
-    if found["type"] == "literal_error":
-        choices = found["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        return AccordError("Unknown value.", where=where, got=shown, wanted=nearest(str(got), choices))
-    if found["type"] == "string_pattern_mismatch":
+    got = detail["input"]
+    value = repr(got) if isinstance(got, str | int | float | bool) else f"a {type(got).__name__}"
+    if detail["type"] == "literal_error":
+        choices = detail["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        return AccordError("Unknown value.", where=where, got=value, wanted=nearest(str(got), choices))
+    if detail["type"] == "string_pattern_mismatch":
         wanted = about
     else:
-        rule = found["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        rule = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
         wanted = f"{rule} ({about})" if about else rule
-    return AccordError("This value does not fit.", where=where, got=shown, wanted=wanted)
+    return AccordError("This value does not fit.", where=where, got=value, wanted=wanted)
 
 
 def _model_at(model: type[BaseModel], loc: Sequence[str | int]) -> type[BaseModel]:
@@ -157,7 +157,7 @@ def _model_at(model: type[BaseModel], loc: Sequence[str | int]) -> type[BaseMode
             members = list(models_in(field.annotation))
             model = members[0] if members else model
         elif isinstance(part, str):  # the kind of a section that may be of several
-            model = next((one for one in members if _kind_of(one) == part), model)
+            model = next((member for member in members if _kind_of(member) == part), model)
     return model
 
 
@@ -166,10 +166,10 @@ def _kind_of(section: type[BaseModel]) -> Any:
     return None if field is None else field.default
 
 
-def _untagged(found: ErrorDetails, content: Any) -> list[str | int]:
-    """Where a problem is in the file: pydantic also names the kind of a section, which is no key of its table."""
+def _untagged(detail: ErrorDetails, content: Any) -> list[str | int]:
+    """Where in the file a problem is: pydantic's place without the kinds of sections, which are no keys of tables."""
     place: list[str | int] = []
-    for part in found["loc"]:
+    for part in detail["loc"]:
         if isinstance(content, dict) and part not in content and part == content.get("kind"):
             continue
         place.append(part)
@@ -177,7 +177,7 @@ def _untagged(found: ErrorDetails, content: Any) -> list[str | int]:
             content = content[part]
         except (LookupError, TypeError):
             content = None
-    return [*place, "kind"] if found["type"] == "union_tag_invalid" else place
+    return [*place, "kind"] if detail["type"] == "union_tag_invalid" else place
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -189,7 +189,11 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def spell(path: Sequence[str | int]) -> str:
-    """A path as the file's reader would say it: `[[gap]] number 2, key limit`."""
+    """A path as the file's reader would say it.
+
+    >>> spell(("gap", 1, "limit"))
+    '[[gap]] number 2, key limit'
+    """
     *table, key = path or ("the top",)
     if isinstance(key, int):
         return f"[[{'.'.join(map(str, table))}]] number {key + 1}"

@@ -37,8 +37,8 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
     """Bring the run folder of a study up to date; returns the report's path.
 
     The folder is `out`, or runs/NAME below the current folder. Stages that are whole and unchanged are left
-    alone; when all are, no weights are loaded. With a `step` of `STEPS`, only its stages run, and no report is
-    written: the run folder is returned, as it is where there are but embeddings.
+    alone; when all are, no weights are loaded. With a `step` of `STEPS`, only its stages run. Then, and for a study
+    that makes nothing but embeddings, no report is written, and the run folder is returned.
 
     Raises AccordError for anything wrong in the study file, its data or the model, before weights are loaded,
     and when the folder holds something else or another process works on it.
@@ -100,19 +100,23 @@ def described(graph: Graph, folder: Path, todo: list[Stage] | None = None) -> It
 def bars(console: Console) -> Iterator[Bar]:
     """Progress bars: a function that makes one by name."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with ProgressBars(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+    with ProgressBars(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
 
         def bar(name: str) -> Progress:
-            row = shown.add_task(name, total=None)
-            return lambda done, total: shown.update(row, completed=done, total=total)
+            row = progress.add_task(name, total=None)
+            return lambda done, total: progress.update(row, completed=done, total=total)
 
         yield bar
 
 
+def is_new(folder: Path, first: str) -> bool:
+    """Whether nothing is in a run folder yet, but for what a kill left of `first`, the file that is written first."""
+    return not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {first + ".tmp"})
+
+
 def _check_folder(folder: Path, file: StudyFile) -> None:
     """AccordError if the run folder is, or may be, something of the user's own."""
-    left_by_a_kill = STUDY + ".tmp"
-    if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {left_by_a_kill}):
+    if is_new(folder, STUDY):
         return
     fix = "name another with --out"
     if not (folder / STUDY).is_file() or (folder / STUDY).samefile(file.path):

@@ -24,7 +24,7 @@ class Graph:
     Attributes:
         stages: in the order they run.
         missing: what must be fetched before the first of them: name -> what it is.
-        notes: what is to be told of the data files, a line each.
+        notes: what the user should know of the data files, a line each.
     """
 
     stages: Sequence[Stage]
@@ -33,7 +33,7 @@ class Graph:
 
     def upstream(self, stages: Sequence[Stage]) -> list[Stage]:
         """Of all stages, in their order, these and what they are made from."""
-        needed = {id(one) for stage in stages for one in stage.upstream()}
+        needed = {id(source) for stage in stages for source in stage.upstream()}
         return [stage for stage in self.stages if id(stage) in needed]
 
 
@@ -41,9 +41,10 @@ def plan_study(file: StudyFile, *, fetch: bool = False, kept: dict[str, Any] | N
     """Plan a study: build its tasks, look at its data, and see what is made from what. No weights are loaded.
 
     Args:
-        fetch: have models, texts and dictionaries on this machine; else what is not here is told, and stages that
-            depend on it count as to do.
-        kept: filled with the tasks that are built, and taken from where the same file is planned again.
+        fetch: bring models, texts and dictionaries onto this machine; else what is not here is listed as `missing`,
+            and stages that depend on it count as to do.
+        kept: the tasks that are built are put here, and those of an earlier planning of the same file are taken from
+            here.
 
     Raises AccordError, listing every problem with its line, or for what cannot be fetched.
     """
@@ -89,9 +90,9 @@ def in_order(stages: Sequence[Stage]) -> Iterator[Stage]:
 
 def why(stage: Stage, folder: Path) -> str:
     """Whether a stage's folder is up to date, else what there is to do and why, in words."""
-    found = store.state(folder, stage.recipe)
-    if found != "other":
-        return _STATES.get(found, "to do")
+    state = store.state(folder, stage.recipe)
+    if state != "other":
+        return _STATES.get(state, "to do")
     manifest = store.read_manifest(folder)
     assert manifest is not None  # see store.state
     if store.rendered_otherwise(manifest, stage.recipe):
@@ -109,7 +110,7 @@ _STATES: Mapping[str, str] = {
 
 
 def differences(manifest: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
-    """What of a recipe is another than in a manifest, each in a few words."""
+    """How a recipe differs from the one in a manifest, each difference in a few words."""
     if "inputs" not in manifest:
         yield "accord's own format"
         return
@@ -129,10 +130,10 @@ def differences(manifest: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
 def _flat(settings: Any, above: str = "") -> dict[str, Any]:
     if not isinstance(settings, Mapping):
         return {above: settings}
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
-        found |= _flat(value, f"{above}.{key}" if above else str(key))
-    return found
+        flat |= _flat(value, f"{above}.{key}" if above else str(key))
+    return flat
 
 
 def _short(value: Any) -> str:

@@ -12,7 +12,7 @@ from accord.study.stage import Stage
 
 
 def metrics() -> dict[str, tuple[str, ...]]:
-    """Kind of stage -> what its metrics.json tells that can be sought, as the capabilities say."""
+    """Kind of stage -> the metrics of its metrics.json that can be an objective, as the capabilities list them."""
     known: dict[str, tuple[str, ...]] = {}
     for module in parts("result"):
         known |= getattr(module, "OBJECTIVES", {})
@@ -41,7 +41,7 @@ def target(stages: Sequence[Stage], objective: str, where: str) -> list[Stage]:
 def read(targets: Sequence[Stage], objective: str, at: Callable[[Stage], Path]) -> float:
     """The objective's value, the mean over its stages; `at` says where a stage's folder is.
 
-    Raises AccordError where a stage could not tell it.
+    Raises AccordError where a stage has no value for it.
     """
     metric = objective.partition(":")[2]
     values = list(_values(targets, metric, at))

@@ -31,7 +31,7 @@ Place = tuple[str | int, ...]
 
 
 class Unplanned(Exception):
-    """A stage that others ask for cannot be planned; why, is among the problems already."""
+    """A stage that other stages need cannot be planned; the reason is among the problems already."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Plan:
 
     Attributes:
         file: the study, and the text that it was read from.
-        kept: what planning the same file before has made of its own files (see `kept`), and what this adds.
+        kept: what an earlier planning of the same file made (see the method `kept`); this one adds to it.
         missing: what must be fetched before the first stage: name -> what it is. Always empty with `fetch`.
     """
 
@@ -60,7 +60,7 @@ class Plan:
         self.file, self.study, self.fetch = file, file.study, fetch
         self.missing: dict[str, str] = {}
         self.problems: dict[str, AccordError] = {}
-        self.notes: dict[str, None] = {}  # what is to be told of the data files, each once
+        self.notes: dict[str, None] = {}  # what the user should know of the data files, each line once
         self.unsound: set[str] = set()  # tasks of the study that cannot be made
         self._known: dict[Any, Any] = {}
 
@@ -87,11 +87,11 @@ class Plan:
 
     def problem(self, error: AccordError, *place: str | int) -> None:
         """Note what is wrong at a place; the same problem once, whoever finds it."""
-        told = str(error)
-        self.problems.setdefault(told, AccordError(f"{self.file.where(place)}\n  " + told.replace("\n", "\n  ")))
+        message = str(error)
+        self.problems.setdefault(message, AccordError(f"{self.file.where(place)}\n  " + message.replace("\n", "\n  ")))
 
     def known(self, key: Any, make: Callable[[], T]) -> T:
-        """What `make` gave when it was first asked for by this key. Raises Unplanned where it failed then."""
+        """What `make` gives; it is called once for each key. Raises Unplanned where it failed the first time."""
         if key not in self._known:
             self._known[key] = None  # where it raises
             self._known[key] = (make(),)
@@ -101,7 +101,7 @@ class Plan:
         return value
 
     def kept(self, key: Any, make: Callable[[], T]) -> T:
-        """What `make` gave when it was first asked for by this key, in this planning of the file or in one before.
+        """What `make` gives; it is called once for each key, over all plannings of the same file.
 
         Args:
             key: what of the study `make` depends on, as JSON.
@@ -109,8 +109,8 @@ class Plan:
         name = json.dumps(key, sort_keys=True, default=str)
         if name not in self._kept:
             self._kept[name] = make()
-        made: T = self._kept[name]
-        return made
+        value: T = self._kept[name]
+        return value
 
     # Models
 
@@ -274,12 +274,12 @@ def planned_once(make: Callable[[Plan], T]) -> Callable[[Plan], T]:
 def identity(section: BackboneSection, *, fetch: bool = True, **known: Any) -> dict[str, Any]:
     """What of a model fixes the numbers made with it.
 
-    Device and dtype are as asked, not as found: results brought from a machine with a GPU to one without stay up
-    to date.
+    Device and dtype are as written in the section ("auto" stays "auto"), so that results brought from a machine with a
+    GPU to one without stay up to date.
 
     Args:
-        fetch: fetch it, or the newest of it, if it is not on this machine; else what is here counts.
-        known: its `weights`, where they are known; None where it must be fetched first.
+        fetch: fetch it, or its newest version, if it is not on this machine; else what is here counts.
+        known: `weights`, where the caller knows their fingerprint; None for a model that must be fetched first.
     """
     from accord.loading import fingerprint
 

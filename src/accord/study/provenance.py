@@ -17,33 +17,37 @@ _SECRET_VALUE = re.compile(r"\b(?:hf_|sk-|ghp_|github_pat_)[\w-]{8,}|(?<=://)[^/
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that the numbers depend on; importing none of them."""
-    found = {"python": platform.python_version()}
+    numbers = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            numbers[package] = version(package)
         except PackageNotFoundError:  # run from a source tree that is not installed
-            found[package] = "unknown"
-    return found
+            numbers[package] = "unknown"
+    return numbers
 
 
 def command(arguments: list[str] | None = None) -> str:
-    """The command line as typed, with what looks like a secret hidden."""
+    """The command line as typed, with what looks like a secret hidden.
+
+    >>> command(["accord", "names", "--api-key=abc"])
+    "accord names '--api-key=(hidden)'"
+    """
     words = [Path(sys.argv[0]).name, *sys.argv[1:]] if arguments is None else arguments
     if words[0] == "__main__.py":  # python -m accord
         words = ["accord", *words[1:]]
-    shown = []
+    safe = []
     hide_next = False
     for word in words:
         option, equals, _ = word.partition("=")
         is_secret = word.startswith("-") and _SECRET_NAME.search(option) is not None
         if hide_next and not word.startswith("-"):
-            shown.append(HIDDEN)
+            safe.append(HIDDEN)
         elif is_secret and equals:
-            shown.append(f"{option}={HIDDEN}")
+            safe.append(f"{option}={HIDDEN}")
         else:
-            shown.append(_without_secrets(word))
+            safe.append(_without_secrets(word))
         hide_next = is_secret and not equals
-    return shlex.join(shown)
+    return shlex.join(safe)
 
 
 def _without_secrets(word: str) -> str:

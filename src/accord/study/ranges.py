@@ -52,12 +52,16 @@ class Interval(Section):
 
     @property
     def ends(self) -> list[Any]:
-        """The values that a study must stand for the range to make sense."""
+        """The values at which a study is checked before the search begins: the smallest and the largest."""
         return [self.low, self.top] if self.whole else [float(self.low), float(self.top)]
 
     @property
     def top(self) -> int | float:
-        """The largest value that steps from `low` lead to."""
+        """The largest value that steps from `low` lead to.
+
+        >>> Interval(low=1, high=10, step=4).top
+        9
+        """
         if self.step is None:
             return self.high
         low, high, step = (Decimal(str(number)) for number in (self.low, self.high, self.step))
@@ -87,7 +91,7 @@ class Choices(Section):
 
     @property
     def ends(self) -> list[Any]:
-        """The values that a study must stand for the range to make sense."""
+        """The values at which a study is checked before the search begins: all of them."""
         return self.choices
 
 
@@ -101,7 +105,11 @@ class Range:
 
 
 def find(content: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
-    """Every table of a parsed study that is written as a range, with its place."""
+    """Every table of a parsed study that is written as a range, with its place.
+
+    >>> list(find({"concepts": [{"size": {"low": 8, "high": 32}}]}))
+    [(('concepts', 0, 'size'), {'low': 8, 'high': 32})]
+    """
     if isinstance(content, dict):
         if is_range(content):
             yield path, content
@@ -124,7 +132,12 @@ def kind_of(table: Mapping[str, Any]) -> type[Interval] | type[Choices]:
 
 
 def names(content: Any, paths: Sequence[tuple[str | int, ...]]) -> list[str]:
-    """The shortest ends of the places that tell them apart, an entry of a list by its name: `lcblm.training.lr`."""
+    """The shortest ends of the places that tell them apart; an entry of a list goes by its name.
+
+    >>> rows = [{"name": "a", "k": 1}, {"name": "b", "k": 2}]
+    >>> names({"concepts": rows}, [("concepts", 0, "k"), ("concepts", 1, "k")])
+    ['a.k', 'b.k']
+    """
     full = [_words(content, path) for path in paths]
     return [_shortest(words, [other for other in full if other is not words]) for words in full]
 
@@ -134,7 +147,7 @@ def _words(content: Any, path: Sequence[str | int]) -> list[str]:
     for part in path:
         siblings, content = content, content[part]
         if isinstance(part, int):
-            called = [_called(one) for one in siblings]
+            called = [_called(entry) for entry in siblings]
             words.append(called[part] if called[part] and called.count(called[part]) == 1 else str(part + 1))
         else:
             words.append(part)
@@ -142,8 +155,8 @@ def _words(content: Any, path: Sequence[str | int]) -> list[str]:
 
 
 def _called(entry: Mapping[str, Any]) -> str:
-    found = (entry.get(key) for key in ("name", "kind", "task"))
-    return next((name for name in found if isinstance(name, str)), "")
+    titles = (entry.get(key) for key in ("name", "kind", "task"))
+    return next((name for name in titles if isinstance(name, str)), "")
 
 
 def _shortest(words: list[str], others: Sequence[list[str]]) -> str:

@@ -44,8 +44,8 @@ class Study(Section):
     def all(self, section: type[S]) -> list[S]:
         """The sections of this class, or of one derived from it, in the order of the file."""
         values = [getattr(self, key) for key in type(self).model_fields]
-        tables = [one for value in values for one in (value if isinstance(value, list) else [value])]
-        return [one for one in tables if isinstance(one, section)]
+        tables = [table for value in values for table in (value if isinstance(value, list) else [value])]
+        return [table for table in tables if isinstance(table, section)]
 
 
 def study_model() -> type[Study]:

@@ -16,10 +16,10 @@ R = TypeVar("R")
 
 def result_types() -> dict[str, type[Any]]:
     """Kind of stage -> the type of its result."""
-    found: dict[str, type[Any]] = {}
+    types: dict[str, type[Any]] = {}
     for module in parts("result"):
-        found |= module.RESULTS
-    return found
+        types |= module.RESULTS
+    return types
 
 
 class Run(Mapping[str, Any]):
@@ -41,18 +41,19 @@ class Run(Mapping[str, Any]):
         if (self.folder / MANIFEST).is_file():
             manifest = _manifest(self.folder)
             return {f"{manifest['stage']}/{self.folder.resolve().name}": manifest}
-        found = {}
+        manifests = {}
         for path in sorted(self.folder.glob(f"*/{MANIFEST}")) + sorted(self.folder.glob(f"*/*/{MANIFEST}")):
             name = path.parent.relative_to(self.folder).as_posix()
             if not any(part.startswith(".") for part in name.split("/")):  # one that is being made
-                found[name] = _manifest(path.parent)
+                manifests[name] = _manifest(path.parent)
 
         def above(name: str) -> int:
             """How many stages are made one after the other before it: of two in one second, the first is first."""
-            inputs = [one["stage"] for one in found[name].get("inputs", {}).values()]
-            return max((above(one) + 1 for one in inputs if one in found), default=0)
+            inputs = [source["stage"] for source in manifests[name].get("inputs", {}).values()]
+            return max((above(source) + 1 for source in inputs if source in manifests), default=0)
 
-        return {name: found[name] for name in sorted(found, key=lambda n: (str(found[n].get("started")), above(n), n))}
+        names = sorted(manifests, key=lambda name: (str(manifests[name].get("started")), above(name), name))
+        return {name: manifests[name] for name in names}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.manifests)

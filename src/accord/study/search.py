@@ -27,7 +27,7 @@ BEST = "best.toml"
 
 @dataclass(frozen=True)
 class _Search:
-    """What is found out of a search before any work: the stages that no range touches, and what would undo them."""
+    """A search before any work: its file, the stages that no range touches, and what its trials must have in common."""
 
     file: SearchFile
     folder: Path
@@ -47,22 +47,22 @@ def search(path: Path, trials: int, out: Path | None = None, *, console: Console
     Raises AccordError for anything wrong in the study file, its data or the model, and for what cannot be fetched,
     before any weights are loaded; when the folder holds something else; and when no trial gives a value.
     """
-    plan = _plan(load_search(path), out)
-    _open(plan)
+    job = _prepare(load_search(path), out)
+    _open(job)
     with engine.bars(console) as bar:
-        for stage in plan.shared.values():
-            _make(plan, stage, lambda other: plan.folder.absolute() / other.name, bar)
-        kept = Trials(plan.folder, plan.file.name, plan.file.section, plan.file.ranges)
-        while _one(plan, kept, trials, bar, console):
+        for stage in job.shared.values():
+            _make(job, stage, lambda other: job.folder.absolute() / other.name, bar)
+        pool = Trials(job.folder, job.file.name, job.file.section, job.file.ranges)
+        while _bring(job, pool, trials, bar, console):
             pass
-    found = kept.finished()
-    _conclude(plan, found)
-    if found and found[0].value is None:
-        raise AccordError("No trial gives a value.", where=plan.folder / TABLE, got=found[0].reason)
-    return found, plan.folder
+    finished = pool.finished()
+    _conclude(job, finished)
+    if finished and finished[0].value is None:
+        raise AccordError("No trial gives a value.", where=job.folder / TABLE, got=finished[0].reason)
+    return finished, job.folder
 
 
-def _plan(file: SearchFile, out: Path | None) -> _Search:
+def _prepare(file: SearchFile, out: Path | None) -> _Search:
     """Check the study with every end of its ranges, fetch all that they need, and see which stages are the same
     whatever is drawn.
     """
@@ -72,14 +72,14 @@ def _plan(file: SearchFile, out: Path | None) -> _Search:
         graph = plan_study(study, fetch=fetch)
         return graph.upstream(_targets(file, graph))
 
-    file.each(lambda study: stages(study, False))  # all mistakes are told before anything is fetched
+    file.each(lambda study: stages(study, False))  # all mistakes come out before anything is fetched
     first, *others = file.each(lambda study: stages(study, True))
     prints = [{stage.name: stage.recipe.fingerprint for stage in other} for other in others]
     shared = {s.name: s for s in first if all(other.get(s.name) == s.recipe.fingerprint for other in prints)}
     if len(shared) == len(first):
         where = file.where(("search", "objective"))
         raise AccordError("No range touches what the objective is made from.", where=where, got=section.objective)
-    sought = {"ranges": [[one.name, one.values.model_dump()] for one in file.ranges], "objective": section.objective}
+    sought = {"ranges": [[span.name, span.values.model_dump()] for span in file.ranges], "objective": section.objective}
     fixed = [{**sought, "direction": section.direction}, [stage.recipe.fingerprint for stage in first]]
     digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
     return _Search(file, out or Path("runs") / file.name, Models(), shared, digest)
@@ -90,96 +90,100 @@ def _targets(file: SearchFile, graph: Graph) -> list[Stage]:
     return objective.target(graph.stages, file.section.objective, file.where(("search", "objective")))
 
 
-def _open(plan: _Search) -> None:
+def _open(job: _Search) -> None:
     """See that the folder is this search's own, and keep with it what is sought.
 
     Raises AccordError if it holds something else.
     """
-    file, folder = plan.file, plan.folder
+    file, folder = job.file, job.folder
     fix = "name another with --out"
     with lock(folder.resolve(), wait=True):
         if (folder / SEARCH).is_file():
-            if read_object(folder / SEARCH, "fingerprint")["fingerprint"] != plan.fingerprint:
+            if read_object(folder / SEARCH, "fingerprint")["fingerprint"] != job.fingerprint:
                 raise AccordError(
                     "This folder holds the trials of another search: other ranges, objective, data, settings or model.",
                     where=folder,
                     fix=fix,
                 )
-        elif folder.exists() and not (folder.is_dir() and {one.name for one in folder.iterdir()} <= {SEARCH + ".tmp"}):
+        elif not engine.is_new(folder, SEARCH):
             raise AccordError("This is not the folder of a search.", where=folder, fix=fix)
         folder.mkdir(parents=True, exist_ok=True)
-        _result(plan).write(folder)
+        _result(job).write(folder)
         write_whole(folder / store.STUDY, file.text)
 
 
-def _one(plan: _Search, kept: Trials, wanted: int, bar: engine.Bar, console: Console) -> bool:
+def _bring(job: _Search, pool: Trials, count: int, bar: engine.Bar, console: Console) -> bool:
     """Bring one trial to its end; False if there is none left to begin."""
-    with kept.claim(wanted) as claim:
+    with pool.claim(count) as claim:
         if claim is None:
             return False
         console.print(f"trial {claim.number}: {say(claim.values)}", highlight=False)
         try:
-            value = _value(plan, claim, bar)
+            value = _value(job, claim, bar)
         except AccordError as error:
             for partial in claim.folder.rglob(".*.partial"):  # nobody will go on from it
                 shutil.rmtree(partial)
-            kept.finish(claim, None, str(error))
+            pool.finish(claim, None, str(error))
             console.print(f"trial {claim.number}: failed. {error}", highlight=False)
         else:
-            kept.finish(claim, value)
-            console.print(f"trial {claim.number}: {plan.file.section.objective} = {value:.6g}", highlight=False)
+            pool.finish(claim, value)
+            console.print(f"trial {claim.number}: {job.file.section.objective} = {value:.6g}", highlight=False)
         return True
 
 
-def _value(plan: _Search, claim: Claim, bar: engine.Bar) -> float:
+def _value(job: _Search, claim: Claim, bar: engine.Bar) -> float:
     """Run what a trial needs, in its folder, but for what all trials share; its objective."""
     claim.folder.mkdir(exist_ok=True)
-    name = f"{plan.file.name}-{claim.number:04}"
-    write_whole(claim.folder / store.STUDY, plan.file.ready(claim.values, claim.folder, name))
-    graph = plan_study(plan.file.study(claim.values), fetch=True)
+    name = f"{job.file.name}-{claim.number:04}"
+    write_whole(claim.folder / store.STUDY, job.file.ready(claim.values, claim.folder, name))
+    graph = plan_study(job.file.study(claim.values), fetch=True)
 
     def at(stage: Input) -> Path:
         same = stage.name in shared
-        return ((plan.folder if same else claim.folder) / stage.name).absolute()
+        return ((job.folder if same else claim.folder) / stage.name).absolute()
 
     shared = {
         stage.name
         for stage in graph.stages
-        if stage.name in plan.shared and plan.shared[stage.name].recipe.fingerprint == stage.recipe.fingerprint
+        if stage.name in job.shared and job.shared[stage.name].recipe.fingerprint == stage.recipe.fingerprint
     }
-    targets = _targets(plan.file, graph)
+    targets = _targets(job.file, graph)
     for stage in graph.upstream(targets):
-        _make(plan, stage, at, bar)
-    return objective.read(targets, plan.file.section.objective, at)
+        _make(job, stage, at, bar)
+    return objective.read(targets, job.file.section.objective, at)
 
 
-def _make(plan: _Search, stage: Stage, at: Callable[[Input], Path], bar: engine.Bar) -> None:
+def _make(job: _Search, stage: Stage, at: Callable[[Input], Path], bar: engine.Bar) -> None:
     """Make a stage, once whoever else is at it has left."""
-    store.publish(stage, at(stage), at=at, models=plan.models, progress=bar(stage.name), wait=True)
+    store.publish(stage, at(stage), at=at, models=job.models, progress=bar(stage.name), wait=True)
 
 
-def _conclude(plan: _Search, found: list[SearchTrial]) -> None:
+def _conclude(job: _Search, finished: list[SearchTrial]) -> None:
     """Write what all trials together tell: the table, the best study, the report."""
     from accord.report import write_report
 
-    with lock(plan.folder.resolve(), wait=True):
-        _result(plan).with_trials(found).write(plan.folder)
-        if found and found[0].value is not None:
-            best = found[0]
-            about = f"# The best of {len(found)} trials of accord search: trial {best.number}, "
-            about += f"{plan.file.section.objective} = {best.value:.6g}\n"
-            write_whole(plan.folder / BEST, about + plan.file.ready(best.values, plan.folder, f"{plan.file.name}-best"))
-        write_report(plan.folder)
+    with lock(job.folder.resolve(), wait=True):
+        _result(job).with_trials(finished).write(job.folder)
+        if finished and finished[0].value is not None:
+            best = finished[0]
+            about = f"# The best of {len(finished)} trials of accord search: trial {best.number}, "
+            about += f"{job.file.section.objective} = {best.value:.6g}\n"
+            write_whole(job.folder / BEST, about + job.file.ready(best.values, job.folder, f"{job.file.name}-best"))
+        write_report(job.folder)
 
 
-def _result(plan: _Search) -> SearchResult:
+def _result(job: _Search) -> SearchResult:
     """What is sought, without its trials."""
-    ranges = [SearchedRange(one.name, one.values) for one in plan.file.ranges]
-    return SearchResult(plan.file.section, ranges, plan.fingerprint)
+    ranges = [SearchedRange(span.name, span.values) for span in job.file.ranges]
+    return SearchResult(job.file.section, ranges, job.fingerprint)
 
 
 def say(values: Mapping[str, Any]) -> str:
-    """The values of a trial on one line."""
+    """The values of a trial on one line.
+
+    >>> say({"size": 16, "lr": 0.00123456})
+    'size = 16, lr = 0.001235'
+    """
     return ", ".join(f"{name} = {short(value)}" for name, value in values.items())
 
 

@@ -37,23 +37,24 @@ class Ranged:
         is none.
         """
         content = tomllib.loads(self.text)
-        for one in self.ranges:
-            put(content, one.path, values[one.name])
+        for span in self.ranges:
+            put(content, span.path, values[span.name])
         return config.validated(self.path, self.text, content)
 
     def each(self, make: Callable[[config.StudyFile], T]) -> list[T]:
-        """What `make` gives for the study with all first values, and with every other end or choice of a range.
+        """What `make` gives for the study with all ranges at their first value, and with each other end or choice.
 
-        Raises AccordError, listing all problems, where `make` does so for an end both with the other ranges at their
-        first values and with them at their last: no company makes it right.
+        Each of the latter is tried with the other ranges at their first values, then with them at their last.
+
+        Raises AccordError, listing all problems, for those with which `make` fails both times.
         """
-        made: list[T] = []
+        results: list[T] = []
         problems: dict[str, AccordError] = {}
         for company in self._variants():
             failed: list[AccordError] = []
             for values in company:
                 try:
-                    made.append(make(self.study(values)))
+                    results.append(make(self.study(values)))
                     break
                 except AccordError as error:
                     failed.append(error)
@@ -61,17 +62,17 @@ class Ranged:
                 problems[str(failed[0])] = failed[0]
         if problems:
             raise config.together(list(problems.values()), self.path)
-        return made
+        return results
 
     def _variants(self) -> Iterator[list[Values]]:
         first, last = self._ends(0), self._ends(-1)
         yield [first]
-        for one in self.ranges:
-            for end in one.values.ends[1:]:
-                yield [{**first, one.name: end}, {**last, one.name: end}]
+        for span in self.ranges:
+            for end in span.values.ends[1:]:
+                yield [{**first, span.name: end}, {**last, span.name: end}]
 
     def _ends(self, which: int) -> dict[str, Any]:
-        return {one.name: one.values.ends[which] for one in self.ranges}
+        return {span.name: span.values.ends[which] for span in self.ranges}
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ class SearchFile(Ranged):
         """
         file, document = self.study(values), tomlkit.parse(self.text)
         put(document, ("name",), name)
-        for one in self.ranges:
-            put(document, one.path, values[one.name])
+        for span in self.ranges:
+            put(document, span.path, values[span.name])
         for place, path in _paths(file.study):
             beside = file.beside(path)
             if not Path(path).expanduser().is_absolute() and (beside.exists() or is_local(str(beside))):
@@ -112,14 +113,14 @@ def load(path: Path) -> SearchFile:
         fix = f"write {{ low = 1, high = 9 }} in place of a value, or: accord run {path}"
         raise AccordError("There is no range in this study to search.", where=path, fix=fix)
     names = ranges.names(content, [place for place, _ in places])
-    found, problems, document = [], [], tomlkit.parse(text)
+    spans, problems, document = [], [], tomlkit.parse(text)
     for (place, table), name in zip(places, names, strict=True):
         where = f"{path}:{line_of(text, place)}, {config.spell(place)}"
         try:
-            found.append(Range(place, name, ranges.kind_of(table).model_validate(table)))
+            spans.append(Range(place, name, ranges.kind_of(table).model_validate(table)))
         except ValidationError as error:
             kind = ranges.kind_of(table)
-            problems += [config.problem(one, kind, where) for one in error.errors()]
+            problems += [config.problem(detail, kind, where) for detail in error.errors()]
         if place[0] in _FIXED:
             problems.append(AccordError("There can be no range here.", where=where, wanted="a value"))
         if not isinstance(value_at(document, place), InlineTable):
@@ -127,11 +128,11 @@ def load(path: Path) -> SearchFile:
             problems.append(AccordError("A range is an inline table.", where=where, wanted=wanted))
     if problems:
         raise config.together(problems, path)
-    study = Ranged(path, text, found).each(lambda one: one.study)[0]
+    study = Ranged(path, text, spans).each(lambda file: file.study)[0]
     if study.search is None:
         wanted = '[search] with objective = "concepts/NAME:r2_hard" and direction = "maximize", for example'
         raise AccordError("The study does not say what is sought.", where=path, wanted=wanted)
-    return SearchFile(path, text, found, study.name, study.search)
+    return SearchFile(path, text, spans, study.name, study.search)
 
 
 def _paths(section: BaseModel, place: Place = ()) -> Iterator[tuple[Place, str]]:
@@ -155,5 +156,5 @@ def _leaves(value: Any, place: Place) -> Iterator[tuple[Place, Any]]:
     else:
         yield place, value
         return
-    for key, one in inner:
-        yield from _leaves(one, (*place, key))
+    for part, item in inner:
+        yield from _leaves(item, (*place, part))

@@ -74,7 +74,7 @@ class SearchResult:
             {
                 "trial": trial.number,
                 "value": trial.value,
-                **{one.name: one.cell(trial.values[one.name]) for one in self.ranges},
+                **{span.name: span.cell(trial.values[span.name]) for span in self.ranges},
                 "failed": trial.reason,
             }
             for trial in trials
@@ -83,7 +83,7 @@ class SearchResult:
 
     def write(self, folder: Path) -> None:
         """Write `search.json` and, where there are trials, `trials.csv`; there the value is called by the objective."""
-        ranges = [{"name": one.name, **one.values.model_dump(exclude_none=True)} for one in self.ranges]
+        ranges = [{"name": span.name, **span.values.model_dump(exclude_none=True)} for span in self.ranges]
         sought = {**self.section.model_dump(), "ranges": ranges, "fingerprint": self.fingerprint}
         write_whole(folder / SEARCH, json.dumps(sought, indent=2, ensure_ascii=False) + "\n")
         if not self.trials.empty:
@@ -131,7 +131,7 @@ def _range(table: dict[str, Any]) -> SearchedRange:
 def _trials(path: Path, objective: str, ranges: Sequence[SearchedRange]) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame()
-    text = {one.name: str for one in ranges if one.choices}  # among which "NA" and "" are words like others
+    text = {span.name: str for span in ranges if span.choices}  # among which "NA" and "" are words like others
     empty = {objective: [""], "failed": [""]}
     table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=empty)
-    return table[["trial", objective, *(one.name for one in ranges), "failed"]].rename(columns={objective: "value"})
+    return table[["trial", objective, *(span.name for span in ranges), "failed"]].rename(columns={objective: "value"})

@@ -12,7 +12,7 @@ from accord.study.work import Work
 
 
 class Result(Protocol):
-    """What a stage found: it writes itself into a folder, and reads itself back."""
+    """The result of a stage: it writes itself into a folder, and reads itself back."""
 
     def write(self, folder: Path) -> None:
         """Write the tables and facts into a folder that is there."""
@@ -53,11 +53,11 @@ class Stage:
     Attributes:
         kind: the kind of result: "pathway".
         label: which of the kind: "rankalign-s0"; empty where there can be but one.
-        make: fills `work.folder`, going on from what is there; what it gives, if anything, is written there too.
+        make: fills `work.folder`, going on from what is there; a result that it returns is written there, too.
         settings: what fixes the results beside the inputs and the seed, as JSON.
         version: see `Recipe`.
         inputs: role -> the stage that plays it.
-        told: as the recipe reads in a manifest, for a stage that is only found in a folder (see `store.found`).
+        from_manifest: the recipe as a manifest has it, for a stage that is only read from a folder (see `store.found`).
     """
 
     kind: str
@@ -67,7 +67,7 @@ class Stage:
     seed: int
     version: int
     inputs: Mapping[str, "Stage"] = field(default_factory=dict)
-    told: Recipe | None = None
+    from_manifest: Recipe | None = None
 
     @property
     def name(self) -> str:
@@ -77,8 +77,8 @@ class Stage:
     @cached_property
     def recipe(self) -> Recipe:
         """All that fixes what it holds, the recipes of its inputs included."""
-        if self.told is not None:
-            return self.told
+        if self.from_manifest is not None:
+            return self.from_manifest
         prints = {role: stage.recipe.fingerprint for role, stage in self.inputs.items()}
         return Recipe(self.kind, self.version, self.settings, self.seed, prints)
 

@@ -35,9 +35,9 @@ _REFUSED: dict[State, str] = {
 def state(folder: Path, recipe: Recipe) -> State:
     """Compare what `folder` holds with `recipe`, by its manifest and its files' sizes, and hashes if small.
 
-    missing: not there, or empty; whole: this recipe's results; unfinished: these, but for what could not be had
-    and the next `publish` tries again; other: another recipe's; damaged: files of
-    this recipe are gone or changed in size; foreign: not a stage folder.
+    missing: not there, or empty; whole: this recipe's results; unfinished: these, but for a part that could not be
+    had and that the next `publish` tries again; other: another recipe's; damaged: this recipe's, but files are gone or
+    changed; foreign: not a stage folder.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return "missing"
@@ -68,7 +68,7 @@ def publish(
     stage says `UNFINISHED` among its facts, the next call goes on from a copy of what it wrote.
 
     Args:
-        at: says where the stage's inputs are; not needed where it has none.
+        at: input -> its folder; not needed for a stage without inputs.
 
     Raises AccordError if `folder` holds something that must not be replaced, or is in use by another
     process (without `wait`). What the making raises passes through; its work is kept for the next call.
@@ -77,15 +77,15 @@ def publish(
     _check_place(folder)
     with lock(folder, wait=wait):
         _recover(folder)
-        found = state(folder, recipe)
-        if found == "foreign" or (found in _REFUSED and not replace):
-            raise AccordError(_REFUSED[found], where=folder, fix="Name another folder, or remove this one.")
+        before = state(folder, recipe)
+        if before == "foreign" or (before in _REFUSED and not replace):
+            raise AccordError(_REFUSED[before], where=folder, fix="Name another folder, or remove this one.")
         partial = aside(folder, "partial")
-        if found == "whole":
+        if before == "whole":
             if partial.exists():
                 shutil.rmtree(partial)  # of settings that are no longer asked for
             return False
-        if found == "unfinished":
+        if before == "unfinished":
             _go_on(folder, partial, recipe)
         if read_manifest(partial, recipe) is None:
             work = Work(partial, at or _nowhere, models, progress or _unseen)
@@ -111,7 +111,7 @@ def found(run: Path, name: str) -> Stage:
     kind, _, label = name.partition("/")
     prints = {role: of["fingerprint"] for role, of in manifest["inputs"].items()}
     recipe = Recipe(manifest["stage"], manifest["version"], manifest["settings"], manifest["seed"], prints)
-    return Stage(kind, label, _not_made, recipe.settings, recipe.seed, recipe.version, told=recipe)
+    return Stage(kind, label, _not_made, recipe.settings, recipe.seed, recipe.version, from_manifest=recipe)
 
 
 def _not_made(work: Work) -> None:
@@ -135,7 +135,7 @@ def read_manifest(folder: Path, recipe: Recipe | None = None) -> dict[str, Any] 
 
 
 def rendered_otherwise(manifest: Mapping[str, Any], recipe: Recipe) -> bool:
-    """Whether a stage differs from a recipe only by what a chat template wrote then, such as the date."""
+    """Whether a manifest differs from a recipe only in the text that a chat template writes, such as a date."""
     then, now = (json.loads(json.dumps(settings)) for settings in (manifest["settings"], dict(recipe.settings)))
     if then == now or _without_rendered(then) != _without_rendered(now):
         return False
@@ -162,8 +162,8 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def files_of(folder: Path) -> list[str]:
     """The files of a stage folder that its manifest lists: all but itself, as sorted posix paths."""
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    return sorted(set(found) - {MANIFEST, MANIFEST + ".tmp", RECORD, RECORD + ".tmp", REPORT})
+    paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    return sorted(set(paths) - {MANIFEST, MANIFEST + ".tmp", RECORD, RECORD + ".tmp", REPORT})
 
 
 def _check_place(folder: Path) -> None:

@@ -58,9 +58,9 @@ def template() -> str:
         *_table("[backbone]", BackboneSection),
     ]
     for key, field in _sections():
-        written = _table if key == "gap" else _optional
+        table = _table if key == "gap" else _optional
         for section in models_in(field.annotation):  # one, or all its kinds
-            lines += written(_header(key, field), section)
+            lines += table(_header(key, field), section)
     return "\n".join(lines) + "\n"
 
 
@@ -118,7 +118,7 @@ def _value(name: str, field: FieldInfo) -> str:
 
 def _toml(value: Any) -> str:
     if isinstance(value, dict) and value:
-        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
     # JSON spells strings, numbers, booleans and lists as TOML does
     return json.dumps(value, ensure_ascii=False)
 

@@ -9,7 +9,10 @@ Path = Sequence[str | int]
 
 
 def line_of(text: str, path: Path) -> int:
-    """The line (from 1) of the value at `path`, or of the nearest table around it that is there.
+    r"""The line (from 1) of the value at `path`, or of the nearest table around it that is there.
+
+    >>> line_of("seeds = [0]\n[text]\nlimit = 9", ("text", "limit"))
+    3
 
     The text must be valid TOML. TOML can be cut after any whole statement and stays valid: the statement
     that brings a value into being is the one after which the text first contains it. The TOML parser of the
@@ -47,16 +50,15 @@ def value_at(content: Any, path: Path) -> Any:
 
 
 def _contains(content: Any, path: Path) -> bool:
-    for part in path:
-        try:
-            content = content[part]
-        except (LookupError, TypeError):
-            return False
+    try:
+        value_at(content, path)
+    except (LookupError, TypeError):
+        return False
     return True
 
 
 def _key_line(statement: list[str], path: Path) -> int:
     """Within a statement of several lines (an inline table or array), the line of the path's last key."""
     key = re.compile(rf"(?<![\w-])[\"']?{re.escape(str(path[-1]))}[\"']?\s*=")
-    found = [number for number, line in enumerate(statement, 1) if key.search(line)]
-    return found[0] if len(found) == 1 else 1
+    numbers = [number for number, line in enumerate(statement, 1) if key.search(line)]
+    return numbers[0] if len(numbers) == 1 else 1

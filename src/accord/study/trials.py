@@ -5,8 +5,8 @@ dies. So a trial that is begun and whose lock is free was left behind: whoever c
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,37 +67,35 @@ class Trials:
                 load_if_exists=True,
             )
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[None]:
         """Keep other processes from the list of trials for a moment."""
-        with lock((self.folder / TRIALS).resolve(), wait=True):
-            yield
+        return lock((self.folder / TRIALS).resolve(), wait=True)
 
     @contextmanager
-    def claim(self, wanted: int) -> Iterator[Claim | None]:
-        """A trial to work on: one that was left behind, or a new one while there are fewer than `wanted`; else None.
+    def claim(self, count: int) -> Iterator[Claim | None]:
+        """A trial to work on: one that was left behind, or a new one while there are fewer than `count`; else None.
 
         The trial is this process's own within the `with`.
         """
         with ExitStack() as held:
             with self.alone():
-                claim = self._left_behind(held) or self._new(wanted, held)
+                claim = self._left_behind(held) or self._new(count, held)
             yield claim
 
     def finish(self, claim: Claim, value: float | None, reason: str | None = None) -> None:
         """Record the value of a trial, or the reason why it failed."""
         from optuna.trial import TrialState
 
-        told = {"trial": claim.number, "values": dict(claim.values), "value": value, "reason": reason}
-        write_whole(claim.folder / RESULT, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+        record = {"trial": claim.number, "values": dict(claim.values), "value": value, "reason": reason}
+        write_whole(claim.folder / RESULT, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         with self.alone():
             self.study.tell(claim.number, value, state=TrialState.FAIL if value is None else TrialState.COMPLETE)
 
     def finished(self) -> list[SearchTrial]:
         """The finished trials, the best first, and those that failed at the end."""
-        found = [self._read(trial) for trial in self._trials() if self._counts(trial)]
+        finished = [self._read(trial) for trial in self._trials() if self._counts(trial)]
         sign = -1 if self.section.direction == "maximize" else 1
-        return sorted(found, key=lambda one: (one.value is None, sign * (one.value or 0.0), one.number))
+        return sorted(finished, key=lambda trial: (trial.value is None, sign * (trial.value or 0.0), trial.number))
 
     def place(self, number: int) -> Path:
         """The folder of a trial."""
@@ -106,19 +104,19 @@ class Trials:
     def _left_behind(self, held: ExitStack) -> Claim | None:
         for trial in self._trials():
             if not trial.state.is_finished() and self._hold(trial.number, held):
-                if trial.params.keys() == {one.name for one in self.ranges}:
+                if trial.params.keys() == {span.name for span in self.ranges}:
                     return Claim(trial.number, self._values(trial.params), self.place(trial.number))
                 self._void(trial)
         return None
 
-    def _new(self, wanted: int, held: ExitStack) -> Claim | None:
+    def _new(self, count: int, held: ExitStack) -> Claim | None:
         trials = self._trials()
-        if sum(self._counts(trial) or not trial.state.is_finished() for trial in trials) >= wanted:
+        if sum(self._counts(trial) or not trial.state.is_finished() for trial in trials) >= count:
             return None
         # By its number, so that a trial's draw does not depend on which process makes it, or how often.
         seed = np.random.SeedSequence([self.section.seed, len(trials)]).generate_state(1)[0]
-        self.study.sampler = _SAMPLERS[self.section.sampler](int(seed))
-        trial = self.study.ask({one.name: _distribution(one) for one in self.ranges})
+        self.study.sampler = _sampler(self.section.sampler, int(seed))
+        trial = self.study.ask({span.name: _distribution(span) for span in self.ranges})
         assert self._hold(trial.number, held)
         return Claim(trial.number, self._values(trial.params), self.place(trial.number))
 
@@ -139,8 +137,8 @@ class Trials:
         return trial.state.is_finished() and (self.place(trial.number) / RESULT).is_file()
 
     def _read(self, trial: "FrozenTrial") -> SearchTrial:
-        told = json.loads((self.place(trial.number) / RESULT).read_text(encoding="utf-8"))
-        return SearchTrial(trial.number, told["values"], told["value"], told["reason"])
+        record = json.loads((self.place(trial.number) / RESULT).read_text(encoding="utf-8"))
+        return SearchTrial(trial.number, record["values"], record["value"], record["reason"])
 
     def _trials(self) -> list["FrozenTrial"]:
         return self.study.get_trials(deepcopy=False)
@@ -148,15 +146,15 @@ class Trials:
     def _values(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Choices are kept as they are spelled, since Optuna takes no lists."""
         return {
-            one.name: json.loads(params[one.name]) if isinstance(one.values, Choices) else params[one.name]
-            for one in self.ranges
+            span.name: json.loads(params[span.name]) if isinstance(span.values, Choices) else params[span.name]
+            for span in self.ranges
         }
 
 
-def _distribution(one: Range) -> "BaseDistribution":
+def _distribution(span: Range) -> "BaseDistribution":
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    values = one.values
+    values = span.values
     if isinstance(values, Choices):
         return CategoricalDistribution(values.spelled)
     if values.whole:
@@ -164,22 +162,9 @@ def _distribution(one: Range) -> "BaseDistribution":
     return FloatDistribution(float(values.low), float(values.top), log=values.log, step=values.step)
 
 
-def _random(seed: int) -> "BaseSampler":
-    from optuna.samplers import RandomSampler
+def _sampler(kind: str, seed: int) -> "BaseSampler":
+    from optuna.samplers import GPSampler, RandomSampler, TPESampler
 
-    return RandomSampler(seed)
-
-
-def _tpe(seed: int) -> "BaseSampler":
-    from optuna.samplers import TPESampler
-
-    return TPESampler(seed=seed, constant_liar=True)  # trials under way count as bad: processes keep apart
-
-
-def _gp(seed: int) -> "BaseSampler":
-    from optuna.samplers import GPSampler
-
-    return GPSampler(seed=seed)
-
-
-_SAMPLERS: Mapping[str, Callable[[int], "BaseSampler"]] = {"random": _random, "tpe": _tpe, "gp": _gp}
+    if kind == "tpe":
+        return TPESampler(seed=seed, constant_liar=True)  # trials under way count as bad: processes keep apart
+    return GPSampler(seed=seed) if kind == "gp" else RandomSampler(seed)

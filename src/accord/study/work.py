@@ -62,8 +62,8 @@ class Work:
         at: says where the folder of a stage is.
         models: those of the run.
         progress: called with (work done, work in all).
-        facts: what only the making could tell, for the manifest; the device and precision that "auto" turned out to be
-            come by themselves.
+        facts: what is known only once the stage is made, for its manifest. The device and the precision that "auto"
+            stood for are among them.
     """
 
     folder: Path
@@ -82,7 +82,7 @@ class Work:
         return self.begun_with(self.models.load(section))
 
     def backbone(self, section: BackboneSection) -> "Backbone":
-        """The same, where it must be a backbone: AccordError if it is anything else."""
+        """A model of the run that must be a backbone. Raises AccordError if it is anything else."""
         from accord.lm import Backbone
 
         lm = self.load(section)
@@ -91,21 +91,21 @@ class Work:
         return lm
 
     def begun_with(self, lm: L) -> L:
-        """The model; the first one of a stage says on which device, and in which precision, the stage is made.
+        """The same model. The first model of a stage decides on which device and in which precision the stage is made.
 
-        What an interrupted making left that was begun on another device, or in another precision, is removed: parts of
-        two machines are never mixed.
+        What an interrupted call left that was made on another device or in another precision is removed: parts of two
+        machines are never mixed.
         """
         if "device" in self.facts:
             return lm
         self.facts |= {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch.")}
         note = self.folder / _FOUND
-        found = {key: self.facts[key] for key in ("device", "dtype")}
-        if not note.exists() or read_object(note) != found:
+        begun = {key: self.facts[key] for key in ("device", "dtype")}
+        if not note.exists() or read_object(note) != begun:
             for left in self.folder.iterdir():
                 if left.name != RECORD:
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
-            write_json(note, found)
+            write_json(note, begun)
         return lm
 
     def finish(self) -> None:
@@ -121,7 +121,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def finite(content: Any) -> Any:
-    """The same with None for every number that is not finite."""
+    """The same with None for every number that is not finite.
+
+    >>> finite({"values": (1.0, float("nan"))})
+    {'values': [1.0, None]}
+    """
     if isinstance(content, Mapping):
         return {key: finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

@@ -1,6 +1,6 @@
 """A device that is not there: tensors on it are computed on the CPU, and mixing them with the CPU's is an error.
 
-That is what a GPU demands, so code that mixes devices is found on a machine without one. PyTorch lets one process have
+That is what a GPU demands, so code that mixes devices shows on a machine without a GPU. PyTorch lets a process have
 one such device, for good, so a study is tried in a process of its own: `python -m tests.devices STUDY.toml FOLDER`.
 """
 
@@ -23,13 +23,13 @@ _BETWEEN = {"copy_", "_to_copy", "index", "index_put", "index_put_", "_index_put
 
 
 class Elsewhere(Tensor):
-    """A tensor that says it is on that device, and holds one that is on the CPU."""
+    """A tensor that says it is on that device, and holds a tensor on the CPU."""
 
     raw: Tensor
 
     @staticmethod
     def __new__(cls, raw: Tensor) -> "Elsewhere":
-        made: Elsewhere = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        tensor: Elsewhere = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls,
             raw.shape,
             strides=raw.stride(),
@@ -38,8 +38,8 @@ class Elsewhere(Tensor):
             device=torch.device(NAME, 0),
             requires_grad=raw.requires_grad,
         )
-        made.raw = _raw(raw)
-        return made
+        tensor.raw = _raw(raw)
+        return tensor
 
     def __repr__(self, **_: Any) -> str:
         return f"elsewhere: {self.raw}"
@@ -68,8 +68,8 @@ def _computed(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     device = kwargs.get("device")
     if device is not None:
         kwargs["device"] = torch.device("cpu")
-    given = tree_map(_raw, (args, kwargs))
-    result = function(*given[0], **given[1])
+    plain = tree_map(_raw, (args, kwargs))
+    result = function(*plain[0], **plain[1])
     if device is not None and torch.device(device).type == "cpu":
         return result
     if function._schema.name.endswith("_") and isinstance(args[0], Tensor):  # in place

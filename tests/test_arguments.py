@@ -1,4 +1,4 @@
-"""What is passed to public functions: what they take works, all else is one AccordError that says what they take."""
+"""What is passed to public functions: what they take works, all else is an AccordError that says what they take."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -145,19 +145,19 @@ def test_the_gap_of_a_task_by_its_name_or_table(lm: LanguageModel, pairs: dict[s
 
 
 def test_texts_are_scored_from_the_start_token(lm: LanguageModel) -> None:
-    """Plain reference: every token's log-probability in one pass over the whole text."""
+    """Plain reference: every token's log-probability in a pass over the whole text."""
     texts = [*tiny_texts(3), "food"]
-    for text, found in zip(texts, accord.score(lm, texts), strict=True):
+    for text, score in zip(texts, accord.score(lm, texts), strict=True):
         ids = lm.tokenizer(text)["input_ids"]  # begins with BOS
         with torch.no_grad():
             top = lm.hidden(torch.tensor([ids]))[lm.n_layers]
             logs = lm.lens(top)[0].double().log_softmax(-1)
-        wanted = sum(float(logs[i, token]) for i, token in enumerate(ids[1:]))
-        assert found.total.tolist() == pytest.approx([wanted], abs=1e-4)
+        total = sum(float(logs[i, token]) for i, token in enumerate(ids[1:]))
+        assert score.total.tolist() == pytest.approx([total], abs=1e-4)
     nll = perplexity(lm, texts).nll
     assert [s.total[0] for s in accord.score(lm, texts)] == pytest.approx((-nll).tolist(), abs=1e-4)
     mixed = accord.score(lm, [texts[0], Query((1,), ((5,), (6,)))])
-    assert [len(one.total) for one in mixed] == [1, 2]
+    assert [len(query_score.total) for query_score in mixed] == [1, 2]
 
 
 @pytest.mark.parametrize(

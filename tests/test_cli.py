@@ -236,21 +236,21 @@ def test_what_was_left_out_of_a_file_is_said(tiny, tmp_path):
     (tmp_path / "pairs.toml").write_text(task)
     rows = (tiny / "pairs.csv").read_text().replace(",", ";")
     (tmp_path / "other.csv").write_text(rows + "dog;;no\nant;ape;yes\n", encoding="utf-16")
-    said = (
+    warning = (
         "other.csv: cells are separated by ';'; 1 row left out: column 'two' is empty (other.csv:11); "
         "1 row left out: duplicates\n"
     )
     words = ["--split", "all"]
     code, _, err = accord("show", tmp_path / "pairs.toml", *words)
-    assert (code, err) == (0, said)
+    assert (code, err) == (0, warning)
     code, _, err = accord("gap", "--model", tiny / "model", "--task", tmp_path / "pairs.toml", *words)
-    assert code == 0 and said in err
+    assert code == 0 and warning in err
     study = (tiny / "study.toml").read_text().replace('model = "model"', f'model = "{tiny / "model"}"')
     (tmp_path / "study.toml").write_text(study)
     code, _, err = accord("run", tmp_path / "study.toml", "--check")
-    assert (code, err) == (0, said)
+    assert (code, err) == (0, warning)
     code, _, err = accord("run", tmp_path / "study.toml", "--out", tmp_path / "run")
-    assert code == 0 and " ".join(said.split()) in " ".join(err.split())
+    assert code == 0 and " ".join(warning.split()) in " ".join(err.split())
     assert "skipped_first" in (tmp_path / "run" / "report.html").read_text()
 
 

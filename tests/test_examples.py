@@ -16,17 +16,17 @@ def test_notebooks_run(name: str, tmp_path: Path) -> None:
     notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
     assert "assert " in [cell.source for cell in notebook.cells if cell.cell_type == "code"][-1]
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()  # raises
-    outputs = [one for cell in notebook.cells for one in cell.get("outputs", [])]
-    assert not [one for one in outputs if one.get("name") == "stderr"]  # no warnings, no progress
-    assert [one for one in outputs if "image/png" in one.get("data", {})]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output.get("name") == "stderr"]  # no warnings, no progress
+    assert [output for output in outputs if "image/png" in output.get("data", {})]
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_notebooks_carry_their_pictures(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    outputs = [one for cell in notebook.cells for one in cell.get("outputs", [])]
-    assert [one for one in outputs if "image/png" in one.get("data", {})]
-    assert not [one for one in outputs if one.output_type == "error" or one.get("name") == "stderr"]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert [output for output in outputs if "image/png" in output.get("data", {})]
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     assert not any(cell.metadata for cell in notebook.cells)  # no times of execution
     assert path.stat().st_size < LARGEST

@@ -40,8 +40,8 @@ for module in {modules!r}:
     for heavy in ("torch", "transformers"):
         assert heavy not in sys.modules, (module, heavy)
 """
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.parametrize("everywhere", [False, True], ids=["as-modules-load", "within-functions-too"])
@@ -126,7 +126,7 @@ def _home(module: str, name: str) -> str:
 
 
 def _is_ground(module: str) -> bool:
-    """Whether it is of models, questions or texts, or one of the modules that serve all rooms."""
+    """Whether it is of models, questions or texts, or a module that serves all rooms."""
     room = module.split(".")[1] if "." in module else ""
     capabilities = {capability.rpartition(".")[2] for capability in CAPABILITIES}
     return room not in capabilities | _FRAMES and not module.endswith(".command")  # commands stand above all rooms

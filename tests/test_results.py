@@ -206,9 +206,9 @@ def test_a_result_reads_back_what_it_wrote(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("result", [Embeddings, Observation])
 def test_a_result_that_is_large_stays_where_it_is(result: type, tmp_path: Path) -> None:
-    one = Embeddings(tmp_path, FACTS) if result is Embeddings else Observation(tmp_path)
-    one.write(tmp_path)
-    assert result.read(tmp_path) == one  # type: ignore[attr-defined]
+    large = Embeddings(tmp_path, FACTS) if result is Embeddings else Observation(tmp_path)
+    large.write(tmp_path)
+    assert result.read(tmp_path) == large  # type: ignore[attr-defined]
 
 
 def test_every_type_is_tried() -> None:
@@ -234,8 +234,8 @@ def assert_same(value: Any, expected: Any, where: str) -> None:
             assert_same(value[key], expected[key], f"{where}.{key}")
     elif isinstance(expected, list):
         assert len(value) == len(expected)
-        for i, one in enumerate(expected):
-            assert_same(value[i], one, f"{where}.{i}")
+        for i, element in enumerate(expected):
+            assert_same(value[i], element, f"{where}.{i}")
     else:
         assert value == expected or (value != value and expected != expected), where
 

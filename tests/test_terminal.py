@@ -49,14 +49,14 @@ def run(command: Any, *words: object) -> Any:
 
 
 def given(*words: object, mark: Options = TOY) -> ToySection:
-    found = []
+    sections = []
 
     def toy(section: Annotated[ToySection, mark]) -> None:
-        found.append(section)
+        sections.append(section)
 
     done = run(toy, *words)
     assert done.exit_code == 0, done.output
-    return found[0]
+    return sections[0]
 
 
 def test_what_is_given_is_set_and_nothing_else() -> None:
@@ -89,7 +89,7 @@ def test_an_error_names_the_option(words: list[object], code: int, problem: str)
 
 
 def test_a_section_that_may_be_none_and_single_options() -> None:
-    found = []
+    calls = []
 
     def toy(
         section: Annotated[ToySection | None, options(only=("name", "size"))] = None,
@@ -97,25 +97,25 @@ def test_a_section_that_may_be_none_and_single_options() -> None:
         *,
         kept: Annotated[bool, OptionOf(ToySection, "kept")],
     ) -> None:
-        found.append((section, rate, kept))
+        calls.append((section, rate, kept))
 
     assert run(toy, "--size", 2).exit_code == 0 and run(toy, "--name", "me", "--rate", 2, "--no-kept").exit_code == 0
-    assert found == [(None, None, True), (ToySection(name="me"), 2.0, False)]
+    assert calls == [(None, None, True), (ToySection(name="me"), 2.0, False)]
 
 
 def test_every_option_of_a_section_says_what_the_field_says() -> None:
-    seen = 0
+    count = 0
     for package in (*cli.GROUND, *capabilities.CAPABILITIES):
         module = capabilities.part(package, "command")
         for function in () if module is None else module.COMMANDS:
-            made, marked = as_command(function).__signature__.parameters, function.__annotations__  # type: ignore[attr-defined]
+            parameters, marked = as_command(function).__signature__.parameters, function.__annotations__  # type: ignore[attr-defined]
             for annotation in marked.values():
                 mark = next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Options)), None)
                 if mark is None:
                     continue
                 section = next(
-                    one for one in (annotation.__origin__, *getattr(annotation.__origin__, "__args__", ()))
-                    if isinstance(one, type) and issubclass(one, Section)
+                    kind for kind in (annotation.__origin__, *getattr(annotation.__origin__, "__args__", ()))
+                    if isinstance(kind, type) and issubclass(kind, Section)
                 )  # fmt: skip
                 joined = {key for keys, _ in mark.joined.values() for key in keys}
                 special = joined | {key for key, _, _ in mark.flags.values()}
@@ -124,12 +124,12 @@ def test_every_option_of_a_section_says_what_the_field_says() -> None:
                     if key in special or left_out:
                         continue
                     name = mark.renamed.get(key, key).replace("-", "_")
-                    option = made[name].annotation.__metadata__[0]
+                    option = parameters[name].annotation.__metadata__[0]
                     assert (key in mark.help and name in OWN_WORDS) or option.help.startswith(field.description)
                     if field.default not in (None, []) and not field.is_required():
-                        assert made[name].default == field.default
-                    seen += 1
-    assert seen > 60
+                        assert parameters[name].default == field.default
+                    count += 1
+    assert count > 60
 
 
 def test_a_capability_that_is_added_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

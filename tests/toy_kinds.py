@@ -1,4 +1,4 @@
-"""A kind of concept model and a kind of repair, as someone would add them: each its settings, its code, one line."""
+"""A kind of concept model and a kind of repair, as someone would add them: each its settings, its code, a line."""
 
 from typing import Literal
 
@@ -41,6 +41,6 @@ def fit(lm, task, config, *, seed, texts, progress):
 
 
 def register():
-    """The one line of each."""
+    """The line that adds each."""
     concepts.register(ToyConcepts, "tests.toy_kinds:Toy")
     repair.register(ToyRepair, "tests.toy_kinds:fit")

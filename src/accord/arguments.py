@@ -27,11 +27,11 @@ _MADE_BY = {"LanguageModel": "accord.load", "Task": "accord.task", "ConceptModel
 
 
 class _Mismatch(Exception):
-    """A value that an annotation does not allow; says what it would."""
+    """A value that an annotation does not allow; the text says what it does allow."""
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, which answers arguments that it does not take, and files that it cannot use, with one AccordError.
+    """The function, but arguments that it does not take, and files that it cannot use, raise an AccordError.
 
     Numbers and lists of numpy, pandas and torch count as numbers and lists, paths may be text and text may be a path;
     nothing else is converted. True is not 1, "10" is not 10, and a string is not a list of its letters.
@@ -57,8 +57,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             return function(*bound.args, **bound.kwargs)
         except OSError as error:
             # Of libraries, some name the file in their message alone.
-            known = isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError)
-            if error.errno in DISK_FULL or not (known or (error.strerror and error.filename is not None)):
+            about_file = isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError)
+            if error.errno in DISK_FULL or not (about_file or (error.strerror and error.filename is not None)):
                 raise
             raise AccordError(error.strerror or str(error).splitlines()[0], where=error.filename) from error
 
@@ -78,7 +78,7 @@ def _bound(
 
 
 def _resolved(annotation: Any, function: Callable[..., Any]) -> Any:
-    """An annotation in quotes as what it stands for; Any where that is known to type checkers alone."""
+    """What an annotation in quotes stands for; Any if the name is imported for type checkers only."""
     if not isinstance(annotation, str):
         return annotation
     try:
@@ -92,7 +92,7 @@ def _accepted(value: Any, annotation: Any, name: str) -> Any:
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, UnionType):
-        return _accepted_by_one(value, get_args(annotation), name)
+        return _accepted_by_any(value, get_args(annotation), name)
     if get_origin(annotation) is Literal:
         if isinstance(value, str) and value in get_args(annotation):
             return value
@@ -109,19 +109,21 @@ def _accepted(value: Any, annotation: Any, name: str) -> Any:
     return value
 
 
-def _accepted_by_one(value: Any, annotations: Sequence[Any], name: str) -> Any:
-    wanted = []
-    if any(map(_is_device, annotations)):  # beside it, text is the name of one
+def _accepted_by_any(value: Any, annotations: Sequence[Any], name: str) -> Any:
+    allowed = []
+    if any(map(_is_device, annotations)):  # beside it, text names a device
         annotations = [annotation for annotation in annotations if annotation is not str]
     if Path in annotations and isinstance(value, str | os.PathLike) and not _names_a_file(value):
         raise _Mismatch("text or a path without zero bytes")
-    first = Path if isinstance(value, os.PathLike) else str  # each remains what it is where both will do
-    for annotation in sorted(annotations, key=lambda one: (one is NoneType, one is not first)):
+    first = (
+        Path if isinstance(value, os.PathLike) else str
+    )  # text stays text and a path a path where the annotation allows both
+    for annotation in sorted(annotations, key=lambda kind: (kind is NoneType, kind is not first)):
         try:
             return _accepted(value, annotation, name)
         except _Mismatch as mismatch:
-            wanted.append(str(mismatch))
-    raise _Mismatch(" or ".join(dict.fromkeys(wanted)))
+            allowed.append(str(mismatch))
+    raise _Mismatch(" or ".join(dict.fromkeys(allowed)))
 
 
 def _accepted_list(value: Any, kind: type, of: tuple[Any, ...], name: str) -> Any:
@@ -206,7 +208,7 @@ def _names_a_file(value: str | os.PathLike[str]) -> bool:
 
 
 def _is_device(kind: Any) -> bool:
-    """Whether this is torch's class, which is not imported for the sake of asking."""
+    """Whether this is `torch.device`, going by its name, so that torch need not be imported."""
     return getattr(kind, "__module__", "") == "torch" and getattr(kind, "__name__", "") == "device"
 
 
@@ -215,7 +217,7 @@ def _device(value: Any) -> Any:
 
     try:
         device = torch.device(value)
-        torch.empty(0, device=device)  # shows whether it is there
+        torch.empty(0, device=device)  # raises if this machine has no such device
     except (RuntimeError, AssertionError, TypeError, NotImplementedError):
         raise _Mismatch("a device of this machine, such as cpu or cuda:0") from None
     return device
@@ -238,7 +240,7 @@ _PLAIN: dict[Any, Callable[[Any, str], Any]] = {
 
 
 def _is_instance(value: Any, kind: type) -> bool:
-    """Also of a protocol: it has what the protocol names."""
+    """`isinstance`, for protocols too: the value has every attribute that the protocol names."""
     if not getattr(kind, "_is_protocol", False):
         return isinstance(value, kind)
     if isinstance(value, type):

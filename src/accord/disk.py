@@ -37,21 +37,25 @@ def read_object(path: Path, *needs: str) -> dict[str, Any]:
 
 
 def aside(folder: Path, what: str) -> Path:
-    """A hidden neighbour of a folder."""
+    """A hidden neighbour of a folder.
+
+    >>> aside(Path("runs/tiny"), "lock").as_posix()
+    'runs/.tiny.lock'
+    """
     return folder.with_name(f".{folder.name}.{what}")
 
 
 @contextmanager
 def lock(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Keep other processes out of `folder`; an AccordError if one is in there, or `wait` until it has left.
+    """Keep other processes out of `folder`; an AccordError if another is in there, or `wait` until it has left.
 
     The error of a full disk, which often names no file, is made to name the folder.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = aside(folder, "lock")
-    held = FileLock(path)
+    file_lock = FileLock(path)
     try:
-        held.acquire(blocking=wait)
+        file_lock.acquire(blocking=wait)
     except Timeout:
         raise AccordError(
             "Another accord process is working on this folder.",
@@ -65,9 +69,9 @@ def lock(folder: Path, *, wait: bool = False) -> Iterator[None]:
             error.filename = error.filename or str(folder)
         raise
     finally:
-        with suppress(OSError):  # while it is held: whoever waits sees that the file is gone and makes a new one
+        with suppress(OSError):  # while it is held: whoever waits sees that the file is gone and makes another
             path.unlink()
-        held.release()
+        file_lock.release()
 
 
 @contextmanager

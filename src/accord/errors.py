@@ -1,4 +1,4 @@
-"""The one error that users of accord are meant to see."""
+"""The error that users of accord are meant to see."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 class AccordError(Exception):
     """Something the user can mend: says what is wrong, where, and how to put it right.
 
-    `problem` is one sentence; `where` a file, line, table or key; `got` and `wanted` the two sides of the
+    `problem` is a sentence; `where` a file, line, table or key; `got` and `wanted` the two sides of the
     mismatch; `fix` what to do next. The command line prints `str(error)` and exits with `exit_code`.
     """
 
@@ -31,7 +31,7 @@ class AccordError(Exception):
 
 
 class MissingLibrary(AccordError):
-    """What is asked for needs a package that is not installed: nothing is wrong with the model or the data."""
+    """Something needs a package that is not installed: nothing is wrong with the model or the data."""
 
     exit_code = 2
 
@@ -40,9 +40,13 @@ class MissingLibrary(AccordError):
 _CALLED = {"surgery": ("direction", "concepts")}
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The names in `known`, and the one that `word` was probably meant to be: for the `wanted` of an error."""
-    names = sorted(known)
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """All `choices`, and which of them `word` was probably meant to be: for the `wanted` of an error.
+
+    >>> nearest("topk", ["topk-latents", "vanilla"])
+    "topk-latents, vanilla (did you mean 'topk-latents'?)"
+    """
+    names = sorted(choices)
     if ours := [name for name in _CALLED.get(word, ()) if name in names]:
         return ", ".join(names) + f" ({word} is here {' or '.join(map(repr, ours))})"
     close = get_close_matches(word, names, n=1, cutoff=0.5)

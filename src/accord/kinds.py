@@ -1,7 +1,7 @@
 """Kinds by name: a register says what settings a kind has and where the code is that takes them.
 
 A register is a dict, kind -> (class of its settings, "module:name"). The code is imported when a kind is first used; a
-union of all kinds is built when it is asked for, so that a kind that was registered later is in it.
+union of all kinds is built at each call, so that it has the kinds that were registered later.
 """
 
 from collections.abc import Iterable, Mapping
@@ -40,12 +40,12 @@ def check_kind(kinds: Kinds, table: Mapping[str, Any], what: str, where: object)
 
 
 def validate(kinds: Kinds, table: Mapping[str, Any]) -> Any:
-    """The settings in a table, whose `kind` says of which class; raises what pydantic raises."""
+    """The settings in a table, of the class that its `kind` names; raises what pydantic raises."""
     return TypeAdapter(union(config for config, _ in kinds.values())).validate_python(dict(table))
 
 
 def union(classes: Iterable[type[BaseModel]]) -> Any:
-    """The annotation of a table that is of one of these classes, as its `kind` says."""
+    """The annotation of a table of any of these classes; its `kind` says which."""
     return Annotated[Union[tuple(classes)], Field(discriminator="kind")]  # noqa: UP007
 
 
@@ -59,11 +59,11 @@ def section(base: type[B], config: type[BaseModel], **keys: Any) -> type[B]:
 
     Args:
         base: what a study adds to every kind.
-        keys: what it adds to this one, as `pydantic.create_model` takes it.
+        keys: what it adds to this kind, as `pydantic.create_model` takes it.
     """
     name, bases = config.__name__.removesuffix("Config") + "Section", (base, config)
-    made: Any = create_model(name, __base__=bases, __doc__=config.__doc__, __module__=base.__module__, **keys)
-    return cast(type[B], made)
+    section_type: Any = create_model(name, __base__=bases, __doc__=config.__doc__, __module__=base.__module__, **keys)
+    return cast(type[B], section_type)
 
 
 def code_of(kinds: Kinds, kind: str) -> Any:

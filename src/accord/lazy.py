@@ -9,9 +9,9 @@ from typing import Any
 
 
 def exports(package: str) -> Callable[[str], Any]:
-    """A module-level `__getattr__` (PEP 562) for a package: of what its `__init__.py` imports for type checkers.
+    """A module-level `__getattr__` (PEP 562) for a package: it imports a public name when that is first used.
 
-    Where a name comes from stands once, under `if TYPE_CHECKING:`, and is read from there.
+    Which module has a name is read from the package's `__init__.py`, from the imports under `if TYPE_CHECKING:`.
     """
     tree = ast.parse(Path(str(sys.modules[package].__file__)).read_text(encoding="utf-8"))
     blocks = [node.body for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]

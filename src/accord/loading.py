@@ -21,7 +21,7 @@ FOLDERS: dict[str, str] = {
 }
 """A file that every folder of a kind of model has -> the module that opens it: its `is_model(folder)` looks closer,
 `load_folder(folder, device=, dtype=)` loads it, `base_of(folder)` names the model that it stands on, `MARK` and `FILES`
-are its name and its own files (patterns) in a fingerprint. They are imported where such a file is found.
+are its name and its own files (patterns) in a fingerprint. A module is imported when a folder has its file.
 """
 
 
@@ -103,7 +103,7 @@ def fingerprint(model: str, *, fetch: bool = True) -> str:
 
 
 def check_model(model: str) -> None:
-    """AccordError unless `model` is in the catalog, is written like a hub id, or is a folder or file that will do.
+    """AccordError unless `model` is in the catalog, written like a hub id, or a folder or file that can be loaded.
 
     Fetches nothing.
     """
@@ -136,9 +136,13 @@ def is_here(model: str) -> bool:
 
 
 def is_hub_id(model: str) -> bool:
-    """Whether this is written like a model of the hub, "org/name", and no path has this name."""
-    written = re.fullmatch(r"\w[\w.-]*/[\w.-]*\w", model) is not None and not model.lower().endswith(".gguf")
-    return written and not Path(model).expanduser().exists()
+    """Whether this is written like a model of the hub, "org/name", and no path has this name.
+
+    >>> is_hub_id("org/name"), is_hub_id("smollm2-135m"), is_hub_id("models/own.gguf")
+    (True, False, False)
+    """
+    like_a_hub_id = re.fullmatch(r"\w[\w.-]*/[\w.-]*\w", model) is not None and not model.lower().endswith(".gguf")
+    return like_a_hub_id and not Path(model).expanduser().exists()
 
 
 def shape(model: str, *, fetch: bool = True) -> tuple[int, int | None]:
@@ -158,11 +162,11 @@ def shape(model: str, *, fetch: bool = True) -> tuple[int, int | None]:
 
 
 def _opener(model: str | Path) -> Any:
-    """The module that opens this folder; None for a backbone's name or folder. Nothing slow is imported for these."""
+    """The module that opens this folder; None, without a slow import, for the name or folder of a backbone."""
     folder = Path(model).expanduser()
-    for file, module in FOLDERS.items():
+    for file, name in FOLDERS.items():
         if (folder / file).is_file():
-            found = import_module(module)
-            if found.is_model(folder):
-                return found
+            opener = import_module(name)
+            if opener.is_model(folder):
+                return opener
     return None

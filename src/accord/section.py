@@ -10,7 +10,7 @@ Layer = int | Literal["last"]
 PATH: dict[str, Any] = {"path": ""}
 """`json_schema_extra` of a key that may hold a path, relative to the study file."""
 TASK_FILE: dict[str, Any] = {"path": ".toml"}
-"""The same of a key that holds a path where it ends like this."""
+"""The same for a key that holds a path only if the value has this ending."""
 
 
 class Section(BaseModel):
@@ -20,12 +20,12 @@ class Section(BaseModel):
 
 
 def _as_layers(value: object) -> list[Layer]:
-    """One message for whatever is wrong, where a union would give one for each of its members."""
-    found: list[Any] = value if isinstance(value, list) and value else [value]
-    good: list[Layer] = [one for one in found if one == "last" or (type(one) is int and one >= 0)]
-    if len(good) != len(found) or len(set(map(str, found))) != len(found):
+    """The layers that a key names, as a list. A single message for whatever is wrong; a union would give several."""
+    layers: list[Any] = value if isinstance(value, list) and value else [value]
+    valid: list[Layer] = [layer for layer in layers if layer == "last" or (type(layer) is int and layer >= 0)]
+    if len(valid) != len(layers) or len(set(map(str, layers))) != len(layers):
         raise ValueError('"last", a layer from 0, or a list of different ones')
-    return good
+    return valid
 
 
 Layers = Annotated[list[Layer], PlainValidator(_as_layers)]

@@ -46,7 +46,7 @@ StudyOut = Annotated[Path | None, typer.Option(help="The run folder of the study
 
 @dataclass(frozen=True)
 class Options:
-    """How the keys of a section are asked for; see `options`."""
+    """Which keys of a section become options, and how; see `options`."""
 
     without: frozenset[str] = frozenset()
     only: tuple[str, ...] = ()
@@ -73,24 +73,24 @@ def options(
 ) -> Options:
     """Marks a parameter that takes a section, made of options: `Annotated[GapSection, options(…)]`.
 
-    The section holds as set (`model_fields_set`) what was given on the command line, and nothing else. Where the
-    parameter may be None, so may the options of required keys; without one of these it is None.
+    The section's `model_fields_set` are the keys whose options stand on the command line, and no others. If the
+    parameter may be None, the options of required keys may be left out; the parameter is None if any of them is.
 
     Args:
-        without: keys that are no options.
-        only: keys that are, where most are not.
-        renamed: key -> name of its option, where it is not the key's: `{"tasks": "other"}`.
-        joined: name of an option -> the keys that it sets to one value, and its help.
+        without: keys that get no option.
+        only: the keys that get an option, where most do not.
+        renamed: key -> name of its option, where it differs from the key: `{"tasks": "other"}`.
+        joined: name of an option -> the keys that it sets to the same value, and its help.
         flags: name of an option -> the key that it sets, the value, and its help.
         help: key -> help, where the field's own words do not fit a command.
-        argument: the key that is no option but an argument.
+        argument: the key that becomes an argument, not an option.
     """
     return Options(frozenset(without), tuple(only), renamed or {}, joined or {}, flags or {}, help or {}, argument)
 
 
 @dataclass(frozen=True)
 class OptionOf:
-    """Marks a parameter that is one option, written by one field of a section; its own default, if any, counts."""
+    """Marks a parameter that becomes the option of a section's field; the parameter's own default, if any, counts."""
 
     section: type[Section]
     key: str
@@ -127,7 +127,7 @@ DEVICE = options(only=("model", "device", "dtype"))
 
 @dataclass(frozen=True)
 class _Option:
-    """One option of a section: the parameter that typer sees, the keys it sets, and what its value means."""
+    """An option of a section: the parameter that typer sees, the keys it sets, and what its value means."""
 
     parameter: Parameter
     keys: tuple[str, ...]
@@ -144,19 +144,19 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
         mark = next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Options | OptionOf)), None)
         if isinstance(mark, Options):
             section, optional = _plain(annotation)
-            known = _options_of(section, mark, optional)
-            sections[parameter.name] = section, optional, known
-            parameters += [option.parameter for option in known]
+            choices = _options_of(section, mark, optional)
+            sections[parameter.name] = section, optional, choices
+            parameters += [option.parameter for option in choices]
         elif isinstance(mark, OptionOf):
             parameters.append(_one_option(parameter, mark))
         else:
             parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=annotation))
 
-    def command(**given: Any) -> None:
-        for name, (section, optional, known) in sections.items():
-            values = {option.parameter.name: given.pop(option.parameter.name) for option in known}
-            given[name] = _section(section, optional, known, values)
-        function(**given)
+    def command(**arguments: Any) -> None:
+        for name, (section, optional, choices) in sections.items():
+            values = {option.parameter.name: arguments.pop(option.parameter.name) for option in choices}
+            arguments[name] = _section(section, optional, choices, values)
+        function(**arguments)
 
     command.__name__, command.__doc__, command.__module__ = function.__name__, function.__doc__, function.__module__
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
@@ -164,23 +164,23 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _section(section: type[Section], optional: bool, known: Sequence[_Option], values: Mapping[str, Any]) -> Any:
-    """The section that the options' values make; None where it may be, and a required key is not given.
+def _section(section: type[Section], optional: bool, choices: Sequence[_Option], values: Mapping[str, Any]) -> Any:
+    """The section that the options' values make; None if it is optional and a required key is missing.
 
     Raises AccordError naming the option.
     """
-    fields, found = section.model_fields, dict[str, Any]()
-    for option in known:
+    fields, table = section.model_fields, dict[str, Any]()
+    for option in choices:
         value = values[option.parameter.name]
         if value is None or value == [] or (value is False and option.parameter.default is False):
             continue
         meaning = option.read(value)
         if len(option.keys) > 1 or meaning != fields[option.keys[0]].default:
-            found |= dict.fromkeys(option.keys, meaning)
-    if optional and any(of.is_required() and key not in found for key, of in fields.items()):
+            table |= dict.fromkeys(option.keys, meaning)
+    if optional and any(of.is_required() and key not in table for key, of in fields.items()):
         return None
-    names = {key: _spelled(option) for option in known for key in option.keys}
-    return from_options(section, found, names)
+    names = {key: _spelled(option) for option in choices for key in option.keys}
+    return from_options(section, table, names)
 
 
 def _spelled(option: _Option) -> str:
@@ -188,33 +188,33 @@ def _spelled(option: _Option) -> str:
 
 
 def _options_of(section: type[Section], mark: Options, optional: bool) -> list[_Option]:
-    """The options of a section in the order of its keys, those that set several where the first of them stands."""
+    """The options of a section in the order of its keys; an option of several keys stands in the place of the first."""
     joined = {keys[0]: (name, keys, help) for name, (keys, help) in mark.joined.items()}
     flags = {key: (name, value, help) for name, (key, value, help) in mark.flags.items()}
     inner = {key for keys, _ in mark.joined.values() for key in keys[1:]}
-    found = []
+    choices = []
     for key, of in section.model_fields.items():
         if key in mark.without or key in inner or (mark.only and key not in mark.only):
             continue
         if key in joined:
             name, keys, help = joined[key]
-            found.append(_option(name, keys, of, help, default=None))
+            choices.append(_option(name, keys, of, help, default=None))
         elif key in flags:
             name, value, help = flags[key]
             parameter = _parameter(name, bool, False, typer.Option(f"--{name}", help=help))
-            found.append(_Option(parameter, (key,), partial(_always, value)))
+            choices.append(_Option(parameter, (key,), partial(_always, value)))
         else:
             name, help = mark.renamed.get(key, key.replace("_", "-")), mark.help.get(key, of.description or "")
             if key == mark.argument:
                 parameter = _parameter(name, str, ..., typer.Argument(help=help))
-                found.append(_Option(parameter, (key,), _as_it_is))
+                choices.append(_Option(parameter, (key,), _as_it_is))
             else:
-                found.append(_option(name, (key,), of, help, default=None if optional and of.is_required() else ...))
-    return found
+                choices.append(_option(name, (key,), of, help, default=None if optional and of.is_required() else ...))
+    return choices
 
 
 def _option(name: str, keys: tuple[str, ...], of: FieldInfo, help: str, default: Any) -> _Option:
-    """An option for a field; with its default where none is given."""
+    """An option for a field; `default` may be `...` for the field's own."""
     kind, empty = _plain(of.annotation)
     if default is ... and not of.is_required():
         default = of.default
@@ -234,7 +234,7 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _always(value: Any, given: Any) -> Any:
+def _always(value: Any, _: Any) -> Any:
     return value
 
 
@@ -256,27 +256,31 @@ def _plain(annotation: Any) -> tuple[Any, bool]:
     if get_origin(annotation) is Annotated:
         return _plain(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
-        rest = [one for one in get_args(annotation) if one is not NoneType]
-        assert len(rest) == 1, f"an option is of one type: {annotation}"
-        return _plain(rest[0])[0], len(rest) < len(get_args(annotation))
+        kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+        assert len(kinds) == 1, f"an option is of one type: {annotation}"
+        return _plain(kinds[0])[0], len(kinds) < len(get_args(annotation))
     return annotation, False
 
 
 def _bounds(of: FieldInfo, kind: Any) -> dict[str, Any]:
     """The bounds of a field as typer has them; open ones of numbers with a fraction are left to the section."""
-    found: dict[str, Any] = {}
+    bounds: dict[str, Any] = {}
     for rule in of.metadata if kind in (int, float) else ():
         if isinstance(rule, annotated_types.Ge):
-            found["min"] = rule.ge
+            bounds["min"] = rule.ge
         elif isinstance(rule, annotated_types.Le):
-            found["max"] = rule.le
+            bounds["max"] = rule.le
         elif isinstance(rule, annotated_types.Gt) and kind is int:
-            found["min"] = rule.gt + 1  # type: ignore[operator]
-    return found
+            bounds["min"] = rule.gt + 1  # type: ignore[operator]
+    return bounds
 
 
 def key_values(option: str, pairs: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE options as a table; what is no JSON is a word."""
+    """KEY=VALUE options as a table; a value that is not JSON is a word.
+
+    >>> key_values("--chat-option", ["thinking=false", "reply-style=short"])
+    {'thinking': False, 'reply_style': 'short'}
+    """
     table: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -293,16 +297,16 @@ def key_values(option: str, pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def made(stage: "Stage", out: Path | None = None) -> Any:
-    """What a stage found: made in the folder `out`, unless it is there, or in a folder that is thrown away.
+    """The result of a stage, computed unless `out` holds it already; without `out`, in a folder that is thrown away.
 
     Raises AccordError if `out` holds anything else, results of other settings included.
     """
     with TemporaryDirectory() as passing:
-        return _made(stage, out or Path(passing) / stage.kind, said=out is not None)
+        return _made(stage, out or Path(passing) / stage.kind, announce=out is not None)
 
 
 def made_in_run(stage: "Stage", run: Path, *, replace: bool) -> Any:
-    """What a stage found whose inputs are in a run folder: made there, unless it is there.
+    """The result of a stage whose inputs are in a run folder, computed there unless it is there already.
 
     Raises AccordError if other settings' results are there, without `replace`.
     """
@@ -312,25 +316,25 @@ def made_in_run(stage: "Stage", run: Path, *, replace: bool) -> Any:
     if state(folder, stage.recipe) == "other" and not replace:
         fix = "add --replace, or move it"
         raise AccordError("This folder holds results of other settings.", where=folder, fix=fix)
-    return _made(stage, folder, said=True, replace=replace, at=lambda other: run.absolute() / other.name)
+    return _made(stage, folder, announce=True, replace=replace, at=lambda other: run.absolute() / other.name)
 
 
-def _made(stage: "Stage", folder: Path, *, said: bool, replace: bool = False, at: Any = None) -> Any:
+def _made(stage: "Stage", folder: Path, *, announce: bool, replace: bool = False, at: Any = None) -> Any:
     from accord.study.run_folder import result_types
     from accord.study.store import publish
     from accord.study.work import Models
 
     with progress_bars() as bar:
         progress = bar(stage.name)
-        written = publish(stage, folder, models=Models(), at=at, progress=progress, replace=replace)
-        found = result_types()[stage.kind].read(folder)
-    if said:
-        typer.echo(f"{folder}: {'written' if written else 'up to date'}", err=True)
-    return found
+        new = publish(stage, folder, models=Models(), at=at, progress=progress, replace=replace)
+        result = result_types()[stage.kind].read(folder)
+    if announce:
+        typer.echo(f"{folder}: {'written' if new else 'up to date'}", err=True)
+    return result
 
 
 def before_and_after(repaired: "BackboneSection", base: str | None) -> "tuple[BackboneSection, BackboneSection]":
-    """A repaired model after the one that it was made from: `base`, or the one that its folder names.
+    """A repaired model after the model that it was made from: `base`, or the model that its folder names.
 
     Raises AccordError if there is no such model, or the folder names none.
     """
@@ -364,17 +368,21 @@ def print_record(name: str, about: str, properties: Mapping[str, str]) -> None:
 
 
 def decimals(value: float | None, missing: str = "undefined") -> str:
-    """A number with three decimals."""
+    """A number with three decimals.
+
+    >>> decimals(0.12345), decimals(None)
+    ('0.123', 'undefined')
+    """
     return missing if value is None else f"{value:.3f}"
 
 
 def progress_console() -> Console:
-    """Where progress goes, apart from results."""
+    """Where progress is drawn: standard error, apart from results."""
     return Console(stderr=True)
 
 
 def progress_bars() -> "AbstractContextManager[Bar]":
-    """Progress bars there: a function that makes one by name."""
+    """Progress bars on that console: a function that makes a bar by name."""
     from accord.study.engine import bars
 
     return bars(progress_console())
@@ -384,15 +392,15 @@ def progress_bars() -> "AbstractContextManager[Bar]":
 
 
 def say_if_little(mass: float, remedy: str, of: str = "") -> None:
-    """A warning where the mean probability on the label words leaves the validator's log-odds little to mean.
+    """A warning if so little probability, `mass` in the mean, is on the label words that log-odds mean little.
 
     Args:
         remedy: the command that shows what would help.
-        of: whose it is.
+        of: whose probability it is, as the sentence begins.
     """
     if mass < _LITTLE:
-        said = f"{of}Only {mass:.0%} of the probability is on the label words: the validator's score means little."
-        typer.echo(f"{said}\nWhat it says instead, and what helps: {remedy}", err=True)
+        warning = f"{of}Only {mass:.0%} of the probability is on the label words: the validator's score means little."
+        typer.echo(f"{warning}\nWhat it says instead, and what helps: {remedy}", err=True)
 
 
 def say_if_unknown(repaired: str) -> None:

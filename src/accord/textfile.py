@@ -26,7 +26,11 @@ csv.field_size_limit(2**31 - 1)  # the default refuses cells longer than 131,072
 
 
 def ending(path: Path) -> str:
-    """The ending that says what is in a file, in small letters: ".csv" of "a.csv" and of "A.CSV.gz"."""
+    """The ending that says what is in a file, in small letters, without that of its compression.
+
+    >>> ending(Path("A.CSV.gz"))
+    '.csv'
+    """
     name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     return name.suffix.lower()
 
@@ -39,7 +43,7 @@ def open_bytes(path: Path) -> BinaryIO:
 
 
 def unreadable(path: Path, error: BaseException) -> AccordError:
-    """What stopped the reading of a file, in one error."""
+    """The error for whatever stopped the reading of a file."""
     if isinstance(error, FileNotFoundError):
         return AccordError("The file does not exist", where=path, fix="check the path")
     if isinstance(error, BROKEN):
@@ -48,7 +52,11 @@ def unreadable(path: Path, error: BaseException) -> AccordError:
 
 
 def encoding(data: bytes) -> tuple[str, int]:
-    """The encoding that the first bytes mark, and how long the mark is; UTF-8 where there is none."""
+    """The encoding that a byte order mark names, and the bytes of the mark; UTF-8 and 0 without a mark.
+
+    >>> encoding(b"plain"), encoding("marked".encode("utf-8-sig"))
+    (('utf-8', 0), ('utf-8', 3))
+    """
     for mark, name in _MARKS:
         if data.startswith(mark):
             return name, len(mark)
@@ -67,8 +75,8 @@ def decode(data: bytes, path: Path) -> str:
         text = body.decode(name)
     except UnicodeDecodeError as error:
         before = body[: error.start].decode(name, errors="replace")
-        shown = f"byte 0x{body[error.start]:02x} after {before[-20:].splitlines()[-1:] or ['']}"
-        raise _not_text(path, before, shown, name) from None
+        got = f"byte 0x{body[error.start]:02x} after {before[-20:].splitlines()[-1:] or ['']}"
+        raise _not_text(path, before, got, name) from None
     if "\0" in text:
         raise _not_text(path, text[: text.index("\0")], "a zero byte (is it UTF-16 without a byte order mark?)", name)
     return text
@@ -87,8 +95,11 @@ def _not_text(path: Path, before: str, got: str, name: str) -> AccordError:
 def find_delimiter(text: str, where: object) -> str:
     """What stands between the cells of a table with a header line: comma, semicolon, tab or vertical bar.
 
-    It splits the header. Of several that do, the one that gives the most lines as many cells as the header has.
+    It splits the header. If several do, it is the delimiter with which the most lines have as many cells as the header.
     A first line "sep=;", as spreadsheets write it, decides.
+
+    >>> find_delimiter("word;kind\\nbee;insect, small\\n", "a file")
+    ';'
 
     Raises:
         AccordError: two of them split the lines equally well.
@@ -120,6 +131,9 @@ def records(text: str, delimiter: str, *, quotes: bool = True) -> Iterator[tuple
     """The lines of a table that are not blank: the number of the first line of each, and its cells or its fault.
 
     A quoted cell may span lines. A line "sep=;" before the header is passed over.
+
+    >>> list(records("word,kind\\n\\nbee,insect\\n", ","))
+    [(1, ['word', 'kind']), (3, ['bee', 'insect'])]
     """
     lines = io.StringIO(text, newline="")
     if quotes:

@@ -1,4 +1,4 @@
-"""What a killed piece of work finds again: parts of it on disk, each whole or not there."""
+"""Parts of a piece of work on disk, each whole or not there: a killed run goes on from them."""
 
 import hashlib
 import json
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 def once(parts: Path | None, name: str, make: Callable[[], T]) -> T:
-    """What `make` gives, or gave when it was first asked for: a part of some work, kept in a folder.
+    """What `make` gives, or gave at the first call: a part of some work, kept in a folder.
 
     >>> once(None, "sum.json", lambda: 1 + 1)
     2
 
     Args:
-        parts: the folder, of one piece of work on one device in one precision; None to keep nothing.
+        parts: the folder, for a single piece of work on a device in a precision; None to keep nothing.
         name: of the file: NAME.parquet for a table, NAME.safetensors for named tensors, NAME.json for what JSON holds.
     """
     if parts is None:
@@ -30,16 +30,16 @@ def once(parts: Path | None, name: str, make: Callable[[], T]) -> T:
     path = parts / name
     write, read = _KINDS[path.suffix]
     if not path.exists():
-        made = make()
+        value = make()
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as aside:
-            write(made, aside)
-    found: T = read(path)
-    return found
+            write(value, aside)
+    part: T = read(path)
+    return part
 
 
 def belongs(parts: Path | None, to: Mapping[str, Any]) -> None:
-    """Note which piece of work a folder of parts is of; AccordError if it is of another one.
+    """Note which piece of work a folder of parts belongs to; AccordError if it belongs to another.
 
     Args:
         to: what fixes the parts, as JSON.
@@ -75,8 +75,8 @@ def _write_tensors(tensors: dict[str, Any], path: Path) -> None:
 def _read_tensors(path: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
-    found: dict[str, Any] = load_file(path)
-    return found
+    tensors: dict[str, Any] = load_file(path)
+    return tensors
 
 
 def _write_json(content: Any, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""PEFT adapters, from folders and in memory, give plain peft's numbers, or one clear error."""
+"""PEFT adapters, from folders and in memory, give plain peft's numbers, or a clear error."""
 
 import copy
 import json

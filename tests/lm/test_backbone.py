@@ -1,4 +1,4 @@
-"""The boundary: families proven by behaviour, an unknown one refused, devices and dtypes named clearly."""
+"""The boundary: families proven by behaviour, the unknown refused, devices and dtypes named clearly."""
 
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ def test_the_top_lens_is_the_models_own_logits(family: str) -> None:
     ids = torch.randint(0, 300, (3, 17), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         states = lm.hidden(ids, layers=range(lm.n_layers + 1))
-        own = model(ids, output_hidden_states=True)
-        torch.testing.assert_close(lm.lens(states[lm.n_layers]), own.logits, atol=1e-5, rtol=1e-4)
+        theirs = model(ids, output_hidden_states=True)
+        torch.testing.assert_close(lm.lens(states[lm.n_layers]), theirs.logits, atol=1e-5, rtol=1e-4)
         # transformers numbers layers the same way, but norms its last entry.
         for layer in range(lm.n_layers):
             if layer or family != "opt":  # OPT lists its embeddings before it adds positions
-                torch.testing.assert_close(states[layer], own.hidden_states[layer])
+                torch.testing.assert_close(states[layer], theirs.hidden_states[layer])
     assert states[0].shape == (3, 17, lm.d_model)
     assert lm.cacheable
 
@@ -142,10 +142,10 @@ def test_devices_and_dtypes_are_checked_by_name() -> None:
 def test_the_small_real_model_is_itself_behind_the_boundary() -> None:
     lm = load("smollm2-135m", device="cpu")
     assert (lm.n_layers, lm.d_model, lm.vocab_size) == (30, 576, 49152)
-    own = AutoModelForCausalLM.from_pretrained(lm.model.name_or_path, dtype=torch.float32).eval()
+    theirs = AutoModelForCausalLM.from_pretrained(lm.model.name_or_path, dtype=torch.float32).eval()
     ids = torch.tensor([lm.tokenizer("A bee is a kind of insect that lives in a hive.")["input_ids"]])
     with torch.no_grad():
-        torch.testing.assert_close(lm.lens(lm.hidden(ids)[30]), own(ids).logits, atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(lm.lens(lm.hidden(ids)[30]), theirs(ids).logits, atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))

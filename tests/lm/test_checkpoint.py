@@ -179,8 +179,8 @@ def index_points_elsewhere(folder: Path) -> None:
 
 
 def a_tensor_twice(folder: Path) -> None:
-    one, other = sorted(folder.glob("model-*.safetensors"))[:2]
-    tensors = load_file(one)
+    shard, other = sorted(folder.glob("model-*.safetensors"))[:2]
+    tensors = load_file(shard)
     name, tensor = next(iter(tensors.items()))
     save_file({**load_file(other), name: tensor + 1}, other, {"format": "pt"})
 

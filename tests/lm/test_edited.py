@@ -87,10 +87,10 @@ def test_edited_models_are_scored_like_any_other(lm: Backbone) -> None:
     model = WithReadout(Steered(lm, [AddDirection(2, vector)]), Readout((2,), vector / 9, 0.1, (7,), (8,)))
     contexts = [(5, 6, 7, 8, *tail) for tail in [(9, 10), (9, 11, 12), (13,)]]
     together = score(model, [Query(context, ((7,), (8, 3))) for context in contexts])
-    for context, found in zip(contexts, together, strict=True):
+    for context, answer_score in zip(contexts, together, strict=True):
         with torch.no_grad():
             logits = model.lens(model.hidden(torch.tensor([context]))[lm.n_layers])[0, -1]
-        np.testing.assert_allclose(found.first[0], float(logits.log_softmax(-1)[7]), rtol=1e-4)
+        np.testing.assert_allclose(answer_score.first[0], float(logits.log_softmax(-1)[7]), rtol=1e-4)
 
 
 def test_wrong_layers_are_refused_and_the_backbone_is_found(lm: Backbone) -> None:

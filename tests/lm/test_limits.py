@@ -114,8 +114,8 @@ def test_texts_are_read_alike_alone_and_together(name: str, tmp_path: Any) -> No
     alone = [perplexity(lm, [text]).nll[0] for text in texts]
     np.testing.assert_allclose(together, alone, atol=1e-4)
     store = extract(lm, texts, tmp_path / "all")
-    each = [extract(lm, [text], tmp_path / f"{i}") for i, text in enumerate(texts)]
-    states = torch.cat([_states(one, lm.n_layers) for one in each])
+    parts = [extract(lm, [text], tmp_path / f"{i}") for i, text in enumerate(texts)]
+    states = torch.cat([_states(part, lm.n_layers) for part in parts])
     torch.testing.assert_close(_states(store, lm.n_layers), states, atol=1e-4, rtol=1e-4)
 
 

@@ -65,11 +65,11 @@ def test_states_are_the_backbones_own(lm: Backbone, wrapped: dict[str, LanguageM
     layers = range(model.n_layers + 1)
     assert model.d_model == lm.d_model == 32
     expected = lm.hidden(IDS, layers=layers)
-    found = model.hidden(IDS, layers=layers)
-    assert list(found) == list(layers)
+    states_by_layer = model.hidden(IDS, layers=layers)
+    assert list(states_by_layer) == list(layers)
     for layer in layers:
-        assert torch.equal(backbone_states(found[layer]), expected[layer])
-        marked = found[layer]
+        assert torch.equal(backbone_states(states_by_layer[layer]), expected[layer])
+        marked = states_by_layer[layer]
         while isinstance(marked, Marked):
             assert marked.mark.shape == IDS.shape and marked.mark.dtype == torch.float32
             marked = marked.states
@@ -101,8 +101,8 @@ def test_marks_go_with_their_states() -> None:
     states = Marked(inner, -inner.mark)
     assert as_tensors(numbers, "x") == {"x": numbers}
     assert list(as_tensors(states, "x")) == ["x", "x.mark0", "x.mark1"]
-    kept = from_tensors(as_tensors(states, "x"), "x")
-    chosen = joined([kept[1:], kept[:1]])[[0, 1], [2, 0]]
+    again = from_tensors(as_tensors(states, "x"), "x")
+    chosen = joined([again[1:], again[:1]])[[0, 1], [2, 0]]
     assert isinstance(chosen, Marked) and isinstance(chosen.states, Marked)
     assert chosen.mark.tolist() == [-5.0, 0.0] and chosen.states.mark.tolist() == [5.0, 0.0]
     assert torch.equal(backbone_states(chosen), numbers[[1, 0], [2, 0]])
@@ -124,17 +124,17 @@ def test_columns_are_not_sliced_off_and_lenses_not_confused(lm: Backbone, wrappe
 
 @torch.no_grad()
 def test_an_edit_of_a_span_is_marked_where_the_head_reads(wrapped: dict[str, LanguageModel]) -> None:
-    found = wrapped["edited span"].hidden(IDS, layers=[1, 2])
+    states_by_layer = wrapped["edited span"].hidden(IDS, layers=[1, 2])
     expected = {1: ([0.0] * 9, [0.0] * 9), 2: ([0.0] + [1.0] * 8, [0.0] * 3 + [1.0] * 3 + [0.0] * 3)}
     for layer, (reads, edited) in expected.items():
-        states = found[layer]
+        states = states_by_layer[layer]
         assert isinstance(states, Marked) and isinstance(states.states, Marked)
         assert states.states.mark.tolist() == [reads] * 2 and states.mark.tolist() == [edited] * 2
 
 
 @torch.no_grad()
 def test_a_value_keeps_its_digits_under_another_readout() -> None:
-    """In half precision too: the inner value is no state, and is never stored as one."""
+    """In half precision too: the inner value is no state, and is never stored like a state."""
     lm = Backbone(tiny_model("llama").bfloat16(), tiny_tokenizer())
     inner = Readout((3,), torch.zeros(lm.d_model), 1.2345678, plus=(5,), minus=(9,))
     outer = Readout((3,), torch.zeros(lm.d_model), 0.1111111, plus=(5,), minus=(9,))

@@ -28,8 +28,8 @@ IDS = torch.tensor([[1, 5, 100, 9, 77]])
 
 
 def reconfigure(file: Path, **changes: Any) -> None:
-    told = json.loads(file.read_text()) if file.exists() else {}
-    file.write_text(json.dumps(told | changes))
+    config = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps(config | changes))
 
 
 @torch.no_grad()
@@ -73,16 +73,15 @@ def beside_known_types(folder: Path) -> None:
 _OPEN = """
 import json, sys, accord
 from accord.errors import AccordError
-from accord.lm.config import BackboneSection
-from accord.study.validate_concepts import layer_count
-said = {}
+from accord.loading import shape
+errors = {}
 for folder in sys.argv[1:]:
     try:
-        layer_count(BackboneSection(model=folder), fetch=False)
+        shape(folder, fetch=False)
         accord.load(folder)
     except AccordError as error:
-        said[folder] = str(error)
-print(json.dumps(said))
+        errors[folder] = str(error)
+print(json.dumps(errors))
 """
 
 
@@ -96,9 +95,9 @@ def test_no_code_of_a_folder_runs_whatever_is_answered(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _OPEN, *map(str, folders)]
     done = subprocess.run(command, input="y\n" * 99, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert not list(tmp_path.glob("*-ran")) and "[y/N]" not in done.stdout + done.stderr, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert set(said) == set(map(str, folders[:-1])), said  # transformers has classes of its own for the last
-    assert all("accord runs none" in text for text in said.values()), said
+    errors = json.loads(done.stdout.splitlines()[-1])
+    assert set(errors) == set(map(str, folders[:-1])), errors  # transformers has classes of its own for the last
+    assert all("accord runs none" in text for text in errors.values()), errors
 
 
 def test_an_adapter_cannot_name_code_either(tmp_path: Path) -> None:
@@ -168,8 +167,8 @@ def blocks_of_eight_bits(folder: Path) -> None:
         tensors[name] = (blocks / scale).reshape(rows, columns).to(torch.float8_e4m3fn)
         tensors[f"{name}_scale_inv"] = scale[:, 0, :, 0].contiguous()
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    told = {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [16, 16], "activation_scheme": "dynamic"}
-    reconfigure(folder / "config.json", quantization_config={**told, "modules_to_not_convert": ["lm_head"]})
+    fp8 = {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [16, 16], "activation_scheme": "dynamic"}
+    reconfigure(folder / "config.json", quantization_config={**fp8, "modules_to_not_convert": ["lm_head"]})
 
 
 def test_float8_weights_are_read_with_their_scales_and_told(tmp_path: Path) -> None:
@@ -302,15 +301,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_copied_folder_is_the_same_model_and_another_finetune_is_not(home: Path, tmp_path: Path) -> None:
-    one, copied, tuned = (tmp_path / name for name in ("one", "copied", "tuned"))
-    tiny_hub_folder(one)
-    shutil.copytree(one, copied, copy_function=shutil.copy)
-    shutil.copytree(one, tuned)
+    original, copied, tuned = (tmp_path / name for name in ("one", "copied", "tuned"))
+    tiny_hub_folder(original)
+    shutil.copytree(original, copied, copy_function=shutil.copy)
+    shutil.copytree(original, tuned)
     tensors = load_file(tuned / "model.safetensors")
     tensors["lm_head.weight"][0, 0] += 1
     save_file(tensors, tuned / "model.safetensors", {"format": "pt"})
-    assert (tuned / "model.safetensors").stat().st_size == (one / "model.safetensors").stat().st_size
-    prints = [resolve(str(folder)).fingerprint for folder in (one, copied, tuned)]
+    assert (tuned / "model.safetensors").stat().st_size == (original / "model.safetensors").stat().st_size
+    prints = [resolve(str(folder)).fingerprint for folder in (original, copied, tuned)]
     assert prints[0] == prints[1] != prints[2]
     (copied / "generation_config.json").write_text('{"eos_token_id": [2, 3]}')  # ends what is written elsewhere
     assert resolve(str(copied)).fingerprint != prints[0]

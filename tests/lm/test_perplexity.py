@@ -60,16 +60,16 @@ def test_equal_to_one_text_at_a_time(family: str, bos: bool) -> None:
 def test_tokens_are_given_once_with_their_places(bos: bool) -> None:
     lm = backbone(bos=bos)
     tokens = tokenize(lm, TEXTS, max_length=12)
-    found: dict[tuple[int, int], int] = {}
+    tokens_read: dict[tuple[int, int], int] = {}
 
     def visit(owner: Any, place: Any, states: Tensor, targets: Tensor) -> None:
         assert len(states) == len(targets) == len(owner) == len(place)
         for key, token in zip(zip(owner.tolist(), place.tolist(), strict=True), targets.tolist(), strict=True):
-            assert key not in found
-            found[key] = token
+            assert key not in tokens_read
+            tokens_read[key] = token
 
     module.read_tokens(lm, tokens, visit, stride=5, batch_tokens=64)
-    assert found == {(text, i): token for text in range(len(TEXTS)) for i, token in enumerate(tokens.of(text))}
+    assert tokens_read == {(text, i): token for text in range(len(TEXTS)) for i, token in enumerate(tokens.of(text))}
 
 
 def test_no_start_token_at_all() -> None:

@@ -51,7 +51,7 @@ def prompts(n: int = 12, longest: int = 60) -> list[tuple[int, ...]]:
 
 @torch.no_grad()
 def plain(model: PreTrainedModel, texts: Sequence[tuple[int, ...]]) -> Tensor:
-    """log p [text, answer] of plain transformers, one text at a time."""
+    """log p [text, answer] of plain transformers, each text alone."""
     rows = [model(input_ids=torch.tensor([text]), use_cache=False).logits[0, -1].double() for text in texts]
     return torch.stack([row.log_softmax(-1)[[ids[0] for ids in ANSWERS]] for row in rows])
 

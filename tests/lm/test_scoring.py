@@ -22,7 +22,7 @@ def backbone(family: str = "llama") -> Backbone:
 
 @torch.no_grad()
 def plain(lm: Backbone, query: Query) -> list[tuple[float, float, float, int]]:
-    """(first, log-odds, total, rank) of each answer, one forward pass an answer, in float64."""
+    """(first, log-odds, total, rank) of each answer, a forward pass for each answer, in float64."""
     rows = []
     for answer in query.answers:
         ids = torch.tensor([query.context + answer])
@@ -51,10 +51,10 @@ def random_queries(seed: int, n: int = 12) -> list[Query]:
 
 @torch.no_grad()
 def test_states_are_seen_as_they_are_read() -> None:
-    lm, queries, found = backbone(), random_queries(2), {}
-    score(lm, queries, layers=True, seen=lambda ids, states: found.update(zip(ids, states, strict=True)))
-    assert {query.context for query in queries} <= found.keys()
-    for ids, state in found.items():
+    lm, queries, states_read = backbone(), random_queries(2), {}
+    score(lm, queries, layers=True, seen=lambda ids, states: states_read.update(zip(ids, states, strict=True)))
+    assert {query.context for query in queries} <= states_read.keys()
+    for ids, state in states_read.items():
         torch.testing.assert_close(state, lm.hidden(torch.tensor([ids]))[lm.n_layers][0, -1], atol=1e-4, rtol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""PEFT adapters: a folder of one on its base, or a model that holds one, as the plain module that runs with it."""
+"""PEFT adapters, from a folder or in a model: the plain module that runs with the adapter in it."""
 
 import dataclasses
 import json
@@ -51,11 +51,11 @@ def open_adapter(network: PreTrainedModel, folder: Path) -> PeftModel:
         ImportError,
         SafetensorError,
     ) as error:
-        said = f"the file lacks {error}" if isinstance(error, KeyError) else str(error).strip()
+        reason = f"the file lacks {error}" if isinstance(error, KeyError) else str(error).strip()
         raise AccordError(
             "This adapter could not be put on its base.",
             where=folder,
-            got=said.splitlines()[0] if said else type(error).__name__,
+            got=reason.splitlines()[0] if reason else type(error).__name__,
             fix="check that base_model_name_or_path in adapter_config.json names the model it was trained on",
         ) from error
 
@@ -77,22 +77,22 @@ def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def check_adapter(folder: Path) -> None:
-    """AccordError if an adapter's configuration asks for what its numbers cannot be trusted with; loads no weights."""
-    told = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    where, kind = folder / ADAPTER_CONFIG, told.get("peft_type")
+    """AccordError if an adapter's configuration has something that makes its numbers wrong; loads no weights."""
+    settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    where, kind = folder / ADAPTER_CONFIG, settings.get("peft_type")
     if kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
-        known = ", ".join(sorted(getattr(one, "value", str(one)) for one in PEFT_TYPE_TO_CONFIG_MAPPING))
-        raise AccordError("The installed peft does not know this adapter.", where=where, got=kind, wanted=known)
-    if told.get("megatron_config"):
+        kinds = ", ".join(sorted(getattr(member, "value", str(member)) for member in PEFT_TYPE_TO_CONFIG_MAPPING))
+        raise AccordError("The installed peft does not know this adapter.", where=where, got=kind, wanted=kinds)
+    if settings.get("megatron_config"):
         raise AccordError("This adapter names code to run; accord runs none.", where=where, got="megatron_config")
-    task = told.get("task_type")
+    task = settings.get("task_type")
     if task not in (None, "CAUSAL_LM"):
         raise AccordError("This adapter is not of a language model.", where=where, got=task, wanted="CAUSAL_LM")
     config: type[PeftConfig] = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
-    _check_kind(config, told)
-    known_keys = {field.name for field in dataclasses.fields(config)}
-    # peft leaves out what it does not know, with a warning: an adapter of a later kind would be another one.
-    if unknown := sorted(key for key, value in told.items() if key not in known_keys and value):
+    _check_kind(config, settings)
+    fields = {field.name for field in dataclasses.fields(config)}
+    # peft warns of settings that it does not know, and drops them: the adapter would then compute something else.
+    if unknown := sorted(key for key, value in settings.items() if key not in fields and value):
         raise AccordError(
             "This adapter was made with settings that the installed peft does not know.",
             where=where,
@@ -118,7 +118,7 @@ def _acts_elsewhere(reason: str, kind: str) -> AccordError:
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """While open, peft may ask transformers for a name that is about to go: no user can act on that."""
+    """Silence warnings of peft that no user can act on (a name of transformers that is about to go) while open."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", "Found missing adapter keys")  # `_check_filled` refuses them
@@ -128,11 +128,11 @@ def quiet_peft() -> Iterator[None]:
 def _check_filled(whole: PeftModel, folder: Path) -> None:
     """AccordError unless the file holds all that the adapter has, and no more: peft fills the rest at random."""
     file = load_file(folder / ADAPTER_WEIGHTS)
-    held = get_peft_model_state_dict(whole, save_embedding_layers=False)
+    expected = get_peft_model_state_dict(whole, save_embedding_layers=False)
     problems = {
-        "the file lacks": sorted(held.keys() - file.keys()),
+        "the file lacks": sorted(expected.keys() - file.keys()),
         # peft saves embeddings, too, where it adapts them: they replace the base's
-        "the base has no place for": sorted(file.keys() - held.keys() - whole.state_dict().keys()),
+        "the base has no place for": sorted(file.keys() - expected.keys() - whole.state_dict().keys()),
     }
     if got := [
         f"{what} {len(keys)} ({', '.join(keys[:_NAMED])}{', …' if len(keys) > _NAMED else ''})"
@@ -149,7 +149,7 @@ def _check_filled(whole: PeftModel, folder: Path) -> None:
 
 @torch.no_grad()
 def _same_logits(model: PeftModel) -> bool:
-    """Whether the module inside gives what the whole gives, on a few tokens."""
+    """Whether the module inside gives the same logits as the whole, on a few tokens."""
     inside = model.get_base_model()
     training = model.training
     model.eval()

@@ -1,7 +1,7 @@
-"""Where a network keeps its blocks, its trunk, its final norm and its head: found by watching it read a short text.
+"""Where a network keeps its blocks, its trunk, its final norm and its head, learnt by watching it read a short text.
 
-No attribute and no config name is looked up. What ran, in which order, and what was handed on tells: a vision tower of
-the same depth does not run on text, and a list of experts does not hand its states on.
+No attribute and no config name is looked up. What counts is what ran, in which order, and which states were handed on:
+a vision tower of the same depth does not run on text, and a list of experts does not hand its states on.
 """
 
 import inspect
@@ -52,7 +52,7 @@ def dissect(model: nn.Module, ids: Tensor) -> Anatomy:
     """Find the parts of `model` by running it on `ids` [batch, position].
 
     Raises:
-        Unsupported: no chain of blocks, no head, or nothing that runs the one without the other.
+        Unsupported: no chain of blocks, no head, or nothing that runs the blocks without the head.
     """
     with _watching(model) as runs:
         output = model(input_ids=ids, use_cache=False)
@@ -94,17 +94,16 @@ def _watching(model: nn.Module) -> Iterator[list[_Run]]:
 
 
 def _blocks(model: nn.Module, runs: list[_Run], ids: Tensor) -> list[_Run]:
-    """The calls of the blocks: of the lists whose members hand a state on, the one that does most of the work."""
+    """The calls of the blocks: of all lists whose members hand a state on, the list that does most of the work."""
     calls: dict[int, list[_Run]] = {}
     for run in runs:
         calls.setdefault(id(run.module), []).append(run)
     best: list[_Run] = []
     broken = "no list of blocks in it that hand their states on"
     for members in (module for module in model.modules() if isinstance(module, nn.ModuleList)):
-        ran = [calls[id(member)] for member in members if id(member) in calls]
-        if not ran or any(len(own) != 1 for own in ran):
+        chain = [run for member in members for run in calls.get(id(member), [])]
+        if not chain or len({id(run.module) for run in chain}) != len(chain):  # a block runs once
             continue
-        chain = [own[0] for own in ran]
         ordered = all(a.end < b.begin for a, b in itertools.pairwise(chain))
         if not ordered or (best and _span(chain) <= _span(best)):
             continue
@@ -122,7 +121,7 @@ def _span(chain: list[_Run]) -> int:
 
 
 def _breaks(chain: list[_Run], ids: Tensor) -> str | None:
-    """Why calls are no chain of blocks: a state of another shape, or one that is not what the block before left."""
+    """Why calls are no chain of blocks: a state of another shape, or not the state that the block before left."""
     states = [(run.before, state_out(run.after)) for run in chain]
     for state in (state for pair in states for state in pair):
         if not isinstance(state, Tensor) or not state.is_floating_point():
@@ -138,8 +137,8 @@ def _breaks(chain: list[_Run], ids: Tensor) -> str | None:
 def _heads(runs: list[_Run], logits: Tensor, after: int) -> list[_Run]:
     """What may be the head, innermost first: the first call behind the blocks that gives a number for every token.
 
-    A module that only passes on what a module in it made is the head as well (a dense layer and an activation before
-    the last matrix); an adapter, which adds to what is in it, is the head alone.
+    A module around a head that only passes its numbers on may be the head as well (a dense layer and an activation
+    before the last matrix). An adapter changes the numbers of the matrix in it, so it alone is the head.
     """
     wide = [
         run for run in runs if run.begin > after and isinstance(run.after, Tensor) and run.after.shape == logits.shape
@@ -155,9 +154,9 @@ def _heads(runs: list[_Run], logits: Tensor, after: int) -> list[_Run]:
 
 
 def _between(runs: list[_Run], chain: list[_Run], head: _Run) -> Iterator[list[_Run]]:
-    """The calls between the last block and a head; what is inside one of them does not count.
+    """The calls between the last block and a head, without the calls inside these.
 
-    First all of them, then those alone that were given what the one before left: a pooler is not on the way.
+    First all of them, then only the chain in which each call gets what the call before left: a pooler is not in it.
     """
     inside = [run for run in runs if run.begin > chain[-1].end and -1 < run.end < head.begin]
     outer = [run for run in inside if not any(other.begin < run.begin and run.end < other.end for other in inside)]
@@ -183,14 +182,14 @@ def _trunk(runs: list[_Run], chain: list[_Run], head: _Run, ids: Tensor, top: Te
         takes = inspect.signature(run.module.forward).parameters
         if "input_ids" not in takes and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
             continue
-        kept: list[Any] = []
-        handle = chain[-1].module.register_forward_hook(lambda _, args, output, kept=kept: kept.append(output))
+        outputs: list[Any] = []
+        handle = chain[-1].module.register_forward_hook(lambda _, args, output, outputs=outputs: outputs.append(output))
         try:
             run.module(input_ids=ids, use_cache=False)
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
             continue
         finally:
             handle.remove()
-        if len(kept) == 1 and torch.allclose(state_out(kept[0]), top, rtol=1e-3, atol=1e-5, equal_nan=True):
+        if len(outputs) == 1 and torch.allclose(state_out(outputs[0]), top, rtol=1e-3, atol=1e-5, equal_nan=True):
             return run.module
     raise Unsupported("nothing in it runs its blocks on token ids without its head")

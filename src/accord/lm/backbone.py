@@ -33,7 +33,7 @@ class Backbone:
         model: the transformers model, in eval mode; `blocks[l - 1]` is the block that layer l leaves.
         n_layers, d_model, vocab_size, device, dtype, cacheable, limits, ends: see `LanguageModel`.
         quantization: how the weights are quantized, such as "bitsandbytes nf4"; None if they are plain numbers.
-        stored_as: the same of the folder they came from, which may have been expanded to plain numbers.
+        stored_as: the same for the weights in the folder, which may be expanded to plain numbers when they are loaded.
         fingerprint: identity of the weights, part of what decides whether a study's stage is up to date.
         proofs: what was tried when it was made, by name; see `accord prove`.
 
@@ -74,19 +74,19 @@ class Backbone:
         cache: Cache | None = None,
     ) -> dict[int, Tensor]:
         """See `LanguageModel.hidden`."""
-        wanted = (self.n_layers,) if layers is None else tuple(layers)
-        if wrong := [layer for layer in wanted if not 0 <= layer <= self.n_layers]:
+        layers = (self.n_layers,) if layers is None else tuple(layers)
+        if wrong := [layer for layer in layers if not 0 <= layer <= self.n_layers]:
             raise AccordError("no such layer", got=wrong[0], wanted=f"0 to {self.n_layers} in {self.name}")
         if self._forget is not None:
             self._forget()
         options = {} if cache is None else {"past_key_values": cache}
         if self._row_by_row and len(ids) > 1 and cache is None:
             rows = [
-                self.hidden(ids[i : i + 1], layers=wanted, at=None if at is None else at[i : i + 1])
+                self.hidden(ids[i : i + 1], layers=layers, at=None if at is None else at[i : i + 1])
                 for i in range(len(ids))
             ]
-            return {layer: torch.cat([row[layer] for row in rows]) for layer in wanted}
-        with self._recording(wanted, at) as states:
+            return {layer: torch.cat([row[layer] for row in rows]) for layer in layers}
+        with self._recording(layers, at) as states:
             self._trunk(input_ids=ids.to(self.device), use_cache=cache is not None, **options)
         return states
 
@@ -98,7 +98,9 @@ class Backbone:
 
     def lens_of(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """The lens' logits of a few tokens [n] only, float32 [..., n], of hidden states [..., d_model]."""
-        if type(self._head) is not nn.Linear or self.quantization is not None:  # rows of such a head are no numbers
+        if (
+            type(self._head) is not nn.Linear or self.quantization is not None
+        ):  # the rows of such a head cannot be picked
             return self.lens(hidden)[..., tokens]
         bias = None if self._head.bias is None else self._head.bias[tokens]
         return self._finish(nn.functional.linear(self._normed(hidden), self._head.weight[tokens], bias).float())
@@ -133,18 +135,18 @@ class Backbone:
         if batch is None or not batch.holds:  # no padding, then
             self.limits = replace(self.limits, switches=(), each_from=1)
             batch = proofs.equal_lengths(self, probe)
-        if not batch.holds:  # no company either
+        if not batch.holds:  # no other rows either
             self._row_by_row = True
             batch = proofs.equal_lengths(self, probe)
         self._demand("batch", batch)
-        kept = self.proofs["cache"] = proofs.cache(self, probe)
-        self.cacheable = kept.holds and not self._row_by_row
+        self.proofs["cache"] = proofs.cache(self, probe)
+        self.cacheable = self.proofs["cache"].holds and not self._row_by_row
 
     def random_ids(self, rows: int, length: int) -> Tensor:
         """Random ids [rows, length] for probes, the same in every run; no special tokens of the config."""
         generator = torch.Generator().manual_seed(0)
-        some = self._plain_ids[torch.randint(0, len(self._plain_ids), (rows, length), generator=generator)]
-        return some.to(self.device)
+        ids = self._plain_ids[torch.randint(0, len(self._plain_ids), (rows, length), generator=generator)]
+        return ids.to(self.device)
 
     def _find_parts(self) -> None:
         """Blocks, trunk, final norm and head, what follows the head, and the limits of what can be read."""
@@ -183,7 +185,7 @@ class Backbone:
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
-        """Whatever goes wrong while a model is tried is one error."""
+        """Whatever goes wrong while a model is tried becomes an AccordError."""
         try:
             yield
         except Unsupported as reason:
@@ -193,8 +195,8 @@ class Backbone:
                 "out of memory while the model was tried", where=self.name, fix="use a smaller one"
             ) from error
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, AssertionError) as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise self._unsupported(f"it cannot read a short text ({said})") from error
+            message = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise self._unsupported(f"it cannot read a short text ({message})") from error
 
     def _normed(self, hidden: Tensor) -> Tensor:
         """What the head reads, in the precisions that the model itself uses."""

@@ -11,25 +11,18 @@ from accord.lm.model import LanguageModel
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
 
-# Tokens of one forward pass. On a CPU more only leaves its caches; on a GPU this fills it.
+# Tokens of a forward pass. On a CPU more only leaves its caches; on a GPU this fills it.
 _BATCH_TOKENS = {"cpu": 512}
 _BATCH_TOKENS_GPU = 8192
 
 
 def default_batch_tokens(device: torch.device) -> int:
-    """Tokens of one forward pass that suit a device."""
+    """Tokens of a forward pass that suit a device."""
     return _BATCH_TOKENS.get(device.type, _BATCH_TOKENS_GPU)
 
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that memory ran out, on a GPU or a CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or bool(
-        re.search("out of memory|can't allocate memory", str(error))
-    )
-
-
 def check_fits(lm: LanguageModel, sequences: Iterable[Sequence[int]], answers: Iterable[Sequence[int]] = ()) -> None:
-    """Raise AccordError if a sequence is longer than a model reads, or it or an answer has a token that it lacks."""
+    """Raise AccordError if a sequence is too long for the model, or the model lacks a token of it or of an answer."""
     longest = largest = 0
     for ids in sequences:
         longest, largest = max(longest, len(ids)), max(largest, max(ids, default=0))
@@ -58,18 +51,18 @@ def in_batches(
 ) -> None:
     """Call `compute` with the indices of every batch, the longest rows first: too large a batch shows at once.
 
-    Rows of a batch are of one group of the model's limits.
+    All rows of a batch are of the same group of the model's limits.
 
     When memory runs out, batches are halved and the work goes on; `compute` is then called anew with a part of
     the batch that failed, so it must leave nothing behind before its forward pass is done.
 
     Args:
         lengths: tokens of each row, at least 1.
-        batch_tokens: tokens of one batch, padding included; by default chosen for the device.
+        batch_tokens: tokens of a batch, padding included; by default chosen for the device.
         progress: called with (tokens done, tokens in all).
 
     Raises:
-        AccordError: one row alone exceeds memory.
+        AccordError: a single row exceeds memory.
     """
     budget = batch_tokens or default_batch_tokens(lm.device)
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
@@ -82,13 +75,8 @@ def in_batches(
         try:
             compute(batch)
         except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            if len(batch) == 1:
-                raise too_long(lm, width) from error
+            check_halves(lm, error, rows=len(batch), tokens=width)
             budget = len(batch) * width // 2
-            if lm.device.type == "cuda":
-                torch.cuda.empty_cache()
             continue
         begin += len(batch)
         done += sum(lengths[i] for i in batch)
@@ -96,11 +84,26 @@ def in_batches(
             progress(done, total)
 
 
-def too_long(lm: LanguageModel, tokens: int) -> AccordError:
-    """The error for a sequence that does not fit into memory even alone."""
-    return AccordError(
-        "out of memory on a single sequence",
-        where=lm.name,
-        got=f"{tokens} tokens",
-        fix='shorten the text, or use a smaller model or dtype = "bfloat16"',
-    )
+def check_halves(lm: LanguageModel, error: RuntimeError, *, rows: int, tokens: int) -> None:
+    """After an error in a batch: return with memory freed if half the batch may do, else raise.
+
+    Args:
+        rows: of the batch.
+        tokens: of its longest row, for the error.
+
+    Raises:
+        AccordError: a single row exceeds memory.
+        RuntimeError: `error`, if it is not that memory ran out.
+    """
+    words = "out of memory|can't allocate memory"  # a CPU has no error of its own for it
+    if not isinstance(error, torch.OutOfMemoryError) and not re.search(words, str(error)):
+        raise error
+    if rows == 1:
+        raise AccordError(
+            "out of memory on a single sequence",
+            where=lm.name,
+            got=f"{tokens} tokens",
+            fix='shorten the text, or use a smaller model or dtype = "bfloat16"',
+        ) from error
+    if lm.device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -1,6 +1,6 @@
-"""A beginning that several sequences share: found, passed through a model once, and gone on from in every row.
+"""A beginning that several sequences share: its length, its keys and values, and a copy of them for every row.
 
-Whoever runs a model by hand uses these: trainings, which carry gradients back through it; explanations and patching,
+This is for code that runs a model by hand: trainings, which carry gradients back through it; explanations and patching,
 which put other states behind it. Scoring without gradients shares beginnings of beginnings: see `accord.lm.states`.
 """
 
@@ -25,18 +25,18 @@ def shared_length(sequences: Sequence[Ids]) -> int:
 
 
 def passed(lm: LanguageModel, ids: Tensor | Ids, before: KeysValues = ()) -> KeysValues:
-    """Keys and values of `ids` [row, position], or of one sequence, and of the positions before."""
+    """Keys and values of `ids` [row, position], or of a sequence, and of the positions before."""
     cache = kv_cache(before)
     lm.hidden(torch.tensor([ids]) if isinstance(ids, tuple) else ids, cache=cache)
     return kv_pairs(cache)
 
 
-def for_rows(kept: KeysValues, n: int) -> KeysValues:
-    """The same for a batch of n rows: each row that is kept serves as many of them, in order. One row is not copied."""
+def for_rows(pairs: KeysValues, n: int) -> KeysValues:
+    """Keys and values for a batch of n rows, each row repeated n / rows times, in order; a single row is not copied."""
 
     def rows(tensor: Tensor) -> Tensor:
         if len(tensor) == 1:
             return tensor.expand(n, -1, -1, -1)
         return tensor if len(tensor) == n else tensor.repeat_interleave(n // len(tensor), dim=0)
 
-    return [(rows(keys), rows(values)) for keys, values in kept]
+    return [(rows(keys), rows(values)) for keys, values in pairs]

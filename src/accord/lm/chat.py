@@ -19,14 +19,15 @@ _REPLY = "reply"
 def chat_text(
     tokenizer: PreTrainedTokenizerBase, messages: str | Sequence[Message], options: Mapping[str, Any] | None = None
 ) -> str:
-    """The text of a conversation (or of one user's message), up to where the model's reply begins.
+    """The text of a conversation (or of a user's message), up to where the model's reply begins.
 
     Special tokens are already in it: encode it with `special=False`, or BOS doubles.
 
     Raises:
         AccordError: the tokenizer has no chat template; it fails; it leaves a message out, or does not know an option.
     """
-    said = [{"role": "user", "content": messages}] if isinstance(messages, str) else [dict(one) for one in messages]
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
     if not tokenizer.chat_template:
         raise AccordError(
             "a chat template was asked for, but this model has none",
@@ -34,8 +35,8 @@ def chat_text(
             fix="leave chat off, or use the model's instruction-tuned version",
         )
     _check_options(tokenizer, options or {})
-    text = _rendered(tokenizer, said, options or {}, add_generation_prompt=True)
-    for message in said:  # some templates pass over what they have no place for
+    text = _rendered(tokenizer, messages, options or {}, add_generation_prompt=True)
+    for message in messages:  # some templates pass over what they have no place for
         if message["content"].strip() not in text:
             raise AccordError(
                 f"this model's chat template leaves out the {message['role']} message",
@@ -51,12 +52,13 @@ def reply_space(
 ) -> str:
     """The white space that the template itself writes between `text`, where a reply begins, and the reply.
 
-    Most write none, and the reply's first word is tokenised as it stands; Llama 2's and Mistral's first ones write a
-    space. Nothing is put where the template does something else to a reply, or takes none.
+    Most templates write none, and the reply's first word is tokenised as it stands; the first templates of Llama 2 and
+    Mistral write a space. Empty if the template does something else to a reply, or refuses it.
     """
-    said = [*(dict(one) for one in messages), {"role": "assistant", "content": _REPLY}]
     try:
-        whole = _rendered(tokenizer, said, options or {}, add_generation_prompt=False)
+        whole = _rendered(
+            tokenizer, [*messages, {"role": "assistant", "content": _REPLY}], options or {}, add_generation_prompt=False
+        )
     except AccordError:
         return ""
     before, reply, _ = whole.removeprefix(text).partition(_REPLY)
@@ -65,18 +67,18 @@ def reply_space(
 
 def _rendered(
     tokenizer: PreTrainedTokenizerBase,
-    messages: list[dict[str, str]],
+    messages: Sequence[Message],
     options: Mapping[str, Any],
     *,
     add_generation_prompt: bool,
 ) -> str:
+    own = [dict(message) for message in messages]  # a template may change what it gets
     try:
-        return str(
-            tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=add_generation_prompt, **options
-            )
+        text = tokenizer.apply_chat_template(
+            own, tokenize=False, add_generation_prompt=add_generation_prompt, **options
         )
-    # A template is a program from elsewhere: whatever it raises is said of it.
+        return str(text)
+    # A template is a program from elsewhere: whatever it raises is an error of the template.
     except (
         TemplateError,
         ValueError,
@@ -87,12 +89,13 @@ def _rendered(
         RecursionError,
     ) as error:
         has_system = messages[0]["role"] == "system"
+        roles = dict.fromkeys(message["role"] for message in messages)
         line = getattr(error, "lineno", None)
         raise AccordError(
             "this model's chat template fails",
             where=_name(tokenizer) + (f", line {line} of the template" if line else ""),
             got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}",
-            wanted=f"a text of {len(messages)} messages: {', '.join(dict.fromkeys(one['role'] for one in messages))}",
+            wanted=f"a text of {len(messages)} messages: {', '.join(roles)}",
             fix=("leave the system message out" if has_system else 'give a system message (system = "…")')
             + ", ask in one message (chat_turns = false), or leave chat off",
         ) from None
@@ -102,17 +105,17 @@ def _check_options(tokenizer: PreTrainedTokenizerBase, options: Mapping[str, Any
     """AccordError for an option that would not reach the template, or that it does not read."""
     if not options:
         return
-    own = set(inspect.signature(tokenizer.apply_chat_template).parameters) - {"kwargs"}
+    arguments = set(inspect.signature(tokenizer.apply_chat_template).parameters) - {"kwargs"}
     try:
-        known = _variables(tokenizer) - own - {"messages"}
+        variables = _variables(tokenizer) - arguments - {"messages"}
     except TemplateError:
-        return  # said better when it is rendered
+        return  # rendering it gives the better error
     for name in options:
-        if name in own or name not in known:
+        if name in arguments or name not in variables:
             raise AccordError(
                 f"this model's chat template reads no option {name!r}",
                 where=_name(tokenizer),
-                wanted=nearest(name, sorted(known)) or "none: it has no options",
+                wanted=nearest(name, sorted(variables)) or "none: it has no options",
             )
 
 

@@ -1,7 +1,7 @@
 """Do the files of a model hold the model that its config.json describes, whole and once? Else nothing is opened.
 
 transformers fills what the files lack with random numbers, and drops what it has no place for, with a line in its log.
-Either way another model is measured than the one in the folder.
+Either way another model is measured than the folder holds.
 """
 
 import json
@@ -31,7 +31,7 @@ def weight_files(folder: Path) -> list[Path]:
     """The files of a folder's weights.
 
     Raises:
-        AccordError: there are none, or two sets of them; one is missing, damaged or cut short; or the index does not
+        AccordError: there are none, or two sets of them; a file is missing, damaged or cut short; or the index does not
             tell what lies in them.
     """
     names = {file.name for file in folder.iterdir()}
@@ -71,7 +71,7 @@ def read_header(file: Path) -> Header:
     try:
         tensors = json.loads(text)
         tensors.pop("__metadata__", None)
-        end = 8 + length + max((one["data_offsets"][1] for one in tensors.values()), default=0)
+        end = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
     except (ValueError, AttributeError, KeyError, TypeError, IndexError):
         end = -1
     if end == size:
@@ -91,17 +91,17 @@ def check_loaded(model: Any, notes: Mapping[str, Any], config: Any, folder: Path
 
     Args:
         notes: the loading report of transformers (`output_loading_info`).
-        config: of the folder, as `AutoConfig` reads it; a model that is the text part of it has another.
+        config: of the folder, as `AutoConfig` reads it; if the model is only its text part, `model.config` differs.
     """
     headers = [read_header(file) for file in weight_files(folder)]
-    held = {key: one for header in headers for key, one in header.items()}
+    tensors = {key: tensor for header in headers for key, tensor in header.items()}
     problems = {
         "the files lack": sorted(notes["missing_keys"]),
         "other shapes in the files": [
-            f"{key} {tuple(there)}, wanted {tuple(here)}" for key, there, here in sorted(notes["mismatched_keys"])
+            f"{key} {tuple(stored)}, wanted {tuple(own)}" for key, stored, own in sorted(notes["mismatched_keys"])
         ],
-        "the files hold, and the model has no place for": _unplaced(model, notes["unexpected_keys"], held, config),
-        "stored as numbers that need a scale, which config.json does not tell of": _unscaled(config, held),
+        "the files hold, and the model has no place for": _unplaced(model, notes["unexpected_keys"], tensors, config),
+        "stored as numbers that need a scale, which config.json does not tell of": _unscaled(config, tensors),
     }
     if got := [f"{what}: {_named(keys)}" for what, keys in problems.items() if keys]:
         raise AccordError(
@@ -113,13 +113,13 @@ def check_loaded(model: Any, notes: Mapping[str, Any], config: Any, folder: Path
         )
 
 
-def unjoined(said: Iterable[str]) -> str:
-    """In words, the weights that transformers could not make of those in the files (experts are stacked, for one).
+def unjoined(log: Iterable[str]) -> str:
+    """In words, the weights that transformers could not make of those in the files (it stacks experts, for example).
 
     Args:
-        said: what its log says; its report has a row for each. Nothing else names them.
+        log: messages of its log, where its report has a row for each such weight. Nothing else names them.
     """
-    keys = [key for text in said for key in re.findall(r"^(\S.*?)\s*\| CONVERSION", text, re.MULTILINE)]
+    keys = [key for message in log for key in re.findall(r"^(\S.*?)\s*\| CONVERSION", message, re.MULTILINE)]
     return f"the files lack parts of {_named(keys)}" if keys else ""
 
 
@@ -140,7 +140,7 @@ def _index(file: Path) -> dict[str, str]:
 
 
 def _check_index(folder: Path, shards: Mapping[str, str], headers: Mapping[str, Header]) -> None:
-    """Every tensor lies in the one shard that the index names for it."""
+    """Every tensor lies only in the shard that the index names for it."""
     where: dict[str, str] = {}
     wrong: list[str] = []
     for name, header in headers.items():
@@ -158,12 +158,12 @@ def _check_index(folder: Path, shards: Mapping[str, str], headers: Mapping[str, 
         )
 
 
-def _unplaced(model: Any, keys: Iterable[str], held: Header, config: Any) -> list[str]:
+def _unplaced(model: Any, keys: Iterable[str], tensors: Header, config: Any) -> list[str]:
     """Keys that the model has no place for and that are not known to be spare."""
     keys = sorted(keys)
     if not keys:
         return []
-    towers, headed, ahead = _towers(model, config), _has_head(model, held), _layers_ahead(model, held)
+    towers, headed, ahead = _towers(model, config), _has_head(model, tensors), _layers_ahead(model, tensors)
     buffers = {name for name, _ in model.named_buffers()}
 
     def spare(key: str) -> bool:
@@ -171,31 +171,31 @@ def _unplaced(model: Any, keys: Iterable[str], held: Header, config: Any) -> lis
         if parts & _HEADS:
             return headed
         if _MASKS.search(key):
-            shape = held[key]["shape"] if key in held else [0]
+            shape = tensors[key]["shape"] if key in tensors else [0]
             return shape[:-2] == [1, 1] or math.prod(shape) == 1
         return bool(_AHEAD.search(key) or key in buffers or parts & towers or _layer(key) in ahead)
 
     return [key for key in keys if not spare(key)]
 
 
-def _has_head(model: Any, held: Header) -> bool:
+def _has_head(model: Any, tensors: Header) -> bool:
     """Whether the files hold a head for next tokens, which is not the embeddings."""
     head = model.get_output_embeddings()
     names = [name for name, module in model.named_modules(remove_duplicate=False) if module is head]
-    return any(key == f"{name}.weight" or key.endswith(f".{name}.weight") for name in names for key in held)
+    return any(key == f"{name}.weight" or key.endswith(f".{name}.weight") for name in names for key in tensors)
 
 
 def _towers(model: Any, config: Any) -> set[str]:
-    """Names of the parts (of images, of sound) that the folder's own kind of model has beside the text part opened."""
+    """Names of the parts for images or sound that the folder's own kind of model has beside the text part."""
     import torch
     import transformers
 
-    own = getattr(transformers, (getattr(config, "architectures", None) or [""])[0], None)
-    if own is None or own is type(model) or type(config) is type(model.config):
+    kind = getattr(transformers, (getattr(config, "architectures", None) or [""])[0], None)
+    if kind is None or kind is type(model) or type(config) is type(model.config):
         return set()
     try:
         with torch.device("meta"):
-            whole = own(config)
+            whole = kind(config)
     except Exception:  # a kind that cannot be made from this config: then nothing of it is known to be spare
         return set()
     return _children(whole) - _children(model)
@@ -206,16 +206,16 @@ def _children(model: Any) -> set[str]:
     return {name for part in (model, trunk) for name, _ in part.named_children()}
 
 
-def _layers_ahead(model: Any, held: Header) -> set[int]:
-    """Numbers of the layers after the last one that guess tokens further ahead (DeepSeek, GLM).
+def _layers_ahead(model: Any, tensors: Header) -> set[int]:
+    """Numbers of the layers after the last block that guess tokens further ahead (DeepSeek, GLM).
 
     Such a layer joins the state with the next token's embedding: it holds a projection for that, which no block has.
-    One that holds what blocks hold, and no more, is a block that a wrong `num_hidden_layers` cuts off.
+    A layer with the weights of a block and no others is a block, which a wrong `num_hidden_layers` cuts off.
     """
     config = model.config.get_text_config()
     first = int(config.num_hidden_layers)
     contents: dict[int, set[str]] = {}
-    for key in held:
+    for key in tensors:
         if (number := _layer(key)) is not None:
             inside = key.partition(f".{number}.")[2]
             contents.setdefault(number, set()).add(re.sub(r"\d+", "N", inside))
@@ -229,12 +229,12 @@ def _layer(key: str) -> int | None:
     return None if number is None else int(number[1])
 
 
-def _unscaled(config: Any, held: Header) -> list[str]:
+def _unscaled(config: Any, tensors: Header) -> list[str]:
     """Weights stored in a type that means nothing without scales, where config.json tells of none."""
     if quantization_config(config) is not None:
         return []
     return sorted(
-        f"{key} ({one['dtype']})"
-        for key, one in held.items()
-        if key.endswith("weight") and one["dtype"] not in {"F64", "F32", "F16", "BF16"}
+        f"{key} ({tensor['dtype']})"
+        for key, tensor in tensors.items()
+        if key.endswith("weight") and tensor["dtype"] not in {"F64", "F32", "F16", "BF16"}
     )

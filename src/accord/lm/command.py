@@ -1,4 +1,4 @@
-"""`accord models` and `accord prove`: which models there are, and what accord relies on in one."""
+"""`accord models` and `accord prove`: which models there are, and what accord relies on in a model."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,10 +26,10 @@ def models() -> None:
     """
     from accord.lm.catalog import entries
 
-    for one in entries():
-        weights = f"{one.download / 1e6:.0f} MB to fetch" if one.on_disk is None else "in the cache"
-        size = f"{one.layers} layers, width {one.width}, vocabulary {one.vocab:,}"
-        print_record(one.name, one.description, {"size": size, "weights": weights, "licence": one.license})
+    for entry in entries():
+        weights = f"{entry.download / 1e6:.0f} MB to fetch" if entry.on_disk is None else "in the cache"
+        size = f"{entry.layers} layers, width {entry.width}, vocabulary {entry.vocab:,}"
+        print_record(entry.name, entry.description, {"size": size, "weights": weights, "licence": entry.license})
 
 
 def prove(backbone: Annotated[BackboneSection, DEVICE.but(argument="model")]) -> None:
@@ -67,16 +67,16 @@ def prove(backbone: Annotated[BackboneSection, DEVICE.but(argument="model")]) ->
 
 
 def _limits(lm: "Backbone") -> str:
-    """What is read, and how, in a sentence or two."""
+    """What the model reads, and how, in a sentence or two."""
     limits = lm.limits
-    said = [f"{lm.n_layers} blocks of width {lm.d_model}, {lm.vocab_size:,} tokens."]
-    said += [f"It reads at most {limits.length:,} tokens."] if limits.length else []
-    said += [f"Its numbers switch at {', '.join(map(str, limits.switches))} tokens."] if limits.switches else []
+    sentences = [f"{lm.n_layers} blocks of width {lm.d_model}, {lm.vocab_size:,} tokens."]
+    sentences += [f"It reads at most {limits.length:,} tokens."] if limits.length else []
+    sentences += [f"Its numbers switch at {', '.join(map(str, limits.switches))} tokens."] if limits.switches else []
     if limits.each_from == 1:
-        said.append("Only texts of one length share a batch.")
+        sentences.append("Only texts of one length share a batch.")
     elif limits.each_from:
-        said.append(f"From {limits.each_from} tokens on, each length has numbers of its own.")
-    return " ".join(said)
+        sentences.append(f"From {limits.each_from} tokens on, each length has numbers of its own.")
+    return " ".join(sentences)
 
 
 COMMANDS = (models, prove)

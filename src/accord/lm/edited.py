@@ -1,7 +1,7 @@
 """A language model with edits: its states changed at some layers, or its logits moved by what a layer says.
 
-Both wrap any `LanguageModel` and are one again, so scoring, the gap, perplexity and generation work on them, and they
-can be stacked.
+Both wrap any `LanguageModel` and are a `LanguageModel` again, so scoring, the gap, perplexity and generation work on
+them, and they can be stacked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,8 +57,8 @@ class Steered(Wrapped):
     """A language model whose states are changed while it runs; the layers above read what was put.
 
     Args:
-        lm: a backbone, or a model made on one.
-        edits: applied in the order of their layers; several of one layer in the order given.
+        lm: a backbone, or a model that stands on a backbone.
+        edits: applied in the order of their layers; several at the same layer in the order of this list.
         first, stop: positions of a sequence, from `first` to before `stop`, that are changed; the first position of
             all (0) never is, see `accord.lm.splice`.
 
@@ -135,7 +135,7 @@ class Readout:
         """v [...] of states [..., d] of each of the layers."""
         parts = self.weight.chunk(len(self.layers))
         value = sum(
-            (states[layer].float() @ part.to(states[layer].device))
+            states[layer].float() @ part.to(states[layer].device)
             for layer, part in zip(self.layers, parts, strict=True)
         )
         return torch.as_tensor(value + self.bias).clamp(-self.limit, self.limit)
@@ -168,36 +168,36 @@ class WithReadout(Wrapped):
         cache: Cache | None = None,
     ) -> Mapping[int, States]:
         """See `LanguageModel.hidden`."""
-        wanted = (self.n_layers,) if layers is None else tuple(layers)
+        layers = (self.n_layers,) if layers is None else tuple(layers)
         start = past(cache)
-        states = self.lm.hidden(ids, layers=sorted({*wanted, *self.readout.layers}), at=at, cache=cache)
-        read = {layer: backbone_states(states[layer]) for layer in self.readout.layers}
-        value = self.readout(read) * no_first(read[self.readout.layers[0]], at, start).float()
-        return {layer: Marked(states[layer], value * float(layer == self.n_layers)) for layer in wanted}
+        states = self.lm.hidden(ids, layers=sorted({*layers, *self.readout.layers}), at=at, cache=cache)
+        inputs = {layer: backbone_states(states[layer]) for layer in self.readout.layers}
+        value = self.readout(inputs) * no_first(inputs[self.readout.layers[0]], at, start).float()
+        return {layer: Marked(states[layer], value * float(layer == self.n_layers)) for layer in layers}
 
     def lens(self, hidden: States) -> Tensor:
         """See `LanguageModel.lens`."""
-        read = marked(hidden)
-        logits = self.lm.lens(read.states).clone()
-        half = read.mark[..., None] / 2
+        hidden = marked(hidden)
+        logits = self.lm.lens(hidden.states).clone()
+        half = hidden.mark[..., None] / 2
         logits[..., list(self.readout.plus)] += half
         logits[..., list(self.readout.minus)] -= half
         return logits
 
     def settings(self) -> dict[str, Any]:
         """See `LanguageModel.settings`: the model's, and the readout."""
-        read = self.readout
-        limit = read.limit if isfinite(read.limit) else None  # JSON knows no infinity
-        fixed = {**asdict(read), "weight": read.weight.tolist(), "limit": limit}
+        readout = self.readout
+        limit = readout.limit if isfinite(readout.limit) else None  # JSON knows no infinity
+        fixed = {**asdict(readout), "weight": readout.weight.tolist(), "limit": limit}
         return {**self.lm.settings(), "model": self.name, "readout": fixed}
 
 
 def backbone_of(lm: LanguageModel) -> Backbone:
-    """The backbone that a model, however wrapped, stands on. Raises AccordError if it stands on none."""
-    seen: Any = lm
-    while not isinstance(seen, Backbone):
-        inner = getattr(seen, "backbone", None) or getattr(seen, "lm", None)
+    """The backbone under a model, however often it is wrapped. Raises AccordError if there is none."""
+    model: Any = lm
+    while not isinstance(model, Backbone):
+        inner = getattr(model, "backbone", None) or getattr(model, "lm", None)
         if inner is None:
             raise AccordError("this model stands on no backbone whose layers could be reached", got=lm.name)
-        seen = inner
-    return seen
+        model = inner
+    return model

@@ -12,7 +12,7 @@ def encode_answer(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Ids of the context and of the answer that continues it.
 
-    Prompt, join and answer are tokenised as one text, because that is what a model reads. The answer begins with the
+    Prompt, join and answer are tokenised together, because that is what a model reads. The answer begins with the
     first token that reaches past what stands before it: a token that straddles the join belongs to the answer. Spaces
     at the join's end come with the answer; all else of it stands before the answer. After a prompt that is empty or
     ends in white space, the join brings no further white space.
@@ -61,7 +61,11 @@ def encode_prompt(
 
 
 def _joined(prompt: str, join: str) -> tuple[str, str]:
-    """What stands before an answer, and the spaces that come with it."""
+    """The text before an answer, and the spaces that are tokenised with the answer.
+
+    >>> _joined("A bee is a", " "), _joined("A bee is a ", " ")
+    (('A bee is a', ' '), ('A bee is a ', ''))
+    """
     if not prompt or prompt[-1].isspace():
         join = join.lstrip()
     fixed = join.rstrip(" ")
@@ -90,19 +94,19 @@ def find_start(tokenizer: PreTrainedTokenizerBase) -> int | None:
     return next((int(token) for token in tokens if token is not None), None)
 
 
-def single_tokens(tokenizer: PreTrainedTokenizerBase, forms: Sequence[str]) -> tuple[int, ...]:
-    """Ids of those forms that are one token each, without repeats, in the order given.
+def single_tokens(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> tuple[int, ...]:
+    """Ids of the words that are a single token, without repeats, in the order of the words.
 
     Raises:
-        AccordError: none of the forms is a single token.
+        AccordError: none of the words is a single token.
     """
-    found: dict[int, None] = {}
-    for form in forms:
-        ids = tokenizer(form, add_special_tokens=False)["input_ids"]
+    tokens: dict[int, None] = {}
+    for word in words:
+        ids = tokenizer(word, add_special_tokens=False)["input_ids"]
         if len(ids) == 1:
-            found[int(ids[0])] = None
-    if not found:
+            tokens[int(ids[0])] = None
+    if not tokens:
         raise AccordError(
-            "no form of this answer is a single token for this tokenizer", got=", ".join(map(repr, forms))
+            "no form of this answer is a single token for this tokenizer", got=", ".join(map(repr, words))
         )
-    return tuple(found)
+    return tuple(tokens)

@@ -1,4 +1,4 @@
-"""What a model's weights are, in one short word: the same for every copy, another for every other model."""
+"""Identity of a model's weights as a short text: the same for every copy, different for every other model."""
 
 import hashlib
 import json
@@ -37,16 +37,16 @@ def folder_fingerprint(folder: Path) -> str:
 
 
 def adapter_fingerprint(folder: Path, base: str) -> str:
-    """Of a PEFT adapter on a base of this fingerprint; where the base lies does not count, what it is does."""
+    """Of a PEFT adapter on a base of this fingerprint; the path of the base does not count."""
     config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     config = {key: value for key, value in config.items() if key not in _PLACES}
     files = [folder / ADAPTER_WEIGHTS, *tokenizer_files(folder)]
-    told = json.dumps([config, base, _of_files(folder, files)], sort_keys=True)
-    return f"adapter:{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    content = json.dumps([config, base, _of_files(folder, files)], sort_keys=True)
+    return f"adapter:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
-    """The files of a tokenizer that lies beside an adapter; none if there is no whole one."""
+    """The files of a tokenizer that lies beside an adapter; none if the tokenizer is not whole."""
     if not (folder / "tokenizer_config.json").is_file():
         return []
     ours = {ADAPTER_CONFIG, "config.json", "generation_config.json"}
@@ -67,8 +67,8 @@ def memory_fingerprint(model: Any, tokenizer: Any) -> str:
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
     active = [[name, list(layer.active_adapters), layer.disable_adapters] for name, layer in layers]
     generation = getattr(model, "generation_config", None)
-    told = [model.config.to_dict(), generation and generation.to_dict(), adapters, active, _tokenizer(tokenizer)]
-    digest.update(json.dumps(_without_places(told), sort_keys=True, default=_as_json).encode())
+    content = [model.config.to_dict(), generation and generation.to_dict(), adapters, active, _tokenizer(tokenizer)]
+    digest.update(json.dumps(_without_places(content), sort_keys=True, default=_as_json).encode())
     return f"memory:{digest.hexdigest()[:16]}"
 
 

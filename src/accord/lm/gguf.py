@@ -10,9 +10,9 @@ from typing import Any
 from accord.errors import AccordError
 
 # How a byte-level vocabulary cuts text before merging. transformers knows some of the kinds that GGUF files
-# name, and takes GPT-2's cut for every other one. That is right for these ...
+# name, and takes GPT-2's cut for every other. That is right for these ...
 _CUT_LIKE_GPT2 = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "exaone4", "granite-docling"}
-# ... and wrong for these, which set every digit apart first: "\n\n1" begins with the one token "\n\n".
+# ... and wrong for these, which set every digit apart first: "\n\n1" begins with the token "\n\n".
 _CUT_DIGITS_FIRST = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
 
 _PROBES = (
@@ -69,11 +69,11 @@ def _convert(source: Path, folder: Path) -> None:
     ids = [tokenizer(text)["input_ids"] for text in _PROBES]
     _same(ids == [back(text)["input_ids"] for text in _PROBES], "tokens")
 
-    wanted = _save_model(source, reader, folder, ids)
+    logits = _save_model(source, reader, folder, ids)
     model = AutoModelForCausalLM.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
     )
-    _same(torch.allclose(_logits(model, ids), wanted, rtol=1e-4, atol=1e-3), "logits")
+    _same(torch.allclose(_logits(model, ids), logits, rtol=1e-4, atol=1e-3), "logits")
     for file in folder.iterdir():  # safetensors writes for its owner alone, but a cache may be shared
         shutil.copymode(folder / "config.json", file)
 
@@ -95,13 +95,13 @@ def _tokenizer(source: Path, reader: Any) -> Any:
     backend = tokenizer.backend_tokenizer
     kind = _field(reader, "tokenizer.ggml.pre")
     if isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel) and kind not in _CUT_LIKE_GPT2:
-        known = ", ".join(sorted(_CUT_LIKE_GPT2 | _CUT_DIGITS_FIRST))
+        names = ", ".join(sorted(_CUT_LIKE_GPT2 | _CUT_DIGITS_FIRST))
         if kind not in _CUT_DIGITS_FIRST:
             raise AccordError(
                 "This GGUF file's way to cut text into tokens is not known here.",
                 where="its key tokenizer.ggml.pre",
                 got=kind,
-                wanted=f"{known}, or one that transformers knows",
+                wanted=f"{names}, or one that transformers knows",
                 fix="use the same model as safetensors: its hub id, or a local folder",
             )
         backend.pre_tokenizer = pre_tokenizers.Sequence(
@@ -137,7 +137,7 @@ def _save_model(source: Path, reader: Any, folder: Path, ids: list[list[int]]) -
         dtype=torch.float32,
         output_loading_info=True,
     )
-    # A tensor that transformers has no place for is skipped without a word (Llama 3's rope factors are one),
+    # A tensor that transformers has no place for is skipped without a word (such as Llama 3's rope factors),
     # and a weight the file lacks starts at random. Counting finds both.
     sizes = {tensor.name: int(tensor.n_elements) for tensor in reader.tensors}
     placed = sum(t.numel() for t in {t.data_ptr(): t for t in model.state_dict().values()}.values())
@@ -145,7 +145,7 @@ def _save_model(source: Path, reader: Any, folder: Path, ids: list[list[int]]) -
     if notes["missing_keys"] or placed not in (sum(sizes.values()), sum(sizes.values()) - spare):
         raise ValueError(f"{sum(sizes.values())} weights in the file, {placed} in the model")
     logits = _logits(model, ids)
-    # A model loaded from GGUF refuses to be saved: hand its weights to a plain one
+    # A model loaded from GGUF refuses to be saved: hand its weights to a plain model
     config = copy.deepcopy(model.config)
     del config.quantization_config
     with torch.device("meta"):

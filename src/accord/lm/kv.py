@@ -1,4 +1,4 @@
-"""Plain key-value caches: full keys and values of every layer, to be cut by position, taken by row and joined."""
+"""Plain key-value caches: keys and values of every layer in full, to be cut by position, picked by row and joined."""
 
 from collections.abc import Sequence
 

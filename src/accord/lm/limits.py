@@ -10,17 +10,21 @@ from accord.errors import AccordError
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one model's inputs.
+    """The limits of a model's inputs.
 
     With some position embeddings (longrope, dynamic NTK) the numbers of all positions depend on how long the sequence
-    is. Sequences of one `group` are read alike: they may share a batch, be padded to each other's length and go on from
-    each other's caches. Those of two groups may not.
+    is. Sequences of the same `group` are read alike: they may share a batch, be padded to each other's length and go on
+    from each other's caches. Sequences of different groups may not.
+
+    >>> limits = Limits(switches=(4096,))
+    >>> limits.group(4095), limits.group(4096), limits.grouped([10, 5000, 20])
+    (0, 1, {0: [0, 2], 1: [1]})
 
     Attributes:
         ids: token ids are below this; None if that is not known.
         length: tokens of the longest sequence; None if only memory bounds it.
-        switches: a sequence of so many tokens is read otherwise than one that is a token shorter; ascending.
-        each_from: from this length on, every length is read in a way of its own; None if there is no such length.
+        switches: ascending lengths in tokens at which the numbers change: a sequence a token shorter is read otherwise.
+        each_from: from this length on, every length is a group of its own; None if there is no such length.
     """
 
     ids: int | None = None

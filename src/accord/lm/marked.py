@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Marked:
-    """States and a number for each of them, kept together; made by a wrapper's `hidden`, understood by its `lens`.
+    """States, and a number for each of them; made by a wrapper's `hidden`, read by its `lens`.
 
     Attributes:
         states: of the model that is wrapped, [..., d].
@@ -48,7 +48,7 @@ States = Tensor | Marked
 
 
 def marked(states: States) -> Marked:
-    """The same states, for the lens of a model that marks its own; TypeError if they are plain."""
+    """The same states, checked to be marked, for a lens that needs marks; TypeError if they are plain."""
     if not isinstance(states, Marked):
         raise TypeError("this lens needs the marks that the model's `hidden` puts on its states")
     return states
@@ -60,13 +60,17 @@ def backbone_states(states: States) -> Tensor:
 
 
 def joined(parts: Sequence[States]) -> States:
-    """States of one model, one after another along their first axis."""
+    """States of the same model, concatenated along their first axis."""
     tensors = [as_tensors(part, "states") for part in parts]
     return from_tensors({name: torch.cat([part[name] for part in tensors]) for name in tensors[0]}, "states")
 
 
 def as_tensors(states: States, name: str) -> dict[str, Tensor]:
-    """States as tensors to be kept in a file: the backbone's own by `name`, marks by NAME.mark0 (the outermost) on."""
+    """States as named tensors, for a file: the backbone's own by `name`, marks by NAME.mark0 (the outermost) and so on.
+
+    >>> list(as_tensors(Marked(torch.zeros(2, 3), torch.ones(2)), "states"))
+    ['states', 'states.mark0']
+    """
     marks = []
     while isinstance(states, Marked):
         marks.append(states.mark)

@@ -1,4 +1,4 @@
-"""The contract that everything else stands on: what accord asks of a language model, and no more."""
+"""The contract that everything else stands on: what accord needs of a language model, and no more."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -33,7 +33,7 @@ class LanguageModel(Protocol):
     cacheable: bool
     """Whether keys and values of earlier positions can be kept, sliced and joined without changing results."""
     limits: Limits
-    """What it can read, and which sequences may share a batch or a cache."""
+    """What the model can read, and which sequences may share a batch or a cache."""
     ends: frozenset[int]
     """Tokens that end a text."""
 
@@ -50,7 +50,7 @@ class LanguageModel(Protocol):
         Args:
             ids: token ids. Rows shorter than the batch are padded on the right with any id: a causal model
                 cannot see what follows, so no mask exists, and what stands at padded positions is meaningless. All
-                rows, padded, must be of one group of `limits`.
+                rows, padded, must be of the same group of `limits`.
             layers: which layers to return; the top layer alone by default.
             at: positions [batch, p] within `ids` to keep, so that the result is [batch, p, d_model].
             cache: keys and values of the positions before `ids`, the same number for every row; grows in place.

@@ -33,7 +33,7 @@ from accord.lm.fingerprint import memory_fingerprint, tokenizer_files
 from accord.lm.quantization import check_known, missing_library, stored_as
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# None would ask whoever is at the keyboard, and believe a "y".
+# With trust_remote_code=None transformers would ask at the keyboard, and run the code after a "y".
 _CLOSED: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -56,9 +56,9 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
     source = resolve(str(model), thorough=True)
     config = read_config(source.folder)
     quantized = stored_as(config) is not None
-    said: list[str] = []
+    log: list[str] = []
     try:
-        with _quiet() as said:
+        with _quiet() as log:
             tokenizer = read_tokenizer(source)
             network, notes = _auto_model(config).from_pretrained(
                 source.folder,
@@ -67,7 +67,7 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # `check_loaded` refuses them, by their names
                 device_map={"": where} if quantized else None,  # such weights cannot be moved afterwards
-                adapter_kwargs={"subfolder": "none"},  # one beside the weights is put on below, and checked
+                adapter_kwargs={"subfolder": "none"},  # an adapter beside the weights is put on below, and checked
                 **_CLOSED,
             )
     except AccordError:
@@ -75,7 +75,7 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
     except ImportError as error:
         raise missing_library(error, source.folder, config) from error
     except Exception as error:  # of transformers, and of a dozen libraries beneath
-        raise _not_loaded(source.folder, error, unjoined(said)) from error
+        raise _not_loaded(source.folder, error, unjoined(log)) from error
     check_loaded(network, notes, config, source.folder)
     if not quantized:
         network = network.to(where)
@@ -120,9 +120,9 @@ def load_tokenizer(model: str | Path, *, fetch: bool = True) -> PreTrainedTokeni
 
 
 def read_tokenizer(source: Source) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model: that beside its adapter, if it brings one, else that of its base.
+    """The tokenizer of a model: that beside its adapter, if it has its own, else that of its base.
 
-    Raises AccordError if its files are gone: transformers makes one that reads every text as nothing.
+    Raises AccordError if its files are gone: transformers would make a tokenizer that reads every text as nothing.
     """
     own = source.adapter is not None and bool(tokenizer_files(source.adapter))
     folder = source.adapter if own else source.folder
@@ -170,10 +170,10 @@ def read_config(folder: Path) -> Any:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     try:
-        told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        own_code = "auto_map" in told and told.get("model_type") not in CONFIG_MAPPING
-        if own_code or _names_kernel(told):
-            got = told["auto_map"] if own_code else "an attention implementation from elsewhere"
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        own_code = "auto_map" in settings and settings.get("model_type") not in CONFIG_MAPPING
+        if own_code or _names_kernel(settings):
+            got = settings["auto_map"] if own_code else "an attention implementation from elsewhere"
             raise _needs_code(folder, got)
         with _quiet():
             config = AutoConfig.from_pretrained(folder, **_CLOSED)
@@ -183,42 +183,41 @@ def read_config(folder: Path) -> Any:
         raise
     except Exception as error:
         raise _not_loaded(folder, error) from error
-    if weights := told.get("transformers_weights"):
+    if weights := settings.get("transformers_weights"):
         raise AccordError("config.json names other weights than model.safetensors.", where=folder, got=weights)
     check_known(config, folder)
     return config
 
 
 def _auto_model(config: Any) -> Any:
-    """What opens a model of this configuration: one that reads images, too, where transformers has no other of it."""
-    images_only = (
-        type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    )
-    return AutoModelForImageTextToText if images_only else AutoModelForCausalLM
+    """The class that opens a model of this configuration; one for images and text if transformers has no other."""
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForImageTextToText
+    return AutoModelForCausalLM
 
 
-def _names_kernel(told: Any) -> bool:
+def _names_kernel(part: Any) -> bool:
     """Whether a configuration names a repository whose kernels should be run."""
-    if isinstance(told, dict):
+    if isinstance(part, dict):
         return any(
             _names_kernel(value) or (key.endswith("_implementation") and "/" in str(value))
-            for key, value in told.items()
+            for key, value in part.items()
         )
-    return isinstance(told, list) and any(map(_names_kernel, told))
+    return isinstance(part, list) and any(map(_names_kernel, part))
 
 
 @contextmanager
 def _quiet() -> Iterator[list[str]]:
-    """Without what transformers says while it loads, which is kept: what matters of it becomes an error."""
-    said: list[str] = []
+    """Silence transformers while it loads. Gives its log: what matters of it becomes an error."""
+    log: list[str] = []
     listener, level = logging.Handler(), transformers_logging.get_verbosity()
-    listener.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    listener.emit = lambda record: log.append(record.getMessage())  # type: ignore[method-assign]
     transformers_logging.disable_progress_bar()  # seconds at most, and it would tear other bars apart
     transformers_logging.disable_default_handler()
     transformers_logging.add_handler(listener)
     transformers_logging.set_verbosity_warning()
     try:
-        yield said
+        yield log
     finally:
         transformers_logging.set_verbosity(level)
         transformers_logging.remove_handler(listener)
@@ -226,13 +225,13 @@ def _quiet() -> Iterator[list[str]]:
 
 
 def _not_loaded(folder: Path, error: Exception, keys: str = "") -> AccordError:
-    said = keys or str(error).strip()
-    if "trust_remote_code" in said:
-        return _needs_code(folder, said.splitlines()[0])
+    message = keys or str(error).strip()
+    if "trust_remote_code" in message:
+        return _needs_code(folder, message.splitlines()[0])
     return AccordError(
         "the model could not be loaded",
         where=folder,
-        got=said.splitlines()[0] if said else type(error).__name__,
+        got=message.splitlines()[0] if message else type(error).__name__,
         wanted="a causal language model in hub layout: config.json, safetensors weights, tokenizer files",
     )
 

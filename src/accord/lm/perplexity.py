@@ -1,7 +1,7 @@
 """Perplexity of texts under any language model, whatever wrote them: a judge reads them with its own tokenizer.
 
 Each text is scored from the start token on (BOS, or EOS where that separates texts), so its first token counts too.
-The numbers are those of one text at a time: `tests/lm/test_perplexity.py` holds them to such a reference.
+The numbers are those of texts read singly: `tests/lm/test_perplexity.py` holds them to such a reference.
 """
 
 import math
@@ -32,7 +32,11 @@ _LOGIT_CHUNK = 2**24
 
 @dataclass(frozen=True)
 class Perplexity:
-    """What a model finds in texts, an entry a text; natural logarithms.
+    """How well a model predicts texts, an entry a text; natural logarithms.
+
+    >>> Perplexity(np.log([4.0, 16.0]), np.array([1, 2])).per_text.round(6)
+    array([4., 4.])
+
 
     Attributes:
         nll: −log p of the text's tokens together; 0 where none could be scored.
@@ -50,12 +54,12 @@ class Perplexity:
 
     @property
     def unscored(self) -> int:
-        """Texts without a token to score: they count in no mean, so report them beside it."""
+        """How many texts have no token to score: no mean counts them, so report them beside it."""
         return int((self.tokens == 0).sum())
 
     @property
     def mean(self) -> float:
-        """Mean of the texts' perplexities: each text counts the same, and one odd text counts a lot."""
+        """Mean of the texts' perplexities: each text counts the same, and a single odd text counts a lot."""
         scored = self.per_text[self.tokens > 0]
         return float(scored.mean()) if len(scored) else float("nan")
 
@@ -91,10 +95,10 @@ def perplexity(
     """Score every text; the results do not depend on batches (to float error).
 
     Args:
-        max_length: tokens of one window, start token included; never more than the model can read.
-        stride: of a text longer than a window, each next one starts so many tokens later and scores what is new in
-            it, with the rest as context; half a window by default.
-        batch_tokens: tokens of one forward pass; by default chosen for the device.
+        max_length: tokens of a window, start token included; never more than the model can read.
+        stride: in a text longer than a window, each window starts so many tokens after the window before, and scores
+            its new tokens with the others as context; half a window by default.
+        batch_tokens: tokens of a forward pass; by default chosen for the device.
         progress: called with (tokens done, tokens in all).
 
     Raises:
@@ -104,7 +108,7 @@ def perplexity(
     nll, counts = np.zeros(len(texts)), np.zeros(len(texts), dtype=np.int64)
 
     def add(owner: NDArray[np.int64], _: NDArray[np.int64], states: States, targets: Tensor) -> None:
-        losses = token_losses(lm, states, targets)  # whole before anything is added: memory may run out
+        losses = token_losses(lm, states, targets)  # all of them before any is added: memory may run out
         np.add.at(nll, owner, losses)
         np.add.at(counts, owner, 1)
 
@@ -131,11 +135,11 @@ def read_tokens(
     windows = list(tokens.windows(stride or max(1, tokens.max_length // 2)))
 
     def compute(batch: list[int]) -> None:
-        some = [windows[i] for i in batch]
-        rows, places, targets = _targets(tokens, some)
-        states = lm.hidden(tokens.rows(some))[lm.n_layers]
-        owner = np.array([window.text for window in some])[rows.numpy()]
-        begin = np.array([window.begin for window in some])[rows.numpy()]
+        part = [windows[i] for i in batch]
+        rows, places, targets = _targets(tokens, part)
+        states = lm.hidden(tokens.rows(part))[lm.n_layers]
+        owner = np.array([window.text for window in part])[rows.numpy()]
+        begin = np.array([window.begin for window in part])[rows.numpy()]
         visit(owner, begin + places.numpy() - tokens.lead + 1, states[rows, places], targets)
 
     lengths = [tokens.lead + window.end - window.begin for window in windows]

@@ -1,4 +1,4 @@
-"""How far a model's positions reach, and at which lengths its position embeddings change: found by trying them."""
+"""How far a model's positions reach, and at which lengths its position embeddings change, learnt by trying them."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from accord.lm.limits import Limits
 
-# Lengths up to this one are tried.
+# The largest length that is tried.
 _LONGEST = 2**20
 _SIZES = (12, 17)
 
@@ -37,8 +37,8 @@ class TrunkInputs:
     Attributes:
         limits: which inputs it reads, and which may be read together.
         forget: what to call before each run, if its position embeddings keep a state.
-        chooses_keys: whether it attends to the best few of all positions. Equal scores are then told apart by chance:
-            by how long the padded row is, and by how many rows there are.
+        chooses_keys: whether it attends to the best few of all positions. Which of equal scores are among these then
+            depends on how long the padded row is, and on how many rows there are.
     """
 
     limits: Limits
@@ -83,7 +83,7 @@ def find_limits(
         ids_of: gives so many rows of so many ordinary token ids.
         numbers: of the config: lengths at which something may change.
     """
-    short, long = (ids_of(1, size) for size in _SIZES)  # what depends on the length is no table's own size
+    short, long = (ids_of(1, size) for size in _SIZES)  # a size that follows the length is not that of a table
     with _positions(trunk, long.shape[1]) as modules:
         lookups = _run(trunk, first, long, until="end")
     tables = lookups.tables & _run(trunk, first, short, until="block").tables
@@ -96,14 +96,14 @@ def find_limits(
         except (IndexError, RuntimeError, ValueError):
             pass
     limits = Limits(ids=min((table.size for table in tables if table.by == "id"), default=None), length=longest)
-    found = [_switches(module, numbers, longest or _LONGEST) for module in modules]
+    changes = [_switches(module, numbers, longest or _LONGEST) for module in modules]
     if lookups.chooses_keys:
         return TrunkInputs(replace(limits, each_from=1), None, chooses_keys=True)
-    if not any(switches or each is not None for switches, each in found):
+    if all(change == ((), None) for change in changes):
         return TrunkInputs(limits, None)
-    each_from = min((each for _, each in found if each is not None), default=None)
-    switches = sorted({switch for own, _ in found for switch in own})
-    dependent = [module.module for module, own in zip(modules, found, strict=True) if own != ((), None)]
+    each_from = min((start for _, start in changes if start is not None), default=None)
+    switches = sorted({switch for own, _ in changes for switch in own})
+    dependent = [module.module for module, change in zip(modules, changes, strict=True) if change != ((), None)]
     return TrunkInputs(replace(limits, switches=tuple(switches), each_from=each_from), Restore(dependent))
 
 
@@ -117,7 +117,7 @@ class _Table:
 
 
 def _run(trunk: nn.Module, first: nn.Module, ids: Tensor, *, until: Literal["start", "block", "end"]) -> "_Lookups":
-    """Run a trunk until its first block starts, or that has run, or to the end, and watch what it looks up."""
+    """Run a trunk until its first block starts, or until that block ends, or to the end, and watch what it looks up."""
     lookups = _Lookups(ids)
 
     def begin(*_: Any) -> None:
@@ -183,7 +183,11 @@ def _storage(tensor: Tensor) -> int:
 
 
 def _offset(index: Tensor) -> int | None:
-    """The first of consecutive positions along the last dimension, the same in every row; None if it is no such."""
+    """The first position of an index of consecutive positions, the same in every row; None of any other index.
+
+    >>> _offset(torch.tensor([[3, 4, 5], [3, 4, 5]])), _offset(torch.tensor([[3, 5]]))
+    (3, None)
+    """
     row = index.reshape(-1, index.shape[-1])
     steps = torch.arange(index.shape[-1], device=index.device) + row[0, 0]
     return int(row[0, 0]) if int(row[0, 0]) >= 0 and bool((row == steps).all()) else None
@@ -192,7 +196,7 @@ def _offset(index: Tensor) -> int | None:
 @contextmanager
 def _positions(trunk: nn.Module, size: int) -> Iterator[list[PositionModule]]:
     """The modules without weights that are given positions and make numbers of them, while open."""
-    found: dict[int, PositionModule] = {}
+    distinct: dict[int, PositionModule] = {}
 
     def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         places = [i for i, value in enumerate(args) if _is_positions(value, size)]
@@ -201,23 +205,23 @@ def _positions(trunk: nn.Module, size: int) -> Iterator[list[PositionModule]]:
             return
 
         def call(positions: Tensor) -> list[Tensor]:
-            here = list(args)
+            positional = list(args)
             for i in places:
-                here[i] = positions.expand(*args[i].shape[:-1], -1)
-            there = {name: positions.expand(*kwargs[name].shape[:-1], -1) for name in names}
-            return _tensors(module(*here, **{**kwargs, **there}))
+                positional[i] = positions.expand(*args[i].shape[:-1], -1)
+            named = {name: positions.expand(*kwargs[name].shape[:-1], -1) for name in names}
+            return _tensors(module(*positional, **{**kwargs, **named}))
 
         # One module may serve several kinds of layers: each call is a module of its own.
         rest = [str(value) for value in [*args, *kwargs.values()] if isinstance(value, str)]
         device = (args[places[0]] if places else kwargs[names[0]]).device
-        found.setdefault(hash((id(module), *rest)), PositionModule(module, device, call))
+        distinct.setdefault(hash((id(module), *rest)), PositionModule(module, device, call))
 
     modules: list[PositionModule] = []
     with ExitStack() as hooks:
         for module in trunk.modules():
             hooks.callback(module.register_forward_hook(keep, with_kwargs=True).remove)
         yield modules
-    modules.extend(found.values())
+    modules.extend(distinct.values())
 
 
 def _is_positions(value: Any, size: int) -> bool:
@@ -236,19 +240,19 @@ def _tensors(output: Any) -> list[Tensor]:
 
 
 def _switches(module: PositionModule, numbers: Sequence[int], longest: int) -> tuple[tuple[int, ...], int | None]:
-    """Lengths at which the numbers of the first positions change, and the length from which on each has its own."""
+    """Lengths at which the numbers of the first positions change, and the length from which on they change at each."""
     fresh = Restore([module.module])
-    known: dict[int, list[Tensor]] = {}
+    memo: dict[int, list[Tensor]] = {}
 
     def first(length: int) -> list[Tensor]:
         """The numbers of the first positions in a sequence of `length` tokens."""
-        if length not in known:
+        if length not in memo:
             fresh()
             positions = torch.tensor([*range(4), length - 1], device=module.device)
-            known[length] = [
+            memo[length] = [
                 value.narrow(value.shape.index(5), 0, 4).clone() for value in module.call(positions) if 5 in value.shape
             ]
-        return known[length]
+        return memo[length]
 
     def same(a: int, b: int) -> bool:
         return all(torch.equal(x, y) for x, y in zip(first(a), first(b), strict=True))

@@ -37,7 +37,10 @@ def common(first: Ids, second: Ids) -> int:
 
 
 def grow(sequences: Sequence[Ids], *, min_saving: int) -> list[Node]:
-    """The prefix trees (one for each first token) of distinct, non-empty sequences.
+    """The prefix trees, a root for each first token, of distinct, non-empty sequences.
+
+    >>> [root.tokens for root in grow([(1, 2, 3), (1, 2, 4), (7,)], min_saving=1)]
+    [(1, 2), (7,)]
 
     Args:
         min_saving: a node whose sharing saves fewer token computations than this is dissolved into its children,
@@ -50,7 +53,7 @@ def grow(sequences: Sequence[Ids], *, min_saving: int) -> list[Node]:
 
 
 def _branch(sequences: Sequence[Ids], group: list[int], start: int) -> Node:
-    """The subtree of a sorted group of sequences that share at least one token from `start` on."""
+    """The subtree of a sorted group of sequences that share at least a token from `start` on."""
     first, last = sequences[group[0]], sequences[group[-1]]
     end = common(first, last)
     node = Node(start, first[start:end])

@@ -33,7 +33,10 @@ class Sampling:
 
 
 def draw(logits: Tensor, seen: Tensor, chance: Tensor, settings: Sampling) -> Tensor:
-    """One token a row, on the CPU.
+    """A token for each row, on the CPU.
+
+    >>> draw(torch.tensor([[0.0, 9.0]]), torch.tensor([[0]]), torch.tensor([0.5]), Sampling(temperature=0))
+    tensor([1])
 
     Args:
         logits: [row, vocab].
@@ -54,7 +57,11 @@ def draw(logits: Tensor, seen: Tensor, chance: Tensor, settings: Sampling) -> Te
 
 
 def penalize(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Divide the positive logits of seen tokens by the penalty, multiply the negative ones (Keskar et al. 2019)."""
+    """Divide the positive logits of seen tokens by the penalty, multiply the negative (Keskar et al. 2019).
+
+    >>> penalize(torch.tensor([[2.0, -1.0, 3.0]]), torch.tensor([[0, 1]]), 2.0)
+    tensor([[ 1., -2.,  3.]])
+    """
     if penalty == 1:
         return logits
     scores = logits.gather(-1, seen)

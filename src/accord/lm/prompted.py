@@ -1,7 +1,7 @@
-"""Models that treat a prompt and what follows it differently, such as one that is steered in what it writes only.
+"""Models that treat a prompt and what follows it differently, such as a model that is steered only in what it writes.
 
-`LanguageModel.hidden` sees ids and cannot tell where a prompt ends. So whoever knows (sampling, scoring) asks for the
-model of one length of prompt, and reads sequences of that length together.
+`LanguageModel.hidden` sees ids and cannot tell where a prompt ends. So sampling and scoring, which know it, take
+the model for each length of prompt, and read the sequences of that length together.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ from accord.lm.marked import States
 from accord.lm.model import LanguageModel
 
 Positions = Literal["all", "prompt", "generated"]
-"""Positions are told apart by what is read off them. "generated": those that write generated tokens, from the prompt's
-last token on, as the first generated token is read there. "prompt": those before. "all": both."""
+"""Which positions change. "generated": those at which generated tokens are read, from the prompt's last token on.
+"prompt": those before. "all": both."""
 
 
 @runtime_checkable
 class Prompted(Protocol):
-    """A model that must be told how long a prompt is."""
+    """A model that depends on how long the prompt is."""
 
     def after_prompt(self, length: int) -> LanguageModel:
         """The model for sequences whose first `length` tokens are the prompt."""
@@ -30,18 +30,18 @@ class Prompted(Protocol):
 
 
 def after_prompt(lm: LanguageModel, length: int) -> LanguageModel:
-    """The model to read sequences with whose first `length` tokens are the prompt: most models are the same for all."""
+    """The model for sequences whose first `length` tokens are the prompt; most models are the same for every length."""
     return lm.after_prompt(length) if isinstance(lm, Prompted) else lm
 
 
 class InPart(Wrapped):
     """A language model that is changed in the prompt only, or in what is generated only.
 
-    Sampling and scoring work on it (a query's context is its prompt). What knows no prompt does not: it is refused.
+    Sampling and scoring work on it (a query's context is its prompt). Work that knows of no prompt is refused.
 
     Args:
         lm: the model that is changed.
-        make: from the first position that is changed, and the one before which changes end, to the changed model.
+        make: gives the changed model for the first changed position and the position before which changes end.
         part: "prompt" or "generated".
         changed: what the change is, for `settings`.
     """

@@ -18,8 +18,8 @@ from accord.lm.kv import KeysValues, kv_cache, kv_pairs
 if TYPE_CHECKING:
     from accord.lm.backbone import Backbone
 
-# Room for the rounding of other kernels (another batch is multiplied by another one): far below what a row that sees
-# what it should not, or a wrong norm, would make.
+# Room for rounding, as batches of other sizes are multiplied by other kernels: far below the difference that a wrong
+# norm makes, or a row that sees what it should not.
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.03}
 LENS_TOLERANCE = 2e-5
 _SHORTEST = 24  # tokens of a probe
@@ -35,9 +35,9 @@ class Proof:
     Attributes:
         says: what holds if the proof does.
         otherwise: what is wrong if it does not.
-        difference: the largest that was seen.
-        tolerance: the largest that counts as none.
-        note: what else was found.
+        difference: the largest difference in the trials.
+        tolerance: the largest difference that counts as none.
+        note: a remark, such as how far it was tried.
     """
 
     says: str
@@ -52,7 +52,11 @@ class Proof:
         return self.difference <= self.tolerance
 
     def meaning(self) -> str:
-        """What the result says, with what else was found."""
+        """What the result says, with the note.
+
+        >>> Proof("a text reads the same alone", "it does not", 1e-7, 1e-5, "tried on 24 tokens").meaning()
+        'a text reads the same alone (tried on 24 tokens)'
+        """
         return (self.says if self.holds else self.otherwise) + (f" ({self.note})" if self.note else "")
 
 
@@ -75,13 +79,17 @@ class ProbeTexts:
         return self.ids.shape[1]
 
     def reach(self) -> str:
-        """How far it was tried."""
+        """How far something was tried."""
         beyond = f", not beyond {', '.join(map(str, self.unreached))}" if self.unreached else ""
         return f"tried on {self.length} tokens{beyond}"
 
 
 def numbers_of(config: Any) -> Iterator[tuple[str, int]]:
-    """Names and values of all whole numbers in a config, whatever they lie in."""
+    """Names and values of all whole numbers in a config, at any depth.
+
+    >>> list(numbers_of({"layers": 2, "rope": {"length": 64, "kind": "yarn"}, "tied": True}))
+    [('layers', 2), ('length', 64)]
+    """
     for name, value in (config if isinstance(config, dict) else config.to_dict()).items():
         if isinstance(value, dict):
             yield from numbers_of(value)
@@ -97,7 +105,7 @@ def tokens_to_try(lm: "Backbone", *, thorough: bool) -> int:
 
 
 def make_probe(lm: "Backbone", most: int) -> ProbeTexts:
-    """A probe that reaches beyond each window of the config that `most` tokens reach beyond, and the model can read."""
+    """A probe of at most `most` tokens that the model can read, beyond as many windows of its config as it reaches."""
     most = min(most, lm.limits.length or most)
     config = lm.model.config.get_text_config()
     along = sorted({value for name, value in numbers_of(config) if value > 1 and any(k in name for k in _ALONG)})
@@ -122,7 +130,7 @@ def causality(lm: "Backbone", probe: ProbeTexts) -> Proof:
 
 
 def batches(lm: "Backbone", probe: ProbeTexts) -> Proof:
-    """A text has the same states alone and padded beside a longer one, and again after a longer one was read."""
+    """A text has the same states alone and padded beside a longer text, and again after a longer text was read."""
     off = max(_beside(lm, probe, length, short) for length, short in _pairs(lm, probe))
     says = "a text reads the same alone, padded in a batch, and again"
     return Proof(says, "a text's states depend on how it is padded or batched", off, tolerance(lm), probe.reach())
@@ -138,7 +146,7 @@ def equal_lengths(lm: "Backbone", probe: ProbeTexts) -> Proof:
 
 
 def _beside(lm: "Backbone", probe: ProbeTexts, length: int, short: int) -> float:
-    """How far the states of a text of `short` tokens are apart alone and padded beside one of `length`."""
+    """How far apart the states of a text of `short` tokens are, alone and padded beside a text of `length`."""
     ids = probe.ids[:2, :length] if length <= probe.length else lm.random_ids(2, length)
     layers = range(lm.n_layers + 1)
     at = torch.linspace(0, short - 1, min(short, 48)).long()[None]
@@ -150,7 +158,7 @@ def _beside(lm: "Backbone", probe: ProbeTexts, length: int, short: int) -> float
 
 
 def _pairs(lm: "Backbone", probe: ProbeTexts) -> Iterator[tuple[int, int]]:
-    """Lengths of a longer and a shorter text that are to read alike: of one group, for each group within reach."""
+    """Lengths of a longer and a shorter text that are to read alike: both of a group, for each group within reach."""
     limits = lm.limits
     top = min([probe.length, *(switch - 1 for switch in _turns(lm))])
     for short in sorted({max(top // 2, 1), *([probe.edge + 2] if 0 < probe.edge < top - 2 else [])}):
@@ -167,7 +175,7 @@ def _turns(lm: "Backbone") -> list[int]:
 
 
 def cache(lm: "Backbone", probe: ProbeTexts) -> Proof:
-    """A text that is cut, continued from a plain cache in pieces and one by one has the states of the whole."""
+    """A text that goes on from a plain cache, cut, in pieces and token by token, has the states of the whole."""
     says, otherwise = "keys and values can be kept, cut, shared and continued", "they cannot: every text is read whole"
     length = min([probe.length, *(switch - 1 for switch in _turns(lm))])
     if length < 12:
@@ -176,19 +184,19 @@ def cache(lm: "Backbone", probe: ProbeTexts) -> Proof:
     ids[1, :3] = ids[0, :3]  # two texts that share their beginning
     whole = lm.hidden(ids)[lm.n_layers]
     try:
-        made = kv_cache([])
-        lm.hidden(ids[:1, :5], cache=made)
-        kept: KeysValues = [
+        beginning = kv_cache([])
+        lm.hidden(ids[:1, :5], cache=beginning)
+        pairs: KeysValues = [
             (keys[:, :, :3].expand(2, -1, -1, -1), values[:, :, :3].expand(2, -1, -1, -1))
-            for keys, values in kv_pairs(made)
+            for keys, values in kv_pairs(beginning)
         ]
         ends = [length - 7, length - 6, length - 5, length]
         parts: list[Tensor] = []
         begin = 3
         for end in ends:
-            grown = kv_cache(kept)
-            parts.append(lm.hidden(ids[:, begin:end], cache=grown)[lm.n_layers])
-            kept, begin = kv_pairs(grown), end
+            longer = kv_cache(pairs)
+            parts.append(lm.hidden(ids[:, begin:end], cache=longer)[lm.n_layers])
+            pairs, begin = kv_pairs(longer), end
         off = apart(torch.cat(parts, dim=1), whole[:, 3:])
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, AssertionError) as error:
         if isinstance(error, torch.OutOfMemoryError):
@@ -203,7 +211,7 @@ def cache(lm: "Backbone", probe: ProbeTexts) -> Proof:
 def precision(lm: "Backbone", texts: Sequence[str]) -> tuple[float, float]:
     """How far log-odds of every next token move from twice the precision: mean and largest change over `texts`.
 
-    The weights are the same: a half-precision model is read in float32, a float32 one in float64. The model is copied.
+    The weights are the same: a half-precision model is read in float32, float32 in float64. The model is copied.
 
     Raises:
         AccordError: the texts do not fit the model, there is no room for the copy, or transformers cannot run it.
@@ -229,7 +237,7 @@ def precision(lm: "Backbone", texts: Sequence[str]) -> tuple[float, float]:
 
 
 def _logodds(logits: Tensor, tokens: Tensor) -> Tensor:
-    """log p − log(1 − p) of a token a row."""
+    """log p − log(1 − p) of a token in each row: [row, 1] tokens, [row, vocab] logits."""
     chosen = logits.gather(-1, tokens)
     return (chosen - logits.scatter(-1, tokens, float("-inf")).logsumexp(-1, keepdim=True)).squeeze(-1)
 
@@ -240,7 +248,11 @@ def tolerance(lm: "Backbone") -> float:
 
 
 def apart(got: Tensor, expected: Tensor) -> float:
-    """‖got − expected‖ / ‖expected‖ at the position where it is largest; of states [..., d]."""
+    """‖got − expected‖ / ‖expected‖ at the position where it is largest; of states [..., d].
+
+    >>> round(apart(torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[3.0, 4.0], [2.0, 0.0]])), 3)
+    0.5
+    """
     if got.shape != expected.shape:
         return float("inf")
     got, expected = got.double(), expected.double()

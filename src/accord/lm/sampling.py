@@ -15,7 +15,7 @@ from transformers import Cache
 from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.backbone import not_finite
-from accord.lm.batching import Progress, check_fits, out_of_memory, too_long
+from accord.lm.batching import Progress, check_fits, check_halves
 from accord.lm.encoding import encode_prompt, start_id
 from accord.lm.kv import kv_cache, kv_pairs
 from accord.lm.marked import States
@@ -31,9 +31,9 @@ class Sample:
 
     Attributes:
         prompt: the text it continues; empty if it began with the start token alone.
-        ids: the generated tokens, without the one that ended it.
+        ids: the generated tokens, without the token that ended it.
         text: those tokens as text, special tokens left out.
-        finished: whether the model ended it (by one of `LanguageModel.ends`), rather than the limit of tokens.
+        finished: whether the model ended it (by a token of `LanguageModel.ends`), not the limit of tokens.
     """
 
     prompt: str
@@ -67,7 +67,7 @@ def generate(
     Args:
         prompts: texts to continue; None begins with the start token (BOS, or EOS where that separates texts).
         first: number of the first sample: an interrupted run goes on where it stopped, since samples 0 to 49 and 50
-            to 99 are those of one call for 100.
+            to 99 are the same as in a single call for 100.
         max_new_tokens: where a text is cut that the model does not end.
         temperature: divides the logits; 0 always takes the most probable token.
         top_k: keep the k most probable tokens (and ties of the last); 0 keeps all.
@@ -80,7 +80,7 @@ def generate(
 
     Raises:
         AccordError: a setting makes no sense, there is no start token, prompt and text are together longer than the
-            model reads, logits are not finite, or one text alone exceeds memory.
+            model reads, logits are not finite, or a single text exceeds memory.
     """
     settings = Sampling(temperature, top_k, top_p, repetition_penalty)
     if max_new_tokens < 1 or n < 1 or batch_size < 1:
@@ -100,18 +100,13 @@ def generate(
     while waiting:
         batch = waiting[:batch_size]
         length = len(batch[0].start)
-        if isinstance(lm, Prompted):  # one length of prompt at a time
+        if isinstance(lm, Prompted):  # a batch for each length of prompt
             batch = [row for row in batch if len(row.start) == length]
         try:
             _write(after_prompt(lm, length), batch, settings)
         except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            if len(batch) == 1:
-                raise too_long(lm, len(batch[0].start) + max_new_tokens) from error
+            check_halves(lm, error, rows=len(batch), tokens=len(batch[0].start) + max_new_tokens)
             batch_size = len(batch) // 2
-            if lm.device.type == "cuda":
-                torch.cuda.empty_cache()
             continue
         waiting = waiting[len(batch) :]
         if progress:
@@ -121,7 +116,7 @@ def generate(
 
 @dataclass
 class _Row:
-    """A text as it grows: `start` is its prompt, `chance` its own random numbers, one a token."""
+    """A text as it grows: `start` is its prompt, `chance` its own random numbers, one for each token."""
 
     prompt: str
     start: Ids
@@ -130,7 +125,7 @@ class _Row:
     finished: bool = False
 
     def take(self, token: int, ends: frozenset[int]) -> bool:
-        """Add a token; whether the text goes on."""
+        """Add a token, unless it ends the text; returns whether the text goes on."""
         if token in ends:
             self.finished = True
             return False
@@ -141,19 +136,19 @@ class _Row:
 def _write(lm: LanguageModel, batch: list[_Row], settings: Sampling) -> None:
     """Write the texts of a batch to their ends.
 
-    A cache needs rows of equal length, so all start as far as the shortest prompt reaches, and a row whose prompt is
-    longer reads on in it while the others already write. Where the numbers of all positions switch with the length
+    A cache needs rows of equal length, so writing starts where the shortest prompt ends; rows with longer prompts
+    still read theirs meanwhile. Where the numbers of all positions switch with the length
     (see `Limits`), everything is read anew.
     """
     for row in batch:
         row.ids, row.finished = list(row.start), False
-    rows, width, read = batch, min(len(row.start) for row in batch), 0
+    rows, width, done = batch, min(len(row.start) for row in batch), 0
     cache = kv_cache([]) if lm.cacheable else None
     group = lm.limits.group(width)
     while rows:
         if lm.limits.group(width) != group:
-            group, read, cache = lm.limits.group(width), 0, kv_cache([]) if lm.cacheable else None
-        block = torch.tensor([row.ids[read:width] for row in rows])
+            group, done, cache = lm.limits.group(width), 0, kv_cache([]) if lm.cacheable else None
+        block = torch.tensor([row.ids[done:width] for row in rows])
         last = torch.full((len(rows), 1), block.shape[1] - 1)
         states = lm.hidden(block, at=last, cache=cache)[lm.n_layers][:, 0]
         writing = [i for i, row in enumerate(rows) if len(row.ids) == width]
@@ -162,7 +157,7 @@ def _write(lm: LanguageModel, batch: list[_Row], settings: Sampling) -> None:
             staying = [i for i in range(len(rows)) if i not in ended]
             rows = [rows[i] for i in staying]
             cache = _keep(cache, staying)
-        read, width = width if lm.cacheable else 0, width + 1
+        done, width = width if lm.cacheable else 0, width + 1
 
 
 def _step(lm: LanguageModel, states: States, rows: list[_Row], writing: list[int], settings: Sampling) -> list[int]:

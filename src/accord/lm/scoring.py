@@ -1,7 +1,7 @@
 """Log-probabilities of given answers, at the least cost: shared prefixes once, logits only where they are read.
 
 The result is the same for every batch size and order (to float error): `tests/lm/test_scoring.py` holds it to a
-plain one-prompt-at-a-time reference.
+plain reference that reads prompts singly.
 """
 
 from collections import defaultdict
@@ -39,13 +39,17 @@ _LOGIT_CHUNK = 2**24
 
 @dataclass(frozen=True)
 class Query:
-    """What to score: each of `answers` (token ids, one or several) as the continuation of `context` (token ids)."""
+    """What to score: each of `answers` (token ids, at least one) as the continuation of `context` (token ids).
+
+    >>> Query([1, 2], [[3], [4, 5]])
+    Query(context=(1, 2), answers=((3,), (4, 5)))
+    """
 
     context: Ids
     answers: tuple[Ids, ...]
 
     def __post_init__(self) -> None:
-        """Take any lists of whole numbers. Raises AccordError for what else there is."""
+        """Take any lists of whole numbers. Raises AccordError for anything else."""
         try:
             answers = tuple(tuple(map(index, answer)) for answer in self.answers)
             object.__setattr__(self, "context", tuple(map(index, self.context)))
@@ -60,7 +64,7 @@ class Query:
 
     @classmethod
     def of_text(cls, lm: LanguageModel, text: str) -> "Query":
-        """A text as the one answer to the start token (BOS, or EOS where that separates texts).
+        """A text as the only answer to the start token (BOS, or EOS where that separates texts).
 
         Raises AccordError if it has no tokens, or the tokenizer no start token.
         """
@@ -72,7 +76,7 @@ class Query:
 
 @dataclass
 class Score:
-    """Scores of one query, an entry for each of its answers; natural logarithms.
+    """Scores of a query, an entry for each of its answers; natural logarithms.
 
     Attributes:
         first: log p(first token of the answer | context).
@@ -100,6 +104,9 @@ def answer_logodds(steps: Tensor, counted: Counted) -> Tensor:
 
     p is the first token's probability, the whole answer's Π p_k, or the geometric mean of a token (Π p_k)^(1/n).
     log p_k = −log(1 + exp(−log-odds)), so that nothing cancels where the model is sure.
+
+    >>> answer_logodds(torch.tensor([0.0, 2.0]), "first").item()
+    0.0
     """
     if counted == "first" or steps.shape[-1] == 1:
         return steps[..., 0]
@@ -123,38 +130,38 @@ def score(
     """Score the answers of every query; equal contexts and shared prefixes are computed once.
 
     Args:
-        queries: contexts and their answers, or whole texts: the score of a text has one entry, whose `total` is log p
-            of all its tokens, read from the start token on (see `Query.of_text`).
+        queries: contexts and their answers, or whole texts: the score of a text has an entry, whose `total` is log p of
+            all its tokens, read from the start token on (see `Query.of_text`).
         layers: also score first tokens by the lens of every layer.
         every_token: with `layers`, the later tokens of the answers too.
-        seen: is given the states of the top layer as they are read, for whoever wants more of them than scores.
-        batch_tokens: tokens of one forward pass; by default chosen for the device.
-        progress: called with (tokens done, tokens in all); with queries for a model that must be told its prompt.
+        seen: called with the states of the top layer as they are read, for more uses than scores.
+        batch_tokens: tokens of a forward pass; by default chosen for the device.
+        progress: called with (tokens done, tokens in all); with numbers of queries for a `Prompted` model.
 
     Raises:
-        AccordError: see `check_queries`; logits are not finite, or one sequence alone exceeds memory.
+        AccordError: see `check_queries`; logits are not finite, or a single sequence exceeds memory.
     """
-    own = [Query.of_text(lm, query) if isinstance(query, str) else query for query in queries]
+    encoded = [Query.of_text(lm, query) if isinstance(query, str) else query for query in queries]
     if isinstance(lm, Prompted):
-        return _by_length(lm, own, layers, every_token, batch_tokens, progress)
-    check_queries(lm, own)
+        return _by_length(lm, encoded, layers, every_token, batch_tokens, progress)
+    check_queries(lm, encoded)
     targets: dict[Ids, dict[int, int]] = defaultdict(dict)  # context -> token -> its place in the read
-    for query in own:
+    for query in encoded:
         for answer in query.answers:
             for i, token in enumerate(answer):
                 places = targets[query.context + answer[:i]]
                 places.setdefault(token, len(places))
     sequences = list(targets)
-    lens_wanted = set(sequences if every_token else (query.context for query in own)) if layers else set()
+    lens_wanted = set(sequences if every_token else (query.context for query in encoded)) if layers else set()
     results: dict[tuple[Ids, int], _Read] = {}
 
     def read(layer: int, states: States, which: list[int]) -> None:
         if seen is not None and layer == lm.n_layers:
             seen([sequences[i] for i in which], states)
-        wanted = [j for j, i in enumerate(which) if layer == lm.n_layers or sequences[i] in lens_wanted]
+        rows = [j for j, i in enumerate(which) if layer == lm.n_layers or sequences[i] in lens_wanted]
         size = max(1, _LOGIT_CHUNK // lm.vocab_size)
-        for begin in range(0, len(wanted), size):
-            part = wanted[begin : begin + size]
+        for begin in range(0, len(rows), size):
+            part = rows[begin : begin + size]
             contexts = [sequences[which[j]] for j in part]
             logits = lm.lens(states[part])
             reads = _reduce(logits, [list(targets[context]) for context in contexts], f"{lm.name}, layer {layer}")
@@ -162,7 +169,7 @@ def score(
 
     depth = range(lm.n_layers + 1) if layers else [lm.n_layers]
     end_states(lm, sequences, read, layers=depth, batch_tokens=batch_tokens, progress=progress)
-    return [_assemble(query, targets, results, list(depth), every_token) for query in own]
+    return [_assemble(query, targets, results, list(depth), every_token) for query in encoded]
 
 
 def check_queries(lm: LanguageModel, queries: Sequence[Query]) -> None:
@@ -170,8 +177,8 @@ def check_queries(lm: LanguageModel, queries: Sequence[Query]) -> None:
     for query in queries:
         if not query.context or not query.answers or not all(query.answers):
             raise AccordError("a query needs a context and answers of at least one token", got=query)
-    read = (query.context + answer[:-1] for query in queries for answer in query.answers)
-    check_fits(lm, read, (answer for query in queries for answer in query.answers))
+    sequences = (query.context + answer[:-1] for query in queries for answer in query.answers)
+    check_fits(lm, sequences, (answer for query in queries for answer in query.answers))
 
 
 def _by_length(
@@ -182,24 +189,24 @@ def _by_length(
     batch_tokens: int | None,
     progress: Progress | None,
 ) -> list[Score]:
-    """The queries of each length of context under the model of that length of prompt."""
+    """Scores of the queries, those of each length of context by the model for that length of prompt."""
     groups: dict[int, list[int]] = defaultdict(list)
     for i, query in enumerate(queries):
-        groups[max(len(query.context), 1)].append(i)  # an empty one is refused as ever
-    found: dict[int, Score] = {}
-    for length, own in groups.items():
-        some = [queries[i] for i in own]
+        groups[max(len(query.context), 1)].append(i)  # an empty context is refused by `score`
+    results: dict[int, Score] = {}
+    for length, indices in groups.items():
+        group = [queries[i] for i in indices]
         model = lm.after_prompt(length)
-        scores = score(model, some, layers=layers, every_token=every_token, batch_tokens=batch_tokens)
-        found.update(zip(own, scores, strict=True))
+        scores = score(model, group, layers=layers, every_token=every_token, batch_tokens=batch_tokens)
+        results.update(zip(indices, scores, strict=True))
         if progress:
-            progress(len(found), len(queries))
-    return [found[i] for i in range(len(queries))]
+            progress(len(results), len(queries))
+    return [results[i] for i in range(len(queries))]
 
 
 @dataclass
 class _Read:
-    """What was read at the end of one sequence, an entry for each of its target tokens."""
+    """Numbers at the end of a sequence, an entry for each of its target tokens."""
 
     first: Floats
     logodds: Floats

@@ -33,7 +33,7 @@ def replaced(
 
     Args:
         layer: 0 for what enters the first block, l for what leaves block l.
-        start: position of the first column, as ids continue a cache: see `past`.
+        start: position of the first column; not 0 if the ids continue a cache, see `past`.
         first: the first position that is changed; at least 1, as the first of a sequence is left alone.
         stop: the position before which changes end; None: at every later position.
     """
@@ -73,9 +73,9 @@ def no_first(like: Tensor, at: Tensor | None, start: int) -> Tensor:
         at: the positions within the ids that were kept, as `LanguageModel.hidden` takes them.
         start: as for `replaced`.
     """
-    kept = like.new_ones(like.shape[:2])
+    mask = like.new_ones(like.shape[:2])
     if start == 0 and at is None:
-        kept[:, 0] = 0.0
+        mask[:, 0] = 0.0
     elif start == 0 and at is not None:
-        kept[(at == 0).to(kept.device)] = 0.0
-    return kept
+        mask[(at == 0).to(mask.device)] = 0.0
+    return mask

@@ -1,4 +1,4 @@
-"""Hidden states at the end of many sequences, shared prefixes computed once, whatever they are wanted for.
+"""Hidden states at the end of many sequences, shared prefixes computed once.
 
 Scoring reads logits off them; probes and explanations read the states themselves.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from accord.lm.batching import Progress, check_fits, default_batch_tokens, out_of_memory, too_long
+from accord.lm.batching import Progress, check_fits, check_halves, default_batch_tokens
 from accord.lm.kv import KeysValues, kv_cache, kv_pairs
 from accord.lm.marked import States
 from accord.lm.model import LanguageModel
@@ -34,18 +34,18 @@ def end_states(
     batch_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Give `read` the states of `layers` (the top one by default) at the last position of every sequence.
+    """Give `read` the states of `layers` (the top layer by default) at the last position of every sequence.
 
     Every sequence is read once a layer, in whatever order is cheapest. When memory runs out, batches are halved
-    and the work goes on. Sequences of one group of the model's limits are read together; beyond the first group,
-    prefixes belong to another, so none are shared.
+    and the work goes on. Only sequences of the same group of the model's limits share a batch. In groups after the
+    first, a prefix would be read as in another group, so no prefixes are shared.
 
     Args:
         sequences: distinct and not empty.
-        batch_tokens: tokens of one forward pass; by default chosen for the device.
+        batch_tokens: tokens of a forward pass; by default chosen for the device.
 
     Raises:
-        AccordError: a sequence is longer than the model reads, or one alone exceeds memory.
+        AccordError: a sequence is longer than the model reads, or a single sequence exceeds memory.
     """
     check_fits(lm, sequences)
     never = sum(map(len, sequences)) + 1
@@ -63,7 +63,7 @@ def end_states(
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _CachedRow:
     """A row of a computed batch: the first `length` keys and values of the batch's own tokens."""
 
     pairs: KeysValues
@@ -83,43 +83,44 @@ class _Walk:
     done: int = 0
     total: int = 0
 
-    def descend(self, nodes: list[Node], paths: dict[int, list[_Kept]]) -> None:
+    def descend(self, nodes: list[Node], paths: dict[int, list[_CachedRow]]) -> None:
         """Compute `nodes`, which all start at the same position, then what hangs below them.
 
-        `paths[id(node)]` are the kept keys and values of the node's ancestors. Going down before going on bounds
-        the memory of kept states by one batch a level.
+        `paths[id(node)]` are the keys and values of the node's ancestors. As a batch's subtrees are finished before
+        the next batch, memory holds the keys and values of at most a batch for each level.
         """
         queue = sorted(nodes, key=lambda node: (bool(node.children), len(node.tokens)), reverse=True)
         while queue:
             batch = self._next_batch(queue)
             try:
-                kept = self._compute(batch, [paths.get(id(node), []) for node in batch])
+                pairs = self._compute(batch, [paths.get(id(node), []) for node in batch])
             except RuntimeError as error:
-                self._back_off(error, batch)
+                check_halves(self.lm, error, rows=len(batch), tokens=batch[0].end)
+                self.batch_tokens = max(1, min(self.batch_tokens, len(batch) * len(batch[0].tokens)) // 2)
                 continue
             del queue[: len(batch)]
             self.done += sum(len(node.tokens) for node in batch)
             if self.progress:
                 self.progress(self.done, self.total)
             below: dict[int, list[Node]] = defaultdict(list)
-            deeper: dict[int, list[_Kept]] = {}
+            deeper: dict[int, list[_CachedRow]] = {}
             for row, node in enumerate(batch):
                 for child in node.children:
                     below[child.start].append(child)
-                    deeper[id(child)] = [*paths.get(id(node), []), _Kept(kept, row, len(node.tokens))]
+                    deeper[id(child)] = [*paths.get(id(node), []), _CachedRow(pairs, row, len(node.tokens))]
             for group in below.values():
                 self.descend(group, deeper)
 
     def _next_batch(self, queue: list[Node]) -> list[Node]:
-        """As many nodes from the front of the queue as the budget takes; at least one."""
+        """As many nodes from the front of the queue as the budget takes, but at least the first."""
         width, end = len(queue[0].tokens), queue[0].end
         rows = max(1, min(self.batch_tokens // width, self.batch_tokens * _CACHED_PER_TOKEN // end))
         # Inner nodes and leaves don't mix: keeping the keys and values of leaves would be for nothing.
         inner = bool(queue[0].children)
         return [node for node in queue[:rows] if bool(node.children) == inner]
 
-    def _compute(self, batch: list[Node], paths: list[list[_Kept]]) -> KeysValues:
-        """Run one batch, read what ends in it, and return its keys and values if anything hangs below it."""
+    def _compute(self, batch: list[Node], paths: list[list[_CachedRow]]) -> KeysValues:
+        """Run a batch, read what ends in it, and return its keys and values if anything hangs below it."""
         width = max(len(node.tokens) for node in batch)
         ids = torch.tensor([node.tokens + (node.tokens[-1],) * (width - len(node.tokens)) for node in batch])
         keep = bool(batch[0].children)
@@ -133,22 +134,12 @@ class _Walk:
         start = batch[0].start
         return [(k[:, :, start:], v[:, :, start:]) for k, v in kv_pairs(cache)] if keep and cache else []
 
-    def _back_off(self, error: RuntimeError, batch: list[Node]) -> None:
-        """Halve the budget if memory ran out and smaller batches are possible, else raise."""
-        if not out_of_memory(error):
-            raise error
-        if len(batch) == 1:
-            raise too_long(self.lm, batch[0].end) from error
-        self.batch_tokens = max(1, min(self.batch_tokens, len(batch) * len(batch[0].tokens)) // 2)
-        if self.lm.device.type == "cuda":
-            torch.cuda.empty_cache()
 
-
-def _join(paths: list[list[_Kept]]) -> KeysValues:
-    """Keys and values of each layer for a batch: each row the concatenation of its path, all of equal length."""
+def _join(paths: list[list[_CachedRow]]) -> KeysValues:
+    """Keys and values of each layer for a batch: each row the concatenation of its path; all rows are equally long."""
 
     def stack(layer: int, side: int) -> Tensor:
-        rows = [[kept.pairs[layer][side][kept.row, :, : kept.length] for kept in path] for path in paths]
+        rows = [[cached.pairs[layer][side][cached.row, :, : cached.length] for cached in path] for path in paths]
         return torch.stack([row[0] if len(row) == 1 else torch.cat(row, dim=1) for row in rows])
 
     return [(stack(layer, 0), stack(layer, 1)) for layer in range(len(paths[0][0].pairs))]

@@ -13,18 +13,22 @@ if TYPE_CHECKING:
 
 
 class Unsupported(Exception):
-    """Why a network does not fit; `Backbone` makes the error of it that users see."""
+    """Why a network does not fit; `Backbone` makes it an AccordError."""
 
 
 @dataclass(frozen=True)
 class Finish:
-    """What a model does to the numbers of its head: cap · tanh(scale · z / cap), or scale · z without a cap."""
+    """What a model does to the numbers of its head: cap · tanh(scale · z / cap), or scale · z without a cap.
+
+    >>> Finish(2.0, cap=30.0)(torch.tensor([1.0, 1000.0]))
+    tensor([ 1.9970, 30.0000])
+    """
 
     scale: float = 1.0
     cap: float | None = None
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """The model's logits of the head's."""
+        """The model's logits from the numbers of its head."""
         if self.scale != 1.0:
             logits = logits * self.scale
         return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
@@ -35,7 +39,7 @@ class Finish:
 
 
 class StateFactor(nn.Module):
-    """A factor between final norm and head, for models that have one there."""
+    """A factor between final norm and head."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -64,7 +68,7 @@ class Tail:
 
 
 def state_in(args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """The state that a block is given: its first argument, or the one called `hidden_states`."""
+    """The state that a block gets: its first argument, or the argument called `hidden_states`."""
     return args[0] if args else kwargs.get("hidden_states")
 
 
@@ -79,7 +83,7 @@ def put_state(output: Any, state: Tensor) -> Any:
 
 
 def learn_tail(model: nn.Module, anatomy: "Anatomy", ids: Tensor, enough: float) -> tuple[Tail, float]:
-    """The first of an anatomy's tails that is right to `enough`, or the last; and the largest difference that is left.
+    """The first of an anatomy's tails that is right to within `enough`, or the last; and the largest difference left.
 
     Differences are shares of the largest number.
 
@@ -109,10 +113,10 @@ def _learn(model: nn.Module, anatomy: "Anatomy", tail: Tail, ids: Tensor) -> flo
     over a wide range in the place of those that leave its head; its final modules work in float32 meanwhile. So the
     proof is as tight in half precision as in float32, and a soft-cap shows however small the logits are.
 
-    Sets the tail's finish, and adds a `StateFactor` to its final modules where one is needed.
+    Sets the tail's finish, and adds a `StateFactor` to its final modules if the model has a factor there.
     """
     probe = _probe_states(anatomy.top[:, : ids.shape[1]])
-    fed: list[Tensor] = []
+    inputs: list[Tensor] = []
     size = (*ids.shape, anatomy.logits.shape[-1])
     numbers = _probe_numbers(size).to(probe)
 
@@ -120,10 +124,10 @@ def _learn(model: nn.Module, anatomy: "Anatomy", tail: Tail, ids: Tensor) -> flo
         return put_state(output, probe)
 
     def read(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        fed.append(state_in(args, kwargs))
+        inputs.append(state_in(args, kwargs))
         if args:
-            return (fed[0].to(tail.casts[-1]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": fed[0].to(tail.casts[-1])}
+            return (inputs[0].to(tail.casts[-1]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": inputs[0].to(tail.casts[-1])}
 
     with ExitStack() as undone:
         for weight in (weight for module in tail.final for weight in [*module.parameters(), *module.buffers()]):
@@ -137,13 +141,13 @@ def _learn(model: nn.Module, anatomy: "Anatomy", tail: Tail, ids: Tensor) -> flo
         expected = probe
         for module in tail.final:
             expected = module(expected)
-    if expected.shape != fed[0].shape:
+    if expected.shape != inputs[0].shape:
         raise Unsupported("its final norm could not be applied by itself")
-    actual, expected = fed[0].double(), expected.double()
-    off = _off(fed[0], expected)
+    actual, expected = inputs[0].double(), expected.double()
+    off = _off(inputs[0], expected)
     factor = float((actual * expected).sum() / expected.square().sum())
     if off > 1e-5 and abs(factor - 1) > 1e-5:
-        off = _off(fed[0], factor * expected)
+        off = _off(inputs[0], factor * expected)
         tail.final, tail.casts = [*tail.final, StateFactor(factor)], [*tail.casts, tail.casts[-1]]
     tail.finish, missed = _fit(numbers, logits)
     return max(off, missed)
@@ -179,8 +183,7 @@ def _fit(numbers: Tensor, logits: Tensor) -> tuple[Finish, float]:
     z, y = numbers.double(), logits.double()
     if not bool(torch.isfinite(y).all()):
         raise Unsupported("it replaces some logits by infinity")
-    scale = float((y[:, 0] * z[:, 0]).sum() / z[:, 0].square().sum())
-    scale = _rounded(scale)
+    scale = _rounded(float((y[:, 0] * z[:, 0]).sum() / z[:, 0].square().sum()))
     top, linear = float(y.abs().max()), Finish(scale)
     off = float((linear(z) - y).abs().max()) / top
     if off <= 1e-5:
@@ -193,6 +196,10 @@ def _fit(numbers: Tensor, logits: Tensor) -> tuple[Finish, float]:
 
 
 def _rounded(value: float) -> float:
-    """A fitted number without the noise of its last digits, if a short decimal is that near."""
+    """A fitted number without the noise of its last digits, if a decimal of five digits is that near.
+
+    >>> _rounded(29.99999998), _rounded(0.123456)
+    (30.0, 0.123456)
+    """
     near = float(f"{value:.5g}")
     return near if abs(value - near) <= 1e-6 * abs(value) else value

@@ -30,11 +30,11 @@ class TokenTexts:
     """The tokens of many texts, without special tokens, and what is put before every window.
 
     Attributes:
-        ids: int32, all texts one after another.
+        ids: int32, all texts concatenated.
         offsets: text i is `ids[offsets[i]:offsets[i + 1]]`.
         start: BOS; or EOS, where that is what separates texts; or None if the tokenizer has neither. A model that
             was trained with a start token reads badly without, so later windows of a text get it too.
-        max_length: tokens of one window, the start token among them.
+        max_length: tokens of a window, the start token among them.
     """
 
     ids: NDArray[np.int32]
@@ -48,15 +48,19 @@ class TokenTexts:
         return 0 if self.start is None else 1
 
     def of(self, text: int) -> NDArray[np.int32]:
-        """The tokens of one text."""
+        """The tokens of the text of this number."""
         return self.ids[self.offsets[text] : self.offsets[text + 1]]
 
     def windows(self, stride: int | None) -> Iterator[Window]:
         """The windows of all texts, in order; texts without tokens have none.
 
+        >>> texts = TokenTexts(np.arange(5, dtype=np.int32), np.array([0, 5]), start=1, max_length=4)
+        >>> [(window.begin, window.fresh, window.end) for window in texts.windows(stride=2)]
+        [(0, 0, 3), (2, 3, 5)]
+
         Args:
-            stride: how far one window of a long text lies behind the one before (at most a window, so that
-                nothing is left out); None keeps the first window alone.
+            stride: tokens from the beginning of a window of a long text to that of the next (at most a window, so
+                that nothing is left out); None keeps only the first window.
         """
         room = self.max_length - self.lead
         for text, length in enumerate(np.diff(self.offsets).tolist()):
@@ -73,8 +77,8 @@ class TokenTexts:
         if self.start is not None:
             rows[:, 0] = self.start
         for row, window in zip(rows, windows, strict=True):
-            own = self.of(window.text)[window.begin : window.end]
-            row[self.lead : self.lead + len(own)] = own
+            ids = self.of(window.text)[window.begin : window.end]
+            row[self.lead : self.lead + len(ids)] = ids
         return torch.from_numpy(rows)
 
 
@@ -83,10 +87,10 @@ def tokenize(lm: LanguageModel, texts: Sequence[str], *, max_length: int) -> Tok
 
     Args:
         lm: whose tokenizer makes them.
-        max_length: tokens of one window; never more than the model can read, or its tokenizer says that it can.
+        max_length: tokens of a window; never more than the model can read, or its tokenizer says that it can.
 
     Raises:
-        AccordError: a window could hold no token, or the model does not have one of the tokens.
+        AccordError: a window could hold no token, or the model lacks a token.
     """
     tokenizer = lm.tokenizer
     max_length = min(max_length, int(tokenizer.model_max_length), lm.limits.length or max_length)
@@ -95,8 +99,8 @@ def tokenize(lm: LanguageModel, texts: Sequence[str], *, max_length: int) -> Tok
         raise AccordError("max_length leaves no room for a token", got=max_length, wanted="at least 2")
     parts: list[NDArray[np.int32]] = []
     for begin in range(0, len(texts), _TEXTS_AT_ONCE):
-        some = list(texts[begin : begin + _TEXTS_AT_ONCE])
-        encoded = tokenizer(some, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        batch = list(texts[begin : begin + _TEXTS_AT_ONCE])
+        encoded = tokenizer(batch, add_special_tokens=False, return_attention_mask=False, verbose=False)
         parts += [np.array(ids, dtype=np.int32) for ids in encoded["input_ids"]]
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts], dtype=np.int64)]).astype(np.int64)
     ids = np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from accord.concepts.base import ConceptModel
 from accord.concepts.batchtopk import BatchTopK
+from accord.concepts.checkpoint import save_tensors
 from accord.concepts.config import ImportedConfig
 from accord.concepts.dictionary_files import check_tensors, read_table, read_tensors
 from accord.concepts.imported import Imported
@@ -65,8 +65,7 @@ def export_saelens(model: ConceptModel, folder: Path | str, metadata: dict[str, 
     weights["W_enc"] = weights["W_enc"].T
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    plain = {name: w.detach().float().cpu().contiguous() for name, w in weights.items()}
-    save_file(plain, folder / WEIGHTS)
+    save_tensors({name: weight.float() for name, weight in weights.items()}, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(config), encoding="utf-8")
 
 

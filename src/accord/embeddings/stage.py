@@ -29,7 +29,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
 
 @planned_once
 def embeddings(plan: Plan) -> Stage:
-    """The states of `[text]`, with every layer that is asked for. Without `[text]`, Unplanned."""
+    """The states of `[text]` at every layer that the study reads. Without `[text]`, raises Unplanned."""
     section = plan.the(TextSection)
     if section is None:
         raise Unplanned
@@ -38,7 +38,7 @@ def embeddings(plan: Plan) -> Stage:
     with plan.at("text", section=section):
         source = plan.texts(section.source)
         if is_local(source):
-            # is what it says of columns and sides so?
+            # Before anything runs: does the source have these columns, and texts for both sides?
             plan.kept(["corpus", source], lambda: bool(read_corpus(section, source, plan.seed)))
         return _stage(plan, section, source)
     raise Unplanned
@@ -70,7 +70,7 @@ def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
 
     settings = {
         **base.identity,
-        # without `unit` where it is not given: nothing is made again that was made before there was this key
+        # `unit` is left out where it is not given, so that embeddings from before there was this key stay valid.
         "text": section.model_dump(exclude={"source"} if section.unit else {"source", "unit"}),
         "source": source_fingerprint(source),
         "layers": numbers,
@@ -79,7 +79,7 @@ def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
 
 
 def _layers(plan: Plan) -> list[int | None]:
-    """The numbers of all layers that the study asks for; None for the last one while that is not known."""
+    """The numbers of all layers that the study reads; None for the last while its number is not known."""
     layers = {plan.number(layer) for layer in plan.study.backbone.layer}
     for i, section in enumerate(plan.all(ConceptSection)):
         for layer in section.layers or []:
@@ -107,7 +107,7 @@ def read_corpus(section: TextSection, source: str, seed: int) -> Corpus:
 def shuffled(
     store: EmbeddingStore, layer: int, size: int, seed: int, steps: int, progress: Progress
 ) -> Callable[[int], Iterator[Batch]]:
-    """Training batches as the trainer asks for them, telling how far it is."""
+    """Training batches from any step on, as the trainer takes them; `progress` gets step and steps."""
 
     def supply(start: int) -> Iterator[Batch]:
         for step, batch in enumerate(batches(store, layer, size, seed=seed, start_step=start), start):
@@ -118,7 +118,7 @@ def shuffled(
 
 
 def _keep_texts(chosen: pd.DataFrame, store: EmbeddingStore, path: Path) -> None:
-    """The texts up to the last that has a row in the store; `text` in the store counts in them."""
+    """Write the texts up to the last that has a row in the store; `text` in the store is the number of its row here."""
     skipped = store.layout.left_out["beyond"]
     last = len(chosen) - skipped
     chosen.head(last).drop(columns="held_out").to_parquet(path, index=False)

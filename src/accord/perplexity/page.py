@@ -108,8 +108,8 @@ def _concepts(run: Run) -> list[str]:
 
 
 def _rows(run: Run) -> list[SeedGroup]:
-    judged = run.of(JudgedTexts).items()
-    return row_groups((SeedResult(f"perplexity/{label}", one.metrics) for label, one in judged), _concepts(run))
+    results = (SeedResult(f"perplexity/{label}", texts.metrics) for label, texts in run.of(JudgedTexts).items())
+    return row_groups(results, _concepts(run))
 
 
 def _heads(run: Run) -> list[SeedGroup]:

@@ -40,8 +40,8 @@ def import_dictionary(source: str | Path, subfolder: str = "", *, layer: int | N
             raise AccordError(
                 "This dictionary reads another place.", where=path, got=f"layer {layer}", wanted=origin.reads
             )
-        named = origin.model_copy(update={"layer": layer, "caution": None})
-        model.config = model.config.model_copy(update={"origin": named})
+        origin = origin.model_copy(update={"layer": layer, "caution": None})
+        model.config = model.config.model_copy(update={"origin": origin})
     return model
 
 

@@ -19,7 +19,7 @@ from accord.report.seed_curves import MOST, columns_of, draw_curves, is_wide, sm
 from accord.report.seeds import SeedGroup, seeds_of
 from accord.report.wording import amount, in_figure
 
-_WIDE_RANGE = 6.0  # times between the smallest and largest L0, from which the axis is logarithmic
+_WIDE_RANGE = 6.0  # ratio of the largest L0 to the smallest from which the axis is logarithmic
 _GATES = " Filled: soft gates. Hollow: hard ones, open or shut."
 # What the trainer and the judge write into a curve beside the terms of the loss.
 _OTHERS = {"step", "lr", "loss", "batch", "seconds", "fvu", "fvu_hard", "l0", "alive"}
@@ -56,10 +56,10 @@ def draw_sparsity(models: Sequence[SeedGroup]) -> Drawn | None:
         f"Each point is a seed of a concept model ({seeds_of([g for _, g in groups])} each). Upward: more of the "
         f"embeddings' variance explained; to the left: fewer concepts active a token. Better is up and left.{gates}"
     )
-    listed = "; ".join(
+    values = "; ".join(
         f"{in_figure(g.label, 30)}: R² {amount(best_r2(g))[0]} at L0 {amount(g.metric('l0'))[0]}" for _, g in groups
     )
-    return Drawn("sparsity", figure, title, caption, f"Scatter of R² against L0. {listed}.")
+    return Drawn("sparsity", figure, title, caption, f"Scatter of R² against L0. {values}.")
 
 
 def draw_recovered(models: Sequence[SeedGroup]) -> Drawn | None:

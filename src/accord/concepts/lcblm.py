@@ -176,7 +176,7 @@ class LCBLM(LCBLMBase):
             row, residual = worst_rows(xs, xs - self.write(self.logits(e).sigmoid()[:, :, None] * e), len(dead), step)
             features = self.features(row)
             towards = residual if self.hidden is None else features
-            unit = towards / towards.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            unit = F.normalize(towards, dim=1)
             reach = (features * unit).sum(1).clamp_min(1e-3)
             h = normal_like(self.h[dead], step.generator).abs() + 0.1
             self.h[dead] = h

@@ -45,7 +45,7 @@ def export_saelens(model: ConceptModel, folder: Path | str, metadata: dict[str, 
         "metadata": {"sae_lens_version": _FORMAT, "sae_lens_training_version": None, **(metadata or {})},
     }
     if isinstance(model, Imported):
-        weights = _as_it_came(model, config)
+        weights = _imported_weights(model, config)
     elif isinstance(model, TopK | BatchTopK | L1):
         weights = {
             "W_enc": model.W_enc / model.scale,
@@ -151,7 +151,7 @@ def _fold_scale(config: SAELensConfig, weights: dict[str, Tensor], scale: Any, f
         weights["W_dec"] = weights["W_dec"] * factor[:, None]
 
 
-def _as_it_came(model: Imported, config: dict[str, Any]) -> dict[str, Tensor]:
+def _imported_weights(model: Imported, config: dict[str, Any]) -> dict[str, Tensor]:
     """Weights of an imported dictionary under SAELens' names; completes its `cfg.json`."""
     own, origin = model.config, model.config.origin
     weights: dict[str, Tensor] = {name: w for name, w in model.named_parameters() if name != "b_in"}

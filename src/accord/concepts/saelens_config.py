@@ -1,4 +1,4 @@
-"""What a SAELens `cfg.json` means, of any version: its keys are a closed world, so that nothing acts unnoticed."""
+"""What a SAELens `cfg.json` means, of any version: unknown keys are refused, so that none takes effect unnoticed."""
 
 from typing import Any
 
@@ -178,7 +178,7 @@ def understand(table: dict[str, Any], where: object) -> SAELensConfig:
     try:
         return SAELensConfig.model_validate(config)
     except ValidationError as error:
-        raise _refused(error, where) from None
+        raise _refusal(error, where) from None
 
 
 def _table(table: dict[str, Any], key: str, where: object) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def _before_6(version: Any) -> bool:
     return not first.isdigit() or int(first) < 6
 
 
-def _refused(error: ValidationError, where: object) -> AccordError:
+def _refusal(error: ValidationError, where: object) -> AccordError:
     first = error.errors()[0]
     key = ".".join(str(name) for name in first["loc"])
     if first["type"] == "extra_forbidden":

@@ -29,11 +29,11 @@ ROWS_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class ConceptNode:
-    """A concept model of one layer (as the study writes it, and its number) and seed, and the stage that makes it."""
+    """A concept model of one layer and seed, and the stage that makes it."""
 
     section: ConceptSection
-    layer: Layer
-    number: int | None  # None for the last of a backbone that must be fetched first
+    layer: Layer  # as the study writes it
+    number: int | None  # None for the last layer of a backbone that must be fetched first
     seed: int
     stage: Stage
 
@@ -103,19 +103,19 @@ def concepts_named(plan: Plan, title: str, *place: str | int) -> ConceptNode:
     return concepts
 
 
-def concepts_for(plan: Plan, section: str, wanted: list[str]) -> list[ConceptNode]:
+def concepts_for(plan: Plan, section: str, names: list[str]) -> list[ConceptNode]:
     """The first seed's concept models that a section asks for by name, or "all" of them; problems are noted."""
     titles = [concepts.title for concepts in plan.all(ConceptSection)]
     if not titles:
         plan.problem(AccordError("There are no concepts.", wanted="a [[concepts]] section"), section)
         raise Unplanned
-    for title in wanted:
+    for title in names:
         if title not in ("all", *titles):
             error = AccordError(
                 "No [[concepts]] has this name.", got=repr(title), wanted=nearest(title, ["all", *titles])
             )
             plan.problem(error, section, "concepts")
-    return [node for node in first_seed(plan) if "all" in wanted or node.title in wanted]
+    return [node for node in first_seed(plan) if "all" in names or node.title in names]
 
 
 def need_texts(plan: Plan, section: str) -> Stage:
@@ -260,10 +260,10 @@ def _defined(recovered: "Recovered", name: str) -> float | None:
 
 def _check_names(plan: Plan, sections: list[ConceptSection]) -> None:
     """Note concept models that would share a folder."""
-    seen: set[str] = set()
+    titles: set[str] = set()
     for i, section in enumerate(sections):
-        if section.title.casefold() in seen:
+        if section.title.casefold() in titles:
             fix = 'give one of them a name: name = "…"'
             error = AccordError("Two [[concepts]] have the same name.", got=section.title, fix=fix)
             plan.problem(error, "concepts", i)
-        seen.add(section.title.casefold())
+        titles.add(section.title.casefold())

@@ -1,6 +1,5 @@
 """The stage that divides texts, and extracts the backbone's states of every layer that a study asks for."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,10 +51,10 @@ def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
         texts = read_corpus(section, source, plan.seed)
         sizes = {}
         for side, budget in ((HELD_OUT, section.held_out_tokens), (TRAIN, section.max_tokens)):
-            chosen = texts.table[texts.table["held_out"] == (side == HELD_OUT)]
+            rows = texts.table[texts.table["held_out"] == (side == HELD_OUT)]
             store = extract(
                 lm,
-                list(chosen["text"]),
+                list(rows["text"]),
                 work.folder / side,
                 layers=[number for number in numbers if number is not None],
                 max_length=section.max_length,
@@ -64,7 +63,7 @@ def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
                 max_tokens=budget,
                 progress=work.progress,
             )
-            _keep_texts(chosen, store, work.folder / f"{side}_texts.parquet")
+            _write_texts(rows, store, work.folder / f"{side}_texts.parquet")
             sizes[f"{side}_tokens"] = store.tokens
         return Embeddings(work.folder, {**_describe(texts), **sizes})
 
@@ -117,11 +116,11 @@ def shuffled(
     return supply
 
 
-def _keep_texts(chosen: pd.DataFrame, store: EmbeddingStore, path: Path) -> None:
+def _write_texts(rows: pd.DataFrame, store: EmbeddingStore, path: Path) -> None:
     """Write the texts up to the last that has a row in the store; `text` in the store is the number of its row here."""
     skipped = store.layout.left_out["beyond"]
-    last = len(chosen) - skipped
-    chosen.head(last).drop(columns="held_out").to_parquet(path, index=False)
+    last = len(rows) - skipped
+    rows.head(last).drop(columns="held_out").to_parquet(path, index=False)
 
 
 def _describe(texts: Corpus) -> dict[str, Any]:
@@ -133,6 +132,6 @@ def _describe(texts: Corpus) -> dict[str, Any]:
         "held_out": len(texts.held_out),
         "duplicates": texts.duplicates,
         "documents": texts.documents,
-        "rejected": json.loads(json.dumps(rejected)),
+        "rejected": rejected,
         "said": texts.describe(),
     }

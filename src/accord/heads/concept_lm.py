@@ -68,7 +68,7 @@ class ConceptLM:
         at: Tensor | None = None,
         cache: Cache | None = None,
     ) -> Mapping[int, States]:
-        """See `LanguageModel.hidden`; from the reader's layer on, states are those after it was read."""
+        """See `LanguageModel.hidden`; from `layer` on, states are those that follow from what is read there."""
         numbers = (self.n_layers,) if layers is None else tuple(layers)
         if wrong := [layer for layer in numbers if not 0 <= layer <= self.n_layers]:
             raise AccordError("no such layer", got=wrong[0], wanted=f"0 to {self.n_layers} in {self.name}")

@@ -118,11 +118,7 @@ register(NewHead, "accord.heads.linear:Linear")
 
 @checked
 def read_head(table: dict[str, Any], where: object = "heads") -> Any:
-    """A section from a plain table with its `kind`; raises AccordError naming the key that is wrong.
-
-    >>> read_head({"kind": "new"}).reads
-    'latents'
-    """
+    """A section from a plain table with its `kind`; raises AccordError naming the key that is wrong."""
     return read_kind(KINDS, table, "head", where)
 
 

@@ -32,11 +32,11 @@ class LayerRows:
     texts: Embeddings
     layer: int
 
-    def judged(self) -> Iterator[Batch]:
+    def held_out(self) -> Iterator[Batch]:
         """The held-out rows, in order."""
         return in_order(self.texts.store(HELD_OUT), self.layer, ROWS_AT_ONCE)
 
-    def learned(self) -> Iterator[Batch]:
+    def train(self) -> Iterator[Batch]:
         """The training rows, in order."""
         return in_order(self.texts.store(TRAIN), self.layer, ROWS_AT_ONCE)
 
@@ -56,7 +56,7 @@ def make_head(
         batch: embeddings of an update.
         folder: for checkpoints and the curve of a training, which goes on from what is there.
     """
-    counts = next_counts(rows.learned(), lm.vocab_size)
+    counts = next_counts(rows.train(), lm.vocab_size)
     if isinstance(config, OriginalHead):
         model = ConceptLM(lm, rows.layer, reader)
         ce = _on_rows(model, rows) if rows.layer == lm.n_layers else _on_texts(model, rows.texts)
@@ -65,20 +65,20 @@ def make_head(
         training, train = config.training, rows.texts.store(TRAIN)
         sample = next(batches(train, rows.layer, min(_SAMPLE, train.tokens), seed=training.seed)).x
         head = build_head(config, lm, reader, sample, counts=counts).to(lm.device)
-        start = cross_entropy(head, reader, rows.judged())
+        start = cross_entropy(head, reader, rows.held_out())
         supply = shuffled(train, rows.layer, batch, training.seed, training.steps, progress)
-        fitted = train_head(head, reader, supply, held_out=rows.judged, folder=folder)
-        ce = cross_entropy(head, reader, rows.judged())
+        fitted = train_head(head, reader, supply, held_out=rows.held_out, folder=folder)
+        ce = cross_entropy(head, reader, rows.held_out())
         measures = {"held_out_ce": ce, "start_ce": start, "seconds": fitted.rows[-1]["seconds"]}
         model = ConceptLM(lm, rows.layer, reader, head)
-    return model, {**measures, "unigram_ce": unigram_ce(counts, rows.judged())}
+    return model, {**measures, "unigram_ce": unigram_ce(counts, rows.held_out())}
 
 
 @torch.no_grad()
 def _on_rows(lm: ConceptLM, rows: LayerRows) -> float:
     """−log p of the next token from the stored states of the top layer, in nats: no block needs to run."""
     total, count = 0.0, 0
-    for batch in rows.judged():
+    for batch in rows.held_out():
         keep = batch.next >= 0
         x, following = batch.x[keep].to(lm.device), batch.next[keep].to(lm.device)
         for part in chunks(len(x), lm.vocab_size):

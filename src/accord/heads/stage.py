@@ -55,14 +55,13 @@ def heads(plan: Plan) -> list[HeadNode]:
     nodes: dict[tuple[str, int | None], HeadNode] = {}
     for seed in plan.study.seeds:
         for row in rows:
-            own = None if row.is_backbone else seed
+            row_seed = None if row.is_backbone else seed
             concepts = models.get((row.concepts.title, row.layer, seed)) if row.concepts else None
-            if (row.label, own) in nodes or (
-                row.concepts and concepts is None
-            ):  # such concepts are a problem elsewhere
+            # Where the concepts cannot be planned, their section has the problem.
+            if (row.label, row_seed) in nodes or (row.concepts and concepts is None):
                 continue
             with plan.at("heads"):
-                nodes[row.label, own] = HeadNode(row, own, _stage(plan, row, own, concepts))
+                nodes[row.label, row_seed] = HeadNode(row, row_seed, _stage(plan, row, row_seed, concepts))
     return list(nodes.values())
 
 

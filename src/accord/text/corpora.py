@@ -134,7 +134,7 @@ def _sort_out(
     """The texts of the good rows; reason -> places of the others."""
     texts: list[_Text] = []
     rejected: dict[str, list[str]] = {}
-    seen: set[str] = set()
+    columns: set[str] = set()
     for row in rows:
         value = _value(row.values, column)
         is_list = isinstance(value, list) and bool(value)
@@ -143,7 +143,7 @@ def _sort_out(
         for where, text in zip(places, value if is_list else [value], strict=True):
             if problem := row.problem or _problem(text, column):
                 rejected.setdefault(problem, []).append(where)
-                seen.update(_columns(row.values))
+                columns.update(_columns(row.values))
                 continue
             own = _value(row.values, label) if label else None
             texts.append(_Text(text.strip(), where, None if own is _ABSENT else own, document))
@@ -152,7 +152,7 @@ def _sort_out(
             "No text is left in this corpus",
             where=source,
             got=_reasons(rejected) or "no rows",
-            wanted=f"a column {column!r} of texts" + (f"; there is {nearest(column, seen)}" if seen else ""),
+            wanted=f"a column {column!r} of texts" + (f"; there is {nearest(column, columns)}" if columns else ""),
         )
     return texts, rejected
 
@@ -212,18 +212,18 @@ def _divide(texts: Sequence[str], documents: Sequence[str | None], share: float,
     """Which texts are held out: those of a document, and equal ones, together; the share as nearly as that allows."""
     groups = _groups(texts, documents)
     order = sorted(groups, key=lambda group: hashlib.sha256(f"{seed}\0{_name(group, texts)}".encode()).digest())
-    target, taken = share * len(texts), 0
-    chosen: list[list[int]] = []
+    target, count = share * len(texts), 0
+    held_out: list[list[int]] = []
     for group in order[: len(order) - 1]:  # at least one group remains to train on
-        if taken + len(group) / 2 <= target:
-            chosen.append(group)
-            taken += len(group)
-        elif chosen:
+        if count + len(group) / 2 <= target:
+            held_out.append(group)
+            count += len(group)
+        elif held_out:
             break
-    if not chosen and share > 0 and len(order) > 1:  # even the smallest group is more than the share
-        chosen.append(min(order[: len(order) - 1], key=len))
+    if not held_out and share > 0 and len(order) > 1:  # even the smallest group is more than the share
+        held_out.append(min(order[: len(order) - 1], key=len))
     sides = np.zeros(len(texts), dtype=bool)
-    sides[[i for group in chosen for i in group]] = True
+    sides[[i for group in held_out for i in group]] = True
     return sides
 
 

@@ -64,8 +64,8 @@ def extract(
         OSError: the shards cannot be written.
     """
     folder = Path(folder)
-    chosen = sorted({lm.n_layers} if layers is None else set(layers))
-    _check(lm, chosen, dtype, shard_tokens, max_tokens, stride)
+    numbers = sorted({lm.n_layers} if layers is None else set(layers))
+    _check(lm, numbers, dtype, shard_tokens, max_tokens, stride)
     tokens = tokenize(lm, texts, max_length=max_length)
     windows = _within(list(tokens.windows(stride)), max_tokens)
     if not windows:
@@ -74,7 +74,7 @@ def extract(
     settings = {
         **lm.settings(),
         "texts": texts_fingerprint(list(texts)),
-        "layers": chosen,
+        "layers": numbers,
         "max_tokens": max_tokens,
         "max_length": tokens.max_length,
         "stride": stride,
@@ -90,7 +90,7 @@ def extract(
             if progress:  # `part` of `whole` counts tokens that are read; `progress` takes those that are stored
                 progress(done + _fresh(shard) * part // whole, total)
 
-        return _compute(lm, tokens, shard, chosen, _DTYPES[dtype], batch_tokens, report)
+        return _compute(lm, tokens, shard, numbers, _DTYPES[dtype], batch_tokens, report)
 
     with ThreadPoolExecutor(1) as writer:  # a shard is written and hashed while the next one is computed
         writing: Future[None] | None = None
@@ -177,11 +177,11 @@ def _compute(
     states = {layer: torch.empty(int(ends[-1]), lm.d_model, dtype=dtype) for layer in layers}
 
     def extract_batch(batch: list[int]) -> None:
-        some = [windows[i] for i in batch]
-        hidden = lm.hidden(tokens.rows(some), layers=layers)
+        part = [windows[i] for i in batch]
+        hidden = lm.hidden(tokens.rows(part), layers=layers)
         outputs = {layer: backbone_states(hidden[layer]) for layer in layers}
         width = outputs[layers[0]].shape[1]
-        places = [np.arange(w.fresh, w.end) - w.begin + tokens.lead + row * width for row, w in enumerate(some)]
+        places = [np.arange(w.fresh, w.end) - w.begin + tokens.lead + row * width for row, w in enumerate(part)]
         targets = [np.arange(ends[i] - _size(windows[i]), ends[i]) for i in batch]
         source, target = (torch.from_numpy(np.concatenate(parts)) for parts in (places, targets))
         for layer, output in outputs.items():

@@ -190,7 +190,7 @@ def test_fields_are_documented(kind: str, make: Make) -> None:
 
 def test_a_seed_fixes_the_weights(kind: str, table: dict[str, object]) -> None:
     config = read_config(table)
-    one, two, three = (build(config, D, seed) for seed in (1, 1, 2))
-    same = [torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True)]
+    first, again, other = (build(config, D, seed) for seed in (1, 1, 2))
+    same = [torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True)]
     assert all(same)
-    assert not all(torch.equal(a, b) for a, b in zip(one.parameters(), three.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))

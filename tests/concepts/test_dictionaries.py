@@ -182,10 +182,10 @@ def test_folders_that_hold_no_dictionary(tmp_path: Path) -> None:
 
 
 def test_the_hub_is_asked_for_weights_and_text_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[tuple[str, dict[str, Any]]] = []
+    requests: list[tuple[str, dict[str, Any]]] = []
 
     def snapshot_download(repository: str, **options: Any) -> str:
-        asked.append((repository, options))
+        requests.append((repository, options))
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
@@ -195,7 +195,7 @@ def test_the_hub_is_asked_for_weights_and_text_alone(monkeypatch: pytest.MonkeyP
         model = import_dictionary(*given)
         same(model, *jumprelu(w))
         assert model.config.origin.layer == 21
-        assert asked.pop() == (
+        assert requests.pop() == (
             "google/gemma-scope-2b-pt-res",
             {"allow_patterns": [f"{inside}/*.safetensors", f"{inside}/*.json", f"{inside}/*.npz"]},
         )

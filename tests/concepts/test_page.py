@@ -39,7 +39,8 @@ def read(run: Path) -> Page:
 
 
 def finding(run: Path) -> str:
-    return " | ".join(f"{one.headline}: {one.evidence}" for one in concept_findings(concept_groups(Run(run))))
+    findings = concept_findings(concept_groups(Run(run)))
+    return " | ".join(f"{finding.headline}: {finding.evidence}" for finding in findings)
 
 
 def test_the_finding_says_who_reconstructs_better_and_at_what_price(run: Path, tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ def test_many_models_draw(tmp_path: Path) -> None:
 
 def test_loss_terms_are_means_over_seeds(run: Path) -> None:
     with style.house_style():
-        drawn = next(one for one in figures(Run(run)) if one.name == "loss-terms")
+        drawn = next(figure for figure in figures(Run(run)) if figure.name == "loss-terms")
     panels = {axes.get_title(loc="left"): axes for axes in drawn.figure.axes}
     assert {title: [str(curve.get_label()) for curve in axes.lines] for title, axes in panels.items()} == {
         "topk": ["mse", "aux"],

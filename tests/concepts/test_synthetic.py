@@ -56,10 +56,10 @@ def test_impossible_superpositions() -> None:
 def test_match_pairs_whatever_the_order_and_size() -> None:
     atoms = torch.nn.functional.normalize(torch.randn(6, 9, generator=torch.Generator().manual_seed(0)), dim=1)
     order = torch.tensor([4, 2, 0, 5, 1, 3])
-    found = match(7.0 * atoms[order], atoms)
-    assert found.fraction == 1
-    assert found.mean_cosine == pytest.approx(1)
-    assert torch.equal(order[found.concepts], torch.arange(6))
+    pairs = match(7.0 * atoms[order], atoms)
+    assert pairs.fraction == 1
+    assert pairs.mean_cosine == pytest.approx(1)
+    assert torch.equal(order[pairs.concepts], torch.arange(6))
     fewer = match(atoms[:4], atoms)
     assert fewer.fraction == pytest.approx(4 / 6)
     assert fewer.concepts.tolist() == [0, 1, 2, 3, -1, -1]

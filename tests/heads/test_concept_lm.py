@@ -250,16 +250,16 @@ def test_ce_recovered_by_hand(llama: Backbone, states: Make, exact: ConceptModel
         likely = torch.multinomial(llama.lens(rows.x).softmax(-1), 1, generator=torch.Generator().manual_seed(1))
     rows = rows._replace(next=torch.where(rows.next < 0, -1, likely.squeeze(1)))
     exact.fit_scale([rows.x])
-    found = recovered_on_rows(llama, exact, [rows, rows])
+    ce = recovered_on_rows(llama, exact, [rows, rows])
     keep = rows.next >= 0
     with torch.no_grad():
         logp = llama.lens(rows.x[keep]).log_softmax(-1)
         mean = llama.lens(rows.x.mean(0)[None]).log_softmax(-1).expand(len(logp), -1)
     following = rows.next[keep][:, None]
-    assert found.tokens == 2 * int(keep.sum())
-    assert found.original == pytest.approx(-float(logp.gather(1, following).mean()), abs=1e-5)
-    assert found.ablated == pytest.approx(-float(mean.gather(1, following).mean()), abs=1e-4)
-    assert found.recovered == found.recovered_hard == pytest.approx(1.0, abs=1e-5)
+    assert ce.tokens == 2 * int(keep.sum())
+    assert ce.original == pytest.approx(-float(logp.gather(1, following).mean()), abs=1e-5)
+    assert ce.ablated == pytest.approx(-float(mean.gather(1, following).mean()), abs=1e-4)
+    assert ce.recovered == ce.recovered_hard == pytest.approx(1.0, abs=1e-5)
 
 
 def test_ce_recovered_on_texts(llama: Backbone, states: Make, concepts: Make, exact: ConceptModel) -> None:
@@ -267,15 +267,15 @@ def test_ce_recovered_on_texts(llama: Backbone, states: Make, concepts: Make, ex
     top = states(llama, 3)
     exact.fit_scale([top.x])
     for layer in (1, 3):
-        found = recovered_on_texts(llama, layer, exact, texts)
+        ce = recovered_on_texts(llama, layer, exact, texts)
         nll = perplexity(llama, texts)
-        assert found.original == pytest.approx(nll.nll.sum() / nll.tokens.sum())
-        assert found.soft == pytest.approx(found.original, abs=1e-5) and found.hard == found.soft
+        assert ce.original == pytest.approx(nll.nll.sum() / nll.tokens.sum())
+        assert ce.soft == pytest.approx(ce.original, abs=1e-5) and ce.hard == ce.soft
     gated = concepts("lcblm", top.x)
-    found = recovered_on_texts(llama, 3, gated, texts)
-    for hard, value in ((False, found.soft), (True, found.hard)):
+    ce = recovered_on_texts(llama, 3, gated, texts)
+    for hard, value in ((False, ce.soft), (True, ce.hard)):
         nll = perplexity(ConceptLM(llama, 3, Reader("reconstruction", gated, hard)), texts)
         assert value == pytest.approx(nll.nll.sum() / nll.tokens.sum())
-    assert found.soft != found.hard
+    assert ce.soft != ce.hard
     with pytest.raises(AccordError, match="no token"):
         recovered_on_texts(llama, 3, exact, [""])

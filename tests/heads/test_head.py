@@ -62,12 +62,12 @@ def test_sparse_and_dense_latents_give_the_same_logits_and_gradients() -> None:
     values = torch.randn(28, generator=generator)
     sparse = Sparse(Pattern.of_rows(indices, 24), values)
     target = torch.randn(7, 50, generator=generator)
-    found = []
+    results = []
     for inputs in (sparse, sparse.dense()):
         logits = head(inputs)
         gradients = torch.autograd.grad((logits * target).sum(), list(head.parameters()))
-        found.append([logits.detach(), *gradients])
-    for a, b in zip(*found, strict=True):
+        results.append([logits.detach(), *gradients])
+    for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b)
 
 

@@ -40,7 +40,7 @@ def test_rows_stand_in_their_natural_order(run: Path, monkeypatch: pytest.Monkey
 def test_one_seed_has_the_interval_over_its_texts(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accord.report.style.inline_svg", lambda figure, prefix: "")
     metrics = Run(run)["perplexity/new-s1"].metrics
-    row = next(one for one in shown(run)["table"]["each"] if (one["label"], one["seed"]) == ("new", 1))
+    row = next(row for row in shown(run)["table"]["each"] if (row["label"], row["seed"]) == ("new", 1))
     ends = f"[{metrics['judge_mean_low']:.1f},\N{NO-BREAK SPACE}{metrics['judge_mean_high']:.1f}]"
     assert row["cells"][0]["interval"] == ends
     assert all(cell["interval"] == "" for cell in row["cells"][1:])

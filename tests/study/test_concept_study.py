@@ -215,13 +215,13 @@ def test_the_folder_of_a_row_is_a_model_for_every_command(run, made, tmp_path, m
 
 def in_training(patch):
     """At step 9 of 12, after a checkpoint at step 8."""
-    patch.setattr(train._Run, "update", stop_at(9, train._Run.update))
+    patch.setattr(train._Trainer, "update", stop_at(9, train._Trainer.update))
 
 
 def in_writing(patch):
     """In the second of two parts; a sample does not depend on how many are drawn at a time."""
     patch.setattr(perplexity, "_PART", 2)
-    patch.setattr(perplexity, "_wrote", stop_at(2, perplexity._wrote))
+    patch.setattr(perplexity, "_by_model", stop_at(2, perplexity._by_model))
 
 
 @pytest.mark.parametrize("kill", [in_training, in_writing])

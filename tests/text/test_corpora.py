@@ -33,24 +33,24 @@ def reviews(tmp_path: Path) -> Path:
 
 
 def test_a_file(reviews: Path) -> None:
-    found = corpus(reviews, label="stars")
-    assert list(found.table.columns) == ["text", "label", "held_out", "row"]
-    assert found.table["held_out"].sum() == 10
-    assert sorted(found.train + found.held_out) == sorted(f"text {i}" for i in range(50))
-    assert not set(found.train) & set(found.held_out)
-    for _, row in found.table.iterrows():
+    texts = corpus(reviews, label="stars")
+    assert list(texts.table.columns) == ["text", "label", "held_out", "row"]
+    assert texts.table["held_out"].sum() == 10
+    assert sorted(texts.train + texts.held_out) == sorted(f"text {i}" for i in range(50))
+    assert not set(texts.train) & set(texts.held_out)
+    for _, row in texts.table.iterrows():
         number = int(row["text"].split()[1])
         assert row["label"] == number % 5
         assert row["row"] == f"{reviews}:{number + 1}"
-    assert found.describe() == f"{reviews}: 50 texts, 10 of them held out"
+    assert texts.describe() == f"{reviews}: 50 texts, 10 of them held out"
 
 
 def test_the_seed_fixes_all(reviews: Path) -> None:
-    one, again, other = (corpus(reviews, seed=seed) for seed in (1, 1, 2))
-    assert one.fingerprint == again.fingerprint != other.fingerprint
-    pd.testing.assert_frame_equal(one.table, again.table)
-    assert sorted(one.held_out) != sorted(other.held_out)
-    assert one.train != sorted(one.train)
+    first, again, other = (corpus(reviews, seed=seed) for seed in (1, 1, 2))
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    pd.testing.assert_frame_equal(first.table, again.table)
+    assert sorted(first.held_out) != sorted(other.held_out)
+    assert first.train != sorted(first.train)
 
 
 def test_a_limit_draws_at_random_and_a_larger_one_adds(reviews: Path) -> None:
@@ -75,9 +75,9 @@ def test_bad_rows_are_counted_with_reasons(tmp_path: Path) -> None:
     )
     with path.open("ab") as file:
         file.write(b'{"text": "\xff"}\n{"text": "\\ud800"}\n{\n')
-    found = corpus(path, held_out=0)
-    assert sorted(found.train) == ["good", "ok"]
-    assert {reason: len(places) for reason, places in found.rejected.items()} == {
+    texts = corpus(path, held_out=0)
+    assert sorted(texts.train) == ["good", "ok"]
+    assert {reason: len(places) for reason, places in texts.rejected.items()} == {
         "empty": 2,
         "not text": 2,
         "no column 'text'": 1,
@@ -85,7 +85,7 @@ def test_bad_rows_are_counted_with_reasons(tmp_path: Path) -> None:
         "not UTF-8": 2,
         "not JSON": 1,
     }
-    assert f"2 empty ({path}:2)" in found.describe()
+    assert f"2 empty ({path}:2)" in texts.describe()
 
 
 def test_none_left(tmp_path: Path) -> None:
@@ -114,10 +114,10 @@ def test_equal_texts_are_on_one_side(texts: list[str], share: float, seed: int) 
 
 
 def test_duplicates_are_kept_and_counted(tmp_path: Path) -> None:
-    found = corpus(jsonl(tmp_path / "a.jsonl", *({"text": text} for text in "aabbbcdef")))
-    assert found.duplicates == 3
-    assert len(found.table) == 9
-    assert "3 repeat another" in found.describe()
+    texts = corpus(jsonl(tmp_path / "a.jsonl", *({"text": text} for text in "aabbbcdef")))
+    assert texts.duplicates == 3
+    assert len(texts.table) == 9
+    assert "3 repeat another" in texts.describe()
 
 
 def test_labels(tmp_path: Path) -> None:
@@ -143,10 +143,10 @@ def test_globs_and_other_endings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 # Documents
 
 
-def sides(found: Corpus) -> dict[str, set[bool]]:
+def sides(texts: Corpus) -> dict[str, set[bool]]:
     """The sides of each document; the texts of these tests begin with its name."""
     by_document: dict[str, set[bool]] = {}
-    for text, held_out in zip(found.table["text"], found.table["held_out"], strict=True):
+    for text, held_out in zip(texts.table["text"], texts.table["held_out"], strict=True):
         by_document.setdefault(text.split()[0], set()).add(bool(held_out))
     return by_document
 
@@ -154,28 +154,28 @@ def sides(found: Corpus) -> dict[str, set[bool]]:
 @pytest.mark.parametrize("column", ["text", "doc.text", "turns.text"])
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
 def test_elements_of_a_list_are_texts_of_one_document(tmp_path: Path, column: str, ending: str) -> None:
-    parts = [[f"d{i} part {j}" for j in range(i % 4 + 1)] for i in range(30)]
+    documents = [[f"d{i} part {j}" for j in range(i % 4 + 1)] for i in range(30)]
     rows = {
-        "text": [{"text": texts} for texts in parts],
-        "doc.text": [{"doc": {"text": texts, "id": 1}} for texts in parts],
-        "turns.text": [{"turns": [{"text": text, "by": "me"} for text in texts]} for texts in parts],
+        "text": [{"text": parts} for parts in documents],
+        "doc.text": [{"doc": {"text": parts, "id": 1}} for parts in documents],
+        "turns.text": [{"turns": [{"text": part, "by": "me"} for part in parts]} for parts in documents],
     }[column]
     path = tmp_path / f"a{ending}"
     jsonl(path, *rows) if ending == ".jsonl" else pd.DataFrame(rows).to_parquet(path)
-    found = corpus(path, column=column)
-    assert sorted(found.table["text"]) == sorted(text for texts in parts for text in texts)
-    assert all(len(of_one) == 1 for of_one in sides(found).values())
-    assert abs(len(found.held_out) - 0.2 * len(found.table)) <= 2
-    assert found.documents == 30 and "texts of 30 documents" in found.describe()
+    texts = corpus(path, column=column)
+    assert sorted(texts.table["text"]) == sorted(part for parts in documents for part in parts)
+    assert all(len(document) == 1 for document in sides(texts).values())
+    assert abs(len(texts.held_out) - 0.2 * len(texts.table)) <= 2
+    assert texts.documents == 30 and "texts of 30 documents" in texts.describe()
     place = "3" if ending == ".jsonl" else " row 3"
-    assert f"{path}:{place}, element 2" in set(found.table["row"])
+    assert f"{path}:{place}, element 2" in set(texts.table["row"])
 
 
 def test_what_is_wrong_within_a_list_is_counted(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", {"text": ["a", "", 5, ["b"]]}, {"text": []}, {"text": "c"})
-    found = corpus(path)
-    assert sorted(found.table["text"]) == ["a", "c"]
-    assert found.rejected == {
+    texts = corpus(path)
+    assert sorted(texts.table["text"]) == ["a", "c"]
+    assert texts.rejected == {
         "empty": [f"{path}:1, element 2", f"{path}:2"],
         "not text": [f"{path}:1, element 3", f"{path}:1, element 4"],
     }
@@ -211,20 +211,20 @@ def notes(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("unit", "texts"), [("line", 30), ("file", 10), (None, 5 + 15)])
-def test_a_folder_of_notes_by_line_or_by_file(notes: Path, unit: corpora.Unit | None, texts: int) -> None:
-    found = corpus(notes, unit=unit, held_out=0.3)
-    assert len(found.table) == texts and found.documents == 10
-    by_document = sides(found)
+@pytest.mark.parametrize(("unit", "count"), [("line", 30), ("file", 10), (None, 5 + 15)])
+def test_a_folder_of_notes_by_line_or_by_file(notes: Path, unit: corpora.Unit | None, count: int) -> None:
+    texts = corpus(notes, unit=unit, held_out=0.3)
+    assert len(texts.table) == count and texts.documents == 10
+    by_document = sides(texts)
     assert set(by_document) == {f"n{i}" for i in range(10)}
-    assert all(len(of_one) == 1 for of_one in by_document.values())
-    assert {True, False} == {side for of_one in by_document.values() for side in of_one}
-    assert found.rejected == {
+    assert all(len(document) == 1 for document in by_document.values())
+    assert {True, False} == {side for document in by_document.values() for side in document}
+    assert texts.rejected == {
         "a file that tells of the others": [str(notes / "README.md")],
         "a file with another ending": [str(notes / "picture.png")],
     }
     if unit == "file":
-        assert "n3 one\n\nn3 two\n\nn3 three" in set(found.table["text"])
+        assert "n3 one\n\nn3 two\n\nn3 three" in set(texts.table["text"])
 
 
 def test_lines_of_one_file_stand_for_themselves(tmp_path: Path) -> None:
@@ -245,11 +245,11 @@ def test_a_data_set_saved_to_disk(tmp_path: Path, splits: bool) -> None:
     data = datasets.Dataset.from_dict({"doc": [{"text": f"d{i}"} for i in range(20)], "n": list(range(20))})
     saved = datasets.DatasetDict({"train": data, "test": data.select([3, 5])}) if splits else data
     saved.save_to_disk(tmp_path / "saved", num_shards={"train": 2, "test": 1} if splits else 2)
-    found = corpus(tmp_path / "saved", column="doc.text", label="n")
-    assert {(text, float(text[1:])) for text in found.table["text"]} == set(
-        found.table[["text", "label"]].itertuples(index=False, name=None)
+    texts = corpus(tmp_path / "saved", column="doc.text", label="n")
+    assert {(text, float(text[1:])) for text in texts.table["text"]} == set(
+        texts.table[["text", "label"]].itertuples(index=False, name=None)
     )
-    assert sorted(found.table["row"])[0] == f"{tmp_path / 'saved'}: row 1"
+    assert sorted(texts.table["row"])[0] == f"{tmp_path / 'saved'}: row 1"
     if splits:
         assert sorted(corpus(tmp_path / "saved", column="doc.text", split="test").table["text"]) == ["d3", "d5"]
     wrong = "no split 'dev'" if splits else "no splits"
@@ -287,9 +287,9 @@ def test_no_document_and_no_text_is_on_both_sides(rows: list[tuple[str, str | No
 
 def test_several_text_files_have_another_fingerprint_than_when_their_lines_were_mixed(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
-    one = source_fingerprint(str(tmp_path / "*.txt"))
+    fingerprint = source_fingerprint(str(tmp_path / "*.txt"))
     lines = f"a.txt\0{cache.hash_file(tmp_path / 'a.txt')}\n"
-    assert one == f"files:{sha256(lines.encode()).hexdigest()[:16]}"
+    assert fingerprint == f"files:{sha256(lines.encode()).hexdigest()[:16]}"
     (tmp_path / "b.txt").write_text("b")
     lines += f"b.txt\0{cache.hash_file(tmp_path / 'b.txt')}\n"
     assert source_fingerprint(str(tmp_path / "*.txt")) != f"files:{sha256(lines.encode()).hexdigest()[:16]}"
@@ -338,10 +338,10 @@ def test_a_folder_in_hub_layout(hub_folder: Path, monkeypatch: pytest.MonkeyPatc
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(hub_folder.parent / "cache"))
-    found = corpus(hub_folder, column="review", label="stars", held_out=0.25)
-    assert sorted(found.table["text"]) == sorted(f"train {i}" for i in range(20))
-    assert len(found.held_out) == 5
-    assert found.rejected == {"empty": [f"{hub_folder}: row 21"]}
+    texts = corpus(hub_folder, column="review", label="stars", held_out=0.25)
+    assert sorted(texts.table["text"]) == sorted(f"train {i}" for i in range(20))
+    assert len(texts.held_out) == 5
+    assert texts.rejected == {"empty": [f"{hub_folder}: row 21"]}
     assert len(corpus(hub_folder, column="review", split="test").table) == 5
     some = corpus(hub_folder, column="review", limit=6, seed=3)
     assert 5 <= len(some.table) <= 6
@@ -357,17 +357,17 @@ def test_a_folder_in_hub_layout(hub_folder: Path, monkeypatch: pytest.MonkeyPatc
 def test_hub_ids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     monkeypatch.chdir(tmp_path)
-    asked: list[tuple[str, str | None]] = []
+    requests: list[tuple[str, str | None]] = []
 
     def load(name: str, config: str | None, *, trust_remote_code: bool) -> dict[str, object]:
         assert trust_remote_code is False  # None would ask
-        asked.append((name, config))
+        requests.append((name, config))
         return {"validation": datasets.Dataset.from_dict({"text": ["a", "b"]})}
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert len(corpus("org/name").table) == 2
     assert len(corpus("org/name:config-1").table) == 2
-    assert asked == [("org/name", None), ("org/name", "config-1")]
+    assert requests == [("org/name", None), ("org/name", "config-1")]
 
     def fail(*_: object, **__: object) -> None:
         raise ConnectionError("no network")
@@ -436,8 +436,8 @@ def test_catalog_texts_are_fetched_once(home: Path, pip: list[list[str]]) -> Non
     said: list[str] = []
     file = texts_file("tweets", say=said.append)
     assert json.loads(file.read_text(encoding="utf-8")) == {"id": "1", "sentiment": -2.5, "text": "of tweets – é"}
-    found: Corpus = corpus("news-editorials", held_out=0)
-    assert found.table[["text", "label"]].to_numpy().tolist() == [["of news-editorials – é", -2.5]]
+    texts: Corpus = corpus("news-editorials", held_out=0)
+    assert texts.table[["text", "label"]].to_numpy().tolist() == [["of news-editorials – é", -2.5]]
     assert len(pip) == 1 and "--require-hashes" in pip[0]
     assert "MIT" in said[0]
     assert file.is_relative_to(home / "texts")
@@ -474,8 +474,8 @@ def test_a_file_of_that_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.real
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_real_texts(name: str) -> None:
-    found = corpus(name)
-    assert len(found.table) == TEXTS[name].rows
-    assert not found.rejected
-    assert found.table["label"].between(-4, 4).all()
-    assert found.table["label"].min() < -2 and found.table["label"].max() > 2
+    texts = corpus(name)
+    assert len(texts.table) == TEXTS[name].rows
+    assert not texts.rejected
+    assert texts.table["label"].between(-4, 4).all()
+    assert texts.table["label"].min() < -2 and texts.table["label"].max() > 2

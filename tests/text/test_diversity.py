@@ -10,11 +10,11 @@ from accord.text.diversity import distinct, measure_diversity, repeated
 
 def test_by_hand() -> None:
     texts = ["a b a b a b", "c d"]
-    found = measure_diversity(texts)
-    assert found["distinct_1"] == 4 / 8
-    assert found["distinct_2"] == 3 / 6
-    assert found["distinct_3"] == 2 / 4
-    assert found["repeated_4"] == 1 - 2 / 3
+    shares = measure_diversity(texts)
+    assert shares["distinct_1"] == 4 / 8
+    assert shares["distinct_2"] == 3 / 6
+    assert shares["distinct_3"] == 2 / 4
+    assert shares["repeated_4"] == 1 - 2 / 3
     assert isnan(measure_diversity(["", "x"])["distinct_2"])
 
 

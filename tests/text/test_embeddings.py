@@ -261,8 +261,8 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_progress_reaches_the_end(tmp_path: Path) -> None:
     first: list[tuple[int, int]] = []
     again: list[tuple[int, int]] = []
-    store = extract(LM, TEXTS, tmp_path, shard_tokens=50, progress=lambda *told: first.append(told))
-    extract(LM, TEXTS, tmp_path, shard_tokens=50, progress=lambda *told: again.append(told))
+    store = extract(LM, TEXTS, tmp_path, shard_tokens=50, progress=lambda *counts: first.append(counts))
+    extract(LM, TEXTS, tmp_path, shard_tokens=50, progress=lambda *counts: again.append(counts))
     for seen in (first, again):
         assert seen == sorted(seen)
         assert seen[-1] == (store.tokens, store.tokens)

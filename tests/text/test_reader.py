@@ -104,11 +104,11 @@ def test_in_order(size: int) -> None:
 def test_moments_are_those_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = make(tmp_path, [400, 300, 77], d=6)
     monkeypatch.setattr("accord.text.reader._MOMENT_ROWS", 64)
-    found = moments(store, 2)
+    spread = moments(store, 2)
     x = whole(store).x.double()
-    assert found.count == 777
-    torch.testing.assert_close(found.mean.double(), x.mean(0), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(found.scale.double(), x.std(0, correction=0), rtol=1e-5, atol=0)
+    assert spread.count == 777
+    torch.testing.assert_close(spread.mean.double(), x.mean(0), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(spread.scale.double(), x.std(0, correction=0), rtol=1e-5, atol=0)
 
 
 def test_a_constant_dimension_has_scale_one(tmp_path: Path) -> None:
@@ -118,9 +118,9 @@ def test_a_constant_dimension_has_scale_one(tmp_path: Path) -> None:
     rows = torch.arange(50, dtype=torch.int32)
     labels = {name: rows.clone() for name in ("token", "next", "text", "position")}
     write_shard(tmp_path, 0, {"layer.0": x, **labels})
-    found = moments(EmbeddingStore(tmp_path), 0)
-    assert found.scale[1:].tolist() == [1, 1]
-    assert found.scale[0] == pytest.approx(float(x[:, 0].std(correction=0)), rel=1e-5)
+    spread = moments(EmbeddingStore(tmp_path), 0)
+    assert spread.scale[1:].tolist() == [1, 1]
+    assert spread.scale[0] == pytest.approx(float(x[:, 0].std(correction=0)), rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

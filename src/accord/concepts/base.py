@@ -45,25 +45,28 @@ class Sparse:
         return self.values.new_zeros(p.n, p.K).index_put((p.rows, p.indices), self.values)
 
     def edit(self, edits: Mapping[int, Edit]) -> "Sparse":
-        """Like `ConceptModel.edit`; work goes with the active entries, not with n·K."""
+        """Like `ConceptModel.edit`; work goes with the active entries, not with n·K.
+
+        >>> strengths = Sparse(Pattern.of_rows(torch.tensor([[0], [1]]), K=3), torch.tensor([2.0, 4.0]))
+        >>> strengths.edit({1: Scale(0.5), 2: Set(1.0)}).dense()
+        tensor([[2., 0., 1.],
+                [0., 2., 1.]])
+        """
         p, values = self.pattern, self.values
         for k, edit in edits.items():
             if isinstance(edit, Scale):
                 values = torch.where(p.indices == k, values * edit.factor, values)
-        given = {k: edit.value for k, edit in edits.items() if isinstance(edit, Set)}
-        if not given:
+        strengths = {k: edit.value for k, edit in edits.items() if isinstance(edit, Set)}
+        if not strengths:
             return Sparse(p, values)
-        ids = torch.tensor(list(given), device=p.indices.device)
+        ids = torch.tensor(list(strengths), device=p.indices.device)
         keep = ~torch.isin(p.indices, ids)
-        # The given concepts join every row; a stable sort by row puts them behind the row's own.
-        new = values.new_tensor(list(given.values())).repeat(p.n)
-        flat = torch.cat([(p.rows * p.K + p.indices)[keep], self._everywhere(ids)])
+        # A concept that is set has an entry in every row, whatever it had before.
+        new = values.new_tensor(list(strengths.values())).repeat(p.n)
+        starts = torch.arange(p.n, device=ids.device) * p.K
+        flat = torch.cat([(p.rows * p.K + p.indices)[keep], (starts[:, None] + ids).reshape(-1)])
         order = flat.argsort()
         return Sparse(Pattern.of_flat(flat[order], p.n, p.K), torch.cat([values[keep], new])[order])
-
-    def _everywhere(self, ids: Tensor) -> Tensor:
-        starts = torch.arange(self.pattern.n, device=ids.device) * self.pattern.K
-        return (starts[:, None] + ids).reshape(-1)
 
 
 class Encoded:
@@ -110,14 +113,18 @@ class Step:
     generator: torch.Generator | None = None
 
     def ramp(self, share: float) -> float:
-        """A weight's warm-up: from 0 at the start to 1 after `share` of training."""
+        """A weight's warm-up: from 0 at the start to 1 after `share` of training.
+
+        >>> Step(index=50, total=1000).ramp(0.1)
+        0.5
+        """
         return min(1.0, self.index / (share * self.total)) if share > 0 else 1.0
 
 
 class Learner(nn.Module, ABC):
     """What the trainer asks of a module: a loss of a batch, a judgement, and what happens around an update.
 
-    A batch is whatever its supply yields and its `receive` takes.
+    A batch is whatever the supply of batches yields and `receive` takes.
     """
 
     ramp = 0.0  # share of training after which the loss's weights stand still
@@ -130,11 +137,11 @@ class Learner(nn.Module, ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """What it is, as JSON: a checkpoint of another is refused."""
+        """What the module is, as JSON: a checkpoint of a module with other settings is refused."""
 
     @abstractmethod
     def receive(self, batch: Any) -> tuple[Any, int]:
-        """The batch on this device, and its rows; raises AccordError if it does not fit."""
+        """The batch on this device, and how many rows it has; raises AccordError if it does not fit."""
 
     @abstractmethod
     def loss(self, batch: Any, step: Step) -> dict[str, Tensor]:
@@ -145,7 +152,7 @@ class Learner(nn.Module, ABC):
         """Named measures on held-out batches, `objective` among them."""
 
     def reseed(self, batch: Any, step: Step) -> Tensor:
-        """Give what is dead in it a new start; returns the numbers of the concepts that got one."""
+        """Give dead concepts a new start; returns their numbers."""
         return torch.empty(0, dtype=torch.int64)
 
     def concept_parameters(self) -> dict[str, nn.Parameter]:
@@ -265,7 +272,7 @@ class ConceptModel(Learner):
     def check_decodes(self, work: str, *, alike: bool = False) -> None:
         """Raise AccordError unless `decode` gives back what `encode` read, as `work` relies on.
 
-        With `alike` also unless it does so by one affine map of strength · content for all rows.
+        With `alike` also unless one affine map of strength · content decodes all rows.
         """
         if self.transcodes:
             problem = "it is a transcoder: what it decodes are not the states that it reads"
@@ -277,7 +284,7 @@ class ConceptModel(Learner):
         raise AccordError(f"This concept model is not for {work}.", got=problem, fix=fix)
 
     def check_layer(self, layer: int) -> None:
-        """Raise AccordError if it is known to read other states than this layer's. Models of accord do not know."""
+        """Raise AccordError if the model reads another layer. Those trained here do not say which they read."""
 
     def directions(self) -> Tensor | None:
         """What a unit of each concept's strength writes in raw space, `[K, d]`; None where that varies."""

@@ -8,6 +8,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from accord.concepts.base import Encoded, Step
 from accord.concepts.config import BernoulliConfig
@@ -48,7 +49,7 @@ class Bernoulli(SAE):
         if len(dead):
             xs = self.standardise(x)
             row, residual = worst_rows(xs, xs - self.reconstruct(self.pre(xs).sigmoid()), len(dead), step)
-            unit = residual / residual.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            unit = F.normalize(residual, dim=1)
             reach = ((row - self.b_dec) * unit).sum(1).clamp_min(1e-3)
             # Logit 4 at the token itself, 0 half-way, −4 where the residual's direction is absent.
             self.W_enc[dead], self.b_enc[dead] = 8 * unit / reach[:, None], -4.0

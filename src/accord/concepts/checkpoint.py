@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: whole or absent, and enough to go on with the same final bits.
+"""Checkpoints of a training: whole or absent, and enough to go on with the same final bits.
 
 A checkpoint is a folder `step-00001234` with the model's and the optimiser's tensors (safetensors) and a JSON
 state. It is written aside under a dotted name, flushed, and renamed: a kill at any moment leaves the last
@@ -46,7 +46,7 @@ class Trainee(Protocol):
 
 @dataclass
 class State:
-    """What beside tensors a run needs to go on."""
+    """What a training needs to go on, beside tensors."""
 
     settings: dict[str, Any]  # of the model and the training: a checkpoint of others is refused
     step: int  # steps done
@@ -65,10 +65,10 @@ def write_checkpoint(
     if final.exists():
         return
     with whole_folder(final) as partial:
-        _save(model.state_dict(), partial / "model.safetensors")
-        _save(_moments(model, optimizer), partial / "optimizer.safetensors")
+        save_tensors(model.state_dict(), partial / "model.safetensors")
+        save_tensors(_moments(model, optimizer), partial / "optimizer.safetensors")
         if best is not None:
-            _save(best, partial / "best.safetensors")
+            save_tensors(best, partial / "best.safetensors")
         (partial / "state.json").write_text(json.dumps(vars(state)), encoding="utf-8")
     sync(folder)
     for older in folder.glob("step-*"):
@@ -81,7 +81,7 @@ def read_checkpoint(
 ) -> tuple[State, Best | None] | None:
     """Load the newest checkpoint in `folder` into model and optimiser; None where there is none.
 
-    Raises AccordError if it belongs to a run with other settings, or is damaged.
+    Raises AccordError if it belongs to a training with other settings, or is damaged.
     """
     newest = max(folder.glob("step-*"), default=None)
     if newest is None:
@@ -128,5 +128,6 @@ def _moments(model: Trainee, optimizer: torch.optim.Optimizer) -> dict[str, Tens
     }
 
 
-def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file of tensors on any device."""
     save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)

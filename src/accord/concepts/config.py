@@ -16,7 +16,7 @@ from accord.section import PATH, FolderName, Layers, Section
 
 
 class Settings(BaseModel):
-    """A table that Python fills, too: unlike a study file's, numbers and lists that fit after a conversion will do."""
+    """A table that Python fills, too: unlike in a study file, numbers and lists may need a conversion to fit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -231,12 +231,16 @@ class Training(Schedule):
     )
 
     def reseeds(self, done: int) -> bool:
-        """Every `reseed_every` updates, until the decay."""
+        """Every `reseed_every` updates, until the decay.
+
+        >>> [done for done in range(1, 1001) if Training(steps=1000, reseed_every=250, decay=0.2).reseeds(done)]
+        [250, 500, 750]
+        """
         return done % self.reseed_every == 0 and done < self.steps * (1 - self.decay)
 
 
 class Batches(Section):
-    """What a study adds to a schedule; the seed it gives itself."""
+    """What a study adds to a schedule; the seed is not among its keys: the study's seeds are taken."""
 
     @model_validator(mode="before")
     @classmethod
@@ -255,7 +259,11 @@ class ConceptTraining(Batches, Training):
     )
 
     def schedule(self, tokens: int, seed: int) -> Training:
-        """For the trainer, on so many embeddings."""
+        """For the trainer, on so many embeddings.
+
+        >>> ConceptTraining(batch=100, epochs=20).schedule(tokens=5000, seed=0).steps
+        1000
+        """
         table = self.model_dump(exclude={"batch", "epochs"}) | {"seed": seed}
         if self.epochs is not None:
             table["steps"] = math.ceil(self.epochs * tokens / self.batch)
@@ -282,13 +290,13 @@ class ConceptSection(Section):
 
 
 class TrainedSection(ConceptSection):
-    """What those have beside that which the study trains."""
+    """What a concept model that the study trains has beside."""
 
     training: ConceptTraining = Field(default=ConceptTraining(), description="How it is trained.")
 
     @property
     def config(self) -> ConceptConfig:
-        """The section as the room of concepts knows it."""
+        """The settings of its kind, without the keys that a study adds."""
         return read_config(self.model_dump(include=set(KINDS[self.kind][0].model_fields)))
 
 
@@ -329,15 +337,24 @@ register(ImportedConfig, "accord.concepts.imported:Imported")
 
 @checked
 def read_config(table: dict[str, Any], where: object = "concepts") -> ConceptConfig:
-    """A section from a plain table with its `kind`; raises AccordError naming the key that is wrong."""
-    kind = check_kind(KINDS, table, "concept model", where)
+    """A section from a plain table with its `kind`; raises AccordError naming the key that is wrong.
+
+    >>> read_config({"kind": "topk", "size": 512}).k
+    32
+    """
+    config: ConceptConfig = read_kind(KINDS, table, "concept model", where)
+    return config
+
+
+def read_kind(kinds: Kinds, table: dict[str, Any], what: str, where: object) -> Any:
+    """The settings in a plain table, of one of these kinds; raises AccordError naming the key that is wrong."""
+    kind = check_kind(kinds, table, what, where)
     try:
-        config: ConceptConfig = validate(KINDS, table)
+        return validate(kinds, table)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][1:]) or kind
         raise AccordError(first["msg"], where=f"{where}: {key}", got=repr(first["input"])) from None
-    return config
 
 
 def section_of(kind: str) -> type[ConceptSection]:

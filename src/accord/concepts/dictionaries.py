@@ -40,15 +40,15 @@ def import_dictionary(source: str | Path, subfolder: str = "", *, layer: int | N
             raise AccordError(
                 "This dictionary reads another place.", where=path, got=f"layer {layer}", wanted=origin.reads
             )
-        named = origin.model_copy(update={"layer": layer, "caution": None})
-        model.config = model.config.model_copy(update={"origin": named})
+        origin = origin.model_copy(update={"layer": layer, "caution": None})
+        model.config = model.config.model_copy(update={"origin": origin})
     return model
 
 
 def locate(source: str | Path, subfolder: str = "") -> tuple[Path, str]:
-    """The dictionary's folder on this machine, fetched if it is on the hub; and its path, as its names stand in it.
+    """The dictionary's folder on this machine, fetched if it is on the hub; and its path, whose names tell what it is.
 
-    Raises AccordError where there is none.
+    The path is that of the folder here, or its place on the hub. Raises AccordError where there is none.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -64,19 +64,23 @@ def locate(source: str | Path, subfolder: str = "") -> tuple[Path, str]:
 
 
 def is_hub_place(source: str) -> bool:
-    """Whether this is written like a place on the hub: "org/name", or "org/name/folder/in/it"."""
+    """Whether this is written like a place on the hub: "org/name", or "org/name/folder/in/it".
+
+    >>> is_hub_place("google/gemma-scope-2b-pt-res/layer_20"), is_hub_place("./sae")
+    (True, False)
+    """
     return re.fullmatch(r"\w[\w.\-]*(/\w[\w.\-]*)+", source) is not None
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """Identity of a dictionary's folder: the hash of each file that is read. Raises AccordError as importing does."""
+    """The hash of each file that is read of a dictionary's folder. Raises AccordError if the format is not known."""
     _format(folder)
     names = sorted({name for reading in _FORMATS for name in reading} | {saelens.SCALER, "config.json"})
     return {name: hash_file(folder / name) for name in names if (folder / name).is_file()}
 
 
 def _format(folder: Path) -> Callable[[Path, str], Imported]:
-    """What reads a folder of these files."""
+    """The function that reads this folder, told by its files."""
     names = {file.name for file in folder.iterdir()}
     for files, read in _FORMATS.items():
         if names.issuperset(files):
@@ -87,9 +91,9 @@ def _format(folder: Path) -> Callable[[Path, str], Imported]:
         raise AccordError(problem, where=folder, got=pickles[0], fix=_CONVERT)
     inside = sorted({path.parent for files in _FORMATS for path in folder.glob(f"**/{files[-1]}")} - {folder})
     if inside:
-        shown = ", ".join(path.relative_to(folder).as_posix() for path in inside[:8])
+        folders = ", ".join(path.relative_to(folder).as_posix() for path in inside[:8])
         raise AccordError(
-            "Which of the dictionaries in this folder?", where=folder, wanted=shown, fix="name its folder"
+            "Which of the dictionaries in this folder?", where=folder, wanted=folders, fix="name its folder"
         )
     raise AccordError(
         "This folder holds no dictionary in a known format.",
@@ -107,14 +111,14 @@ def _fetch(repository: str, inside: str) -> Path:
     patterns = [f"{inside}/{pattern}" if inside else pattern for pattern in _FETCHED]
     options: dict[str, Any] = {"allow_patterns": patterns}
     if not inside:
-        options["ignore_patterns"] = ["*/*"]  # of many dictionaries we would want one
+        options["ignore_patterns"] = ["*/*"]  # a repository of many dictionaries: not all of them
     try:
         folder = Path(snapshot_download(repository, **options)) / inside
     except Exception as error:  # a dozen classes, some of the HTTP library beneath
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         fix = "check the name; log in with `hf auth login` where it is gated; offline, name a folder on this machine"
         where = "the hub, as there is no folder of this name here"
-        raise AccordError(f"{repository} could not be fetched.", where=where, got=said, fix=fix) from error
+        raise AccordError(f"{repository} could not be fetched.", where=where, got=reason, fix=fix) from error
     if not folder.is_dir():
         raise AccordError(
             "This folder on the hub does not exist, or holds no safetensors or npz.",

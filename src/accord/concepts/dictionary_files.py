@@ -1,4 +1,4 @@
-"""Reading the files of another tool's dictionary: what cannot be read or is not expected is one AccordError."""
+"""Reading the files of another tool's dictionary: what cannot be read or is not expected raises AccordError."""
 
 import json
 from collections.abc import Mapping

@@ -19,7 +19,7 @@ from accord.report.seed_curves import MOST, columns_of, draw_curves, is_wide, sm
 from accord.report.seeds import SeedGroup, seeds_of
 from accord.report.wording import amount, in_figure
 
-_WIDE_RANGE = 6.0  # times between the smallest and largest L0, from which the axis is logarithmic
+_WIDE_RANGE = 6.0  # ratio of the largest L0 to the smallest from which the axis is logarithmic
 _GATES = " Filled: soft gates. Hollow: hard ones, open or shut."
 # What the trainer and the judge write into a curve beside the terms of the loss.
 _OTHERS = {"step", "lr", "loss", "batch", "seconds", "fvu", "fvu_hard", "l0", "alive"}
@@ -56,10 +56,10 @@ def draw_sparsity(models: Sequence[SeedGroup]) -> Drawn | None:
         f"Each point is a seed of a concept model ({seeds_of([g for _, g in groups])} each). Upward: more of the "
         f"embeddings' variance explained; to the left: fewer concepts active a token. Better is up and left.{gates}"
     )
-    listed = "; ".join(
+    values = "; ".join(
         f"{in_figure(g.label, 30)}: R² {amount(best_r2(g))[0]} at L0 {amount(g.metric('l0'))[0]}" for _, g in groups
     )
-    return Drawn("sparsity", figure, title, caption, f"Scatter of R² against L0. {listed}.")
+    return Drawn("sparsity", figure, title, caption, f"Scatter of R² against L0. {values}.")
 
 
 def draw_recovered(models: Sequence[SeedGroup]) -> Drawn | None:
@@ -105,26 +105,26 @@ def draw_training(models: Sequence[SeedGroup]) -> Drawn | None:
 
 def draw_loss_terms(models: Sequence[SeedGroup]) -> Drawn | None:
     """Every named term of the training loss by step, its mean over seeds; None where no curve names any."""
-    known = [(group, terms) for group in models if len(terms := _terms(group).columns)]
-    if not known:
+    tables = [(group.label, table) for group in models if len((table := _terms(group)).columns)]
+    if not tables:
         return None
-    shown = known[:MOST]
-    figure, panels = small_multiples(len(shown), height=2.5, foot=0.6, sharey=False)
-    names = list(dict.fromkeys(str(term) for _, terms in shown for term in terms))
-    for axes, (group, _) in zip(panels, shown, strict=True):
-        _terms_panel(axes, group, names)
-    for axes in panels[:: columns_of(len(shown))]:
+    first = tables[:MOST]
+    figure, panels = small_multiples(len(first), height=2.5, foot=0.6, sharey=False)
+    names = list(dict.fromkeys(str(term) for _, table in first for term in table.columns))
+    for axes, (label, table) in zip(panels, first, strict=True):
+        _terms_panel(axes, label, table, names)
+    for axes in panels[:: columns_of(len(first))]:
         axes.set_ylabel("loss (log scale)")
     title = "What the training losses are made of"
-    wide = is_wide(len(shown))
+    wide = is_wide(len(first))
     style.title(figure, title, 116 if wide else 58)
     caption = (
         "Each term of the training loss, its weight included, on the batches that a model learned from; their sum is "
         "what training lowers. Means over seeds. A term that is 0 has no line: its weight is 0, or has yet to rise."
     )
-    if len(known) > MOST:
-        caption += f" Shown: {MOST} of {len(known)}."
-    alt = f"Curves of loss terms in {len(shown)} panels: {', '.join(names)}."
+    if len(tables) > MOST:
+        caption += f" Shown: {MOST} of {len(tables)}."
+    alt = f"Curves of loss terms in {len(first)} panels: {', '.join(names)}."
     return Drawn("loss-terms", figure, title, caption, alt, wide=wide)
 
 
@@ -138,8 +138,8 @@ def _cloud(axes: Axes, group: SeedGroup, colour: str, marker: str) -> None:
 
 def _points(group: SeedGroup) -> list[tuple[float, float, float]]:
     """(L0, R² soft, R² hard) of the seeds that have them."""
-    found = zip(group.values("l0"), group.values("r2"), group.values("r2_hard"), strict=True)
-    return [point for point in found if all(map(math.isfinite, point))]
+    points = zip(group.values("l0"), group.values("r2"), group.values("r2_hard"), strict=True)
+    return [point for point in points if all(map(math.isfinite, point))]
 
 
 def _scales(axes: Axes, sizes: list[float], log: bool) -> None:
@@ -175,8 +175,7 @@ def _order(value: float) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
-def _terms_panel(axes: Axes, group: SeedGroup, names: list[str]) -> None:
-    table = _terms(group)
+def _terms_panel(axes: Axes, label: str, table: pd.DataFrame, names: list[str]) -> None:
     for term in table.columns:
         i = names.index(str(term))
         axes.plot(
@@ -184,7 +183,7 @@ def _terms_panel(axes: Axes, group: SeedGroup, names: list[str]) -> None:
             linewidth=1.6, label=in_figure(term, 16),
         )  # fmt: skip
     axes.set_yscale("log")
-    axes.set_title(in_figure(group.label, 34))
+    axes.set_title(in_figure(label, 34))
     axes.set_xlabel("step")
     axes.legend(loc="best", fontsize=8.5, handlelength=2.2)
     steps_axis(axes)

@@ -15,14 +15,14 @@ CLOSE = 0.05  # L0 that differ by less than this share count as about the same
 def concept_findings(groups: Sequence[SeedGroup]) -> list[Finding]:
     """One for each layer: reconstructions of different layers cannot be compared."""
     layers = list(dict.fromkeys(group.named("layer") for group in groups))
-    out = []
+    findings = []
     for layer in layers:
         here = [group for group in groups if group.named("layer") == layer]
-        here = relabelled(here, names_of(here))  # the layer is said once, in front
+        here = relabelled(here, names_of(here))  # the layer stands once, in front
         where = f"At layer {layer}, " if len(layers) > 1 else ""
         headline, evidence = _finding(here)
-        out.append(Finding(_capital(where + headline) if not where else where + headline, capital(evidence)))
-    return out
+        findings.append(Finding(where + headline if where else _capital(headline), capital(evidence)))
+    return findings
 
 
 def _finding(groups: Sequence[SeedGroup]) -> tuple[str, str]:
@@ -38,12 +38,10 @@ def _finding(groups: Sequence[SeedGroup]) -> tuple[str, str]:
         )
     best, other = ranked[:2]
     of = f"; the best two of {len(ranked)} concept models" if len(ranked) > 2 else ""
-    chance = (
-        ""
-        if differ(best_r2(best), best_r2(other)) is not None
-        else "; too few seeds to tell the difference from chance"
-    )
-    return _comparison(best, other), f"{_sentence(best, other)}, {over}{of}{chance}."
+    unsure = differ(best_r2(best), best_r2(other)) is None
+    chance = "; too few seeds to tell the difference from chance" if unsure else ""
+    numbers = f"{_numbers(best).removesuffix(',')}, against {_numbers(other)} for {other.label}"
+    return _comparison(best, other), f"{numbers}, {over}{of}{chance}."
 
 
 def _comparison(best: SeedGroup, other: SeedGroup) -> str:
@@ -70,9 +68,9 @@ def _price(best: SeedGroup, other: SeedGroup) -> str:
     return f", {(best if sparser > 0 else other).label} with fewer active concepts"
 
 
-def _sparser(one: SeedGroup, other: SeedGroup) -> int | None:
-    """1 where `one` uses fewer concepts, −1 where more, 0 where about as many, None where not known."""
-    a, b = one.metric("l0").value, other.metric("l0").value
+def _sparser(best: SeedGroup, other: SeedGroup) -> int | None:
+    """1 where `best` uses fewer concepts, −1 where more, 0 where about as many, None where not known."""
+    a, b = best.metric("l0").value, other.metric("l0").value
     if not (math.isfinite(a) and math.isfinite(b)):
         return None
     return 0 if abs(a - b) <= CLOSE * max(a, b) else (1 if a < b else -1)
@@ -86,11 +84,6 @@ def _numbers(group: SeedGroup) -> str:
     if recovered.known:
         parts.append(f"CE recovered {_joined(recovered)}")
     return " and ".join(parts) + (", gates hard," if hard else "")
-
-
-def _sentence(best: SeedGroup, other: SeedGroup) -> str:
-    one, two = _numbers(best).removesuffix(","), _numbers(other)
-    return f"{one}, against {two} for {other.label}"
 
 
 def _joined(metric: Metric) -> str:

@@ -1,4 +1,4 @@
-"""The concept models of a run as its page groups them: those of one label but for their seed belong together."""
+"""The concept models of a run as its page groups them: those that differ in nothing but their seed."""
 
 from collections.abc import Sequence
 

@@ -61,7 +61,7 @@ class Imported(ConceptModel):
     def check_layer(self, layer: int) -> None:
         """Raise AccordError if its files say that it reads another layer, or no layer's states at all.
 
-        Nothing is known where they say nothing: then the caller's word counts.
+        Where they say nothing of it, every layer will do.
         """
         origin = self.config.origin
         if origin.layer is None and origin.reads is None:
@@ -88,8 +88,8 @@ class Imported(ConceptModel):
 
         Raises AccordError for strengths that come without the rows they were read from, where these matter.
         """
-        own, W_dec = encoded.stored, self.get_parameter("W_dec")
-        out = sparse_decode(own.values, own.pattern, W_dec) if isinstance(own, Sparse) else own @ W_dec
+        z, W_dec = encoded.stored, self.get_parameter("W_dec")
+        out = sparse_decode(z.values, z.pattern, W_dec) if isinstance(z, Sparse) else z @ W_dec
         out = out + self.get_parameter("b_dec")
         if not self.by_row:
             return out

@@ -28,7 +28,7 @@ class RunOfConcepts:
     seed: int
 
     def concepts(self, name: str) -> list[Stage]:
-        """Concept models in it: "all" of the first seed, those of a name, or one by its folder's name.
+        """The stages of concept models in it: "all" of the first seed, those of a name, or that of a folder's name.
 
         Raises AccordError if there is none.
         """
@@ -46,10 +46,10 @@ class RunOfConcepts:
 
 
 def open_run(folder: Path, backbone: str | None = None) -> RunOfConcepts:
-    """A run folder by itself.
+    """Open a run folder on its own, without planning its study.
 
     Args:
-        backbone: the study's model, where its path is another one now.
+        backbone: the study's model, where it lies in another place now.
 
     Raises AccordError if it is no run folder, holds no embeddings, or these were made with another model.
     """

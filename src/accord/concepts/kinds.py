@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from accord.arguments import checked
 from accord.concepts.base import ConceptModel
+from accord.concepts.checkpoint import save_tensors
 from accord.concepts.config import KINDS, ConceptConfig, read_config
 from accord.errors import AccordError
 from accord.kinds import code_of
@@ -18,7 +19,12 @@ VERSION = 1  # of the folder format
 
 @checked
 def build(config: ConceptConfig, d: int, seed: int = 0) -> ConceptModel:
-    """A fresh model for embeddings of width d; the seed alone fixes its weights."""
+    """A fresh model for embeddings of width d; the seed alone fixes its weights.
+
+    >>> model = build(read_config({"kind": "topk", "size": 64, "k": 4}), d=8)
+    >>> (model.encode(torch.ones(3, 8)).strength > 0).shape
+    torch.Size([3, 64])
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: ConceptModel = code_of(KINDS, config.kind)(config, d)
@@ -30,11 +36,10 @@ def save(model: ConceptModel, folder: Path | str) -> None:
     """Write `config.json` and `weights.safetensors`, mean and scale among them, into `folder`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()},
-              folder / "weights.safetensors")  # fmt: skip
-    described = {"format": "accord.concepts", "version": VERSION, "d": model.d, "K": model.K,
-                 "config": model.config.model_dump()}  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    save_tensors(model.state_dict(), folder / "weights.safetensors")
+    table = {"format": "accord.concepts", "version": VERSION, "d": model.d, "K": model.K,
+             "config": model.config.model_dump()}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
 
 
 @checked
@@ -42,17 +47,15 @@ def load(folder: Path | str, device: torch.device | str = "cpu") -> ConceptModel
     """The model that `save` wrote, ready to evaluate; raises AccordError if the folder is damaged."""
     folder = Path(folder)
     try:
-        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        table = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "weights.safetensors", device=str(device))
     except (OSError, ValueError, SafetensorError) as error:
         raise AccordError("cannot read a concept model", where=folder, got=str(error)) from None
-    if not isinstance(described, dict) or described.get("format") != "accord.concepts":
+    if not isinstance(table, dict) or table.get("format") != "accord.concepts":
         raise AccordError("not a concept model of accord", where=folder / "config.json")
-    if described.get("version") != VERSION:
-        raise AccordError(
-            "a concept model of another version", where=folder, got=described.get("version"), wanted=VERSION
-        )
-    model = build(read_config(described["config"], folder / "config.json"), described["d"]).to(device)
+    if table.get("version") != VERSION:
+        raise AccordError("a concept model of another version", where=folder, got=table.get("version"), wanted=VERSION)
+    model = build(read_config(table["config"], folder / "config.json"), table["d"]).to(device)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -6,6 +6,7 @@ free, and cannot dodge the price by growing while the latents shrink.
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from accord.concepts.base import Encoded, Step
 from accord.concepts.config import L1Config
@@ -46,7 +47,7 @@ class L1(SAE):
         if len(dead):
             xs = self.standardise(x)
             _, residual = worst_rows(xs, xs - self.reconstruct(self.pre(xs).relu()), len(dead), step)
-            unit = residual / residual.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            unit = F.normalize(residual, dim=1)
             alive = torch.ones_like(self.idle, dtype=torch.bool).index_fill(0, dead, False)
             size = self.W_enc[alive].norm(dim=1).mean() if alive.any() else 1.0
             self.W_dec[dead], self.W_enc[dead], self.b_enc[dead] = unit, 0.2 * size * unit, 0.0

@@ -21,7 +21,7 @@ SCALE_START = 10.0
 
 
 def similarity(kind: str, e: Tensor, h: Tensor, offset: Tensor | None) -> Tensor:
-    """Of prototypes `h [K, E]` and embeddings `e [n, K, E]`, or `[n, E]` for all of them: `[n, K]`."""
+    """Similarity `[n, K]` of each prototype `h [K, E]` and its embedding `e [n, K, E]`, or one for all `e [n, E]`."""
     shared = e.ndim == 2
     if kind == "distance":
         assert offset is not None
@@ -65,7 +65,7 @@ class LCBLMBase(ConceptModel):
         self.b_dec = nn.Parameter(torch.zeros(d))
 
     def features(self, xs: Tensor) -> Tensor:
-        """What the last encoder layer reads, `[n, d]`."""
+        """What the last encoder layer reads, `[n, d]`, of standardised embeddings `xs [n, d]`."""
         return F.gelu(self.hidden(xs)) if self.hidden is not None else xs
 
     def logits(self, e: Tensor) -> Tensor:
@@ -105,12 +105,12 @@ class LCBLMBase(ConceptModel):
 
     def concept_parameters(self) -> dict[str, nn.Parameter]:
         """Prototypes, offsets and decoder blocks."""
-        found = {"h": self.h}
+        parameters = {"h": self.h}
         if self.offset is not None:
-            found["offset"] = self.offset
+            parameters["offset"] = self.offset
         if self.c.decoder == "stacked":
-            found["W_dec"] = self.W_dec
-        return found
+            parameters["W_dec"] = self.W_dec
+        return parameters
 
     def _write_residual(self, dead: Tensor, h: Tensor, residual: Tensor) -> None:
         """Make each dead concept's block write its residual where its embedding is h `[dead, E]`."""
@@ -176,7 +176,7 @@ class LCBLM(LCBLMBase):
             row, residual = worst_rows(xs, xs - self.write(self.logits(e).sigmoid()[:, :, None] * e), len(dead), step)
             features = self.features(row)
             towards = residual if self.hidden is None else features
-            unit = towards / towards.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            unit = F.normalize(towards, dim=1)
             reach = (features * unit).sum(1).clamp_min(1e-3)
             h = normal_like(self.h[dead], step.generator).abs() + 0.1
             self.h[dead] = h

@@ -27,7 +27,7 @@ class LCBLMShared(LCBLMBase):
         e = F.linear(self.features(xs), self.W_enc, self.b_enc)
         return F.gelu(e) if self.c.encoder == "gelu" else e
 
-    def _written(self) -> Tensor:
+    def _writes(self) -> Tensor:
         """What each concept writes in standardised space, h_k through its block: `[K, d]`."""
         if self.c.decoder == "sum":
             return self.h @ self.W_dec
@@ -40,11 +40,11 @@ class LCBLMShared(LCBLMBase):
 
     def decode(self, encoded: Encoded) -> Tensor:
         """Concepts to raw embeddings `[n, d]`."""
-        return self.restore(encoded.strength @ self._written() + self.b_dec)
+        return self.restore(encoded.strength @ self._writes() + self.b_dec)
 
     def directions(self) -> Tensor:
         """What each concept writes in raw space, `[K, d]`."""
-        return self._written().detach() * self.scale
+        return self._writes().detach() * self.scale
 
     def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
         """`mse` with sampled gates, and the gate terms."""
@@ -60,7 +60,7 @@ class LCBLMShared(LCBLMBase):
         if len(dead):
             xs = self.standardise(x)
             gates = self.logits(self.embed(xs)).sigmoid()
-            row, residual = worst_rows(xs, xs - (gates @ self._written() + self.b_dec), len(dead), step)
+            row, residual = worst_rows(xs, xs - (gates @ self._writes() + self.b_dec), len(dead), step)
             h = self.embed(row)
             self.h[dead] = h
             if self.offset is not None:

@@ -74,8 +74,8 @@ def figures(run: Run) -> list[Drawn]:
 
 
 def _draw(groups: Sequence[SeedGroup]) -> list[Drawn]:
-    drawn = (draw(groups) for draw in (draw_sparsity, draw_recovered, draw_training, draw_loss_terms))
-    return [figure for figure in drawn if figure is not None]
+    pictures = (draw(groups) for draw in (draw_sparsity, draw_recovered, draw_training, draw_loss_terms))
+    return [figure for figure in pictures if figure is not None]
 
 
 def _built(group: SeedGroup) -> str:

@@ -31,7 +31,7 @@ class ConceptMetrics:
     curve: pd.DataFrame | None = None
 
     def write(self, folder: Path) -> None:
-        """Write metrics.json, and a curve as curve.jsonl; in a stage the trainer has written that one."""
+        """Write metrics.json, and curve.jsonl if there is a curve; in a stage the trainer has written that already."""
         write_json(folder / METRICS, self.metrics)
         write_curve(folder, self.curve)
 
@@ -42,11 +42,11 @@ class ConceptMetrics:
 
 
 def write_curve(folder: Path, curve: pd.DataFrame | None) -> None:
-    """Write a training curve, if there is one, a line a step: what was measured then."""
+    """Write a training curve, if there is one: a line for each step, with what was measured at it."""
     if curve is not None:
-        lines = ({"step": int(row.pop("step")), **row} for row in curve.to_dict("records"))
-        known = ({key: value for key, value in line.items() if value == value} for line in lines)
-        write_whole(folder / CURVE, "".join(json.dumps(line) + "\n" for line in known))
+        rows = ({"step": int(row.pop("step")), **row} for row in curve.to_dict("records"))
+        lines = (json.dumps({key: value for key, value in row.items() if value == value}) for row in rows)
+        write_whole(folder / CURVE, "".join(line + "\n" for line in lines))
 
 
 def read_curve(folder: Path) -> pd.DataFrame | None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from accord.concepts.base import ConceptModel
 from accord.concepts.batchtopk import BatchTopK
+from accord.concepts.checkpoint import save_tensors
 from accord.concepts.config import ImportedConfig
 from accord.concepts.dictionary_files import check_tensors, read_table, read_tensors
 from accord.concepts.imported import Imported
@@ -45,7 +45,7 @@ def export_saelens(model: ConceptModel, folder: Path | str, metadata: dict[str, 
         "metadata": {"sae_lens_version": _FORMAT, "sae_lens_training_version": None, **(metadata or {})},
     }
     if isinstance(model, Imported):
-        weights = _as_it_came(model, config)
+        weights = _imported_weights(model, config)
     elif isinstance(model, TopK | BatchTopK | L1):
         weights = {
             "W_enc": model.W_enc / model.scale,
@@ -65,8 +65,7 @@ def export_saelens(model: ConceptModel, folder: Path | str, metadata: dict[str, 
     weights["W_enc"] = weights["W_enc"].T
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    plain = {name: w.detach().float().cpu().contiguous() for name, w in weights.items()}
-    save_file(plain, folder / WEIGHTS)
+    save_tensors({name: weight.float() for name, weight in weights.items()}, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(config), encoding="utf-8")
 
 
@@ -152,7 +151,7 @@ def _fold_scale(config: SAELensConfig, weights: dict[str, Tensor], scale: Any, f
         weights["W_dec"] = weights["W_dec"] * factor[:, None]
 
 
-def _as_it_came(model: Imported, config: dict[str, Any]) -> dict[str, Tensor]:
+def _imported_weights(model: Imported, config: dict[str, Any]) -> dict[str, Tensor]:
     """Weights of an imported dictionary under SAELens' names; completes its `cfg.json`."""
     own, origin = model.config, model.config.origin
     weights: dict[str, Tensor] = {name: w for name, w in model.named_parameters() if name != "b_in"}

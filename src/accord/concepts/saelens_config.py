@@ -1,4 +1,4 @@
-"""What a SAELens `cfg.json` means, of any version: its keys are a closed world, so that nothing acts unnoticed."""
+"""What a SAELens `cfg.json` means, of any version: unknown keys are refused, so that none takes effect unnoticed."""
 
 from typing import Any
 
@@ -104,8 +104,8 @@ class SAELensConfig(BaseModel):
             raise ValueError(f"activation_fn {self.activation_fn!r} cannot be imported with {self.architecture!r}")
         if self.activation == "topk" and (self.k is None or self.k != int(self.k) or self.k > self.d_sae):
             raise ValueError(f"topk needs a whole number k up to d_sae = {self.d_sae}; here it is {self.k}")
-        known = ("k",) if self.activation == "topk" else ()
-        if rest := {k: v for k, v in self.activation_fn_kwargs.items() if k not in known and v is not False}:
+        allowed = ("k",) if self.activation == "topk" else ()
+        if rest := {k: v for k, v in self.activation_fn_kwargs.items() if k not in allowed and v is not False}:
             raise ValueError(f"activation_fn_kwargs {rest} cannot be imported with {self.architecture!r}")
         if self.activation == "topk" and self.activation_fn_kwargs.get("k", self.k) != self.k:
             raise ValueError(f"k is {self.k}, and {self.activation_fn_kwargs['k']} in activation_fn_kwargs")
@@ -135,7 +135,7 @@ class SAELensConfig(BaseModel):
         return self.architecture.endswith("skip_transcoder")
 
     def origin(self) -> Origin:
-        """The model and the place in it, and the layer if that place is one."""
+        """The model, the place in it that the dictionary reads, and the layer if that place holds a layer's states."""
         reads = self.hook_name and self.hook_name.replace("{layer}", str(self.hook_layer))
         layer, target, caution = residual_layer(reads), residual_layer(self.hook_name_out), None
         if reads and self.hook_head_index is not None:
@@ -169,8 +169,8 @@ def understand(table: dict[str, Any], where: object) -> SAELensConfig:
         if config.get("architecture") == "topk":
             config |= {"activation_fn": "topk", "k": kwargs.get("k", config.get("k"))}
         if "hook_point" in table:  # before version 3: TransformerLens' own defaults
-            given = _table(config, "model_from_pretrained_kwargs", where)
-            config["model_from_pretrained_kwargs"] = {"center_writing_weights": True, **given}
+            options = _table(config, "model_from_pretrained_kwargs", where)
+            config["model_from_pretrained_kwargs"] = {"center_writing_weights": True, **options}
     elif config.get("architecture") == "topk":
         config.setdefault("activation_fn", "topk")
     if str(config.get("architecture")).endswith("transcoder"):
@@ -178,7 +178,7 @@ def understand(table: dict[str, Any], where: object) -> SAELensConfig:
     try:
         return SAELensConfig.model_validate(config)
     except ValidationError as error:
-        raise _refused(error, where) from None
+        raise _refusal(error, where) from None
 
 
 def _table(table: dict[str, Any], key: str, where: object) -> dict[str, Any]:
@@ -197,13 +197,13 @@ def _before_6(version: Any) -> bool:
     return not first.isdigit() or int(first) < 6
 
 
-def _refused(error: ValidationError, where: object) -> AccordError:
+def _refusal(error: ValidationError, where: object) -> AccordError:
     first = error.errors()[0]
     key = ".".join(str(name) for name in first["loc"])
     if first["type"] == "extra_forbidden":
         fix = "if it only says how the dictionary was trained, take it out of a copy of cfg.json"
-        known = nearest(key, SAELensConfig.model_fields)
-        return AccordError("cfg.json has a key that is not understood.", where=where, got=key, wanted=known, fix=fix)
+        wanted = nearest(key, SAELensConfig.model_fields)
+        return AccordError("cfg.json has a key that is not understood.", where=where, got=key, wanted=wanted, fix=fix)
     if first["type"] == "value_error":
         return AccordError("This dictionary cannot be imported.", where=where, got=str(first["ctx"]["error"]))
     return AccordError(f"{first['msg']}.", where=f"{where}: {key}", got=repr(first["input"]))

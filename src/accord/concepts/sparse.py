@@ -29,14 +29,22 @@ class Pattern:
 
     @classmethod
     def of_rows(cls, indices: Tensor, K: int) -> "Pattern":
-        """From `indices [n, k]`: the same number of active concepts in every row."""
+        """From `indices [n, k]`: the same number of active concepts in every row.
+
+        >>> Pattern.of_rows(torch.tensor([[4, 0], [2, 1]]), K=5).rows
+        tensor([0, 0, 1, 1])
+        """
         n, k = indices.shape
         offsets = torch.arange(0, n * k + 1, k, device=indices.device) if k else indices.new_zeros(n + 1)
         return cls(offsets, indices.reshape(-1), K)
 
     @classmethod
     def of_flat(cls, flat: Tensor, n: int, K: int) -> "Pattern":
-        """From sorted positions `flat [nnz]` in the dense matrix `[n, K]` read row by row."""
+        """From sorted positions `flat [nnz]` in the dense matrix `[n, K]` read row by row.
+
+        >>> Pattern.of_flat(torch.tensor([1, 3, 7]), n=2, K=5).indices
+        tensor([1, 3, 2])
+        """
         return cls(_offsets(flat // K, n), flat % K, K)
 
     @property
@@ -120,8 +128,7 @@ class _Encode(torch.autograd.Function):
         d_x = spmm(grad, ctx.pattern, W) if ctx.needs_input_grad[0] else None
         d_W = spmm_t(grad, ctx.pattern, x - b_dec)
         d_b_enc = torch.zeros_like(W[:, 0]).index_add_(0, ctx.pattern.indices, grad)
-        # Every row's share of b_dec's gradient is −(its gradients) W: summed over rows first, one small
-        # product.
+        # Every row's share of b_dec's gradient is −(its gradients) W: summed over rows first, one small product.
         return d_x, -(d_b_enc @ W), d_W, d_b_enc, None, None
 
 
@@ -142,7 +149,5 @@ def sparse_encode(
     if values is None:
         with torch.no_grad():
             values = sddmm(x - b_dec, W_enc, pattern) + b_enc[pattern.indices]
-    out: Tensor = _Encode.apply(  # type: ignore[no-untyped-call]
-        x, b_dec, W_enc, b_enc, pattern, values
-    )
+    out: Tensor = _Encode.apply(x, b_dec, W_enc, b_enc, pattern, values)  # type: ignore[no-untyped-call]
     return out

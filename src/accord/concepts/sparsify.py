@@ -39,8 +39,8 @@ def import_sparsify(folder: Path) -> Imported:
         raise AccordError("k is larger than the number of latents.", where=where, got=k, wanted=f"up to {K}")
     transcodes, skip = table.get("transcode", False), table.get("skip_connection", False)
     if not (isinstance(transcodes, bool) and isinstance(skip, bool)):
-        given = f"transcode = {transcodes!r}, skip_connection = {skip!r}"
-        raise AccordError("This value is not understood.", where=where, got=given, wanted="true or false")
+        flags = f"transcode = {transcodes!r}, skip_connection = {skip!r}"
+        raise AccordError("This value is not understood.", where=where, got=flags, wanted="true or false")
     if skip and not transcodes:
         raise AccordError("An autoencoder with a skip connection cannot be imported.", where=where)
     shapes = {"encoder.weight": (K, d), "encoder.bias": (K,), "W_dec": (K, d), "b_dec": (d,)}

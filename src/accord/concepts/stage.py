@@ -29,11 +29,11 @@ ROWS_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class ConceptNode:
-    """A concept model of one layer (as the study writes it, and its number) and seed, and the stage that makes it."""
+    """A concept model of one layer and seed, and the stage that makes it."""
 
     section: ConceptSection
-    layer: Layer
-    number: int | None  # None for the last of a backbone that must be fetched first
+    layer: Layer  # as the study writes it
+    number: int | None  # None for the last layer of a backbone that must be fetched first
     seed: int
     stage: Stage
 
@@ -44,7 +44,7 @@ class ConceptNode:
 
     @property
     def at(self) -> int:
-        """The layer's number, which is known when anything is made."""
+        """The layer's number; by the time that anything is made it is known."""
         assert self.number is not None
         return self.number
 
@@ -68,7 +68,7 @@ def concept_models(plan: Plan) -> list[ConceptNode]:
         return []
     need_texts(plan, "concepts")
     _check_names(plan, sections)
-    made = []
+    nodes = []
     for seed in plan.study.seeds:
         for i, section in enumerate(sections):
             for layer in layers_of(plan.study, section):
@@ -76,8 +76,8 @@ def concept_models(plan: Plan) -> list[ConceptNode]:
                     number = plan.number(layer)
                     make = _imported if isinstance(section, ImportedSection) else _trained
                     stage = make(plan, section, layer, number, seed)  # type: ignore[arg-type]
-                    made.append(ConceptNode(section, layer, number, seed, stage))
-    return made
+                    nodes.append(ConceptNode(section, layer, number, seed, stage))
+    return nodes
 
 
 def first_seed(plan: Plan) -> list[ConceptNode]:
@@ -88,7 +88,7 @@ def first_seed(plan: Plan) -> list[ConceptNode]:
 def concepts_named(plan: Plan, title: str, *place: str | int) -> ConceptNode:
     """The concept model of a name, on its first layer, as the first seed made it.
 
-    Raises AccordError if no section has this name; with a place, that is a problem there, and Unplanned.
+    If no section has this name, raises AccordError; with a place, notes the problem there, and raises Unplanned.
     """
     titles = [section.title for section in plan.all(ConceptSection)]
     if title not in titles:
@@ -97,29 +97,29 @@ def concepts_named(plan: Plan, title: str, *place: str | int) -> ConceptNode:
         if not place:
             raise error
         plan.problem(error, *place)
-    found = next((node for node in first_seed(plan) if node.title == title), None)
-    if found is None:
+    concepts = next((node for node in first_seed(plan) if node.title == title), None)
+    if concepts is None:
         raise Unplanned
-    return found
+    return concepts
 
 
-def concepts_for(plan: Plan, section: str, wanted: list[str]) -> list[ConceptNode]:
+def concepts_for(plan: Plan, section: str, names: list[str]) -> list[ConceptNode]:
     """The first seed's concept models that a section asks for by name, or "all" of them; problems are noted."""
-    titles = [one.title for one in plan.all(ConceptSection)]
+    titles = [concepts.title for concepts in plan.all(ConceptSection)]
     if not titles:
         plan.problem(AccordError("There are no concepts.", wanted="a [[concepts]] section"), section)
         raise Unplanned
-    for title in wanted:
+    for title in names:
         if title not in ("all", *titles):
             error = AccordError(
                 "No [[concepts]] has this name.", got=repr(title), wanted=nearest(title, ["all", *titles])
             )
             plan.problem(error, section, "concepts")
-    return [node for node in first_seed(plan) if "all" in wanted or node.title in wanted]
+    return [node for node in first_seed(plan) if "all" in names or node.title in names]
 
 
 def need_texts(plan: Plan, section: str) -> Stage:
-    """The embeddings, for a section that is made from them: without `[text]`, that is a problem, and Unplanned."""
+    """The stage of embeddings, for a section that needs it; without `[text]`, the problem is noted, and Unplanned."""
     from accord.embeddings.config import TextSection
 
     if plan.the(TextSection) is None:
@@ -129,13 +129,13 @@ def need_texts(plan: Plan, section: str) -> Stage:
 
 def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | None, seed: int) -> Stage:
     """Train a concept model, and judge it on held-out texts."""
-    about, made_from = _about(section, number, seed), embeddings(plan)
+    about, inputs = _about(section, number, seed), {"embeddings": embeddings(plan)}
 
     def make(work: Work) -> ConceptMetrics:
         from accord.concepts import build, fit, save
         from accord.text import in_order
 
-        lm, texts = work.backbone(plan.backbone), Embeddings.read(work.at(made_from))
+        lm, texts = work.backbone(plan.backbone), Embeddings.read(work.at(inputs["embeddings"]))
         train, held_out = texts.store(TRAIN), texts.store(HELD_OUT)
         training, at = section.training.schedule(train.tokens, seed), about["layer"]
         model = build(section.config, train.d_model, seed).to(lm.device)
@@ -154,19 +154,19 @@ def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | No
 
     settings = {**about, "model": section.config.model_dump(), "training": section.training.model_dump()}
     label = f"{section.title}{suffix(layer)}-s{seed}"
-    return Stage("concepts", label, make, settings, seed, VERSION, {"embeddings": made_from})
+    return Stage("concepts", label, make, settings, seed, VERSION, inputs)
 
 
 def _imported(plan: Plan, section: ImportedSection, layer: Layer, number: int | None, seed: int) -> Stage:
     """Import a dictionary, and judge it on held-out texts.
 
-    Seeds change nothing of it; it has a folder for each, as whatever reads it has a seed.
+    Seeds do not change a dictionary; it has a folder for each seed because whatever reads it has a seed.
 
     Raises AccordError if it cannot be fetched or imported, or does not do what the study asks of it.
     """
     from accord.concepts.dictionaries import fingerprint, locate
 
-    about, made_from = _about(section, number, seed), embeddings(plan)
+    about, inputs = _about(section, number, seed), {"embeddings": embeddings(plan)}
     source = plan.dictionary(section.source)
     here = source not in plan.missing
     if here:
@@ -177,7 +177,7 @@ def _imported(plan: Plan, section: ImportedSection, layer: Layer, number: int | 
         from accord.concepts import import_dictionary, save
         from accord.text import in_order
 
-        lm, texts = work.backbone(plan.backbone), Embeddings.read(work.at(made_from))
+        lm, texts = work.backbone(plan.backbone), Embeddings.read(work.at(inputs["embeddings"]))
         model = import_dictionary(source).to(lm.device)
         model.fit_scale(batch.x for batch in in_order(texts.store(TRAIN), about["layer"], ROWS_AT_ONCE))
         save(model, work.folder)
@@ -186,7 +186,7 @@ def _imported(plan: Plan, section: ImportedSection, layer: Layer, number: int | 
 
     settings = {**about, "files": fingerprint(locate(source)[0]) if here else None, "origin": origin}
     label = f"{section.title}{suffix(layer)}-s{seed}"
-    return Stage("concepts", label, make, settings, seed, VERSION, {"embeddings": made_from})
+    return Stage("concepts", label, make, settings, seed, VERSION, inputs)
 
 
 def _about(section: ConceptSection, number: int | None, seed: int) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def _reads_off_decoders(plan: Plan, section: ImportedSection) -> bool:
 
 
 def judge(lm: "Backbone", model: "ConceptModel", layer: int, texts: Embeddings) -> dict[str, float | None]:
-    """What is said of a concept model: its reconstruction of held-out embeddings, and cross-entropy recovered.
+    """The measures of a concept model: its reconstruction of held-out embeddings, and cross-entropy recovered.
 
     CE recovered, soft and hard, is null where putting in the mean does not hurt the backbone.
     """
@@ -238,32 +238,32 @@ def judge(lm: "Backbone", model: "ConceptModel", layer: int, texts: Embeddings) 
     rows: Callable[[], Iterator[Batch]] = lambda: in_order(held_out, layer, ROWS_AT_ONCE)  # noqa: E731
     quality = evaluate(model, (batch.x for batch in rows()))
     if layer == lm.n_layers:
-        found = recovered_on_rows(lm, model, rows())
+        recovered = recovered_on_rows(lm, model, rows())
     else:
         max_length = held_out.layout.settings["max_length"]
-        found = recovered_on_texts(lm, layer, model, texts.texts(HELD_OUT), max_length=max_length)
+        recovered = recovered_on_texts(lm, layer, model, texts.texts(HELD_OUT), max_length=max_length)
     return {
         **{name: getattr(quality, name) for name in ("r2", "fvu", "r2_hard", "l0", "alive", "parameters")},
-        "ce_recovered": _defined(found, "recovered"),
-        "ce_recovered_hard": _defined(found, "recovered_hard"),
-        "ce_original": found.original,
-        "ce_ablated": found.ablated,
+        "ce_recovered": _defined(recovered, "recovered"),
+        "ce_recovered_hard": _defined(recovered, "recovered_hard"),
+        "ce_original": recovered.original,
+        "ce_ablated": recovered.ablated,
     }
 
 
-def _defined(found: "Recovered", name: str) -> float | None:
+def _defined(recovered: "Recovered", name: str) -> float | None:
     try:
-        return float(getattr(found, name))
+        return float(getattr(recovered, name))
     except AccordError:
         return None
 
 
 def _check_names(plan: Plan, sections: list[ConceptSection]) -> None:
-    """Concept models that would share a folder."""
-    seen: set[str] = set()
+    """Note concept models that would share a folder."""
+    titles: set[str] = set()
     for i, section in enumerate(sections):
-        if section.title.casefold() in seen:
+        if section.title.casefold() in titles:
             fix = 'give one of them a name: name = "…"'
             error = AccordError("Two [[concepts]] have the same name.", got=section.title, fix=fix)
             plan.problem(error, "concepts", i)
-        seen.add(section.title.casefold())
+        titles.add(section.title.casefold())

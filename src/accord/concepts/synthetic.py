@@ -16,7 +16,7 @@ from accord.arguments import checked
 from accord.concepts.base import ConceptModel, Set
 from accord.errors import AccordError
 
-MATCHED = 0.9  # cosine from which an atom counts as found
+MATCHED = 0.9  # cosine from which an atom counts as recovered
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Match:
     """The best pairing of concepts and atoms."""
 
     cosines: Tensor  # [A] with the concept paired to each atom
-    concepts: Tensor  # [A] which one; −1 where there are fewer concepts than atoms
+    concepts: Tensor  # [A] its number; −1 where there are fewer concepts than atoms
 
     @property
     def fraction(self) -> float:
@@ -98,13 +98,16 @@ def match(directions: Tensor, atoms: Tensor) -> Match:
     """Pair atoms `[A, d]` with concepts' directions `[K, d]`, one to one, for the largest sum of cosines.
 
     Hungarian method; cosines are signed, since a concept that writes the opposite is not the atom.
+
+    >>> match(directions=torch.eye(3), atoms=torch.eye(3)[[2, 0]]).concepts
+    tensor([2, 0])
     """
     cosines = F.normalize(atoms.double(), dim=1) @ F.normalize(directions.double(), dim=1).T
     rows, columns = linear_sum_assignment(cosines.numpy(), maximize=True)
-    found = torch.zeros(len(atoms), dtype=torch.float64)
-    paired = torch.full((len(atoms),), -1)
-    found[rows], paired[rows] = cosines[rows, columns], torch.from_numpy(columns)
-    return Match(found, paired)
+    best = torch.zeros(len(atoms), dtype=torch.float64)
+    concepts = torch.full((len(atoms),), -1)
+    best[rows], concepts[rows] = cosines[rows, columns], torch.from_numpy(columns)
+    return Match(best, concepts)
 
 
 @checked
@@ -132,12 +135,11 @@ def concept_directions(model: ConceptModel, x: Tensor) -> Tensor:
 
 @checked
 def intervention_consistency(model: ConceptModel, x: Tensor) -> Tensor:
-    """Resultant length, in [0, 1], of the unit ablation effects of each concept over the rows it fires on:
-    `[K]`.
+    """How much alike the effects of turning a concept off are, over the rows of `x [n, d]` it fires on: `[K]`.
 
-    1: turning the concept off always moves the reconstruction the same way. That is trivially so for kinds
-    whose decoder is linear with fixed directions, and says something only of the others. NaN for concepts
-    that never fire.
+    The length, in [0, 1], of the mean of the effects' unit vectors. 1: turning the concept off always moves the
+    reconstruction the same way. That is trivially so for kinds whose decoder is linear with fixed directions, and
+    says something only of the others. NaN for concepts that never fire.
     """
     lengths = []
     for k in range(model.K):

@@ -1,7 +1,7 @@
 """One trainer for whatever learns from batches (concept models, heads): curve and checkpoints out.
 
-Everything random in a step comes from (seed, step) and every batch from its step number, so a run that was
-killed and resumed ends with the same bits as one that was not.
+Everything random in a step comes from (seed, step) and every batch from its step number, so a training that
+was killed and resumed ends with the same bits as one that was not.
 """
 
 import json
@@ -52,22 +52,22 @@ def fit(
     was at its best held-out `objective`.
 
     Raises AccordError when the loss or the gradient stops being a finite number (naming step and term), when
-    the batches run out early, or when the folder holds another run.
+    the batches run out early, or when the folder holds another training.
     """
-    run = _Run(model, training, held_out, Path(folder) if folder else None, progress)
-    supply = iter(batches(run.state.step))
+    trainer = _Trainer(model, training, held_out, Path(folder) if folder else None, progress)
+    supply = iter(batches(trainer.state.step))
     model.train()
-    while run.state.step < training.steps and not run.stopped:
+    while trainer.state.step < training.steps and not trainer.stopped:
         batch = next(supply, None)
         if batch is None:
-            raise AccordError("the training batches ran out", got=f"{run.state.step} steps", wanted=training.steps)
-        run.update(batch)
-    run.finish()
-    return Fit(run.state.rows, run.state.step, run.stopped)
+            raise AccordError("the training batches ran out", got=f"{trainer.state.step} steps", wanted=training.steps)
+        trainer.update(batch)
+    trainer.finish()
+    return Fit(trainer.state.rows, trainer.state.step, trainer.stopped)
 
 
-class _Run:
-    """A training run under way: optimiser, state, and what happens around an update."""
+class _Trainer:
+    """A training under way: optimiser, state, and what happens around an update."""
 
     def __init__(
         self,
@@ -161,7 +161,12 @@ class _Run:
 
 
 def learning_rate(step: int, training: Pace) -> float:
-    """Of update `step` (from 0): a linear rise over `warmup`, flat, a linear fall to 0 over `decay`."""
+    """Of update `step` (from 0): a linear rise over `warmup`, flat, a linear fall to 0 over `decay`.
+
+    >>> pace = Pace(steps=10, lr=1.0, warmup=0.2, decay=0.2)
+    >>> [learning_rate(step, pace) for step in (0, 1, 5, 8, 9)]
+    [0.5, 1.0, 1.0, 1.0, 0.5]
+    """
     rise, fall = training.warmup * training.steps, training.decay * training.steps
     up = (step + 1) / rise if rise else 1.0
     down = (training.steps - step) / fall if fall else 1.0
@@ -178,7 +183,7 @@ def forget(optimizer: torch.optim.Optimizer, model: Learner, concepts: Tensor) -
 
 
 def mix(seed: int, step: int) -> int:
-    """A seed for one step of a run."""
+    """The seed of a step of a training with this seed."""
     return (seed * 1_000_003 + step) % 2**63
 
 

@@ -31,10 +31,10 @@ class OrdinaryTexts:
 
     def divided(self) -> Corpus:
         """The texts; raises AccordError if none is held out."""
-        found = corpus(self.source, **self.keys)
-        if not found.held_out:
+        texts = corpus(self.source, **self.keys)
+        if not texts.held_out:
             raise AccordError("No text is held out.", where=self.source, wanted="two texts or more")
-        return found
+        return texts
 
 
 def ordinary_of(section: DamageSection, source: str, seed: int) -> OrdinaryTexts:
@@ -44,7 +44,7 @@ def ordinary_of(section: DamageSection, source: str, seed: int) -> OrdinaryTexts
 
 @planned_once
 def ordinary_texts(plan: Plan) -> OrdinaryTexts:
-    """Those of `[damage] texts`; else those of `[text]`, divided in the same way; else the reviews that accord brings.
+    """The texts of `[damage] texts`; else those of `[text]`, divided in the same way; else the catalog's movie reviews.
 
     They are fetched, or noted as missing. Raises AccordError if there is no such source.
     """

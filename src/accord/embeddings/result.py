@@ -1,4 +1,4 @@
-"""Embeddings of a corpus: two stores, the texts in them, and what is to be told of the corpus."""
+"""Embeddings of a corpus: two stores, the texts in them, and the facts of the corpus."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _CORPUS = "corpus.json"
 
 @dataclass(frozen=True)
 class Embeddings:
-    """What `accord embed` makes.
+    """The embeddings that `accord embed` extracts.
 
     Attributes:
         folder: of the two stores.

@@ -1,6 +1,5 @@
 """The stage that divides texts, and extracts the backbone's states of every layer that a study asks for."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
 
 @planned_once
 def embeddings(plan: Plan) -> Stage:
-    """The states of `[text]`, with every layer that is asked for. Without `[text]`, Unplanned."""
+    """The states of `[text]` at every layer that the study reads. Without `[text]`, raises Unplanned."""
     section = plan.the(TextSection)
     if section is None:
         raise Unplanned
@@ -38,7 +37,7 @@ def embeddings(plan: Plan) -> Stage:
     with plan.at("text", section=section):
         source = plan.texts(section.source)
         if is_local(source):
-            # is what it says of columns and sides so?
+            # Before anything runs: does the source have these columns, and texts for both sides?
             plan.kept(["corpus", source], lambda: bool(read_corpus(section, source, plan.seed)))
         return _stage(plan, section, source)
     raise Unplanned
@@ -52,10 +51,10 @@ def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
         texts = read_corpus(section, source, plan.seed)
         sizes = {}
         for side, budget in ((HELD_OUT, section.held_out_tokens), (TRAIN, section.max_tokens)):
-            chosen = texts.table[texts.table["held_out"] == (side == HELD_OUT)]
+            rows = texts.table[texts.table["held_out"] == (side == HELD_OUT)]
             store = extract(
                 lm,
-                list(chosen["text"]),
+                list(rows["text"]),
                 work.folder / side,
                 layers=[number for number in numbers if number is not None],
                 max_length=section.max_length,
@@ -64,13 +63,13 @@ def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
                 max_tokens=budget,
                 progress=work.progress,
             )
-            _keep_texts(chosen, store, work.folder / f"{side}_texts.parquet")
+            _write_texts(rows, store, work.folder / f"{side}_texts.parquet")
             sizes[f"{side}_tokens"] = store.tokens
         return Embeddings(work.folder, {**_describe(texts), **sizes})
 
     settings = {
         **base.identity,
-        # without `unit` where it is not given: nothing is made again that was made before there was this key
+        # `unit` is left out where it is not given, so that embeddings from before there was this key stay valid.
         "text": section.model_dump(exclude={"source"} if section.unit else {"source", "unit"}),
         "source": source_fingerprint(source),
         "layers": numbers,
@@ -79,7 +78,7 @@ def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
 
 
 def _layers(plan: Plan) -> list[int | None]:
-    """The numbers of all layers that the study asks for; None for the last one while that is not known."""
+    """The numbers of all layers that the study reads; None for the last while its number is not known."""
     layers = {plan.number(layer) for layer in plan.study.backbone.layer}
     for i, section in enumerate(plan.all(ConceptSection)):
         for layer in section.layers or []:
@@ -107,7 +106,7 @@ def read_corpus(section: TextSection, source: str, seed: int) -> Corpus:
 def shuffled(
     store: EmbeddingStore, layer: int, size: int, seed: int, steps: int, progress: Progress
 ) -> Callable[[int], Iterator[Batch]]:
-    """Training batches as the trainer asks for them, telling how far it is."""
+    """Training batches from any step on, as the trainer takes them; `progress` gets step and steps."""
 
     def supply(start: int) -> Iterator[Batch]:
         for step, batch in enumerate(batches(store, layer, size, seed=seed, start_step=start), start):
@@ -117,11 +116,11 @@ def shuffled(
     return supply
 
 
-def _keep_texts(chosen: pd.DataFrame, store: EmbeddingStore, path: Path) -> None:
-    """The texts up to the last that has a row in the store; `text` in the store counts in them."""
+def _write_texts(rows: pd.DataFrame, store: EmbeddingStore, path: Path) -> None:
+    """Write the texts up to the last that has a row in the store; `text` in the store is the number of its row here."""
     skipped = store.layout.left_out["beyond"]
-    last = len(chosen) - skipped
-    chosen.head(last).drop(columns="held_out").to_parquet(path, index=False)
+    last = len(rows) - skipped
+    rows.head(last).drop(columns="held_out").to_parquet(path, index=False)
 
 
 def _describe(texts: Corpus) -> dict[str, Any]:
@@ -133,6 +132,6 @@ def _describe(texts: Corpus) -> dict[str, Any]:
         "held_out": len(texts.held_out),
         "duplicates": texts.duplicates,
         "documents": texts.documents,
-        "rejected": json.loads(json.dumps(rejected)),
+        "rejected": rejected,
         "said": texts.describe(),
     }

@@ -17,7 +17,11 @@ LOGIT_CHUNK = 2**24
 
 
 def chunks(n: int, columns: int) -> list[slice]:
-    """Rows 0 to n in pieces of at most LOGIT_CHUNK logits, one row at least."""
+    """Rows 0 to n in pieces of at most LOGIT_CHUNK logits, one row at least.
+
+    >>> chunks(5, columns=LOGIT_CHUNK // 2)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
     size = max(1, LOGIT_CHUNK // max(columns, 1))
     return [slice(begin, min(begin + size, n)) for begin in range(0, n, size)]
 
@@ -29,25 +33,25 @@ def mean_over_chunks(nll: Callable[[slice], Tensor], parts: Sequence[slice], par
     is computed here, chunk by chunk.
     """
     n = sum(part.stop - part.start for part in parts)
-    wanted = list(parameters) if torch.is_grad_enabled() else []
+    leaves = list(parameters) if torch.is_grad_enabled() else []
     total: Tensor | None = None
     sums: list[Tensor] = []
     for part in parts:
         loss = nll(part).sum() / n
-        if wanted:
-            found = torch.autograd.grad(loss, wanted)
-            sums = [a.add_(b) for a, b in zip(sums, found, strict=True)] if sums else list(found)
+        if leaves:
+            gradients = torch.autograd.grad(loss, leaves)
+            sums = [a.add_(b) for a, b in zip(sums, gradients, strict=True)] if sums else list(gradients)
         total = loss.detach() if total is None else total + loss.detach()
     if total is None:
         raise ValueError("no rows")
-    if not wanted:
+    if not leaves:
         return total
-    known: Tensor = _Known.apply(total, sums, *wanted)  # type: ignore[no-untyped-call]
-    return known
+    mean: Tensor = _WithGradients.apply(total, sums, *leaves)  # type: ignore[no-untyped-call]
+    return mean
 
 
-class _Known(torch.autograd.Function):
-    """A value whose gradients are known already."""
+class _WithGradients(torch.autograd.Function):
+    """A value whose gradients have been computed already."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *parameters: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class ConceptLM:
         layer: which states are read: 0 (what enters the first block) to the backbone's last.
         reader: the concepts, what is read of them, and edits; `Reader()` reads the state as it is.
         head: a trained head; None for the backbone's own.
-        name: by default made from the parts.
+        name: by default put together from the parts.
 
     Raises:
         AccordError: no such layer, or parts that do not fit each other.
@@ -68,21 +68,21 @@ class ConceptLM:
         at: Tensor | None = None,
         cache: Cache | None = None,
     ) -> Mapping[int, States]:
-        """See `LanguageModel.hidden`; from the reader's layer on, states are those after it was read."""
-        wanted = (self.n_layers,) if layers is None else tuple(layers)
-        if wrong := [layer for layer in wanted if not 0 <= layer <= self.n_layers]:
+        """See `LanguageModel.hidden`; from `layer` on, states are those that follow from what is read there."""
+        numbers = (self.n_layers,) if layers is None else tuple(layers)
+        if wrong := [layer for layer in numbers if not 0 <= layer <= self.n_layers]:
             raise AccordError("no such layer", got=wrong[0], wanted=f"0 to {self.n_layers} in {self.name}")
         start = past(cache)
         if self.head is not None:
-            states = self.backbone.hidden(ids, layers=wanted, at=at, cache=cache)
+            states = self.backbone.hidden(ids, layers=numbers, at=at, cache=cache)
             return {  # the head reads the top layer, but for a sequence's first position
                 layer: Marked(state, no_first(state, at, start).float() * float(layer == self.n_layers))
                 for layer, state in states.items()
             }
         if self.reader.reads == "embedding":
-            return self.backbone.hidden(ids, layers=wanted, at=at, cache=cache)
-        with replaced(self.backbone, self.layer, self._reconstruct, start=start):
-            return self.backbone.hidden(ids, layers=wanted, at=at, cache=cache)
+            return self.backbone.hidden(ids, layers=numbers, at=at, cache=cache)
+        with replaced(self.backbone, self.layer, self.reader.states, start=start):
+            return self.backbone.hidden(ids, layers=numbers, at=at, cache=cache)
 
     def lens(self, hidden: States) -> Tensor:
         """See `LanguageModel.lens`."""
@@ -121,11 +121,6 @@ class ConceptLM:
             **self.reader.settings(),
         }
 
-    def _reconstruct(self, states: Tensor) -> Tensor:
-        new = self.reader(states)
-        assert isinstance(new, Tensor)
-        return new
-
 
 def _name(backbone: Backbone, layer: int, reader: Reader, head: Head | None) -> str:
     """Such as "smollm2-135m, layer 30, topk latents, new head"."""
@@ -136,14 +131,10 @@ def _name(backbone: Backbone, layer: int, reader: Reader, head: Head | None) -> 
 def _check(backbone: Backbone, layer: int, reader: Reader, head: Head | None) -> None:
     if not 0 <= layer <= backbone.n_layers:
         raise AccordError("no such layer", got=layer, wanted=f"0 to {backbone.n_layers} in {backbone.name}")
-    if reader.concepts is not None and reader.concepts.d != backbone.d_model:
-        raise AccordError(
-            "the concept model is for embeddings of another width",
-            where=backbone.name,
-            got=reader.concepts.d,
-            wanted=backbone.d_model,
-        )
     if reader.concepts is not None:
+        if reader.concepts.d != backbone.d_model:
+            problem = "the concept model is for embeddings of another width"
+            raise AccordError(problem, where=backbone.name, got=reader.concepts.d, wanted=backbone.d_model)
         reader.concepts.check_layer(layer)
     if head is None and reader.reads == "latents":
         raise AccordError("the original head cannot read latents", fix='use a new head, or reads = "reconstruction"')

@@ -3,12 +3,11 @@
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationError, create_model
+from pydantic import Field, create_model
 
 from accord.arguments import checked
-from accord.concepts.config import Batches, Schedule, Settings
-from accord.errors import AccordError
-from accord.kinds import Kinds, add, check_kind, list_of, section, validate
+from accord.concepts.config import Batches, Schedule, Settings, read_kind
+from accord.kinds import Kinds, add, list_of, section
 from accord.section import FolderName, Section
 
 Reads = Literal["embedding", "latents", "reconstruction"]
@@ -120,13 +119,7 @@ register(NewHead, "accord.heads.linear:Linear")
 @checked
 def read_head(table: dict[str, Any], where: object = "heads") -> Any:
     """A section from a plain table with its `kind`; raises AccordError naming the key that is wrong."""
-    kind = check_kind(KINDS, table, "head", where)
-    try:
-        return validate(KINDS, table)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"][1:]) or kind
-        raise AccordError(first["msg"], where=f"{where}: {key}", got=repr(first["input"])) from None
+    return read_kind(KINDS, table, "head", where)
 
 
 class HeadSection(Section):

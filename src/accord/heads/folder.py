@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from accord import concepts as concept_models
 from accord.arguments import checked
+from accord.concepts.checkpoint import save_tensors
 from accord.disk import read_object
 from accord.errors import AccordError
 from accord.heads.concept_lm import ConceptLM
@@ -42,25 +43,25 @@ _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
 def is_concept_lm(folder: Path | str) -> bool:
     """Whether `save_concept_lm` wrote this folder, whole; of any version."""
     try:
-        described = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        table = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(described, dict) and described.get("format") == FORMAT
+    return isinstance(table, dict) and table.get("format") == FORMAT
 
 
 @checked
 def save_concept_lm(lm: ConceptLM, folder: Path | str) -> None:
-    """Write the model into `folder`, which is made; the backbone is named, not copied."""
+    """Write the model into `folder`, which need not exist; the backbone is named in it, not copied."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").unlink(missing_ok=True)
     if lm.reader.concepts is not None:
         concept_models.save(lm.reader.concepts, folder / "concepts")
     if lm.head is not None:
-        _save(lm.head.state_dict(), folder / "head.safetensors")
-    _save({"states": _probe(lm.backbone, lm.layer)}, folder / "probe.safetensors")
+        save_tensors(lm.head.state_dict(), folder / "head.safetensors")
+    save_tensors({"states": _probe(lm.backbone, lm.layer)}, folder / "probe.safetensors")
     head = OriginalHead(reads=lm.reader.reads, hard=lm.reader.hard) if lm.head is None else lm.head.config  # type: ignore[arg-type]
-    described = {
+    table = {
         "format": FORMAT,
         "version": VERSION,
         "name": lm.name,
@@ -70,7 +71,7 @@ def save_concept_lm(lm: ConceptLM, folder: Path | str) -> None:
         "concepts": lm.reader.concepts is not None,
         "edits": edits_as_json(lm.reader.edits),
     }
-    (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
 
 
 @checked
@@ -84,7 +85,7 @@ def load_concept_lm(
         backbone: loaded already, as when many models share it; `device` and `dtype` are then its own.
 
     Raises:
-        AccordError: the folder is damaged or no such model, or its backbone cannot be loaded, or is another one.
+        AccordError: the folder is damaged or holds no such model, or its backbone cannot be loaded, or differs.
     """
     folder = Path(folder)
     try:
@@ -97,17 +98,17 @@ def load_concept_lm(
 def _load(folder: Path, device: str, dtype: str, backbone: Backbone | None) -> ConceptLM:
     if not is_concept_lm(folder):
         raise AccordError("not a concept language model of accord", where=folder / "config.json")
-    described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if described["version"] != VERSION:
-        got = described["version"]
+    table = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if table["version"] != VERSION:
+        got = table["version"]
         raise AccordError("a concept language model of another version", where=folder, got=got, wanted=VERSION)
-    backbone = backbone or load(described["backbone"]["name"], device=device, dtype=dtype)
-    _same_backbone(backbone, described, folder)
-    config = read_head(described["head"], folder / "config.json")
-    concepts = concept_models.load(folder / "concepts", backbone.device) if described["concepts"] else None
-    reader = Reader(config.reads, concepts, config.hard, edits_from_json(described["edits"]))
+    backbone = backbone or load(table["backbone"]["name"], device=device, dtype=dtype)
+    _same_backbone(backbone, table, folder)
+    config = read_head(table["head"], folder / "config.json")
+    concepts = concept_models.load(folder / "concepts", backbone.device) if table["concepts"] else None
+    reader = Reader(config.reads, concepts, config.hard, edits_from_json(table["edits"]))
     head = None if isinstance(config, OriginalHead) else _load_head(config, backbone, folder / "head.safetensors")
-    return ConceptLM(backbone, described["layer"], reader, head, name=described["name"])
+    return ConceptLM(backbone, table["layer"], reader, head, name=table["name"])
 
 
 def _load_head(config: Any, backbone: Backbone, path: Path) -> Head:
@@ -118,25 +119,25 @@ def _load_head(config: Any, backbone: Backbone, path: Path) -> Head:
     return head
 
 
-def _same_backbone(backbone: Backbone, described: dict[str, Any], folder: Path) -> None:
-    """Refuse a backbone whose weights are not those that concepts and head were made on.
+def _same_backbone(backbone: Backbone, table: dict[str, Any], folder: Path) -> None:
+    """Raise AccordError for a backbone whose weights are not those that concepts and head were made on.
 
-    An equal fingerprint settles it; else its states do, as a copied folder has another fingerprint.
+    An equal fingerprint is enough. Where it differs, as it does for a copied folder, the states on fixed tokens decide.
     """
-    noted = described["backbone"]
-    if backbone.fingerprint == noted["fingerprint"] != IN_MEMORY:
+    original = table["backbone"]
+    if backbone.fingerprint == original["fingerprint"] != IN_MEMORY:
         return
     saved = load_file(folder / "probe.safetensors")["states"]
     off = float("inf")
-    if 0 <= described["layer"] <= backbone.n_layers and backbone.d_model == saved.shape[-1]:
-        found = _probe(backbone, described["layer"])
-        off = float(((found - saved).flatten(1).norm(dim=1) / saved.flatten(1).norm(dim=1)).max())
+    if 0 <= table["layer"] <= backbone.n_layers and backbone.d_model == saved.shape[-1]:
+        states = _probe(backbone, table["layer"])
+        off = float(((states - saved).flatten(1).norm(dim=1) / saved.flatten(1).norm(dim=1)).max())
     if not off <= _TOLERANCE[backbone.dtype]:
         raise AccordError(
             "this concept language model was made on another backbone",
             where=folder,
             got=f"{backbone.name} ({backbone.fingerprint}), whose states differ by {off:.1%}",
-            wanted=f"{noted['name']} ({noted['fingerprint']})",
+            wanted=f"{original['name']} ({original['fingerprint']})",
             fix="load it with the backbone that it names",
         )
 
@@ -145,12 +146,9 @@ def _same_backbone(backbone: Backbone, described: dict[str, Any], folder: Path) 
 def _probe(backbone: Backbone, layer: int) -> Tensor:
     """States [layer and top, position, d] of fixed tokens, without the first position, which would drown the rest."""
     ids = torch.randint(0, 2**31, (1, _PROBE_TOKENS), generator=torch.Generator().manual_seed(0)) % backbone.vocab_size
-    found = backbone.hidden(ids, layers=sorted({layer, backbone.n_layers}))
-    return torch.stack([found[wanted][0, 1:].float().cpu() for wanted in (layer, backbone.n_layers)])
-
-
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    layers = (layer, backbone.n_layers)
+    states = backbone.hidden(ids, layers=sorted(set(layers)))
+    return torch.stack([states[number][0, 1:].float().cpu() for number in layers])
 
 
 def base_of(folder: Path) -> str:

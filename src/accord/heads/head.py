@@ -47,7 +47,7 @@ class Head(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def shaped(cls, config: Any, backbone: Backbone, weights: Mapping[str, Tensor], vocabulary: Vocabulary) -> "Head":
-        """One that can take these weights, as they were saved."""
+        """A head of the shapes of these weights, as they were saved, ready to load them."""
 
     @abstractmethod
     def columns(self, inputs: Inputs) -> Tensor:
@@ -133,5 +133,5 @@ def normed(backbone: Backbone, x: Tensor) -> Tensor:
 
 
 def finish_slope(finish: Callable[[Tensor], Tensor]) -> float:
-    """By what the model multiplies small logits after its head (1 for most; a soft-cap leaves small ones alone)."""
+    """The factor by which a model multiplies small logits after its head: 1 for most, also with a soft-cap."""
     return float(finish(torch.tensor(1e-3))) / 1e-3

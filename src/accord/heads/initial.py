@@ -41,9 +41,11 @@ def build_head(
     if sample.ndim != 2 or sample.shape[1] != backbone.d_model or len(sample) < 2:
         wanted = f"[2 or more, {backbone.d_model}]"
         raise AccordError("this sample of states does not fit the backbone", got=tuple(sample.shape), wanted=wanted)
-    if config.vocabulary == "observed" and counts is None:
+    if config.vocabulary == "full":
+        vocabulary = Vocabulary(backbone.vocab_size)
+    elif counts is None:
         raise AccordError('vocabulary = "observed" needs the counts of tokens', got="counts = None")
-    seen = counts if config.vocabulary == "observed" else None
-    vocabulary = Vocabulary(backbone.vocab_size) if seen is None else Vocabulary.of_counts(seen)
+    else:
+        vocabulary = Vocabulary.of_counts(counts)
     head: Head = code_of(KINDS, config.kind).untrained(config, backbone, reader, sample, vocabulary)
     return head

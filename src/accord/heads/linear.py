@@ -47,8 +47,31 @@ class Linear(Head):
     def untrained(
         cls, config: NewHead, backbone: Backbone, reader: Reader, sample: Tensor, vocabulary: Vocabulary
     ) -> "Linear":
-        """Aimed through the backbone's own head, unless it is to start from zero; see the top of this file."""
-        return _aimed(config, backbone, reader, sample.to(backbone.device), vocabulary)
+        """Standardised by the sample and, unless it is to start from zero, aimed through the backbone's own head.
+
+        See the top of this file.
+        """
+        sample = sample.to(backbone.device)
+        reconstruct = Reader("reconstruction", reader.concepts, reader.hard) if reader.reads != "embedding" else reader
+        rows = torch.cat([reconstruct.states(part) for part in torch.split(sample, _BLOCK)])
+        mean, scale = rows.mean(0), rows.std(0)
+        scale = torch.where(scale > 1e-6 * (1 + mean.abs()), scale, 1.0)
+        A, rest = _affine_norm(backbone, (rows - mean) / scale, sample)
+        if reader.reads == "latents":
+            assert reader.concepts is not None
+            directions, offset = decoder_rows(reader.concepts)
+            A, rest = (directions / scale) @ A, rest + ((offset - mean) / scale) @ A
+        head = cls(config, len(A), vocabulary).to(backbone.device)
+        if reader.reads != "latents":
+            head.mean.copy_(mean)
+            head.scale.copy_(scale)
+        if config.start == "original":
+            weight, bias = head_weights(backbone)
+            slope = finish_slope(backbone.lens_parts()[2])
+            weight = weight[head.vocabulary.observed] * slope
+            torch.mm(A, weight.T, out=head.weight.data)
+            head.bias.copy_(weight @ rest if bias is None else weight @ rest + slope * bias[head.vocabulary.observed])
+        return head
 
     @classmethod
     def shaped(
@@ -64,30 +87,6 @@ class Linear(Head):
         return torch.addmm(self.bias, (inputs - self.mean) / self.scale, self.weight)
 
 
-def _aimed(config: NewHead, backbone: Backbone, reader: Reader, sample: Tensor, vocabulary: Vocabulary) -> Linear:
-    """Standardised by the sample and, unless it is to start from zero, aimed through the original head."""
-    reconstruct = Reader("reconstruction", reader.concepts, reader.hard) if reader.reads != "embedding" else reader
-    rows = _dense(reconstruct, sample)
-    mean, scale = rows.mean(0), rows.std(0)
-    scale = torch.where(scale > 1e-6 * (1 + mean.abs()), scale, 1.0)
-    A, rest = _affine_norm(backbone, (rows - mean) / scale, sample)
-    if reader.reads == "latents":
-        assert reader.concepts is not None
-        directions, offset = decoder_rows(reader.concepts)
-        A, rest = (directions / scale) @ A, rest + ((offset - mean) / scale) @ A
-    head = Linear(config, len(A), vocabulary).to(backbone.device)
-    if reader.reads != "latents":
-        head.mean.copy_(mean)
-        head.scale.copy_(scale)
-    if config.start == "original":
-        weight, bias = head_weights(backbone)
-        slope = finish_slope(backbone.lens_parts()[2])
-        weight = weight[head.vocabulary.observed] * slope
-        torch.mm(A, weight.T, out=head.weight.data)
-        head.bias.copy_(weight @ rest if bias is None else weight @ rest + slope * bias[head.vocabulary.observed])
-    return head
-
-
 def _affine_norm(backbone: Backbone, rows: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
     """A [d, d'] and c [d'] that bring standardised rows [m, d] nearest to the normed states [m, d']."""
     target = torch.cat([normed(backbone, part) for part in torch.split(states, _BLOCK)])
@@ -97,8 +96,3 @@ def _affine_norm(backbone: Backbone, rows: Tensor, states: Tensor) -> tuple[Tens
     gram.diagonal().add_(_RIDGE)
     A = torch.linalg.solve(gram, X.T @ (Y - middle) / len(X))
     return A.float(), (middle - X.mean(0) @ A).float()
-
-
-def _dense(reader: Reader, sample: Tensor) -> Tensor:
-    parts = [reader(part) for part in torch.split(sample, _BLOCK)]
-    return torch.cat([part if isinstance(part, Tensor) else part.dense() for part in parts])

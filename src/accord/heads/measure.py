@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -12,8 +11,7 @@ from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
 from accord.embeddings.stage import shuffled
 from accord.heads.chunked import chunks
 from accord.heads.concept_lm import ConceptLM
-from accord.heads.config import HeadConfig, OriginalHead
-from accord.heads.head import Head
+from accord.heads.config import OriginalHead, TrainedHead
 from accord.heads.initial import build_head
 from accord.heads.reader import Reader
 from accord.heads.train import cross_entropy, train_head, unigram_ce
@@ -34,17 +32,23 @@ class LayerRows:
     texts: Embeddings
     layer: int
 
-    def judged(self) -> Iterator[Batch]:
+    def held_out(self) -> Iterator[Batch]:
         """The held-out rows, in order."""
         return in_order(self.texts.store(HELD_OUT), self.layer, ROWS_AT_ONCE)
 
-    def learned(self) -> Iterator[Batch]:
+    def train(self) -> Iterator[Batch]:
         """The training rows, in order."""
         return in_order(self.texts.store(TRAIN), self.layer, ROWS_AT_ONCE)
 
 
 def make_head(
-    config: HeadConfig, lm: Backbone, reader: Reader, rows: LayerRows, batch: int, folder: Path, progress: Progress
+    config: OriginalHead | TrainedHead,
+    lm: Backbone,
+    reader: Reader,
+    rows: LayerRows,
+    batch: int,
+    folder: Path,
+    progress: Progress,
 ) -> tuple[ConceptLM, dict[str, float]]:
     """The language model that a head makes, trained where it must be, and its held-out cross-entropies.
 
@@ -52,42 +56,33 @@ def make_head(
         batch: embeddings of an update.
         folder: for checkpoints and the curve of a training, which goes on from what is there.
     """
-    counts = next_counts(rows.learned(), lm.vocab_size)
+    counts = next_counts(rows.train(), lm.vocab_size)
     if isinstance(config, OriginalHead):
-        made = ConceptLM(lm, rows.layer, reader)
-        value = _on_rows(made, rows) if rows.layer == lm.n_layers else _on_texts(made, rows.texts)
-        measures = {"held_out_ce": value, "start_ce": value, "seconds": 0.0}
+        model = ConceptLM(lm, rows.layer, reader)
+        ce = _on_rows(model, rows) if rows.layer == lm.n_layers else _on_texts(model, rows.texts)
+        measures = {"held_out_ce": ce, "start_ce": ce, "seconds": 0.0}
     else:
-        head, measures = _trained(config, lm, reader, rows, batch, folder, progress)
-        made = ConceptLM(lm, rows.layer, reader, head)
-    return made, {**measures, "unigram_ce": unigram_ce(counts, rows.judged())}
-
-
-def _trained(
-    config: Any, lm: Backbone, reader: Reader, rows: LayerRows, batch: int, folder: Path, progress: Progress
-) -> tuple[Head, dict[str, float]]:
-    training, train = config.training, rows.texts.store(TRAIN)
-    sample = next(batches(train, rows.layer, min(_SAMPLE, train.tokens), seed=training.seed)).x
-    counts = next_counts(rows.learned(), lm.vocab_size)
-    head = build_head(config, lm, reader, sample, counts=counts).to(lm.device)
-    start = cross_entropy(head, reader, rows.judged())
-    supply = shuffled(train, rows.layer, batch, training.seed, training.steps, progress)
-    fitted = train_head(head, reader, supply, held_out=rows.judged, folder=folder)
-    held_out_ce = cross_entropy(head, reader, rows.judged())
-    return head, {"held_out_ce": held_out_ce, "start_ce": start, "seconds": fitted.rows[-1]["seconds"]}
+        training, train = config.training, rows.texts.store(TRAIN)
+        sample = next(batches(train, rows.layer, min(_SAMPLE, train.tokens), seed=training.seed)).x
+        head = build_head(config, lm, reader, sample, counts=counts).to(lm.device)
+        start = cross_entropy(head, reader, rows.held_out())
+        supply = shuffled(train, rows.layer, batch, training.seed, training.steps, progress)
+        fitted = train_head(head, reader, supply, held_out=rows.held_out, folder=folder)
+        ce = cross_entropy(head, reader, rows.held_out())
+        measures = {"held_out_ce": ce, "start_ce": start, "seconds": fitted.rows[-1]["seconds"]}
+        model = ConceptLM(lm, rows.layer, reader, head)
+    return model, {**measures, "unigram_ce": unigram_ce(counts, rows.held_out())}
 
 
 @torch.no_grad()
 def _on_rows(lm: ConceptLM, rows: LayerRows) -> float:
     """−log p of the next token from the stored states of the top layer, in nats: no block needs to run."""
     total, count = 0.0, 0
-    for batch in rows.judged():
+    for batch in rows.held_out():
         keep = batch.next >= 0
         x, following = batch.x[keep].to(lm.device), batch.next[keep].to(lm.device)
         for part in chunks(len(x), lm.vocab_size):
-            states = lm.reader(x[part])
-            assert isinstance(states, torch.Tensor)  # the original head reads no latents
-            logits = lm.backbone.lens(states.to(lm.dtype))
+            logits = lm.backbone.lens(lm.reader.states(x[part]).to(lm.dtype))
             total += float(F.cross_entropy(logits, following[part], reduction="none").double().sum())
         count += len(x)
     return total / count
@@ -96,5 +91,5 @@ def _on_rows(lm: ConceptLM, rows: LayerRows) -> float:
 def _on_texts(lm: ConceptLM, texts: Embeddings) -> float:
     """The same through the blocks above an inner layer; the first token of each text counts too."""
     max_length = texts.store(HELD_OUT).layout.settings["max_length"]
-    found = perplexity(lm, texts.texts(HELD_OUT), max_length=max_length)
-    return float(found.nll.sum() / found.tokens.sum())
+    scores = perplexity(lm, texts.texts(HELD_OUT), max_length=max_length)
+    return float(scores.nll.sum() / scores.tokens.sum())

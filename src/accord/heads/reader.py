@@ -42,7 +42,8 @@ class Reader:
         if self.reads == "reconstruction" and self.concepts is not None:
             self.concepts.check_decodes("heads that read a reconstruction")
         if self.concepts is not None:
-            self.concepts.edit(self._empty(self.concepts), self.edits)  # raises for a concept that does not exist
+            # Raises for a concept that does not exist.
+            self.concepts.edit(Encoded(torch.zeros(0, self.concepts.K)), self.edits)
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor | Sparse:
@@ -52,6 +53,12 @@ class Reader:
             return x
         encoded = self.encode(x)
         return latents(encoded) if self.reads == "latents" else self.concepts.decode(encoded)
+
+    def states(self, x: Tensor) -> Tensor:
+        """The same, where what is read is not latents but states [n, d] again."""
+        states = self(x)
+        assert isinstance(states, Tensor)
+        return states
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Encoded:
@@ -74,17 +81,13 @@ class Reader:
         return replace(self, edits=dict(edits))
 
     def settings(self) -> dict[str, Any]:
-        """What fixes what is read, as JSON."""
+        """Everything that changes what is read, as JSON."""
         return {
             "reads": self.reads,
             "hard": self.hard,
             "concepts": self.concepts and fingerprint(self.concepts.state_dict()),
             "edits": edits_as_json(self.edits),
         }
-
-    @staticmethod
-    def _empty(concepts: ConceptModel) -> Encoded:
-        return Encoded(torch.zeros(0, concepts.K))
 
 
 def latents(encoded: Encoded) -> Tensor | Sparse:
@@ -103,8 +106,8 @@ def latents(encoded: Encoded) -> Tensor | Sparse:
 def decoder_rows(concepts: ConceptModel) -> tuple[Tensor, Tensor]:
     """The decoder as an affine map of the latents: what each writes in raw space [width, d], and the rest [d].
 
-    Read off by decoding unit latents: a decoder is affine in them. Raises AccordError for concepts whose decoder is
-    not the same for all rows, or gives other states than they read.
+    Unit latents are decoded to read it off. Raises AccordError for concepts whose decoder is not the same for all
+    rows, or gives other states than they read.
     """
     concepts.check_decodes("what is read off its decoder", alike=True)
     device, shape = concepts.device, _content_shape(concepts)
@@ -133,7 +136,11 @@ def _content_shape(concepts: ConceptModel) -> tuple[int, int] | None:
 
 
 def edits_as_json(edits: Mapping[int, Edit]) -> dict[str, dict[str, float]]:
-    """Edits as {"concept": {"value": …} or {"factor": …}}."""
+    """Edits as a table that JSON can hold.
+
+    >>> edits_as_json({3: Set(0.0), 7: Scale(2.0)})
+    {'3': {'value': 0.0}, '7': {'factor': 2.0}}
+    """
     return {str(k): asdict(edit) for k, edit in sorted(edits.items())}
 
 
@@ -143,7 +150,7 @@ def edits_from_json(table: Mapping[str, Mapping[str, float]]) -> dict[int, Edit]
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """Identity of named tensors: their bytes count."""
+    """Identity of named tensors: a hash of their names, types, shapes and bytes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         data = tensor.detach().cpu().contiguous()

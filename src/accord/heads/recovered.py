@@ -5,6 +5,7 @@ Three cross-entropies on the same tokens: untouched, with the reconstruction put
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,19 +59,15 @@ def recovered_on_texts(
 
     Raises AccordError as `perplexity` does, for concepts of another layer, or when no token could be scored.
     """
-
     concepts.check_layer(layer)
 
     def measure(change: Change | None) -> tuple[float, int]:
-        if change is None:
-            found = perplexity(backbone, texts, **options)
-        else:
-            with replaced(backbone, layer, change):
-                found = perplexity(backbone, texts, **options)
-        tokens = int(found.tokens.sum())
+        with replaced(backbone, layer, change) if change else nullcontext():
+            scores = perplexity(backbone, texts, **options)
+        tokens = int(scores.tokens.sum())
         if tokens == 0:
             raise AccordError("no token of these texts can be scored", got=f"{len(texts)} texts")
-        return float(found.nll.sum()) / tokens, tokens
+        return float(scores.nll.sum()) / tokens, tokens
 
     values = [measure(change) for change in [None, *_changes(concepts)]]
     return _recovered([value for value, _ in values], values[0][1])
@@ -101,20 +98,11 @@ def recovered_on_rows(backbone: Backbone, concepts: ConceptModel, batches: Itera
 def _changes(concepts: ConceptModel) -> list[Change]:
     """Mean ablation, soft reconstruction and, for gated kinds, the hard one."""
 
-    def reconstruction(hard: bool) -> Change:
-        reader = Reader("reconstruction", concepts, hard)
-
-        def change(x: Tensor) -> Tensor:
-            new = reader(x)
-            assert isinstance(new, Tensor)
-            return new
-
-        return change
-
     def ablation(x: Tensor) -> Tensor:
         return concepts.mean.expand(len(x), -1)
 
-    return [ablation, reconstruction(False), *([reconstruction(True)] if concepts.gated else [])]
+    gates = (False, True) if concepts.gated else (False,)
+    return [ablation, *(Reader("reconstruction", concepts, hard).states for hard in gates)]
 
 
 def _recovered(values: list[float], tokens: int) -> Recovered:

@@ -26,7 +26,7 @@ class HeadMetrics:
     curve: pd.DataFrame | None = None
 
     def write(self, folder: Path) -> None:
-        """Write metrics.json, and a curve as curve.jsonl; in a stage the trainer has written that one."""
+        """Write metrics.json, and curve.jsonl if there is a curve; in a stage the trainer has written that already."""
         write_json(folder / METRICS, self.metrics)
         write_curve(folder, self.curve)
 

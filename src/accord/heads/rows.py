@@ -33,7 +33,11 @@ class Row:
 
 
 def suffix(layer: Layer) -> str:
-    """How a layer reads in a folder's name; layers given as "last" are left out of it."""
+    """How a layer reads in a folder's name; layers given as "last" are left out of it.
+
+    >>> suffix("last"), suffix(12)
+    ('', '-L12')
+    """
     return "" if layer == "last" else f"-L{layer}"
 
 
@@ -62,8 +66,8 @@ def all_rows(study: Study) -> list[Row]:
 def wanted_row(study: Study, row: Row) -> bool:
     """Whether [perplexity] asks for this row."""
     section = study.the(PerplexitySection)
-    wanted = section.rows if section is not None else []
-    return wanted == "all" or row.name in wanted or row.label in wanted
+    names = section.rows if section is not None else []
+    return names == "all" or row.name in names or row.label in names
 
 
 def known_rows(study: Study) -> list[str]:

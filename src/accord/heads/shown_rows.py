@@ -28,7 +28,11 @@ def row_groups(results: Iterable[SeedResult], concepts: Sequence[str]) -> list[S
 
 
 def row_place(row: str, concepts: Sequence[str]) -> tuple[int, int, int, str]:
-    """Where a row stands; rows that nobody foresaw come before the random one, by name."""
+    """Where a row stands in the table; rows of no usual name come before the random one, by name.
+
+    >>> sorted(["random", "mine", "topk-latents-new", "backbone"], key=lambda row: row_place(row, ["topk"]))
+    ['backbone', 'topk-latents-new', 'mine', 'random']
+    """
     if row in _BACKBONE_ROWS:
         return 0, list(_BACKBONE_ROWS).index(row), 0, row
     if row == RANDOM:
@@ -42,7 +46,7 @@ def row_place(row: str, concepts: Sequence[str]) -> tuple[int, int, int, str]:
 
 
 def row_meaning(group: SeedGroup) -> str:
-    """The name of its row in words; nothing for one that is not known."""
+    """The name of its row in words; nothing for a row of no usual name."""
     row = group.named("row")
     for suffix, words in _CONCEPT_ROWS.items():
         if row.endswith(suffix):

@@ -51,17 +51,18 @@ def heads(plan: Plan) -> list[HeadNode]:
     if not rows:
         return []
     need_texts(plan, "heads" if plan.all(HeadSection) else "perplexity")
-    known = {(node.title, node.layer, node.seed): node for node in concept_models(plan)}
-    made: dict[tuple[str, int | None], HeadNode] = {}
+    models = {(node.title, node.layer, node.seed): node for node in concept_models(plan)}
+    nodes: dict[tuple[str, int | None], HeadNode] = {}
     for seed in plan.study.seeds:
         for row in rows:
-            own = None if row.is_backbone else seed
-            concepts = known.get((row.concepts.title, row.layer, seed)) if row.concepts else None
-            if (row.label, own) in made or (row.concepts and concepts is None):  # or its concepts are a problem
+            row_seed = None if row.is_backbone else seed
+            concepts = models.get((row.concepts.title, row.layer, seed)) if row.concepts else None
+            # Where the concepts cannot be planned, their section has the problem.
+            if (row.label, row_seed) in nodes or (row.concepts and concepts is None):
                 continue
             with plan.at("heads"):
-                made[row.label, own] = HeadNode(row, own, _stage(plan, row, own, concepts))
-    return list(made.values())
+                nodes[row.label, row_seed] = HeadNode(row, row_seed, _stage(plan, row, row_seed, concepts))
+    return list(nodes.values())
 
 
 def head_of(plan: Plan, label: str, seed: int) -> HeadNode | None:
@@ -71,8 +72,8 @@ def head_of(plan: Plan, label: str, seed: int) -> HeadNode | None:
 
 
 def _stage(plan: Plan, row: Row, seed: int | None, concepts: ConceptNode | None) -> Stage:
-    made_from = {"embeddings": need_texts(plan, "heads")} | ({} if concepts is None else {"concepts": concepts.stage})
-    about = {
+    inputs = {"embeddings": need_texts(plan, "heads")} | ({} if concepts is None else {"concepts": concepts.stage})
+    about: dict[str, Any] = {
         "row": row.name,
         "concepts": row.concepts.title if row.concepts else None,
         "reads": row.head.reads,
@@ -89,20 +90,20 @@ def _stage(plan: Plan, row: Row, seed: int | None, concepts: ConceptNode | None)
         from accord.heads.measure import LayerRows, make_head
 
         lm = work.backbone(plan.backbone)
-        rows = LayerRows(Embeddings.read(work.at(made_from["embeddings"])), int(str(about["layer"])))
+        rows = LayerRows(Embeddings.read(work.at(inputs["embeddings"])), about["layer"])
         model = None if concepts is None else concepts.load(work, lm)
         reader = Reader(config.reads, model, config.hard)
-        made, measures = make_head(config, lm, reader, rows, batch or 0, work.folder, work.progress)
-        save_concept_lm(made, work.folder)
+        head, measures = make_head(config, lm, reader, rows, batch or 0, work.folder, work.progress)
+        save_concept_lm(head, work.folder)
         return HeadMetrics({**about, **measures})
 
-    settings: dict[str, Any] = {**about, "config": config.model_dump(), "batch": batch}
+    settings = {**about, "config": config.model_dump(), "batch": batch}
     label = row.label + ("" if seed is None else f"-s{seed}")
-    return Stage("heads", label, make, settings, seed or 0, VERSION, made_from)
+    return Stage("heads", label, make, settings, seed or 0, VERSION, inputs)
 
 
 def _check_names(plan: Plan) -> None:
-    """Rows that would share a folder, and concepts that nothing makes."""
+    """Note rows that would share a folder, and heads on concepts that no section makes."""
     titles = [section.title for section in plan.all(ConceptSection)]
     for i, head in enumerate(plan.all(HeadSection)):
         if head.reads != "embedding" and (not titles or head.concepts not in ("all", *titles)):
@@ -110,7 +111,7 @@ def _check_names(plan: Plan) -> None:
             error = AccordError("No [[concepts]] has this name.", got=repr(head.concepts), wanted=wanted)
             plan.problem(error, "heads", i, "concepts")
     if len({title.casefold() for title in titles}) < len(titles):
-        return  # told already
+        return  # a problem that the concept models have noted
     counts = Counter(row.label.casefold() for row in all_rows(plan.study))
     twice = [label for label, count in counts.items() if count > 1 or label == RANDOM]
     if twice and plan.all(HeadSection):

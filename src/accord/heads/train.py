@@ -42,26 +42,30 @@ def train_head(
 
 @checked
 def cross_entropy(head: Head, reader: Reader, batches: Iterable[Rows]) -> float:
-    """Mean −log p of the next token over all rows that have one, in nats; AccordError if none has."""
+    """Mean −log p of the next token, in nats, over all rows that have a next token; AccordError if none has."""
     return HeadLearner(head, reader).judge(batches)["held_out_ce"]
 
 
 @checked
 def unigram_ce(counts: Tensor, batches: Iterable[Rows]) -> float:
-    """The same of a model that knows nothing but the tokens' frequencies `counts` [vocab], plus one each."""
+    """Mean −log p of the next token, in nats, of a model that knows only how often tokens follow.
+
+    Args:
+        counts: how often each token follows in the training texts [vocab]; one is added to each.
+    """
     logp = ((counts + 1).double() / (counts + 1).sum()).log()
     following = torch.cat([batch.next[batch.next >= 0].cpu() for batch in batches])
     return float(-logp[following].mean())
 
 
 class HeadLearner(Learner):
-    """A head and what it reads, as the trainer wants them. Only the head has parameters here."""
+    """A head and what it reads, as the trainer takes them; the parameters are those of the head alone."""
 
     objective = "held_out_ce"
 
     def __init__(self, head: Head, reader: Reader) -> None:
         super().__init__()
-        self.head, self.reader = head, reader  # the reader is no module: what it reads with stays as it is
+        self.head, self.reader = head, reader  # the reader is no module: its concepts are not trained
         self.reads = reader.settings()
 
     def settings(self) -> dict[str, Any]:

@@ -57,7 +57,11 @@ class Vocabulary(nn.Module):
 
     @classmethod
     def of_counts(cls, counts: Tensor) -> "Vocabulary":
-        """The tokens that `counts` [size] has seen."""
+        """The tokens with a count above 0 in `counts` [size].
+
+        >>> Vocabulary.of_counts(torch.tensor([3, 0, 1])).observed
+        tensor([0, 2])
+        """
         ids = counts.nonzero().squeeze(1).cpu()
         if len(ids) == len(counts):
             return cls(len(counts))
@@ -71,7 +75,7 @@ class Vocabulary(nn.Module):
 
     @property
     def whole(self) -> bool:
-        """Whether every token has one."""
+        """Whether every token has a logit of its own."""
         return self.columns == self.size
 
     def spread(self, logits: Tensor) -> Tensor:
@@ -88,7 +92,7 @@ class Vocabulary(nn.Module):
         if self.whole:
             return nn.functional.cross_entropy(logits, following, reduction="none")
         column = self.column[following]
-        known = nn.functional.cross_entropy(logits, column, reduction="none", ignore_index=-1)
-        rest = torch.tensor(self.size - self.columns).log().to(known)
+        own = nn.functional.cross_entropy(logits, column, reduction="none", ignore_index=-1)
+        rest = torch.tensor(self.size - self.columns).log().to(own)
         mass = torch.where(column >= 0, -(-self.unseen).log1p(), rest - self.unseen.log())
-        return known + mass.to(known)
+        return own + mass.to(own)

@@ -67,10 +67,10 @@ def perplexity(
     from accord.text import corpus
 
     read = corpus(texts.source, column=texts.column, limit=texts.limit, held_out=0).train
-    found = judge(load(model), read)
-    rows = [[name, *(decimals(one[key]) for key in ("value", "low", "high"))] for name, one in found.summary().items()]
-    rows += [["texts", str(len(read)), "", ""], ["unscored", str(found.unscored), "", ""]]
-    print_table(("perplexity", "value", "low", "high"), rows, title=model.model)
+    scores, columns = judge(load(model), read), ("value", "low", "high")
+    rows = [[name, *(decimals(mean[column]) for column in columns)] for name, mean in scores.summary().items()]
+    rows += [["texts", str(len(read)), "", ""], ["unscored", str(scores.unscored), "", ""]]
+    print_table(("perplexity", *columns), rows, title=model.model)
 
 
 def _alone(study: Path | None, model: BackboneSection | None) -> BackboneSection | None:

@@ -8,8 +8,8 @@ from accord.section import PATH, Section
 
 
 def _as_rows(value: object) -> Any:
-    """One message, as in `accord.section.Layers`."""
-    if value == "all" or (isinstance(value, list) and value and all(isinstance(one, str) for one in value)):
+    """A union would give a message for each of its types; this gives one, as in `accord.section.Layers`."""
+    if value == "all" or (isinstance(value, list) and value and all(isinstance(row, str) for row in value)):
         return value
     raise ValueError('"all" or a list of rows such as ["backbone", "random"]')
 

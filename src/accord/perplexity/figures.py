@@ -49,8 +49,8 @@ def draw_perplexity(groups: Sequence[SeedGroup]) -> Drawn | None:
         "texts, models and tokens: compare within a panel, not across."
         + (" Arrow: far beyond the scale; the number tells." if beyond else "")
     )
-    listed = ", ".join(f"{in_figure(g.label, 34)} {amount(g.metric('judge_mean'))[0]}" for g in groups)
-    alt = f"Dot plots by row. Mean perplexity under the judge: {listed}."
+    values = ", ".join(f"{in_figure(g.label, 34)} {amount(g.metric('judge_mean'))[0]}" for g in groups)
+    alt = f"Dot plots by row. Mean perplexity under the judge: {values}."
     return Drawn("perplexity", figure, title, caption, alt, wide=True)
 
 

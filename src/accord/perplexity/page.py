@@ -63,7 +63,7 @@ TERMS: dict[str, Term] = {
 def chapters(run: Run) -> list[Chapter]:
     """One, where the run has heads, or texts that its models wrote."""
     rows, heads = _rows(run), _heads(run)
-    texts = {label: written.table for label, written in run.of(WrittenTexts).items() if len(written.table)}
+    texts = {label: sample.table for label, sample in run.of(WrittenTexts).items() if len(sample.table)}
     if not (rows or heads or texts):
         return []
     with style.house_style():
@@ -82,8 +82,8 @@ def chapters(run: Run) -> list[Chapter]:
 
 def figures(run: Run) -> list[Drawn]:
     """Those of the chapter, as files; call it, and save what it gives, within `house_style()`."""
-    drawn = (draw_perplexity(_rows(run)), draw_training(_heads(run)))
-    return [figure for figure in drawn if figure is not None]
+    pictures = (draw_perplexity(_rows(run)), draw_training(_heads(run)))
+    return [figure for figure in pictures if figure is not None]
 
 
 def perplexity_remarks(rows: Sequence[SeedGroup]) -> list[str]:
@@ -94,12 +94,12 @@ def perplexity_remarks(rows: Sequence[SeedGroup]) -> list[str]:
         remarks.append(f"Rows have different judges ({', '.join(judges)}): their numbers cannot be compared.")
     loops = [group for group in rows if group.metric("repeated_4").value >= REPETITIVE]
     if loops:
-        listed = ", ".join(f"{group.label} ({group.metric('repeated_4').value:.0%})" for group in loops)
-        remarks.append(f"Repetitive, so its perplexity flatters: {listed} of runs of four words are repeats.")
+        labels = ", ".join(f"{group.label} ({group.metric('repeated_4').value:.0%})" for group in loops)
+        remarks.append(f"Repetitive, so its perplexity flatters: {labels} of runs of four words are repeats.")
     lost = [(group, sum(v for v in group.values("unscored") if math.isfinite(v))) for group in rows]
     if any(n for _, n in lost):
-        listed = ", ".join(f"{group.label} ({n:.0f})" for group, n in lost if n)
-        remarks.append(f"Texts too short to be scored, and so in no mean: {listed}.")
+        labels = ", ".join(f"{group.label} ({n:.0f})" for group, n in lost if n)
+        remarks.append(f"Texts too short to be scored, and so in no mean: {labels}.")
     return remarks
 
 
@@ -108,8 +108,8 @@ def _concepts(run: Run) -> list[str]:
 
 
 def _rows(run: Run) -> list[SeedGroup]:
-    judged = run.of(JudgedTexts).items()
-    return row_groups((SeedResult(f"perplexity/{label}", one.metrics) for label, one in judged), _concepts(run))
+    results = (SeedResult(f"perplexity/{label}", texts.metrics) for label, texts in run.of(JudgedTexts).items())
+    return row_groups(results, _concepts(run))
 
 
 def _heads(run: Run) -> list[SeedGroup]:
@@ -128,11 +128,11 @@ def _samples(texts: dict[str, pd.DataFrame], concepts: Sequence[str]) -> dict[st
     first: dict[str, pd.DataFrame] = {}
     for label, table in sorted(texts.items(), key=lambda entry: int(entry[1]["seed"].iloc[0])):
         first.setdefault(unseeded(label), table)
-    named = [(plain(str(table["row"].iloc[0])), group, table) for group, table in first.items()]
-    named.sort(key=lambda entry: row_place(entry[0], concepts))
-    alone = len({row for row, _, _ in named}) == len(named)
+    entries = [(plain(str(table["row"].iloc[0])), group, table) for group, table in first.items()]
+    entries.sort(key=lambda entry: row_place(entry[0], concepts))
+    alone = len({row for row, _, _ in entries}) == len(entries)
     tables = [
-        (row if alone else group, table.drop_duplicates("index").set_index("index")) for row, group, table in named
+        (row if alone else group, table.drop_duplicates("index").set_index("index")) for row, group, table in entries
     ]
     indexes = sorted({i for _, table in tables for i in table.index})[:SAMPLES]
     return {

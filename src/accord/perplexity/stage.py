@@ -36,14 +36,14 @@ def stages(plan: Plan) -> Iterator[Stage]:
             plan.problem(error, "perplexity", "rows")
     with plan.at("perplexity", section=section):
         plan.named(plan.model(section.judge))
-        written = list(_written(plan, section))
-        yield from (stage for stage, _, _ in written)
-        for stage, name, node in written:
+        texts = list(_all_texts(plan, section))
+        yield from (stage for stage, _, _ in texts)
+        for stage, name, node in texts:
             yield perplexity_stage(plan, section, stage, name, node)
 
 
-def _written(plan: Plan, section: PerplexitySection) -> Iterator[tuple[Stage, str, HeadNode | None]]:
-    """Stage of texts, row, and the row's model."""
+def _all_texts(plan: Plan, section: PerplexitySection) -> Iterator[tuple[Stage, str, HeadNode | None]]:
+    """For every row and seed the stage of its texts, the row's name, and the row's model (None for random)."""
     for seed in plan.study.seeds:
         for row in all_rows(plan.study):
             node = head_of(plan, row.label, seed)
@@ -61,7 +61,7 @@ def texts_stage(
     def make(work: Work) -> WrittenTexts:
         backbone = work.backbone(plan.backbone)
         lm = backbone if node is None else node.load(work, plan)
-        write = _wrote if node is not None else _random
+        write = _by_model if node is not None else _random
         tables = []
         for first in range(0, section.samples, _PART):
             n = min(_PART, section.samples - first)
@@ -82,11 +82,11 @@ def texts_stage(
     return Stage("texts", f"{label}-s{seed}", make, settings, seed, TEXTS_VERSION, inputs)
 
 
-def _wrote(lm: "LanguageModel", section: PerplexitySection, seed: int, first: int, n: int) -> list[dict[str, Any]]:
+def _by_model(lm: "LanguageModel", section: PerplexitySection, seed: int, first: int, n: int) -> list[dict[str, Any]]:
     from accord.lm import generate
 
     samples = generate(lm, n=n, first=first, seed=seed, batch_size=_PART, **section.sampling)
-    return [{"text": one.text, "tokens": len(one.ids), "finished": one.finished} for one in samples]
+    return [{"text": text.text, "tokens": len(text.ids), "finished": text.finished} for text in samples]
 
 
 def _random(lm: "LanguageModel", section: PerplexitySection, seed: int, first: int, n: int) -> list[dict[str, Any]]:
@@ -94,11 +94,12 @@ def _random(lm: "LanguageModel", section: PerplexitySection, seed: int, first: i
     import numpy as np
 
     special = set(lm.tokenizer.all_special_ids)
-    ids = np.array([i for i in range(len(lm.tokenizer)) if i not in special])
-    drawn = [
-        np.random.default_rng([seed, i]).choice(ids, section.max_new_tokens).tolist() for i in range(first, first + n)
-    ]
-    return [{"text": str(lm.tokenizer.decode(one)), "tokens": len(one), "finished": False} for one in drawn]
+    ordinary = np.array([token for token in range(len(lm.tokenizer)) if token not in special])
+    texts = []
+    for i in range(first, first + n):
+        ids = np.random.default_rng([seed, i]).choice(ordinary, section.max_new_tokens).tolist()
+        texts.append({"text": str(lm.tokenizer.decode(ids)), "tokens": len(ids), "finished": False})
+    return texts
 
 
 def perplexity_stage(plan: Plan, section: PerplexitySection, texts: Stage, name: str, node: HeadNode | None) -> Stage:
@@ -110,12 +111,11 @@ def perplexity_stage(plan: Plan, section: PerplexitySection, texts: Stage, name:
         from accord.lm.perplexity import perplexity
         from accord.text import measure_diversity
 
-        written = list(WrittenTexts.read(work.at(texts)).table["text"])
-        found = perplexity(judge.load(work), written, progress=work.progress)
-        summary, own = found.summary(), None
+        samples = list(WrittenTexts.read(work.at(texts)).table["text"])
+        scores = perplexity(judge.load(work), samples, progress=work.progress)
+        summary, own = scores.summary(), None
         if node is not None:
             held_out = Embeddings.read(work.at(inputs["held out"])).texts(HELD_OUT)
-            # Of all tokens of the texts together.
             own = perplexity(node.load(work, plan), held_out[: section.own_texts]).token_weighted
         return JudgedTexts(
             {
@@ -127,9 +127,9 @@ def perplexity_stage(plan: Plan, section: PerplexitySection, texts: Stage, name:
                 "judge_mean_high": summary["mean"]["high"],
                 "judge_weighted": summary["token_weighted"]["value"],
                 "own_perplexity": own,
-                **measure_diversity(written),
-                "n": len(written),
-                "unscored": found.unscored,
+                **measure_diversity(samples),
+                "n": len(samples),
+                "unscored": scores.unscored,
             }
         )
 

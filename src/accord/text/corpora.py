@@ -1,4 +1,4 @@
-"""Where texts come from: any source becomes texts, labels and two sides, and nothing is left out unsaid."""
+"""Corpora: any source becomes texts with labels, on two sides, and whatever is left out is reported."""
 
 import hashlib
 import json
@@ -85,7 +85,7 @@ def corpus(
             that `datasets` saved to disk; a data set on the hub ("org/name", "org/name:config"); or a local folder in
             hub layout: its card (README.md) names the files, or all are named after splits. What exists as a path wins.
         column: the column of the texts; "a.b" for b within a. Where it holds lists, each element is a text.
-        label: a column to keep beside them. The catalog's sets have `sentiment`, and keep it unasked.
+        label: a column to keep beside them. The catalog's sets have `sentiment`, which is kept by default.
         split: which split of a data set of the hub or saved to disk; by default `train`, or the only one.
         unit: what one text of a `.txt` or `.md` file is: "line", or "file", the whole of it. By default a line of
             `.txt` and the whole of `.md`.
@@ -107,12 +107,12 @@ def corpus(
     rows = source_rows(name, columns, unit=unit, split=split, limit=limit, seed=seed)
     texts, rejected = _sort_out(rows, name, column, label)
     texts = [texts[i] for i in Random(f"order {seed}").sample(range(len(texts)), len(texts))[:limit]]
-    table = pd.DataFrame({"text": [one.text for one in texts]})
+    table = pd.DataFrame({"text": [text.text for text in texts]})
     if label is not None:
-        table["label"] = _label_column([one.label for one in texts])
-    documents = [one.document for one in texts]
+        table["label"] = _label_column([text.label for text in texts])
+    documents = [text.document for text in texts]
     table["held_out"] = _divide(table["text"].tolist(), documents, held_out, seed)
-    table["row"] = [one.where for one in texts]
+    table["row"] = [text.where for text in texts]
     duplicates = int(table["text"].duplicated().sum())
     whole = documents.count(None) + len(set(documents) - {None})
     return Corpus(name, table, rejected, duplicates, whole, _fingerprint(table))
@@ -134,7 +134,7 @@ def _sort_out(
     """The texts of the good rows; reason -> places of the others."""
     texts: list[_Text] = []
     rejected: dict[str, list[str]] = {}
-    seen: set[str] = set()
+    columns: set[str] = set()
     for row in rows:
         value = _value(row.values, column)
         is_list = isinstance(value, list) and bool(value)
@@ -143,7 +143,7 @@ def _sort_out(
         for where, text in zip(places, value if is_list else [value], strict=True):
             if problem := row.problem or _problem(text, column):
                 rejected.setdefault(problem, []).append(where)
-                seen.update(_columns(row.values))
+                columns.update(_columns(row.values))
                 continue
             own = _value(row.values, label) if label else None
             texts.append(_Text(text.strip(), where, None if own is _ABSENT else own, document))
@@ -152,7 +152,7 @@ def _sort_out(
             "No text is left in this corpus",
             where=source,
             got=_reasons(rejected) or "no rows",
-            wanted=f"a column {column!r} of texts" + (f"; there is {nearest(column, seen)}" if seen else ""),
+            wanted=f"a column {column!r} of texts" + (f"; there is {nearest(column, columns)}" if columns else ""),
         )
     return texts, rejected
 
@@ -169,7 +169,7 @@ def _value(values: Mapping[str, object], column: str) -> Any:
     if isinstance(inner, Mapping):
         return _value(inner, rest)
     if isinstance(inner, list):
-        return [_value(one, rest) for one in inner if isinstance(one, Mapping)]
+        return [_value(element, rest) for element in inner if isinstance(element, Mapping)]
     return _ABSENT
 
 
@@ -199,7 +199,7 @@ def _problem(text: object, column: str) -> str | None:
 
 
 def _label_column(labels: list[Any]) -> pd.Series:
-    """Numbers if all that is there is a number; else strings."""
+    """Labels as numbers if all that are not missing are numbers; else as strings."""
     present = [None if value is None or str(value).strip() == "" else value for value in labels]
     try:
         numbers = [float("nan") if value is None else float(value) for value in present]
@@ -212,18 +212,18 @@ def _divide(texts: Sequence[str], documents: Sequence[str | None], share: float,
     """Which texts are held out: those of a document, and equal ones, together; the share as nearly as that allows."""
     groups = _groups(texts, documents)
     order = sorted(groups, key=lambda group: hashlib.sha256(f"{seed}\0{_name(group, texts)}".encode()).digest())
-    wanted, taken = share * len(texts), 0
-    chosen: list[list[int]] = []
-    for group in order[: len(order) - 1]:  # one at least remains to train on
-        if taken + len(group) / 2 <= wanted:
-            chosen.append(group)
-            taken += len(group)
-        elif chosen:
+    target, count = share * len(texts), 0
+    held_out: list[list[int]] = []
+    for group in order[: len(order) - 1]:  # at least one group remains to train on
+        if count + len(group) / 2 <= target:
+            held_out.append(group)
+            count += len(group)
+        elif held_out:
             break
-    if not chosen and share > 0 and len(order) > 1:  # even one is more than the share
-        chosen.append(min(order[: len(order) - 1], key=len))
+    if not held_out and share > 0 and len(order) > 1:  # even the smallest group is more than the share
+        held_out.append(min(order[: len(order) - 1], key=len))
     sides = np.zeros(len(texts), dtype=bool)
-    sides[[i for group in chosen for i in group]] = True
+    sides[[i for group in held_out for i in group]] = True
     return sides
 
 

@@ -1,7 +1,7 @@
 """Extraction: the hidden states of texts, any set of layers in one pass, into a store that outlives a kill.
 
 The texts are cut into shards before anything is computed, and each shard is computed by itself. So what a shard holds
-does not depend on when the run was interrupted: a resumed run ends with the same bytes.
+does not depend on when the extraction was interrupted: resumed, it ends with the same bytes.
 """
 
 from collections.abc import Callable, Sequence
@@ -64,8 +64,8 @@ def extract(
         OSError: the shards cannot be written.
     """
     folder = Path(folder)
-    chosen = sorted({lm.n_layers} if layers is None else set(layers))
-    _check(lm, chosen, dtype, shard_tokens, max_tokens, stride)
+    numbers = sorted({lm.n_layers} if layers is None else set(layers))
+    _check(lm, numbers, dtype, shard_tokens, max_tokens, stride)
     tokens = tokenize(lm, texts, max_length=max_length)
     windows = _within(list(tokens.windows(stride)), max_tokens)
     if not windows:
@@ -74,7 +74,7 @@ def extract(
     settings = {
         **lm.settings(),
         "texts": texts_fingerprint(list(texts)),
-        "layers": chosen,
+        "layers": numbers,
         "max_tokens": max_tokens,
         "max_length": tokens.max_length,
         "stride": stride,
@@ -86,11 +86,11 @@ def extract(
     total, done = sum(layout.shards), 0
 
     def compute(shard: list[Window]) -> dict[str, Tensor]:
-        def report(part: int, whole: int) -> None:  # of the tokens that are read; the stored ones are told
-            if progress:
+        def report(part: int, whole: int) -> None:
+            if progress:  # `part` of `whole` counts tokens that are read; `progress` takes those that are stored
                 progress(done + _fresh(shard) * part // whole, total)
 
-        return _compute(lm, tokens, shard, chosen, _DTYPES[dtype], batch_tokens, report)
+        return _compute(lm, tokens, shard, numbers, _DTYPES[dtype], batch_tokens, report)
 
     with ThreadPoolExecutor(1) as writer:  # a shard is written and hashed while the next one is computed
         writing: Future[None] | None = None
@@ -123,14 +123,14 @@ def _check(
 
 
 def _within(windows: list[Window], max_tokens: int | None) -> list[Window]:
-    """The first windows that hold `max_tokens` fresh tokens, the last one cut: what follows cannot be seen."""
-    kept, room = [], max_tokens if max_tokens is not None else sum(map(_size, windows))
+    """The first windows that hold `max_tokens` fresh tokens, the last cut to fit: no state sees what follows."""
+    first, room = [], max_tokens if max_tokens is not None else sum(map(_size, windows))
     for window in windows:
         if room <= 0:
             break
-        kept.append(window._replace(end=min(window.end, window.fresh + room)))
-        room -= _size(kept[-1])
-    return kept
+        first.append(window._replace(end=min(window.end, window.fresh + room)))
+        room -= _size(first[-1])
+    return first
 
 
 def _shards(windows: list[Window], shard_tokens: int) -> list[list[Window]]:
@@ -176,20 +176,20 @@ def _compute(
     ends = np.cumsum([_size(window) for window in windows])
     states = {layer: torch.empty(int(ends[-1]), lm.d_model, dtype=dtype) for layer in layers}
 
-    def run(batch: list[int]) -> None:
-        some = [windows[i] for i in batch]
-        hidden = lm.hidden(tokens.rows(some), layers=layers)
-        found = {layer: backbone_states(hidden[layer]) for layer in layers}
-        width = found[layers[0]].shape[1]
-        places = [np.arange(w.fresh, w.end) - w.begin + tokens.lead + row * width for row, w in enumerate(some)]
+    def extract_batch(batch: list[int]) -> None:
+        part = [windows[i] for i in batch]
+        hidden = lm.hidden(tokens.rows(part), layers=layers)
+        outputs = {layer: backbone_states(hidden[layer]) for layer in layers}
+        width = outputs[layers[0]].shape[1]
+        places = [np.arange(w.fresh, w.end) - w.begin + tokens.lead + row * width for row, w in enumerate(part)]
         targets = [np.arange(ends[i] - _size(windows[i]), ends[i]) for i in batch]
         source, target = (torch.from_numpy(np.concatenate(parts)) for parts in (places, targets))
-        for layer, state in found.items():
-            rows = state.flatten(0, 1).index_select(0, source.to(state.device))
+        for layer, output in outputs.items():
+            rows = output.flatten(0, 1).index_select(0, source.to(output.device))
             states[layer].index_copy_(0, target, rows.to(dtype).cpu())
 
     lengths = [tokens.lead + window.end - window.begin for window in windows]
-    in_batches(lm, lengths, run, batch_tokens=batch_tokens, progress=progress)
+    in_batches(lm, lengths, extract_batch, batch_tokens=batch_tokens, progress=progress)
     for layer, state in states.items():
         if not bool(torch.isfinite(state).all()):
             raise AccordError(

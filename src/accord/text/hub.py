@@ -21,7 +21,8 @@ def hub_rows(
     Raises:
         AccordError: the package `datasets` is missing, or the data set, split or column is.
     """
-    data = _load(source, split)
+    splits = _splits(source)
+    data = splits[choose_split(split, splits, source)]
     data = data.select_columns(whole_columns(columns, data.features.arrow_schema, source))
     numbers: Sequence[int] = range(len(data))
     if limit is not None and limit < len(data):
@@ -32,13 +33,8 @@ def hub_rows(
 
 
 def fetch_data(source: str) -> None:
-    """Have a data set of the hub in the hub's own cache; AccordError as `hub_rows`."""
+    """Fetch a data set of the hub into the hub's own cache; raises AccordError as `hub_rows` does."""
     _splits(source)
-
-
-def _load(source: str, split: str | None) -> Any:
-    found = _splits(source)
-    return found[choose_split(split, found, source)]
 
 
 def _splits(source: str) -> Any:

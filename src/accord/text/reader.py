@@ -61,7 +61,7 @@ def batches(
     device: torch.device | str = "cpu",
     group_bytes: int = 2**30,
 ) -> Iterator[Batch]:
-    """Shuffled batches without end: every epoch has each row at most once, and the rest of a last batch not at all.
+    """Shuffled batches without end; an epoch has each row once, but for those that fill no whole batch at its end.
 
     Args:
         size: rows of a batch.
@@ -175,11 +175,11 @@ class _Group:
         rows = self.order[begin:end]
         owner = np.searchsorted(self.ends, rows, side="right")
         width = self.shards[0]["x"].shape[1]
-        found = {"x": torch.empty(len(rows), width)}
-        found.update({name: torch.empty(len(rows), dtype=torch.int64) for name in _LABELS})
+        tensors = {"x": torch.empty(len(rows), width)}
+        tensors.update({name: torch.empty(len(rows), dtype=torch.int64) for name in _LABELS})
         for number in np.unique(owner).tolist():
             where = np.flatnonzero(owner == number)
             inside = torch.from_numpy(rows[where] - (self.ends[number - 1] if number else 0))
-            for name, tensor in found.items():
+            for name, tensor in tensors.items():
                 tensor[torch.from_numpy(where)] = self.shards[number][name][inside].to(tensor.dtype)
-        return found
+        return tensors

@@ -10,7 +10,7 @@ from accord.errors import AccordError, nearest
 from accord.textfile import BROKEN, decode, encoding, ending, find_delimiter, open_bytes, records, unreadable
 
 Unit = Literal["line", "file"]
-PROSE: dict[str, Unit] = {".txt": "line", ".md": "file"}  # ending -> what one text of such a file is, unless it is said
+PROSE: dict[str, Unit] = {".txt": "line", ".md": "file"}  # ending -> what one text of such a file is by default
 ENDINGS = (".jsonl", ".csv", ".tsv", ".parquet", *PROSE)
 
 NOT_UTF8 = "not UTF-8"
@@ -37,8 +37,8 @@ def file_rows(path: Path, columns: Sequence[str], unit: Unit | None = None) -> I
     """The rows of a `.jsonl`, `.csv`, `.tsv` (no quoting), `.parquet`, `.txt` or `.md` file, each also with `.gz`.
 
     Args:
-        columns: those that are wanted, "a.b" for b within a; a table without one of them is an error, a JSON object
-            without is not.
+        columns: the columns to read, "a.b" for b within a. A table that lacks one of them is an error; a JSON object
+            that does is not.
         unit: what one text of a `.txt` or `.md` file is; by default a line of `.txt`, and the whole of `.md`.
 
     Raises:
@@ -187,16 +187,20 @@ def _numbered(where: Path, batches: Iterator[Any]) -> Iterator[TextRow]:
             yield TextRow(f"{where}: row {number}", values)
 
 
-def choose_split(split: str | None, known: Collection[str], where: object) -> str:
-    """The split of a data set that is wanted; by default "train", or the only one there is."""
-    wanted = split or ("train" if "train" in known or len(known) > 1 else next(iter(known), "train"))
-    if wanted not in known:
-        raise AccordError(f"The data set has no split {wanted!r}", where=where, wanted=nearest(wanted, known))
-    return wanted
+def choose_split(split: str | None, splits: Collection[str], where: object) -> str:
+    """The split of a data set to read; by default "train", or the only split. Raises AccordError if it has none such.
+
+    >>> choose_split(None, ["test", "train"], "org/name"), choose_split(None, ["all"], "org/name")
+    ('train', 'all')
+    """
+    name = split or ("train" if "train" in splits or len(splits) > 1 else next(iter(splits), "train"))
+    if name not in splits:
+        raise AccordError(f"The data set has no split {name!r}", where=where, wanted=nearest(name, splits))
+    return name
 
 
 def whole_columns(columns: Sequence[str], schema: Any, where: object) -> list[str]:
-    """The columns of a table that hold the wanted ones ("a" for "a.b"), which must be there."""
+    """The whole columns of a table that hold `columns` ("a" for "a.b"); raises AccordError for one that is missing."""
     _require(columns, list(_names(schema)), where)
     return list(dict.fromkeys(c if c in schema.names else c.partition(".")[0] for c in columns))
 
@@ -214,7 +218,7 @@ def _names(fields: Any, before: str = "") -> Iterator[str]:
             yield from _names(kind, f"{before}{field_.name}.")
 
 
-def _require(columns: Sequence[str], known: Sequence[str], where: object) -> None:
+def _require(columns: Sequence[str], names: Sequence[str], where: object) -> None:
     for column in columns:
-        if column not in known:
-            raise AccordError(f"There is no column {column!r}", where=where, wanted=nearest(column, known))
+        if column not in names:
+            raise AccordError(f"There is no column {column!r}", where=where, wanted=nearest(column, names))

@@ -51,7 +51,7 @@ def source_rows(
 
 
 def no_such_source(source: str) -> AccordError:
-    """The error for a source that is none of the kinds there are."""
+    """The error for a source of no known kind."""
     return AccordError(
         "There is no such source of texts",
         got=repr(source),
@@ -74,7 +74,7 @@ def is_here(source: str) -> bool:
 
 
 def fetch_source(source: str) -> None:
-    """Have a source that is not local on this machine. Raises AccordError if there is no such source."""
+    """Fetch a source that is not local, unless it is here already. Raises AccordError if there is no such source."""
     if source in TEXTS:
         texts_file(source)
     elif is_hub_name(source):
@@ -84,19 +84,23 @@ def fetch_source(source: str) -> None:
 
 
 def is_hub_name(source: str) -> bool:
-    """Whether this is written like a data set of the hub: "org/name" or "org/name:config"."""
+    """Whether this is written like a data set of the hub: "org/name" or "org/name:config".
+
+    >>> is_hub_name("stanfordnlp/sst2"), is_hub_name("data/reviews.csv")
+    (True, False)
+    """
     return bool(re.fullmatch(r"\w[\w.-]*/[\w.-]*\w(:[\w.-]+)?", source)) and ending(Path(source)) not in ENDINGS
 
 
 def source_fingerprint(source: str) -> str:
-    """Identity of what a source holds, without reading it as texts; of what is fetched, its name."""
+    """Identity of what a source holds: a hash of its files, which are not parsed; its name, if it is not local."""
     path = Path(source).expanduser()
-    files = _files(path) or (sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [])
+    files = _files(path) or (sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [])
     if not files:
         return source
     digest = hashlib.sha256("".join(f"{file.name}\0{hash_file(file)}\n" for file in files).encode())
     if sum(map(_is_prose, files)) > 1:
-        digest.update(b"each a document")  # once their lines were divided without regard to it
+        digest.update(b"each a document")  # unlike before, when the lines of several files were divided one by one
     return f"files:{digest.hexdigest()[:16]}"
 
 
@@ -139,8 +143,8 @@ def _folder_rows(folder: Path, columns: Sequence[str], unit: Unit | None) -> Ite
 
 def _visible(folder: Path) -> list[Path]:
     """The files in a folder and below, without hidden ones and those in hidden folders."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if not any(name.startswith(".") for name in path.relative_to(folder).parts))
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in files if not any(name.startswith(".") for name in path.relative_to(folder).parts))
 
 
 def _is_hub_layout(folder: Path) -> bool:
@@ -152,8 +156,8 @@ def _is_hub_layout(folder: Path) -> bool:
     except OSError as error:
         raise AccordError(f"The file cannot be read: {error.strerror}", where=card) from error
     files = [path for path in _visible(folder) if ending(path) in ENDINGS and path != card]
-    words = [re.split(r"[\W_\d]+", str(path.relative_to(folder)).lower()) for path in files]
-    return bool(files) and all(_SPLIT_WORDS & set(of_one) for of_one in words)
+    names = [re.split(r"[\W_\d]+", str(path.relative_to(folder)).lower()) for path in files]
+    return bool(files) and all(_SPLIT_WORDS & set(words) for words in names)
 
 
 def _saved_files(folder: Path, split: str | None) -> list[Path]:
@@ -164,7 +168,7 @@ def _saved_files(folder: Path, split: str | None) -> list[Path]:
             return _saved_files(folder / choose_split(split, splits, folder), None)
         if split is not None:
             raise AccordError("This data set has no splits", where=folder, got=f"split = {split!r}")
-        listed = json.loads((folder / _SAVED).read_text(encoding="utf-8"))["_data_files"]
-        return [folder / Path(str(one["filename"])).name for one in listed]
+        entries = json.loads((folder / _SAVED).read_text(encoding="utf-8"))["_data_files"]
+        return [folder / Path(str(entry["filename"])).name for entry in entries]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AccordError("This data set was not saved whole", where=folder, got=repr(error)) from error

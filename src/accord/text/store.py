@@ -56,7 +56,7 @@ class Layout:
 
 
 class EmbeddingStore:
-    """A whole store, opened for reading; nothing is loaded until asked for.
+    """A whole store, opened for reading; nothing is loaded before it is read.
 
     Attributes:
         folder: where it lies.
@@ -66,19 +66,19 @@ class EmbeddingStore:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = folder = Path(folder)
-        found = read_layout(folder)
-        if found is None:
+        layout = read_layout(folder)
+        if layout is None:
             raise AccordError("This folder holds no embeddings that this version can read", where=folder)
-        self.layout = found
-        self.layers = tuple(found.settings["layers"])
-        self.d_model = found.d_model
-        self.tokens = sum(found.shards)
-        missing = [i for i in range(len(found.shards)) if not _is_there(folder, i)]
+        self.layout = layout
+        self.layers = tuple(layout.settings["layers"])
+        self.d_model = layout.d_model
+        self.tokens = sum(layout.shards)
+        missing = [i for i in range(len(layout.shards)) if not _is_there(folder, i)]
         if missing:
             raise AccordError(
                 "These embeddings are not whole",
                 where=folder,
-                got=f"{len(found.shards) - len(missing)} of {len(found.shards)} shards; missing: {_name(missing[0])}",
+                got=f"{len(layout.shards) - len(missing)} of {len(layout.shards)} shards; missing: {_name(missing[0])}",
                 fix="run the extraction again: it goes on from the shards that are there",
             )
 
@@ -143,8 +143,7 @@ def prepare(folder: Path, layout: Layout) -> None:
 
 def is_intact(folder: Path, number: int) -> bool:
     """Whether a shard is there with the size and the SHA-256 that were noted when it was written."""
-    noted = _noted(folder, number)
-    return _is_there(folder, number) and hash_file(folder / _name(number)) == noted.get("sha256")
+    return _is_there(folder, number) and hash_file(folder / _name(number)) == _read_note(folder, number).get("sha256")
 
 
 def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor]) -> None:
@@ -153,15 +152,15 @@ def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor]) -> Non
     Raises OSError if that fails, as on a full disk.
     """
     path = folder / _name(number)
-    _note(folder, number).unlink(missing_ok=True)  # of a damaged one: must not vouch for what replaces it
+    _note_file(folder, number).unlink(missing_ok=True)  # that of a damaged shard must not vouch for the new one
     with whole(path) as aside:
         try:
             save_file(dict(tensors), aside)
         except SafetensorError as error:
             full = "No space left" in str(error)
             raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(aside)) from error
-        noted = {"bytes": aside.stat().st_size, "sha256": hash_file(aside)}
-    write_json(_note(folder, number), noted)
+        note = {"bytes": aside.stat().st_size, "sha256": hash_file(aside)}
+    write_json(_note_file(folder, number), note)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -182,13 +181,13 @@ def _name(number: int) -> str:
     return f"shard-{number:05}.safetensors"
 
 
-def _note(folder: Path, number: int) -> Path:
+def _note_file(folder: Path, number: int) -> Path:
     return folder / f"shard-{number:05}.json"
 
 
-def _noted(folder: Path, number: int) -> dict[str, Any]:
+def _read_note(folder: Path, number: int) -> dict[str, Any]:
     try:
-        content = json.loads(_note(folder, number).read_text())
+        content = json.loads(_note_file(folder, number).read_text())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -196,4 +195,4 @@ def _noted(folder: Path, number: int) -> dict[str, Any]:
 
 def _is_there(folder: Path, number: int) -> bool:
     path = folder / _name(number)
-    return path.is_file() and path.stat().st_size == _noted(folder, number).get("bytes")
+    return path.is_file() and path.stat().st_size == _read_note(folder, number).get("bytes")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.errors import AccordError
-from accord.text.reader import Batch, batches, in_order, moments
+from accord.text.reader import Batch, batches, in_order
 from accord.text.store import EmbeddingStore, Layout, prepare, write_shard
 
 
@@ -101,28 +101,6 @@ def test_in_order(size: int) -> None:
     assert torch.equal(torch.cat([batch.x for batch in some]), -whole(SHARED).x)
 
 
-def test_moments_are_those_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = make(tmp_path, [400, 300, 77], d=6)
-    monkeypatch.setattr("accord.text.reader._MOMENT_ROWS", 64)
-    spread = moments(store, 2)
-    x = whole(store).x.double()
-    assert spread.count == 777
-    torch.testing.assert_close(spread.mean.double(), x.mean(0), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(spread.scale.double(), x.std(0, correction=0), rtol=1e-5, atol=0)
-
-
-def test_a_constant_dimension_has_scale_one(tmp_path: Path) -> None:
-    prepare(tmp_path, Layout({"layers": [0], "dtype": "float32"}, 3, [50], 1, {}))
-    x = torch.randn(50, 3)
-    x[:, 1], x[:, 2] = 0.1, 0.0
-    rows = torch.arange(50, dtype=torch.int32)
-    labels = {name: rows.clone() for name in ("token", "next", "text", "position")}
-    write_shard(tmp_path, 0, {"layer.0": x, **labels})
-    spread = moments(EmbeddingStore(tmp_path), 0)
-    assert spread.scale[1:].tolist() == [1, 1]
-    assert spread.scale[0] == pytest.approx(float(x[:, 0].std(correction=0)), rel=1e-5)
-
-
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_other_dtypes_come_as_float32(dtype: str, tmp_path: Path) -> None:
     store = make(tmp_path, [20, 20], dtype=dtype)
@@ -158,7 +136,7 @@ def test_a_layer_that_is_not_there(store: EmbeddingStore) -> None:
     with pytest.raises(AccordError, match="not extracted"):
         next(batches(store, 3, 5))
     with pytest.raises(AccordError, match="not extracted"):
-        moments(store, 3)
+        next(in_order(store, 3, 5))
 
 
 def test_not_a_store(tmp_path: Path) -> None:

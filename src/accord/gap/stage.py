@@ -21,11 +21,18 @@ VERSION = 2  # raise it when the same settings give other files or numbers
 
 def stages(plan: Plan) -> Iterator[Stage]:
     """One for each section."""
-    tasks = gap_tasks(plan)
+    yield from gaps(plan).values()
+
+
+@planned_once
+def gaps(plan: Plan) -> dict[str, Stage]:
+    """The stage of each section by its folder: what another capability may be made from."""
+    tasks, planned = gap_tasks(plan), {}
     for i, section in enumerate(plan.all(GapSection)):
         with plan.at("gap", i, section=section):
             if i in tasks:
-                yield _stage(plan, section, tasks[i], i)
+                planned[section.folder] = _stage(plan, section, tasks[i], i)
+    return planned
 
 
 @planned_once

@@ -75,9 +75,12 @@ def in_order(stages: Sequence[Stage]) -> Iterator[Stage]:
 
     Raises AssertionError if two stages have the same folder, or an input is none of them.
     """
-    place = {id(stage): i for i, stage in enumerate(stages)}
-    assert len({stage.name for stage in stages}) == len(stages), "two stages with the same folder"
-    sorter = TopologicalSorter({place[id(s)]: [place[id(of)] for of in s.inputs.values()] for s in stages})
+    place = {stage.name: i for i, stage in enumerate(stages)}
+    assert len(place) == len(stages), "two stages with the same folder"
+    names = {stage.name: [made_from.name for made_from in stage.inputs.values()] for stage in stages}
+    lacking = {name for inputs in names.values() for name in inputs} - place.keys()
+    assert not lacking, f"no capability gives {', '.join(lacking)}, which others are made from"
+    sorter = TopologicalSorter({place[name]: [place[one] for one in inputs] for name, inputs in names.items()})
     sorter.prepare()
     ready: list[int] = []
     while sorter.is_active():

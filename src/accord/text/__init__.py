@@ -3,18 +3,16 @@
 from accord.text.corpora import Corpus, corpus
 from accord.text.diversity import measure_diversity
 from accord.text.embeddings import extract
-from accord.text.reader import Batch, Moments, batches, in_order, moments
+from accord.text.reader import Batch, batches, in_order
 from accord.text.store import EmbeddingStore
 
 __all__ = [
     "Batch",
     "Corpus",
     "EmbeddingStore",
-    "Moments",
     "batches",
     "corpus",
     "extract",
     "in_order",
     "measure_diversity",
-    "moments",
 ]

@@ -18,7 +18,6 @@ from accord.errors import AccordError
 from accord.text.store import EmbeddingStore
 
 _LABELS = ("token", "next", "text", "position")
-_MOMENT_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -35,19 +34,6 @@ class Batch:
     next: Tensor
     text: Tensor
     position: Tensor
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Mean and scale [d_model], float32, of the `count` embeddings of a layer.
-
-    `scale` is the standard deviation of each dimension, and 1 where a dimension is constant: (x − mean) / scale is
-    standardised and always finite.
-    """
-
-    count: int
-    mean: Tensor
-    scale: Tensor
 
 
 @checked
@@ -95,25 +81,6 @@ def in_order(store: EmbeddingStore, layer: int, size: int, *, device: torch.devi
     order = _Order.plain(store, layer)
     for begin in range(0, store.tokens, size):
         yield order.take(begin, min(begin + size, store.tokens), device)
-
-
-@checked
-def moments(store: EmbeddingStore, layer: int) -> Moments:
-    """Mean and scale of a layer in one pass, in float64 (Chan, Golub and LeVeque 1983).
-
-    Raises AccordError if there is no such layer.
-    """
-    n, mean, square = 0, torch.zeros(store.d_model).double(), torch.zeros(store.d_model).double()
-    for batch in in_order(store, layer, _MOMENT_ROWS):
-        x = batch.x.double()
-        m, own = len(x), x.mean(0)
-        apart = own - mean
-        square += (x - own).square().sum(0) + apart.square() * (n * m / (n + m))
-        mean += apart * (m / (n + m))
-        n += m
-    deviation = (square / n).sqrt()
-    constant = deviation <= 1e-6 * mean.abs()  # what rounding leaves of a dimension that does not vary
-    return Moments(n, mean.float(), deviation.masked_fill(constant, 1.0).float())
 
 
 @dataclass

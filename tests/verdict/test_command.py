@@ -76,7 +76,7 @@ def test_other_tasks_a_warning_and_a_folder_that_is_whole(made) -> None:
 def test_what_cannot_be_is_said_before_anything_is_scored(made, monkeypatch, wrong, problem) -> None:
     (made / "full").mkdir()
     (made / "full/note.txt").write_text("mine")
-    monkeypatch.setattr("accord.verdict.stage.score_tests", None)
+    monkeypatch.setattr("accord.verdict.stage.score_trials", None)
     words = ["verdict", "--repaired", made / "repaired", "--task", made / "pairs.toml", wrong[0], made / wrong[1]]
     said = CliRunner().invoke(cli.app, list(map(str, words)))
     assert said.exit_code == 1 and problem in said.output

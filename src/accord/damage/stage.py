@@ -18,7 +18,7 @@ from accord.tasks import Task
 from accord.tasks import task as make_task
 from accord.verdict.measure import NEAREST
 from accord.verdict.result import Verdict
-from accord.verdict.stage import trials, verdicts
+from accord.verdict.stage import question_trials, verdicts
 
 if TYPE_CHECKING:
     from accord.damage import Questions
@@ -88,7 +88,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
         for node, verdict in verdicts(plan):
             question = node.section.folder
             if question not in seen:
-                own = plan.read(trials(plan)[question][0].task)
+                own = plan.read(question_trials(plan)[question][0].task)
                 others = other_tasks(section, learned_for(plan, question), plan.seed)
                 items = DamageItems(section, texts, own, others, judge, plan.seed)
                 seen[question] = items, observation_stage(plan, items, question)

@@ -77,11 +77,11 @@ def repair_table(group: RepairGroup, run: Run) -> dict[str, Any]:
         return [
             {
                 "label": repair.label,
-                "seed": one.first.seed,
-                "href": href(run.place(f"verdict/{one.first.label}") / "verdict.json", run.folder),
-                "cells": [_cell_of(group, one, name) for name in used],
+                "seed": single.first.seed,
+                "href": href(run.place(f"verdict/{single.first.label}") / "verdict.json", run.folder),
+                "cells": [_cell_of(group, single, name) for name in used],
             }
-            for one in alone
+            for single in alone
         ]
 
     return {

@@ -97,7 +97,7 @@ def _own(
 def _items(
     section: DamageSection, own: "Task | None", base: BackboneSection, repaired: str, seed: int | None
 ) -> "DamageItems":
-    """All that both models are asked; the seed is the repair's, so that no text is one that it was fitted on."""
+    """All questions to both models; the seed is the repair's, so that no text is one that it was fitted on."""
     from accord.damage.stage import DamageItems, other_tasks
     from accord.embeddings.ordinary import DEFAULT, ordinary_of
     from accord.loading import check_model

@@ -47,7 +47,7 @@ def measure_damage(
 
     Args:
         texts: ordinary text that the repair was not fitted on.
-        own: the task that was repaired, on items that the repair never saw; tells how its generator drifted.
+        own: the task that was repaired, on items that the repair never saw; shows how its generator drifted.
         tasks: other tasks, whose answers should be as before.
         facts: of each built-in relation, at most; None for all, 0 for none.
         judge: a third model that reads the free texts.
@@ -101,7 +101,7 @@ def compare(
     seed: int = 0,
     resamples: int = 1000,
 ) -> Damage:
-    """What changed between two models that were asked `questions`: only lenses run, no forward pass.
+    """What changed between two models that answered `questions`: only lenses run, no forward pass.
 
     Raises:
         AccordError: the observations are not of the same questions, or logits are not finite.

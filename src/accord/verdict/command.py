@@ -71,7 +71,7 @@ def verdict(
 def _trials(
     repaired: str, question: QuestionSection, section: VerdictSection, seed: int | None
 ) -> "tuple[list[Trial], int]":
-    """What the repair is tried on, and the seed that divided its own task."""
+    """The trials of the repair, and the seed that divided its own task."""
     from accord.repair.learned import all_marks, links, same_data
     from accord.repair.question import asked_as, other_task
     from accord.tasks import task as make_task

@@ -1,4 +1,4 @@
-"""Figures of what a repair did: items before and after, every repair beside the base, closure by test set."""
+"""Figures of what a repair did: items before and after, every repair beside the base, closure by trial."""
 
 import math
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ def draw_every_repair(group: RepairGroup) -> Drawn | None:
 
 
 def draw_closure(group: RepairGroup) -> Drawn | None:
-    """Closure of every repair on every test set: a panel a test set, a line a repair."""
+    """Closure of every repair on every trial: a panel a trial, a line a repair."""
     columns = _columns(group)
     looks = {repair.label: look(i) for i, repair in enumerate(group.repairs)}
     order = sorted(group.repairs, key=lambda r: -_sortable(r.metric(group.near, "pearson_all", "closure").value))
@@ -136,7 +136,7 @@ def draw_closure(group: RepairGroup) -> Drawn | None:
 
 
 def _columns(group: RepairGroup) -> list[tuple[str, list[str]]]:
-    """Title and test sets of each panel; all other wordings are one panel."""
+    """Title and trials of each panel; all other phrasings are one panel."""
     reworded = group.reworded
     columns = [(title, [name]) for name, title in group.trials.items() if name not in reworded]
     if reworded:
@@ -146,7 +146,7 @@ def _columns(group: RepairGroup) -> list[tuple[str, list[str]]]:
 
 
 def _cell(repair: JudgedRepair, trials: Sequence[str], colour: str, marker: str) -> Dots:
-    """Closure on these test sets together, seed by seed and over seeds."""
+    """Closure on these trials together, seed by seed and over seeds."""
     by_trial = [[metric.value for metric in repair.each(trial, "pearson_all", "closure")] for trial in trials]
     if len(trials) == 1:
         return Dots(by_trial[0], repair.metric(trials[0], "pearson_all", "closure"), colour, marker)

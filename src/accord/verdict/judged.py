@@ -154,12 +154,12 @@ class RepairGroup:
 
     @property
     def near(self) -> str:
-        """The test set whose items are most like the training items."""
+        """The trial whose items are most like the training items."""
         return next(iter(self.trials))
 
     @property
     def far(self) -> str:
-        """The test set of the task itself that is furthest from the training items."""
+        """The trial of the task itself that is furthest from the training items."""
         return next((name for name in reversed(NESTED) if name in self.trials), self.near)
 
     @property

@@ -58,7 +58,7 @@ def trials_of(
         phrasings: form ("generator", "validator") -> the other phrasings it is tried with, on items of "test".
         limit, phrasing_limit: items of each trial, and of each with another phrasing.
         others: other tasks, by name.
-        learned: marks of items that nothing is tried on, see `accord.repair.learned`; a title says how many there were.
+        learned: marks of items that no trial may have, see `accord.repair.learned`; titles say how many were left out.
 
     Raises AccordError as `accord.task` and `accord.repair.learned.unlearned` do.
     """

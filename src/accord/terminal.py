@@ -29,7 +29,6 @@ from accord.section import Section
 from accord.study.config import from_options
 
 if TYPE_CHECKING:
-    from accord.lm.config import BackboneSection
     from accord.study.engine import Bar
     from accord.study.stage import Stage
     from accord.tasks import Task
@@ -333,20 +332,6 @@ def _made(stage: "Stage", folder: Path, *, announce: bool, replace: bool = False
     return result
 
 
-def before_and_after(repaired: "BackboneSection", base: str | None) -> "tuple[BackboneSection, BackboneSection]":
-    """A repaired model after the model that it was made from: `base`, or the model that its folder names.
-
-    Raises AccordError if there is no such model, or the folder names none.
-    """
-    from accord.loading import check_model
-    from accord.repair.folder import base_of
-
-    before = repaired.model_copy(update={"model": base or base_of(repaired.model)})
-    for section in (before, repaired):
-        check_model(section.model)
-    return before, repaired
-
-
 # Printing
 
 
@@ -403,26 +388,9 @@ def say_if_little(mass: float, remedy: str, of: str = "") -> None:
         typer.echo(f"{warning}\nWhat it says instead, and what helps: {remedy}", err=True)
 
 
-def say_if_unknown(repaired: str) -> None:
-    """A remark where nothing tells which items a repaired model learned from: the tests may hold them."""
-    from accord.repair.learned import links
-
-    if not links(repaired):
-        typer.echo(f"Nothing in {repaired} tells which items it learned from: they may be among the tests.", err=True)
-
-
 def say_how_read(task: "Task") -> None:
     """Which rows of a data file gave no item, and what else of it is not plain."""
     from accord.tasks import left_out
 
     if line := left_out(task):
         typer.echo(line, err=True)
-
-
-def say_left_out(tasks: "Iterable[Task]") -> None:
-    """Which test sets lack items, because a repair learned from them."""
-    from accord.repair.learned import left_out
-
-    for task in tasks:
-        if left := left_out(task):
-            typer.echo(f"{task.name}, {task.split}: {left}", err=True)

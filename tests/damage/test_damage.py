@@ -51,8 +51,8 @@ def damage(base: Backbone, moved: LanguageModel, own: Task) -> Damage:
 
 def row(damage: Damage, group: str, measure: str) -> pd.Series:
     table = damage.table
-    [found] = table[(table["group"] == group) & (table["measure"] == measure)].to_dict("records")
-    return pd.Series(found)
+    [record] = table[(table["group"] == group) & (table["measure"] == measure)].to_dict("records")
+    return pd.Series(record)
 
 
 def test_a_model_beside_itself_shows_nothing_at_all(base: Backbone, own: Task) -> None:
@@ -73,8 +73,8 @@ def test_texts_are_read_as_perplexity_reads_them(damage: Damage, base: Backbone,
     np.testing.assert_allclose(damage.texts["nll_base"], before.nll, rtol=1e-5)
     np.testing.assert_allclose(damage.texts["nll_repaired"], after.nll, rtol=1e-5)
     assert list(damage.texts["text"]) == TEXTS
-    found = row(damage, "text", "perplexity")
-    assert found["change"] == pytest.approx(after.token_weighted / before.token_weighted, rel=1e-5)
+    measured = row(damage, "text", "perplexity")
+    assert measured["change"] == pytest.approx(after.token_weighted / before.token_weighted, rel=1e-5)
 
 
 def test_distance_on_texts_is_that_of_whole_forward_passes(damage: Damage, base: Backbone, moved: Any) -> None:
@@ -107,15 +107,15 @@ def test_facts_are_scored_as_the_gap_scores_them(damage: Damage, base: Backbone,
 def test_distance_at_prompts_is_at_their_last_position(damage: Damage, base: Backbone, moved: Any) -> None:
     for form, which in (("generator", 0), ("validator", 1)):
         prompts = {task.prompts(item)[which]: None for task in relation_tasks(2) for item in task.items}
-        found = []
+        divergences = []
         for prompt in prompts:
             ids = torch.tensor([base.tokenizer(prompt)["input_ids"]])
             with torch.no_grad():
                 p, q = (lm.lens(lm.hidden(ids)[3])[0, -1].double().log_softmax(-1) for lm in (base, moved))
-            found.append(float((p.exp() * (p - q)).sum()))
+            divergences.append(float((p.exp() * (p - q)).sum()))
         got = row(damage, "relations", f"{form}_kl_base_repaired")
         assert got["n"] == len(prompts) == (14, 28)[which]
-        assert got["repaired"] == pytest.approx(np.mean(found), rel=1e-3)
+        assert got["repaired"] == pytest.approx(np.mean(divergences), rel=1e-3)
 
 
 def test_a_constant_readout_moves_every_validator_and_nothing_else(base: Backbone, own: Task) -> None:
@@ -132,8 +132,8 @@ def test_a_constant_readout_moves_every_validator_and_nothing_else(base: Backbon
 
 def test_own_scores_may_be_given(damage: Damage, base: Backbone, moved: LanguageModel, own: Task) -> None:
     scores = tuple(measure_gap(lm, own, resamples=0).scores for lm in (base, moved))
-    given = measure_damage(base, moved, texts=TEXTS, scores=scores, **OPTIONS)  # type: ignore[arg-type]
-    mine, theirs = (one.table[one.table["group"] == "own task"].reset_index(drop=True) for one in (damage, given))
+    scored = measure_damage(base, moved, texts=TEXTS, scores=scores, **OPTIONS)  # type: ignore[arg-type]
+    mine, theirs = (side.table[side.table["group"] == "own task"].reset_index(drop=True) for side in (damage, scored))
     pd.testing.assert_frame_equal(mine, theirs, rtol=1e-4, atol=1e-5)
     assert len(mine) == 5
     with pytest.raises(AccordError, match="not of the same items"):
@@ -142,10 +142,10 @@ def test_own_scores_may_be_given(damage: Damage, base: Backbone, moved: Language
 
 def test_free_texts_stand_side_by_side(damage: Damage, base: Backbone) -> None:
     assert list(damage.free["prompt"]) == ["A bee is a kind", "Yes, yes. The birds are", "naïve café"]
-    one = damage.free.iloc[0]
-    whole, alone = (perplexity(base, [text]) for text in (one["prompt"] + one["base"], one["prompt"]))
+    first = damage.free.iloc[0]
+    whole, alone = (perplexity(base, [text]) for text in (first["prompt"] + first["base"], first["prompt"]))
     expected = np.exp((whole.nll - alone.nll) / (whole.tokens - alone.tokens))[0]
-    assert one["base_perplexity"] == pytest.approx(expected, rel=1e-4)
+    assert first["base_perplexity"] == pytest.approx(expected, rel=1e-4)
     assert row(damage, "free text", "judge_perplexity")["n"] == 3
 
 
@@ -160,8 +160,8 @@ def test_what_is_written_opens(damage: Damage, tmp_path: Path) -> None:
     }
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "damage.parquet"), damage.table)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "relations.parquet"), damage.relations)
-    told = json.loads((tmp_path / "damage.json").read_text(encoding="utf-8"))
-    assert told["sentence"] == damage.sentence and len(told["table"]) == len(damage.table)
+    summary = json.loads((tmp_path / "damage.json").read_text(encoding="utf-8"))
+    assert summary["sentence"] == damage.sentence and len(summary["table"]) == len(damage.table)
     lines = (tmp_path / "generations.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["base"] for line in lines] == list(damage.free["base"])
 
@@ -188,15 +188,15 @@ def test_a_killed_run_goes_on_and_a_finished_one_asks_nothing(
     kills = 0
     while True:
         try:
-            found = measure_damage(
+            resumed = measure_damage(
                 Failing(base, 12), Failing(moved, 12), texts=TEXTS, own=own, judge=base, parts=tmp_path, **OPTIONS
             )
             break
         except KeyboardInterrupt:
             kills += 1
     assert kills > 2
-    pd.testing.assert_frame_equal(found.table, damage.table)
-    pd.testing.assert_frame_equal(found.free, damage.free)
+    pd.testing.assert_frame_equal(resumed.table, damage.table)
+    pd.testing.assert_frame_equal(resumed.free, damage.free)
     again = measure_damage(
         Failing(base, 0), Failing(moved, 0), texts=TEXTS, own=own, judge=base, parts=tmp_path, **OPTIONS
     )
@@ -217,43 +217,43 @@ def test_states_are_kept_of_the_first_tokens_only(
     torch.testing.assert_close(few.states, whole.states[:30])
     assert few.owner.tolist() == whole.owner[:30].tolist() and set(few.owner) == {0, 2, 3}
     np.testing.assert_allclose(few.texts.nll, whole.texts.nll, rtol=1e-5)
-    found = compare(base, few, moved, observe(moved, questions), questions, resamples=0)
-    assert found.relations.empty and found.free.empty and set(found.table["group"]) == {"text"}
+    result = compare(base, few, moved, observe(moved, questions), questions, resamples=0)
+    assert result.relations.empty and result.free.empty and set(result.table["group"]) == {"text"}
 
 
 def test_without_a_start_token_first_tokens_are_not_scored() -> None:
     tokenizer = tiny_tokenizer(bos=False)
     tokenizer.eos_token = None
     lm = Backbone(tiny_model(), tokenizer)
-    found = observe(lm, Questions(TEXTS, facts=0, samples=0))
-    assert len(found.states) == found.texts.tokens.sum() == perplexity(lm, TEXTS).tokens.sum()
-    assert np.bincount(found.owner, minlength=5).tolist() == found.texts.tokens.tolist()
+    observed = observe(lm, Questions(TEXTS, facts=0, samples=0))
+    assert len(observed.states) == observed.texts.tokens.sum() == perplexity(lm, TEXTS).tokens.sum()
+    assert np.bincount(observed.owner, minlength=5).tolist() == observed.texts.tokens.tolist()
 
 
 def test_half_precision_and_parts_without_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accord.damage.observed._TEXTS", 1)
     base = Backbone(tiny_model().bfloat16(), tiny_tokenizer())
     repaired = WithReadout(base, Readout((1,), torch.zeros(base.d_model), 3.0, *yes_no(base.tokenizer)))
-    found = measure_damage(base, repaired, texts=TEXTS, facts=1, samples=1, new_tokens=3, resamples=20)
+    result = measure_damage(base, repaired, texts=TEXTS, facts=1, samples=1, new_tokens=3, resamples=20)
     assert observe(base, Questions(TEXTS, facts=0, samples=0)).states.dtype == torch.bfloat16
-    assert row(found, "relations", "validator_logodds")["change"] == pytest.approx(3, abs=1e-3)
-    assert np.isnan(row(found, "relations: plural", "yes_share")["low"])  # one fact has no interval
+    assert row(result, "relations", "validator_logodds")["change"] == pytest.approx(3, abs=1e-3)
+    assert np.isnan(row(result, "relations: plural", "yes_share")["low"])  # one fact has no interval
 
 
 def test_other_tasks_have_rows_of_their_own(base: Backbone, moved: LanguageModel, own: Task) -> None:
-    found = measure_damage(base, moved, texts=TEXTS, tasks=[own], facts=0, samples=0, resamples=20)
-    mine = found.table[found.table["group"] == own.name]
+    result = measure_damage(base, moved, texts=TEXTS, tasks=[own], facts=0, samples=0, resamples=20)
+    mine = result.table[result.table["group"] == own.name]
     assert len(mine) == 6 and set(mine["n"]) == {3, 6}
 
 
 def test_mistakes_are_told(base: Backbone, own: Task) -> None:
-    for keys, said in (
+    for keys, message in (
         ({"texts": ["", " "]}, "there are none"),
         ({"texts": TEXTS, "samples": -1}, "from 0"),
         ({"texts": TEXTS, "tasks": [own]}, "same name"),
         ({"texts": TEXTS, "own": Task("x", "test", (), own.generator, own.validator, False, {})}, "no items"),
     ):
-        with pytest.raises(AccordError, match=said):
+        with pytest.raises(AccordError, match=message):
             measure_damage(base, base, **keys)  # type: ignore[arg-type]
     nameless = tiny_tokenizer(bos=False)
     nameless.eos_token = None

@@ -27,20 +27,20 @@ def test_distance_is_that_of_a_plain_loop(monkeypatch: pytest.MonkeyPatch, chunk
     monkeypatch.setattr(module, "_LOGIT_CHUNK", chunk)  # 700: two positions of 300 logits at a time
     base, repaired = (Backbone(tiny_model(seed=seed), tiny_tokenizer()) for seed in (0, 1))
     x, y = torch.randn(2, 7, base.d_model, generator=torch.Generator().manual_seed(0))
-    found = distance(base, x, repaired, y)
+    far = distance(base, x, repaired, y)
     with torch.no_grad():
         first, second = (lm.lens(states).double().softmax(-1) for lm, states in ((base, x), (repaired, y)))
     for i, (p, q) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
-        assert found.forward[i] == pytest.approx(sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)), rel=1e-4)
-        assert found.backward[i] == pytest.approx(sum(b * math.log(b / a) for a, b in zip(p, q, strict=True)), rel=1e-4)
-        assert found.same[i] == float(np.argmax(p) == np.argmax(q))
+        assert far.forward[i] == pytest.approx(sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)), rel=1e-4)
+        assert far.backward[i] == pytest.approx(sum(b * math.log(b / a) for a, b in zip(p, q, strict=True)), rel=1e-4)
+        assert far.same[i] == float(np.argmax(p) == np.argmax(q))
 
 
 def test_a_model_is_at_no_distance_from_itself() -> None:
     lm = Backbone(tiny_model(), tiny_tokenizer())
     x = torch.randn(50, lm.d_model, generator=torch.Generator().manual_seed(0))
-    found = distance(lm, x, lm, x)
-    assert (found.forward == 0).all() and (found.backward == 0).all() and (found.same == 1).all()
+    far = distance(lm, x, lm, x)
+    assert (far.forward == 0).all() and (far.backward == 0).all() and (far.same == 1).all()
     with pytest.raises(AccordError, match="not finite"):
         distance(lm, x, lm, x * torch.nan)
 
@@ -78,15 +78,15 @@ def test_worsened_means_an_interval_beyond_rounding_on_the_worse_side(worse, cha
 def test_texts_are_exchanged_prompt_by_prompt() -> None:
     before = ["a b c a", "b b b b b", "one two three", "x y x y x y", "no no no yes", "so it goes on and on"]
     after = ["a a a a", "b c d e f", "one two two", "x x x x x x", "no no no no", "so it goes"]
-    found = diversity_changes(before, after, seed=4, exchanges=60)
+    changes = diversity_changes(before, after, seed=4, exchanges=60)
     swaps = np.random.default_rng(4).integers(0, 2, (60, 6))
-    for name, (sides, change) in found.items():
+    for name, (sides, change) in changes.items():
         assert sides == (measure_diversity(before)[name], measure_diversity(after)[name])
         sizes = [abs(sides[1] - sides[0])]
         for swap in swaps:
-            one = [y if turned else x for x, y, turned in zip(before, after, swap, strict=True)]
-            other = [x if turned else y for x, y, turned in zip(before, after, swap, strict=True)]
-            sizes.append(abs(measure_diversity(other)[name] - measure_diversity(one)[name]))
+            first = [y if turned else x for x, y, turned in zip(before, after, swap, strict=True)]
+            second = [x if turned else y for x, y, turned in zip(before, after, swap, strict=True)]
+            sizes.append(abs(measure_diversity(second)[name] - measure_diversity(first)[name]))
         half = sorted(sizes)[math.ceil(0.95 * 61) - 1]
         if np.isnan(sizes).any():  # in some exchange no text is long enough
             assert np.isnan(change.low)
@@ -118,16 +118,16 @@ def test_perplexity_by_token_and_by_text() -> None:
     assert (rows["same_top"]["base"], rows["same_top"]["repaired"]) == (1.0, pytest.approx(0.8))
 
 
-def _answers(said: np.ndarray, affirmed: np.ndarray) -> TaskAnswers:
+def _answers(logprob: np.ndarray, affirmed: np.ndarray) -> TaskAnswers:
     """Of facts [fact, right or wrong]."""
-    return TaskAnswers(said.ravel(), affirmed.ravel(), 1 / (1 + np.exp(-affirmed.ravel())), {})
+    return TaskAnswers(logprob.ravel(), affirmed.ravel(), 1 / (1 + np.exp(-affirmed.ravel())), {})
 
 
 def test_measures_of_facts() -> None:
-    said = np.array([[-1.0, -2.0], [-3.0, -1.0], [-2.0, -5.0], [-1.0, -4.0]])
+    logprob = np.array([[-1.0, -2.0], [-3.0, -1.0], [-2.0, -5.0], [-1.0, -4.0]])
     affirmed = np.array([[2.0, 1.0], [-1.0, -2.0], [3.0, 4.0], [0.5, -0.5]])
     changes = _changes()
-    fact_rows(changes, "g", [_answers(said, affirmed)], [_answers(said - np.array([0.5, 0]), affirmed)])
+    fact_rows(changes, "g", [_answers(logprob, affirmed)], [_answers(logprob - np.array([0.5, 0]), affirmed)])
     rows = _rows(changes)
     base = {name: row["base"] for name, row in rows.items()}
     pairs = [(a > b) + 0.5 * (a == b) for a in affirmed[:, 0] for b in affirmed[:, 1]]
@@ -152,11 +152,11 @@ def test_measures_of_facts() -> None:
 
 def test_few_facts_that_fall_are_no_harm_and_many_are() -> None:
     draw = np.random.default_rng(0)
-    said = np.stack([draw.random(60) - 1, draw.random(60) - 3], 1)
+    logprob = np.stack([draw.random(60) - 1, draw.random(60) - 3], 1)
     for fallen, worsened in ((5, False), (6, True)):
-        after = said - 3 * (np.arange(60) < fallen)[:, None] * [1, 0]
+        after = logprob - 3 * (np.arange(60) < fallen)[:, None] * [1, 0]
         changes = _changes()
-        fact_rows(changes, "g", [_answers(said, said)], [_answers(after, said)])
+        fact_rows(changes, "g", [_answers(logprob, logprob)], [_answers(after, logprob)])
         assert _rows(changes)["true_beats_false"]["worsened"] is worsened
 
 
@@ -211,12 +211,12 @@ def test_the_sentence_names_what_got_worse() -> None:
     add("text", "same_top", (1, 0.9), "distance")
     add("relations", "yes_beats_no", (0.8, 0.7), "lower")
     add("relations", "true_beats_false", (0.8, 0.9), "lower")
-    said = sentence(changes.table())
-    assert "perplexity of held-out text × 1.100 (95 % 1.090 to 1.120)" in said
-    assert "higher odds of yes 0.800 → 0.700 (−0.100, 95 % −0.110 to −0.080)" in said
-    assert "beat the wrong one" not in said
-    assert "0.2500 nats on held-out text (90.0% of argmaxes unchanged)" in said
-    assert "says yes" not in said
+    text = sentence(changes.table())
+    assert "perplexity of held-out text × 1.100 (95 % 1.090 to 1.120)" in text
+    assert "higher odds of yes 0.800 → 0.700 (−0.100, 95 % −0.110 to −0.080)" in text
+    assert "beat the wrong one" not in text
+    assert "0.2500 nats on held-out text (90.0% of argmaxes unchanged)" in text
+    assert "says yes" not in text
     add("relations", "yes_share", (0.2, 0.9), "neither")
     assert "now says yes to 90% of their questions, of which half are right; the base to 20%." in sentence(
         changes.table()

@@ -53,26 +53,26 @@ def test_worsened_in_half_of_the_seeds_counts() -> None:
 
 def test_distance_and_single_relations_are_no_harm() -> None:
     """They are in the table, but any repair at all moves a model, and of many relations some get worse by chance."""
-    found = damage(
+    result = damage(
         ("text", "perplexity", "higher", 1.0, 0.1),
         ("text", "kl_base_repaired", "distance", 0.02, 0.01),
         ("relations", "validator_same_top", "distance", -0.02, 0.01),
         ("relations", "yes_share", "neither", 0.3, 0.01),
         ("relations: synonym", "yes_beats_no", "lower", -0.2, 0.1),
     )
-    assert worsened([found]) == [] and [len(table) for table in harms([found])] == [1]
-    (block,) = damage_shown({"a": {0: found}}, "a")["blocks"]
+    assert worsened([result]) == [] and [len(table) for table in harms([result])] == [1]
+    (block,) = damage_shown({"a": {0: result}}, "a")["blocks"]
     assert [row["verdict"] for row in block["rows"]] == ["", "moved", "moved", "neutral"]
     assert [row["verdict"] for row in block["more"]] == ["worse"]
     assert [row["group"] for row in block["more"]] == ["relations: synonym"]
 
 
 def test_one_of_each_group_is_told_before_any_second_one() -> None:
-    found = damage(
+    result = damage(
         ("text", "perplexity", "higher", 1.2, 0.1), ("text", "perplexity_per_text", "higher", 0.2, 0.1),
         ("own task", "generator_auc", "lower", -0.2, 0.1),
     )  # fmt: skip
-    assert [text.split(" (")[0] for text in worsened([found])] == [
+    assert [text.split(" (")[0] for text in worsened([result])] == [
         "perplexity", "generator AUC", "perplexity of a text",
     ]  # fmt: skip
 
@@ -96,26 +96,26 @@ def test_factors_have_as_many_digits_as_they_need() -> None:
 def test_the_one_that_leads_comes_first_and_every_measure_is_explained(tmp_path: Path) -> None:
     for name in ("rankalign", "readout"):
         publish_result(tmp_path, "damage", f"{name}-s0", make_damage(MADE[name], 0))
-    found = Run(tmp_path).of(Damage)
-    shown = damage_shown({name: {0: found[f"{name}-s0"], 1: None} for name in ("rankalign", "readout")}, "readout")
-    assert [block["label"] for block in shown["blocks"]] == ["readout", "rankalign"]
-    rows = {row["measure"]: row for row in shown["blocks"][1]["rows"]}
+    damages = Run(tmp_path).of(Damage)
+    values = damage_shown({name: {0: damages[f"{name}-s0"], 1: None} for name in ("rankalign", "readout")}, "readout")
+    assert [block["label"] for block in values["blocks"]] == ["readout", "rankalign"]
+    rows = {row["measure"]: row for row in values["blocks"][1]["rows"]}
     assert rows["perplexity"]["change"]["value"].startswith("× 1.02") and rows["perplexity"]["base"] == "31.7"
     assert rows["perplexity"]["n"] == "200" and rows["perplexity"]["group"] == "held-out text"
     assert rows["distinct_2"]["change"]["value"] == "−.006"
-    meant = {term.label for term in shown["terms"]}
-    assert {row["label"] for block in shown["blocks"] for row in (*block["rows"], *block["more"])} == meant
-    assert shown["blocks"][0]["sentence"] == found["readout-s0"].sentence
+    meant = {term.label for term in values["terms"]}
+    assert {row["label"] for block in values["blocks"] for row in (*block["rows"], *block["more"])} == meant
+    assert values["blocks"][0]["sentence"] == damages["readout-s0"].sentence
     assert damage_shown({"a": {0: None}}, "a")["blocks"] == []
 
 
 def test_texts_from_the_same_beginning_stand_side_by_side() -> None:
     free = pd.DataFrame([("p", "b0", "r0"), ("q", "b1", "x" * 1200)], columns=FREE_COLUMNS)
-    one, other = damage(free=free), damage(free=free.assign(prompt=["p", "elsewhere"], repaired=""))
+    full, other = damage(free=free), damage(free=free.assign(prompt=["p", "elsewhere"], repaired=""))
     table = both().table
-    seeds = {"a": {0: None, 1: one}, "b": {0: replace(one, table=table)}, "c": {0: replace(other, table=table)}}
+    seeds = {"a": {0: None, 1: full}, "b": {0: replace(full, table=table)}, "c": {0: replace(other, table=table)}}
     first, second = damage_shown({label: seeds[label] for label in ("b", "c")}, "b")["samples"]
     assert [(text["label"], text["text"]) for text in first["texts"]] == [("before", "b0"), ("b", "r0"), ("c", "")]
     assert [text["label"] for text in second["texts"]] == ["before", "b"]
     assert second["texts"][1]["cut"] == 200 and (second["number"], second["prompt"]) == (2, "q")
-    assert damage_shown({"a": {0: None, 1: replace(one, table=table)}}, "a")["samples"] == []  # of the lowest seed
+    assert damage_shown({"a": {0: None, 1: replace(full, table=table)}}, "a")["samples"] == []  # of the lowest seed

@@ -24,11 +24,11 @@ def test_every_fact_has_a_right_and_a_wrong_answer(task: Task) -> None:
     right, wrong = task.items[::2], task.items[1::2]
     assert len(right) == len(wrong) >= 30
     assert all(item.gold for item in right) and not any(item.gold for item in wrong)
-    for one, other in zip(right, wrong, strict=True):
-        assert one.fields["subject"] == other.fields["subject"]
-        assert task.prompts(one)[0] == task.prompts(other)[0]
-        assert task.prompts(one)[1] != task.prompts(other)[1]
-        assert one.answer != other.answer
+    for true, false in zip(right, wrong, strict=True):
+        assert true.fields["subject"] == false.fields["subject"]
+        assert task.prompts(true)[0] == task.prompts(false)[0]
+        assert task.prompts(true)[1] != task.prompts(false)[1]
+        assert true.answer != false.answer
 
 
 def test_no_subject_twice_and_no_wrong_answer_that_is_right(task: Task) -> None:

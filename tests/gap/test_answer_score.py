@@ -144,7 +144,7 @@ def test_repairs_learn_from_the_measured_column(lm: Backbone, tmp_path: Path, co
     np.testing.assert_allclose(gather(lm, wide).generator, np.tile(measured, 2), atol=1e-4)
     np.testing.assert_allclose(_generator_logodds(lm, task, None)["generator_logodds"], measured, atol=1e-4)
     pairs = TaskPairs.of(lm, task)
-    np.testing.assert_allclose(pairs.said(lm, task.items).logodds, measured, atol=1e-4)
+    np.testing.assert_allclose(pairs.generator_scores(lm, task.items).logodds, measured, atol=1e-4)
     section = read_repair({"kind": "rankalign", "direction": "both", "steps": 1, "batch": 18})
     method = RankAligning.build(section, lm, task, 0, None)
     np.testing.assert_allclose(list(method.rankings["g2v"].teacher.values()), measured, atol=1e-4)

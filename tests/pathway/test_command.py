@@ -57,23 +57,23 @@ def test_the_command_prints_a_row_a_layer_and_fills_the_folder(base: Path, tmp_p
     lines = first.stdout.splitlines()
     assert lines[0].split()[0] == "layer" and [line.split()[0] for line in lines[1:5]] == ["0", "1", "2", "3"]
     assert "into base" in lines[0] and "of 20 concepts changed for certain" in lines[-1]
-    found = Pathway.read(tmp_path / "out")
-    assert found.concepts is not None and set(found.about["n"]) == {
+    result = Pathway.read(tmp_path / "out")
+    assert result.concepts is not None and set(result.about["n"]) == {
         "train",
         "test",
         "test-unseen-hypernyms",
         "test-unseen-both",
     }
-    assert f"{found.concepts['change'].iloc[0]:.3f}" in first.stdout
+    assert f"{result.concepts['change'].iloc[0]:.3f}" in first.stdout
     again = CliRunner().invoke(cli.app, [str(word) for word in words])
     assert again.stdout == first.stdout and "up to date" in again.stderr
 
 
 def test_a_concept_model_needs_its_layer(base: Path, tmp_path: Path) -> None:
     words = ["pathway", "--base", base, "--repaired", base, "--task", "hypernymy", "--concepts", tmp_path]
-    for more, said in (([], "belong together"), (["--layer", 1], "no concept model")):
+    for more, message in (([], "belong together"), (["--layer", 1], "no concept model")):
         done = CliRunner().invoke(cli.app, [str(word) for word in [*words, *more]])
-        assert done.exit_code == 1 and said in done.stderr
+        assert done.exit_code == 1 and message in done.stderr
 
 
 def test_questions_are_divided_as_a_repairs_are() -> None:

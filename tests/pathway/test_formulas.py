@@ -26,15 +26,15 @@ def _draw(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_cka_is_the_plain_formula_without_each_item() -> None:
     x = _draw(30, 7) + 3
     y = x @ _draw(7, 5, seed=1) + 2 * _draw(30, 5, seed=2)
-    found = linear_cka(x, y)
-    assert found["value"] == pytest.approx(_plain_cka(x, y)) and 0.2 < found["value"] < 0.95
+    cka = linear_cka(x, y)
+    assert cka["value"] == pytest.approx(_plain_cka(x, y)) and 0.2 < cka["value"] < 0.95
     rest = [[j for j in range(30) if j != i] for i in range(30)]
     expected = np.array([_plain_cka(x[i], y[i]) for i in rest])
     np.testing.assert_allclose(_weighted(_gram(x), _gram(y), 1 - np.eye(30)), expected, rtol=1e-9)
     logit = np.log(expected / (1 - expected))
     error = (29 / 30 * ((logit - logit.mean()) ** 2).sum()) ** 0.5
-    value = np.log(found["value"] / (1 - found["value"]))
-    low, high = (np.log(found[end] / (1 - found[end])) for end in ("low", "high"))
+    value = np.log(cka["value"] / (1 - cka["value"]))
+    low, high = (np.log(cka[end] / (1 - cka[end])) for end in ("low", "high"))
     assert low <= value - 2.045 * error and high >= value + 2.045 * error and high - low < 6 * error
 
 
@@ -88,15 +88,15 @@ def test_the_curve_shows_the_layer_that_knows() -> None:
     )
     tests = {"test": ({layer: own[100:] for layer, own in states.items()}, scores)}
     train = {layer: own[:100] for layer, own in states.items()}
-    found = readout_curve(train, target[:100], [None] * 100, tests, resamples=200).set_index(
+    curve = readout_curve(train, target[:100], [None] * 100, tests, resamples=200).set_index(
         ["layer", "items", "metric"]
     )
-    probe = Ridge(train[1], target[:100]).fit(float(found.loc[(1, "train", "penalty"), "value"]))
+    probe = Ridge(train[1], target[:100]).fit(float(curve.loc[(1, "train", "penalty"), "value"]))
     expected = np.corrcoef(probe(states[1][100:]).numpy(), target[100:].numpy())[0, 1]
-    knowing = found.loc[(1, "test", "pearson_all")]
+    knowing = curve.loc[(1, "test", "pearson_all")]
     assert knowing["value"] == pytest.approx(expected, abs=1e-5) and knowing["low"] > 0.8
-    assert abs(found.loc[(0, "test", "pearson_all"), "value"]) < 0.4
-    assert found.loc[(1, "test", "auc"), "value"] > 0.8
+    assert abs(curve.loc[(0, "test", "pearson_all"), "value"]) < 0.4
+    assert curve.loc[(1, "test", "auc"), "value"] > 0.8
     with pytest.raises(AccordError, match="too few"):
         readout_curve(train, target[:5], [None] * 5, tests)
 
@@ -134,5 +134,5 @@ def test_simultaneous_intervals_hold_together() -> None:
 
 def test_no_change_is_none() -> None:
     states = _draw(10, 8)
-    found = concept_changes(_model(), states, states, resamples=50)
-    assert not found["certain"].any() and found[["change", "low", "high"]].eq(0).all(axis=None)
+    changes = concept_changes(_model(), states, states, resamples=50)
+    assert not changes["certain"].any() and changes[["change", "low", "high"]].eq(0).all(axis=None)

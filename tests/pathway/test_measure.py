@@ -46,15 +46,15 @@ def _steered(base: Backbone, layer: int) -> Steered:
 
 
 @pytest.fixture(scope="module")
-def found(base: Backbone, train: Task, tests: dict[str, Task]) -> Pathway:
+def pathway(base: Backbone, train: Task, tests: dict[str, Task]) -> Pathway:
     model = concepts.build(concepts.read_config({"kind": "topk", "size": 20, "k": 4}), d=32, seed=0)
     return measure_pathway(
         base, _steered(base, 2), train, tests, concepts=(2, model), patch_items=6, every_position=True, resamples=40
     )
 
 
-def test_every_table_has_its_columns_and_layers(found: Pathway, tmp_path: Path) -> None:
-    found.write(tmp_path)
+def test_every_table_has_its_columns_and_layers(pathway: Pathway, tmp_path: Path) -> None:
+    pathway.write(tmp_path)
     columns = {
         "curves": ["model", "layer", "metric", "value", "low", "high"],
         "matrix": ["model", "generator_layer", "validator_layer", "pearson", "pearson_yes", "pearson_no"],
@@ -70,43 +70,43 @@ def test_every_table_has_its_columns_and_layers(found: Pathway, tmp_path: Path) 
         if "layer" in table:
             assert set(table["layer"]) == {0, 1, 2, 3}
     assert json.loads((tmp_path / "pathway.json").read_text())["about"]["n"]["train"] == 24
-    assert [list(row) for row in found.by_layer()] == [["layer", *COLUMNS]] * 4
+    assert [list(row) for row in pathway.by_layer()] == [["layer", *COLUMNS]] * 4
 
 
-def test_below_the_edit_nothing_differs_and_above_it_everything_does(found: Pathway) -> None:
-    cka = found.cka[found.cka["form"] == "validator"].set_index("layer")["value"]
+def test_below_the_edit_nothing_differs_and_above_it_everything_does(pathway: Pathway) -> None:
+    cka = pathway.cka[pathway.cka["form"] == "validator"].set_index("layer")["value"]
     assert cka[1] == pytest.approx(1) and cka[3] < 0.9999
-    curves = found.curves[found.curves["metric"] == "validator_auc"].pivot(
+    curves = pathway.curves[pathway.curves["metric"] == "validator_auc"].pivot(
         index="layer", columns="model", values="value"
     )
     assert (curves["base"] == curves["repaired"])[[0, 1]].all() and (curves["base"] != curves["repaired"]).any()
-    table = found.patching[(found.patching["what"] == "states") & (found.patching["positions"] == "all")]
+    table = pathway.patching[(pathway.patching["what"] == "states") & (pathway.patching["positions"] == "all")]
     for _, part in table.groupby("direction"):
         assert part.sort_values("layer")["value"].tolist() == pytest.approx([0, 0, 1, 1], abs=1e-3)
-    assert entry(found.patching, INTO_BASE, "all") == entry(found.patching, INTO_BASE, "all").__class__(
+    assert entry(pathway.patching, INTO_BASE, "all") == entry(pathway.patching, INTO_BASE, "all").__class__(
         2, 2, pytest.approx(1, abs=1e-3)
     )
-    assert found.concepts is not None and found.concepts["change"].abs().max() > 0
+    assert pathway.concepts is not None and pathway.concepts["change"].abs().max() > 0
 
 
 def test_curves_hold_the_final_log_odds_against_each_layer(
-    base: Backbone, tests: dict[str, Task], found: Pathway
+    base: Backbone, tests: dict[str, Task], pathway: Pathway
 ) -> None:
     gap = accord.measure_gap(base, tests["test"], layers=True, resamples=0)
     assert gap.layers is not None
     at_two = gap.layers[gap.layers["layer"] == 2].set_index("item")["validator_logodds"]
     expected = np.corrcoef(at_two, gap.scores["generator_logodds"])[0, 1]
-    row = found.curves.set_index(["model", "layer", "metric"]).loc[("base", 2, "final_pearson_all")]
+    row = pathway.curves.set_index(["model", "layer", "metric"]).loc[("base", 2, "final_pearson_all")]
     assert row["value"] == pytest.approx(expected, abs=1e-6) and row["low"] <= row["value"] <= row["high"]
 
 
 def test_a_repair_of_the_logits_is_said_to_be_one(base: Backbone, train: Task, tests: dict[str, Task]) -> None:
     read = Readout((2,), torch.randn(32, generator=torch.Generator().manual_seed(1)), 0.0, *yes_no(base.tokenizer))
-    found = measure_pathway(base, WithReadout(base, read), train, tests, patch_items=4, draws=1, resamples=10)
-    assert "not in the states" in found.summary()["sentences"][0]
-    values = found.cka["value"].dropna()
+    pathway = measure_pathway(base, WithReadout(base, read), train, tests, patch_items=4, draws=1, resamples=10)
+    assert "not in the states" in pathway.summary()["sentences"][0]
+    values = pathway.cka["value"].dropna()
     assert values.min() == pytest.approx(1) and len(values) >= 6
-    read_off = found.readout.pivot_table(index=["layer", "items", "metric"], columns="model", values="value")
+    read_off = pathway.readout.pivot_table(index=["layer", "items", "metric"], columns="model", values="value")
     np.testing.assert_allclose(read_off["base"], read_off["repaired"], atol=1e-5)
 
 
@@ -125,7 +125,7 @@ def test_the_entry_is_where_the_effect_stays() -> None:
 def test_a_killed_run_goes_on_with_the_same_numbers(
     base: Backbone, train: Task, tests: dict[str, Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repaired, told = _steered(base, 1), []
+    repaired, shares = _steered(base, 1), []
     keys: dict[str, Any] = {"patch_items": 4, "draws": 1, "resamples": 10, "parts": tmp_path}
     run = Receiver.run
 
@@ -141,20 +141,20 @@ def test_a_killed_run_goes_on_with_the_same_numbers(
     whole = measure_pathway(base, repaired, train, tests, **{**keys, "parts": None})
     monkeypatch.setattr("accord.pathway.comparison.context_states", None)  # states are not needed again
     again = measure_pathway(
-        base, repaired, train, tests, **keys, progress=lambda done, total: told.append(done / total)
+        base, repaired, train, tests, **keys, progress=lambda done, total: shares.append(done / total)
     )
     for name in ("curves", "matrix", "cka", "readout", "patching", "patched"):
         pd.testing.assert_frame_equal(getattr(again, name), getattr(whole, name))
-    assert told[-1] == 1 and max(told) == 1
+    assert shares[-1] == 1 and max(shares) == 1
 
 
 def test_only_the_layers_asked_for_and_the_top(base: Backbone, train: Task, tests: dict[str, Task]) -> None:
-    found = measure_pathway(base, _steered(base, 1), train, tests, layers=[1], patch_items=4, draws=0, resamples=0)
+    pathway = measure_pathway(base, _steered(base, 1), train, tests, layers=[1], patch_items=4, draws=0, resamples=0)
     assert {
-        layer for table in (found.curves, found.cka, found.readout, found.patching) for layer in table["layer"]
+        layer for table in (pathway.curves, pathway.cka, pathway.readout, pathway.patching) for layer in table["layer"]
     } == {1, 3}
-    assert set(found.matrix["generator_layer"]) == set(found.matrix["validator_layer"]) == {1, 3}
-    assert found.summary()["random"] is None and found.concepts is None
+    assert set(pathway.matrix["generator_layer"]) == set(pathway.matrix["validator_layer"]) == {1, 3}
+    assert pathway.summary()["random"] is None and pathway.concepts is None
     assert linear_cka(torch.eye(3), torch.eye(3), resamples=0)["value"] == pytest.approx(1)
 
 

@@ -32,21 +32,22 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_one_that_leads_has_all_figures(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = run.of(Pathway)
-    repairs = {"rankalign": {0: None, 1: found["rankalign-s1"]}, "none": {0: None}, "readout": {0: found["readout-s0"]}}
+    pathways = run.of(Pathway)
+    repairs = {"rankalign": {0: None, 1: pathways["rankalign-s1"]}, "none": {0: None}}
+    repairs["readout"] = {0: pathways["readout-s0"]}
     first, second = page.pathway_shown(repairs, "readout", "key")["shown"]
     assert (first["label"], first["seed"], len(first["figures"])) == ("readout", "", 6)
     assert (second["label"], second["seed"], len(second["figures"])) == ("rankalign", "seed 1", 2)
-    assert first["sentence"] == " ".join(found["readout-s0"].summary()["sentences"])
+    assert first["sentence"] == " ".join(pathways["readout-s0"].summary()["sentences"])
     assert "the repair enters" in first["sentence"]
     monkeypatch.setattr(page, "BUDGET", 100)
-    shown = page.pathway_shown(repairs, "readout", "key")
-    assert (len(shown["shown"]), shown["dropped"]) == (1, ["rankalign"])
+    values = page.pathway_shown(repairs, "readout", "key")
+    assert (len(values["shown"]), values["dropped"]) == (1, ["rankalign"])
 
 
 def test_titles_say_where(run: Run) -> None:
     with style.house_style():
-        titles = {one.name: one.title for one in draw_pathway(run["pathway/rankalign-s1"]) if one is not None}
+        titles = {drawn.name: drawn.title for drawn in draw_pathway(run["pathway/rankalign-s1"]) if drawn is not None}
     table = run["pathway/rankalign-s1"].cka
     least = table.loc[table["value"].idxmin()]
     assert titles["cka"].startswith(f"States differ most at layer {least['layer']} on validator prompts (CKA .7")
@@ -58,9 +59,9 @@ def test_only_the_last_position_of_patching_is_shown(run: Run) -> None:
     pathway = run["pathway/readout-s0"]
     more = pd.concat([pathway.patching, pathway.patching.assign(positions=ALL, value=9.0)])
     with style.house_style():
-        one, other = (draw_patching(one) for one in (pathway, replace(pathway, patching=more)))
-        assert one is not None and other is not None
-        assert style.inline_svg(one.figure, "a") == style.inline_svg(other.figure, "a")
+        last, every = (draw_patching(p) for p in (pathway, replace(pathway, patching=more)))
+        assert last is not None and every is not None
+        assert style.inline_svg(last.figure, "a") == style.inline_svg(every.figure, "a")
 
 
 def test_a_pathway_of_nothing_draws(tmp_path: Path) -> None:
@@ -73,8 +74,8 @@ def test_a_pathway_of_nothing_draws(tmp_path: Path) -> None:
     nothing = replace(pathway, **tables, concepts=emptied(pathway.concepts))
     publish_result(tmp_path, "pathway", "a-s0", nothing)
     with style.house_style():
-        names = [one.name for one in draw_pathway(Run(tmp_path)["pathway/a-s0"]) if one is not None]
+        names = [drawn.name for drawn in draw_pathway(Run(tmp_path)["pathway/a-s0"]) if drawn is not None]
         assert "pathway-matrix" not in names and "readout" not in names and "changed-concepts" not in names
         single = {name: table[table["layer"] == 2] for name in tables if "layer" in (table := getattr(pathway, name))}
         alone = draw_pathway(replace(pathway, **single))  # a curve of one layer is none
-    assert [one.name for one in alone if one is not None] == ["changed-concepts", "pathway-matrix"]
+    assert [drawn.name for drawn in alone if drawn is not None] == ["changed-concepts", "pathway-matrix"]

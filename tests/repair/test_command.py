@@ -27,10 +27,10 @@ def task_file(tmp_path: Path) -> Path:
 def test_repair_then_merge_then_measure(base: Path, task_file: Path, tmp_path: Path) -> None:
     words = ["repair", "--model", base, "--task", task_file, "--method", "rankalign", "--out", tmp_path / "repaired"]
     options = ["--steps", 2, "--set", "batch=4", "--set", "score=logodds", "--device", "cpu"]
-    code, said, err = accord(*words, *options)
+    code, printed, err = accord(*words, *options)
     assert code == 0, err
     assert "repaired: written" in err
-    assert "adapter on 100.0% of the weights in the model's blocks: mlp 100%, self_attn 100%" in said
+    assert "adapter on 100.0% of the weights in the model's blocks: mlp 100%, self_attn 100%" in printed
     described = json.loads((tmp_path / "repaired" / "repair.json").read_text())
     assert described["base"]["folder"] == "../base"
     assert described["about"]["repair"]["score"] == "logodds"
@@ -40,12 +40,12 @@ def test_repair_then_merge_then_measure(base: Path, task_file: Path, tmp_path: P
     assert code == 1 and "other settings" in err
     assert accord("check", tmp_path / "repaired")[0] == 0
 
-    code, said, err = accord("merge", tmp_path / "repaired", "--out", tmp_path / "merged")
+    code, printed, err = accord("merge", tmp_path / "repaired", "--out", tmp_path / "merged")
     assert code == 0, err
-    assert "largest" in said
+    assert "largest" in printed
     for model in ("repaired", "merged"):
-        code, said, err = accord("gap", "--model", tmp_path / model, "--task", task_file, "--split", "all")
-        assert code == 0 and "pearson_all" in said, err
+        code, printed, err = accord("gap", "--model", tmp_path / model, "--task", task_file, "--split", "all")
+        assert code == 0 and "pearson_all" in printed, err
     code, _, err = accord("merge", tmp_path / "repaired", "--out", tmp_path / "merged")
     assert code == 1 and "not empty" in err
     code, _, err = accord("merge", base, "--out", tmp_path / "other")

@@ -27,9 +27,9 @@ def lm() -> Backbone:
 def test_training_on_noise_is_refused_before_it_begins(kind: str, words_task: Task, tmp_path: Path) -> None:
     with pytest.raises(AccordError) as refused:
         repair.train(lm(), words_task, {"kind": kind}, folder=tmp_path / "out")
-    said = str(refused.value)
-    assert "% of the probability" in said and "36 training items" in said and "allow_low_mass" in said
-    assert "accord show" in said and not (tmp_path / "out").exists()
+    message = str(refused.value)
+    assert "% of the probability" in message and "36 training items" in message and "allow_low_mass" in message
+    assert "accord show" in message and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", ["readout", "calibrate", "direction"])

@@ -17,7 +17,7 @@ from accord.pathway.patching import patch
 from accord.repair import merge, operate, read_repair, repair
 from accord.repair.consistency import Agreeing
 from accord.repair.dpo import Preferring
-from accord.repair.evidence import ask
+from accord.repair.evidence import validator_logodds
 from accord.repair.rankalign import RankAligning
 from accord.repair.scores import Odds, Pair
 from accord.repair.sft import FineTuning
@@ -33,14 +33,14 @@ Make = Callable[..., Task]
 
 @pytest.fixture
 def make(words_task: Task, tmp_path: Path) -> Make:
-    def made(**keys: Any) -> Task:
+    def task_of(**keys: Any) -> Task:
         rows = [(item.fields["one"], item.answer, item.gold) for item in words_task.items]
-        lines = [f"{one},{two},{gold},{'lieb' if gold else 'fremd'}\n" for one, two, gold in rows]
+        lines = [f"{noun},{kind},{gold},{'lieb' if gold else 'fremd'}\n" for noun, kind, gold in rows]
         (tmp_path / "rows.csv").write_text("one,two,same,kind\n" + "".join(lines))
         table = {"generator": "{One} is like", "validator": "Is {one} like {two}?", "answer": "two", "gold": "same"}
         return accord.task({"data": tmp_path / "rows.csv", **table, **keys}, split="all")
 
-    return made
+    return task_of
 
 
 def tiny(*words: str) -> Backbone:
@@ -60,8 +60,8 @@ def test_trained_kinds_learn_the_words_of_the_task(make: Make, lm: Backbone) -> 
     for kind, method in builds.items():
         section = read_repair({"kind": kind, "batch": 36, "steps": 2, **keys.get(kind, {})})
         batch = method.build(section, lm, task, 0, None).batch(lm, 0)
-        asked = [p for p in batch.pairs if isinstance(p, Pair) and lm.tokenizer.decode(list(p.context)).endswith("?")]
-        ends[kind] = {lm.tokenizer.decode(list(pair.answer)) for pair in asked}
+        pairs = [p for p in batch.pairs if isinstance(p, Pair) and lm.tokenizer.decode(list(p.context)).endswith("?")]
+        ends[kind] = {lm.tokenizer.decode(list(pair.answer)) for pair in pairs}
     assert ends["rankalign"] == {" Ja"} and ends["consistency"] <= {" Ja", " Nein"} and ends["consistency"]
     assert ends["sft"] == ends["dpo"] == {" Ja", " Nein"}
     section = read_repair({"kind": "rankalign", "batch": 36, "steps": 2})
@@ -74,14 +74,14 @@ def test_trained_kinds_learn_the_words_of_the_task(make: Make, lm: Backbone) -> 
 @pytest.mark.parametrize("kind", TRAINED)
 def test_trained_kinds_train_with_words_of_several_tokens(make: Make, kind: str, tmp_path: Path) -> None:
     lm, task = tiny(), make(**JA)
-    before = ask(lm, task, task.items)
+    before = validator_logodds(lm, task, task.items)
     keys = {"form": "validator"} if kind == "sft" else {}
     section = read_repair({"kind": kind, "batch": 12, "steps": 3, "lr": 0.01, "dropout": 0.0, **keys})
     model, tokenizer = tmp_path / "base", lm.tokenizer
     lm.model.save_pretrained(model)
     tokenizer.save_pretrained(model)
     repair(accord.load(model), task, section, folder=tmp_path / "out", base=str(model))
-    after = ask(accord.load(tmp_path / "out"), task, task.items)
+    after = validator_logodds(accord.load(tmp_path / "out"), task, task.items)
     assert np.abs(after - before).max() > 0.01
     if kind == "rankalign":
         assert merge(tmp_path / "out", tmp_path / "merged").logodds is None
@@ -90,7 +90,7 @@ def test_trained_kinds_train_with_words_of_several_tokens(make: Make, kind: str,
 def test_a_shift_moves_the_words_of_the_task(make: Make) -> None:
     lm, task = single(), make(**JA)
     fitted = operate(lm, task, read_repair({"kind": "calibrate", "share": 0.25}), texts=TEXTS)
-    moved = ask(fitted.on(lm), task, task.items) - ask(lm, task, task.items)
+    moved = validator_logodds(fitted.on(lm), task, task.items) - validator_logodds(lm, task, task.items)
     np.testing.assert_allclose(moved, fitted.chosen["shift"], atol=1e-4)
     assert abs(fitted.chosen["shift"]) > 0.1
 

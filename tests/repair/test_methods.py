@@ -81,24 +81,24 @@ def test_rankalign_is_a_loop_over_pairs(lm: Backbone, words_task: Task, directio
 def test_rankalign_both_weighs_each_direction(lm: Backbone, words_task: Task) -> None:
     values = torch.randn(16, generator=torch.Generator().manual_seed(2))
 
-    def made(**keys: object) -> PairBatch:
+    def batch_of(**keys: object) -> PairBatch:
         config = RankAlign.model_validate({"batch": 8, "steps": 2, "delta": 0.3, **keys})
         return RankAligning.build(config, lm, words_task, 0, None).batch(lm, 0)
 
-    alone = [total(made(direction=d), v) for d, v in zip(("g2v", "v2g"), values.split(8), strict=True)]
-    both = made(direction="both", weight=0.25)
+    alone = [total(batch_of(direction=d), v) for d, v in zip(("g2v", "v2g"), values.split(8), strict=True)]
+    both = batch_of(direction="both", weight=0.25)
     assert total(both, values) == pytest.approx(0.25 * alone[0] + 0.75 * alone[1], rel=1e-5)
     # By gold: pairs that put a wrong item above a right one do not teach.
     gold = torch.tensor([words_task.items[i].gold for i in drawn(len(words_task.items), 8, 0, 0)])
     generator = accord.measure_gap(lm, words_task, resamples=0).scores["generator_logodds"].to_numpy()
-    said = [generator[i] for i in drawn(len(words_task.items), 8, 0, 0)]
+    teacher = [generator[i] for i in drawn(len(words_task.items), 8, 0, 0)]
     each = [
         minus_log_sigmoid(float(values[i] - values[j]))
         for i in range(8)
         for j in range(8)
-        if said[i] - said[j] > 0.3 and not (gold[j] and not gold[i])
+        if teacher[i] - teacher[j] > 0.3 and not (gold[j] and not gold[i])
     ]
-    terms = made(direction="both", weight="gold").loss(values)
+    terms = batch_of(direction="both", weight="gold").loss(values)
     assert float(terms["g2v"]) == pytest.approx(sum(each) / len(each), rel=1e-5)
     assert len(each) < both.counts["pairs_g2v"]
 
@@ -121,21 +121,21 @@ def test_the_automatic_delta_keeps_half_of_the_pairs() -> None:
 
 
 def test_sft_trains_what_is_right(lm: Backbone, words_task: Task) -> None:
-    def made(**keys: object) -> set[tuple[str, str]]:
+    def texts_of(**keys: object) -> set[tuple[str, str]]:
         config = SFT.model_validate({"batch": 36, "steps": 1, **keys})
         return texts(lm, FineTuning.build(config, lm, words_task, 0, None).batch(lm, 0))
 
     shots = "Is dog like doe? Answer: Yes\n\nIs elk like fox? Answer: No\n\n"
     yes, no = (shots + "Is ant like ape? Answer:", " Yes"), (shots + "Is ant like bat? Answer:", " No")
-    said, negated = ("Ant is like", " ape"), ("Ant is not like", " bat")
-    generator, validator = made(form="generator"), made(form="validator")
-    assert said in generator and len(generator) == 9
+    statement, negated = ("Ant is like", " ape"), ("Ant is not like", " bat")
+    generator, validator = texts_of(form="generator"), texts_of(form="validator")
+    assert statement in generator and len(generator) == 9
     assert {yes, no} <= validator and len(validator) == 36
-    assert made(form="union") == generator | validator
-    assert made(form="validator", positives_only=True) == {pair for pair in validator if pair[1] == " Yes"}
-    assert negated in made(form="generator", negation=True) and ("Ant is like", " bat") not in generator
-    joint = made(form="joint", negation=True)
-    assert {said, negated, yes, no} <= joint and len(joint) == 36 * 4
+    assert texts_of(form="union") == generator | validator
+    assert texts_of(form="validator", positives_only=True) == {pair for pair in validator if pair[1] == " Yes"}
+    assert negated in texts_of(form="generator", negation=True) and ("Ant is like", " bat") not in generator
+    joint = texts_of(form="joint", negation=True)
+    assert {statement, negated, yes, no} <= joint and len(joint) == 36 * 4
     assert (shots + "Ant is not like bat\n\nIs ant like bat? Answer:", " No") in joint
     assert (yes[0] + " Yes\n\nAnt is like", " ape") in joint
 
@@ -150,32 +150,32 @@ def test_sft_is_the_mean_over_answer_tokens(lm: Backbone, words_task: Task) -> N
         losses += float(torch.nn.functional.cross_entropy(cut[0], labels[0], reduction="sum").detach())
         tokens += len(pair.answer)
     scored = accord.score(lm, [accord.Query(pair.context, (pair.answer,)) for pair in batch.pairs])
-    found = total(batch, torch.tensor([s.total[0] for s in scored]))
-    assert found == pytest.approx(losses / tokens, rel=1e-5)
+    loss = total(batch, torch.tensor([s.total[0] for s in scored]))
+    assert loss == pytest.approx(losses / tokens, rel=1e-5)
 
 
 def test_consistency_keeps_what_both_forms_say(lm: Backbone, words_task: Task) -> None:
     config = Consistency(rounds=2, items=20, batch=50, steps=4)
     method = Agreeing.build(config, lm, words_task, 0, None)
     batch = method.batch(lm, 0)
-    asked = sorted(drawn(36, 20, 0, 0))
-    gap = accord.measure_gap(lm, words_task, resamples=0).scores.iloc[asked]
+    places = sorted(drawn(36, 20, 0, 0))
+    gap = accord.measure_gap(lm, words_task, resamples=0).scores.iloc[places]
     middle = median(gap["generator_logodds"])
-    says = {i: row.generator_logodds > middle for i, row in zip(asked, gap.itertuples(), strict=True)}
-    odds = dict(zip(asked, gap["validator_logodds"], strict=True))
-    kept = [[i, says[i]] for i in asked if says[i] == (odds[i] > 0)]
-    assert 0 < len(kept) < 20
-    assert method.memory == {"round": 0, "kept": kept}
-    assert len(batch.pairs) == sum(2 if yes else 1 for _, yes in kept)
-    assert {answer for _, answer in texts(lm, batch)} >= {" Yes" if yes else " No" for _, yes in kept}
+    says = {i: row.generator_logodds > middle for i, row in zip(places, gap.itertuples(), strict=True)}
+    odds = dict(zip(places, gap["validator_logodds"], strict=True))
+    agreed = [[i, says[i]] for i in places if says[i] == (odds[i] > 0)]
+    assert 0 < len(agreed) < 20
+    assert method.memory == {"round": 0, "kept": agreed}
+    assert len(batch.pairs) == sum(2 if yes else 1 for _, yes in agreed)
+    assert {answer for _, answer in texts(lm, batch)} >= {" Yes" if yes else " No" for _, yes in agreed}
     method.batch(lm, 1)
     assert method.memory["round"] == 0
     method.batch(lm, 2)
     assert method.memory["round"] == 1
     ranked = Agreeing.build(config.model_copy(update={"rank": 1}), lm, words_task, 0, None)
     ranked.batch(lm, 0)
-    first = {i: rank == 1 for i, rank in zip(asked, gap["generator_rank"], strict=True)}
-    assert ranked.memory["kept"] == [[i, first[i]] for i in asked if first[i] == (odds[i] > 0)]
+    first = {i: rank == 1 for i, rank in zip(places, gap["generator_rank"], strict=True)}
+    assert ranked.memory["kept"] == [[i, first[i]] for i in places if first[i] == (odds[i] > 0)]
 
 
 def test_dpo_prefers_what_the_other_form_ranks_higher(lm: Backbone, words_task: Task) -> None:
@@ -184,10 +184,10 @@ def test_dpo_prefers_what_the_other_form_ranks_higher(lm: Backbone, words_task: 
     method = Preferring.build(DPO(batch=36, steps=1), lm, words_task, 0, None)
     middle = median(prompts.values())
     decode = lm.tokenizer.decode
-    for one in method.preferences:
-        prompt = decode(one.better.context, skip_special_tokens=True)
-        assert decode(one.better.answer) == (" Yes" if prompts[prompt] > middle else " No")
-        assert {decode(one.better.answer), decode(one.worse.answer)} == {" Yes", " No"}
+    for preference in method.preferences:
+        prompt = decode(preference.better.context, skip_special_tokens=True)
+        assert decode(preference.better.answer) == (" Yes" if prompts[prompt] > middle else " No")
+        assert {decode(preference.better.answer), decode(preference.worse.answer)} == {" Yes", " No"}
     batch = method.batch(lm, 0)
     values = torch.randn(72, generator=torch.Generator().manual_seed(3))
     scored = accord.score(lm, [accord.Query(pair.context, (pair.answer,)) for pair in batch.pairs])
@@ -201,9 +201,9 @@ def test_dpo_the_other_way_compares_answers_to_one_prompt(lm: Backbone, words_ta
     odds = {(row.generator_prompt, " " + row.answer): row.validator_logodds for row in gap.itertuples()}
     method = Preferring.build(DPO(direction="v2g", batch=36, steps=9), lm, words_task, 0, None)
     assert len(method.preferences) == sum(n * (n - 1) // 2 for n in range(9))
-    for one in method.preferences:
-        assert one.better.context == one.worse.context
-        better, worse = (texts(lm, PairBatch([pair], dict)).pop() for pair in (one.better, one.worse))
+    for preference in method.preferences:
+        assert preference.better.context == preference.worse.context
+        better, worse = (texts(lm, PairBatch([pair], dict)).pop() for pair in (preference.better, preference.worse))
         assert odds[better] > odds[worse]
 
 

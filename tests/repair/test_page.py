@@ -21,21 +21,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_curves_are_of_the_trained_and_settings_of_all(run: Run) -> None:
-    found = run.of(RepairRecord)
+    records = run.of(RepairRecord)
     repairs = {
-        "rankalign": {0: found["rankalign-s0"], 1: found["rankalign-s1"]},
-        "readout": {0: found["readout-s0"]},
+        "rankalign": {0: records["rankalign-s0"], 1: records["rankalign-s1"]},
+        "readout": {0: records["readout-s0"]},
         "unknown": {0: None},
     }
     files: dict[str, list[Path]] = {label: [] for label in repairs}
     files["readout"] = [run.place("repair/readout-s0") / "repair.json"]
     with style.house_style():
-        shown = made_shown(repairs, files, run.folder, "key")
+        values = made_shown(repairs, files, run.folder, "key")
         drawn = draw_training(repairs)
-    assert [figure["name"] for figure in shown["training"]] == ["repair-training"]
+    assert [figure["name"] for figure in values["training"]] == ["repair-training"]
     assert drawn is not None and len(drawn.figure.axes) == 1
     assert len(drawn.figure.axes[0].lines) == 3  # two seeds and their mean
-    first, second, third = shown["made"]
+    first, second, third = values["made"]
     assert ("settings.lr", "0.0003") in first["settings"] and first["files"] == []
     assert second["files"] == [{"text": "repair/readout-s0/repair.json", "href": "./repair/readout-s0/repair.json"}]
     assert third["settings"] == []

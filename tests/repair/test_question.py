@@ -13,7 +13,7 @@ import accord
 from accord import cli
 from accord.errors import AccordError
 from accord.repair import merge, read_repair, repair, save_edits
-from accord.repair.learned import all_marks, links, marks, unlearned, written
+from accord.repair.learned import all_marks, links, marks, marks_as_text, unlearned
 from accord.repair.question import asked_as, check_goes_on, split_seed
 from accord.tasks import CustomTask, Task
 
@@ -64,11 +64,11 @@ def test_nothing_is_judged_on_what_it_learned_from(
 def test_verdict_and_damage_take_the_repairs_question(base: Path, tmp_path: Path) -> None:
     learned = training(limit=None)
     folder = repaired(base, tmp_path / "out", learned)
-    code, said, err = run(
+    code, printed, err = run(
         "verdict", "--no-phrasings", "--repaired", folder, "--task", "hypernymy", "--limit", 8, "--device", "cpu"
     )
     assert code == 0, err
-    lines = [line for line in said.splitlines() if "pearson_all" in line]
+    lines = [line for line in printed.splitlines() if "pearson_all" in line]
     assert [line.split("  ")[0].strip() for line in lines] == ["test items", "unseen categories", "unseen words"]
     code, _, err = run("verdict", "--no-phrasings", "--repaired", folder, "--task", "hypernymy", "--seed", 0)
     assert code == 1 and "3, as the repair had it" in err
@@ -116,26 +116,26 @@ def test_what_was_learned_from_other_data_is_left_out_or_refused(base: Path, tmp
     copy = copy_of_hypernymy(tmp_path)
     folder = tmp_path / "out"
     learned = accord.task("hypernymy", data=copy, split="train", split_kind="nested")
-    save_edits([], folder, base=str(base), about={"task": learned.settings, "learned": written(marks(learned))})
+    save_edits([], folder, base=str(base), about={"task": learned.settings, "learned": marks_as_text(marks(learned))})
     test = accord.task("hypernymy", split="test", split_kind="nested")
-    ids = {(one.fields["noun1"], one.answer) for one in learned.items}
-    shared = [one for one in test.items if (one.fields["noun1"], one.answer) in ids]
+    ids = {(item.fields["noun1"], item.answer) for item in learned.items}
+    shared = [item for item in test.items if (item.fields["noun1"], item.answer) in ids]
     assert shared  # else this test says nothing
 
     make = partial(accord.task, "hypernymy", split_kind="nested")
-    kept = unlearned(make, all_marks(links(folder)), split="test", limit=20)
-    assert len(kept.items) == 20 == kept.settings["items"] and kept.settings["left_out"] == len(shared)
-    assert not {(one.fields["noun1"], one.answer) for one in kept.items} & ids
+    unseen = unlearned(make, all_marks(links(folder)), split="test", limit=20)
+    assert len(unseen.items) == 20 == unseen.settings["items"] and unseen.settings["left_out"] == len(shared)
+    assert not {(item.fields["noun1"], item.answer) for item in unseen.items} & ids
     whole = unlearned(make, all_marks(links(folder)), split="test")
-    assert list(whole.items) == [one for one in test.items if one not in shared]
+    assert list(whole.items) == [item for item in test.items if item not in shared]
     assert unlearned(make, frozenset({"elsewhere"}), split="test", limit=9) == make(split="test", limit=9)
     with pytest.raises(AccordError, match="learned from items of a test of unseen words"):
         unlearned(make, marks(training(seed=4, limit=None)), split="test-unseen-both", limit=5)
     with pytest.raises(AccordError, match="no items are left"):
         unlearned(make, marks(accord.task("hypernymy", split="all")), split="test")
 
-    code, said, err = run("verdict", "--no-phrasings", "--repaired", folder, "--task", "hypernymy", "--limit", 8)
-    assert code == 0 and f"test items without {len(shared)} items learned from" in said, err
+    code, printed, err = run("verdict", "--no-phrasings", "--repaired", folder, "--task", "hypernymy", "--limit", 8)
+    assert code == 0 and f"test items without {len(shared)} items learned from" in printed, err
     (tmp_path / "texts.txt").write_text("\n".join(f"{i} birds are food of a kind" for i in range(20)))
     words = ["damage", "--repaired", folder, "--task", "hypernymy", "--items", 8, "--texts", tmp_path / "texts.txt"]
     words += ["--facts", 0, "--samples", 0, "--limit", 2]
@@ -201,17 +201,17 @@ def test_a_repair_that_nothing_could_judge_is_refused_before_it_is_made(base: Pa
 @pytest.mark.parametrize("kind", ["random", "unseen-both"])
 def test_a_repair_of_another_split_is_judged_on_it(kind: str, base: Path, tmp_path: Path) -> None:
     folder = repaired(base, tmp_path / "out", training(split_kind=kind, limit=None))
-    code, said, err = run(
+    code, printed, err = run(
         "verdict", "--no-phrasings", "--repaired", folder, "--task", "hypernymy", "--limit", 8, "--out", tmp_path / "v"
     )
     assert code == 0, err
     settings = json.loads((tmp_path / "v" / "manifest.json").read_text())["settings"]
-    assert [(one["split"], one["split_kind"], one["seed"]) for one in settings["trials"].values()] == [
+    assert [(keys["split"], keys["split_kind"], keys["seed"]) for keys in settings["trials"].values()] == [
         ("test", kind, 3)
     ]
-    assert ("unseen words" in said) == (kind == "unseen-both")
+    assert ("unseen words" in printed) == (kind == "unseen-both")
     words = ["pathway", "--repaired", folder, "--task", "hypernymy", "--limit", 8, "--train-limit", 16]
     code, _, err = run(*words, "--patch-items", 2, "--draws", 0, "--out", tmp_path / "p")
     assert code == 0, err
-    asked = json.loads((tmp_path / "p" / "manifest.json").read_text())["settings"]["questions"]
-    assert [asked["train"]["split_kind"], *(one["split_kind"] for one in asked["tests"].values())] == [kind, kind]
+    items = json.loads((tmp_path / "p" / "manifest.json").read_text())["settings"]["questions"]
+    assert [items["train"]["split_kind"], *(keys["split_kind"] for keys in items["tests"].values())] == [kind, kind]

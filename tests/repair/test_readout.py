@@ -16,10 +16,10 @@ from accord.lm.edited import Readout, WithReadout
 from accord.lm.perplexity import perplexity
 from accord.repair import Fitted, calibrate, operate, readout
 from accord.repair.config import ReadoutConfig
-from accord.repair.evidence import ask, gather, hold_out
+from accord.repair.evidence import gather, hold_out, validator_logodds
 from accord.repair.fitted import best_within
 from accord.repair.ordinary import ordinary_texts, read_texts
-from accord.repair.readout import wanted
+from accord.repair.readout import target_logodds
 from accord.tasks import task
 from accord.text import corpus
 
@@ -37,23 +37,24 @@ def test_the_cost_is_what_the_edited_model_loses(lm: Backbone) -> None:
     weight = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(1)) / 3
     read = Readout((2,), weight, 0.7, *yes_no(lm.tokenizer))
     model = WithReadout(lm, read)
-    found = read_texts(lm, TEXTS, [2], yes_no(lm.tokenizer), positions=10_000)
-    assert {1.0, -1.0, 0.0} == set(found.sign.tolist())  # texts with yes, with no, and other tokens
-    cost = found.cost(read(found.states))
+    ordinary = read_texts(lm, TEXTS, [2], yes_no(lm.tokenizer), positions=10_000)
+    assert {1.0, -1.0, 0.0} == set(ordinary.sign.tolist())  # texts with yes, with no, and other tokens
+    cost = ordinary.cost(read(ordinary.states))
     before, after = perplexity(lm, TEXTS), perplexity(model, TEXTS)
-    assert len(found.sign) == before.tokens.sum() - len(TEXTS)  # all but the first of each
-    assert np.log(cost["perplexity_ratio"]) * len(found.sign) == pytest.approx((after.nll - before.nll).sum(), rel=1e-3)
+    assert len(ordinary.sign) == before.tokens.sum() - len(TEXTS)  # all but the first of each
+    lost = (after.nll - before.nll).sum()
+    assert np.log(cost["perplexity_ratio"]) * len(ordinary.sign) == pytest.approx(lost, rel=1e-3)
     divergences = []
     for text in TEXTS:
         ids = torch.tensor([[1, *lm.tokenizer(text, add_special_tokens=False)["input_ids"]]])
-        old, new = (one.lens(one.hidden(ids)[3])[0, 1:-1].double().log_softmax(-1) for one in (lm, model))
+        old, new = (m.lens(m.hidden(ids)[3])[0, 1:-1].double().log_softmax(-1) for m in (lm, model))
         divergences.append((old.exp() * (old - new)).sum(-1))
     assert cost["kl"] == pytest.approx(float(torch.cat(divergences).mean()), rel=1e-3)
 
 
 def test_what_is_wanted_follows_the_generator() -> None:
     l_g = np.random.default_rng(0).normal(-7, 4, 51)
-    target = wanted(l_g, 2.0)
+    target = target_logodds(l_g, 2.0)
     assert np.corrcoef(target, l_g)[0, 1] == pytest.approx(1.0)
     assert target.std() == pytest.approx(2.0) and np.median(target) == pytest.approx(0.0)
 
@@ -93,13 +94,13 @@ def test_a_fitted_readout_repairs_and_comes_back(tmp_path: Path) -> None:
     assert fitted.choices["chosen"].sum() == 1
     evidence, repaired = gather(lm, train), fitted.on(lm)
     before = evidence.judge(evidence.validator, np.ones(120, dtype=bool))["pearson_all"]
-    moved = ask(repaired, train, train.items)
+    moved = validator_logodds(repaired, train, train.items)
     after = evidence.judge(moved, np.ones(120, dtype=bool))["pearson_all"]
     assert after > before + 0.2
     assert after == pytest.approx(fitted.chosen["training"]["pearson_all"], abs=1e-3)
     fitted.save(tmp_path / "repaired", base=str(tmp_path / "base"), about={"method": "readout"})
     back = accord.load(tmp_path / "repaired")
-    np.testing.assert_allclose(ask(back, train, train.items), moved, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(validator_logodds(back, train, train.items), moved, rtol=1e-4, atol=1e-4)
     assert len(pd.read_parquet(tmp_path / "repaired" / "choices.parquet")) == len(fitted.choices)
 
 
@@ -114,7 +115,7 @@ def test_a_readout_is_fitted_on_the_states_of_a_model_that_has_one(lm: Backbone)
     shifted = calibrate.fit(first, train, texts=TEXTS)
     read = shifted.edits[0]
     assert isinstance(read, Readout) and len(read.weight) == lm.d_model and not read.weight.any()
-    moved = ask(shifted.on(first), train, train.items) - ask(first, train, train.items)
+    moved = validator_logodds(shifted.on(first), train, train.items) - validator_logodds(first, train, train.items)
     np.testing.assert_allclose(moved, read.bias, atol=1e-4)
 
 
@@ -148,6 +149,6 @@ def test_the_small_model_says_what_it_knows() -> None:
     evidence = gather(lm, test)
     everything = np.ones(60, dtype=bool)
     before = evidence.judge(evidence.validator, everything)
-    after = evidence.judge(ask(fitted.on(lm), test, test.items), everything)
+    after = evidence.judge(validator_logodds(fitted.on(lm), test, test.items), everything)
     assert before["pearson_all"] < 0.3 and after["pearson_all"] > 0.55
     assert after["validator_auc"] > before["validator_auc"] + 0.1

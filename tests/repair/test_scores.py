@@ -46,9 +46,9 @@ def pairwise(values: Tensor) -> dict[str, Tensor]:
 
 
 def gradients(model: torch.nn.Module) -> Tensor:
-    found = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    flat = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     model.zero_grad(set_to_none=True)
-    return found
+    return flat
 
 
 def close(got: Tensor, wanted: Tensor) -> None:

@@ -18,7 +18,7 @@ from accord.lm.edited import Readout, Steered, WithReadout
 from accord.lm.perplexity import perplexity
 from accord.repair import calibrate, concept_edit, direction, operate, repair
 from accord.repair.config import CalibrateConfig, ConceptsConfig, DirectionConfig, ReadoutConfig
-from accord.repair.evidence import ask, gather
+from accord.repair.evidence import gather, validator_logodds
 from accord.repair.ordinary import read_texts
 from accord.steering import AmplifyDirection, EditConcepts
 from accord.tasks import task
@@ -36,9 +36,9 @@ def test_the_gold_threshold_has_the_fewest_errors() -> None:
     draw = np.random.default_rng(0)
     for _ in range(20):
         values, gold = draw.normal(size=15).round(1), draw.random(15) < 0.5  # rounded: some are equal
-        found = calibrate.gold_threshold(values, gold)
+        threshold = calibrate.gold_threshold(values, gold)
         errors = [((values > t) != gold).sum() for t in np.arange(-5, 5, 0.01)]
-        assert ((values > found) != gold).sum() == min(errors)
+        assert ((values > threshold) != gold).sum() == min(errors)
     assert calibrate.gold_threshold(np.array([0.0, 1.0, 5.0]), np.array([False, False, True])) == 3.0
 
 
@@ -47,7 +47,10 @@ def test_calibration_moves_the_threshold_of_any_model_and_no_order(lm: Backbone,
     weight = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(1)) / 3
     repaired = WithReadout(lm, Readout((2,), weight, 1.5, *yes_no(lm.tokenizer)))
     fitted = operate(repaired, TRAIN, CalibrateConfig(by=by, share=0.25), texts=TEXTS)
-    before, after = ask(repaired, TRAIN, TRAIN.items), ask(fitted.on(repaired), TRAIN, TRAIN.items)
+    before, after = (
+        validator_logodds(repaired, TRAIN, TRAIN.items),
+        validator_logodds(fitted.on(repaired), TRAIN, TRAIN.items),
+    )
     np.testing.assert_allclose(after - before, fitted.chosen["shift"], rtol=1e-4, atol=1e-4)
     gold = np.array([item.gold for item in TRAIN.items])
     assert fitted.chosen["validator_accuracy"] == ((after > 0) == gold).mean()
@@ -66,18 +69,18 @@ def test_a_direction_is_the_difference_of_means(lm: Backbone) -> None:
     evidence = gather(lm, TRAIN)
     for by in ("generator", "gold"):
         config = DirectionConfig(layers=[2], positions=2, by=by)
-        found = {one.position: one for one in direction.directions(lm, TRAIN, evidence, config)}
-        assert set(found) == {0, 1}
+        by_position = {d.position: d for d in direction.directions(lm, TRAIN, evidence, config)}
+        assert set(by_position) == {0, 1}
         states, fitted = validator_states(lm, TRAIN, [2])[2], evidence.held == 0
         affirmed = evidence.gold if by == "gold" else evidence.generator > np.median(evidence.generator)
         expected = states[fitted & affirmed].mean(0) - states[fitted & ~affirmed].mean(0)
-        torch.testing.assert_close(found[0].vector, expected, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(by_position[0].vector, expected, rtol=1e-3, atol=1e-4)
         along = (states @ expected / expected.norm()).numpy()
-        assert found[0].center == pytest.approx(along[fitted].mean(), rel=1e-3, abs=1e-4)
+        assert by_position[0].center == pytest.approx(along[fitted].mean(), rel=1e-3, abs=1e-4)
         held = ~fitted
         expected_r = np.corrcoef(along[held], evidence.generator[held])[0, 1]
-        assert found[0].separation == pytest.approx(expected_r, abs=1e-3)
-        assert not torch.allclose(found[1].vector, expected)
+        assert by_position[0].separation == pytest.approx(expected_r, abs=1e-3)
+        assert not torch.allclose(by_position[1].vector, expected)
 
 
 @torch.no_grad()
@@ -104,25 +107,28 @@ def test_a_fitted_direction_comes_back(tmp_path: Path, mode: str) -> None:
     assert fitted.choices["agreement"].idxmax() == fitted.choices["chosen"].idxmax()
     fitted.save(tmp_path / "repaired", base=str(tmp_path / "base"), about={"method": "direction"})
     some = TRAIN.items[:5]
-    back = ask(accord.load(tmp_path / "repaired"), TRAIN, some)
-    np.testing.assert_allclose(back, ask(fitted.on(lm), TRAIN, some), rtol=1e-4, atol=1e-4)
+    back = validator_logodds(accord.load(tmp_path / "repaired"), TRAIN, some)
+    np.testing.assert_allclose(back, validator_logodds(fitted.on(lm), TRAIN, some), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", [{"kind": "topk", "size": 16, "k": 4}, {"kind": "lcblm", "concepts": 5, "width": 4}])
 def test_attribution_is_the_slope_of_the_logodds(lm: Backbone, kind: dict[str, object]) -> None:
     model = concepts.build(concepts.read_config(kind), d=lm.d_model, seed=0)
     items, step = TRAIN.items[:2], 1e-2
-    said = concept_edit.attribution(lm, TRAIN, items, model, 2)
-    largest = said.abs().sum(0).argsort(descending=True)[:3].tolist()
+    effects = concept_edit.attribution(lm, TRAIN, items, model, 2)
+    largest = effects.abs().sum(0).argsort(descending=True)[:3].tolist()
     for k in largest:
-        up, down = (ask(Steered(lm, [EditConcepts(2, model, {k: Scale(1 + s)})]), TRAIN, items) for s in (step, -step))
+        up, down = (
+            validator_logodds(Steered(lm, [EditConcepts(2, model, {k: Scale(1 + s)})]), TRAIN, items)
+            for s in (step, -step)
+        )
         slope = torch.from_numpy((up - down) / (2 * step)).float()
-        torch.testing.assert_close(said[:, k], slope, rtol=5e-2, atol=2e-3)
+        torch.testing.assert_close(effects[:, k], slope, rtol=5e-2, atol=2e-3)
 
 
 def test_concepts_are_chosen_by_what_they_add(lm: Backbone) -> None:
-    said, lacking = torch.tensor([[1.0, 2, 0], [2, 0, 0], [6, -2, 0]]), torch.tensor([0.0, 1, 2]).double()
-    torch.testing.assert_close(concept_edit.agree(said, lacking), torch.tensor([5 / 3, -4 / 3, 0]).double())
+    effects, lacking = torch.tensor([[1.0, 2, 0], [2, 0, 0], [6, -2, 0]]), torch.tensor([0.0, 1, 2]).double()
+    torch.testing.assert_close(concept_edit.agree(effects, lacking), torch.tensor([5 / 3, -4 / 3, 0]).double())
     model = concepts.build(concepts.read_config({"kind": "topk", "size": 16, "k": 4}), d=lm.d_model, seed=0)
     config = ConceptsConfig(counts=[2, 4], factors=[0.5, 2.0], items=20, texts=3, attributed=10, budget=50.0)
     fitted = operate(lm, TRAIN, config, concepts=(model, 2), texts=TEXTS)
@@ -131,7 +137,7 @@ def test_concepts_are_chosen_by_what_they_add(lm: Backbone) -> None:
         assert isinstance(edit, EditConcepts)
         factor = fitted.chosen["factor"]
         assert len(edit.edits) == fitted.chosen["concepts"]
-        assert {one.factor for one in edit.edits.values()} <= {1 + factor, max(0.0, 1 - factor)}
+        assert {scale.factor for scale in edit.edits.values()} <= {1 + factor, max(0.0, 1 - factor)}
     with pytest.raises(AccordError, match="do not fit"):
         operate(lm, TRAIN, config, concepts=(model, 9), texts=TEXTS)
     with pytest.raises(AccordError, match="needs a concept model"):
@@ -147,12 +153,12 @@ QUICK: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("second", QUICK, ids=lambda one: f"{one.kind}-{getattr(one, 'mode', '')}")
-@pytest.mark.parametrize("first", QUICK, ids=lambda one: f"{one.kind}-{getattr(one, 'mode', '')}")
+@pytest.mark.parametrize("second", QUICK, ids=lambda config: f"{config.kind}-{getattr(config, 'mode', '')}")
+@pytest.mark.parametrize("first", QUICK, ids=lambda config: f"{config.kind}-{getattr(config, 'mode', '')}")
 def test_any_operation_may_follow_any_other(base: Path, tmp_path: Path, first: Any, second: Any) -> None:
     lm, some = accord.load(base), TRAIN.items[:4]
     edited = concepts.build(concepts.read_config({"kind": "topk", "size": 16, "k": 4}), d=lm.d_model, seed=0)
     for name, config in (("first", first), ("second", second)):
         repair(lm, TRAIN, config, folder=tmp_path / name, base=lm.name, concepts=(edited, 2), texts=TEXTS)
         lm = accord.load(tmp_path / name)
-    assert np.isfinite(ask(lm, TRAIN, some)).all()
+    assert np.isfinite(validator_logodds(lm, TRAIN, some)).all()

@@ -139,11 +139,11 @@ def test_an_interrupted_repair_of_experts_goes_on_to_the_same_bytes(words_task: 
 def _fails_in_building(monkeypatch: pytest.MonkeyPatch, error: type[BaseException], after: int) -> None:
     create, calls = LoraModel._create_and_replace, [0]
 
-    def failing(*given: Any, **keys: Any) -> None:
+    def failing(*arguments: Any, **keys: Any) -> None:
         calls[0] += 1
         if calls[0] % after == 0:
             raise error("not this one")
-        create(*given, **keys)
+        create(*arguments, **keys)
 
     monkeypatch.setattr(LoraModel, "_create_and_replace", failing)
 
@@ -194,7 +194,7 @@ def test_what_cannot_be_adapted_is_refused_before_the_base_is_measured(
 
 def test_a_layer_without_gradient_is_left_and_counted() -> None:
     lm = Backbone(tiny_model("llama"), tiny_tokenizer())
-    lm.model.model.layers[1].mlp.register_forward_hook(lambda module, given, output: output.detach())
+    lm.model.model.layers[1].mlp.register_forward_hook(lambda module, inputs, output: output.detach())
     reach = find_targets(lm, RankAlign()).reach()
     why = "no gradient reaches it, in 1 of 3"
     assert reach["left"] == {f"mlp.{name}_proj": why for name in ("down", "gate", "up")}
@@ -205,8 +205,8 @@ def test_an_adapter_that_is_no_identity_is_refused(monkeypatch: pytest.MonkeyPat
     lm = Backbone(tiny_model("llama"), tiny_tokenizer())
     build = adapted.build
 
-    def off(*given: Any) -> PeftModel:
-        adapter = build(*given)
+    def off(*arguments: Any) -> PeftModel:
+        adapter = build(*arguments)
         with torch.no_grad():
             for name, weight in adapter.named_parameters():
                 weight.add_(0.1 * ("lora_B" in name))
@@ -230,8 +230,8 @@ def test_a_weight_that_layers_share_is_not_merged(
     out = repair.train(str(saved(tiny_model("llama"), tmp_path / "base")), words_task, SMALL, folder=tmp_path / "out")
     opened = merging.checked_base
 
-    def tied(*given: Any) -> accord.LanguageModel:
-        lm = opened(*given)
+    def tied(*arguments: Any) -> accord.LanguageModel:
+        lm = opened(*arguments)
         layers = lm.model.model.layers
         layers[2].mlp.up_proj.weight = layers[0].mlp.up_proj.weight
         return lm

@@ -45,7 +45,7 @@ def test_rankalign_makes_the_validator_follow(base: Path, words_task: Task, tmp_
     lm = accord.load(base)
     table = {"kind": "rankalign", "generated": "answer", "steps": 40, "batch": 12, "lr": 0.01, "dropout": 0}
     out = repair.train(lm, words_task, table, folder=tmp_path / "out")
-    before, after = (accord.measure_gap(one, words_task, resamples=0).scores for one in (lm, accord.load(out)))
+    before, after = (accord.measure_gap(model, words_task, resamples=0).scores for model in (lm, accord.load(out)))
     ranks = [s["validator_logodds"].corr(before["generator_logprob"], method="spearman") for s in (before, after)]
     assert ranks[1] > 0.6 > 0.3 > ranks[0]
     rows = [json.loads(line) for line in (out / "curve.jsonl").read_text().splitlines()]
@@ -61,11 +61,11 @@ def test_the_base_stays_and_plain_tools_open_the_result(family: str, words_task:
     tiny_tokenizer().save_pretrained(folder)
     lm = accord.load(folder)
     before, weights = logits(lm), {name: t.clone() for name, t in lm.model.state_dict().items()}
-    asked = {name: p.requires_grad for name, p in lm.model.named_parameters()}
+    learns = {name: p.requires_grad for name, p in lm.model.named_parameters()}
     for number in range(2):  # the second time on what the first one left
         out = repair.train(lm, words_task, {**SMALL, "lr": 0.02}, folder=tmp_path / f"out{number}", seed=number)
     assert torch.equal(logits(lm), before)
-    assert {name: p.requires_grad for name, p in lm.model.named_parameters()} == asked
+    assert {name: p.requires_grad for name, p in lm.model.named_parameters()} == learns
     after = lm.model.state_dict()
     assert after.keys() == weights.keys() and all(torch.equal(t, weights[name]) for name, t in after.items())
     repaired = logits(accord.load(out))
@@ -83,10 +83,10 @@ def test_a_merge_that_fails_leaves_no_half_model(
     base: Path, words_task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = repair.train(str(base), words_task, SMALL, folder=tmp_path / "out")
-    kept = json.loads((out / "repair.json").read_text())["about"]["prompt_ids"]
+    prompts = json.loads((out / "repair.json").read_text())["about"]["prompt_ids"]
     lm = accord.load(base)
     queries = [LabelWords.of(lm, words_task).queries(lm, words_task, item)[1] for item in words_task.items[:8]]
-    assert [tuple(ids) for ids in kept] == [query.context for query in queries]
+    assert [tuple(ids) for ids in prompts] == [query.context for query in queries]
 
     def fail(*_: Any) -> None:
         raise OSError("the disk is full")

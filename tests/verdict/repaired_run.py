@@ -66,43 +66,43 @@ def write_run(
     """A whole run folder with stages of these kinds; returns it."""
     base = {name: make_scores(n if name == "test" else n // 2, seed=i) for i, name in enumerate(trials)}
     publish_result(run, "answers", "hypernymy", Answers(base))
-    for name, one in made.items():
-        for seed in range(one.seeds):
-            write_repair(run, name, one, seed, base, kinds)
+    for name, recipe in made.items():
+        for seed in range(recipe.seeds):
+            write_repair(run, name, recipe, seed, base, kinds)
     return run
 
 
 def write_repair(
-    run: Path, name: str, one: Made, seed: int, base: Mapping[str, pd.DataFrame], kinds: Sequence[str]
+    run: Path, name: str, recipe: Made, seed: int, base: Mapping[str, pd.DataFrame], kinds: Sequence[str]
 ) -> None:
     """The stages of one seed."""
     label = f"{name}-s{seed}"
     if "repair" in kinds:
-        publish_result(run, "repair", label, None, files=record(name, one, seed))
-    after = {t: repaired(scores, one, SHARES[t], 100 * seed + i) for i, (t, scores) in enumerate(base.items())}
+        publish_result(run, "repair", label, None, files=record(name, recipe, seed))
+    after = {t: repaired(scores, recipe, SHARES[t], 100 * seed + i) for i, (t, scores) in enumerate(base.items())}
     if "verdict" in kinds:
-        publish_result(run, "verdict", label, make_verdict(name, one, seed, base, after))
+        publish_result(run, "verdict", label, make_verdict(name, recipe, seed, base, after))
     if "damage" in kinds:
-        publish_result(run, "damage", label, make_damage(one, seed))
+        publish_result(run, "damage", label, make_damage(recipe, seed))
     if "pathway" in kinds:
-        publish_result(run, "pathway", label, make_pathway(one, seed))
+        publish_result(run, "pathway", label, make_pathway(recipe, seed))
 
 
-def record(name: str, one: Made, seed: int) -> dict[str, str]:
+def record(name: str, recipe: Made, seed: int) -> dict[str, str]:
     """The files of a repaired model that say how it was made."""
-    about = {"kind": one.kind, "name": name, "seed": seed, "settings": {"steps": 60, "lr": 3e-4}}
+    about = {"kind": recipe.kind, "name": name, "seed": seed, "settings": {"steps": 60, "lr": 3e-4}}
     files = {"repair.json": json.dumps({"about": about, "change": {"kind": "adapter"}, "base": {"model": "m"}})}
-    if one.trained:
+    if recipe.trained:
         losses = 0.25 + 0.5 * np.exp(-np.arange(60) / 15) + 0.05 * np.random.default_rng(seed).normal(size=60)
         files["curve.jsonl"] = "".join(json.dumps({"step": i + 1, "loss": x}) + "\n" for i, x in enumerate(losses))
     return files
 
 
 def make_verdict(
-    name: str, one: Made, seed: int, base: Mapping[str, pd.DataFrame], after: Mapping[str, pd.DataFrame]
+    name: str, recipe: Made, seed: int, base: Mapping[str, pd.DataFrame], after: Mapping[str, pd.DataFrame]
 ) -> Verdict:
-    about = {"repair": name, "kind": one.kind, "seed": seed, "task": "hypernymy", "base": "hypernymy",
-             "seconds": one.seconds + seed}  # fmt: skip
+    about = {"repair": name, "kind": recipe.kind, "seed": seed, "task": "hypernymy", "base": "hypernymy",
+             "seconds": recipe.seconds + seed}  # fmt: skip
     changes = {trial: compare(scores, after[trial]) for trial, scores in base.items()}
     return Verdict(changes, {t: TITLES[t] for t in base}, {t: len(s) for t, s in base.items()}, after, about)
 
@@ -127,21 +127,21 @@ def make_scores(n: int, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def repaired(scores: pd.DataFrame, one: Made, share: float, seed: int) -> pd.DataFrame:
+def repaired(scores: pd.DataFrame, recipe: Made, share: float, seed: int) -> pd.DataFrame:
     """The validator follows the generator with about r = `one.r` · `share`; a NaN r leaves it as it was, shifted."""
     rng, g = np.random.default_rng(seed), scores["generator_logodds"].to_numpy()
     v = scores["validator_logodds"].to_numpy()
-    if math.isfinite(one.r):
-        r, z = one.r * share, (g - g.mean()) / g.std()
+    if math.isfinite(recipe.r):
+        r, z = recipe.r * share, (g - g.mean()) / g.std()
         noise = 0.4 * (v - v.mean()) / v.std() + 0.9 * rng.normal(size=len(g))
         v = 1.6 * (r * z + math.sqrt(1 - r * r) * noise) + 0.6
-    drift = 4 * (one.ratio - 1) * rng.normal(size=len(g))
-    return scores.assign(validator_logodds=v + one.shift, generator_logodds=g + drift)
+    drift = 4 * (recipe.ratio - 1) * rng.normal(size=len(g))
+    return scores.assign(validator_logodds=v + recipe.shift, generator_logodds=g + drift)
 
 
-def make_damage(one: Made, seed: int) -> Damage:
+def make_damage(recipe: Made, seed: int) -> Damage:
     """Everything got worse with the perplexity."""
-    rng, off = np.random.default_rng(seed), one.ratio - 1
+    rng, off = np.random.default_rng(seed), recipe.ratio - 1
     changes, wobble = Changes(seed, 1000), 1 + 0.05 * float(rng.normal())
 
     def row(group: str, measure: str, base: float, change: float, worse: Any, half: float, ratio: bool = False) -> None:
@@ -162,14 +162,14 @@ def make_damage(one: Made, seed: int) -> Damage:
     row("free text", "judge_perplexity", 24.0, 1 + 2 * off, "higher", 0.06, ratio=True)
     texts = [("The film opens with a", *(" ".join(rng.choice(WORDS, 40)) for _ in range(2))) for _ in range(6)]
     table = changes.table()
-    said = sentence(table[~table["measure"].str.endswith("same_top")])  # which has no divergence beside it here
-    return Damage(table, said, pd.DataFrame(), pd.DataFrame(), pd.DataFrame(texts, columns=FREE_COLUMNS))
+    words = sentence(table[~table["measure"].str.endswith("same_top")])  # which has no divergence beside it here
+    return Damage(table, words, pd.DataFrame(), pd.DataFrame(), pd.DataFrame(texts, columns=FREE_COLUMNS))
 
 
-def make_pathway(one: Made, seed: int = 0, layers: int = LAYERS) -> Pathway:
+def make_pathway(recipe: Made, seed: int = 0, layers: int = LAYERS) -> Pathway:
     """The repair enters about layer 7."""
     rng, at = np.random.default_rng(seed), np.arange(layers + 1)
-    rise, reach = at / layers, one.r if math.isfinite(one.r) else 0.0
+    rise, reach = at / layers, recipe.r if math.isfinite(recipe.r) else 0.0
     enters = 1 / (1 + np.exp(-(at - 7) * 1.5))
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in ("curves", "matrix", "cka", "readout", "patching")}
 

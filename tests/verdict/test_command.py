@@ -23,7 +23,7 @@ gold = "right"
 
 
 @pytest.fixture
-def made(tmp_path):
+def folder(tmp_path):
     tiny_model("llama").save_pretrained(tmp_path / "base")
     tiny_tokenizer().save_pretrained(tmp_path / "base")
     rows = [f"thing{i},{'food' if i % 3 else 'bird'},{'yes' if i % 2 else 'no'}" for i in range(48)]
@@ -35,31 +35,31 @@ def made(tmp_path):
     return tmp_path
 
 
-def test_the_command_says_what_the_library_does(made) -> None:
-    words = ["verdict", "--repaired", made / "repaired", "--task", made / "pairs.toml", "--out", made / "out"]
+def test_the_command_says_what_the_library_does(folder) -> None:
+    words = ["verdict", "--repaired", folder / "repaired", "--task", folder / "pairs.toml", "--out", folder / "out"]
     words += ["--dtype", "float32"]
-    said = CliRunner().invoke(cli.app, list(map(str, words)))
-    assert said.exit_code == 0, said.output
-    assert "test items" in said.output and "pearson_all" in said.output
-    changes = json.loads((made / "out/verdict.json").read_text())["tests"]["test"]["changes"]
-    task = accord.task(made / "pairs.toml", split="test", limit=200)
+    run = CliRunner().invoke(cli.app, list(map(str, words)))
+    assert run.exit_code == 0, run.output
+    assert "test items" in run.output and "pearson_all" in run.output
+    changes = json.loads((folder / "out/verdict.json").read_text())["tests"]["test"]["changes"]
+    task = accord.task(folder / "pairs.toml", split="test", limit=200)
     for when, model in (("before", "base"), ("after", "repaired")):
-        found = accord.measure_gap(accord.load(made / model), task).metrics
-        assert changes["validator_accuracy"][when]["value"] == pytest.approx(found["validator_accuracy"]["value"])
+        metrics = accord.measure_gap(accord.load(folder / model), task).metrics
+        assert changes["validator_accuracy"][when]["value"] == pytest.approx(metrics["validator_accuracy"]["value"])
 
 
-def test_other_tasks_a_warning_and_a_folder_that_is_whole(made) -> None:
-    (made / "more.toml").write_text(TASK.replace("Are {a} a kind of {b}?", "Are {a} of {b}?").replace("pairs", "more"))
-    (made / "more.csv").write_text((made / "pairs.csv").read_text().replace("thing", "other"))
-    words = ["verdict", "--repaired", made / "repaired", "--task", made / "pairs.toml", "--device", "cpu"]
-    words += ["--other", made / "more.toml", "--out", made / "out"]
-    said = CliRunner().invoke(cli.app, list(map(str, words)))
-    assert said.exit_code == 0 and "written" in said.stderr, said.output
-    assert (
-        "before, " in said.stderr and "after, " in said.stderr and "the validator's score means little" in said.stderr
+def test_other_tasks_a_warning_and_a_folder_that_is_whole(folder) -> None:
+    (folder / "more.toml").write_text(
+        TASK.replace("Are {a} a kind of {b}?", "Are {a} of {b}?").replace("pairs", "more")
     )
-    tests = json.loads((made / "out/verdict.json").read_text())["tests"]
-    scores = accord.measure_gap(accord.load(made / "repaired"), accord.task(made / "more.toml", split="test"))
+    (folder / "more.csv").write_text((folder / "pairs.csv").read_text().replace("thing", "other"))
+    words = ["verdict", "--repaired", folder / "repaired", "--task", folder / "pairs.toml", "--device", "cpu"]
+    words += ["--other", folder / "more.toml", "--out", folder / "out"]
+    run = CliRunner().invoke(cli.app, list(map(str, words)))
+    assert run.exit_code == 0 and "written" in run.stderr, run.output
+    assert "before, " in run.stderr and "after, " in run.stderr and "the validator's score means little" in run.stderr
+    tests = json.loads((folder / "out/verdict.json").read_text())["tests"]
+    scores = accord.measure_gap(accord.load(folder / "repaired"), accord.task(folder / "more.toml", split="test"))
     mass = tests["task-more"]["changes"]["yes_no_mass"]["after"]["value"]
     assert mass == pytest.approx(scores.metrics["yes_no_mass"]["value"], rel=1e-4)
     assert "up to date" in CliRunner().invoke(cli.app, list(map(str, words))).stderr
@@ -73,16 +73,16 @@ def test_other_tasks_a_warning_and_a_folder_that_is_whole(made) -> None:
         (["--other", "pairs.toml"], "tried already"),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_scored(made, monkeypatch, wrong, problem) -> None:
-    (made / "full").mkdir()
-    (made / "full/note.txt").write_text("mine")
-    monkeypatch.setattr("accord.verdict.stage.score_tests", None)
-    words = ["verdict", "--repaired", made / "repaired", "--task", made / "pairs.toml", wrong[0], made / wrong[1]]
-    said = CliRunner().invoke(cli.app, list(map(str, words)))
-    assert said.exit_code == 1 and problem in said.output
-    assert (made / "full/note.txt").read_text() == "mine"
+def test_what_cannot_be_is_said_before_anything_is_scored(folder, monkeypatch, wrong, problem) -> None:
+    (folder / "full").mkdir()
+    (folder / "full/note.txt").write_text("mine")
+    monkeypatch.setattr("accord.verdict.stage.score_trials", None)
+    words = ["verdict", "--repaired", folder / "repaired", "--task", folder / "pairs.toml", wrong[0], folder / wrong[1]]
+    run = CliRunner().invoke(cli.app, list(map(str, words)))
+    assert run.exit_code == 1 and problem in run.output
+    assert (folder / "full/note.txt").read_text() == "mine"
 
 
-def test_a_folder_that_is_no_repair(made) -> None:
-    said = CliRunner().invoke(cli.app, ["verdict", "--repaired", str(made / "base"), "--task", "hypernymy"])
-    assert said.exit_code == 1 and "repair" in said.output
+def test_a_folder_that_is_no_repair(folder) -> None:
+    run = CliRunner().invoke(cli.app, ["verdict", "--repaired", str(folder / "base"), "--task", "hypernymy"])
+    assert run.exit_code == 1 and "repair" in run.output

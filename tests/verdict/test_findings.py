@@ -94,16 +94,16 @@ def good(name: str, near: float = 0.84, far: float = 0.6, broke: Damage | None =
     )
 
 
-def said(*repairs: JudgedRepair) -> str:
-    found = finding(group(*repairs))
-    text = " | ".join([f"{found.headline}: {found.evidence}", *found.remarks, found.others, found.details])
+def words_on(*repairs: JudgedRepair) -> str:
+    words = finding(group(*repairs))
+    text = " | ".join([f"{words.headline}: {words.evidence}", *words.remarks, words.others, words.details])
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_the_sentence_has_before_after_interval_items_seeds_and_cost() -> None:
     # t(.975, 2) · s / √n of three seeds .01 apart, and the half width that each has over items
     half = math.hypot(4.302652729911275 * 0.01 / math.sqrt(3), 0.02)
-    text = said(good("rankalign", broke=damage(worse=["perplexity"])))
+    text = words_on(good("rankalign", broke=damage(worse=["perplexity"])))
     assert text.startswith("rankalign closes 84% of the gap, perplexity × 1.020: The two forms now correlate")
     assert f"r = .84 [{0.84 - half:.2f}, {0.84 + half:.2f}]".replace("0.", ".") in text
     assert ", before with .01 (511 test items, 3 seeds)" in text
@@ -119,24 +119,24 @@ def test_no_claim_where_the_interval_includes_nothing() -> None:
     seeds = repair("a", [{"test": trial((r, r - 0.02, r + 0.02))} for r in (0.1, 0.5, 0.9)])
     one_fails = repair("a", [{"test": trial((0.5, 0.5 - w, 0.5 + w))} for w in (0.02, 0.6, 0.02)])
     unknown = repair("a", [{"test": trial((0.5, math.nan, math.nan))}])
-    for found, why in (
+    for uncertain, why in (
         (items, "which chance can explain"), (seeds, "which chance can explain"),
         (one_fails, "which not every seed shows beyond chance"), (unknown, "without an interval nobody can say"),
     ):  # fmt: skip
-        text = said(found)
+        text = words_on(uncertain)
         assert text.startswith("The repair is not shown to close the gap: It takes the correlation")
         assert "closes" not in text
         assert why in text
     worse = repair("a", [{"test": trial((-0.5, -0.6, -0.4))}])
-    assert "it widens the gap" in said(worse)
+    assert "it widens the gap" in words_on(worse)
     better = repair("a", [{"test": trial((0.05, -0.03, 0.13), validator_accuracy=plain(0.8, (0.2, 0.1, 0.3)))}])
-    assert "Its yes or no is right more often than before, though: .80 [.78, .82]" in said(better)
-    assert "more often" not in said(items)
-    assert said(items, worse).startswith("None of 2 repairs is shown to close the gap: a takes")
+    assert "Its yes or no is right more often than before, though: .80 [.78, .82]" in words_on(better)
+    assert "more often" not in words_on(items)
+    assert words_on(items, worse).startswith("None of 2 repairs is shown to close the gap: a takes")
 
 
 def test_what_does_not_carry_over_is_said() -> None:
-    text = said(repair("a", [{"test": trial((0.8, 0.77, 0.83)), FAR: trial((0.1, -0.1, 0.3))}]))
+    text = words_on(repair("a", [{"test": trial((0.8, 0.77, 0.83)), FAR: trial((0.1, -0.1, 0.3))}]))
     assert text.startswith("a closes 80% of the gap, at a cost not measured")
     assert "On words that no training item has the gap is not shown to close (r = .10 [−.10, .30], closure .09" in text
     assert "What it broke was not measured." in text
@@ -147,13 +147,13 @@ def test_inflation_threshold_generator_and_budget_are_remarked() -> None:
         (0.8, 0.77, 0.83), yes=(0.3, 0.2, 0.4), no=(0.1, -0.02, 0.2),
         validator_accuracy=plain(0.6), generator_auc=plain(0.8, (-0.1, -0.12, -0.08)),
     )  # fmt: skip
-    text = said(repair("a", [{"test": near}], damage(1.4)))
+    text = words_on(repair("a", [{"test": near}], damage(1.4)))
     assert "only right and wrong lying apart" in text
     assert "Among wrong answers alone, the gap is not shown to close." in text
     assert "orders the items with AUC .85, but says yes or no rightly to only 60%" in text
     assert "less well than before: AUC −.10 [−.12, −.08]" in text
     assert "beyond the budget of × 1.05" in text
-    calm = said(good("a", broke=damage(1.01)))
+    calm = words_on(good("a", broke=damage(1.01)))
     for words in ("lying apart", "Among", "threshold", "less well", "beyond the budget"):
         assert words not in calm
     assert "Of 2 measures of damage none is clearly worse." in calm
@@ -166,26 +166,26 @@ def test_the_first_is_chosen_by_the_rule() -> None:
     assert best(group(near, costly, vain, far)) is far
     assert best(group(costly, vain)) is costly
     assert "within × 1.05, the one that closes most on words that no training item has" in rule(group(near))
-    text = said(near, costly, vain, far)
+    text = words_on(near, costly, vain, far)
     assert "The other repairs close, on test items: costly 95% (perplexity × 1.30), near 90%" in text
     assert "Not shown to close it: vain." in text
-    assert "beyond the budget" in said(costly, vain)
+    assert "beyond the budget" in words_on(costly, vain)
 
 
 def test_near_and_far_are_told_by_the_names_of_the_test_sets() -> None:
-    one = repair("a", [{"task-x": trial((0.5, 0.4, 0.6)), "test-unseen-hypernyms": trial((0.5, 0.4, 0.6))}])
-    assert (group(one).near, group(one).far) == ("test-unseen-hypernyms", "test-unseen-hypernyms")
+    nested = repair("a", [{"task-x": trial((0.5, 0.4, 0.6)), "test-unseen-hypernyms": trial((0.5, 0.4, 0.6))}])
+    assert (group(nested).near, group(nested).far) == ("test-unseen-hypernyms", "test-unseen-hypernyms")
     assert (group(good("a")).near, group(good("a")).far) == ("test", FAR)
     other = repair("a", [{"task-x": trial((0.5, 0.4, 0.6))}])
-    assert said(other).startswith("a closes 49% of the gap")
+    assert words_on(other).startswith("a closes 49% of the gap")
 
 
 def leaning(*changes: Ends) -> JudgedRepair:
     """A repair after which the share of yes to other relations is other by these, a seed each."""
     seeds = []
-    for one, (change, low, high) in zip(repair("a", [{"test": trial((0.8, 0.7, 0.9))}] * len(changes)).seeds, changes,
+    for seed, (change, low, high) in zip(repair("a", [{"test": trial((0.8, 0.7, 0.9))}] * len(changes)).seeds, changes,
                                         strict=True):  # fmt: skip
-        told = damage()
+        broke = damage()
         more = {
             "group": "relations",
             "measure": "yes_share",
@@ -193,8 +193,8 @@ def leaning(*changes: Ends) -> JudgedRepair:
             "repaired": 0.2 + change,
             "worse_if": "neither",
         }
-        row = told.table.iloc[[1]].assign(change=change, low=low, high=high, worsened=False, **more)
-        seeds.append(replace(one, damage=replace(told, table=pd.concat([told.table, row]))))
+        row = broke.table.iloc[[1]].assign(change=change, low=low, high=high, worsened=False, **more)
+        seeds.append(replace(seed, damage=replace(broke, table=pd.concat([broke.table, row]))))
     return JudgedRepair("a", seeds)
 
 
@@ -203,17 +203,17 @@ def test_a_yes_to_everything_else_is_remarked() -> None:
         "Asked about other relations, it says yes to 80% of the questions, of which half are right; the base model to"
     )
     assert finding(group(leaning((0.6, 0.5, 0.7)))).remarks[0] == f"{text} 20%."
-    assert "says yes to 5% of" in said(leaning((-0.15, -0.2, -0.1)))
-    assert "other relations" not in said(leaning((0.1, -0.05, 0.25)))  # chance can explain it
-    assert f"{text} 20%." in said(leaning((0.59, 0.5, 0.7), (0.6, 0.5, 0.7), (0.61, 0.5, 0.7)))
-    assert "other relations" not in said(leaning((0.1, 0.05, 0.15), (0.9, 0.8, 1.0)))  # the seeds do not agree
-    assert "other relations" not in said(good("a", broke=damage()))
+    assert "says yes to 5% of" in words_on(leaning((-0.15, -0.2, -0.1)))
+    assert "other relations" not in words_on(leaning((0.1, -0.05, 0.25)))  # chance can explain it
+    assert f"{text} 20%." in words_on(leaning((0.59, 0.5, 0.7), (0.6, 0.5, 0.7), (0.61, 0.5, 0.7)))
+    assert "other relations" not in words_on(leaning((0.1, 0.05, 0.15), (0.9, 0.8, 1.0)))  # the seeds do not agree
+    assert "other relations" not in words_on(good("a", broke=damage()))
 
 
 def test_without_intervals_of_damage_nothing_is_said_to_be_unharmed() -> None:
     blind = damage()
     blind = replace(blind, table=blind.table.assign(low=math.nan, high=math.nan))
-    text = said(good("a", broke=blind))
+    text = words_on(good("a", broke=blind))
     assert "cannot be said, as damage was measured without intervals" in text
     assert "none is clearly worse" not in text
 
@@ -225,24 +225,24 @@ def test_one_seed_keeps_its_own_interval() -> None:
 
 def test_means_over_wordings_are_taken_seed_by_seed() -> None:
     values = [[0.2, 0.4], [0.5, 0.9]]
-    one = repair("a", [{f"generator-{k}": trial((v, v, v)) for k, v in enumerate(row)} for row in values])
-    found = one.mean_of(["generator-0", "generator-1"], "pearson_all")
+    reworded = repair("a", [{f"generator-{k}": trial((v, v, v)) for k, v in enumerate(row)} for row in values])
+    mean = reworded.mean_of(["generator-0", "generator-1"], "pearson_all")
     seeds = [sum(row) / len(row) for row in values]
     half = 12.706204736174694 * np.std(seeds, ddof=1) / math.sqrt(2)
-    assert found == pytest.approx((np.mean(seeds), np.mean(seeds) - half, np.mean(seeds) + half))
+    assert mean == pytest.approx((np.mean(seeds), np.mean(seeds) - half, np.mean(seeds) + half))
 
 
 def test_the_frontier_is_what_nothing_beats() -> None:
     rng = np.random.default_rng(0)
     places = [*rng.random((30, 2)).round(1), (0.5, 0.5), (0.5, 0.5)]
     marks = [(good(str(i)), Metric(x, x, x), Metric(y, y, y)) for i, (x, y) in enumerate(places)]
-    kept = {m[0].label for m in undominated(marks)}
+    best = {m[0].label for m in undominated(marks)}
     for i, (x, y) in enumerate(places):
         beaten = False
         for a, b in places:
             if (a <= x and b > y) or (a < x and b >= y):
                 beaten = True
-        assert (str(i) in kept) == (not beaten)
+        assert (str(i) in best) == (not beaten)
 
 
 @pytest.mark.parametrize(

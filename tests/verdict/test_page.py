@@ -175,8 +175,8 @@ def test_foreign_text_stays_text(tmp_path: Path) -> None:
     about = {**verdict.about, "base": "base", "repair": f"{HOSTILE} readout", "kind": HOSTILE, "task": HOSTILE}
     titles = dict.fromkeys(verdict.titles, HOSTILE)
     publish_result(run, "verdict", "a-s0", replace(verdict, about=about, titles=titles, after=strange(verdict.after)))
-    told = json.dumps({"about": {HOSTILE: HOSTILE}, "change": {}, "base": {}})
-    publish_result(run, "repair", "a-s0", None, files={"repair.json": told})
+    record = json.dumps({"about": {HOSTILE: HOSTILE}, "change": {}, "base": {}})
+    publish_result(run, "repair", "a-s0", None, files={"repair.json": record})
     groups = [HOSTILE if i % 2 else group for i, group in enumerate(damage.table["group"])]
     free = pd.DataFrame([{"prompt": HOSTILE, "base": HOSTILE * 99, "repaired": ""}])
     table = damage.table.assign(group=groups)

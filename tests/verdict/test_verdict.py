@@ -13,7 +13,7 @@ import accord
 from accord.gap import summarize
 from accord.lm import Backbone
 from accord.lm.edited import Readout, WithReadout
-from accord.verdict.measure import Trial, judge, score_tests, trials_of
+from accord.verdict.measure import Trial, judge, score_trials, trials_of
 from accord.verdict.result import Answers
 
 make = partial(accord.task, "hypernymy", validator_shots="zero")
@@ -49,10 +49,10 @@ def test_trials_share_nothing_with_training_but_what_they_say(tests: list[Trial]
 def test_a_constant_shift_moves_accuracy_and_no_correlation(lm: Backbone, tests: list[Trial], tmp_path: Path) -> None:
 
     shifted = WithReadout(lm, Readout((lm.n_layers,), torch.zeros(lm.d_model), 2.5, *yes_no(lm.tokenizer)))
-    said: list[tuple[int, int]] = []
-    before = score_tests(lm, tests, progress=lambda done, total: said.append((done, total)))
-    after = score_tests(shifted, tests, parts=tmp_path / "parts")
-    assert said[-1] == (36, 36) and sorted(said) == said
+    reports: list[tuple[int, int]] = []
+    before = score_trials(lm, tests, progress=lambda done, total: reports.append((done, total)))
+    after = score_trials(shifted, tests, parts=tmp_path / "parts")
+    assert reports[-1] == (36, 36) and sorted(reports) == reports
     verdict = judge(before, after, tests)
     for test, measure, change in verdict.rows():
         assert change.after["value"] == pytest.approx(

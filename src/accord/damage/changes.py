@@ -12,7 +12,7 @@ import pandas as pd
 from accord.intervals import Estimate
 
 Worse = Literal["higher", "lower", "distance", "neither"]
-"""What is worse of a measure. A distance from the base grows whatever a repair does: it is told, and is no harm."""
+"""What is worse of a measure. A distance from the base grows whatever a repair does: it is reported, and is no harm."""
 
 GROUPS = TEXT, RELATIONS, OWN, FREE = "text", "relations", "own task", "free text"
 """Of measures that are over all relations and tasks together; single ones have groups of their own."""
@@ -62,13 +62,13 @@ class Changes:
         Args:
             ratio: the change is repaired / base, else repaired − base.
         """
-        found = change if self.resamples else Estimate(change.value)
-        low, high, none = found.low, found.high, 1.0 if ratio else 0.0
+        estimate = change if self.resamples else Estimate(change.value)
+        low, high, none = estimate.low, estimate.high, 1.0 if ratio else 0.0
         worsened = (worse == "higher" and low > none + NOISE) or (worse == "lower" and high < none - NOISE)
         kind = "ratio" if ratio else "difference"
-        reason = found.reason if math.isnan(low) else ""
+        reason = estimate.reason if math.isnan(low) else ""
         base, repaired = (float(side) for side in sides)
-        row = (group, measure, base, repaired, found.value, low, high, n, kind, worse, bool(worsened), reason)
+        row = (group, measure, base, repaired, estimate.value, low, high, n, kind, worse, bool(worsened), reason)
         self.rows.append(dict(zip(COLUMNS, row, strict=True)))
 
     def table(self) -> pd.DataFrame:

@@ -7,15 +7,13 @@ import typer
 
 from accord.damage.config import DamageSection
 from accord.lm.config import BackboneSection
+from accord.repair.repaired import before_and_after, say_if_unknown, say_left_out
 from accord.tasks.config import QuestionSection
 from accord.terminal import (
     DEVICE,
-    before_and_after,
     made,
     options,
     print_table,
-    say_if_unknown,
-    say_left_out,
 )
 
 if TYPE_CHECKING:
@@ -73,11 +71,11 @@ def damage(
 
     own = None if question is None else _own(question, repaired.model, seed, split_kind, items)
     before, after = before_and_after(repaired, base)
-    asked = _items(section, own, before, after.model, seed)
+    questions = _items(section, own, before, after.model, seed)
     say_if_unknown(after.model)
-    say_left_out([*([own] if own else []), *asked.tasks])
-    found: Damage = made(pair_stage(asked, before, after), out)
-    _print(found, after.model)
+    say_left_out([*([own] if own else []), *questions.tasks])
+    result: Damage = made(pair_stage(questions, before, after), out)
+    _print(result, after.model)
 
 
 def _own(
@@ -97,7 +95,7 @@ def _own(
 def _items(
     section: DamageSection, own: "Task | None", base: BackboneSection, repaired: str, seed: int | None
 ) -> "DamageItems":
-    """All that both models are asked; the seed is the repair's, so that no text is one that it was fitted on."""
+    """All questions to both models; the seed is the repair's, so that no text is one that it was fitted on."""
     from accord.damage.stage import DamageItems, other_tasks
     from accord.embeddings.ordinary import DEFAULT, ordinary_of
     from accord.loading import check_model
@@ -116,22 +114,23 @@ def _items(
     return DamageItems(section, texts, own and read_by_model(own, base), tasks, judge, divided)
 
 
-def _print(found: "Damage", title: str) -> None:
+def _print(result: "Damage", title: str) -> None:
     from accord.damage.wording import word
 
     header = ("group", "measure", "base", "repaired", "change", "low", "high", "n", "verdict")
     rows = [
-        [row["group"], row["measure"], *_cells(row), str(row["n"]), word(row)] for row in found.table.to_dict("records")
+        [row["group"], row["measure"], *_cells(row), str(row["n"]), word(row)]
+        for row in result.table.to_dict("records")
     ]
     print_table(header, rows, title=title)
-    typer.echo(found.sentence)
+    typer.echo(result.sentence)
 
 
 def _cells(row: dict[Any, Any]) -> list[str]:
     times = "×" if row["change_is"] == "ratio" else ""
     values = [row[key] for key in ("base", "repaired", "change", "low", "high")]
-    shown = ["undefined" if value is None or value != value else f"{value:.4g}" for value in values]
-    return [*shown[:2], times + shown[2], *shown[3:]]
+    texts = ["undefined" if value is None or value != value else f"{value:.4g}" for value in values]
+    return [*texts[:2], times + texts[2], *texts[3:]]
 
 
 COMMANDS = (damage,)

@@ -42,13 +42,13 @@ def distance(base: LanguageModel, before: States, repaired: LanguageModel, after
         q = repaired.lens(after[begin : begin + size].to(repaired.device)).log_softmax(-1).to(p.device)
         same = (p.argmax(-1) == q.argmax(-1)).float()
         parts.append(torch.stack([_kl(p, q), _kl(q, p), same]).cpu())
-    found = torch.cat(parts, dim=1).double().numpy()
-    if not np.isfinite(found).all():
+    measures = torch.cat(parts, dim=1).double().numpy()
+    if not np.isfinite(measures).all():
         raise not_finite(f"{base.name} beside {repaired.name}")
-    return Distance(*found)
+    return Distance(*measures)
 
 
 def _kl(p: Tensor, q: Tensor) -> Tensor:
-    """KL(p ‖ q) of log-probabilities [n, vocab]; rounding below 0 is 0, and so are tokens that p rules out."""
+    """KL(p ‖ q) of log-probabilities [n, vocab]; tokens that p rules out add 0, and rounding below 0 gives 0."""
     terms = torch.where(p == -torch.inf, 0.0, p.exp() * (p - q))
     return terms.sum(-1).clamp_min(0)

@@ -29,7 +29,7 @@ def diversity_changes(
     sides, n = (measure_diversity(before), measure_diversity(after)), len(before)
     rng = np.random.default_rng(seed)
     swaps = rng.integers(0, 2, (exchanges, n)).astype(np.float64)
-    found = {}
+    changes = {}
     for name in sides[0]:
         values = sides[0][name], sides[1][name]
         change = values[1] - values[0]
@@ -39,10 +39,10 @@ def diversity_changes(
             estimate = Estimate(change, reason=too_few(n, "text"))
         else:
             half = _half(_Counts.of(before, after, name), swaps, change)
-            known = not np.isnan(half)
-            estimate = Estimate(change, change - half, change + half, "" if known else "texts are too short")
-        found[name] = (values, estimate)
-    return found
+            defined = not np.isnan(half)
+            estimate = Estimate(change, change - half, change + half, "" if defined else "texts are too short")
+        changes[name] = (values, estimate)
+    return changes
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,12 @@ def _half(counts: _Counts, swaps: Floats, change: float) -> float:
     sizes = [np.array([abs(change)])]
     for start in range(0, len(swaps), _BLOCK):
         own = swaps[start : start + _BLOCK]
-        one, other = np.concatenate([1 - own, own], 1), np.concatenate([own, 1 - own], 1)
-        sizes.append(np.abs(counts.share(other) - counts.share(one)))
-    known = np.sort(np.concatenate(sizes))
+        first, second = np.concatenate([1 - own, own], 1), np.concatenate([own, 1 - own], 1)
+        sizes.append(np.abs(counts.share(second) - counts.share(first)))
+    ordered = np.sort(np.concatenate(sizes))
     # Rounding aside, an exchange that gives the same change again counts as large as it.
-    return float("nan") if np.isnan(known).any() else float(known[int(np.ceil(0.95 * len(known))) - 1]) * (1 + 1e-9)
+    quantile = float(ordered[int(np.ceil(0.95 * len(ordered))) - 1])
+    return float("nan") if np.isnan(ordered).any() else quantile * (1 + 1e-9)
 
 
 def _grams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:

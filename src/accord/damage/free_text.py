@@ -24,7 +24,7 @@ _COLUMNS = ("prompt", "text", "tokens", "finished")
 def write_free(
     lm: LanguageModel, questions: Questions, judge: LanguageModel | None, parts: Path | None, progress: Progress | None
 ) -> pd.DataFrame:
-    """A row a sample: prompt, text, tokens, finished, judge_nll, judge_tokens (nan where nobody judged)."""
+    """A row a sample: prompt, text, tokens, finished, judge_nll, judge_tokens (nan without a judge)."""
     openings = questions.openings
     tables = [pd.DataFrame({name: [] for name in _COLUMNS})]
     for start in range(0, len(openings), _PART):
@@ -35,8 +35,8 @@ def write_free(
     table = pd.concat(tables[1:] or tables, ignore_index=True)
     if judge is None or table.empty:
         return table.assign(judge_nll=np.nan, judge_tokens=np.nan)
-    found = once(parts, "judged.safetensors", partial(_judged, judge, table))
-    return table.assign(judge_nll=found["nll"].numpy(), judge_tokens=found["tokens"].numpy())
+    judged = once(parts, "judged.safetensors", partial(_judged, judge, table))
+    return table.assign(judge_nll=judged["nll"].numpy(), judge_tokens=judged["tokens"].numpy())
 
 
 def _part(lm: LanguageModel, questions: Questions, openings: list[str], start: int) -> pd.DataFrame:
@@ -50,12 +50,12 @@ def _part(lm: LanguageModel, questions: Questions, openings: list[str], start: i
         batch_size=_PART,
         **_DRAW,  # type: ignore[arg-type]
     )
-    rows = [(one.prompt, one.text, len(one.ids), one.finished) for one in samples]
+    rows = [(sample.prompt, sample.text, len(sample.ids), sample.finished) for sample in samples]
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
 def _judged(judge: LanguageModel, table: pd.DataFrame) -> dict[str, Tensor]:
-    """What the judge finds in each text after its prompt: that of both together, less that of the prompt."""
+    """nll and tokens [text] of what follows each prompt: those of both together, less those of the prompt alone."""
     whole = perplexity(judge, list(table["prompt"] + table["text"]))
     alone = perplexity(judge, list(table["prompt"]))
     return {

@@ -1,4 +1,4 @@
-"""What a repair cost: a base and a repaired model asked the same; all that changed, as one table and one sentence."""
+"""What a repair cost: both models answer the same questions, and what changed is a table and a sentence."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,11 +43,11 @@ def measure_damage(
     parts: Path | None = None,
     progress: Progress | None = None,
 ) -> Damage:
-    """Ask two models the same, and compare. To compare many with one base, `observe` it once and use `compare`.
+    """Ask two models the same questions, and compare. For many with one base, `observe` it once and use `compare`.
 
     Args:
         texts: ordinary text that the repair was not fitted on.
-        own: the task that was repaired, on items that the repair never saw; tells how its generator drifted.
+        own: the task that was repaired, on items that the repair never saw; shows how its generator drifted.
         tasks: other tasks, whose answers should be as before.
         facts: of each built-in relation, at most; None for all, 0 for none.
         judge: a third model that reads the free texts.
@@ -64,13 +64,13 @@ def measure_damage(
     """
     questions = Questions(texts, own, tasks, facts, samples, new_tokens, seed)
     check_pair(base, repaired)
-    known: tuple[pd.DataFrame | None, pd.DataFrame | None] = scores or (None, None)
-    found = []
+    score_tables: tuple[pd.DataFrame | None, pd.DataFrame | None] = scores or (None, None)
+    observed = []
     for i, (name, lm) in enumerate((("base", base), ("repaired", repaired))):
         bar = _half(progress, i)
         where = parts / name if parts else None
-        found.append(observe(lm, questions, judge=judge, scores=known[i], parts=where, progress=bar))
-    return compare(base, found[0], repaired, found[1], questions, seed=seed, resamples=resamples)
+        observed.append(observe(lm, questions, judge=judge, scores=score_tables[i], parts=where, progress=bar))
+    return compare(base, observed[0], repaired, observed[1], questions, seed=seed, resamples=resamples)
 
 
 def _half(progress: Progress | None, which: int) -> Progress | None:
@@ -101,7 +101,7 @@ def compare(
     seed: int = 0,
     resamples: int = 1000,
 ) -> Damage:
-    """What changed between two models that were asked `questions`: only lenses run, no forward pass.
+    """What changed between two models that answered `questions`: only lenses run, no forward pass.
 
     Raises:
         AccordError: the observations are not of the same questions, or logits are not finite.
@@ -124,19 +124,24 @@ def compare(
 
 
 def _add_prompts(
-    changes: Changes, base: LanguageModel, before: Observed, repaired: LanguageModel, after: Observed, asked: Questions
+    changes: Changes,
+    base: LanguageModel,
+    before: Observed,
+    repaired: LanguageModel,
+    after: Observed,
+    questions: Questions,
 ) -> None:
     """Rows of all relations together, of every other task, and of every single relation."""
     far = {
         (task.name, form): distance(
             base, before.tasks[task.name].states[form], repaired, after.tasks[task.name].states[form]
         )
-        for task in asked.asked
+        for task in questions.all_tasks
         for form in ("generator", "validator")
     }
-    names = [task.name for task in relation_tasks(asked.facts)]
+    names = [task.name for task in relation_tasks(questions.facts)]
     groups = {RELATIONS: names} if names else {}
-    groups |= {task.name: [task.name] for task in asked.tasks}
+    groups |= {task.name: [task.name] for task in questions.tasks}
     groups |= {f"{RELATIONS}: {name}": [name] for name in names}
     for group, members in groups.items():
         for form in ("generator", "validator"):
@@ -147,7 +152,8 @@ def _add_prompts(
 
 
 def _joined(parts: Sequence[Distance]) -> Distance:
-    return Distance(*(np.concatenate([getattr(one, key) for one in parts]) for key in ("forward", "backward", "same")))
+    keys = ("forward", "backward", "same")
+    return Distance(*(np.concatenate([getattr(part, key) for part in parts]) for key in keys))
 
 
 def _text_table(questions: Questions, before: Observed, after: Observed) -> pd.DataFrame:
@@ -165,10 +171,10 @@ def _fact_table(questions: Questions, before: Observed, after: Observed) -> pd.D
             "wrong": [item.answer for item in task.items[1::2]],
         }
         for side, observed in (("base", before), ("repaired", after)):
-            found = observed.tasks[task.name]
+            answers = observed.tasks[task.name]
             for i, which in enumerate(("answer", "wrong")):
-                columns[f"{which}_logprob_{side}"] = found.generator_logprob[i::2]
-                columns[f"{which}_logodds_{side}"] = found.validator_logodds[i::2]
+                columns[f"{which}_logprob_{side}"] = answers.generator_logprob[i::2]
+                columns[f"{which}_logodds_{side}"] = answers.validator_logodds[i::2]
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
@@ -176,8 +182,8 @@ def _fact_table(questions: Questions, before: Observed, after: Observed) -> pd.D
 def _free_table(before: Observed, after: Observed) -> pd.DataFrame:
     texts = {"prompt": before.free["prompt"], "base": before.free["text"], "repaired": after.free["text"]}
     table = pd.DataFrame(texts).astype("str")  # of none, too
-    for side, found in (("base", before.free), ("repaired", after.free)):
-        if found["judge_tokens"].notna().any():
-            tokens = found["judge_tokens"].where(found["judge_tokens"] > 0)
-            table[f"{side}_perplexity"] = np.exp(found["judge_nll"] / tokens)
+    for side, free in (("base", before.free), ("repaired", after.free)):
+        if free["judge_tokens"].notna().any():
+            tokens = free["judge_tokens"].where(free["judge_tokens"] > 0)
+            table[f"{side}_perplexity"] = np.exp(free["judge_nll"] / tokens)
     return table

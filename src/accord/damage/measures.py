@@ -1,4 +1,4 @@
-"""What is compared of two models that were asked the same: the rows of the table of damage, group by group.
+"""What is compared of two models that answered the same questions: the rows of the table of damage, group by group.
 
 KL, unchanged argmax, true answer against false one, and probability differences are the specificity scores of ROME
 (Meng et al., arXiv 2202.05262) and EasyEdit (arXiv 2308.07269), over relations that a repair has no business with.
@@ -75,12 +75,12 @@ def _add_distance(changes: Changes, group: str, name: str, total: Floats, count:
     share = name.endswith("same_top")
     own = 1.0 if share else 0.0
     if np.array_equal(total, own * count):
-        found = unchanged()
+        change = unchanged()
     elif share:
-        found = share_of_many(total, count).shifted(-1.0)
+        change = share_of_many(total, count).shifted(-1.0)
     else:
-        found = ratio_estimate(total, count)
-    changes.add(group, name, (own, total.sum() / count.sum()), found, len(total), "distance")
+        change = ratio_estimate(total, count)
+    changes.add(group, name, (own, total.sum() / count.sum()), change, len(total), "distance")
 
 
 Pair = tuple[Floats, Floats]
@@ -96,39 +96,39 @@ def fact_rows(changes: Changes, group: str, before: Sequence[TaskAnswers], after
         changes.add(group, name, sides, change, n, worse)
 
     def add_share(name: str, hits: Pair, worse: Worse, same: bool) -> None:
-        found = unchanged() if same else share_change(*hits)
-        add(name, (hits[0].mean(), hits[1].mean()), found, worse)
+        change = unchanged() if same else share_change(*hits)
+        add(name, (hits[0].mean(), hits[1].mean()), change, worse)
 
     def add_mean(name: str, values: Pair, worse: Worse, *, unit: bool = False) -> None:
-        found = unchanged() if np.array_equal(*values) else mean_change(*values, unit=unit)
-        add(name, (values[0].mean(), values[1].mean()), found, worse)
+        change = unchanged() if np.array_equal(*values) else mean_change(*values, unit=unit)
+        add(name, (values[0].mean(), values[1].mean()), change, worse)
 
-    said, affirmed, mass = ((base[name], repaired[name]) for name in _ASKED)
-    same_said, same_affirmed = (all(map(np.array_equal, *sides)) for sides in (said, affirmed))
-    add_share("true_beats_false", _both(said, lambda right, wrong: right > wrong), "lower", same_said)
-    add_mean("answer_probability", _both(said, lambda right, _: np.exp(right)), "lower", unit=True)
-    add_mean("answer_margin", _both(said, lambda right, wrong: right - wrong), "lower")
-    add_share("yes_beats_no", _both(affirmed, lambda right, wrong: right > wrong), "lower", same_affirmed)
-    before_auc, after_auc = (auc_estimate(np.concatenate(side), n, pairs=True) for side in affirmed)
-    change = unchanged() if same_affirmed else difference(before_auc, after_auc)
+    logprob, logodds, mass = ((base[name], repaired[name]) for name in _SCORES)
+    same_logprob, same_logodds = (all(map(np.array_equal, *sides)) for sides in (logprob, logodds))
+    add_share("true_beats_false", _both(logprob, lambda right, wrong: right > wrong), "lower", same_logprob)
+    add_mean("answer_probability", _both(logprob, lambda right, _: np.exp(right)), "lower", unit=True)
+    add_mean("answer_margin", _both(logprob, lambda right, wrong: right - wrong), "lower")
+    add_share("yes_beats_no", _both(logodds, lambda right, wrong: right > wrong), "lower", same_logodds)
+    before_auc, after_auc = (auc_estimate(np.concatenate(side), n, pairs=True) for side in logodds)
+    change = unchanged() if same_logodds else difference(before_auc, after_auc)
     add("validator_auc", (before_auc.value, after_auc.value), change, "lower")
-    right_share = _both(affirmed, lambda right, wrong: ((right > 0) * 1.0 + (wrong <= 0)) / 2)
-    yes_share = _both(affirmed, lambda right, wrong: ((right > 0) * 1.0 + (wrong > 0)) / 2)
-    add_share("validator_accuracy", right_share, "lower", same_affirmed)
-    add_mean("validator_logodds", _both(affirmed, lambda right, wrong: (right + wrong) / 2), "neither")
-    add_share("yes_share", yes_share, "neither", same_affirmed)
+    right_share = _both(logodds, lambda right, wrong: ((right > 0) * 1.0 + (wrong <= 0)) / 2)
+    yes_share = _both(logodds, lambda right, wrong: ((right > 0) * 1.0 + (wrong > 0)) / 2)
+    add_share("validator_accuracy", right_share, "lower", same_logodds)
+    add_mean("validator_logodds", _both(logodds, lambda right, wrong: (right + wrong) / 2), "neither")
+    add_share("yes_share", yes_share, "neither", same_logodds)
     before_excess, after_excess = (_excess(side) for side in yes_share)
-    change = unchanged() if same_affirmed else difference(before_excess, after_excess)
+    change = unchanged() if same_logodds else difference(before_excess, after_excess)
     add("yes_excess", (before_excess.value, after_excess.value), change, "higher")
     add_mean("yes_no_mass", _both(mass, lambda right, wrong: (right + wrong) / 2), "lower", unit=True)
 
 
-_ASKED = ("generator_logprob", "validator_logodds", "yes_no_mass")
+_SCORES = ("generator_logprob", "validator_logodds", "yes_no_mass")
 
 
 def _facts(answers: Sequence[TaskAnswers]) -> dict[str, Pair]:
     """Of the right and the wrong answer of each fact: log p, l_V, mass on yes and no."""
-    whole = {name: np.concatenate([getattr(one, name) for one in answers]) for name in _ASKED}
+    whole = {name: np.concatenate([getattr(task, name) for task in answers]) for name in _SCORES}
     return {name: (values[::2], values[1::2]) for name, values in whole.items()}
 
 
@@ -151,9 +151,9 @@ def drift_rows(changes: Changes, before: pd.DataFrame, after: pd.DataFrame) -> N
     base, repaired = sample(before), sample(after)
     x, y, classes, n = base.generator, repaired.generator, base.classes, len(before)
     same = np.array_equal(x, y)
-    one, other = auc_estimate(x, base.n_yes), auc_estimate(y, base.n_yes)
-    change = unchanged() if same and base.n_yes not in (0, n) else difference(one, other, classes)
-    changes.add(OWN, "generator_auc", (one.value, other.value), change, n, "lower")
+    before_auc, after_auc = auc_estimate(x, base.n_yes), auc_estimate(y, base.n_yes)
+    change = unchanged() if same and base.n_yes not in (0, n) else difference(before_auc, after_auc, classes)
+    changes.add(OWN, "generator_auc", (before_auc.value, after_auc.value), change, n, "lower")
     if base.n_yes:
         ranks = 1 / base.rank[base.yes], 1 / repaired.rank[base.yes]
         change = unchanged() if same else mean_change(*ranks, unit=True)
@@ -167,10 +167,10 @@ def drift_rows(changes: Changes, before: pd.DataFrame, after: pd.DataFrame) -> N
 
 
 def free_rows(changes: Changes, before: pd.DataFrame, after: pd.DataFrame) -> None:
-    """Free texts: different words, repetition, length, and what the judge found; units are texts."""
-    found = diversity_changes(list(before["text"]), list(after["text"]), changes.seed, changes.resamples)
+    """Free texts: different words, repetition, length, and the judge's perplexity; units are texts."""
+    diversity = diversity_changes(list(before["text"]), list(after["text"]), changes.seed, changes.resamples)
     for name, worse in DIVERSITY.items():
-        changes.add(FREE, name, *found[name], len(before), worse)
+        changes.add(FREE, name, *diversity[name], len(before), worse)
     lengths = before["tokens"].to_numpy(dtype=np.float64), after["tokens"].to_numpy(dtype=np.float64)
     change = unchanged() if np.array_equal(*lengths) else mean_change(*lengths)
     changes.add(FREE, "tokens", (lengths[0].mean(), lengths[1].mean()), change, len(before), "neither")

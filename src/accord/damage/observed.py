@@ -1,4 +1,4 @@
-"""What one model does with the questions: asked once of a base, then of each model that was made from it.
+"""What a model does with the questions: measured once on a base, then on each model that was made from it.
 
 States of the top layer are kept beside the scores, at the prompts' ends and at the first tokens of the texts: logits of
 two models can then be compared without running the first again, and are never stored.
@@ -86,7 +86,7 @@ def observe(
     parts: Path | None = None,
     progress: Progress | None = None,
 ) -> Observed:
-    """Ask a model everything.
+    """Ask a model all questions.
 
     Args:
         judge: a third model that reads the free texts; without it they are only counted.
@@ -98,14 +98,14 @@ def observe(
         AccordError: the folder is of other questions, label words of a task cannot be told apart, no text has a token
             to score, logits are not finite, or memory runs out on one text.
     """
-    asked = {"model": lm.settings(), "judge": judge.settings() if judge else None, **questions.settings()}
-    belongs(parts, asked)
+    settings = {"model": lm.settings(), "judge": judge.settings() if judge else None, **questions.settings()}
+    belongs(parts, settings)
     own = questions.own if scores is None else None
-    sizes = [len(questions.texts), *(len(task.items) for task in questions.asked), len(own.items) if own else 0]
+    sizes = [len(questions.texts), *(len(task.items) for task in questions.all_tasks), len(own.items) if own else 0]
     count = _Count(progress, sum(sizes) + questions.samples)
     texts, owner, states = _read(lm, questions.texts, parts, count)
-    words = {task.name: LabelWords.of(lm, task) for task in questions.asked}
-    tasks = {task.name: _ask(lm, words[task.name], task, parts, count) for task in questions.asked}
+    words = {task.name: LabelWords.of(lm, task) for task in questions.all_tasks}
+    tasks = {task.name: _ask(lm, words[task.name], task, parts, count) for task in questions.all_tasks}
     if own is not None:
         scores = measure_gap(
             lm, own, resamples=0, parts=None if parts is None else parts / "own", progress=count.of(len(own.items))
@@ -141,19 +141,19 @@ class _Count:
 def _read(
     lm: LanguageModel, texts: Sequence[str], parts: Path | None, count: _Count
 ) -> tuple[Perplexity, NDArray[np.int64], States]:
-    found: list[dict[str, Tensor]] = []
+    read_parts: list[dict[str, Tensor]] = []
     before = 0
     for start in range(0, len(texts), _TEXTS):
         some = texts[start : start + _TEXTS]
         read = partial(_read_part, lm, some, STATES - before, count.of(len(some)))
         part = once(parts, f"texts-{start:06}.safetensors", read)
-        found.append({**part, "owner": part["owner"] + start})
+        read_parts.append({**part, "owner": part["owner"] + start})
         before += len(part["owner"])
         count.add(len(some))
-    if not any(part["tokens"].any() for part in found):
+    if not any(part["tokens"].any() for part in read_parts):
         raise AccordError("no text has a token to score", got=f"{len(texts)} texts", wanted="longer ones")
-    nll, tokens, owner = (torch.cat([part[key] for part in found]).numpy() for key in ("nll", "tokens", "owner"))
-    states = joined([from_tensors(part, "states") for part in found if "states" in part])
+    nll, tokens, owner = (torch.cat([part[key] for part in read_parts]).numpy() for key in ("nll", "tokens", "owner"))
+    states = joined([from_tensors(part, "states") for part in read_parts if "states" in part])
     return Perplexity(nll, tokens), owner, states
 
 
@@ -189,29 +189,29 @@ def _read_part(lm: LanguageModel, texts: Sequence[str], room: int, progress: Pro
 
 def _ask(lm: LanguageModel, words: LabelWords, task: Task, parts: Path | None, count: _Count) -> TaskAnswers:
     bar = count.of(len(task.items))
-    found = once(parts, f"task-{task.name}.safetensors", lambda: _ask_all(lm, words, task, bar))
+    answers = once(parts, f"task-{task.name}.safetensors", lambda: _ask_all(lm, words, task, bar))
     count.add(len(task.items))
-    states = {form: from_tensors(found, f"{form}_states") for form in ("generator", "validator")}
-    logprob, logodds, mass = (found[key].numpy() for key in ("generator_logprob", "validator_logodds", "yes_no_mass"))
+    states = {form: from_tensors(answers, f"{form}_states") for form in ("generator", "validator")}
+    logprob, logodds, mass = (answers[key].numpy() for key in ("generator_logprob", "validator_logodds", "yes_no_mass"))
     return TaskAnswers(logprob, logodds, mass, states)
 
 
 def _ask_all(lm: LanguageModel, words: LabelWords, task: Task, progress: Progress | None) -> dict[str, Tensor]:
     pairs = [words.queries(lm, task, item) for item in task.items]
     contexts = [list(dict.fromkeys(pair[form].context for pair in pairs)) for form in (0, 1)]
-    wanted = {context for side in contexts for context in side}
+    prompts = {context for side in contexts for context in side}
     ends: dict[Ids, States] = {}  # each [1, d]
 
     def seen(sequences: Sequence[Ids], states: States) -> None:
-        kept = states.cpu()
-        ends.update({ids: kept[i : i + 1] for i, ids in enumerate(sequences) if ids in wanted})
+        on_cpu = states.cpu()
+        ends.update({ids: on_cpu[i : i + 1] for i, ids in enumerate(sequences) if ids in prompts})
 
     scored = score(lm, [query for pair in pairs for query in pair], seen=seen, progress=progress)
-    logprobs = np.stack([one.total for one in scored[1::2]])
+    logprobs = np.stack([validator.total for validator in scored[1::2]])
     targets = [task.labels.target(item) for item in task.items]
     logodds = [float(words.logodds(row, label)) for row, label in zip(logprobs, targets, strict=True)]
     return {
-        "generator_logprob": torch.tensor([one.total[0] for one in scored[::2]], dtype=torch.float64),
+        "generator_logprob": torch.tensor([generator.total[0] for generator in scored[::2]], dtype=torch.float64),
         "validator_logodds": torch.tensor(logodds, dtype=torch.float64),
         "yes_no_mass": torch.from_numpy(np.exp(np.logaddexp.reduce(logprobs, axis=-1))),
         **as_tensors(joined([ends[ids] for ids in contexts[0]]), "generator_states"),

@@ -26,7 +26,7 @@ def damage_shown(repairs: Mapping[str, Mapping[int, Damage | None]], leads: str)
         leads: label of the repair whose table comes first.
     """
     blocks = [
-        _block(label, seeds) for label, seeds in repairs.items() if any(one is not None for one in seeds.values())
+        _block(label, seeds) for label, seeds in repairs.items() if any(damage is not None for damage in seeds.values())
     ]
     blocks.sort(key=lambda block: block["label"] != leads)
     measures = dict.fromkeys(row["measure"] for block in blocks for row in (*block["rows"], *block["more"]))
@@ -41,12 +41,12 @@ def damage_shown(repairs: Mapping[str, Mapping[int, Damage | None]], leads: str)
 def samples(lowest: Mapping[str, Damage | None]) -> list[dict[str, Any]]:
     """What the base model and every repaired one, by its label, wrote from the same beginnings."""
     tables = {label: damage.free for label, damage in lowest.items() if damage is not None and len(damage.free)}
-    shown = []
+    rows = []
     for k, row in enumerate(next(iter(tables.values())).head(SAMPLES).to_dict("records") if tables else []):
         same = {label: t.iloc[k] for label, t in tables.items() if k < len(t) and t.iloc[k]["prompt"] == row["prompt"]}
         texts = [_text("before", row["base"]), *(_text(label, other["repaired"]) for label, other in same.items())]
-        shown.append({"number": k + 1, "prompt": row["prompt"][:LONGEST_TEXT], "texts": texts})
-    return shown
+        rows.append({"number": k + 1, "prompt": row["prompt"][:LONGEST_TEXT], "texts": texts})
+    return rows
 
 
 def _block(label: str, seeds: Mapping[int, Damage | None]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _row(rows: Sequence[pd.Series], seeds: int) -> dict[str, Any]:
     change = pooled([Metric(row["change"], row["low"], row["high"]) for row in rows])
     base, repaired = (sum(row[side] for row in rows) / len(rows) for side in ("base", "repaired"))
     words = [word(row.to_dict()) for row in rows]
-    hits = sum(one in ("worse", "moved") for one in words)
+    hits = sum(verdict in ("worse", "moved") for verdict in words)
     return {
         "group": plain(DAMAGE_GROUPS.get(first["group"], first["group"])),
         "measure": first["measure"],

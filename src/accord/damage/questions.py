@@ -45,7 +45,7 @@ class Questions:
         if self.samples < 0 or self.new_tokens < 1 or (self.facts or 0) < 0:
             got = (self.samples, self.facts, self.new_tokens)
             raise AccordError("samples and facts are numbers from 0, new_tokens one from 1", got=got)
-        names = [task.name for task in self.asked]
+        names = [task.name for task in self.all_tasks]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise AccordError("two tasks have the same name", got=twice[0], fix="give one of them another name")
         for task in (*self.tasks, *([self.own] if self.own else [])):
@@ -53,13 +53,17 @@ class Questions:
                 raise AccordError("the task has no items", where=task.name, got=f"split {task.split!r}")
 
     @property
-    def asked(self) -> tuple[Task, ...]:
-        """The tasks whose answers should not have moved: relations first."""
+    def all_tasks(self) -> tuple[Task, ...]:
+        """The tasks whose answers should not have moved: every relation, then `tasks`."""
         return (*relation_tasks(self.facts), *self.tasks)
 
     @property
     def openings(self) -> list[str]:
-        """What each free text goes on from."""
+        """What each free text goes on from.
+
+        >>> Questions(["The film was dull and far too long.", "A joy."], samples=3).openings
+        ['The film was dull and', 'A joy.', 'The film was dull and']
+        """
         texts = [text for text in self.texts if text.split()]
         return [" ".join(texts[i % len(texts)].split()[:_OPENING]) for i in range(self.samples)]
 
@@ -69,7 +73,7 @@ class Questions:
         return {
             "texts": texts,
             "own": self.own.settings if self.own else None,
-            "tasks": [task.settings for task in self.asked],
+            "tasks": [task.settings for task in self.all_tasks],
             "samples": self.samples,
             "new_tokens": self.new_tokens,
             "seed": self.seed,

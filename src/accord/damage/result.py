@@ -21,7 +21,7 @@ class Damage:
 
     Attributes:
         table: a row a measure: group, measure, base, repaired, change (see change_is: "difference" or "ratio"), low and
-            high (its 95 % interval), n (units: texts, prompts, facts or items), worse_if ("higher", "lower"
+            high (its 95 % interval), n (units: texts, prompts, facts or items), worse_if ("higher", "lower",
             "distance" or "neither"), worsened (the interval excludes no change, on the worse side, by more than
             rounding), reason (why there is no interval). Groups: "text", "relations" and "relations: NAME", "NAME" of
             other tasks, "own task", "free text". Rows of a single relation are many, so some worsen by chance: judge by
@@ -71,7 +71,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Observation:
-    """What a base did with the questions, kept in parts that `accord.damage.observe` reads again.
+    """What a base did with the questions, in parts that `accord.damage.observe` reads again.
 
     Attributes:
         folder: where the parts are.

@@ -18,7 +18,7 @@ from accord.tasks import Task
 from accord.tasks import task as make_task
 from accord.verdict.measure import NEAREST
 from accord.verdict.result import Verdict
-from accord.verdict.stage import trials, verdicts
+from accord.verdict.stage import question_trials, verdicts
 
 if TYPE_CHECKING:
     from accord.damage import Questions
@@ -60,8 +60,8 @@ class DamageItems:
         """The questions; reads the texts."""
         from accord.damage import Questions
 
-        section, found = self.section, self.texts.divided().held_out[: self.section.limit]
-        return Questions(found, self.own, self.tasks, section.facts, section.samples, section.new_tokens, self.seed)
+        section, texts = self.section, self.texts.divided().held_out[: self.section.limit]
+        return Questions(texts, self.own, self.tasks, section.facts, section.samples, section.new_tokens, self.seed)
 
     def judge_model(self, work: Work) -> "LanguageModel | None":
         """The judge, loaded."""
@@ -88,7 +88,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
         for node, verdict in verdicts(plan):
             question = node.section.folder
             if question not in seen:
-                own = plan.read(trials(plan)[question][0].task)
+                own = plan.read(question_trials(plan)[question][0].task)
                 others = other_tasks(section, learned_for(plan, question), plan.seed)
                 items = DamageItems(section, texts, own, others, judge, plan.seed)
                 seen[question] = items, observation_stage(plan, items, question)
@@ -118,8 +118,8 @@ def damage_stage(plan: Plan, items: DamageItems, base: Stage, node: RepairNode, 
         first, lm = plan.named(plan.backbone).load(work), node.load(work, plan.backbone)
         questions, judge = items.questions(), items.judge_model(work)
         before = observe(first, questions, judge=judge, parts=work.at(base))
-        known = Verdict.read(work.at(verdict)).after[NEAREST]
-        after = observe(lm, questions, judge=judge, scores=known, parts=work.parts, progress=work.progress)
+        scores = Verdict.read(work.at(verdict)).after[NEAREST]
+        after = observe(lm, questions, judge=judge, scores=scores, parts=work.parts, progress=work.progress)
         return compare(first, before, lm, after, questions, seed=items.seed, resamples=items.section.resamples)
 
     inputs = {"base": base, "repair": node.stage, "verdict": verdict}

@@ -54,16 +54,24 @@ relations, other tasks) have their own names."""
 
 
 def damage_term(measure: str) -> Term:
-    """The entry of a measure of damage; one that is not in the list stands under its own name."""
+    """The entry of a measure of damage; one that is not in the list stands under its own name.
+
+    >>> damage_term("generator_same_top").label, damage_term("something_else").label
+    ('Same top token, completing', 'something else')
+    """
     if measure in DAMAGE_TERMS:
         return DAMAGE_TERMS[measure]
     for prefix, form in _FORMS.items():
-        known = DAMAGE_TERMS.get(measure.removeprefix(prefix)) if measure.startswith(prefix) else None
-        if known is not None:
-            return Term(f"{known.label}, {form}", f"{known.meaning}; at the ends of {form} prompts", known.defined)
+        whole = DAMAGE_TERMS.get(measure.removeprefix(prefix)) if measure.startswith(prefix) else None
+        if whole is not None:
+            return Term(f"{whole.label}, {form}", f"{whole.meaning}; at the ends of {form} prompts", whole.defined)
     return Term(measure.replace("_", " "), "", "damage.parquet")
 
 
 def in_sentence(label: str) -> str:
-    """A label with a small first letter, but for abbreviations."""
+    """A label with a small first letter, but for abbreviations.
+
+    >>> in_sentence("Same top token"), in_sentence("KL(base ‖ repaired)")
+    ('same top token', 'KL(base ‖ repaired)')
+    """
     return label[0].lower() + label[1:] if len(label) > 1 and label[1].islower() else label

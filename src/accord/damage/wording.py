@@ -10,7 +10,7 @@ from accord.damage.changes import GROUPS
 Rows = dict[tuple[str, str], dict[str, Any]]
 
 # What measures that got worse are called; others by their own names.
-_SAID = {
+_NAMES = {
     ("text", "perplexity"): "perplexity of held-out text",
     ("relations", "true_beats_false"): "other relations, share of right answers that beat the wrong one",
     ("relations", "yes_beats_no"): "other relations, share of right answers with the higher odds of yes",
@@ -31,10 +31,14 @@ _MOVED = {
 
 
 def word(row: Mapping[Any, Any]) -> str:
-    """What a table says of a row: worse, moved (a distance that is not 0 by chance), neutral; nothing if neither."""
+    """What a table says of a row: worse, moved (a distance that is not 0 by chance), neutral; nothing if none of these.
+
+    >>> word({"worse_if": "distance", "low": 0.1, "high": 0.3}), word({"worse_if": "higher", "worsened": True})
+    ('moved', 'worse')
+    """
     if row["worse_if"] == "distance":
-        known = row["low"] is not None and row["high"] is not None
-        return "moved" if known and (row["low"] > 0 or row["high"] < 0) else ""
+        has_interval = row["low"] is not None and row["high"] is not None
+        return "moved" if has_interval and (row["low"] > 0 or row["high"] < 0) else ""
     if row["worse_if"] not in ("higher", "lower"):
         return "neutral"
     return "worse" if row["worsened"] else ""
@@ -47,21 +51,21 @@ def harms(table: pd.DataFrame) -> pd.DataFrame:
     worse by chance (unless there are no others).
     """
     main = table[table["group"].isin(GROUPS)]
-    kept = table if main.empty else main
-    return kept[kept["worse_if"].isin(["higher", "lower"])]
+    rows = table if main.empty else main
+    return rows[rows["worse_if"].isin(["higher", "lower"])]
 
 
 def sentence(table: pd.DataFrame) -> str:
     """What got worse (its interval excludes no change), or that nothing did; then the distance from the base."""
     rows, can = _records(table), _records(harms(table))
-    known = [(_SAID.get(key, f"{key[0]}, {key[1].replace('_', ' ')}"), row) for key, row in can.items()]
-    if all(row["low"] != row["low"] for _, row in known):  # nan: no intervals
-        told = "Without intervals nothing can be said to have got worse."
-    elif worse := [f"{text} {_change(row)}" for text, row in known if row["worsened"]]:
-        told = f"Got worse: {'; '.join(worse)}."
+    named = [(_NAMES.get(key, f"{key[0]}, {key[1].replace('_', ' ')}"), row) for key, row in can.items()]
+    if all(row["low"] != row["low"] for _, row in named):  # nan: no intervals
+        worsening = "Without intervals nothing can be said to have got worse."
+    elif worse := [f"{text} {_change(row)}" for text, row in named if row["worsened"]]:
+        worsening = f"Got worse: {'; '.join(worse)}."
     else:
-        told = f"Nothing got measurably worse, in {len(known)} measures of {_sizes(rows)}."
-    return " ".join(part for part in (told, _leaning(rows), _distance(rows)) if part)
+        worsening = f"Nothing got measurably worse, in {len(named)} measures of {_sizes(rows)}."
+    return " ".join(part for part in (worsening, _leaning(rows), _distance(rows)) if part)
 
 
 def _records(table: pd.DataFrame) -> Rows:
@@ -108,5 +112,5 @@ def _distance(rows: Rows) -> str:
     }
     if all(kl == 0 and same == 1 for kl, same in moved.values()):
         return "Every next-token distribution is that of the base."
-    told = (f"{kl:.4f} nats {where} ({same:.1%} of argmaxes unchanged)" for where, (kl, same) in moved.items())
-    return f"Distance from the base, KL a position: {', '.join(told)}."
+    distances = (f"{kl:.4f} nats {where} ({same:.1%} of argmaxes unchanged)" for where, (kl, same) in moved.items())
+    return f"Distance from the base, KL a position: {', '.join(distances)}."

@@ -22,6 +22,10 @@ def linear_cka(x: Tensor, y: Tensor, *, resamples: int = 1000) -> Interval:
     interval are of this many items. The interval is the jackknife's on the logit scale, t, corrected for skewness; a
     bootstrap's resamples have fewer distinct items, and so lie too high.
 
+    >>> x = Tensor([[0, 1], [2, 0], [1, 3]])
+    >>> linear_cka(x, 5 * x + 1)["value"]  # a scale and a shift
+    1.0
+
     Args:
         x, y: of the same items, in the same order.
         resamples: 0 for no interval.
@@ -32,16 +36,16 @@ def linear_cka(x: Tensor, y: Tensor, *, resamples: int = 1000) -> Interval:
     if len(x) != len(y) or len(x) < 2:
         raise AccordError("CKA compares states of the same items", got=(len(x), len(y)), wanted="as many, 2 or more")
     # Gram matrices of centred states, so that leaving an item out costs n², whatever the width.
-    one, other = (_gram(states) for states in (x, y))
+    gram_x, gram_y = (_gram(states) for states in (x, y))
     n = len(x)
-    value = float(_weighted(one, other, np.ones((1, n)))[0])
+    value = float(_weighted(gram_x, gram_y, np.ones((1, n)))[0])
     if math.isnan(value):
         return unknown("the states do not vary").interval()
     if 1 - value < _ALIKE:
         return Estimate(1.0, 1.0, 1.0).interval()
     if not resamples or n < FEWEST:
         return Estimate(value, reason=too_few(n, "item") if resamples else "").interval()
-    left_out = _weighted(one, other, 1 - np.eye(n))
+    left_out = _weighted(gram_x, gram_y, 1 - np.eye(n))
     if not ((left_out > 0) & (left_out < 1)).all():
         return Estimate(value, reason="it rests on a single item").interval()
     error, skew = spread(-(n - 1) * np.log(left_out / (1 - left_out)))

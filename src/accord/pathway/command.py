@@ -8,17 +8,15 @@ import typer
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
 from accord.pathway.config import PathwaySection
+from accord.repair.repaired import before_and_after, say_if_unknown, say_left_out
 from accord.tasks.config import QuestionSection
 from accord.terminal import (
     DEVICE,
     QUESTION,
-    before_and_after,
     decimals,
     made,
     options,
     print_table,
-    say_if_unknown,
-    say_left_out,
 )
 
 if TYPE_CHECKING:
@@ -68,17 +66,17 @@ def pathway(
 
     if (concepts is None) != (layer is None):
         raise AccordError("A concept model and its layer belong together.", fix="give both --concepts and --layer")
-    items, divided = _items(section, repaired.model, question, seed)
+    items, split_seed = _items(section, repaired.model, question, seed)
     before, after = before_and_after(repaired, base)
-    known = None if concepts is None or layer is None else (concepts, layer)
-    found: Pathway = made(pair_stage(section, items, before, after, divided, known), out)
-    _print(found, f"{items.train.name} / {before.model} / {after.model}")
+    model_and_layer = None if concepts is None or layer is None else (concepts, layer)
+    result: Pathway = made(pair_stage(section, items, before, after, split_seed, model_and_layer), out)
+    _print(result, f"{items.train.name} / {before.model} / {after.model}")
 
 
 def _items(
     section: PathwaySection, repaired: str, question: QuestionSection, seed: int | None
 ) -> "tuple[PathwayItems, int]":
-    """What is asked, and the seed that divided it: as the repair asked, but for the forms that are given."""
+    """The items, and the seed that divided them: as the repair had them, but for the keys given as options."""
     from accord.pathway.stage import items_of
     from accord.repair.learned import all_marks, links
     from accord.repair.question import asked_as
@@ -98,20 +96,20 @@ def _items(
     return items, keys["seed"]
 
 
-def _print(found: "Pathway", title: str) -> None:
-    rows = list(found.by_layer())
+def _print(result: "Pathway", title: str) -> None:
+    rows = list(result.by_layer())
     cells = [
         [str(value) if name == "layer" else decimals(value, missing="") for name, value in row.items()] for row in rows
     ]
     print_table(tuple(rows[0]), cells, title=title)
-    if found.concepts is not None:
-        shown = found.concepts.head(_TOP)
+    if result.concepts is not None:
+        top = result.concepts.head(_TOP)
         cells = [
             [str(row.concept), *(decimals(x) for x in row[2:7]), "yes" if row.certain else ""]
-            for row in shown.itertuples()
+            for row in top.itertuples()
         ]
-        print_table(tuple(shown.columns), cells, title="concepts that changed most")
-    for sentence in found.summary()["sentences"]:
+        print_table(tuple(top.columns), cells, title="concepts that changed most")
+    for sentence in result.summary()["sentences"]:
         typer.echo(sentence)
 
 

@@ -44,7 +44,7 @@ class Comparison:
     seed: int
     resamples: int
     parts: Path | None
-    kept: dict[tuple[str, str], LayerStates] = field(default_factory=dict)
+    _states: dict[tuple[str, str], LayerStates] = field(default_factory=dict)
 
     @property
     def models(self) -> dict[str, LanguageModel]:
@@ -75,12 +75,12 @@ class Comparison:
         """The backbone's own states at the end of each item's prompt: layer -> [item, d]. Those of the first test are
         kept, as several measures read them.
         """
-        if task is self.first and (model, form) in self.kept:
-            return self.kept[model, form]
+        if task is self.first and (model, form) in self._states:
+            return self._states[model, form]
         lm, contexts = self.models[model], contexts_of(self.base, task, form)
         states = context_states(lm, contexts, self.read, progress=steps.next())
         if task is self.first:
-            self.kept[model, form] = states
+            self._states[model, form] = states
         return states
 
     def cka(self, steps: Steps) -> pd.DataFrame:
@@ -131,12 +131,12 @@ class Comparison:
 
     def concepts(self, layer: int, model: ConceptModel, steps: Steps) -> pd.DataFrame:
         """What changed of each concept at the end of the first test's validator prompts."""
-        old, new = (self.states(one, self.first, VALIDATOR, steps)[layer] for one in self.models)
+        old, new = (self.states(name, self.first, VALIDATOR, steps)[layer] for name in self.models)
         return concept_changes(model, old, new, seed=self.seed, resamples=self.resamples)
 
 
 def patch_both(
-    asked: Comparison, task: Task, ways: Sequence[tuple[str, str]], draws: int, steps: Steps
+    pair: Comparison, task: Task, ways: Sequence[tuple[str, str]], draws: int, steps: Steps
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The recovered effects, and the l_V behind them."""
     patched: list[pd.DataFrame] = []
@@ -144,21 +144,21 @@ def patch_both(
     for way, place in ways:
         into_base = way == INTO_BASE
         table = patch(
-            asked.repaired if into_base else asked.base,
-            asked.base if into_base else asked.repaired,
+            pair.repaired if into_base else pair.base,
+            pair.base if into_base else pair.repaired,
             task,
-            layers=asked.layers,
+            layers=pair.layers,
             draws=draws,
             every_position=place == ALL,
-            seed=asked.seed,
-            parts=asked.part(f"patch-{place}-{'into-base' if into_base else 'into-repaired'}"),
+            seed=pair.seed,
+            parts=pair.part(f"patch-{place}-{'into-base' if into_base else 'into-repaired'}"),
             progress=steps.next(),
         )
-        effect = recovered(table, resamples=asked.resamples)
-        for rows, kept in ((table, patched), (effect, effects)):
+        effect = recovered(table, resamples=pair.resamples)
+        for rows, tables in ((table, patched), (effect, effects)):
             rows.insert(0, "direction", way)
             rows.insert(1, "positions", place)
-            kept.append(rows)
+            tables.append(rows)
     return pd.concat(effects, ignore_index=True), pd.concat(patched, ignore_index=True)
 
 
@@ -171,8 +171,8 @@ def curves(gap: Gap, resamples: int) -> pd.DataFrame:
     return pd.concat([gap.layer_metrics, against.assign(metric="final_" + against["metric"])])
 
 
-def told(tables: Mapping[str, pd.DataFrame | None], layers: Sequence[int], *columns: str) -> pd.DataFrame:
-    """Tables of both models as one, of the layers asked for."""
+def both_models(tables: Mapping[str, pd.DataFrame | None], layers: Sequence[int], *columns: str) -> pd.DataFrame:
+    """Tables of both models as one, of these layers alone."""
     whole = pd.concat([table.assign(model=model) for model, table in tables.items() if table is not None])
     for column in columns:
         whole = whole[whole[column].isin(layers)]
@@ -181,6 +181,6 @@ def told(tables: Mapping[str, pd.DataFrame | None], layers: Sequence[int], *colu
 
 def _generator_logodds(lm: LanguageModel, task: Task, progress: Progress | None) -> pd.DataFrame:
     """l_G of every item, by itself."""
-    answer = AnswerScore.of(lm, task)
-    scored = score(lm, [generator_query(lm, task, item) for item in task.items], progress=progress)
-    return pd.DataFrame({"generator_logodds": [answer.logodds(one) for one in scored]})
+    logodds = AnswerScore.of(lm, task).logodds
+    answers = score(lm, [generator_query(lm, task, item) for item in task.items], progress=progress)
+    return pd.DataFrame({"generator_logodds": [logodds(answer) for answer in answers]})

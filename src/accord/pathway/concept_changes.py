@@ -31,7 +31,7 @@ def concept_changes(
     if len(before) != len(after) or len(before) < 2:
         raise AccordError("concepts are compared on the same items", got=(len(before), len(after)), wanted="2 or more")
     strengths = [model.encode(model.receive(x.to(model.device))[0]).strength.double().cpu() for x in (before, after)]
-    old, new = (np.asarray(one.numpy()) for one in strengths)
+    old, new = (np.asarray(strength.numpy()) for strength in strengths)
     low, high, reason = simultaneous(new - old, seed, resamples)
     table = pd.DataFrame(
         {

@@ -89,8 +89,8 @@ def draw_cka(pathway: Pathway) -> Drawn | None:
     axes = figure.add_subplot()
     _lines(axes, [line for line in lines if len(line[3])], 1.0)
     axes.set_xlabel("layer")
-    known = table[table["value"].notna()]
-    least = known.iloc[int(known["value"].to_numpy().argmin())] if len(known) else None
+    defined = table[table["value"].notna()]
+    least = defined.iloc[int(defined["value"].to_numpy().argmin())] if len(defined) else None
     title = "How alike the states are (CKA)"
     if least is not None:
         where = f"layer {least['layer']:.0f} on {in_figure(least['form'], 20)} prompts"

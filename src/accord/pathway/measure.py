@@ -1,4 +1,4 @@
-"""Everything that is asked about a repair's pathway, of a base and a repaired model, item by item the same."""
+"""Every measure of a repair's pathway, of a base and a repaired model on the same items."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from accord.errors import AccordError
 from accord.gap.questions import LabelWords, contexts_of
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
-from accord.pathway.comparison import FORMS, Comparison, curves, patch_both, told
+from accord.pathway.comparison import FORMS, Comparison, both_models, curves, patch_both
 from accord.pathway.patching import check_shapes
 from accord.pathway.progress import Steps
 from accord.pathway.result import Pathway
@@ -54,76 +54,75 @@ def measure_pathway(
 
     Raises:
         AccordError: the models differ in shape or tokens, a layer does not exist, there is no test, a task has no
-            items, training items are in a test, or label words are several
-            tokens each.
+            items, training items are in a test, or label words are several tokens each.
     """
-    shown = _layers(base, layers)
-    read = sorted({*shown, *([concepts[0]] if concepts else [])})
-    asked = Comparison(base, repaired, tests, shown, read, seed, resamples, parts)
-    _check(asked, task_train, concepts)
+    reported = _layers(base, layers)
+    read = sorted({*reported, *([concepts[0]] if concepts else [])})
+    pair = Comparison(base, repaired, tests, reported, read, seed, resamples, parts)
+    _check(pair, task_train, concepts)
     ways = [
         (way, place) for place in ((LAST, ALL) if every_position else (LAST,)) for way in (INTO_BASE, INTO_REPAIRED)
     ]
     steps = Steps(progress, 6 + 3 * len(tests) + len(ways))
-    gaps = {model: asked.gap(model, steps.next()) for model in asked.models}
-    few = dataclasses.replace(asked.first, items=asked.first.items[:patch_items])
-    found = Pathway(
-        _about(asked, task_train, few, draws, concepts),
-        told({model: curves(gap, resamples) for model, gap in gaps.items()}, asked.layers, "layer"),
-        told(
-            {model: gap.layer_matrix for model, gap in gaps.items()}, asked.layers, "generator_layer", "validator_layer"
+    gaps = {model: pair.gap(model, steps.next()) for model in pair.models}
+    few = dataclasses.replace(pair.first, items=pair.first.items[:patch_items])
+    pathway = Pathway(
+        _about(pair, task_train, few, draws, concepts),
+        both_models({model: curves(gap, resamples) for model, gap in gaps.items()}, pair.layers, "layer"),
+        both_models(
+            {model: gap.layer_matrix for model, gap in gaps.items()}, pair.layers, "generator_layer", "validator_layer"
         ),
-        asked.cka(steps),
-        asked.readout(task_train, gaps[BASE].scores, steps),
-        *patch_both(asked, few, ways, draws, steps),
-        None if concepts is None else asked.concepts(*concepts, steps),
+        pair.cka(steps),
+        pair.readout(task_train, gaps[BASE].scores, steps),
+        *patch_both(pair, few, ways, draws, steps),
+        None if concepts is None else pair.concepts(*concepts, steps),
     )
     steps.finish()
-    return found
+    return pathway
 
 
 def _layers(lm: LanguageModel, layers: Sequence[int] | None) -> list[int]:
-    """Those asked for, in order, the top one always among them."""
+    """These layers in order, by default all; the top one is always among them."""
     if wrong := [layer for layer in layers or () if not 0 <= layer <= lm.n_layers]:
         raise AccordError("no such layer", got=wrong[0], wanted=f"0 to {lm.n_layers} in {lm.name}")
     return list(range(lm.n_layers + 1)) if layers is None else sorted({*layers, lm.n_layers})
 
 
-def _check(asked: Comparison, train: Task, concepts: tuple[int, ConceptModel] | None) -> None:
-    check_shapes(asked.base, asked.repaired)
-    LabelWords.of(asked.base, train).tokens(train, "a pathway")
-    if not asked.tests or not all(task.items for task in (train, *asked.tests.values())):
-        raise AccordError("a pathway needs training items and at least one test with items", got=list(asked.tests))
+def _check(pair: Comparison, train: Task, concepts: tuple[int, ConceptModel] | None) -> None:
+    check_shapes(pair.base, pair.repaired)
+    LabelWords.of(pair.base, train).tokens(train, "a pathway")
+    if not pair.tests or not all(task.items for task in (train, *pair.tests.values())):
+        raise AccordError("a pathway needs training items and at least one test with items", got=list(pair.tests))
     learned = {(*train.prompts(item), item.answer) for item in train.items}
-    for name, task in asked.tests.items():
+    for name, task in pair.tests.items():
         if any((*task.prompts(item), item.answer) in learned for item in task.items):
             raise AccordError("items that the readout is fitted on are in a test", got=name, fix="divide the items")
     for form in FORMS:
-        if contexts_of(asked.base, asked.first, form) != contexts_of(asked.repaired, asked.first, form):
+        if contexts_of(pair.base, pair.first, form) != contexts_of(pair.repaired, pair.first, form):
             raise AccordError(
                 "the two models read the same prompts as different tokens",
-                got=asked.repaired.name,
-                wanted=asked.base.name,
+                got=pair.repaired.name,
+                wanted=pair.base.name,
             )
     if concepts is not None:
-        _layers(asked.base, [concepts[0]])
-        if concepts[1].d != asked.base.d_model:
-            got, wanted = concepts[1].d, asked.base.d_model
+        _layers(pair.base, [concepts[0]])
+        if concepts[1].d != pair.base.d_model:
+            got, wanted = concepts[1].d, pair.base.d_model
             raise AccordError("the concept model is for states of another width", got=got, wanted=wanted)
 
 
 def _about(
-    asked: Comparison, train: Task, few: Task, draws: int, concepts: tuple[int, ConceptModel] | None
+    pair: Comparison, train: Task, few: Task, draws: int, concepts: tuple[int, ConceptModel] | None
 ) -> dict[str, object]:
     return {
-        "base": asked.base.name,
-        "repaired": asked.repaired.name,
-        "task": asked.first.name,
-        "tests": list(asked.tests),
-        "n": {"train": len(train.items), **{name: len(task.items) for name, task in asked.tests.items()}},
+        "base": pair.base.name,
+        "repaired": pair.repaired.name,
+        "task": pair.first.name,
+        "tests": list(pair.tests),
+        "n": {"train": len(train.items), **{name: len(task.items) for name, task in pair.tests.items()}},
         "patched": len(few.items),
         "draws": draws,
         "concept_layer": None if concepts is None else concepts[0],
-        "seed": asked.seed,
-        "resamples": asked.resamples,
+        "seed": pair.seed,
+        "resamples": pair.resamples,
     }

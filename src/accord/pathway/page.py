@@ -19,7 +19,7 @@ def pathway_shown(repairs: Mapping[str, Mapping[int, Pathway | None]], leads: st
         repairs: by label: seed -> its pathway, None where that was not measured.
         key: begins the ids of the figures.
     """
-    shown: list[dict[str, Any]] = []
+    blocks: list[dict[str, Any]] = []
     dropped, spent = [], 0
     for label in sorted(repairs, key=lambda label: label != leads):
         measured = {seed: pathway for seed, pathway in repairs[label].items() if pathway is not None}
@@ -29,9 +29,9 @@ def pathway_shown(repairs: Mapping[str, Mapping[int, Pathway | None]], leads: st
             dropped.append(label)
             continue
         seed, pathway = next(iter(measured.items()))
-        figures = on_page(draw_pathway(pathway, briefly=bool(shown)), f"{key}-p{len(shown)}")
+        figures = on_page(draw_pathway(pathway, briefly=bool(blocks)), f"{key}-p{len(blocks)}")
         spent += sum(len(figure["svg"]) for figure in figures)
         sentence = plain(" ".join(pathway.summary()["sentences"]))
         of_seed = f"seed {seed}" if len(repairs[label]) > 1 else ""
-        shown.append({"label": label, "seed": of_seed, "sentence": sentence, "figures": figures})
-    return {"template": str(Path(__file__).with_name("page.html")), "shown": shown, "dropped": dropped}
+        blocks.append({"label": label, "seed": of_seed, "sentence": sentence, "figures": figures})
+    return {"template": str(Path(__file__).with_name("page.html")), "shown": blocks, "dropped": dropped}

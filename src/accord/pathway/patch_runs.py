@@ -25,8 +25,8 @@ STATES, RANDOM = "states", "random"
 
 
 @dataclass(frozen=True)
-class Question:
-    """What one patching run does with every group of prompts."""
+class Patching:
+    """What is put into which model, the same for every group of prompts."""
 
     donor: Receiver
     receiver: Receiver
@@ -43,7 +43,7 @@ class Question:
 
 
 def group_table(
-    asked: Question, contexts: Sequence[Ids], which: Sequence[int], first: int, progress: Progress | None
+    patching: Patching, contexts: Sequence[Ids], which: Sequence[int], first: int, progress: Progress | None
 ) -> pd.DataFrame:
     """The table of prompts of one length; batches go by the prompts' own ends behind what all share."""
     shared = shared_length([contexts[i] for i in which])
@@ -52,35 +52,35 @@ def group_table(
 
     def compute(batch: list[int]) -> None:
         items = [which[j] for j in batch]
-        tables.append(_batch(asked, torch.tensor([contexts[i] for i in items]), items, shared, first))
+        tables.append(_batch(patching, torch.tensor([contexts[i] for i in items]), items, shared, first))
 
-    in_batches(asked.receiver.lm, [own] * len(which), compute, progress=progress)
+    in_batches(patching.receiver.lm, [own] * len(which), compute, progress=progress)
     return pd.concat(tables, ignore_index=True)
 
 
-def _batch(asked: Question, ids: Tensor, items: list[int], shared: int, first: int) -> pd.DataFrame:
-    lms = (asked.receiver.lm, asked.donor.lm)
+def _batch(patching: Patching, ids: Tensor, items: list[int], shared: int, first: int) -> pd.DataFrame:
+    lms = (patching.receiver.lm, patching.donor.lm)
     cacheable = all(lm.cacheable and lm.limits.group(ids.shape[1]) == 0 for lm in lms)
     pieces, starts = _cut(ids, shared, first, cacheable)
     left = sum(start + piece.shape[1] <= first for start, piece in zip(starts, pieces, strict=True))
     runs = []
-    for model in (asked.donor, asked.receiver):
+    for model in (patching.donor, patching.receiver):
         _, before = _walk(model, pieces[:left], [], layers=[model.lm.n_layers])
-        states, _ = _walk(model, pieces[left:], before, layers=sorted({*asked.layers, model.lm.n_layers}))
-        runs.append((states, before, asked.logodds(model, states[-1][model.lm.n_layers])))
-    (given, _, l_donor), (own, before, l_receiver) = runs
+        states, _ = _walk(model, pieces[left:], before, layers=sorted({*patching.layers, model.lm.n_layers}))
+        runs.append((states, before, patching.logodds(model, states[-1][model.lm.n_layers])))
+    (theirs, _, l_donor), (own, before, l_receiver) = runs
     rows = []
-    for layer in asked.layers:
+    for layer in patching.layers:
         skipped = [max(first - start, 0) for start in starts[left:]]
         pairs = [
-            (backbone_states(g[layer])[:, skip:].float(), backbone_states(o[layer])[:, skip:].float())
-            for g, o, skip in zip(given, own, skipped, strict=True)
+            (backbone_states(donor[layer])[:, skip:].float(), backbone_states(receiver[layer])[:, skip:].float())
+            for donor, receiver, skip in zip(theirs, own, skipped, strict=True)
         ]
-        if all(torch.equal(g, o) for g, o in pairs):  # nothing is changed by putting it there
-            found = np.tile(l_receiver, (1 + asked.draws, 1))
+        if all(torch.equal(donor, receiver) for donor, receiver in pairs):  # nothing is changed by putting it there
+            logodds = np.tile(l_receiver, (1 + patching.draws, 1))  # [1 + draws, item]
         else:
-            found = _patched(asked, layer, first, pairs, pieces[left:], before, items)
-        averaged = [(STATES, found[0])] + ([(RANDOM, found[1:].mean(0))] if asked.draws else [])
+            logodds = _patched(patching, layer, first, pairs, pieces[left:], before, items)
+        averaged = [(STATES, logodds[0])] + ([(RANDOM, logodds[1:].mean(0))] if patching.draws else [])
         for what, patched in averaged:
             columns = {"item": items, "layer": layer, "what": what}
             rows.append(pd.DataFrame({**columns, "receiver": l_receiver, "donor": l_donor, "patched": patched}))
@@ -110,15 +110,15 @@ def _walk(
     puts: Sequence[Put] | None = None,
 ) -> tuple[list[Mapping[int, States]], KeysValues]:
     """States of each piece, and the keys and values of all that was run."""
-    found = []
+    by_piece = []
     for i, piece in enumerate(pieces):
         states, before = model.run(piece, before, layers=layers, put=puts[i] if puts else None)
-        found.append(states)
-    return found, before
+        by_piece.append(states)
+    return by_piece, before
 
 
 def _patched(
-    asked: Question,
+    patching: Patching,
     layer: int,
     first: int,
     pairs: Sequence[tuple[Tensor, Tensor]],
@@ -130,17 +130,17 @@ def _patched(
 
     `pairs` are the donor's and the receiver's states of each piece, [row, position, d].
     """
-    variants = 1 + asked.draws
+    variants = 1 + patching.draws
     puts = []
-    for k, (given, own) in enumerate(pairs):
-        norm = (given - own).norm(dim=-1, keepdim=True)
+    for k, (theirs, own) in enumerate(pairs):
+        norm = (theirs - own).norm(dim=-1, keepdim=True)
         rows = items if len(own) == len(items) else [-1]
-        noise = [_directions(own, (asked.seed, layer, draw, k), rows) for draw in range(asked.draws)]
-        puts.append(Put(layer, first, torch.cat([given, *(own + norm * one for one in noise)])))
+        noise = [_directions(own, (patching.seed, layer, draw, k), rows) for draw in range(patching.draws)]
+        puts.append(Put(layer, first, torch.cat([theirs, *(own + norm * direction for direction in noise)])))
     repeated = [(k.repeat(variants, 1, 1, 1), v.repeat(variants, 1, 1, 1)) for k, v in before]
-    top = asked.receiver.lm.n_layers
-    states, _ = _walk(asked.receiver, [p.repeat(variants, 1) for p in pieces], repeated, layers=[top], puts=puts)
-    return asked.logodds(asked.receiver, states[-1][top]).reshape(variants, len(items))
+    top = patching.receiver.lm.n_layers
+    states, _ = _walk(patching.receiver, [p.repeat(variants, 1) for p in pieces], repeated, layers=[top], puts=puts)
+    return patching.logodds(patching.receiver, states[-1][top]).reshape(variants, len(items))
 
 
 def _directions(like: Tensor, seed: tuple[int, ...], items: Sequence[int]) -> Tensor:

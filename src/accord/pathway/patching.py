@@ -20,7 +20,7 @@ from accord.intervals import Estimate, Floats, ratio_estimate
 from accord.lm.batching import Progress
 from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel
-from accord.pathway.patch_runs import Question, group_table
+from accord.pathway.patch_runs import Patching, group_table
 from accord.pathway.receiver import Receiver
 from accord.tasks import Task
 from accord.unfinished import once
@@ -65,24 +65,23 @@ def patch(
     check_shapes(donor, receiver)
     tokens = LabelWords.of(receiver, task).tokens(task, "patching")
     contexts = contexts_of(receiver, task, "validator")
-    asked = Question(
-        Receiver(donor), Receiver(receiver), tokens, list(layers or range(receiver.n_layers + 1)), draws, seed
-    )
+    chosen = list(layers or range(receiver.n_layers + 1))
+    patching = Patching(Receiver(donor), Receiver(receiver), tokens, chosen, draws, seed)
     groups: dict[int, list[int]] = defaultdict(list)
     for i, context in enumerate(contexts):
         groups[len(context)].append(i)
     tables, done = [], 0
-    for length, which in sorted(groups.items()):
+    for length, items in sorted(groups.items()):
 
-        def make(length: int = length, which: list[int] = which, before: int = done) -> pd.DataFrame:
-            def within(now: int, total: int) -> None:
+        def make(length: int = length, items: list[int] = items, before: int = done) -> pd.DataFrame:
+            def report(now: int, total: int) -> None:
                 if progress:
-                    progress(before + len(which) * now // total, len(contexts))
+                    progress(before + len(items) * now // total, len(contexts))
 
-            return group_table(asked, contexts, which, length - 1 if not every_position else 1, within)
+            return group_table(patching, contexts, items, length - 1 if not every_position else 1, report)
 
         tables.append(once(parts, f"length-{length:05d}.parquet", make))
-        done += len(which)
+        done += len(items)
     return pd.concat(tables, ignore_index=True).sort_values(["layer", "what", "item"], ignore_index=True)
 
 
@@ -105,9 +104,9 @@ def recovered(table: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
         if float(np.sqrt(bottom.mean())) < _NO_EFFECT:
             rows.append({"layer": layer, "what": what, "value": None, **_NO_ENDS})
             continue
-        found = _carried(top, bottom)
-        numbers = {"value": found.value, "low": found.low, "high": found.high}
-        rows.append({"layer": layer, "what": what, **(numbers if resamples else {**_NO_ENDS, "value": found.value})})
+        estimate = _carried(top, bottom)
+        numbers = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+        rows.append({"layer": layer, "what": what, **(numbers if resamples else {**_NO_ENDS, "value": estimate.value})})
     return pd.DataFrame(rows).astype({"value": float, "low": float, "high": float})
 
 
@@ -118,13 +117,13 @@ def _carried(top: Floats, bottom: Floats) -> Estimate:
     return Estimate(1.0, 1.0, 1.0) if np.array_equal(top, bottom) else ratio_estimate(top, bottom)
 
 
-def check_shapes(one: LanguageModel, other: LanguageModel) -> None:
-    """Raise AccordError unless states of one can take the place of the other's, layer for layer."""
-    first, second = ((lm.n_layers, backbone_of(lm).n_layers, lm.d_model, lm.vocab_size) for lm in (one, other))
+def check_shapes(base: LanguageModel, other: LanguageModel) -> None:
+    """Raise AccordError unless states of one model can take the place of the other's, layer for layer."""
+    first, second = ((lm.n_layers, backbone_of(lm).n_layers, lm.d_model, lm.vocab_size) for lm in (base, other))
     if first != second:
         raise AccordError(
             "the two models are not of the same shape",
             got=f"{other.name}: {second[0]} layers, width {second[2]}, vocabulary {second[3]}",
-            wanted=f"{one.name}: {first[0]} layers, width {first[2]}, vocabulary {first[3]}",
+            wanted=f"{base.name}: {first[0]} layers, width {first[2]}, vocabulary {first[3]}",
             fix="compare a model with one that was made from it",
         )

@@ -6,7 +6,14 @@ _UNITS = 1000  # of a step
 
 
 class Steps:
-    """Hands out the progress of one step after the other, told as that of the whole."""
+    """Hands out the progress of one step after the other, counted as progress of the whole.
+
+    >>> steps = Steps(lambda done, total: print(f"{done / total:.0%}"), steps=2)
+    >>> first = steps.next()
+    0%
+    >>> first(1, 2)
+    25%
+    """
 
     def __init__(self, progress: Progress | None, steps: int) -> None:
         self._progress, self._total, self._begun = progress, steps, 0
@@ -15,13 +22,13 @@ class Steps:
         """Progress of the next step; what came before is done."""
         start = self._begun
         self._begun += 1
-        self._tell(start * _UNITS)
-        return lambda done, total: self._tell(start * _UNITS + _UNITS * done // max(total, 1))
+        self._report(start * _UNITS)
+        return lambda done, total: self._report(start * _UNITS + _UNITS * done // max(total, 1))
 
     def finish(self) -> None:
         """Everything is done."""
-        self._tell(self._total * _UNITS)
+        self._report(self._total * _UNITS)
 
-    def _tell(self, done: int) -> None:
+    def _report(self, done: int) -> None:
         if self._progress:
             self._progress(done, self._total * _UNITS)

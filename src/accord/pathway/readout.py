@@ -36,11 +36,11 @@ def readout_curve(
     seed: int = 0,
     resamples: int = 1000,
 ) -> pd.DataFrame:
-    """How well each layer's states tell the target: rows (layer, items, metric, value, low, high).
+    """How well the target can be read from each layer's states: rows (layer, items, metric, value, low, high).
 
     `metric` is pearson_all, pearson_yes and pearson_no of what is read with l_G, over all items and within gold
     classes, `auc` of what is read for gold; and of items "train", `penalty`, the one that was chosen, and `explained`,
-    the share of l_G's variance that it told on the parts left out: what a layer is chosen by.
+    the share of l_G's variance that was read on the parts left out, by which a layer is chosen.
 
     Args:
         states: layer -> states of the training items [item, d].
@@ -85,7 +85,7 @@ def folds(groups: Sequence[str | None], seed: int) -> NDArray[np.int64]:
 
 
 def choose_penalty(states: Tensor, target: Tensor, fold: NDArray[np.int64]) -> tuple[float, float]:
-    """The penalty with the least squared error on parts that a fit left out, and the share of variance told there."""
+    """The penalty with the least squared error on parts that a fit left out, and the share of variance read there."""
     errors = torch.zeros(len(PENALTIES), dtype=torch.float64)
     for part in np.unique(fold):
         out = torch.from_numpy(fold == part)

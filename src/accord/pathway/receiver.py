@@ -26,7 +26,7 @@ class Put:
     states: Tensor
 
     def change(self, states: Tensor) -> Tensor:
-        """As `replaced` asks: from states [n, d] to those in their place."""
+        """What `replaced` calls with states [n, d]: the states [n, d] in their place."""
         return self.states.reshape(states.shape)
 
 

@@ -1,4 +1,4 @@
-"""What was found of a repair's pathway, as tables that other tools open and a summary in words."""
+"""A repair's pathway, as tables that other tools open and a summary in words."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -86,8 +86,8 @@ def _of_repair(plan: Plan, section: PathwaySection, node: RepairNode) -> Stage:
     def make(work: Work) -> Pathway:
         lm = base.load(work)
         models = (lm, node.load(work, plan.backbone))
-        known = None if concepts is None else (concepts.at, concepts.load(work, lm))
-        return measure(section, items, models, plan.seed, work, known)
+        model_and_layer = None if concepts is None else (concepts.at, concepts.load(work, lm))
+        return measure(section, items, models, plan.seed, work, model_and_layer)
 
     settings = {**settings_of(section), **base.identity, "questions": items.settings(plan.read)}
     inputs = {"repair": node.stage} | ({} if concepts is None else {"concepts": concepts.stage})
@@ -105,7 +105,7 @@ def pair_stage(
     """Compare two models by name or folder, outside any study.
 
     Args:
-        concepts: folder of the concept model whose changes are told, and the layer it was made on.
+        concepts: folder of the concept model whose changes are measured, and the layer it was made on.
 
     Raises AccordError if there is no concept model in that folder.
     """
@@ -118,12 +118,12 @@ def pair_stage(
 
     def make(work: Work) -> Pathway:
         models = (work.load(base), work.load(repaired))
-        known = None
+        model_and_layer = None
         if concepts is not None:
             from accord.concepts import load
 
-            known = (concepts[1], load(concepts[0], models[0].device))
-        return measure(section, items, models, seed, work, known)
+            model_and_layer = (concepts[1], load(concepts[0], models[0].device))
+        return measure(section, items, models, seed, work, model_and_layer)
 
     settings = {
         **settings_of(section),

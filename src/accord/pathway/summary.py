@@ -37,33 +37,33 @@ def entry(patching: pd.DataFrame, direction: str, positions: str = LAST) -> Entr
 
 
 def _stays(layers: list[int], values: list[float | None], share: float) -> int | None:
-    found = None
+    lowest = None
     for layer, value in zip(reversed(layers), reversed(values), strict=True):
         if value is None or value < share:
-            return found
-        found = layer
-    return found
+            return lowest
+        lowest = layer
+    return lowest
 
 
-def summarize_pathway(found: "Pathway") -> dict[str, Any]:
+def summarize_pathway(pathway: "Pathway") -> dict[str, Any]:
     """The numbers and the sentences of `pathway.json`."""
-    into = {name: entry(found.patching, name) for name in (INTO_BASE, INTO_REPAIRED)}
-    read = {model: _best(found, model) for model in (BASE, REPAIRED)}
-    differs = {str(form): _extreme(part, -part["value"]) for form, part in found.cka.groupby("form")}
+    into = {name: entry(pathway.patching, name) for name in (INTO_BASE, INTO_REPAIRED)}
+    read = {model: _best(pathway, model) for model in (BASE, REPAIRED)}
+    differs = {str(form): _extreme(part, -part["value"]) for form, part in pathway.cka.groupby("form")}
     numbers: dict[str, Any] = {
-        "entry": {name: vars(one) for name, one in into.items()},
-        "random": _loudest(found.patching),
+        "entry": {name: vars(place) for name, place in into.items()},
+        "random": _loudest(pathway.patching),
         "readout": read,
         "lowest_cka": differs,
-        "top": {model: _top(found, model) for model in (BASE, REPAIRED)},
+        "top": {model: _top(pathway, model) for model in (BASE, REPAIRED)},
     }
     sentences = [_enters(into[INTO_BASE]), *_control(numbers["random"], into[INTO_BASE])]
     sentences += [_back(into[INTO_REPAIRED]), *_known(read, numbers["top"]), *_apart(differs)]
-    if found.concepts is not None:
-        certain = int(found.concepts["certain"].sum())
-        numbers["concepts"] = {"certain": certain, "of": len(found.concepts)}
+    if pathway.concepts is not None:
+        certain = int(pathway.concepts["certain"].sum())
+        numbers["concepts"] = {"certain": certain, "of": len(pathway.concepts)}
         sentences.append(
-            f"{certain} of {len(found.concepts)} concepts changed for certain (simultaneous 95 % intervals)."
+            f"{certain} of {len(pathway.concepts)} concepts changed for certain (simultaneous 95 % intervals)."
         )
     return {**numbers, "sentences": [sentence for sentence in sentences if sentence]}
 
@@ -76,14 +76,14 @@ def _enters(at: Entry) -> str:
             f"The repair is not in the states: put into the base model, the repaired model's states carry {at.top:.0%} "
             "of its effect at the top layer, so it is made at the logits."
         )
-    said = (
+    carried = (
         "Put into the base model at the validator's last position, the repaired model's states carry at least "
         f"{STARTS:.0%} of the repair's effect from layer {at.starts} on"
     )
     if at.most is None:
-        return f"{said}, but only {at.top:.0%} at the top layer: the rest is made at the logits."
+        return f"{carried}, but only {at.top:.0%} at the top layer: the rest is made at the logits."
     where = f"at layer {at.starts}" if at.starts == at.most else f"between layers {at.starts} and {at.most}"
-    return f"{said} and at least {MOST:.0%} from layer {at.most} on: the repair enters {where}."
+    return f"{carried} and at least {MOST:.0%} from layer {at.most} on: the repair enters {where}."
 
 
 def _control(random: dict[str, Any] | None, at: Entry) -> list[str]:
@@ -101,62 +101,59 @@ def _back(at: Entry) -> str:
 
 
 def _known(read: dict[str, Any], top: dict[str, Any]) -> list[str]:
-    said = []
+    sentences = []
     for model, best in read.items():
         own, own_high = top[model]["final_pearson_all"], top[model]["final_pearson_all_high"]
         if best is None or own is None:
             continue
         apart = (own if own_high is None else own_high) < best["low"]
         verdict = "known and not said" if apart else "said about as well as it is known"
-        said.append(
+        sentences.append(
             f"In the {model} model the base model's generator is read best from the validator's state of layer "
             f"{best['layer']} (r {best['value']:.2f}); its own answer agrees with its own generator with r {own:.2f}: "
             f"{verdict}."
         )
-    return said
+    return sentences
 
 
 def _apart(differs: dict[str, Any]) -> list[str]:
-    parts = [f"{one['value']:.3f} at layer {one['layer']} on {form} prompts" for form, one in differs.items() if one]
+    parts = [f"{at['value']:.3f} at layer {at['layer']} on {form} prompts" for form, at in differs.items() if at]
     return [f"States differ most (lowest CKA): {'; '.join(parts)}."] if parts else []
 
 
 def _loudest(patching: pd.DataFrame) -> dict[str, Any] | None:
     """The layer at which random changes put into the base model do most."""
-    wanted = (patching["what"] == "random") & (patching["direction"] == INTO_BASE) & (patching["positions"] == LAST)
-    part = patching[wanted]
+    what, direction, positions = patching["what"], patching["direction"], patching["positions"]
+    part = patching[(what == "random") & (direction == INTO_BASE) & (positions == LAST)]
     return _extreme(part, part["value"].abs())
 
 
-def _best(found: "Pathway", model: str) -> dict[str, Any] | None:
+def _best(pathway: "Pathway", model: str) -> dict[str, Any] | None:
     """The layer that training items choose to read l_G from, and how well it is read on the first test items."""
-    table = found.readout[found.readout["model"] == model]
+    table = pathway.readout[pathway.readout["model"] == model]
     trained = table[(table["items"] == "train") & (table["metric"] == "explained")]
     chosen = _extreme(trained, trained["value"])
     if chosen is None:
         return None
-    part = table[(table["items"] == found.about["tests"][0]) & (table["metric"] == "pearson_all")]
+    part = table[(table["items"] == pathway.about["tests"][0]) & (table["metric"] == "pearson_all")]
     part = part[part["layer"] == chosen["layer"]]
     return _extreme(part, part["value"])
 
 
 def _extreme(part: pd.DataFrame, by: pd.Series) -> dict[str, Any] | None:
     """Layer, value and lower end of the row with the highest `by`; None where nothing is defined."""
-    known = by.notna().to_numpy()
-    if not known.any():
+    defined = by.notna().to_numpy()
+    if not defined.any():
         return None
-    row = part[known].iloc[int(by[known].to_numpy().argmax())]
+    row = part[defined].iloc[int(by[defined].to_numpy().argmax())]
     low = row["value"] if pd.isna(row["low"]) else row["low"]
     return {"layer": int(row["layer"]), "value": float(row["value"]), "low": float(low)}
 
 
-def _top(found: "Pathway", model: str) -> dict[str, float | None]:
+def _top(pathway: "Pathway", model: str) -> dict[str, float | None]:
     """The model's own answers: the curves at the top layer."""
-    layer = found.curves["layer"].max()
+    layer = pathway.curves["layer"].max()
     metrics = ("validator_auc", "generator_auc", "final_pearson_all", "final_pearson_yes", "final_pearson_no")
     at = {"model": model, "layer": layer}
-    high = value_of(found.curves, {**at, "metric": "final_pearson_all"}, "high")
-    return {
-        **{name: value_of(found.curves, {**at, "metric": name}) for name in metrics},
-        "final_pearson_all_high": high,
-    }
+    tops: dict[str, float | None] = {name: value_of(pathway.curves, {**at, "metric": name}) for name in metrics}
+    return {**tops, "final_pearson_all_high": value_of(pathway.curves, {**at, "metric": "final_pearson_all"}, "high")}

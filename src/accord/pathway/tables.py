@@ -27,8 +27,13 @@ COLUMNS: Mapping[str, tuple[str, dict[str, str]]] = {
 
 
 def value_of(table: pd.DataFrame, keys: Mapping[str, Any], column: str = "value") -> float | None:
-    """A column of the one row with these keys; None where it is undefined or not there."""
-    found = table
-    for key, wanted in keys.items():
-        found = found[found[key] == wanted]
-    return None if found.empty or pd.isna(found[column].iloc[0]) else float(found[column].iloc[0])
+    """A column of the one row with these keys; None where it is undefined or not there.
+
+    >>> table = pd.DataFrame({"layer": [0, 1], "value": [0.2, 0.7]})
+    >>> value_of(table, {"layer": 1}), value_of(table, {"layer": 2})
+    (0.7, None)
+    """
+    rows = table
+    for key, value in keys.items():
+        rows = rows[rows[key] == value]
+    return None if rows.empty or pd.isna(rows[column].iloc[0]) else float(rows[column].iloc[0])

@@ -13,7 +13,7 @@ from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.repair.config import Trained, check_labels
 from accord.repair.folder import base_name
-from accord.repair.learned import marks, written
+from accord.repair.learned import marks, marks_as_text
 from accord.repair.surgery import operate
 from accord.repair.trained import train
 from accord.tasks import Task
@@ -55,6 +55,6 @@ def repair(
     base = base_name(lm, base)
     fitted = operate(lm, task, config, concepts=concepts, seed=seed, texts=texts, progress=progress)
     about = {**lm.settings(), "task": task.settings, "repair": config.model_dump(), "seed": seed}
-    about["learned"] = written(marks(task))
+    about["learned"] = marks_as_text(marks(task))
     fitted.save(folder, base=base, about=about)
     return time.monotonic() - begun

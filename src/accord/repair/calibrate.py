@@ -13,7 +13,7 @@ from accord.lm.batching import Progress
 from accord.lm.edited import Readout
 from accord.lm.model import LanguageModel
 from accord.repair.config import CalibrateConfig
-from accord.repair.evidence import ask
+from accord.repair.evidence import validator_logodds
 from accord.repair.fitted import Fitted
 from accord.repair.ordinary import ordinary_texts, read_texts
 from accord.tasks import Task
@@ -31,8 +31,8 @@ def fit(
     """Find the shift of l_V whose threshold suits the items of `task`, its training side.
 
     A readout without weights: every correlation and the AUC stay as they are, the accuracy follows. It acts at every
-    position but a text's first; `choices` tells what that costs on ordinary text, beside no shift and the other way
-    of choosing it (by gold it is what labels would give).
+    position but a text's first; `choices` says what that costs on ordinary text, beside no shift and the other way of
+    choosing it (by gold it is what labels would give).
 
     Args:
         lm: any model, such as a repaired one.
@@ -40,7 +40,7 @@ def fit(
     """
     config = config or CalibrateConfig()
     tokens = LabelWords.of(lm, task).tokens(task, "calibrate")
-    validator, gold = ask(lm, task, task.items), np.array([item.gold for item in task.items])
+    validator, gold = validator_logodds(lm, task, task.items), np.array([item.gold for item in task.items])
     ordinary = read_texts(lm, ordinary_texts(texts, seed), [], tokens, positions=config.positions, progress=progress)
     shifts = {"none": 0.0, "share": -share_threshold(validator, config.share), "gold": -gold_threshold(validator, gold)}
     rows = []
@@ -58,7 +58,11 @@ def fit(
 
 
 def share_threshold(validator: Floats, share: float) -> float:
-    """The log-odds that a share of the items lies above."""
+    """The log-odds that a share of the items lies above.
+
+    >>> share_threshold(np.array([-2.0, -1.0, 1.0, 5.0]), 0.5)
+    0.0
+    """
     return float(np.quantile(validator, 1 - share))
 
 
@@ -66,6 +70,9 @@ def gold_threshold(validator: Floats, gold: NDArray[np.bool_]) -> float:
     """The log-odds that divides gold-yes from gold-no items with the fewest errors.
 
     Between two neighbouring items; of several equally good places the one with the widest gap between its neighbours.
+
+    >>> gold_threshold(np.array([-2.0, -1.0, 1.0, 5.0]), np.array([False, False, False, True]))
+    3.0
     """
     order = np.argsort(validator, kind="stable")
     values, right = validator[order], gold[order]

@@ -61,7 +61,7 @@ def repair(
     config = read_repair({key: value for key, value in table.items() if value is not None}, "--method, --set")
     check_goes_on(backbone.model, task)
     check_labels(task, config)
-    if (method == "concepts") != (concepts is not None) or (concepts is None) != (layer is None):
+    if config.edits_concepts != (concepts is not None) or (concepts is None) != (layer is None):
         raise AccordError("Method concepts, and no other, takes --concepts and --layer.", got=method)
     edited = None if concepts is None or layer is None else (concepts, layer)
     record: RepairRecord = made(single_repair_stage(config, task, backbone, seed, edited), out)

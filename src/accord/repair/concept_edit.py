@@ -20,11 +20,11 @@ from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel
 from accord.lm.splice import replaced
 from accord.repair.config import ConceptsConfig
+from accord.repair.edit_search import Candidate, EditSearch
 from accord.repair.evidence import gather
 from accord.repair.fitted import Fitted
 from accord.repair.ordinary import YesNo, ordinary_texts
-from accord.repair.readout import wanted
-from accord.repair.trial import Candidate, EditTrial
+from accord.repair.readout import target_logodds
 from accord.steering.edits import EditConcepts
 from accord.tasks import Item, Task
 
@@ -62,11 +62,11 @@ def fit(
     evidence = gather(lm, task, held_out=config.held_out, seed=seed, progress=progress)
     fitted = np.flatnonzero(evidence.held == 0).tolist()
     used = sorted(Random(f"attributed {seed}").sample(fitted, min(config.attributed, len(fitted))))
-    said = attribution(lm, task, [task.items[i] for i in used], concepts, layer, progress=progress)
-    lacking = wanted(evidence.generator, float(evidence.validator.std()) or 1.0) - evidence.validator
-    agreement = agree(said, torch.from_numpy(lacking[used]))
-    trial = EditTrial(lm, task, evidence, config.items, ordinary_texts(texts, seed)[: config.texts])
-    return trial.choose(_candidates(agreement, config, concepts, layer), config.budget, progress)
+    effects = attribution(lm, task, [task.items[i] for i in used], concepts, layer, progress=progress)
+    lacking = target_logodds(evidence.generator, float(evidence.validator.std()) or 1.0) - evidence.validator
+    agreement = agree(effects, torch.from_numpy(lacking[used]))
+    search = EditSearch(lm, task, evidence, config.items, ordinary_texts(texts, seed)[: config.texts])
+    return search.choose(_candidates(agreement, config, concepts, layer), config.budget, progress)
 
 
 def attribution(
@@ -86,40 +86,40 @@ def attribution(
     rows = []
     for i, context in enumerate(contexts_of(lm, task, "validator", items)):
         states, gradient = _gradient(lm, backbone, tokens, torch.tensor([context]), layer)
-        rows.append(_said(concepts, states, gradient))
+        rows.append(_effects(concepts, states, gradient))
         if progress:
             progress(i + 1, len(items))
     return torch.stack(rows)
 
 
-def agree(said: Tensor, lacking: Tensor) -> Tensor:
+def agree(effects: Tensor, lacking: Tensor) -> Tensor:
     """Covariance [K] over items of what concepts say [item, K] with what the validator lacks [item].
 
-    To first order, scaling concept k by 1 + ε moves l_V by ε · said[:, k], and lowers the squared error of l_V by twice
-    ε times this.
+    To first order, scaling concept k by 1 + ε moves l_V by ε · effects[:, k], and lowers the squared error of l_V by
+    twice ε times this.
     """
-    said = said.double()
-    return ((said - said.mean(0)) * (lacking - lacking.mean())[:, None]).mean(0)
+    effects = effects.double()
+    return ((effects - effects.mean(0)) * (lacking - lacking.mean())[:, None]).mean(0)
 
 
 @torch.enable_grad()
 def _gradient(lm: LanguageModel, backbone: Backbone, tokens: YesNo, ids: Tensor, layer: int) -> tuple[Tensor, Tensor]:
     """States [position, d] of `layer` but the first, and the gradient of l_V at the prompt's end by them."""
-    kept: list[Tensor] = []
+    leaf: list[Tensor] = []
 
     def keep(states: Tensor) -> Tensor:
-        kept.append(states.detach().float().requires_grad_())
-        return kept[0].to(states)
+        leaf.append(states.detach().float().requires_grad_())
+        return leaf[0].to(states)
 
     with replaced(backbone, layer, keep):
         top = lm.hidden(ids, at=torch.tensor([[ids.shape[1] - 1]]))[lm.n_layers]
     logits = lm.lens(top[0, 0])
     yes, no = (logits[list(side)].logsumexp(-1) for side in tokens)
-    return kept[0].detach(), torch.autograd.grad(yes - no, kept[0])[0]
+    return leaf[0].detach(), torch.autograd.grad(yes - no, leaf[0])[0]
 
 
 @torch.enable_grad()
-def _said(concepts: ConceptModel, states: Tensor, gradient: Tensor) -> Tensor:
+def _effects(concepts: ConceptModel, states: Tensor, gradient: Tensor) -> Tensor:
     """strength · d(gradient · decoded)/d strength, summed over positions: [K]. Content stays as it is."""
     encoded = concepts.encode(states.to(concepts.mean))
     content = None if encoded.content is None else encoded.content.detach()

@@ -22,7 +22,7 @@ LayerNumbers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
 def allow_low_mass() -> Any:
-    """The key that every repair has."""
+    """The key that every kind of repair has."""
     return Field(
         default=False,
         description="Repair although the model seldom answers with the label words (less than 10 % of the probability, "
@@ -32,7 +32,7 @@ def allow_low_mass() -> Any:
 
 
 class Trained(Pace):
-    """How a repair is trained: the part that all trained kinds share."""
+    """How a repair is trained: the keys that all trained kinds share."""
 
     edits_concepts: ClassVar[bool] = False
     if TYPE_CHECKING:
@@ -158,9 +158,9 @@ class DPO(Trained):
 
 
 class Surgery(Section):
-    """What repairs have that need no training by gradients."""
+    """What every repair has that needs no training by gradients."""
 
-    edits_concepts: ClassVar[bool] = False  # of a [[concepts]]: then its code is given `concepts` and `layer`, too
+    edits_concepts: ClassVar[bool] = False  # if so, it names a [[concepts]]; its code gets `concepts` and `layer`
     if TYPE_CHECKING:
         kind: Any
 
@@ -229,7 +229,7 @@ class CalibrateConfig(Surgery):
 
 
 class _Run(_Searched):
-    """What repairs have whose every setting must be run to be judged."""
+    """What every repair has whose settings must be run to be judged."""
 
     items: int = Field(default=100, ge=10, description="Held-out items to judge a setting on, at most.")
     texts: int = Field(default=40, ge=1, description="Texts to judge a setting on.")

@@ -24,7 +24,7 @@ class Agreeing:
     """
 
     config: Consistency
-    asked: TaskPairs
+    forms: TaskPairs
     seed: int
     memory: dict[str, Any] = field(default_factory=dict)
 
@@ -42,25 +42,25 @@ class Agreeing:
         round_ = step * self.config.rounds // self.config.steps
         if self.memory.get("round") != round_:
             self.memory = {"round": round_, "kept": self._agreed(lm, round_)}
-        kept = self.memory["kept"]
+        agreed = self.memory["kept"]
         pairs = []
-        for i in drawn(len(kept), self.config.batch, step, self.seed):
-            item, yes = self.asked.task.items[kept[i][0]], kept[i][1]
-            pairs += [self.asked.generator(item)] if yes else []
-            pairs.append(self.asked.validator(item, yes))
-        return PairBatch(pairs, lambda scores: answer_loss(pairs, scores), {"pairs": len(pairs), "kept": len(kept)})
+        for i in drawn(len(agreed), self.config.batch, step, self.seed):
+            item, yes = self.forms.task.items[agreed[i][0]], agreed[i][1]
+            pairs += [self.forms.generator(item)] if yes else []
+            pairs.append(self.forms.validator(item, yes))
+        return PairBatch(pairs, lambda scores: answer_loss(pairs, scores), {"pairs": len(pairs), "kept": len(agreed)})
 
     def _agreed(self, lm: LanguageModel, round_: int) -> list[list[Any]]:
         """Items on which both forms of the present model say the same, and what they say."""
-        numbers = sorted(drawn(len(self.asked.task.items), self.config.items, round_, self.seed))
-        items = [self.asked.task.items[i] for i in numbers]
-        said, odds = self.asked.said(lm, items), self.asked.affirmed(lm, items)
+        numbers = sorted(drawn(len(self.forms.task.items), self.config.items, round_, self.seed))
+        items = [self.forms.task.items[i] for i in numbers]
+        generator, validator = self.forms.generator_scores(lm, items), self.forms.validator_scores(lm, items)
         if self.config.rank is None:
-            middle = median(said.logodds)
-            yes = [value > middle for value in said.logodds]
+            middle = median(generator.logodds)
+            yes = [value > middle for value in generator.logodds]
         else:
-            yes = [rank <= self.config.rank for rank in said.rank]
-        kept = [[i, y] for i, y, v in zip(numbers, yes, odds, strict=True) if y == (v > 0)]
-        if not kept:
+            yes = [rank <= self.config.rank for rank in generator.rank]
+        agreed = [[i, y] for i, y, v in zip(numbers, yes, validator, strict=True) if y == (v > 0)]
+        if not agreed:
             raise AccordError("the two forms agree on no item", where=f"round {round_}", got=f"{len(items)} asked")
-        return kept
+        return agreed

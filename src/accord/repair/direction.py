@@ -20,10 +20,10 @@ from accord.lm.batching import Progress
 from accord.lm.edited import StateEdit
 from accord.lm.model import LanguageModel
 from accord.repair.config import DirectionConfig
+from accord.repair.edit_search import Candidate, EditSearch
 from accord.repair.evidence import Evidence, gather
 from accord.repair.fitted import Fitted
 from accord.repair.ordinary import ordinary_texts
-from accord.repair.trial import Candidate, EditTrial
 from accord.steering.edits import AddDirection, AmplifyDirection
 from accord.tasks import Task
 
@@ -68,11 +68,12 @@ def fit(
     """
     config = config or DirectionConfig()
     evidence = gather(lm, task, held_out=config.held_out, seed=seed, progress=progress)
-    found = directions(lm, task, evidence, config, progress=progress)
-    best = [max((one for one in found if one.layer == layer), key=_separates) for layer in {d.layer for d in found}]
-    trial = EditTrial(lm, task, evidence, config.items, ordinary_texts(texts, seed)[: config.texts])
-    candidates = _candidates(sorted(best, key=_separates, reverse=True)[: config.tries], config)
-    return trial.choose(candidates, config.budget, progress)
+    best: dict[int, Direction] = {}  # by layer
+    for direction in directions(lm, task, evidence, config, progress=progress):
+        best[direction.layer] = max(best.get(direction.layer, direction), direction, key=_separation)
+    search = EditSearch(lm, task, evidence, config.items, ordinary_texts(texts, seed)[: config.texts])
+    candidates = _candidates(sorted(best.values(), key=_separation, reverse=True)[: config.tries], config)
+    return search.choose(candidates, config.budget, progress)
 
 
 def directions(
@@ -102,18 +103,18 @@ def _direction(layer: int, position: int, states: Tensor, affirmed: NDArray[np.b
     return Direction(layer, position, vector, float(along[fitted].mean()), float(separation))
 
 
-def _separates(one: Direction) -> float:
-    return float(np.nan_to_num(one.separation, nan=-1.0))
+def _separation(direction: Direction) -> float:
+    return float(np.nan_to_num(direction.separation, nan=-1.0))
 
 
 def _candidates(best: Sequence[Direction], config: DirectionConfig) -> Iterator[Candidate]:
-    for one in best:
+    for direction in best:
         for factor in config.factors:
             edit: StateEdit
             if config.mode == "add":
-                edit = AddDirection(one.layer, one.vector * factor)
+                edit = AddDirection(direction.layer, direction.vector * factor)
             else:
-                unit = one.vector / one.vector.norm().clamp_min(1e-12)
-                edit = AmplifyDirection(one.layer, unit, one.center, factor)
-            settings = {"mode": config.mode, "layer": one.layer, "position": one.position, "factor": factor}
-            yield {**settings, "separation": one.separation}, [edit]
+                unit = direction.vector / direction.vector.norm().clamp_min(1e-12)
+                edit = AmplifyDirection(direction.layer, unit, direction.center, factor)
+            settings = {"mode": config.mode, "layer": direction.layer, "position": direction.position, "factor": factor}
+            yield {**settings, "separation": direction.separation}, [edit]

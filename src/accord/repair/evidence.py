@@ -35,8 +35,8 @@ class Evidence:
     Attributes:
         generator: l_G, log-odds of the answer, see `accord.gap.AnswerScore`.
         validator: l_V, log-odds of yes against no.
-        gold: labels; only judged by, unless a repair is asked to use them.
-        states: layer -> the validator prompt's last state, float32 [item, d]; empty if not asked for.
+        gold: labels, for judging alone, unless the settings of a repair say that it uses them.
+        states: layer -> the validator prompt's last state, float32 [item, d]; empty unless `gather` got layers.
         held: which items settings are chosen on, see `hold_out`.
     """
 
@@ -55,13 +55,13 @@ class Evidence:
             out by themselves and within those held out as groups, where there are such.
         """
         kinds = [where & (self.held == kind) for kind in (1, 2)]
-        found = [float(pearson(self.generator[kind], validator[kind])) for kind in kinds if kind.sum() >= 3]
+        correlations = [float(pearson(self.generator[kind], validator[kind])) for kind in kinds if kind.sum() >= 3]
         gold = self.gold[where]
         order = np.flatnonzero(where)[np.argsort(~gold, kind="stable")]  # gold-yes items first
         nothing = np.zeros(len(order))
         table = ScoreColumns(self.generator[order], validator[order], nothing, nothing, int(gold.sum()))
         judged = {name: float(PAIRED[name](table)) for name in _MEASURES}
-        return {"agreement": float(np.mean(found)) if found else float("nan"), **judged}
+        return {"agreement": float(np.mean(correlations)) if correlations else float("nan"), **judged}
 
 
 @torch.no_grad()
@@ -88,7 +88,7 @@ def gather(
     tokens = words.tokens(task, "a repair without training")
     queries = [words.queries(lm, task, item) for item in task.items]
     scored = score(lm, [query for query, _ in queries], progress=progress)
-    generator = np.array([answer.logodds(one) for one in scored])
+    generator = np.array([answer.logodds(scores) for scores in scored])
     states, validator = _validator(lm, tokens, [query.context for _, query in queries], layers, progress)
     gold = np.array([item.gold for item in task.items])
     return Evidence(generator, validator, gold, states, hold_out(task.items, held_out, seed))
@@ -134,8 +134,8 @@ def hold_out(items: Sequence[Item], share: float, seed: int) -> NDArray[np.int64
     return sides
 
 
-def ask(lm: LanguageModel, task: Task, items: Sequence[Item]) -> Floats:
-    """l_V of items under a model."""
+def validator_logodds(lm: LanguageModel, task: Task, items: Sequence[Item]) -> Floats:
+    """l_V of items under a model, float64 [item]."""
     words = LabelWords.of(lm, task)
     scored = score(lm, [words.queries(lm, task, item)[1] for item in items])
     targets = (task.labels.target(item) for item in items)

@@ -45,9 +45,13 @@ class Fitted:
 
 
 def _as_json(value: Any) -> Any:
-    """With null for what is undefined, such as a correlation within a class of one item: JSON knows no NaN."""
+    """With null for what is undefined, such as a correlation within a class of one item: JSON knows no NaN.
+
+    >>> _as_json({"layers": [3], "held_out": {"auc": 0.9, "r": math.nan}})
+    {'layers': [3], 'held_out': {'auc': 0.9, 'r': None}}
+    """
     if isinstance(value, Mapping):
-        return {key: _as_json(one) for key, one in value.items()}
+        return {key: _as_json(inner) for key, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -159,8 +159,8 @@ def base_of(folder: Path | str) -> str:
         return str(base["model"])
     beside = (folder / base["folder"]).resolve()
     places = [beside, *([Path(base["path"])] if "path" in base else [])]
-    if found := next((place for place in places if place.exists()), None):
-        return str(found)
+    if there := next((place for place in places if place.exists()), None):
+        return str(there)
     raise AccordError(
         "the model that this one was repaired from is gone",
         where=folder,
@@ -174,12 +174,12 @@ def checked_base(folder: Path, described: Mapping[str, Any], device: str, dtype:
     from accord.loading import fingerprint, load
 
     base = base_of(folder)
-    found, wanted = fingerprint(base), described["base"]["fingerprint"]
-    if found != wanted:
+    actual, wanted = fingerprint(base), described["base"]["fingerprint"]
+    if actual != wanted:
         raise AccordError(
             "this model was repaired from another base",
             where=folder,
-            got=f"{base} ({found})",
+            got=f"{base} ({actual})",
             wanted=f"{base} ({wanted})",
             fix="put the base back, or repair again",
         )
@@ -248,19 +248,19 @@ def _edit_as_json(edit: StateEdit | Readout, i: int, folder: Path, tensors: dict
 def _edits_of(folder: Path, described: list[dict[str, Any]], base: LanguageModel) -> list[StateEdit | Readout]:
     tensors = load_file(folder / "edits.safetensors")
     edits: list[StateEdit | Readout] = []
-    for i, one in enumerate(described):
-        if one["kind"] == "readout":
-            plus, minus = tuple(one["plus"]), tuple(one["minus"])
-            limit = inf if one["limit"] is None else one["limit"]
-            edits.append(Readout(tuple(one["layers"]), tensors[f"{i}.weight"], one["bias"], plus, minus, limit))
-        elif one["kind"] == "direction":
-            edits.append(AddDirection(one["layer"], tensors[f"{i}.vector"]))
-        elif one["kind"] == "amplify":
-            edits.append(AmplifyDirection(one["layer"], tensors[f"{i}.direction"], one["center"], one["factor"]))
+    for i, row in enumerate(described):
+        if row["kind"] == "readout":
+            plus, minus = tuple(row["plus"]), tuple(row["minus"])
+            limit = inf if row["limit"] is None else row["limit"]
+            edits.append(Readout(tuple(row["layers"]), tensors[f"{i}.weight"], row["bias"], plus, minus, limit))
+        elif row["kind"] == "direction":
+            edits.append(AddDirection(row["layer"], tensors[f"{i}.vector"]))
+        elif row["kind"] == "amplify":
+            edits.append(AmplifyDirection(row["layer"], tensors[f"{i}.direction"], row["center"], row["factor"]))
         else:
             concepts = concept_models.load(folder / f"concepts-{i}", backbone_of(base).device)
-            chosen = edits_from_json(one["edits"])
-            edits.append(EditConcepts(one["layer"], concepts, chosen, one["keep_error"], one["hard"]))
+            chosen = edits_from_json(row["edits"])
+            edits.append(EditConcepts(row["layer"], concepts, chosen, row["keep_error"], row["hard"]))
     return edits
 
 

@@ -24,7 +24,7 @@ class Link:
     """One repair of those that made a model.
 
     Attributes:
-        where: the folder that tells of it.
+        where: the folder that says so.
         task: settings of its training items.
         marks: of each of them; empty where a folder was written before they were kept.
     """
@@ -39,32 +39,36 @@ class Link:
 
     def as_json(self) -> dict[str, Any]:
         """What merged weights keep of it."""
-        return {"task": dict(self.task), "learned": written(self.marks)}
+        return {"task": dict(self.task), "learned": marks_as_text(self.marks)}
 
 
-def same_data(one: Task, other: Task) -> bool:
-    """Whether two tasks are one, of the same data; their splits and wordings aside."""
-    return _same(one.settings, other.settings)
+def same_data(task: Task, other: Task) -> bool:
+    """Whether two tasks are the same, of the same data; their splits and phrasings aside."""
+    return _same(task.settings, other.settings)
 
 
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return all(one.get(key) == other.get(key) for key in ("name", "data_sha256"))
+def _same(settings: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(settings.get(key) == other.get(key) for key in ("name", "data_sha256"))
 
 
 def marks(task: Task) -> frozenset[str]:
-    """A short hash of each item: what its two forms ask and the answer, whatever the file, wording or row order."""
+    """A short hash of each item: what its two forms ask and the answer, whatever the file, phrasing or row order."""
     return frozenset(_mark(task, item) for item in task.items)
 
 
 def _mark(task: Task, item: Item) -> str:
-    asked = {*task.generator.template.names, *task.validator.template.names}
-    words = sorted({item.fields[capitalised(name, item.fields) or name].casefold() for name in asked})
+    names = {*task.generator.template.names, *task.validator.template.names}
+    words = sorted({item.fields[capitalised(name, item.fields) or name].casefold() for name in names})
     return sha256(json.dumps([words, item.answer.casefold()]).encode()).hexdigest()[:_MARK]
 
 
-def written(found: Iterable[str]) -> str:
-    """Marks as one line of a JSON file."""
-    return " ".join(sorted(found))
+def marks_as_text(marks: Iterable[str]) -> str:
+    """Marks as one text of a JSON file.
+
+    >>> marks_as_text({"b2", "a1"})
+    'a1 b2'
+    """
+    return " ".join(sorted(marks))
 
 
 def links(folder: Path | str) -> list[Link]:
@@ -78,21 +82,21 @@ def links(folder: Path | str) -> list[Link]:
 def _links(folder: Path) -> Iterator[Link]:
     if is_repaired(folder):
         about = read_object(folder / DESCRIPTION, "about")["about"]
-        yield from _told(folder, [about])
+        yield from _described(folder, [about])
         yield from _links(Path(base_of(folder)))
     elif (folder / MERGED).is_file():
         merged = read_object(folder / MERGED)
-        yield from _told(folder, merged.get("links", [merged]))
+        yield from _described(folder, merged.get("links", [merged]))
         if "links" not in merged and "from" in merged:
             yield from _links(Path(merged["from"]))
     elif is_adapter(folder) and Path(base := adapter_base(folder)) != folder.resolve():
         yield from _links(Path(base))
 
 
-def _told(folder: Path, described: Iterable[Mapping[str, Any]]) -> Iterator[Link]:
-    for one in described:
-        if one.get("task"):
-            yield Link(folder, one["task"], frozenset(one.get("learned", "").split()))
+def _described(folder: Path, descriptions: Iterable[Mapping[str, Any]]) -> Iterator[Link]:
+    for description in descriptions:
+        if description.get("task"):
+            yield Link(folder, description["task"], frozenset(description.get("learned", "").split()))
 
 
 def all_marks(chain: Iterable[Link]) -> frozenset[str]:
@@ -112,8 +116,8 @@ def unlearned(make: Callable[..., Task], learned: frozenset[str], *, limit: int 
     if not learned:
         return make(**keys, limit=limit)
     whole = make(**keys, limit=None)
-    kept = [item for item in whole.items if _mark(whole, item) not in learned]
-    out = len(whole.items) - len(kept)
+    items = [item for item in whole.items if _mark(whole, item) not in learned]
+    out = len(whole.items) - len(items)
     if out and (whole.split.startswith("test-") or whole.settings["split_kind"].startswith("unseen")):
         raise AccordError(
             "a repair learned from items of a test of unseen words",
@@ -121,12 +125,12 @@ def unlearned(make: Callable[..., Task], learned: frozenset[str], *, limit: int 
             got=f"{out} of {len(whole.items)} items, split {whole.split}",
             fix="judge it on the data it was made with (--data), or make it with the data it is judged on",
         )
-    kept = kept[:limit]
-    if out and len({item.gold for item in kept}) < len({item.gold for item in whole.items}):
+    items = items[:limit]
+    if out and len({item.gold for item in items}) < len({item.gold for item in whole.items}):
         got = f"{out} of {len(whole.items)} test items were learned from"
         raise AccordError("no items are left to judge a repair on", where=whole.name, got=got)
-    settings = {**whole.settings, "limit": limit, "items": len(kept), **({"left_out": out} if out else {})}
-    return replace(whole, items=tuple(kept), settings=settings)
+    settings = {**whole.settings, "limit": limit, "items": len(items), **({"left_out": out} if out else {})}
+    return replace(whole, items=tuple(items), settings=settings)
 
 
 def left_out(task: Task) -> str | None:

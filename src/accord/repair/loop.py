@@ -41,7 +41,7 @@ def fit(
     clipping), lr, seconds since the start.
 
     Args:
-        settings: all that fixes the run: a checkpoint of another is refused.
+        settings: all that fixes the training; a checkpoint with other settings is refused.
 
     Raises:
         AccordError: the loss or its gradient is not a finite number (naming step and term), or the folder's

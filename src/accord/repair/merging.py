@@ -46,7 +46,7 @@ class Drift:
         largest, mean: |difference of log p| over all tokens of the vocabulary, at every position of some prompts.
         logodds: largest |difference of l_V| at the end of the validator prompts that the repair keeps; None without
             any (an adapter of plain peft), or where label words are several tokens each, which one position does not
-            tell.
+            show.
         prompts: how many were read.
     """
 
@@ -166,14 +166,14 @@ def _yes_no(lm: LanguageModel, about: Mapping[str, Any]) -> list[list[int]] | No
 
 
 def _drift(yes_no: list[list[int]] | None, before: Sequence[Tensor], after: Sequence[Tensor], own: int) -> Drift:
-    apart = [(a - b).abs() for a, b in zip(after, before, strict=True)]
-    count = sum(one.numel() for one in apart)
-    total = float(sum(one.double().sum() for one in apart))
+    moves = [(a - b).abs() for a, b in zip(after, before, strict=True)]
+    count = sum(move.numel() for move in moves)
+    total = float(sum(move.double().sum() for move in moves))
     odds = None
     if yes_no is not None:
         ends = ((_logodds(yes_no, a[-1]) - _logodds(yes_no, b[-1])).abs() for a, b in zip(after, before, strict=True))
-        odds = max(float(one) for one in list(ends)[:own])
-    return Drift(float(max(one.max() for one in apart)), total / count, odds, len(apart))
+        odds = max(float(move) for move in list(ends)[:own])
+    return Drift(float(max(move.max() for move in moves)), total / count, odds, len(moves))
 
 
 def _logodds(yes_no: list[list[int]], logprobs: Tensor) -> Tensor:

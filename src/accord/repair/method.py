@@ -64,8 +64,8 @@ class TaskPairs:
 
     def counted(self, generated: str) -> Counted:
         """What of an answer counts, where `generated` says that: "task", "first" or "answer"."""
-        known: dict[str, Counted] = {"task": self.answer.counted, "first": "first", "answer": "whole"}
-        return known[generated]
+        parts: dict[str, Counted] = {"task": self.answer.counted, "first": "first", "answer": "whole"}
+        return parts[generated]
 
     def validator(self, item: Item, affirmed: bool = True) -> Pair:
         """The validator prompt with the task's first word for yes, or for no."""
@@ -81,19 +81,23 @@ class TaskPairs:
         context = as_read(self.lm.tokenizer, self.task, self.task.validator, item).context(self.lm)
         return Odds(context, *self.words.against(self.task.labels.target(item)))
 
-    def said(self, lm: LanguageModel, items: Sequence[Item], progress: Progress | None = None) -> "Said":
+    def generator_scores(
+        self, lm: LanguageModel, items: Sequence[Item], progress: Progress | None = None
+    ) -> "GeneratorScores":
         """What a model says of items in the generator form."""
         pairs = [self.generator(item) for item in items]
-        found = score(lm, [Query(pair.context, (pair.answer,)) for pair in pairs], progress=progress)
-        one = [(self.answer.logodds(s), float(s.logodds[0]), float(s.total[0]), int(s.rank[0])) for s in found]
-        return Said(*(list(column) for column in zip(*one, strict=True)))
+        scored = score(lm, [Query(pair.context, (pair.answer,)) for pair in pairs], progress=progress)
+        rows = [(self.answer.logodds(s), float(s.logodds[0]), float(s.total[0]), int(s.rank[0])) for s in scored]
+        return GeneratorScores(*(list(column) for column in zip(*rows, strict=True)))
 
-    def affirmed(self, lm: LanguageModel, items: Sequence[Item], progress: Progress | None = None) -> list[float]:
+    def validator_scores(
+        self, lm: LanguageModel, items: Sequence[Item], progress: Progress | None = None
+    ) -> list[float]:
         """What a model says of items in the validator form: l_V."""
         return frozen(lm, [self.validator_logodds(item) for item in items], progress)
 
 
-class Said(NamedTuple):
+class GeneratorScores(NamedTuple):
     """Scores of the generator form, an entry an item: l_G; first token's log-odds; whole log p; first token's rank."""
 
     logodds: list[float]
@@ -105,19 +109,23 @@ class Said(NamedTuple):
 def frozen(lm: LanguageModel, pairs: Sequence[Scored], progress: Progress | None = None) -> list[float]:
     """The scores of pairs as a model gives them now, without gradients, shared prefixes computed once."""
     queries = [Query(p.context, (p.answer,) if isinstance(p, Pair) else p.plus + p.minus) for p in pairs]
-    found = score(lm, queries, progress=progress)
-    return [_value(pair, one) for pair, one in zip(pairs, found, strict=True)]
+    scored = score(lm, queries, progress=progress)
+    return [_value(pair, answers) for pair, answers in zip(pairs, scored, strict=True)]
 
 
-def _value(pair: Scored, found: Score) -> float:
+def _value(pair: Scored, answers: Score) -> float:
     if isinstance(pair, Pair):
-        return float(found.total[0]) / (len(pair.answer) if pair.per_token else 1)
+        return float(answers.total[0]) / (len(pair.answer) if pair.per_token else 1)
     split = len(pair.plus)
-    return float(np.logaddexp.reduce(found.total[:split]) - np.logaddexp.reduce(found.total[split:]))
+    return float(np.logaddexp.reduce(answers.total[:split]) - np.logaddexp.reduce(answers.total[split:]))
 
 
 def drawn(n: int, size: int, step: int, seed: int) -> list[int]:
-    """The items of a step: n items are gone through again and again, shuffled anew each time."""
+    """The items of a step: n items are gone through again and again, shuffled anew each time.
+
+    >>> sorted(drawn(6, 3, step=0, seed=0) + drawn(6, 3, step=1, seed=0))
+    [0, 1, 2, 3, 4, 5]
+    """
     size = min(size, n)
     per_epoch = n // size  # what is left over waits for another order
     epoch, part = divmod(step, per_epoch)
@@ -126,5 +134,9 @@ def drawn(n: int, size: int, step: int, seed: int) -> list[int]:
 
 
 def reached(n: int, size: int, steps: int, seed: int) -> list[int]:
-    """The items that a run of so many steps meets, in ascending order: all that needs measuring before."""
+    """The items that a run of so many steps meets, in ascending order: all that needs measuring before.
+
+    >>> reached(6, 2, steps=3, seed=0)
+    [0, 1, 2, 3, 4, 5]
+    """
     return sorted({i for step in range(steps) for i in drawn(n, size, step, seed)})

@@ -29,15 +29,15 @@ def ordinary_texts(texts: Sequence[str] | None, seed: int) -> list[str]:
     Raises:
         AccordError: fewer than two: some must be left to choose on.
     """
-    found = list(corpus("movie-reviews", seed=seed).train if texts is None else dict.fromkeys(texts))
-    if len(found) < 2:
-        raise AccordError("ordinary texts are needed, to see what a repair breaks", got=len(found), wanted="2 or more")
-    return Random(f"texts {seed}").sample(found, len(found))
+    unique = list(corpus("movie-reviews", seed=seed).train if texts is None else dict.fromkeys(texts))
+    if len(unique) < 2:
+        raise AccordError("ordinary texts are needed, to see what a repair breaks", got=len(unique), wanted="2 or more")
+    return Random(f"texts {seed}").sample(unique, len(unique))
 
 
 @dataclass(frozen=True)
 class Ordinary:
-    """Positions of ordinary text, an entry each, but a text's first: that, no readout moves.
+    """Positions of ordinary text, an entry each; without each text's first, which no readout moves.
 
     Attributes:
         states: layer -> float32 [position, d].
@@ -85,12 +85,12 @@ def read_texts(
         AccordError: the texts have no position after a first one, or logits are not finite.
     """
     read = tokenize(lm, texts[:positions], max_length=_TEXT_TOKENS)
-    windows, found = [], 0
+    windows, total = [], 0
     for window in read.windows(None):
         inner = window.end + read.lead - 2  # positions after the first that predict a token
-        if inner > 0 and found < positions:
+        if inner > 0 and total < positions:
             windows.append(window)
-            found += inner
+            total += inner
     if not windows:
         raise AccordError("these texts are too short to see what a repair breaks", got=f"{len(texts)} texts")
     widths = [read.lead + window.end for window in windows]

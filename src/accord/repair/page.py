@@ -33,13 +33,13 @@ def made_shown(repairs: Records, files: Mapping[str, Sequence[Path]], run: Path,
         files: label of a repair -> its files in the folder `run`.
         key: begins the ids of the figure.
     """
-    made = []
+    records = []
     for label, seeds in repairs.items():
         first = next(iter(seeds.values()))
         links = [{"text": path.relative_to(run).as_posix(), "href": href(path, run)} for path in files[label]]
-        made.append({"label": label, "settings": list(flat(first.about if first else {})), "files": links})
+        records.append({"label": label, "settings": list(flat(first.about if first else {})), "files": links})
     template = str(Path(__file__).with_name("page.html"))
-    return {"template": template, "training": on_page([draw_training(repairs)], key), "made": made}
+    return {"template": template, "training": on_page([draw_training(repairs)], key), "made": records}
 
 
 def draw_training(repairs: Records) -> Drawn | None:
@@ -47,13 +47,13 @@ def draw_training(repairs: Records) -> Drawn | None:
     curves = [(i, label, parts) for i, (label, seeds) in enumerate(repairs.items()) if (parts := _losses(seeds))]
     if not curves:
         return None
-    shown = curves[:MOST]
-    columns = min(len(shown), 2 if len(shown) in (2, 4) else 3)
-    rows = math.ceil(len(shown) / columns)
+    first = curves[:MOST]
+    columns = min(len(first), 2 if len(first) in (2, 4) else 3)
+    rows = math.ceil(len(first) / columns)
     wide = columns == 3
     figure = Figure(figsize=(style.WIDE if wide else style.NARROW, 0.5 + 2.1 * rows))
     panels = figure.subplots(rows, columns, squeeze=False)
-    for axes, (i, label, parts) in zip(panels.flat, shown, strict=False):
+    for axes, (i, label, parts) in zip(panels.flat, first, strict=False):
         colour = look(i)[0]
         for part in parts:
             axes.plot(part.index, part, color=colour, linewidth=0.7, alpha=0.35)
@@ -66,19 +66,19 @@ def draw_training(repairs: Records) -> Drawn | None:
         axes.grid(axis="y", color=style.GRID, linewidth=0.7)
     for axes in panels[:, 0]:
         axes.set_ylabel("loss")
-    for spare in panels.flat[len(shown) :]:
+    for spare in panels.flat[len(first) :]:
         spare.set_visible(False)
-    for k, axes in enumerate(panels.flat[: len(shown)]):
-        if k + columns >= len(shown):
+    for k, axes in enumerate(panels.flat[: len(first)]):
+        if k + columns >= len(first):
             axes.set_xlabel("step")
-    note = f" Shown: {len(shown)} of {len(curves)}." if len(curves) > len(shown) else ""
+    note = f" Shown: {len(first)} of {len(curves)}." if len(curves) > len(first) else ""
     title = "How the losses fall in training"
     style.title(figure, title, 110 if wide else 58)
     caption = (
         f"Loss of each update. Thin: each seed; thick: their mean, run over {_WINDOW} steps. Each kind of repair has a "
         f"loss of its own, so the panels have scales of their own.{note}"
     )
-    alt = f"Training curves of {', '.join(in_figure(label, 30) for _, label, _ in shown)}, loss by step."
+    alt = f"Training curves of {', '.join(in_figure(label, 30) for _, label, _ in first)}, loss by step."
     return Drawn("repair-training", figure, title, caption, alt, wide=wide)
 
 

@@ -17,8 +17,8 @@ def asked_as(
 ) -> dict[str, Any]:
     """Keys of `accord.task` that ask a task as the repair in `folder` did: seed and kind of the split, and the forms.
 
-    Where neither it nor a repair that it goes on from is of this task and data, seed and kind are those given, or else
-    what `accord repair` takes, and the forms are left open: then leave out what they learned from
+    If neither it nor a repair that it goes on from is of this task and data, seed and kind are those given, or else
+    what `accord repair` takes by default, and no keys of the forms are returned; leave out what they learned from
     (`accord.repair.learned.unlearned`).
 
     Args:
@@ -37,10 +37,10 @@ def asked_as(
     if learned["split"] != "train":
         fix = "repair again with --split train"
         raise AccordError("no items are left to judge this repair on", where=folder, got=learned["split"], fix=fix)
-    asked: dict[str, Any] = {"seed": seed or 0, "split_kind": split_kind or usually}
+    split_keys: dict[str, Any] = {"seed": seed or 0, "split_kind": split_kind or usually}
     if learned["split_kind"] != "column":  # the data's own split, which nothing moves
-        given = {"seed": seed, "split_kind": split_kind}
-        for key, value in given.items():
+        options = {"seed": seed, "split_kind": split_kind}
+        for key, value in options.items():
             if value is not None and value != learned[key]:
                 raise AccordError(
                     "this repair learned from items that would be tested",
@@ -49,12 +49,12 @@ def asked_as(
                     wanted=f"{learned[key]}, as the repair had it",
                     fix=f"leave that out, or repair again with --{key.replace('_', '-')} {value}",
                 )
-        asked = {key: learned[key] for key in given}
+        split_keys = {key: learned[key] for key in options}
     forms = {
         f"{form}_{key}": learned[form][key] for form in ("generator", "validator") for key in ("shots", "phrasing")
     }
     score = {"answer_score": learned["answer_score"]} if "answer_score" in learned else {}  # older folders lack it
-    return {**asked, **forms, **score, **_chat(learned["chat"])}
+    return {**split_keys, **forms, **score, **_chat(learned["chat"])}
 
 
 def _chat(recorded: bool | Mapping[str, Any]) -> dict[str, Any]:
@@ -69,14 +69,14 @@ def _chat(recorded: bool | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def other_task(folder: Path | str, name: str, limit: int | None) -> Task:
-    """Test items of a task beside that which the repair in `folder` was made for, in their own wording.
+    """Test items of another task than that of the repair in `folder`, in their own phrasing.
 
-    Where a repair that this one goes on from was of it, it is divided as there.
+    If a repair that this one goes on from was of that task, the task is divided as it was there.
 
     Raises AccordError as `accord.task`, `asked_as` and `accord.repair.learned.unlearned` do.
     """
-    asked = asked_as(folder, task(name, split="all"))
-    divided = {"split": "test", "seed": asked["seed"], "split_kind": asked["split_kind"]}
+    keys = asked_as(folder, task(name, split="all"))
+    divided = {"split": "test", "seed": keys["seed"], "split_kind": keys["split_kind"]}
     return unlearned(partial(task, name), all_marks(links(folder)), limit=limit, **divided)
 
 

@@ -62,20 +62,20 @@ class RankAligning:
         cls, config: RankAlign, lm: LanguageModel, task: Task, seed: int, progress: Progress | None
     ) -> "RankAligning":
         """Score what the run will meet under the base model."""
-        asked = TaskPairs.of(lm, task)
+        forms = TaskPairs.of(lm, task)
         met = reached(len(task.items), config.batch, config.steps, seed)
         items = [task.items[i] for i in met]
         directions = ("g2v", "v2g") if config.direction == "both" else (config.direction,)
         rankings = {}
         for direction in directions:
             if direction == "g2v":
-                said = asked.said(lm, items, progress)
-                teacher = {"task": said.logodds, "first": said.first, "answer": said.total}[config.generated]
+                scores = forms.generator_scores(lm, items, progress)
+                teacher = {"task": scores.logodds, "first": scores.first, "answer": scores.total}[config.generated]
                 odds = config.score == "logodds"
-                pairs: list[Scored] = [asked.validator_logodds(i) if odds else asked.validator(i) for i in items]
+                pairs: list[Scored] = [forms.validator_logodds(i) if odds else forms.validator(i) for i in items]
             else:
-                teacher = asked.affirmed(lm, items, progress)
-                pairs = [asked.generator(item, asked.counted(config.generated)) for item in items]
+                teacher = forms.validator_scores(lm, items, progress)
+                pairs = [forms.generator(item, forms.counted(config.generated)) for item in items]
             before = frozen(lm, pairs, progress) if config.reference else None
             delta = median_difference(teacher, seed) if config.delta == "auto" else config.delta
             rankings[direction] = Ranking(_by(met, pairs), _by(met, teacher), _by(met, before), delta)

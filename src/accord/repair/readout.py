@@ -5,8 +5,9 @@ missing: the wanted log-odds less the model's own. It needs no labels: what is w
 Positions of ordinary text are in the regression with 0 as their target, so that the readout stays silent there.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,12 @@ def fit(
     config = config or ReadoutConfig()
     layers = config.layers or list(range(lm.n_layers + 1))
     evidence = gather(lm, task, layers=layers, held_out=config.held_out, seed=seed, progress=progress)
-    sides = _split(ordinary_texts(texts, seed))
+    ordinary = ordinary_texts(texts, seed)
+    half = len(ordinary) // 2
     tokens = LabelWords.of(lm, task).tokens(task, "readout")
     quiet, check = (
-        read_texts(lm, side, layers, tokens, positions=config.positions, progress=progress) for side in sides
+        read_texts(lm, side, layers, tokens, positions=config.positions, progress=progress)
+        for side in (ordinary[:half], ordinary[half:])
     )
     search = _Search(config, evidence, quiet, check)
     tried = [row for layer in layers for row in search.rows([layer])]
@@ -74,12 +77,15 @@ def fit(
     return Fitted([readout], chosen, table)
 
 
-def wanted(generator: Floats, spread: float) -> Floats:
+def target_logodds(generator: Floats, spread: float) -> Floats:
     """The log-odds that the validator should have: (l_G − median) / deviation · spread.
 
     An affine map, so that its correlation with l_G is 1. Its threshold is at the generator's median: without labels,
     as many items are affirmed as denied (`calibrate` moves that). Not l_G itself, whose deviation of several nats
     would ask for larger values, which cost more on other text.
+
+    >>> target_logodds(np.array([-4.0, -2.0, 0.0]), spread=1.0).round(2).tolist()
+    [-1.22, 0.0, 1.22]
     """
     deviation = float(generator.std())
     return np.asarray((generator - np.median(generator)) / (deviation if deviation > 0 else 1.0) * spread)
@@ -87,7 +93,7 @@ def wanted(generator: Floats, spread: float) -> Floats:
 
 @dataclass(frozen=True)
 class _Search:
-    """What settings are tried on."""
+    """The items and texts that settings are tried on."""
 
     config: ReadoutConfig
     evidence: Evidence
@@ -98,7 +104,7 @@ class _Search:
         """The regression on these layers side by side, of all items or those that are not held out."""
         used = self.evidence
         where = np.ones_like(used.gold) if all_items else used.held == 0
-        target = wanted(used.generator[where], self.config.spread) - used.validator[where]
+        target = target_logodds(used.generator[where], self.config.spread) - used.validator[where]
         states = beside(used.states, layers)[torch.from_numpy(where)]
         return Ridge(states, torch.from_numpy(target), beside(self.quiet.states, layers))
 
@@ -107,7 +113,7 @@ class _Search:
         where = self.evidence.held > 0
         held, check = beside(self.evidence.states, layers)[where], beside(self.check.states, layers)
         ridge, rows = self.ridge(layers, all_items=False), []
-        for penalty, quiet_weight in self._grid():
+        for quiet_weight, penalty in product(self.config.quiet_weights, self.config.penalties):
             probe = ridge.fit(penalty, quiet_weight)
             limit = float(probe(ridge.states).abs().max())
             value, on_text = (probe(x).clamp(-limit, limit) for x in (held, check))
@@ -119,14 +125,13 @@ class _Search:
                 rows.append({"layers": list(layers), **settings, **judged, **self.check.cost(strength * on_text)})
         return rows
 
-    def _grid(self) -> Iterator[tuple[float, float]]:
-        for quiet_weight in self.config.quiet_weights:
-            for penalty in self.config.penalties:
-                yield penalty, quiet_weight
-
 
 def beside(states: Mapping[int, Tensor], layers: Sequence[int]) -> Tensor:
-    """States of several layers side by side, [n, layers · d]."""
+    """States of several layers side by side, [n, layers · d].
+
+    >>> beside({3: torch.zeros(5, 8), 4: torch.ones(5, 8)}, [3, 4]).shape
+    torch.Size([5, 16])
+    """
     return torch.cat([states[layer] for layer in layers], dim=1)
 
 
@@ -160,8 +165,3 @@ def _band(tried: Sequence[Mapping[str, Any]], window: int) -> list[int]:
     ordered = sorted(best)
     bands = [ordered[begin : begin + window] for begin in range(max(1, len(ordered) - window + 1))]
     return max(bands, key=lambda band: sum(best[layer] for layer in band))
-
-
-def _split(texts: Sequence[str]) -> tuple[list[str], list[str]]:
-    half = len(texts) // 2
-    return list(texts[:half]), list(texts[half:])

@@ -20,11 +20,11 @@ def restored(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for module, kind, kept in attributes:
+        for module, kind, before in attributes:
             module.__class__ = kind  # parametrised modules get a class of their own
             own = vars(module)
             own.clear()
-            for name, (value, content) in kept.items():
+            for name, (value, content) in before.items():
                 if isinstance(value, dict):  # the same object as before: handles of hooks refer to it
                     value.clear()
                     value.update(content)

@@ -19,7 +19,7 @@ class RepairRecord:
     """How a repaired model was made; `accord.load` opens the model itself.
 
     Attributes:
-        about: the model, the task, the repair's settings and seed, and what it found to be best.
+        about: the model, the task, the repair's settings and seed, and the settings that proved best.
         change: what of the base was changed: kind "adapter", "weights" or "edits".
         base: the model that it was made from: model (or folder and path), fingerprint.
         curve: step and loss while it was trained, or None.
@@ -39,8 +39,8 @@ class RepairRecord:
     @classmethod
     def read(cls, folder: Path) -> "RepairRecord":
         """What is in a folder of a repaired model."""
-        told = read_object(folder / DESCRIPTION, "about", "change", "base")
-        return cls(told["about"], told["change"], told["base"], read_curve(folder))
+        description = read_object(folder / DESCRIPTION, "about", "change", "base")
+        return cls(description["about"], description["change"], description["base"], read_curve(folder))
 
 
 RESULTS = {"repair": RepairRecord}

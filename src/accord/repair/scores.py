@@ -98,12 +98,12 @@ def backward(
         return {name: term.detach() for name, term in terms.items()}
     groups = _groups(lm, pairs)
     with torch.no_grad():
-        found = _in_order([(places, s) for places, s, _ in _forward(lm, pairs, groups, micro_batch)], len(pairs))
-    terms = loss(found.requires_grad_())
-    (wanted,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), found)
+        whole = _in_order([(places, s) for places, s, _ in _forward(lm, pairs, groups, micro_batch)], len(pairs))
+    terms = loss(whole.requires_grad_())
+    (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), whole)
     torch.manual_seed(seed)
     for places, values, prefix in _forward(lm, pairs, groups, micro_batch):
-        values.backward(wanted[list(places)])  # type: ignore[no-untyped-call]
+        values.backward(gradient[list(places)])  # type: ignore[no-untyped-call]
         if prefix is not None:
             prefix.finish()
     return {name: term.detach() for name, term in terms.items()}
@@ -112,14 +112,14 @@ def backward(
 class _Prefix:
     """Keys and values of a shared prefix; cut off from its graph, so that chunks can be carried back one by one."""
 
-    def __init__(self, made: KeysValues, *, cut: bool) -> None:
-        self.made, self.pairs = made, made
+    def __init__(self, original: KeysValues, *, cut: bool) -> None:
+        self.original, self.pairs = original, original
         if cut and torch.is_grad_enabled():
-            self.pairs = [(k.detach().requires_grad_(), v.detach().requires_grad_()) for k, v in made]
+            self.pairs = [(k.detach().requires_grad_(), v.detach().requires_grad_()) for k, v in original]
 
     def finish(self) -> None:
         """Carry what the chunks left at the cut back through the prefix."""
-        tensors = [tensor for pair in self.made for tensor in pair]
+        tensors = [tensor for pair in self.original for tensor in pair]
         gradients = [tensor.grad for pair in self.pairs for tensor in pair]
         # The first layer's keys may not depend on any weight that learns.
         some = [(t, g) for t, g in zip(tensors, gradients, strict=True) if t.requires_grad and g is not None]
@@ -132,15 +132,11 @@ def _forward(
 ) -> Iterator[tuple[tuple[int, ...], Tensor, _Prefix | None]]:
     """Chunk by chunk: places in the batch, scores, and with a prefix's last chunk the prefix, where it was cut off."""
     for group in groups:
-        prefix = _prefix(lm, group.prefix, cut=size is not None)
+        prefix = _Prefix(passed(lm, group.prefix), cut=size is not None) if group.prefix else None
         chunks = group.chunks(size)
         for chunk in chunks:
             values = _suffixes(lm, [pairs[i] for i in chunk], len(group.prefix), prefix)
             yield chunk, values, prefix if chunk is chunks[-1] and size is not None else None
-
-
-def _prefix(lm: LanguageModel, tokens: Ids, *, cut: bool) -> _Prefix | None:
-    return _Prefix(passed(lm, tokens), cut=cut) if tokens else None
 
 
 def _suffixes(lm: LanguageModel, pairs: Sequence[Scored], start: int, prefix: _Prefix | None) -> Tensor:
@@ -228,18 +224,18 @@ def _length(lm: LanguageModel, pair: Scored) -> int:
 def _sharing(lm: LanguageModel, pairs: Sequence[Scored], which: Sequence[int]) -> list[_Group]:
     """Groups of those pairs that `which` numbers, as they share prefixes."""
     order = sorted(which, key=lambda i: pairs[i].context)
-    found: list[tuple[int, list[int]]] = []  # tokens shared, places
+    blocks: list[tuple[int, list[int]]] = []  # tokens shared, places
     for i in order:
         context = pairs[i].context
-        if found:
-            length, places = found[-1]
+        if blocks:
+            length, places = blocks[-1]
             shared = min(length, common(pairs[places[-1]].context, context), len(context) - 1)
             if shared >= _MIN_PREFIX and lm.cacheable:
-                found[-1] = (shared, [*places, i])
+                blocks[-1] = (shared, [*places, i])
                 continue
-        found.append((len(context) - 1, [i]))
-    alone = [places[0] for _, places in found if len(places) == 1]
-    groups = [_Group(pairs[places[0]].context[:n], tuple(places)) for n, places in found if len(places) > 1]
+        blocks.append((len(context) - 1, [i]))
+    alone = [places[0] for _, places in blocks if len(places) == 1]
+    groups = [_Group(pairs[places[0]].context[:n], tuple(places)) for n, places in blocks if len(places) > 1]
     return groups + ([_Group((), tuple(alone))] if alone else [])
 
 

@@ -33,7 +33,7 @@ class FineTuning:
     @classmethod
     def build(cls, config: SFT, lm: LanguageModel, task: Task, seed: int, progress: Progress | None) -> "FineTuning":
         """Raises AccordError where the task has no negated wording and one is asked for, or nothing would train."""
-        asked = TaskPairs.of(lm, task)
+        forms = TaskPairs.of(lm, task)
         if config.negation and task.generator.negated is None:
             raise AccordError(
                 f"task {task.name!r} has no negated wording of its generator form {task.generator.phrasing!r}",
@@ -42,7 +42,7 @@ class FineTuning:
         if config.form == "joint" and task.chat is not None:
             raise AccordError("joint examples are one text, and a chat has turns", fix="use union, or leave chat off")
         items = [item for item in task.items if item.gold or not config.positives_only]
-        examples = [found for item in items if (found := _examples(config, asked, item))]
+        examples = [pairs for item in items if (pairs := _examples(config, forms, item))]
         if not examples:
             raise AccordError("no item trains this form", where=f"{task.name}, form {config.form}", got="no gold yes")
         return cls(config, examples, seed)
@@ -54,20 +54,20 @@ class FineTuning:
         return PairBatch(pairs, lambda scores: answer_loss(pairs, scores), {"pairs": len(pairs)})
 
 
-def _examples(config: SFT, asked: TaskPairs, item: Item) -> list[Pair]:
+def _examples(config: SFT, forms: TaskPairs, item: Item) -> list[Pair]:
     generates, negated = item.gold or config.negation, not item.gold
-    word = asked.task.labels.word(item)
-    generator, validator = asked.task.generator, asked.task.validator
-    said = [asked.generator(item, negated=negated)] if generates else []
-    affirmed = [asked.validator_word(item, word)]
+    word = forms.task.labels.word(item)
+    generator = [forms.generator(item, negated=negated)] if generates else []
+    validator = [forms.validator_word(item, word)]
     if config.form == "joint" and generates:
         # Worked examples of both forms stand before both, so that all texts of a batch begin alike. The second answer
         # has the first form and its answer before it.
-        said_form, asked_form = generator.filled(item, negated=negated), validator.filled(item)
-        shots = (*generator.shown, *validator.shown)
-        first = "\n\n".join((*shots, generator.answered(said_form, item.answer), asked_form))
-        second = "\n\n".join((*shots, validator.answered(asked_form, word), said_form))
+        generator_form, validator_form = forms.task.generator, forms.task.validator
+        statement, question = generator_form.filled(item, negated=negated), validator_form.filled(item)
+        shots = (*generator_form.shown, *validator_form.shown)
+        first = "\n\n".join((*shots, generator_form.answered(statement, item.answer), question))
+        second = "\n\n".join((*shots, validator_form.answered(question, word), statement))
         joint = [(first, word), (second, item.answer)]
-        pairs = [Pair(*Prompt(text, validator.join).answered(asked.lm, answer)) for text, answer in joint]
-        return [*said, pairs[0], *affirmed, pairs[1]]
-    return {"generator": said, "validator": affirmed, "union": said + affirmed, "joint": []}[config.form]
+        pairs = [Pair(*Prompt(text, validator_form.join).answered(forms.lm, answer)) for text, answer in joint]
+        return [*generator, pairs[0], *validator, pairs[1]]
+    return {"generator": generator, "validator": validator, "union": generator + validator, "joint": []}[config.form]

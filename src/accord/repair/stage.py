@@ -46,14 +46,14 @@ def stages(plan: Plan) -> Iterator[Stage]:
 @planned_once
 def training_items(plan: Plan) -> dict[str, Task]:
     """What each repair learns from, by its title: the side that the verdict's trials share nothing with."""
-    found = {}
+    by_title = {}
     for i, section in enumerate(plan.all(RepairSection)):
         with plan.at("repair", i, section=section):
             kind = "nested" if plan.task(section, split="all").nested else "random"
             task = plan.task(section, split="train", split_kind=kind, limit=section.limit)
             check_labels(task, repair_config(section))
-            found[section.title] = task
-    return found
+            by_title[section.title] = task
+    return by_title
 
 
 def learned_for(plan: Plan, question: str) -> frozenset[str]:
@@ -73,20 +73,20 @@ def repairs(plan: Plan) -> list[RepairNode]:
     """All repairs of the study, crossed with its seeds, those of a title together."""
     training, sections = training_items(plan), plan.all(RepairSection)
     _check_names(plan, sections)
-    made: dict[tuple[str, int], RepairNode] = {}
+    nodes: dict[tuple[str, int], RepairNode] = {}
     for section in sorted(sections, key=lambda section: section.after is not None):
         place = ("repair", sections.index(section))
         for seed in plan.study.seeds:
             with plan.at(*place, section=section):
-                if section.title not in training or (section.after and (section.after, seed) not in made):
-                    continue  # why, is told already
-                after = made[section.after, seed].stage if section.after else None
+                if section.title not in training or (section.after and (section.after, seed) not in nodes):
+                    continue  # the reason is among the plan's problems already
+                after = nodes[section.after, seed].stage if section.after else None
                 edited = section.edited
                 concepts = None if edited is None else concepts_named(plan, edited, *place, "model")
                 texts = None if section.trained else ordinary_texts(plan)
                 stage = repair_stage(plan, section, training[section.title], seed, after, concepts, texts)
-                made[section.title, seed] = RepairNode(section, seed, training[section.title], stage)
-    return list(made.values())
+                nodes[section.title, seed] = RepairNode(section, seed, training[section.title], stage)
+    return list(nodes.values())
 
 
 def repair_stage(
@@ -187,8 +187,8 @@ def _repaired(
 
 def _seconds_before(work: Work, after: Stage | None) -> float:
     """Seconds that the repair took which this one goes on from: without it, there would be none of this."""
-    made = None if after is None else read_manifest(work.at(after))
-    return float(made["facts"]["seconds"]) if made else 0.0
+    manifest = None if after is None else read_manifest(work.at(after))
+    return float(manifest["facts"]["seconds"]) if manifest else 0.0
 
 
 def _check_names(plan: Plan, sections: list[RepairSection]) -> None:
@@ -211,10 +211,10 @@ def _check_names(plan: Plan, sections: list[RepairSection]) -> None:
 
 def repairs_named(plan: Plan, titles: list[str], *place: str | int) -> list[RepairNode]:
     """The repairs of these titles, as the first seed made them; a title that is none becomes a problem at the place."""
-    known = [section.title for section in plan.all(RepairSection)]
+    planned = [section.title for section in plan.all(RepairSection)]
     for title in titles:
-        if known and title not in known:
-            plan.problem(AccordError("No such repair.", got=title, wanted=nearest(title, known)), *place)
+        if planned and title not in planned:
+            plan.problem(AccordError("No such repair.", got=title, wanted=nearest(title, planned)), *place)
     return [node for title in titles for node in repairs(plan) if (node.section.title, node.seed) == (title, plan.seed)]
 
 

@@ -35,8 +35,8 @@ def operate(
         texts: ordinary text; the training side of movie-reviews by default.
 
     Raises:
-        AccordError: the label words get too little probability; concepts are asked for and none given; else see the
-            `fit` of each kind.
+        AccordError: the label words get too little probability; the kind edits concepts and none are given; else see
+            the `fit` of each kind.
     """
     check_labels(task, config)
     LabelWords.of(lm, task).tokens(task, f"a {config.kind} repair")

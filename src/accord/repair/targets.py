@@ -1,7 +1,7 @@
 """Which weights an adapter can be put on, found by what runs on text, what PEFT takes, and where gradients arrive.
 
 No family is known by name. Tried are linear layers, and the stacks of matrices in which experts lie; what PEFT refuses
-and what no gradient reaches is left out, and told.
+and what no gradient reaches is left out, with the reason.
 """
 
 import re
@@ -159,7 +159,7 @@ def build(lm: Backbone, targets: Targets, config: Trained) -> PeftModel:
     with quiet_peft():
         adapter = get_peft_model(model, lora)
     if by_parameter and config.dropout:  # PEFT wants 0 for all where one parameter can have none
-        for layer in (one for one in model.modules() if isinstance(one, LoraLayer) and not _by_parameter(one)):
+        for layer in (m for m in model.modules() if isinstance(m, LoraLayer) and not _by_parameter(m)):
             layer.lora_dropout["default"] = nn.Dropout(config.dropout).eval()
     return adapter
 
@@ -172,26 +172,26 @@ def _candidates(lm: Backbone) -> dict[Matrix, str | None]:
     model, (_, head, _) = lm.model, lm.lens_parts()
     ran = _running(lm)
     blocks = [name for name, module in model.named_modules() if any(module is block for block in lm.blocks)]
-    found: dict[Matrix, str | None] = {}
+    candidates: dict[Matrix, str | None] = {}
     for name, module in model.named_modules():
         inside = _block_of(name, blocks) is not None
         if module is head or not (inside or name in ran):
             continue
         if size := _linear_size(module):
-            found[_matrix(name, blocks, size, layer=True)] = None
+            candidates[_matrix(name, blocks, size, layer=True)] = None
         elif inside:
             for key, weight in module.named_parameters(recurse=False, prefix=name):
                 if sum(side > 1 for side in weight.shape) > 1:  # others are vectors, whatever their shape
                     # Kernels of convolutions along the text have three sides too, but one of length 1.
                     stack = weight.ndim == 3 and min(weight.shape) > 1
                     matrix = _matrix(key, blocks, weight.numel(), layer=False)
-                    found[matrix] = None if stack else "neither a linear layer nor a stack of experts"
-    owners = {matrix: matrix.name if matrix.layer else matrix.name.rpartition(".")[0] for matrix in found}
+                    candidates[matrix] = None if stack else "neither a linear layer nor a stack of experts"
+    owners = {matrix: matrix.name if matrix.layer else matrix.name.rpartition(".")[0] for matrix in candidates}
     running = {(matrix.block, matrix.path) for matrix, owner in owners.items() if owner in ran}
-    for matrix, why in found.items():
+    for matrix, why in candidates.items():
         if why is None and (matrix.block, matrix.path) not in running:
-            found[matrix] = "does not run on text"
-    return found
+            candidates[matrix] = "does not run on text"
+    return candidates
 
 
 def _block_of(name: str, blocks: Sequence[str]) -> str | None:
@@ -206,6 +206,11 @@ def _matrix(name: str, blocks: Sequence[str], weights: int, *, layer: bool) -> M
 
 
 def _anywhere(name: str) -> str:
+    """A name with "*" for every number in it.
+
+    >>> _anywhere("experts.3.up_proj"), _anywhere("fc1")
+    ('experts.*.up_proj', 'fc1')
+    """
     return re.sub(r"(^|(?<=\.))\d+(?=\.|$)", "*", name)
 
 
@@ -273,10 +278,10 @@ def _refusal(lm: Backbone, targets: Targets, config: Trained) -> str | None:
             first = str(error).partition("\n")[0].partition(". ")[0]
             return f"peft: {first or type(error).__name__}"
         built = set(_outputs(lm.model))
-    wanted = {matrix.name for matrix in targets.layers} | {matrix.parameter for matrix in targets.parameters}
-    if built == wanted:
+    named = {matrix.name for matrix in targets.layers} | {matrix.parameter for matrix in targets.parameters}
+    if built == named:
         return None
-    other = sorted(built ^ wanted)[0]
+    other = sorted(built ^ named)[0]
     return f"peft: adapts others than were named, or fewer, such as {other}"
 
 
@@ -299,13 +304,13 @@ def _idle(lm: Backbone, targets: Targets, config: Trained, before: Tensor) -> di
 
 def _outputs(model: nn.Module) -> dict[str, Tensor]:
     """The second factor of every adapted matrix, by its layer's or parameter's name; all gradients pass there first."""
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
     for name, module in model.named_modules():
         if isinstance(module, LoraLayer):
             name = name.replace(".base_layer", "")  # parameters of one module are wrapped one in another
             key = f"{name}.{module.parameter_name}" if _by_parameter(module) else name
-            found[key] = module.lora_B["default"].weight
-    return found
+            outputs[key] = module.lora_B["default"].weight
+    return outputs
 
 
 def _by_parameter(layer: LoraLayer) -> bool:

@@ -17,7 +17,7 @@ from accord.loading import load
 from accord.repair.config import KINDS, SFT, Trained, check_labels, read_repair
 from accord.repair.folder import base_name, is_repaired
 from accord.repair.label_mass import check_label_mass
-from accord.repair.learned import marks, written
+from accord.repair.learned import marks, marks_as_text
 from accord.repair.loop import fit
 from accord.repair.lora import check_base, trainable
 from accord.repair.method import Method
@@ -74,7 +74,7 @@ def train(
             **settings,
             "prompt_ids": contexts_of(model, task, "validator", task.items[:_KEPT_PROMPTS]),
             "label_ids": LabelWords.of(model, task).sequences,
-            "learned": written(marks(task)),
+            "learned": marks_as_text(marks(task)),
         }
         if targets is not None:
             about["reach"] = targets.reach()

@@ -8,17 +8,16 @@ import typer
 from accord.errors import AccordError
 from accord.gap.shown import show_command
 from accord.lm.config import BackboneSection
+from accord.repair.repaired import before_and_after, say_if_unknown
 from accord.tasks.config import QuestionSection
 from accord.terminal import (
     DEVICE,
     QUESTION,
-    before_and_after,
     decimals,
     made,
     options,
     print_table,
     say_if_little,
-    say_if_unknown,
 )
 from accord.verdict.config import VerdictSection
 
@@ -63,23 +62,23 @@ def verdict(
 
     before, after = before_and_after(repaired, base)
     say_if_unknown(after.model)
-    trials, divided = _trials(after.model, question, section, seed)
-    found: Verdict = made(pair_stage(trials, before, after, divided), out)
-    _print(found, show_command(before.model, question))
+    trials, split_seed = _trials(after.model, question, section, seed)
+    result: Verdict = made(pair_stage(trials, before, after, split_seed), out)
+    _print(result, show_command(before.model, question))
 
 
 def _trials(
     repaired: str, question: QuestionSection, section: VerdictSection, seed: int | None
 ) -> "tuple[list[Trial], int]":
-    """What the repair is tried on, and the seed that divided its own task."""
+    """The trials of the repair, and the seed that divided its own task."""
     from accord.repair.learned import all_marks, links, same_data
     from accord.repair.question import asked_as, other_task
     from accord.tasks import task as make_task
     from accord.verdict.measure import trials_of
 
     name, data = question.task, question.data
-    asked = asked_as(repaired, make_task(name, data=data, split="all"), seed=seed)
-    usual = make_task(name, data=data, **{**asked, "split": "all"})
+    question_keys = asked_as(repaired, make_task(name, data=data, split="all"), seed=seed)
+    usual = make_task(name, data=data, **{**question_keys, "split": "all"})
     others: dict[str, Task] = {}
     for other in section.tasks:
         task = other_task(repaired, other, section.limit)
@@ -87,28 +86,28 @@ def _trials(
             raise AccordError("this task is tried already", where="--other", got=other, fix="leave it out")
         others[Path(other).stem] = task
     trials = trials_of(
-        lambda **keys: make_task(name, data=data, **{**asked, **keys}),
-        split_kind=asked["split_kind"],
+        lambda **keys: make_task(name, data=data, **{**question_keys, **keys}),
+        split_kind=question_keys["split_kind"],
         phrasings=usual.rewordings if section.phrasings else {},
         limit=section.limit,
         phrasing_limit=section.phrasing_limit,
         others=others,
         learned=all_marks(links(repaired)),
     )
-    return trials, asked["seed"]
+    return trials, question_keys["seed"]
 
 
-def _print(found: "Verdict", remedy: str) -> None:
-    """A table of what changed, and a warning for each model that seldom answers, of the test where it does least."""
+def _print(result: "Verdict", remedy: str) -> None:
+    """A table of what changed, and a warning for each model that seldom answers, of the trial where it does least."""
     rows = [
-        [found.titles[test], str(found.n[test]), name, *_cells(changes[name])]
-        for test, changes in found.changes.items()
+        [result.titles[trial], str(result.n[trial]), name, *_cells(changes[name])]
+        for trial, changes in result.changes.items()
         for name in _SHOWN
     ]
     print_table(("items", "n", "measure", "before", "after", "change", "closed"), rows)
     for when in ("before", "after"):
-        masses = {test: getattr(changes["yes_no_mass"], when)["value"] for test, changes in found.changes.items()}
-        mass, title = min((mass, found.titles[test]) for test, mass in masses.items())
+        masses = {trial: getattr(changes["yes_no_mass"], when)["value"] for trial, changes in result.changes.items()}
+        mass, title = min((mass, result.titles[trial]) for trial, mass in masses.items())
         say_if_little(mass, remedy, f"{when}, {title}: ")
 
 

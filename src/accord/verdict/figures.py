@@ -1,4 +1,4 @@
-"""Figures of what a repair did: items before and after, every repair beside the base, closure by test set."""
+"""Figures of what a repair did: items before and after, every repair beside the base, closure by trial."""
 
 import math
 from collections.abc import Sequence
@@ -61,13 +61,13 @@ def draw_every_repair(group: RepairGroup) -> Drawn | None:
     tables = [(r, scores) for r in group.repairs if (scores := r.first.scores(near)) is not None]
     if len(tables) < 2:
         return None
-    shown = tables[:MOST_PANELS]
-    columns = 4 if len(shown) > 4 else 3
-    rows = math.ceil((len(shown) + 1) / columns)
+    first = tables[:MOST_PANELS]
+    columns = 4 if len(first) > 4 else 3
+    rows = math.ceil((len(first) + 1) / columns)
     figure = Figure(figsize=(style.WIDE, 0.5 + 2.5 * rows))
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    every = [("before any repair", shown[0][1][0], shown[0][0].before(near, "pearson_all"))]
-    for repair, (_, after) in shown:
+    every = [("before any repair", first[0][1][0], first[0][0].before(near, "pearson_all"))]
+    for repair, (_, after) in first:
         every.append((repair.label, after, metric_of(repair.first.verdict.changes[near]["pearson_all"].after)))
     for axes, (name, items, r) in zip(panels.flat, every, strict=False):
         _items(axes, items, size=2.6)
@@ -80,14 +80,14 @@ def draw_every_repair(group: RepairGroup) -> Drawn | None:
     figure.supylabel("validator log-odds", fontsize=10)
     title = f"Every repair on the same {count(len(every[0][1]), 'item')}"
     style.title(figure, title, 110)
-    left = f" Shown: {len(shown)} of {len(tables)} repairs." if len(tables) > len(shown) else ""
+    left = f" Shown: {len(first)} of {len(tables)} repairs." if len(tables) > len(first) else ""
     caption = f"As above, lowest seed of each; filled circles are right answers, triangles wrong ones.{left}"
-    told = ", ".join(f"{name} r = {number(r.value)}" for name, _, r in every)
-    return Drawn("every-repair", figure, title, caption, f"Small scatter plots: {told}.", wide=True)
+    values = ", ".join(f"{name} r = {number(r.value)}" for name, _, r in every)
+    return Drawn("every-repair", figure, title, caption, f"Small scatter plots: {values}.", wide=True)
 
 
 def draw_closure(group: RepairGroup) -> Drawn | None:
-    """Closure of every repair on every test set: a panel a test set, a line a repair."""
+    """Closure of every repair on every trial: a panel a trial, a line a repair."""
     columns = _columns(group)
     looks = {repair.label: look(i) for i, repair in enumerate(group.repairs)}
     order = sorted(group.repairs, key=lambda r: -_sortable(r.metric(group.near, "pearson_all", "closure").value))
@@ -106,9 +106,9 @@ def draw_closure(group: RepairGroup) -> Drawn | None:
     for i, (axes, (name, _), column) in enumerate(zip(panels.flat, columns, cells, strict=False)):
         draw_dots(axes, [[dots] for dots in column])
         for place, dots in enumerate(column):
-            said = number(dots.metric.value) if dots.metric.known else "–"
+            value = number(dots.metric.value) if dots.metric.known else "–"
             beside = axes.get_yaxis_transform()
-            axes.text(1.03, place, said, transform=beside, va="center", fontsize=8.5, color=style.MUTED)
+            axes.text(1.03, place, value, transform=beside, va="center", fontsize=8.5, color=style.MUTED)
         axes.set_xlim(left, 1.0)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=style.ROUND_STEPS))
         axes.axvline(0, color=style.MUTED, linewidth=1.0)
@@ -136,7 +136,7 @@ def draw_closure(group: RepairGroup) -> Drawn | None:
 
 
 def _columns(group: RepairGroup) -> list[tuple[str, list[str]]]:
-    """Title and test sets of each panel; all other wordings are one panel."""
+    """Title and trials of each panel; all other phrasings are one panel."""
     reworded = group.reworded
     columns = [(title, [name]) for name, title in group.trials.items() if name not in reworded]
     if reworded:
@@ -146,7 +146,7 @@ def _columns(group: RepairGroup) -> list[tuple[str, list[str]]]:
 
 
 def _cell(repair: JudgedRepair, trials: Sequence[str], colour: str, marker: str) -> Dots:
-    """Closure on these test sets together, seed by seed and over seeds."""
+    """Closure on these trials together, seed by seed and over seeds."""
     by_trial = [[metric.value for metric in repair.each(trial, "pearson_all", "closure")] for trial in trials]
     if len(trials) == 1:
         return Dots(by_trial[0], repair.metric(trials[0], "pearson_all", "closure"), colour, marker)

@@ -22,9 +22,9 @@ def best(group: RepairGroup) -> JudgedRepair:
     """The repair that is named first; see `rule`."""
 
     def place(repair: JudgedRepair) -> tuple[bool, bool, float, float]:
-        closure = [repair.metric(trial, "pearson_all", "closure").value for trial in (group.far, group.near)]
-        known = [value if math.isfinite(value) else -math.inf for value in closure]
-        return repair.closes(group.near), not _beyond_budget(repair), known[0], known[1]
+        closures = (repair.metric(trial, "pearson_all", "closure").value for trial in (group.far, group.near))
+        far, near = (value if math.isfinite(value) else -math.inf for value in closures)
+        return repair.closes(group.near), not _beyond_budget(repair), far, near
 
     return max(group.repairs, key=place)
 
@@ -45,11 +45,15 @@ def finding(group: RepairGroup) -> Finding:
 
 
 def share(value: float) -> str:
-    """A closure as a percentage, never rounded to all of it."""
+    """A closure as a percentage, never rounded to all of it.
+
+    >>> share(0.42), share(0.998), share(-0.1)
+    ('42%', '99%', '−10%')
+    """
     if not math.isfinite(value):
         return "an unknown share"
-    shown = f"{min(value, 0.99) if value < 1 else value:.0%}"
-    return "0%" if shown == "-0%" else shown.replace("-", "−")
+    percent = f"{min(value, 0.99) if value < 1 else value:.0%}"
+    return "0%" if percent == "-0%" else percent.replace("-", "−")
 
 
 def _beyond_budget(repair: JudgedRepair) -> bool:

@@ -63,8 +63,8 @@ def draw_frontier(group: RepairGroup) -> Drawn | None:
 
 
 def undominated(marks: Sequence[Mark]) -> list[Mark]:
-    """Those that no other one beats in closure without costing more, the one that closes most first."""
-    kept = [
+    """The marks that no other beats in closure without costing more; the repair that closes most comes first."""
+    best = [
         m
         for m in marks
         if not any(
@@ -74,7 +74,7 @@ def undominated(marks: Sequence[Mark]) -> list[Mark]:
             for o in marks
         )
     ]
-    return sorted(kept, key=lambda m: -m[2].value)
+    return sorted(best, key=lambda m: -m[2].value)
 
 
 def _scales(axes: Axes, marks: Sequence[Mark]) -> None:

@@ -67,5 +67,9 @@ def _form(
 
 
 def _share(place: float) -> str:
-    """How many of the other items stand lower, never rounded up to all or down to none."""
+    """How many of the other items stand lower, never rounded up to all or down to none.
+
+    >>> _share(0.5), _share(0.999), _share(1.0)
+    ('50%', '99%', '100%')
+    """
     return f"{place if place in (0.0, 1.0) else min(0.99, max(0.01, place)):.0%}"

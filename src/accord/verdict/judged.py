@@ -16,10 +16,10 @@ from accord.report.seeds import over_seeds, pooled
 from accord.study.run_folder import Run
 from accord.verdict.result import Answers, Verdict
 
-# Test sets of a task itself, in order of distance from the training items (see accord.verdict.measure).
+# Trials of a task itself, in order of distance from the training items (see accord.verdict.measure).
 NESTED = ("test", "test-unseen-hypernyms", "test-unseen-both")
 CORRELATIONS = ("pearson_all", "pearson_yes", "pearson_no")
-_WORDINGS = ("generator-", "validator-")  # what the names of test sets with other wordings begin with
+_PHRASINGS = ("generator-", "validator-")  # what the names of trials with other phrasings begin with
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class JudgedSeed:
         return self.record is not None and self.record.curve is not None
 
     def scores(self, trial: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-        """Score tables of the base and of the repaired model on a test set; None where one is not there.
+        """Score tables of the base and of the repaired model on a trial; None where either is missing.
 
         Raises AccordError if they are not of the same items.
         """
@@ -92,12 +92,12 @@ class JudgedRepair:
         return [seed.damage for seed in self.seeds if seed.damage is not None]
 
     def changes(self, trial: str, measure: str) -> list[Change]:
-        """What changed of a measure on a test set, of every seed that was tried on it."""
+        """What changed of a measure on a trial, of every seed that was tried on it."""
         tried = [seed.verdict.changes[trial] for seed in self.seeds if trial in seed.verdict.changes]
         return [measures[measure] for measures in tried if measure in measures]
 
     def each(self, trial: str, measure: str, part: str) -> list[Metric]:
-        """`part` ("before", "after", "change", "closure") of a measure on a test set, seed by seed."""
+        """`part` ("before", "after", "change", "closure") of a measure on a trial, seed by seed."""
         ends = (getattr(change, part) for change in self.changes(trial, measure))
         return [UNKNOWN if interval is None else metric_of(interval) for interval in ends]
 
@@ -115,7 +115,7 @@ class JudgedRepair:
         return bool(seeds) and pooled(seeds).low > 0 and all(closure.low > 0 for closure in seeds)
 
     def mean_of(self, trials: Sequence[str], measure: str, part: str = "after") -> Metric:
-        """The mean over test sets, seed by seed, then over seeds; of one seed there is no interval."""
+        """The mean over trials, seed by seed, then over seeds; of one seed there is no interval."""
         means = []
         for seed in self.seeds:
             alone = JudgedRepair(self.label, [seed])
@@ -124,7 +124,7 @@ class JudgedRepair:
         return over_seeds(means)
 
     def n(self, trial: str) -> int:
-        """Items of a test set; 0 where it was not tried on it."""
+        """Items of a trial; 0 where the repair was not tried on it."""
         return next((seed.verdict.n[trial] for seed in self.seeds if trial in seed.verdict.n), 0)
 
     @property
@@ -142,7 +142,7 @@ class RepairGroup:
 
     @cached_property
     def trials(self) -> dict[str, str]:
-        """Every test set that a repair was tried on, nearest to the training items first: name -> title."""
+        """Every trial of a repair, nearest to the training items first: name -> title."""
         titles = {
             trial: plain(title)
             for repair in self.repairs
@@ -154,18 +154,18 @@ class RepairGroup:
 
     @property
     def near(self) -> str:
-        """The test set whose items are most like the training items."""
+        """The trial whose items are most like the training items."""
         return next(iter(self.trials))
 
     @property
     def far(self) -> str:
-        """The test set of the task itself that is furthest from the training items."""
+        """The trial of the task itself that is furthest from the training items."""
         return next((name for name in reversed(NESTED) if name in self.trials), self.near)
 
     @property
     def reworded(self) -> list[str]:
-        """The test sets that ask the same in other words."""
-        return [name for name in self.trials if name.startswith(_WORDINGS)]
+        """The trials that ask the same in other phrasings."""
+        return [name for name in self.trials if name.startswith(_PHRASINGS)]
 
 
 def judged_repairs(run: Run) -> list[RepairGroup]:
@@ -183,7 +183,7 @@ def judged_repairs(run: Run) -> list[RepairGroup]:
     return [
         RepairGroup(
             plain(task),
-            [JudgedRepair(plain(title), sorted(seeds, key=lambda one: one.seed)) for title, seeds in repairs.items()],
+            [JudgedRepair(plain(title), sorted(seeds, key=lambda seed: seed.seed)) for title, seeds in repairs.items()],
         )
         for (_, task), repairs in groups.items()
     ]

@@ -1,7 +1,7 @@
 """Is the gap closed? A base and a repaired model on the same items, from those like the training items to the strange.
 
 What a repair is tried on, in order of distance: test items whose words occur in training; categories that never do;
-words that never do; other wordings of either form; other tasks.
+words that never do; other phrasings of either form; other tasks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -51,14 +51,14 @@ def trials_of(
     others: Mapping[str, Task] | None = None,
     learned: frozenset[str] = frozenset(),
 ) -> list[Trial]:
-    """The test sets of a task.
+    """The trials of a task.
 
     Args:
-        split_kind: as the repair had it; a nested split gives three tests.
-        phrasings: form ("generator", "validator") -> the other wordings it is tried with, on items of "test".
-        limit, phrasing_limit: items of each test set, and of each with another wording.
+        split_kind: as the repair had it; a nested split gives three trials.
+        phrasings: form ("generator", "validator") -> the other phrasings it is tried with, on items of "test".
+        limit, phrasing_limit: items of each trial, and of each with another phrasing.
         others: other tasks, by name.
-        learned: marks of items that nothing is tried on, see `accord.repair.learned`; a title says how many there were.
+        learned: marks of items that no trial may have, see `accord.repair.learned`; titles say how many were left out.
 
     Raises AccordError as `accord.task` and `accord.repair.learned.unlearned` do.
     """
@@ -67,13 +67,13 @@ def trials_of(
         return _titled(name, title, unlearned(make, learned, split_kind=split_kind, **keys))
 
     splits = _NESTED if split_kind == "nested" else {NEAREST: _SINGLE[split_kind]}
-    sets = [trial(split, title, split=split, limit=limit) for split, title in splits.items()]
+    trials = [trial(split, title, split=split, limit=limit) for split, title in splits.items()]
     for form, names in phrasings.items():
         for name in names:
             keys = {"split": NEAREST, "limit": phrasing_limit, f"{form}_phrasing": name}
-            sets.append(trial(f"{form}-{name}", f"{form} worded “{name}”", **keys))
-    sets += [_titled(f"task-{name}", f"task {name}", task) for name, task in (others or {}).items()]
-    return sets
+            trials.append(trial(f"{form}-{name}", f"{form} worded “{name}”", **keys))
+    trials += [_titled(f"task-{name}", f"task {name}", task) for name, task in (others or {}).items()]
+    return trials
 
 
 def _titled(name: str, title: str, task: Task) -> Trial:
@@ -81,50 +81,50 @@ def _titled(name: str, title: str, task: Task) -> Trial:
     return Trial(name, title if left is None else f"{title} {left}", task)
 
 
-def score_tests(
+def score_trials(
     lm: LanguageModel,
-    tests: Sequence[Trial],
+    trials: Sequence[Trial],
     *,
     parts: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """The score table of every test set (see `accord.measure_gap`): test name -> table.
+    """The score table of every trial (see `accord.measure_gap`): name of the trial -> table.
 
     Args:
         parts: a folder for finished parts; what is whole there already is not computed again.
         progress: called with (items done, items in all).
     """
-    total, done, tables = sum(len(test.task.items) for test in tests), 0, {}
-    for test in tests:
+    total, done, tables = sum(len(trial.task.items) for trial in trials), 0, {}
+    for trial in trials:
 
-        def within(now: int, _: int, before: int = done) -> None:
+        def report(now: int, _: int, before: int = done) -> None:
             if progress:
                 progress(before + now, total)
 
-        folder = None if parts is None else parts / test.name
-        tables[test.name] = measure_gap(lm, test.task, resamples=0, parts=folder, progress=within).scores
-        done += len(test.task.items)
+        folder = None if parts is None else parts / trial.name
+        tables[trial.name] = measure_gap(lm, trial.task, resamples=0, parts=folder, progress=report).scores
+        done += len(trial.task.items)
     return tables
 
 
 def judge(
     before: Mapping[str, pd.DataFrame],
     after: Mapping[str, pd.DataFrame],
-    tests: Sequence[Trial],
+    trials: Sequence[Trial],
     *,
     about: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """Compare the score tables of a base and of a repaired model.
 
     Args:
-        about: what is to be told of the repair.
+        about: what the verdict says of the repair, see `Verdict.about`.
 
     Raises AccordError if they are not of the same items.
     """
     return Verdict(
-        {test.name: compare(before[test.name], after[test.name]) for test in tests},
-        {test.name: test.title for test in tests},
-        {test.name: len(test.task.items) for test in tests},
+        {trial.name: compare(before[trial.name], after[trial.name]) for trial in trials},
+        {trial.name: trial.title for trial in trials},
+        {trial.name: len(trial.task.items) for trial in trials},
         after,
         about or {},
     )

@@ -31,16 +31,16 @@ def chapters(run: Run) -> list[Chapter]:
     groups = judged_repairs(run)
     verdicts = run.of(Verdict)
     left_out = [plain(label) for label in run.of(RepairRecord) if label not in verdicts]
-    made = []
+    pages = []
     for i, group in enumerate(groups):
         key = "repair" if len(groups) == 1 else f"repair-{i + 1}"
         title = "Repairs" if len(groups) == 1 else f"Repairs, {group.task}"
         with style.house_style():
-            shown = _shown(run, group, key) | {"left_out": left_out if i == 0 else []}
-        made.append(Chapter(key, title, _TEMPLATE, shown, leads=True))
-    if left_out and not made:
-        made.append(Chapter("repair", "Repairs", _TEMPLATE, {"empty": True, "left_out": left_out}, leads=True))
-    return made
+            values = _shown(run, group, key) | {"left_out": left_out if i == 0 else []}
+        pages.append(Chapter(key, title, _TEMPLATE, values, leads=True))
+    if left_out and not pages:
+        pages.append(Chapter("repair", "Repairs", _TEMPLATE, {"empty": True, "left_out": left_out}, leads=True))
+    return pages
 
 
 def _shown(run: Run, group: RepairGroup, key: str) -> dict[str, Any]:
@@ -67,12 +67,12 @@ def _shown(run: Run, group: RepairGroup, key: str) -> dict[str, Any]:
 
 
 def _by_seed(repairs: Sequence[JudgedRepair], part: str) -> dict[str, dict[int, Any]]:
-    """A part of what is known of every repair: label -> seed -> the part, or None."""
+    """A part of every repair (record, damage or pathway): label -> seed -> the part, or None."""
     return {repair.label: {seed.seed: getattr(seed, part) for seed in repair.seeds} for repair in repairs}
 
 
 def _files(run: Run, repair: JudgedRepair) -> list[Path]:
-    """What each stage of a repair says of itself, seed by seed."""
+    """The file in which each stage of a repair says what it did, seed by seed."""
     names = [(part, f"{part}/{seed.label}") for seed in repair.seeds for part in _PARTS]
     return [run.place(name) / f"{part}.json" for part, name in names if name in run.manifests]
 
@@ -81,9 +81,7 @@ def _missing(repairs: Sequence[JudgedRepair]) -> list[str]:
     """Which parts were not measured, and of which repairs."""
     out = []
     for part, what in (("damage", "what they broke ([damage])"), ("pathway", "their pathway ([pathway])")):
-        without = [
-            label for label, seeds in _by_seed(repairs, part).items() if all(one is None for one in seeds.values())
-        ]
+        without = [repair.label for repair in repairs if all(getattr(seed, part) is None for seed in repair.seeds)]
         if without:
             everyone = len(without) == len(repairs)
             which = "none of the repairs was tried" if everyone else f"not of {', '.join(without)}"

@@ -1,4 +1,4 @@
-"""What a repair did to the gap, on every test set; and a base's answers to all of them."""
+"""What a repair did to the gap, on every trial; and a base's answers to all of them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,16 +16,16 @@ _SUMMARY = "verdict.json"
 
 @dataclass(frozen=True)
 class Answers:
-    """A model's scores on test sets.
+    """A model's scores on trials.
 
     Attributes:
-        scores: test name -> score table, see `accord.Gap`.
+        scores: name of the trial -> score table, see `accord.Gap`.
     """
 
     scores: Mapping[str, pd.DataFrame]
 
     def write(self, folder: Path) -> None:
-        """Write TEST.parquet of every test set."""
+        """Write TRIAL.parquet of every trial."""
         _write_scores(self.scores, folder)
 
     @classmethod
@@ -39,10 +39,10 @@ class Verdict:
     """What a repair did to the gap.
 
     Attributes:
-        changes: test name -> measure -> before, after, change and closure, each with its interval.
-        titles: test name -> how its items differ from the training items.
-        n: test name -> number of items.
-        after: test name -> score table of the repaired model.
+        changes: name of the trial -> measure -> before, after, change and closure, each with its interval.
+        titles: name of the trial -> how its items differ from the training items.
+        n: name of the trial -> number of items.
+        after: name of the trial -> score table of the repaired model.
         about: of a study's repair: repair (its title), kind, seed, task, base (label of the answers it is compared
             with), seconds that it took to make.
     """
@@ -54,43 +54,43 @@ class Verdict:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self) -> Iterator[tuple[str, str, Change]]:
-        """(test, measure, change) of everything measured."""
-        for test, measures in self.changes.items():
+        """(trial, measure, change) of everything measured."""
+        for trial, measures in self.changes.items():
             for measure, change in measures.items():
-                yield test, measure, change
+                yield trial, measure, change
 
     def write(self, folder: Path) -> None:
-        """Write `verdict.json`, and TEST.parquet, the repaired model's scores on each test set."""
+        """Write `verdict.json`, and TRIAL.parquet, the repaired model's scores on each trial."""
         folder.mkdir(parents=True, exist_ok=True)
         _write_scores(self.after, folder)
-        tests = {
-            test: {
-                "title": self.titles[test],
-                "n": self.n[test],
-                "answer_score": self.after[test].attrs.get("answer_score", "first"),
+        trials = {
+            trial: {
+                "title": self.titles[trial],
+                "n": self.n[trial],
+                "answer_score": self.after[trial].attrs.get("answer_score", "first"),
                 "changes": {measure: change.as_json() for measure, change in measures.items()},
             }
-            for test, measures in self.changes.items()
+            for trial, measures in self.changes.items()
         }
-        write_json(folder / _SUMMARY, {**self.about, "tests": tests})
+        write_json(folder / _SUMMARY, {**self.about, "tests": trials})
 
     @classmethod
     def read(cls, folder: Path) -> "Verdict":
         """What `write` wrote."""
         about = read_object(folder / _SUMMARY, "tests")
-        tests = about.pop("tests")
+        trials = about.pop("tests")
         changes = {
-            test: {measure: Change(**change) for measure, change in told["changes"].items()}
-            for test, told in tests.items()
+            trial: {measure: Change(**change) for measure, change in row["changes"].items()}
+            for trial, row in trials.items()
         }
-        titles, n = ({test: told[key] for test, told in tests.items()} for key in ("title", "n"))
+        titles, n = ({trial: row[key] for trial, row in trials.items()} for key in ("title", "n"))
         return cls(changes, titles, n, _read_scores(folder), about)
 
 
 def _write_scores(scores: Mapping[str, pd.DataFrame], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for test, table in scores.items():
-        table.to_parquet(folder / f"{test}.parquet", index=False)
+    for trial, table in scores.items():
+        table.to_parquet(folder / f"{trial}.parquet", index=False)
 
 
 def _read_scores(folder: Path) -> dict[str, pd.DataFrame]:

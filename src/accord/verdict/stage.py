@@ -15,7 +15,7 @@ from accord.study.work import Work
 from accord.tasks import Task
 from accord.tasks.config import QuestionSection
 from accord.verdict.config import VerdictSection
-from accord.verdict.measure import Trial, judge, score_tests, trials_of
+from accord.verdict.measure import Trial, judge, score_trials, trials_of
 from accord.verdict.result import Answers, Verdict
 
 VERSION = 3  # raise it when the same settings give other files or numbers
@@ -35,20 +35,20 @@ def stages(plan: Plan) -> Iterator[Stage]:
 
 
 @planned_once
-def trials(plan: Plan) -> dict[str, list[Trial]]:
-    """The test sets of every question that repairs are made for, by its folder.
+def question_trials(plan: Plan) -> dict[str, list[Trial]]:
+    """The trials of every question that repairs are made for, by its folder.
 
-    Where a repair of the study trains on one of the other tasks, that is divided as for training.
+    If a repair of the study trains on one of the other tasks, that task is divided as for training.
     """
-    section, found = plan.the(VerdictSection) or VerdictSection(), {}
+    section, by_question = plan.the(VerdictSection) or VerdictSection(), {}
     training, repaired = training_items(plan), plan.all(RepairSection)
     if not repaired or len(training) < len(repaired):
-        return {}  # why, is told already
+        return {}  # the reason is among the plan's problems already
     place = ("verdict",) if plan.the(VerdictSection) else ("repair", 0)
     with plan.at(*place, section=section):
-        for question in {one.folder: one for one in repaired}.values():
-            found[question.folder] = _trials(plan, section, question, [*training.values()])
-    return found
+        for question in {repair.folder: repair for repair in repaired}.values():
+            by_question[question.folder] = _trials(plan, section, question, [*training.values()])
+    return by_question
 
 
 def _trials(plan: Plan, section: VerdictSection, question: RepairSection, training: Sequence[Task]) -> list[Trial]:
@@ -57,9 +57,9 @@ def _trials(plan: Plan, section: VerdictSection, question: RepairSection, traini
     others = {}
     for name in section.tasks:
         alone = QuestionSection(task=name)  # in its own wording: the question's may be unknown to it
-        known = plan.task(alone)
-        if not same_data(known, usual):
-            kinds = [task.settings["split_kind"] for task in training if same_data(known, task)]
+        other = plan.task(alone)
+        if not same_data(other, usual):
+            kinds = [task.settings["split_kind"] for task in training if same_data(other, task)]
             kind = next((kind for kind in kinds if kind != "column"), "random")
             others[Path(name).stem] = unlearned(
                 lambda alone=alone, **keys: plan.task(alone, **keys), learned, limit=section.limit, split_kind=kind
@@ -80,56 +80,56 @@ def answers(plan: Plan) -> dict[str, Stage]:
     """The backbone's scores on every trial of a question, by the question's folder."""
     base = plan.named(plan.backbone)
 
-    def stage(question: str, asked: Sequence[Trial]) -> Stage:
-        settings = {**base.identity, "trials": {trial.name: plan.read(trial.task).settings for trial in asked}}
+    def stage(question: str, trials: Sequence[Trial]) -> Stage:
+        settings = {**base.identity, "trials": {trial.name: plan.read(trial.task).settings for trial in trials}}
 
         def make(work: Work) -> Answers:
-            return Answers(score_tests(base.load(work), asked, parts=work.parts, progress=work.progress))
+            return Answers(score_trials(base.load(work), trials, parts=work.parts, progress=work.progress))
 
         return Stage("answers", question, make, settings, plan.seed, VERSION)
 
-    return {question: stage(question, asked) for question, asked in trials(plan).items()}
+    return {question: stage(question, trials) for question, trials in question_trials(plan).items()}
 
 
 @planned_once
 def verdicts(plan: Plan) -> list[tuple[RepairNode, Stage]]:
-    """Every repair with the stage of its verdict."""
-    known = trials(plan)
+    """Every repair, and the stage of its verdict."""
+    known = question_trials(plan)
     return [(node, verdict_stage(plan, node, known[node.section.folder])) for node in repairs(plan) if known]
 
 
-def verdict_stage(plan: Plan, node: RepairNode, asked: Sequence[Trial]) -> Stage:
+def verdict_stage(plan: Plan, node: RepairNode, trials: Sequence[Trial]) -> Stage:
     """A repaired model's scores on the trials of its question, compared with the base's."""
     base = answers(plan)[node.section.folder]
-    settings = {"titles": {trial.name: trial.title for trial in asked}}
+    settings = {"titles": {trial.name: trial.title for trial in trials}}
 
     def make(work: Work) -> Verdict:
         lm = node.load(work, plan.backbone)
-        after = score_tests(lm, asked, parts=work.parts, progress=work.progress)
-        made = read_manifest(work.at(node.stage))
+        after = score_trials(lm, trials, parts=work.parts, progress=work.progress)
+        manifest = read_manifest(work.at(node.stage))
         about = {**node.stage.settings["about"], "base": base.label}
-        about["seconds"] = made and made["facts"].get("seconds")
-        return judge(Answers.read(work.at(base)).scores, after, asked, about=about)
+        about["seconds"] = manifest and manifest["facts"].get("seconds")
+        return judge(Answers.read(work.at(base)).scores, after, trials, about=about)
 
     inputs = {"base": base, "repair": node.stage}
     return Stage("verdict", node.stage.label, make, settings, node.seed, VERSION, inputs)
 
 
-def pair_stage(asked: Sequence[Trial], base: BackboneSection, repaired: BackboneSection, seed: int) -> Stage:
+def pair_stage(trials: Sequence[Trial], base: BackboneSection, repaired: BackboneSection, seed: int) -> Stage:
     """Compare two models by name or folder, outside any study."""
     settings: dict[str, Any] = {
         "base": identity(base),
         "repaired": identity(repaired),
-        "trials": {trial.name: read_by_model(trial.task, base).settings for trial in asked},
-        "titles": {trial.name: trial.title for trial in asked},
+        "trials": {trial.name: read_by_model(trial.task, base).settings for trial in trials},
+        "titles": {trial.name: trial.title for trial in trials},
     }
 
     def make(work: Work) -> Verdict:
-        found = []
+        scores = []
         for side, model in enumerate((base, repaired)):
-            told = lambda done, total, side=side: work.progress(side * total + done, 2 * total)  # noqa: E731
+            report = lambda done, total, side=side: work.progress(side * total + done, 2 * total)  # noqa: E731
             parts = work.parts / ("base", "repaired")[side]
-            found.append(score_tests(work.load(model), asked, parts=parts, progress=told))
-        return judge(found[0], found[1], asked)
+            scores.append(score_trials(work.load(model), trials, parts=parts, progress=report))
+        return judge(scores[0], scores[1], trials)
 
     return Stage("verdict", "", make, settings, seed, VERSION)

@@ -1,4 +1,4 @@
-"""The tables of the verdict, every number already put into words: a row a repair, and every test set."""
+"""The tables of the verdict, every number already put into words: a row a repair, and every trial."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -77,11 +77,11 @@ def repair_table(group: RepairGroup, run: Run) -> dict[str, Any]:
         return [
             {
                 "label": repair.label,
-                "seed": one.first.seed,
-                "href": href(run.place(f"verdict/{one.first.label}") / "verdict.json", run.folder),
-                "cells": [_cell_of(group, one, name) for name in used],
+                "seed": single.first.seed,
+                "href": href(run.place(f"verdict/{single.first.label}") / "verdict.json", run.folder),
+                "cells": [_cell_of(group, single, name) for name in used],
             }
-            for one in alone
+            for single in alone
         ]
 
     return {
@@ -103,7 +103,7 @@ def repair_table(group: RepairGroup, run: Run) -> dict[str, Any]:
 
 
 def trial_rows(group: RepairGroup) -> list[dict[str, Any]]:
-    """Every test set of every repair: items, and each correlation before, after, and closed."""
+    """Every trial of every repair: items, and each correlation before, after, and closed."""
     return [
         {
             "title": title,
@@ -118,7 +118,7 @@ def trial_rows(group: RepairGroup) -> list[dict[str, Any]]:
 
 
 def _source(group: RepairGroup, name: str) -> tuple[str, str]:
-    """The test set and the measure that a column is of."""
+    """The trial and the measure that a column is of."""
     return (_UNSEEN[name], "pearson_all") if name in _UNSEEN else (group.near, name)
 
 

@@ -1,4 +1,4 @@
-"""Trying an edit that must be run to be judged: on held-out items, and on texts that it was not fitted to."""
+"""Choosing among edits that must be run to be judged: on held-out items, and on texts that none was fitted to."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from accord.lm.batching import Progress
 from accord.lm.edited import StateEdit, Steered
 from accord.lm.model import LanguageModel
 from accord.lm.perplexity import perplexity
-from accord.repair.evidence import Evidence, ask
+from accord.repair.evidence import Evidence, validator_logodds
 from accord.repair.fitted import Fitted, best_within
 from accord.tasks import Task
 
@@ -21,12 +21,12 @@ Candidate = tuple[Mapping[str, Any], Sequence[StateEdit]]
 
 
 @dataclass(frozen=True)
-class EditTrial:
+class EditSearch:
     """What edits of a model are judged on.
 
     Attributes:
         evidence: of the task's items.
-        items: at most so many of those held out are asked.
+        items: edits are judged on at most so many of those held out.
         texts: judged by perplexity.
     """
 
@@ -41,26 +41,26 @@ class EditTrial:
 
         The model as it is stands among them (`changed` False), so that a repair that helps nothing changes nothing.
         """
-        found = [({"changed": False}, ()), *(({"changed": True, **settings}, edits) for settings, edits in candidates)]
+        cases = [({"changed": False}, ()), *(({"changed": True, **settings}, edits) for settings, edits in candidates)]
         tried = []
-        for i, (settings, edits) in enumerate(found):
+        for i, (settings, edits) in enumerate(cases):
             tried.append({**settings, **self._judged(edits)})
             if progress:
-                progress(i + 1, len(found))
+                progress(i + 1, len(cases))
         best, table = best_within(tried, budget)
-        return Fitted(list(found[best][1]), tried[best], table)
+        return Fitted(list(cases[best][1]), tried[best], table)
 
     def _judged(self, edits: Sequence[StateEdit]) -> dict[str, float]:
         model = Steered(self.lm, edits) if edits else self.lm
         validator = self.evidence.validator.copy()
-        validator[self._asked] = ask(model, self.task, [self.task.items[i] for i in self._asked])
-        where = np.isin(np.arange(len(validator)), self._asked)
+        validator[self._items] = validator_logodds(model, self.task, [self.task.items[i] for i in self._items])
+        where = np.isin(np.arange(len(validator)), self._items)
         ratio = perplexity(model, self.texts).token_weighted / self._base
         return {**self.evidence.judge(validator, where), "perplexity_ratio": float(ratio)}
 
     @cached_property
-    def _asked(self) -> NDArray[np.int64]:
-        """Items that are asked: half of them held out in groups where there are such, the others by themselves."""
+    def _items(self) -> NDArray[np.int64]:
+        """The items to judge on: half of them held out in groups where there are such, the others by themselves."""
         grouped = np.flatnonzero(self.evidence.held == 2)[: self.items // 2]
         alone = np.flatnonzero(self.evidence.held == 1)[: self.items - len(grouped)]
         return np.sort(np.concatenate([alone, grouped]))

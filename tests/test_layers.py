@@ -60,6 +60,14 @@ def test_the_ground_imports_no_capability():
     assert [f"{module} → {other}" for module in sorted(ground) for other in graph[module] - ground] == []
 
 
+def test_frames_find_capabilities_by_the_list_alone():
+    graph, capabilities = _graph(everywhere=True), {f"{capability}." for capability in CAPABILITIES}
+    frames = {module for module in graph if module.split(".")[1:2] and module.split(".")[1] in _FRAMES}
+    assert {"accord.study.plan", "accord.report.html", "accord.terminal", "accord.cli"} <= frames
+    imports = [(module, other) for module in sorted(frames) for other in graph[module]]
+    assert [f"{m} → {other}" for m, other in imports if f"{other}.".startswith(tuple(capabilities))] == []
+
+
 def test_every_public_class_has_a_name_of_its_own():
     places = defaultdict(list)
     for module, tree in _modules().items():

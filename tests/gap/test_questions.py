@@ -17,9 +17,10 @@ from transformers import PreTrainedTokenizerFast
 import accord
 from accord.errors import AccordError
 from accord.gap import measure_gap
-from accord.gap.questions import LabelWords, contexts_of, read_by
+from accord.gap.questions import LabelWords, contexts_of
 from accord.lm import Backbone
 from accord.tasks import Task
+from accord.tasks.as_read import read_by
 from tests.tiny import tiny_model, tiny_tokenizer
 
 GERMAN = "s,c,ok\nBienen,Insekten,yes\nBienen,Holz,no\nKatzen,Tiere,yes\n"

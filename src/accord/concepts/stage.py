@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accord.concepts.config import ConceptSection, ImportedSection, TrainedSection
@@ -167,7 +168,7 @@ def _imported(plan: Plan, section: ImportedSection, layer: Layer, number: int | 
     from accord.concepts.dictionaries import fingerprint, locate
 
     about, inputs = _about(section, number, seed), {"embeddings": embeddings(plan)}
-    source = plan.dictionary(section.source)
+    source = _source(plan, section.source)
     here = source not in plan.missing
     if here:
         _check_imported(plan, section, source, number)
@@ -187,6 +188,28 @@ def _imported(plan: Plan, section: ImportedSection, layer: Layer, number: int | 
     settings = {**about, "files": fingerprint(locate(source)[0]) if here else None, "origin": origin}
     label = f"{section.title}{suffix(layer)}-s{seed}"
     return Stage("concepts", label, make, settings, seed, VERSION, inputs)
+
+
+def _source(plan: Plan, source: str) -> str:
+    """A dictionary of another tool as `accord.concepts.import_dictionary` takes it; fetched, or noted as missing.
+
+    Raises AccordError if it is no folder and not written like one on the hub.
+    """
+    from accord.concepts.dictionaries import is_hub_place, locate
+
+    beside = plan.file.beside(source)
+    if beside.is_dir():
+        return str(beside)
+    if Path(source).expanduser().is_dir():
+        return source
+    if not is_hub_place(source):
+        fix = "name a folder, or one on the hub: org/name/folder"
+        raise AccordError("There is no such folder.", got=repr(source), fix=fix)
+    if plan.fetch:
+        locate(source)
+    else:
+        plan.missing[source] = "a dictionary"
+    return source
 
 
 def _about(section: ConceptSection, number: int | None, seed: int) -> dict[str, Any]:

@@ -1,64 +1,16 @@
 """An item's two forms as token ids: what every measure, repair and explanation of the gap asks the model."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from accord.errors import AccordError
-from accord.lm.chat import chat_text, reply_space
-from accord.lm.encoding import encode_answer, encode_prompt
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import Floats, Query
-from accord.tasks import Form, Item, Task
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A form of an item as a model reads it.
-
-    Attributes:
-        text: in the model's chat template, where the task asks for one.
-        join: what stands between it and an answer.
-        special: whether the tokenizer adds its special tokens; a chat template has written them already.
-    """
-
-    text: str
-    join: str
-    special: bool = True
-
-    def context(self, lm: LanguageModel) -> Ids:
-        """Token ids up to where an answer begins."""
-        return encode_prompt(lm.tokenizer, self.text, join=self.join, special=self.special)
-
-    def answered(self, lm: LanguageModel, answer: str) -> tuple[Ids, Ids]:
-        """Token ids of the context, and of an answer that continues it."""
-        return encode_answer(lm.tokenizer, self.text, answer, join=self.join, special=self.special)
-
-
-def as_read(tokenizer: PreTrainedTokenizerBase, task: Task, form: Form, item: Item, *, negated: bool = False) -> Prompt:
-    """A form of an item as a model with this tokenizer reads it. Raises AccordError as `accord.lm.chat.chat_text`."""
-    if task.chat is None:
-        return Prompt(form.prompt(item, negated=negated), form.join)
-    messages = task.chat.messages(form, item, negated=negated)
-    text = chat_text(tokenizer, messages, task.chat.options)
-    return Prompt(text, reply_space(tokenizer, messages, task.chat.options, text), special=False)
-
-
-def read_by(tokenizer: PreTrainedTokenizerBase, task: Task) -> Task:
-    """The task with what a chat template makes of it in its settings: the template, and its first item rendered.
-
-    A template may write today's date into every prompt, and then numbers change from day to day: so do the settings.
-    """
-    if task.chat is None or not task.items:
-        return task
-    prompts = (as_read(tokenizer, task, form, task.items[0]) for form in (task.generator, task.validator))
-    content = "\0".join([tokenizer.get_chat_template(), *(f"{prompt.text}\0{prompt.join}" for prompt in prompts)])
-    rendered = hashlib.sha256(content.encode()).hexdigest()
-    return replace(task, settings={**task.settings, "chat": {**task.chat.settings, "rendered": rendered}})
+from accord.tasks import Item, Task
+from accord.tasks.as_read import Prompt, as_read
 
 
 def generator_query(lm: LanguageModel, task: Task, item: Item) -> Query:

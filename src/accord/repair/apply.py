@@ -8,7 +8,6 @@ from typing import Any
 
 from accord.arguments import checked
 from accord.concepts.base import ConceptModel
-from accord.gap.questions import read_by
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.repair.config import Trained, check_labels
@@ -17,6 +16,7 @@ from accord.repair.learned import marks, marks_as_text
 from accord.repair.surgery import operate
 from accord.repair.trained import train
 from accord.tasks import Task
+from accord.tasks.as_read import read_by
 
 
 @checked

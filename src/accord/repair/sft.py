@@ -7,13 +7,13 @@ from typing import Any
 from torch import Tensor
 
 from accord.errors import AccordError
-from accord.gap.questions import Prompt
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.repair.config import SFT
 from accord.repair.method import PairBatch, TaskPairs, drawn
 from accord.repair.scores import Pair, Terms
 from accord.tasks import Item, Task
+from accord.tasks.as_read import Prompt
 
 
 def answer_loss(pairs: Sequence[Pair], scores: Tensor) -> Terms:

@@ -9,7 +9,7 @@ from typing import Any
 from accord.arguments import checked
 from accord.disk import read_object
 from accord.errors import AccordError
-from accord.gap.questions import LabelWords, contexts_of, read_by
+from accord.gap.questions import LabelWords, contexts_of
 from accord.kinds import code_of
 from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
@@ -23,6 +23,7 @@ from accord.repair.lora import check_base, trainable
 from accord.repair.method import Method
 from accord.repair.result import DESCRIPTION
 from accord.tasks import Task
+from accord.tasks.as_read import read_by
 
 # Prompts that are kept with a repair, for those who later ask whether merging changed what it says.
 _KEPT_PROMPTS = 8

@@ -142,7 +142,7 @@ class Plan:
             return identity(section, weights=None)
         return identity(section, fetch=self.fetch)
 
-    # Texts and dictionaries
+    # Texts
 
     def texts(self, source: str) -> str:
         """A source of texts as `accord.text.corpus` takes it; it is fetched, or noted as missing.
@@ -158,27 +158,6 @@ class Plan:
             fetch_source(source)
         elif not is_here(source):
             self.missing[source] = "texts"
-        return source
-
-    def dictionary(self, source: str) -> str:
-        """A dictionary of another tool as `accord.concepts.import_dictionary` takes it; fetched, or noted as missing.
-
-        Raises AccordError if it is no folder and not written like one on the hub.
-        """
-        from accord.concepts.dictionaries import is_hub_place, locate
-
-        beside = self.file.beside(source)
-        if beside.is_dir():
-            return str(beside)
-        if Path(source).expanduser().is_dir():
-            return source
-        if not is_hub_place(source):
-            fix = "name a folder, or one on the hub: org/name/folder"
-            raise AccordError("There is no such folder.", got=repr(source), fix=fix)
-        if self.fetch:
-            locate(source)
-        else:
-            self.missing[source] = "a dictionary"
         return source
 
     # Layers
@@ -240,7 +219,7 @@ class Plan:
         return task
 
     def read(self, task: Task) -> Task:
-        """The task as the backbone's chat template has it (see `accord.gap.questions.read_by`)."""
+        """The task as the backbone's chat template has it (see `accord.tasks.as_read.read_by`)."""
         here = self.named(self.backbone).identity["weights"] is not None
         return read_by_model(task, self.backbone, fetch=self.fetch) if here else task
 
@@ -292,14 +271,14 @@ def identity(section: BackboneSection, *, fetch: bool = True, **known: Any) -> d
 
 
 def read_by_model(task: Task, backbone: BackboneSection, *, fetch: bool = True) -> Task:
-    """The task with what the model's chat template makes of it in its settings (see `accord.gap.questions.read_by`).
+    """The task with what the model's chat template makes of it in its settings (see `accord.tasks.as_read.read_by`).
 
     Reads the model's tokenizer where the task is asked in a chat, else nothing.
     """
     if task.chat is None:
         return task
-    from accord.gap.questions import read_by
     from accord.loading import load_tokenizer
+    from accord.tasks.as_read import read_by
 
     return read_by(load_tokenizer(backbone.model, fetch=fetch), task)
 

@@ -39,7 +39,7 @@ def publish_result(
             (work.folder / name).write_text(text, encoding="utf-8")
         return result
 
-    made_from = {role: store.found(run_folder, name) for role, name in (inputs or {}).items()}
+    made_from = {role: store.stage_in(run_folder, name) for role, name in (inputs or {}).items()}
     stage = Stage(kind, label, make, settings or {}, seed, 1, made_from)
     target = folder or run_folder / stage.name
     with mock.patch("os.fsync"):  # most of the time, and no test cuts the power

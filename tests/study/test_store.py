@@ -324,7 +324,7 @@ def test_a_stage_is_made_of_the_folders_of_its_inputs(tmp_path):
     manifest = read_manifest(tmp_path / "sum")
     assert manifest["inputs"] == {"gap": {"stage": "gap/a", "fingerprint": first.recipe.fingerprint}}
     assert (tmp_path / "sum" / "sum.txt").read_text() == "onetwo"
-    source = store.found(tmp_path, "sum")
+    source = store.stage_in(tmp_path, "sum")
     assert source.recipe.fingerprint == second.recipe.fingerprint and source.name == "sum"
     other = Stage("sum", "", make, {}, 0, 1, {"gap": Stage("gap", "a", never, OTHER.settings, 0, 1)})
     assert state(tmp_path / "sum", other.recipe) == "other"

@@ -8,7 +8,7 @@ from accord.lm.config import BackboneSection
 from accord.study import config
 from accord.study.plan import Named, identity
 from accord.study.stage import Stage
-from accord.study.store import MANIFEST, STUDY, found
+from accord.study.store import MANIFEST, STUDY, stage_in
 
 EMBEDDINGS = "embeddings"
 
@@ -33,7 +33,7 @@ class RunOfConcepts:
         Raises AccordError if there is none.
         """
         places = sorted((self.folder / "concepts").glob(f"[!.]*/{MANIFEST}"))
-        stages = {place.parent.name: found(self.folder, f"concepts/{place.parent.name}") for place in places}
+        stages = {place.parent.name: stage_in(self.folder, f"concepts/{place.parent.name}") for place in places}
         chosen = [
             stage
             for label, stage in stages.items()
@@ -57,7 +57,7 @@ def open_run(folder: Path, backbone: str | None = None) -> RunOfConcepts:
 
     if not (folder / EMBEDDINGS / MANIFEST).is_file() or not (folder / STUDY).is_file():
         raise AccordError("There are no embeddings in this folder.", where=folder, wanted="a run folder of accord run")
-    embeddings, study = found(folder, EMBEDDINGS), config.load(folder / STUDY).study
+    embeddings, study = stage_in(folder, EMBEDDINGS), config.load(folder / STUDY).study
     model: BackboneSection = study.backbone.model_copy(update={"model": backbone or study.backbone.model})
     check_model(model.model)
     named = Named(model, identity(model))

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from accord.disk import read_object, write_whole
-from accord.study.work import write_json
+from accord.disk import read_object, write_json, write_whole
 
 METRICS = "metrics.json"
 CURVE = "curve.jsonl"

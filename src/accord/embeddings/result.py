@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from accord.disk import read_object
-from accord.study.work import write_json
+from accord.disk import read_object, write_json
 
 if TYPE_CHECKING:
     from accord.text import EmbeddingStore

@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 
 from accord.concepts.result import METRICS
-from accord.disk import read_object, write_whole
-from accord.study.work import write_json
+from accord.disk import read_object, write_json, write_whole
 
 _TEXTS = "texts.jsonl"
 _TYPES = {"row": "str", "seed": "int", "index": "int", "text": "str", "tokens": "int", "finished": "bool"}

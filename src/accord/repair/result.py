@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 
 from accord.concepts.result import read_curve, write_curve
-from accord.disk import read_object
-from accord.study.work import write_json
+from accord.disk import read_object, write_json
 
 DESCRIPTION = "repair.json"
 

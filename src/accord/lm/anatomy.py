@@ -6,7 +6,7 @@ a vision tower of the same depth does not run on text, and a list of experts doe
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from accord.lm.tail import Tail, Unsupported, state_in, state_out
-
-Hook = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accord.concepts.stage import concepts_for
+from accord.concepts.stage import check_concepts, concepts_for
 from accord.disk import whole_folder
 from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
 from accord.embeddings.stage import embeddings
@@ -50,6 +50,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
     section = plan.the(NamesSection)
     if section is None:
         return
+    check_concepts(plan, "names", [section.concepts])
     with plan.at("names", "annotator", section=section.annotator):
         annotator = section.annotator
         identity: dict[str, Any] | None = None
@@ -61,7 +62,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
         if isinstance(annotator, OpenAIAnnotator):
             annotator.key()
         section = section.model_copy(update={"annotator": annotator})
-        for node in concepts_for(plan, "names", [section.concepts]):
+        for node in concepts_for(plan, [section.concepts]):
             about = ConceptsToName(plan.backbone, embeddings(plan), node.stage, node.number)
             yield names_stage(section, about, plan.seed, identity)
 

@@ -70,10 +70,13 @@ def stages(plan: Plan) -> Iterator[Stage]:
     if section is None:
         return
     with plan.at("pathway", section=section):
+        if section.concepts is not None:
+            concepts_named(plan, section.concepts, "pathway", "concepts")
+    with plan.at("pathway", section=section):
         need_repairs(plan, "pathway")
         for task in training_items(plan).values():
             task.labels.check_yes_or_no("a pathway", task.name)
-        titles = section.repairs or [plan.all(RepairSection)[0].title]
+        titles = list(dict.fromkeys(section.repairs or [plan.all(RepairSection)[0].title]))
         for node in repairs_named(plan, titles, "pathway", "repairs"):
             yield _of_repair(plan, section, node)
 

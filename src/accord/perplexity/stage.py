@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from accord.concepts.stage import need_texts
 from accord.embeddings.result import HELD_OUT, Embeddings
 from accord.embeddings.stage import embeddings
 from accord.errors import AccordError, nearest
@@ -36,6 +37,8 @@ def stages(plan: Plan) -> Iterator[Stage]:
             plan.problem(error, "perplexity", "rows")
     with plan.at("perplexity", section=section):
         plan.named(plan.model(section.judge))
+    with plan.at("perplexity"):
+        need_texts(plan, "perplexity")
         texts = list(_all_texts(plan, section))
         yield from (stage for stage, _, _ in texts)
         for stage, name, node in texts:

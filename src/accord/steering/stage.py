@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from accord.concepts.stage import ConceptNode, concepts_for
+from accord.concepts.stage import ConceptNode, check_concepts, concepts_for
 from accord.embeddings.config import TextSection
 from accord.embeddings.result import Embeddings
 from accord.embeddings.stage import embeddings
@@ -21,11 +21,12 @@ def stages(plan: Plan) -> Iterator[Stage]:
     section = plan.the(SteeringSection)
     if section is None:
         return
+    names = ["all"] if section.concepts == "all" else section.concepts
+    check_concepts(plan, "steering", names)
     with plan.at("steering", section=section):
         check_steering(section, plan.the(TextSection))
         judge = None if section.judge is None else plan.named(plan.model(section.judge))
-        names = ["all"] if section.concepts == "all" else section.concepts
-        for node in concepts_for(plan, "steering", names):
+        for node in concepts_for(plan, names):
             yield steering_stage(plan, section, node, judge)
 
 

@@ -63,6 +63,7 @@ class Plan:
         self.notes: dict[str, None] = {}  # what the user should know of the data files, each line once
         self.unsound: set[str] = set()  # tasks of the study that cannot be made
         self._known: dict[Any, Any] = {}
+        self._named: dict[tuple[str, str, str], Named | AccordError] = {}
 
     @property
     def seed(self) -> int:
@@ -86,9 +87,9 @@ class Plan:
         return _At(self, place, section)
 
     def problem(self, error: AccordError, *place: str | int) -> None:
-        """Note what is wrong at a place; the same problem once, whoever finds it."""
-        message = str(error)
-        self.problems.setdefault(message, AccordError(f"{self.file.where(place)}\n  " + message.replace("\n", "\n  ")))
+        """Note what is wrong at a place; the same problem there once, whoever finds it."""
+        message = f"{self.file.where(place)}\n  " + str(error).replace("\n", "\n  ")
+        self.problems.setdefault(message, AccordError(message))
 
     def known(self, key: Any, make: Callable[[], T]) -> T:
         """What `make` gives; it is called once for each key. Raises Unplanned where it failed the first time."""
@@ -129,9 +130,17 @@ class Plan:
 
         Raises AccordError unless it is in the catalog, is written like a hub id, or is a folder or file that will do.
         """
-        return self.known(
-            (section.model, section.device, section.dtype), lambda: Named(section, self._identity(section))
-        )
+        key = (section.model, section.device, section.dtype)
+        if key not in self._named:
+            try:
+                self._named[key] = Named(section, self._identity(section))
+            except AccordError as error:
+                self._named[key] = error
+                raise
+        named = self._named[key]
+        if isinstance(named, AccordError):  # wherever a model is named; the backbone is so but once
+            raise Unplanned if section == self.backbone else named
+        return named
 
     def _identity(self, section: BackboneSection) -> dict[str, Any]:
         from accord.loading import check_model, is_here

@@ -51,7 +51,7 @@ def read_by(tokenizer: PreTrainedTokenizerBase, task: Task) -> Task:
     """
     if task.chat is None or not task.items:
         return task
-    prompts = (as_read(tokenizer, task, form, task.items[0]) for form in (task.generator, task.validator))
+    prompts = [as_read(tokenizer, task, form, task.items[0]) for form in (task.generator, task.validator)]
     content = "\0".join([tokenizer.get_chat_template(), *(f"{prompt.text}\0{prompt.join}" for prompt in prompts)])
     rendered = hashlib.sha256(content.encode()).hexdigest()
     return replace(task, settings={**task.settings, "chat": {**task.chat.settings, "rendered": rendered}})

@@ -14,7 +14,8 @@ from accord.concepts import Scale
 from accord.errors import AccordError
 from accord.lm.edited import Readout
 from accord.repair import save_adapter, save_edits
-from accord.repair.folder import base_of, with_edits
+from accord.repair.folder import with_edits
+from accord.repair.result import base_of
 from accord.steering import AddDirection, EditConcepts
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
@@ -15,14 +15,11 @@ CURVE = "curve.jsonl"
 
 
 @dataclass(frozen=True)
-class ConceptMetrics:
-    """A concept model on held-out embeddings.
+class TrainedMetrics:
+    """What was measured of something that is trained, and its training curve.
 
     Attributes:
-        metrics: name, kind, layer and seed of the model; r2, fvu, r2_hard (gates open or shut), l0 (active concepts a
-            token), alive (share of concepts that are ever active), parameters; ce_recovered, ce_recovered_hard,
-            ce_original, ce_ablated (nats a token; null where putting in the mean does not hurt); seconds of training,
-            null where it was imported: then `origin` says from what.
+        metrics: by name.
         curve: step, loss and its terms while it was trained, or None.
     """
 
@@ -35,9 +32,21 @@ class ConceptMetrics:
         write_curve(folder, self.curve)
 
     @classmethod
-    def read(cls, folder: Path) -> "ConceptMetrics":
-        """What is in a concept model's folder."""
+    def read(cls, folder: Path) -> Self:
+        """What is in a folder of something that was trained."""
         return cls(read_object(folder / METRICS), read_curve(folder))
+
+
+class ConceptMetrics(TrainedMetrics):
+    """A concept model on held-out embeddings.
+
+    Attributes:
+        metrics: name, kind, layer and seed of the model; r2, fvu, r2_hard (gates open or shut), l0 (active concepts a
+            token), alive (share of concepts that are ever active), parameters; ce_recovered, ce_recovered_hard,
+            ce_original, ce_ablated (nats a token; null where putting in the mean does not hurt); seconds of training,
+            null where it was imported: then `origin` says from what.
+        curve: see `TrainedMetrics`.
+    """
 
 
 def write_curve(folder: Path, curve: pd.DataFrame | None) -> None:

@@ -3,12 +3,10 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from accord.disk import read_object, write_whole
+from accord.disk import finite, read_object, write_json, write_whole
 
 _TABLES = ("damage", "texts", "relations")
 _FREE, _SUMMARY = "generations.jsonl", "damage.json"
@@ -46,10 +44,9 @@ class Damage:
         self.table.to_parquet(folder / "damage.parquet", index=False)
         self.texts.to_parquet(folder / "texts.parquet", index=False)
         self.relations.to_parquet(folder / "relations.parquet", index=False)
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in _records(self.free))
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in finite(self.free.to_dict("records")))
         write_whole(folder / _FREE, "".join(lines))
-        whole = {"sentence": self.sentence, "table": _records(self.table)}
-        write_whole(folder / _SUMMARY, json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_json(folder / _SUMMARY, {"sentence": self.sentence, "table": self.table.to_dict("records")})
 
     @classmethod
     def read(cls, folder: Path) -> "Damage":
@@ -59,14 +56,6 @@ class Damage:
         free = pd.DataFrame([json.loads(line) for line in lines if line], columns=None if any(lines) else FREE_COLUMNS)
         free = free.astype({column: "str" if column in FREE_COLUMNS else "float" for column in free})
         return cls(table, read_object(folder / _SUMMARY, "sentence")["sentence"], texts, relations, free)
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON takes them: null for what is not a number."""
-    return [
-        {str(key): None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
-        for row in table.to_dict("records")
-    ]
 
 
 @dataclass(frozen=True)

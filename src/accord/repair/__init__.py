@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from accord.repair.apply import repair
     from accord.repair.config import read_repair, register
     from accord.repair.fitted import Fitted
-    from accord.repair.folder import is_repaired, load_repaired, save_adapter, save_edits, save_weights
+    from accord.repair.folder import load_repaired, save_adapter, save_edits, save_weights
     from accord.repair.merging import Drift, merge
+    from accord.repair.result import is_repaired
     from accord.repair.surgery import operate
     from accord.repair.trained import train
 

@@ -23,20 +23,18 @@ from torch import Tensor
 
 from accord import concepts as concept_models
 from accord.arguments import checked
-from accord.disk import read_object, write_whole
+from accord.disk import write_whole
 from accord.errors import AccordError
 from accord.heads.reader import edits_as_json, edits_from_json
 from accord.lm.adapters import with_adapter
 from accord.lm.backbone import Backbone
-from accord.lm.catalog import adapter_base, is_adapter
 from accord.lm.edited import Readout, StateEdit, Steered, WithReadout, backbone_of
 from accord.lm.model import LanguageModel
 from accord.lm.opening import load as load_backbone
-from accord.repair.result import DESCRIPTION
+from accord.repair.result import DESCRIPTION, FORMAT, base_of, is_repaired
 from accord.steering.edits import AddDirection, AmplifyDirection, EditConcepts
 
-FORMAT, VERSION = "accord.repair", 1
-MERGED = "merge.json"  # in a folder of merged weights
+VERSION = 1
 MARK = "repaired"
 FILES = (  # concept models of edits lie in folders
     DESCRIPTION,
@@ -45,15 +43,6 @@ FILES = (  # concept models of edits lie in folders
     "concepts-*/config.json",
     "concepts-*/*.safetensors",
 )
-
-
-def is_repaired(folder: Path | str) -> bool:
-    """Whether this folder holds a repaired model, whole; of any version."""
-    try:
-        described = json.loads((Path(folder) / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(described, dict) and described.get("format") == FORMAT
 
 
 @checked
@@ -139,34 +128,6 @@ def with_edits(lm: LanguageModel, edits: Sequence[StateEdit | Readout], *, name:
         if isinstance(edit, Readout):
             edited = WithReadout(edited, edit, name=name)
     return edited
-
-
-def base_of(folder: Path | str) -> str:
-    """The model that a repaired one, or a PEFT adapter, was made from, as `accord.load` takes it.
-
-    A base in a folder is looked for where it lay relative to this one (both may have moved), then where it lay.
-
-    Raises AccordError if the folder does not say, or the base is in neither place.
-    """
-    folder = Path(folder)
-    if not is_repaired(folder):
-        if is_adapter(folder):
-            return adapter_base(folder)
-        fix = "name the model: --base MODEL"
-        raise AccordError("this folder does not say what it was repaired from", where=folder, fix=fix)
-    base = read_object(folder / DESCRIPTION, "base")["base"]
-    if "folder" not in base:
-        return str(base["model"])
-    beside = (folder / base["folder"]).resolve()
-    places = [beside, *([Path(base["path"])] if "path" in base else [])]
-    if there := next((place for place in places if place.exists()), None):
-        return str(there)
-    raise AccordError(
-        "the model that this one was repaired from is gone",
-        where=folder,
-        got=f"nothing at {' or '.join(dict.fromkeys(map(str, places)))}",
-        fix="put it back, or move both folders together",
-    )
 
 
 def checked_base(folder: Path, described: Mapping[str, Any], device: str, dtype: str) -> LanguageModel:

@@ -10,8 +10,7 @@ from typing import Any
 from accord.disk import read_object
 from accord.errors import AccordError
 from accord.lm.catalog import adapter_base, is_adapter
-from accord.repair.folder import MERGED, base_of, is_repaired
-from accord.repair.result import DESCRIPTION
+from accord.repair.result import DESCRIPTION, MERGED, base_of, is_repaired
 from accord.tasks import Item, Task
 from accord.tasks.base import capitalised
 

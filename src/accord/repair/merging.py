@@ -24,9 +24,9 @@ from accord.lm.model import LanguageModel
 from accord.lm.opening import load as load_backbone
 from accord.lm.opening import read_tokenizer
 from accord.lm.quantization import check_plain
-from accord.repair.folder import MERGED, base_of, checked_base, is_repaired
+from accord.repair.folder import checked_base
 from accord.repair.learned import links
-from accord.repair.result import DESCRIPTION
+from accord.repair.result import DESCRIPTION, MERGED, base_of, is_repaired
 from accord.tasks.labels import NO, YES
 
 # Beside the task's own prompts, ordinary text.

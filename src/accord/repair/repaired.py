@@ -16,7 +16,7 @@ def before_and_after(repaired: "BackboneSection", base: str | None) -> "tuple[Ba
     Raises AccordError if there is no such model, or the folder names none.
     """
     from accord.loading import check_model
-    from accord.repair.folder import base_of
+    from accord.repair.result import base_of
 
     before = repaired.model_copy(update={"model": base or base_of(repaired.model)})
     for section in (before, repaired):

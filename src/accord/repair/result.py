@@ -1,5 +1,6 @@
 """What a folder of a repaired model says of how it was made."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,11 @@ import pandas as pd
 
 from accord.concepts.result import read_curve, write_curve
 from accord.disk import read_object, write_json
+from accord.errors import AccordError
+from accord.lm.catalog import adapter_base, is_adapter
 
-DESCRIPTION = "repair.json"
+DESCRIPTION, FORMAT = "repair.json", "accord.repair"
+MERGED = "merge.json"  # in a folder of merged weights
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,43 @@ class RepairRecord:
         """What is in a folder of a repaired model."""
         description = read_object(folder / DESCRIPTION, "about", "change", "base")
         return cls(description["about"], description["change"], description["base"], read_curve(folder))
+
+
+def is_repaired(folder: Path | str) -> bool:
+    """Whether this folder holds a repaired model, whole; of any version."""
+    try:
+        described = json.loads((Path(folder) / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(described, dict) and described.get("format") == FORMAT
+
+
+def base_of(folder: Path | str) -> str:
+    """The model that a repaired one, or a PEFT adapter, was made from, as `accord.load` takes it.
+
+    A base in a folder is looked for where it lay relative to this one (both may have moved), then where it lay.
+
+    Raises AccordError if the folder does not say, or the base is in neither place.
+    """
+    folder = Path(folder)
+    if not is_repaired(folder):
+        if is_adapter(folder):
+            return adapter_base(folder)
+        fix = "name the model: --base MODEL"
+        raise AccordError("this folder does not say what it was repaired from", where=folder, fix=fix)
+    base = read_object(folder / DESCRIPTION, "base")["base"]
+    if "folder" not in base:
+        return str(base["model"])
+    beside = (folder / base["folder"]).resolve()
+    places = [beside, *([Path(base["path"])] if "path" in base else [])]
+    if there := next((place for place in places if place.exists()), None):
+        return str(there)
+    raise AccordError(
+        "the model that this one was repaired from is gone",
+        where=folder,
+        got=f"nothing at {' or '.join(dict.fromkeys(map(str, places)))}",
+        fix="put it back, or move both folders together",
+    )
 
 
 RESULTS = {"repair": RepairRecord}

@@ -15,13 +15,13 @@ from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.loading import load
 from accord.repair.config import KINDS, SFT, Trained, check_labels, read_repair
-from accord.repair.folder import base_name, is_repaired
+from accord.repair.folder import base_name
 from accord.repair.label_mass import check_label_mass
 from accord.repair.learned import marks, marks_as_text
 from accord.repair.loop import fit
 from accord.repair.lora import check_base, trainable
 from accord.repair.method import Method
-from accord.repair.result import DESCRIPTION
+from accord.repair.result import DESCRIPTION, is_repaired
 from accord.tasks import Task
 from accord.tasks.as_read import read_by
 

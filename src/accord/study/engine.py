@@ -48,13 +48,13 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
     kept: dict[str, Any] = {}
     for line in plan_study(file, kept=kept).notes:
         console.print(line, highlight=False, markup=False)
-    graph = plan_study(file, fetch=True, kept=kept)  # now that nothing is wrong with it
+    _check_folder(folder, file)
+    graph = plan_study(file, fetch=True, kept=kept)  # now that nothing is wrong with it, and it has a place
     todo = list(graph.stages)
     if step is not None:
         todo = graph.upstream([stage for stage in todo if stage.kind in STEPS[step]])
     if not todo:
         raise AccordError(f"This study has nothing to {step}.", where=path, wanted="a [text] section, and what follows")
-    _check_folder(folder, file)
     with lock(folder.resolve()):
         _keep_study(file, folder)
         for line in described(graph, folder, todo):

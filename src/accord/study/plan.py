@@ -18,7 +18,7 @@ from accord.lm.config import BackboneSection
 from accord.section import Layer, Section
 from accord.study.config import StudyFile
 from accord.study.work import Work
-from accord.tasks import CustomTask, Task, catalog, left_out
+from accord.tasks import TASKS, CustomTask, Task, left_out
 from accord.tasks import task as make_task
 from accord.tasks.config import QuestionSection
 
@@ -62,7 +62,7 @@ class Plan:
         self.problems: dict[str, AccordError] = {}
         self.notes: dict[str, None] = {}  # what the user should know of the data files, each line once
         self.unsound: set[str] = set()  # tasks of the study that cannot be made
-        self._known: dict[Any, Any] = {}
+        self.made_once: dict[Any, Any] = {}  # see `planned_once`
         self._named: dict[tuple[str, str, str], Named | AccordError] = {}
 
     @property
@@ -90,16 +90,6 @@ class Plan:
         """Note what is wrong at a place; the same problem there once, whoever finds it."""
         message = f"{self.file.where(place)}\n  " + str(error).replace("\n", "\n  ")
         self.problems.setdefault(message, AccordError(message))
-
-    def known(self, key: Any, make: Callable[[], T]) -> T:
-        """What `make` gives; it is called once for each key. Raises Unplanned where it failed the first time."""
-        if key not in self._known:
-            self._known[key] = None  # where it raises
-            self._known[key] = (make(),)
-        if self._known[key] is None:
-            raise Unplanned
-        value: T = self._known[key][0]
-        return value
 
     def kept(self, key: Any, make: Callable[[], T]) -> T:
         """What `make` gives; it is called once for each key, over all plannings of the same file.
@@ -146,10 +136,10 @@ class Plan:
         from accord.loading import check_model, is_here
 
         check_model(section.model)
-        if not self.fetch and not is_here(section.model):
+        here = self.fetch or is_here(section.model)
+        if not here:
             self.missing[section.model] = "a model"
-            return identity(section, weights=None)
-        return identity(section, fetch=self.fetch)
+        return identity(section, fetch=self.fetch, here=here)
 
     # Texts
 
@@ -218,7 +208,7 @@ class Plan:
         elif str(name).endswith(".toml"):
             name = str(self.file.beside(str(name)))
         else:
-            known = [row.name for row in catalog()] + list(self.study.tasks)
+            known = [*TASKS, *self.study.tasks]
             if name not in known:
                 raise AccordError("Unknown task.", got=repr(name), wanted=nearest(str(name), known))
         data = None if question.data is None else self.file.beside(question.data)
@@ -254,12 +244,18 @@ def planned_once(make: Callable[[Plan], T]) -> Callable[[Plan], T]:
 
     @wraps(make)
     def once(plan: Plan) -> T:
-        return plan.known(make, lambda: make(plan))
+        if make not in plan.made_once:
+            plan.made_once[make] = None  # where it raises
+            plan.made_once[make] = (make(plan),)
+        if plan.made_once[make] is None:
+            raise Unplanned
+        value: T = plan.made_once[make][0]
+        return value
 
     return once
 
 
-def identity(section: BackboneSection, *, fetch: bool = True, **known: Any) -> dict[str, Any]:
+def identity(section: BackboneSection, *, fetch: bool = True, here: bool = True) -> dict[str, Any]:
     """What of a model fixes the numbers made with it.
 
     Device and dtype are as written in the section ("auto" stays "auto"), so that results brought from a machine with a
@@ -267,13 +263,13 @@ def identity(section: BackboneSection, *, fetch: bool = True, **known: Any) -> d
 
     Args:
         fetch: fetch it, or its newest version, if it is not on this machine; else what is here counts.
-        known: `weights`, where the caller knows their fingerprint; None for a model that must be fetched first.
+        here: False for a model that must be fetched first: its weights are None.
     """
     from accord.loading import fingerprint
 
     return {
         "model": Path(section.model).name if Path(section.model).exists() else section.model,
-        "weights": known["weights"] if known else fingerprint(section.model, fetch=fetch),
+        "weights": fingerprint(section.model, fetch=fetch) if here else None,
         "device": section.device.partition(":")[0],
         "dtype": section.dtype,
     }

@@ -157,6 +157,7 @@ def missing(folder: Path) -> str | None:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    # Not `disk.write_json`: a recipe must come back as it was, numbers that are not finite too, or its hash changes.
     write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 

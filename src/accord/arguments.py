@@ -7,12 +7,14 @@ import operator
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, Protocol, TypeVar, Union, get_args, get_origin
 
 from accord.disk import DISK_FULL
 from accord.errors import AccordError, nearest
+from accord.progress import bar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,12 +37,18 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     Numbers and lists of numpy, pandas and torch count as numbers and lists, paths may be text and text may be a path;
     nothing else is converted. True is not 1, "10" is not 10, and a string is not a list of its letters.
+
+    A function that tells its `progress` takes True for it: a bar is shown while it works.
     """
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         bound = _bound(function, signature, args, kwargs)
+        watched = bound.arguments.get("progress")
+        if isinstance(watched, bool):
+            with bar(function.__name__) if watched else nullcontext() as shown:
+                return call(*args, **{**kwargs, "progress": shown})  # type: ignore[arg-type]
         for name, value in bound.arguments.items():
             parameter = signature.parameters[name]
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or value is parameter.default:

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import traceback
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,6 +106,20 @@ def application() -> typer.Typer:
 app = application()
 
 
+class _SaysThatTorchLoads(MetaPathFinder):
+    """Says that a command is loading PyTorch, which takes seconds, when the first import of it begins."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
+        """Find nothing: the finders after this one do."""
+        if fullname == "torch":
+            sys.meta_path.remove(self)
+            typer.echo("loading PyTorch", err=True)
+
+
 def main() -> None:
     """Run the command line."""
+    # Bars of libraries would tear accord's own; what matters of their logs is in its errors.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    sys.meta_path.insert(0, _SaysThatTorchLoads())
     app(prog_name="accord")

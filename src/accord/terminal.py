@@ -8,7 +8,6 @@ option for each of its keys in the parameter's place, with the text, the type, t
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import Parameter, Signature, signature
@@ -25,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from accord.errors import AccordError
+from accord.progress import Display
 from accord.section import Section
 from accord.study.config import from_options
 
 if TYPE_CHECKING:
-    from accord.study.engine import Bar
     from accord.study.stage import Stage
     from accord.tasks import Task
 
@@ -323,9 +322,8 @@ def _made(stage: "Stage", folder: Path, *, announce: bool, replace: bool = False
     from accord.study.store import publish
     from accord.study.work import Models
 
-    with progress_bars() as bar:
-        progress = bar(stage.name)
-        new = publish(stage, folder, models=Models(), at=at, progress=progress, replace=replace)
+    with Display(stage.name) as display, display.step(stage.name) as progress:
+        new = publish(stage, folder, models=Models(display.doing), at=at, progress=progress, replace=replace)
         result = result_types()[stage.kind].read(folder)
     if announce:
         typer.echo(f"{folder}: {'written' if new else 'up to date'}", err=True)
@@ -364,13 +362,6 @@ def decimals(value: float | None, missing: str = "undefined") -> str:
 def progress_console() -> Console:
     """Where progress is drawn: standard error, apart from results."""
     return Console(stderr=True)
-
-
-def progress_bars() -> "AbstractContextManager[Bar]":
-    """Progress bars on that console: a function that makes a bar by name."""
-    from accord.study.engine import bars
-
-    return bars(progress_console())
 
 
 # Remarks that several commands make

@@ -230,6 +230,20 @@ def test_a_heavy_study_stays_light(
     assert len([a for _, a in page.elements if a.get("role") == "img"]) == 4
 
 
+def test_a_run_under_way_says_what_is_to_come_and_loads_its_page_again(run_folder: Path) -> None:
+    text = write_report(run_folder, coming=["heads", "<verdict>"]).read_text(encoding="utf-8")
+    page = Page(text)
+    assert '<meta http-equiv="refresh" content="15">' in text
+    assert "still to come: heads, &lt;verdict&gt;." in text and "This run is under way" in page.text
+    whole = write_report(run_folder).read_text(encoding="utf-8")
+    assert "refresh" not in whole and "under way" not in Page(whole).text
+
+
+def test_a_run_with_nothing_to_show_yet_has_a_page_all_the_same(tmp_path: Path) -> None:
+    text = write_report(tmp_path, coming=["gap"]).read_text(encoding="utf-8")
+    assert "still to come: gap." in Page(text).text
+
+
 def test_same_folder_same_page(run_folder: Path, html: str) -> None:
     assert write_report(run_folder).read_text(encoding="utf-8") == html
     assert [p.name for p in run_folder.iterdir() if p.name.startswith(".")] == []

@@ -32,6 +32,7 @@ class Fakes:
     def __init__(self):
         self.done: list[str] = []
         self.stop_at: str | None = None
+        self.kinds: dict[str, str] = {}  # label -> kind of stage, where it is no gap
 
     def gap_stage(self, section, task, identity, load, seed, inputs=None):
         def make(work):
@@ -43,11 +44,12 @@ class Fakes:
             (work.folder / "scores.txt").write_text(str(task.settings))
             work.progress(2, 2)
 
-        stage = Stage("gap", section.folder, make, {"task": task.settings, "layers": section.layers}, seed, 1)
+        kind = self.kinds.get(section.folder, "gap")
+        stage = Stage(kind, section.folder, make, {"task": task.settings, "layers": section.layers}, seed, 1)
         return stage
 
-    def write_report(self, folder):
-        self.done.append("report")
+    def write_report(self, folder, coming=()):
+        self.done.append(f"report without {', '.join(coming)}" if coming else "report")
         (folder / "report.html").write_text("report")
         return folder / "report.html"
 
@@ -58,6 +60,7 @@ def fakes(monkeypatch):
     monkeypatch.setattr("accord.gap.stage.gap_stage", fakes.gap_stage)
     monkeypatch.setattr("accord.report.write_figures", lambda folder: None)
     monkeypatch.setattr("accord.report.write_report", fakes.write_report)
+    monkeypatch.setattr("accord.study.engine.result_types", dict)  # what the fakes write is no gap
     return fakes
 
 
@@ -82,18 +85,31 @@ def run(fakes, tmp_path, monkeypatch):
 def test_a_rerun_does_nothing(run):
     done, shown = run()
     assert done == [FIRST, SECOND, "report"]
-    assert f"{FIRST}: to do" in shown
+    assert "s: 2 of 2 stages to do" in shown
     done, shown = run()
     assert done == []
-    assert f"{FIRST}: up to date" in shown
+    assert shown == "s: all 2 stages are up to date\n"
     assert Path("runs/s/study.toml").read_text() == STUDY
+
+
+def test_the_page_is_written_when_a_capability_is_done_and_says_what_is_to_come(run, fakes):
+    fakes.kinds["hypernymy-validator-zero"] = "other"
+    assert run()[0] == [FIRST, "report without other", "other/hypernymy-validator-zero", "report"]
+    assert run()[0] == []
+
+
+def test_a_run_that_is_stopped_says_nothing_more_of_itself(run, fakes):
+    fakes.stop_at = SECOND
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert not Path("runs/s/progress.json").exists()
 
 
 def test_only_what_changed_is_done_again(run):
     run()
     done, shown = run("limit = 8", "limit = 9")
     assert done == [FIRST, "report"]
-    assert "task.limit (8 → 9)" in shown and f"{SECOND}: up to date" in shown
+    assert "task.limit (8 → 9)" in shown and "s: 1 of 2 stages to do, 1 up to date" in shown and SECOND not in shown
 
 
 def test_a_comment_changes_the_report_at_most(run):

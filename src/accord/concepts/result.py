@@ -48,6 +48,11 @@ class ConceptMetrics(TrainedMetrics):
         curve: see `TrainedMetrics`.
     """
 
+    def headline(self) -> str:
+        """How much of the states it explains, and with how many concepts."""
+        active, alive = self.metrics["l0"], self.metrics["alive"]
+        return f"R² {self.metrics['r2']:.2f}; {active:.0f} concepts active a token, {alive:.0%} ever"
+
 
 def write_curve(folder: Path, curve: pd.DataFrame | None) -> None:
     """Write a training curve, if there is one: a line for each step, with what was measured at it."""

@@ -163,7 +163,7 @@ def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | No
 
     settings = {**about, "model": section.config.model_dump(), "training": section.training.model_dump()}
     label = f"{section.title}{suffix(layer)}-s{seed}"
-    return Stage("concepts", label, make, settings, seed, VERSION, inputs)
+    return Stage("concepts", label, make, settings, seed, VERSION, inputs, seconds=20)
 
 
 def _imported(plan: Plan, section: ImportedSection, layer: Layer, number: int | None, seed: int) -> Stage:
@@ -195,7 +195,7 @@ def _imported(plan: Plan, section: ImportedSection, layer: Layer, number: int | 
 
     settings = {**about, "files": fingerprint(locate(source)[0]) if here else None, "origin": origin}
     label = f"{section.title}{suffix(layer)}-s{seed}"
-    return Stage("concepts", label, make, settings, seed, VERSION, inputs)
+    return Stage("concepts", label, make, settings, seed, VERSION, inputs, seconds=20)
 
 
 def _source(plan: Plan, source: str) -> str:

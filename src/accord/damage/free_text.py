@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from accord.damage.questions import Questions
-from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.lm.perplexity import perplexity
 from accord.lm.sampling import generate
+from accord.progress import Progress
 from accord.unfinished import once
 
 _PART = 32  # texts that a kill can cost

@@ -18,8 +18,8 @@ from accord.damage.result import Damage
 from accord.damage.wording import sentence
 from accord.errors import AccordError
 from accord.gap.change import same_items
-from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
+from accord.progress import Progress
 from accord.tasks import Task
 
 Scores = tuple[pd.DataFrame, pd.DataFrame]

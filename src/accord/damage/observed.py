@@ -20,13 +20,13 @@ from accord.damage.free_text import write_free
 from accord.damage.questions import Questions
 from accord.errors import AccordError
 from accord.gap import LabelWords, measure_gap
-from accord.lm.batching import Progress
 from accord.lm.marked import States, as_tensors, from_tensors, joined
 from accord.lm.model import LanguageModel
 from accord.lm.perplexity import Perplexity, read_tokens, token_losses
 from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import score
 from accord.lm.windows import tokenize
+from accord.progress import Progress
 from accord.tasks import Task
 from accord.unfinished import belongs, once
 

@@ -48,6 +48,10 @@ class Damage:
         write_whole(folder / _FREE, "".join(lines))
         write_json(folder / _SUMMARY, {"sentence": self.sentence, "table": self.table.to_dict("records")})
 
+    def headline(self) -> str:
+        """How many measures got worse."""
+        return f"{int(self.table['worsened'].sum())} of {len(self.table)} measures worse beyond their intervals"
+
     @classmethod
     def read(cls, folder: Path) -> "Damage":
         """What `write` wrote."""

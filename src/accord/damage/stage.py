@@ -111,7 +111,7 @@ def observation_stage(plan: Plan, items: DamageItems, question: str) -> Stage:
         lm = base.load(work)
         observe(lm, items.questions(), judge=items.judge_model(work), parts=work.folder, progress=work.progress)
 
-    return Stage("observation", question, make, {**base.identity, **items.settings()}, items.seed, VERSION)
+    return Stage("observation", question, make, {**base.identity, **items.settings()}, items.seed, VERSION, seconds=12)
 
 
 def damage_stage(plan: Plan, items: DamageItems, base: Stage, node: RepairNode, verdict: Stage) -> Stage:
@@ -129,7 +129,7 @@ def damage_stage(plan: Plan, items: DamageItems, base: Stage, node: RepairNode, 
 
     inputs = {"base": base, "repair": node.stage, "verdict": verdict}
     settings = {"resamples": items.section.resamples}
-    return Stage("damage", node.stage.label, make, settings, items.seed, VERSION, inputs)
+    return Stage("damage", node.stage.label, make, settings, items.seed, VERSION, inputs, seconds=10)
 
 
 def pair_stage(items: DamageItems, base: BackboneSection, repaired: BackboneSection) -> Stage:
@@ -162,4 +162,4 @@ def pair_stage(items: DamageItems, base: BackboneSection, repaired: BackboneSect
             progress=work.progress,
         )
 
-    return Stage("damage", "", make, settings, items.seed, VERSION)
+    return Stage("damage", "", make, settings, items.seed, VERSION, seconds=10)

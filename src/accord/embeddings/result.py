@@ -47,6 +47,10 @@ class Embeddings:
         """Write corpus.json; the stores are written as they are extracted."""
         write_json(folder / _CORPUS, self.corpus)
 
+    def headline(self) -> str:
+        """How many tokens there are."""
+        return f"{self.corpus['train_tokens']:,} tokens, and {self.corpus['held_out_tokens']:,} held out"
+
     @classmethod
     def read(cls, folder: Path) -> "Embeddings":
         """What is in a folder of embeddings."""

@@ -11,9 +11,10 @@ from accord.embeddings.config import TextSection
 from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
 from accord.errors import AccordError
 from accord.heads.rows import Row, all_rows
+from accord.progress import Progress
 from accord.study.plan import Plan, Unplanned, planned_once
 from accord.study.stage import Stage
-from accord.study.work import Progress, Work
+from accord.study.work import Work
 from accord.text import Batch, Corpus, EmbeddingStore, batches, corpus, extract
 from accord.text.sources import is_local, source_fingerprint
 
@@ -74,7 +75,7 @@ def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
         "source": source_fingerprint(source),
         "layers": numbers,
     }
-    return Stage("embeddings", "", make, settings, plan.seed, VERSION)
+    return Stage("embeddings", "", make, settings, plan.seed, VERSION, seconds=40)
 
 
 def _layers(plan: Plan) -> list[int | None]:

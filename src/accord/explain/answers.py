@@ -18,12 +18,13 @@ from accord.errors import AccordError
 from accord.gap.answer_score import AnswerScore
 from accord.gap.questions import LabelWords
 from accord.lm.backbone import Backbone
-from accord.lm.batching import Progress, check_alike, check_fits
+from accord.lm.batching import check_alike, check_fits
 from accord.lm.beginning import for_rows, passed, shared_length
 from accord.lm.kv import KeysValues, kv_cache
 from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import Counted, answer_logodds
 from accord.lm.splice import replaced
+from accord.progress import Progress
 from accord.tasks import Task
 
 Variants = Callable[[Tensor, Tensor], Iterable[Tensor]]

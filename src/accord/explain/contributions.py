@@ -12,7 +12,7 @@ from accord.explain.answers import AnswersByState, Variants
 from accord.heads.reader import decoder_rows, latents
 from accord.intervals import Estimate, Floats, pearson
 from accord.intervals.estimate import constant, critical, spread, studentised
-from accord.lm.batching import Progress
+from accord.progress import Progress
 
 
 @dataclass(frozen=True)

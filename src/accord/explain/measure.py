@@ -29,7 +29,7 @@ from accord.explain.result import Explanation
 from accord.intervals import Floats
 from accord.intervals.estimate import constant
 from accord.lm.backbone import Backbone
-from accord.lm.batching import Progress
+from accord.progress import Progress
 from accord.tasks import Task
 
 FORMS = ("generator", "validator")

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from accord.disk import read_object
+from accord.intervals import brief
 
 _TABLES = ("concepts", "items", "scores", "check")
 _SUMMARY = "explain.json"
@@ -41,6 +42,14 @@ class Explanation:
             getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False)
         text = json.dumps(self.summary, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / _SUMMARY).write_text(text + "\n", encoding="utf-8")
+
+    def headline(self) -> str:
+        """What taking out the concepts that hold the two forms apart does to their correlation."""
+        check = self.summary["check"].get("against")
+        if not check or check.get("value") is None:
+            return f"{len(self.concepts)} concepts tried"
+        number, p = len(check["concepts"]), check["p"]
+        return f"without {number} concepts that lean against, r moves by {brief(check)}; random sets p = {p:.2f}"
 
     @classmethod
     def read(cls, folder: Path) -> "Explanation":

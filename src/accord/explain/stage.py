@@ -64,4 +64,4 @@ def explain_stage(
         "task": task.settings,
         **section.model_dump(exclude={"gap", "limit"}),
     }
-    return Stage("explain", concepts.label, make, settings, seed, VERSION, {"concepts": concepts})
+    return Stage("explain", concepts.label, make, settings, seed, VERSION, {"concepts": concepts}, seconds=20)

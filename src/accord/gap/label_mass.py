@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from accord.gap.questions import LabelWords
-from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.lm.scoring import Floats, score
+from accord.progress import Progress
 from accord.tasks import Item, Task
 
 

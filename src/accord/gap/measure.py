@@ -16,10 +16,10 @@ from accord.gap.answer_score import AnswerScore
 from accord.gap.metrics import layer_matrix, summarize, summarize_layers
 from accord.gap.questions import LabelWords
 from accord.gap.result import Gap
-from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.lm.prompted import after_prompt
 from accord.lm.scoring import Floats, Query, Score, check_queries, score
+from accord.progress import Progress
 from accord.tasks import Task, as_task
 from accord.unfinished import once
 

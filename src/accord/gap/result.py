@@ -9,10 +9,11 @@ import pandas as pd
 
 from accord.disk import read_object
 from accord.gap.metrics import MEASURES
-from accord.intervals import Interval
+from accord.intervals import Interval, brief
 
 METRICS = "metrics.json"
 _ANSWER_SCORE = "answer_score"
+_FORMS = {"generator": "completing", "validator": "asked"}
 _TABLES = ("scores", "layers", "layer_metrics", "layer_matrix", "lens")
 
 
@@ -60,6 +61,11 @@ class Gap:
                 table.to_parquet(folder / f"{name}.parquet", index=False)
         text = json.dumps(self.as_json(), indent=2, allow_nan=False)
         (folder / METRICS).write_text(text + "\n", encoding="utf-8")
+
+    def headline(self) -> str:
+        """How well the two forms agree, and what each knows."""
+        auc = " and ".join(f"{brief(self.metrics[f'{form}_auc'])} {how}" for form, how in _FORMS.items())
+        return f"r {brief(self.metrics['pearson_all'])}; AUC {auc}"
 
     @classmethod
     def read(cls, folder: Path) -> "Gap":

@@ -100,4 +100,4 @@ def gap_stage(
         return gap
 
     settings = {**identity, "task": task.settings, "layers": section.layers}
-    return Stage("gap", section.folder, make, settings, seed, VERSION, inputs or {})
+    return Stage("gap", section.folder, make, settings, seed, VERSION, inputs or {}, seconds=45)

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from accord.arguments import checked
 from accord.gap.questions import contexts_of
-from accord.lm.batching import Progress
 from accord.lm.marked import States, backbone_states
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.states import end_states
+from accord.progress import Progress
 from accord.tasks import Task
 
 

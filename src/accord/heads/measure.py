@@ -18,7 +18,7 @@ from accord.heads.train import cross_entropy, train_head, unigram_ce
 from accord.heads.vocabulary import next_counts
 from accord.lm import Backbone
 from accord.lm.perplexity import perplexity
-from accord.study.work import Progress
+from accord.progress import Progress
 from accord.text import Batch, batches, in_order
 
 ROWS_AT_ONCE = 4096

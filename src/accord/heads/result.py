@@ -12,6 +12,11 @@ class HeadMetrics(TrainedMetrics):
         curve: see `TrainedMetrics`.
     """
 
+    def headline(self) -> str:
+        """How well it predicts the next token."""
+        own, unigram = self.metrics["held_out_ce"], self.metrics["unigram_ce"]
+        return f"{own:.2f} nats a held-out token; {unigram:.2f} by frequencies"
+
 
 RESULTS = {"heads": HeadMetrics}
 OBJECTIVES = {"heads": ("held_out_ce", "start_ce", "unigram_ce", "seconds")}

@@ -100,7 +100,7 @@ def _stage(plan: Plan, row: Row, seed: int | None, concepts: ConceptNode | None)
 
     settings = {**about, "config": config.model_dump(), "batch": batch}
     label = row.label + ("" if seed is None else f"-s{seed}")
-    return Stage("heads", label, make, settings, seed or 0, VERSION, inputs)
+    return Stage("heads", label, make, settings, seed or 0, VERSION, inputs, seconds=10)
 
 
 def _check_names(plan: Plan) -> None:

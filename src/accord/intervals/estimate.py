@@ -60,6 +60,19 @@ class Estimate:
         return Estimate(math.exp(self.value), math.exp(self.low), math.exp(self.high), self.reason)
 
 
+def brief(metric: Interval, digits: int = 2) -> str:
+    """A number with its interval on a line of a terminal.
+
+    >>> brief({"value": -0.17, "low": -0.26, "high": -0.07}), brief({"value": 0.5, "low": None, "high": None})
+    ('-0.17 [-0.26, -0.07]', '0.50')
+    """
+    value, low, high = (metric.get(name) for name in ("value", "low", "high"))
+    if value is None:
+        return "undefined"
+    ends = "" if low is None or high is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{value:.{digits}f}{ends}"
+
+
 def unknown(reason: str) -> Estimate:
     """A number that is not defined."""
     return Estimate(math.nan, reason=reason)

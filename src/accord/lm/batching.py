@@ -7,9 +7,7 @@ import torch
 
 from accord.errors import AccordError
 from accord.lm.model import LanguageModel
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total) as work goes on."""
+from accord.progress import Progress
 
 # Tokens of a forward pass. On a CPU more only leaves its caches; on a GPU this fills it.
 _BATCH_TOKENS = {"cpu": 512}

@@ -59,7 +59,9 @@ def _convert(source: Path, folder: Path) -> None:
     import torch
     from gguf import GGUFReader
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()  # four bars, torn by whatever else is shown
     reader = GGUFReader(source)
     tokenizer = _tokenizer(source, reader)
     tokenizer.save_pretrained(folder)

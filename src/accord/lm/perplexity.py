@@ -17,10 +17,11 @@ from accord.arguments import checked
 from accord.errors import AccordError
 from accord.intervals import mean_estimate, ratio_estimate
 from accord.lm.backbone import not_finite
-from accord.lm.batching import Progress, in_batches
+from accord.lm.batching import in_batches
 from accord.lm.marked import States
 from accord.lm.model import LanguageModel
 from accord.lm.windows import TokenTexts, Window, tokenize
+from accord.progress import Progress
 
 Floats = NDArray[np.float64]
 Visit = Callable[[NDArray[np.int64], NDArray[np.int64], States, Tensor], None]

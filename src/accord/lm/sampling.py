@@ -15,7 +15,7 @@ from transformers import Cache
 from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.backbone import not_finite
-from accord.lm.batching import Progress, check_fits, check_halves
+from accord.lm.batching import check_fits, check_halves
 from accord.lm.encoding import encode_prompt, start_id
 from accord.lm.kv import kv_cache, kv_pairs
 from accord.lm.marked import States
@@ -23,6 +23,7 @@ from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.processors import Sampling, draw
 from accord.lm.prompted import Prompted, after_prompt
+from accord.progress import Progress
 
 
 @dataclass(frozen=True)

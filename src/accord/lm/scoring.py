@@ -19,13 +19,14 @@ from torch import Tensor
 from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.backbone import not_finite
-from accord.lm.batching import Progress, check_fits
+from accord.lm.batching import check_fits
 from accord.lm.encoding import start_id
 from accord.lm.marked import States
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.prompted import Prompted
 from accord.lm.states import end_states
+from accord.progress import Progress
 
 Floats = NDArray[np.float64]
 Counted = Literal["first", "whole", "per_token"]

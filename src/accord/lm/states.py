@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from accord.lm.batching import Progress, check_fits, check_halves, default_batch_tokens
+from accord.lm.batching import check_fits, check_halves, default_batch_tokens
 from accord.lm.kv import KeysValues, kv_cache, kv_pairs
 from accord.lm.marked import States
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids, Node, grow
+from accord.progress import Progress
 
 Read = Callable[[int, States, list[int]], None]
 """Called with (layer, states [n, d_model], the indices of the n sequences that end there)."""

@@ -9,6 +9,7 @@ import pandas as pd
 
 from accord.concepts.result import METRICS
 from accord.disk import read_object, write_json
+from accord.intervals import brief
 
 if TYPE_CHECKING:
     from accord.names.answers import Names
@@ -54,6 +55,12 @@ class NamedDictionary:
         self.concepts.to_parquet(folder / CONCEPTS, index=False)
         self.examples.to_parquet(folder / EXAMPLES, index=False)
         write_json(folder / METRICS, self.metrics)
+
+    def headline(self) -> str:
+        """How many concepts have a name, and how well names tell what fires."""
+        told = f"{self.metrics['named']} of {self.metrics['asked']} named"
+        score = self.metrics.get("detection")
+        return f"{told}; detection {brief(score)} of balanced examples, chance 0.5" if score else told
 
     @classmethod
     def read(cls, folder: Path) -> "NamedDictionary":

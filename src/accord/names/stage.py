@@ -109,7 +109,7 @@ def names_stage(
         **section.model_dump(include={"limit", "examples", "held_out", "scores"}),
     }
     inputs = {"embeddings": about.embeddings, "concepts": about.concepts}
-    return Stage("names", about.concepts.label, make, settings, seed, VERSION, inputs)
+    return Stage("names", about.concepts.label, make, settings, seed, VERSION, inputs, seconds=5)
 
 
 def _dictionary(section: NamesSection, about: ConceptsToName, seed: int, lm: "Backbone", work: Work) -> "Dictionary":

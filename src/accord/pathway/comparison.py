@@ -16,7 +16,6 @@ from accord.gap.metrics import summarize_layers
 from accord.gap.questions import contexts_of, generator_query
 from accord.gap.result import Gap
 from accord.gap.states import context_states
-from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.lm.scoring import score
 from accord.pathway.cka import linear_cka
@@ -25,6 +24,7 @@ from accord.pathway.patching import patch, recovered
 from accord.pathway.progress import Steps
 from accord.pathway.readout import readout_curve
 from accord.pathway.tables import ALL, BASE, INTO_BASE, REPAIRED
+from accord.progress import Progress
 from accord.tasks import Task
 from accord.unfinished import once
 

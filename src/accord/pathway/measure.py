@@ -8,13 +8,13 @@ from accord.arguments import checked
 from accord.concepts.base import ConceptModel
 from accord.errors import AccordError
 from accord.gap.questions import LabelWords, contexts_of
-from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.pathway.comparison import FORMS, Comparison, both_models, curves, patch_both
 from accord.pathway.patching import check_shapes
 from accord.pathway.progress import Steps
 from accord.pathway.result import Pathway
 from accord.pathway.tables import ALL, BASE, INTO_BASE, INTO_REPAIRED, LAST
+from accord.progress import Progress
 from accord.tasks import Task
 
 

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from accord.gap.metrics import Floats
-from accord.lm.batching import Progress, in_batches
+from accord.lm.batching import in_batches
 from accord.lm.beginning import shared_length
 from accord.lm.kv import KeysValues
 from accord.lm.marked import States, backbone_states
 from accord.lm.prefix_tree import Ids
 from accord.pathway.receiver import Put, Receiver
+from accord.progress import Progress
 
 STATES, RANDOM = "states", "random"
 

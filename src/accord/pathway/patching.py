@@ -17,11 +17,11 @@ from accord.arguments import checked
 from accord.errors import AccordError
 from accord.gap.questions import LabelWords, contexts_of
 from accord.intervals import Estimate, Floats, ratio_estimate
-from accord.lm.batching import Progress
 from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel
 from accord.pathway.patch_runs import Patching, group_table
 from accord.pathway.receiver import Receiver
+from accord.progress import Progress
 from accord.tasks import Task
 from accord.unfinished import once
 

@@ -1,6 +1,6 @@
 """One bar over steps of different kinds."""
 
-from accord.lm.batching import Progress
+from accord.progress import Progress
 
 _UNITS = 1000  # of a step
 

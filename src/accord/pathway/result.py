@@ -56,6 +56,10 @@ class Pathway:
         text = json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "pathway.json").write_text(text + "\n", encoding="utf-8")
 
+    def headline(self) -> str:
+        """Where the repair enters the model."""
+        return next(iter(self.summary()["sentences"]), "")
+
     @classmethod
     def read(cls, folder: Path) -> "Pathway":
         """What `write` wrote."""

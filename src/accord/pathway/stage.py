@@ -94,7 +94,7 @@ def _of_repair(plan: Plan, section: PathwaySection, node: RepairNode) -> Stage:
 
     settings = {**settings_of(section), **base.identity, "questions": items.settings(plan.read)}
     inputs = {"repair": node.stage} | ({} if concepts is None else {"concepts": concepts.stage})
-    return Stage("pathway", node.stage.label, make, settings, plan.seed, VERSION, inputs)
+    return Stage("pathway", node.stage.label, make, settings, plan.seed, VERSION, inputs, seconds=70)
 
 
 def pair_stage(
@@ -135,7 +135,7 @@ def pair_stage(
         "questions": items.settings(lambda task: read_by_model(task, base)),
         "concepts": concepts and {"layer": concepts[1], "model": weights},
     }
-    return Stage("pathway", "", make, settings, seed, VERSION)
+    return Stage("pathway", "", make, settings, seed, VERSION, seconds=70)
 
 
 def settings_of(section: PathwaySection) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from accord.concepts.result import METRICS
 from accord.disk import read_object, write_json, write_whole
+from accord.intervals import brief
 
 _TEXTS = "texts.jsonl"
 _TYPES = {"row": "str", "seed": "int", "index": "int", "text": "str", "tokens": "int", "finished": "bool"}
@@ -29,6 +30,10 @@ class WrittenTexts:
         """Write texts.jsonl."""
         rows = self.table.to_dict(orient="records")
         write_whole(folder / _TEXTS, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+    def headline(self) -> str:
+        """How much was written."""
+        return f"{len(self.table)} texts, {self.table['tokens'].sum():,} tokens"
 
     @classmethod
     def read(cls, folder: Path) -> "WrittenTexts":
@@ -53,6 +58,12 @@ class JudgedTexts:
     def write(self, folder: Path) -> None:
         """Write metrics.json."""
         write_json(folder / METRICS, self.metrics)
+
+    def headline(self) -> str:
+        """The texts' perplexity under the judge."""
+        ends = {"value": "judge_mean", "low": "judge_mean_low", "high": "judge_mean_high"}
+        mean = brief({name: self.metrics.get(key) for name, key in ends.items()}, 0)
+        return f"perplexity {mean} under {self.metrics['judge']}"
 
     @classmethod
     def read(cls, folder: Path) -> "JudgedTexts":

@@ -82,7 +82,7 @@ def texts_stage(
     inputs = {} if node is None else {"model": node.stage}
     if node is None:
         settings["weights"] = plan.named(plan.backbone).identity["weights"]
-    return Stage("texts", f"{label}-s{seed}", make, settings, seed, TEXTS_VERSION, inputs)
+    return Stage("texts", f"{label}-s{seed}", make, settings, seed, TEXTS_VERSION, inputs, seconds=4)
 
 
 def _by_model(lm: "LanguageModel", section: PerplexitySection, seed: int, first: int, n: int) -> list[dict[str, Any]]:
@@ -137,4 +137,4 @@ def perplexity_stage(plan: Plan, section: PerplexitySection, texts: Stage, name:
         )
 
     settings = {"row": name, "judge": judge.identity, "own_texts": section.own_texts}
-    return Stage("perplexity", texts.label, make, settings, texts.seed, VERSION, inputs)
+    return Stage("perplexity", texts.label, make, settings, texts.seed, VERSION, inputs, seconds=10)

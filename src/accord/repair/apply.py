@@ -8,8 +8,8 @@ from typing import Any
 
 from accord.arguments import checked
 from accord.concepts.base import ConceptModel
-from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
+from accord.progress import Progress
 from accord.repair.config import Trained, check_labels
 from accord.repair.folder import base_name
 from accord.repair.learned import marks, marks_as_text

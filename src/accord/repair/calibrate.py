@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from accord.gap.metrics import Floats
 from accord.gap.questions import LabelWords
-from accord.lm.batching import Progress
 from accord.lm.edited import Readout
 from accord.lm.model import LanguageModel
+from accord.progress import Progress
 from accord.repair.config import CalibrateConfig
 from accord.repair.evidence import validator_logodds
 from accord.repair.fitted import Fitted

@@ -15,10 +15,10 @@ from accord.concepts.base import ConceptModel, Edit, Encoded, Scale, Sparse
 from accord.errors import AccordError
 from accord.gap.questions import LabelWords, contexts_of
 from accord.lm.backbone import Backbone
-from accord.lm.batching import Progress
 from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel
 from accord.lm.splice import replaced
+from accord.progress import Progress
 from accord.repair.config import ConceptsConfig
 from accord.repair.edit_search import Candidate, EditSearch
 from accord.repair.evidence import gather

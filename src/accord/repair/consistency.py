@@ -8,8 +8,8 @@ from statistics import median
 from typing import Any
 
 from accord.errors import AccordError
-from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
+from accord.progress import Progress
 from accord.repair.config import Consistency
 from accord.repair.method import PairBatch, TaskPairs, drawn
 from accord.repair.sft import answer_loss

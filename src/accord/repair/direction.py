@@ -16,9 +16,9 @@ from torch import Tensor
 from accord.gap.metrics import pearson
 from accord.gap.questions import contexts_of
 from accord.gap.states import context_states
-from accord.lm.batching import Progress
 from accord.lm.edited import StateEdit
 from accord.lm.model import LanguageModel
+from accord.progress import Progress
 from accord.repair.config import DirectionConfig
 from accord.repair.edit_search import Candidate, EditSearch
 from accord.repair.evidence import Evidence, gather

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from accord.lm.batching import Progress
 from accord.lm.edited import StateEdit, Steered
 from accord.lm.model import LanguageModel
 from accord.lm.perplexity import perplexity
+from accord.progress import Progress
 from accord.repair.evidence import Evidence, validator_logodds
 from accord.repair.fitted import Fitted, best_within
 from accord.tasks import Task

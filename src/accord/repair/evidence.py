@@ -13,12 +13,12 @@ from accord.errors import AccordError
 from accord.gap.answer_score import AnswerScore
 from accord.gap.metrics import PAIRED, Floats, ScoreColumns, pearson
 from accord.gap.questions import LabelWords
-from accord.lm.batching import Progress
 from accord.lm.marked import States, backbone_states
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import score
 from accord.lm.states import end_states
+from accord.progress import Progress
 from accord.repair.ordinary import YesNo, log_yes_no
 from accord.tasks import Item, Task
 

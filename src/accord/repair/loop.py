@@ -16,7 +16,7 @@ from accord.concepts.checkpoint import State, read_checkpoint, write_checkpoint
 from accord.concepts.train import learning_rate, mix
 from accord.disk import write_whole
 from accord.errors import AccordError
-from accord.lm.batching import Progress
+from accord.progress import Progress
 from accord.repair.config import Trained
 from accord.repair.lora import ModelInTraining
 from accord.repair.method import Method

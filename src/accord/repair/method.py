@@ -12,9 +12,9 @@ from accord.concepts.train import mix
 from accord.errors import AccordError
 from accord.gap.answer_score import AnswerScore
 from accord.gap.questions import LabelWords
-from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.lm.scoring import Counted, Query, Score, score
+from accord.progress import Progress
 from accord.repair.scores import Odds, Pair, Scored, Terms
 from accord.tasks import Item, Task
 from accord.tasks.as_read import as_read

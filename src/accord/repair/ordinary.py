@@ -9,11 +9,12 @@ from torch import Tensor
 
 from accord.errors import AccordError
 from accord.lm.backbone import not_finite
-from accord.lm.batching import Progress, in_batches
+from accord.lm.batching import in_batches
 from accord.lm.marked import States, backbone_states
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.windows import tokenize
+from accord.progress import Progress
 from accord.text import corpus
 
 YesNo = tuple[Ids, Ids]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from accord.errors import AccordError
-from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
+from accord.progress import Progress
 from accord.repair.config import RankAlign
 from accord.repair.method import PairBatch, TaskPairs, drawn, frozen, reached
 from accord.repair.scores import Scored, Terms

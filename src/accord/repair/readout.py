@@ -17,9 +17,9 @@ from torch import Tensor
 from accord.gap.metrics import Floats
 from accord.gap.questions import LabelWords
 from accord.gap.ridge import Ridge
-from accord.lm.batching import Progress
 from accord.lm.edited import Readout
 from accord.lm.model import LanguageModel
+from accord.progress import Progress
 from accord.repair.config import ReadoutConfig
 from accord.repair.evidence import Evidence, gather
 from accord.repair.fitted import Fitted, best_within

@@ -39,6 +39,14 @@ class RepairRecord:
             write_json(folder / DESCRIPTION, {"base": self.base, "change": self.change, "about": self.about})
             write_curve(folder, self.curve)
 
+    def headline(self) -> str:
+        """What of the model it changes, and how its training went."""
+        changed = f"changes {self.change.get('kind', 'the model')}"
+        if self.curve is None or "loss" not in self.curve or len(self.curve) < 2:
+            return changed
+        losses = self.curve["loss"]
+        return f"{changed}; loss {losses.iloc[0]:.3f} to {losses.iloc[-1]:.3f} in {len(losses)} steps"
+
     @classmethod
     def read(cls, folder: Path) -> "RepairRecord":
         """What is in a folder of a repaired model."""

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from accord.errors import AccordError
-from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
+from accord.progress import Progress
 from accord.repair.config import SFT
 from accord.repair.method import PairBatch, TaskPairs, drawn
 from accord.repair.scores import Pair, Terms

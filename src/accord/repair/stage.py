@@ -130,7 +130,7 @@ def repair_stage(
         "task": plan.read(task).settings,
         "texts": texts and texts.settings,
     }
-    return Stage("repair", f"{section.title}-s{seed}", make, settings, seed, VERSION, inputs)
+    return Stage("repair", f"{section.title}-s{seed}", make, settings, seed, VERSION, inputs, seconds=40)
 
 
 def single_repair_stage(
@@ -155,7 +155,7 @@ def single_repair_stage(
 
     about = {"repair": config.model_dump(), "concepts": folder, "layer": layer}
     settings = {**identity(base), "task": task.settings, **about}
-    return Stage("repair", "", make, settings, seed, VERSION)
+    return Stage("repair", "", make, settings, seed, VERSION, seconds=40)
 
 
 def _repaired(

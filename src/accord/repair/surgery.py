@@ -8,8 +8,8 @@ from accord.concepts.base import ConceptModel
 from accord.errors import AccordError
 from accord.gap.questions import LabelWords
 from accord.kinds import code_of
-from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
+from accord.progress import Progress
 from accord.repair.config import KINDS, Surgery, check_labels
 from accord.repair.fitted import Fitted
 from accord.repair.label_mass import check_label_mass

@@ -11,9 +11,9 @@ from accord.disk import read_object
 from accord.errors import AccordError
 from accord.gap.questions import LabelWords, contexts_of
 from accord.kinds import code_of
-from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
 from accord.loading import load
+from accord.progress import Progress
 from accord.repair.config import KINDS, SFT, Trained, check_labels, read_repair
 from accord.repair.folder import base_name
 from accord.repair.label_mass import check_label_mass

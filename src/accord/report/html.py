@@ -7,6 +7,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -23,25 +24,30 @@ from accord.study.run_folder import Run
 from accord.study.store import REPORT
 
 FIGURES = "figures"  # in the run folder
+RELOAD = 15  # seconds after which the page of a run that is under way loads itself again
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 @checked
-def write_report(run_folder: Path) -> Path:
+def write_report(run_folder: Path, *, coming: Sequence[str] = ()) -> Path:
     """Write RUN/report.html, the page that shows a run folder (or the folder of a single gap); its path.
+
+    Args:
+        coming: of a run that is under way, the capabilities that are not done: the head of the page names them, and the
+            page loads itself again until it is written without any.
 
     Raises AccordError when there is nothing in it to show, or a result cannot be read.
     """
     run = _opened(run_folder)
     chapters = list(_chapters(run))
-    if not chapters:
+    if not chapters and not coming:
         raise AccordError(
             "This folder holds no measured gap.",
             where=run.folder,
             wanted="gap/<name>/scores.parquet inside it, or scores.parquet itself",
             fix="run `accord run STUDY.toml` or `accord gap --out DIR` first",
         )
-    text = _page(run, chapters)
+    text = _page(run, chapters, coming)
     target, aside = run.folder / REPORT, run.folder / f".{REPORT}.partial"
     try:
         aside.write_text(text, encoding="utf-8")
@@ -84,7 +90,7 @@ def _chapters(run: Run) -> Iterator[Chapter]:
     yield from sorted((chapter for make in makers for chapter in make(run)), key=lambda chapter: not chapter.leads)
 
 
-def _page(run: Run, chapters: Sequence[Chapter]) -> str:
+def _page(run: Run, chapters: Sequence[Chapter], coming: Sequence[str] = ()) -> str:
     environment = Environment(
         # A chapter's template is named by its whole path, and finds the macros of the page by their names.
         loader=ChoiceLoader([FileSystemLoader(_TEMPLATES), FunctionLoader(_beside)]),
@@ -107,6 +113,10 @@ def _page(run: Run, chapters: Sequence[Chapter]) -> str:
         models=header.models(run),
         tasks=header.tasks(run),
         date=header.date(run),
+        coming=list(coming),
+        stages=len(run.manifests),
+        written=datetime.now().astimezone().strftime("%H:%M"),
+        reload_after=RELOAD,
         study_file=run.study,
         chapters=list(zip(chapters, bodies, strict=True)),
         findings_count=sum(chapter.findings_count for chapter in chapters),

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from accord.arguments import checked
 from accord.errors import AccordError
-from accord.lm.batching import Progress
+from accord.progress import Progress
 from accord.steering.arms import Arm, Dose, arms, random_unit
 from accord.steering.means import Mean, over_prompts, over_texts
 from accord.steering.promotion import promoted_along

@@ -15,7 +15,7 @@ from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
 from accord.errors import AccordError
 from accord.lm import LanguageModel
 from accord.lm.backbone import Backbone
-from accord.lm.batching import Progress
+from accord.progress import Progress
 from accord.steering.arms import Dose, equal_rates
 from accord.steering.choosing import associated, pick, promoted_labels, token_labels
 from accord.steering.config import SteeringSection

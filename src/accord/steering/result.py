@@ -103,6 +103,16 @@ class Effects:
         sentences = [self._say(measure, doses) for measure in MEASURES if (doses["measure"] == measure).any()]
         return {**self.about, "doses": json.loads(doses.to_json(orient="records")), "said": " ".join(sentences)}
 
+    def headline(self) -> str:
+        """How many concepts moved their own tokens, at the first dose."""
+        rows = self.table[(self.table["measure"] == "promoted") & (self.table["control"] == CONCEPT)]
+        if rows.empty:
+            return ""
+        kind, dose = rows.iloc[0][["kind", "dose"]]
+        first = rows[(rows["kind"] == kind) & (rows["dose"] == dose)]
+        acting = f"{int(first['acts'].sum())} of {len(first)} concepts"
+        return f"{_AT[str(kind)].format(dose)}, {acting} move their own tokens"
+
     def write(self, folder: Path | str) -> None:
         """Write the five files into a folder, which is made; effects.json last."""
         folder = Path(folder)

@@ -58,7 +58,7 @@ def steering_stage(plan: Plan, section: SteeringSection, node: ConceptNode, judg
         "judge": judge and judge.identity,
         "layer": node.number,
     }
-    return Stage("steering", node.stage.label, make, settings, node.seed, VERSION, inputs)
+    return Stage("steering", node.stage.label, make, settings, node.seed, VERSION, inputs, seconds=20)
 
 
 def check_steering(section: SteeringSection, text: TextSection | None) -> None:

@@ -7,7 +7,7 @@ from accord.lazy import exports
 if TYPE_CHECKING:
     from accord.study.check import Problem
     from accord.study.config import StudyFile, from_options, load
-    from accord.study.engine import bars, run
+    from accord.study.engine import run
     from accord.study.graph import Graph, plan_study
     from accord.study.root import Study
     from accord.study.run_folder import Run, read
@@ -23,7 +23,6 @@ __all__ = [
     "Stage",
     "Study",
     "StudyFile",
-    "bars",
     "from_options",
     "load",
     "plan_study",

@@ -1,27 +1,26 @@
 """From a study file to a run folder: check everything, fetch, run what is not up to date, write the report."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBars
 
 from accord.arguments import checked
 from accord.disk import lock, write_whole
 from accord.errors import AccordError
-from accord.study import store
+from accord.progress import Display, Progress, clock
+from accord.study import costs, store
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile, load, read
-from accord.study.graph import Graph, plan_study, why
+from accord.study.graph import TO_DO, UP_TO_DATE, Graph, plan_study, why
+from accord.study.run_folder import capability_of, result_types
 from accord.study.search_result import SEARCH
 from accord.study.stage import Stage
 from accord.study.store import STUDY
-from accord.study.work import Models, Progress
+from accord.study.work import Models
 
-Bar = Callable[[str], Progress]
+NOTE = "progress.json"  # in a run folder while the run lives: how far it is (see accord.progress.Display)
 
 # The steps of a study and the kinds of stages that each is for; what these are made from is made, too.
 STEPS: dict[str, tuple[str, ...]] = {
@@ -33,7 +32,7 @@ STEPS: dict[str, tuple[str, ...]] = {
 
 
 @checked
-def run(path: Path, out: Path | None = None, *, console: Console, step: str | None = None) -> Path:
+def run(path: Path, out: Path | None = None, *, console: Console | None = None, step: str | None = None) -> Path:
     """Bring the run folder of a study up to date; returns the report's path.
 
     The folder is `out`, or runs/NAME below the current folder. Stages that are whole and unchanged are left
@@ -43,6 +42,7 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
     Raises AccordError for anything wrong in the study file, its data or the model, before weights are loaded,
     and when the folder holds something else or another process works on it.
     """
+    console = console or Console(stderr=True)
     file = load(path)
     folder = Path("runs") / file.study.name if out is None else out
     kept: dict[str, Any] = {}
@@ -50,22 +50,16 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
         console.print(line, highlight=False, markup=False)
     _check_folder(folder, file)
     graph = plan_study(file, fetch=True, kept=kept)  # now that nothing is wrong with it, and it has a place
-    todo = list(graph.stages)
+    asked = list(graph.stages)
     if step is not None:
-        todo = graph.upstream([stage for stage in todo if stage.kind in STEPS[step]])
-    if not todo:
+        asked = graph.upstream([stage for stage in asked if stage.kind in STEPS[step]])
+    if not asked:
         raise AccordError(f"This study has nothing to {step}.", where=path, wanted="a [text] section, and what follows")
+    shown = step is None and any(stage.kind != "embeddings" for stage in graph.stages)  # on a page
     with lock(folder.resolve()):
         _keep_study(file, folder)
-        for line in described(graph, folder, todo):
-            console.print(line, highlight=False, markup=False)
-        models = Models()
-        with bars(console) as bar:
-            for stage in todo:
-                make(stage, folder, models, bar(stage.name))
-                if missing := store.missing(folder / stage.name):
-                    console.print(f"{stage.name}: {missing}", highlight=False)
-        if step is not None or all(stage.kind == "embeddings" for stage in graph.stages):
+        _make_all(file.study.name, graph, asked, folder, console, page=shown)
+        if not shown:
             return folder
         report = folder / store.REPORT
         if not _is_newest(report, folder):
@@ -76,37 +70,76 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
     return report
 
 
-def make(stage: Stage, folder: Path, models: Models, progress: Progress) -> bool:
+def _make_all(title: str, graph: Graph, asked: Sequence[Stage], folder: Path, console: Console, *, page: bool) -> None:
+    """Make the stages that are not up to date, and write the page whenever a capability has all of its own."""
+    reasons = {stage.name: why(stage, folder / stage.name) for stage in asked}
+    todo = [stage for stage in asked if reasons[stage.name] != UP_TO_DATE]
+    expected = {stage.name: costs.expected(stage) for stage in todo}
+    with Display(title, expected, console=console, note=folder / NOTE) as display:
+        display.say(f"{title}: {_counted(len(todo), len(asked), sum(expected.values()))}")
+        for name, reason in reasons.items():
+            if reason not in (UP_TO_DATE, TO_DO):
+                display.say(f"{name}: {reason}")
+        for line in _left_over(graph, folder):
+            display.say(line)
+        models = Models(display.doing)
+        for stage in asked:
+            if stage.name not in expected:
+                make(stage, folder, models)  # also removes what an interrupted one with other settings left
+                continue
+            with display.step(stage.name, lambda stage=stage: _headline(stage, folder)) as progress:  # type: ignore[misc]
+                make(stage, folder, models, progress)
+            if missing := store.missing(folder / stage.name):
+                display.say(f"{stage.name}: {missing}")
+            todo.remove(stage)
+            coming = list(dict.fromkeys(capability_of(other.kind) for other in todo))
+            if page and todo and capability_of(stage.kind) not in coming:
+                from accord.report import write_report
+
+                write_report(folder, coming=coming)
+
+
+def make(stage: Stage, folder: Path, models: Models, progress: Progress | None = None) -> bool:
     """Make a stage of a run folder, all of whose inputs are there; False if it is up to date."""
-    return store.publish(
+    new = store.publish(
         stage, folder / stage.name, at=lambda other: folder.absolute() / other.name, models=models, progress=progress
     )
+    if new and (manifest := store.read_manifest(folder / stage.name)) is not None:
+        costs.note(stage, manifest["seconds"])
+    return new
 
 
-def described(graph: Graph, folder: Path, todo: list[Stage] | None = None) -> Iterator[str]:
+def _headline(stage: Stage, folder: Path) -> str:
+    """What a stage found, in a few words."""
+    result = result_types().get(stage.kind)
+    if result is None or not hasattr(result, "headline"):
+        return ""
+    return str(result.read(folder / stage.name).headline())
+
+
+def _counted(todo: int, asked: int, seconds: float) -> str:
+    if not todo:
+        return f"all {asked} stages are up to date"
+    rest = f", {asked - todo} up to date" if todo < asked else ""
+    return f"{todo} of {asked} stages to do{rest}" + (f", about {clock(seconds)}" if seconds >= 1 else "")
+
+
+def described(graph: Graph, folder: Path) -> Iterator[str]:
     """What `accord run` would do in a folder and why, a line each: what must be fetched, then stage by stage."""
     for name, what in graph.missing.items():
         yield f"{name}: {what}, to be fetched"
-    for stage in graph.stages if todo is None else todo:
+    for stage in graph.stages:
         yield f"{stage.name}: {why(stage, folder / stage.name)}"
+    yield from _left_over(graph, folder)
+
+
+def _left_over(graph: Graph, folder: Path) -> Iterator[str]:
+    """The results in a run folder that the study no longer asks for, a line each."""
     if folder.is_dir():
         planned = {folder / stage.name for stage in graph.stages}
         for left in stage_folders(folder):
             if left not in planned:
                 yield f"{left.relative_to(folder)}: no longer in the study, left as it is"
-
-
-@contextmanager
-def bars(console: Console) -> Iterator[Bar]:
-    """Progress bars: a function that makes one by name."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with ProgressBars(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-
-        def bar(name: str) -> Progress:
-            row = progress.add_task(name, total=None)
-            return lambda done, total: progress.update(row, completed=done, total=total)
-
-        yield bar
 
 
 def is_new(folder: Path, first: str) -> bool:

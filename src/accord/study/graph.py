@@ -95,7 +95,7 @@ def why(stage: Stage, folder: Path) -> str:
     """Whether a stage's folder is up to date, else what there is to do and why, in words."""
     state = store.state(folder, stage.recipe)
     if state != "other":
-        return _STATES.get(state, "to do")
+        return _STATES.get(state, TO_DO)
     manifest = store.read_manifest(folder)
     assert manifest is not None  # see store.state
     if store.rendered_otherwise(manifest, stage.recipe):
@@ -104,8 +104,9 @@ def why(stage: Stage, folder: Path) -> str:
     return f"{', '.join(changed[:3])}{' and more' if len(changed) > 3 else ''} changed, to do again"
 
 
+UP_TO_DATE, TO_DO = "up to date", "to do"
 _STATES: Mapping[str, str] = {
-    "whole": "up to date",
+    "whole": UP_TO_DATE,
     "unfinished": "something is missing, to go on",
     "damaged": "files gone or changed, to do again",
     "foreign": "there is something that accord did not write",

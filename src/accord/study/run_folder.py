@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from accord.arguments import checked
-from accord.capabilities import parts
+from accord.capabilities import CAPABILITIES, part, parts
 from accord.errors import AccordError, nearest
 from accord.study.store import MANIFEST, STUDY, read_manifest
 
@@ -20,6 +20,14 @@ def result_types() -> dict[str, type[Any]]:
     for module in parts("result"):
         types |= module.RESULTS
     return types
+
+
+def capability_of(kind: str) -> str:
+    """The capability that a kind of stage belongs to: "verdict" of "answers"."""
+    for capability in CAPABILITIES:
+        if kind in getattr(part(capability, "result"), "RESULTS", {}):
+            return capability.rpartition(".")[2]
+    return kind
 
 
 class Run(Mapping[str, Any]):

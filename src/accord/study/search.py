@@ -12,6 +12,7 @@ from rich.console import Console
 
 from accord.disk import lock, read_object, write_whole
 from accord.errors import AccordError
+from accord.progress import Display
 from accord.study import engine, objective, store
 from accord.study.config import StudyFile
 from accord.study.graph import Graph, plan_study
@@ -49,11 +50,11 @@ def search(path: Path, trials: int, out: Path | None = None, *, console: Console
     """
     job = _prepare(load_search(path), out)
     _open(job)
-    with engine.bars(console) as bar:
+    with Display(job.file.name, console=console) as display:
         for stage in job.shared.values():
-            _make(job, stage, lambda other: job.folder.absolute() / other.name, bar)
+            _make(job, stage, lambda other: job.folder.absolute() / other.name, display)
         pool = Trials(job.folder, job.file.name, job.file.section, job.file.ranges)
-        while _bring(job, pool, trials, bar, console):
+        while _bring(job, pool, trials, display):
             pass
     finished = pool.finished()
     _conclude(job, finished)
@@ -112,26 +113,27 @@ def _open(job: _Search) -> None:
         write_whole(folder / store.STUDY, file.text)
 
 
-def _bring(job: _Search, pool: Trials, count: int, bar: engine.Bar, console: Console) -> bool:
+def _bring(job: _Search, pool: Trials, count: int, display: Display) -> bool:
     """Bring one trial to its end; False if there is none left to begin."""
     with pool.claim(count) as claim:
         if claim is None:
             return False
-        console.print(f"trial {claim.number}: {say(claim.values)}", highlight=False)
+        display.title = f"{job.file.name} · trial {claim.number} of {count}"
+        display.say(f"trial {claim.number}: {say(claim.values)}")
         try:
-            value = _value(job, claim, bar)
+            value = _value(job, claim, display)
         except AccordError as error:
             for partial in claim.folder.rglob(".*.partial"):  # nobody will go on from it
                 shutil.rmtree(partial)
             pool.finish(claim, None, str(error))
-            console.print(f"trial {claim.number}: failed. {error}", highlight=False)
+            display.say(f"trial {claim.number}: failed. {error}")
         else:
             pool.finish(claim, value)
-            console.print(f"trial {claim.number}: {job.file.section.objective} = {value:.6g}", highlight=False)
+            display.say(f"trial {claim.number}: {job.file.section.objective} = {value:.6g}")
         return True
 
 
-def _value(job: _Search, claim: Claim, bar: engine.Bar) -> float:
+def _value(job: _Search, claim: Claim, display: Display) -> float:
     """Run what a trial needs, in its folder, but for what all trials share; its objective."""
     claim.folder.mkdir(exist_ok=True)
     name = f"{job.file.name}-{claim.number:04}"
@@ -149,13 +151,14 @@ def _value(job: _Search, claim: Claim, bar: engine.Bar) -> float:
     }
     targets = _targets(job.file, graph)
     for stage in graph.upstream(targets):
-        _make(job, stage, at, bar)
+        _make(job, stage, at, display)
     return objective.read(targets, job.file.section.objective, at)
 
 
-def _make(job: _Search, stage: Stage, at: Callable[[Input], Path], bar: engine.Bar) -> None:
+def _make(job: _Search, stage: Stage, at: Callable[[Input], Path], display: Display) -> None:
     """Make a stage, once whoever else is at it has left."""
-    store.publish(stage, at(stage), at=at, models=job.models, progress=bar(stage.name), wait=True)
+    with display.step(stage.name) as progress:
+        store.publish(stage, at(stage), at=at, models=job.models, progress=progress, wait=True)
 
 
 def _conclude(job: _Search, finished: list[SearchTrial]) -> None:

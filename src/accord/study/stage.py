@@ -58,6 +58,7 @@ class Stage:
         version: see `Recipe`.
         inputs: role -> the stage that plays it.
         from_manifest: the recipe as a manifest has it, for a stage that is only read (see `store.stage_in`).
+        seconds: what one takes in the demo on two cores: its weight beside others before any was made on this machine.
     """
 
     kind: str
@@ -68,6 +69,7 @@ class Stage:
     version: int
     inputs: Mapping[str, "Stage"] = field(default_factory=dict)
     from_manifest: Recipe | None = None
+    seconds: float = 5.0
 
     @property
     def name(self) -> str:

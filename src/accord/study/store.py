@@ -8,16 +8,19 @@ folder, or none, and a partial that the next `publish` with the same recipe goes
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from accord.disk import aside, lock, sha256, sync, write_whole
 from accord.errors import AccordError
+from accord.progress import Progress
 from accord.study import provenance
 from accord.study.stage import Recipe, Stage
-from accord.study.work import RECORD, Input, Models, Progress, Work
+from accord.study.work import RECORD, Input, Models, Work
 
 MANIFEST = "manifest.json"
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
@@ -197,36 +200,40 @@ def _go_on(folder: Path, partial: Path, recipe: Recipe) -> None:
     _write_json(partial / RECORD, {"fingerprint": recipe.fingerprint, "started": manifest["started"]})
 
 
-def _open_partial(partial: Path, recipe: Recipe) -> str:
-    """Make or resume the partial; when its building began."""
+def _open_partial(partial: Path, recipe: Recipe) -> tuple[str, float]:
+    """Make or resume the partial; when its building began, and the seconds that were spent on it."""
     record = _read_json(partial / RECORD)
     if record is not None and record.get("fingerprint") == recipe.fingerprint:
-        return str(record["started"])
+        return str(record["started"]), float(record.get("seconds", 0.0))
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     started = _now()
     _write_json(partial / RECORD, {"fingerprint": recipe.fingerprint, "started": started})
-    return started
+    return started, 0.0
 
 
 def _make(stage: Stage, work: Work) -> None:
-    partial = work.folder
+    partial, begun = work.folder, time.monotonic()
     try:
-        started = _open_partial(partial, stage.recipe)
+        started, before = _open_partial(partial, stage.recipe)
         result = stage.make(work)
         if result is not None:
             result.write(partial)
         if UNFINISHED not in work.facts:
             work.finish()
-        _seal(partial, stage, work.facts, started)
+        _seal(partial, stage, work.facts, started, before + time.monotonic() - begun)
     except BaseException:
         if not files_of(partial):  # nothing to go on from
             shutil.rmtree(partial, ignore_errors=True)
+        elif (record := _read_json(partial / RECORD)) is not None:
+            spent = float(record.get("seconds", 0.0)) + time.monotonic() - begun
+            with suppress(OSError):  # a full disk, perhaps: what stopped it counts
+                _write_json(partial / RECORD, {**record, "seconds": spent})
         raise
 
 
-def _seal(partial: Path, stage: Stage, facts: Mapping[str, Any], started: str) -> None:
+def _seal(partial: Path, stage: Stage, facts: Mapping[str, Any], started: str, seconds: float) -> None:
     """Bring the files to disk, then write the manifest that says they are all there."""
     files, recipe = {}, stage.recipe
     for name in files_of(partial):
@@ -246,6 +253,7 @@ def _seal(partial: Path, stage: Stage, facts: Mapping[str, Any], started: str) -
         "command": provenance.command(),
         "started": started,
         "finished": _now(),
+        "seconds": round(seconds, 3),
         "files": files,
     }
     _write_json(partial / MANIFEST, manifest)

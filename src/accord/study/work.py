@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from accord.disk import read_object, write_json
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
+from accord.progress import Progress
 
 if TYPE_CHECKING:
     from accord.lm import Backbone, LanguageModel
 
 L = TypeVar("L", bound="LanguageModel")
-Progress = Callable[[int, int], None]  # takes how much is done, and of how much
 
 RECORD = "partial.json"  # in a stage that is being made: the recipe that it is made by
 PARTS, CHECKPOINTS = "parts", "checkpoints"  # what only an interrupted stage needs; trainers keep the latter
@@ -33,13 +33,17 @@ class Input(Protocol):
 class Models:
     """Language models, each loaded when first asked for and kept: stages share them, and a rerun loads none."""
 
-    def __init__(self) -> None:
+    def __init__(self, doing: Callable[[str], None] | None = None) -> None:
+        """`doing` is told what takes a while: "loading smollm2-135m"."""
         self._kept: dict[tuple[str, str, str], LanguageModel] = {}
+        self._doing = doing
 
     def load(self, section: BackboneSection) -> "LanguageModel":
         """The model of a section."""
         key = (section.model, section.device, section.dtype)
         if key not in self._kept:
+            if self._doing is not None:
+                self._doing(f"loading {Path(section.model).name}")
             self._kept[key] = load(section)
         return self._kept[key]
 

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from accord.arguments import checked
 from accord.errors import AccordError
-from accord.lm.batching import Progress, in_batches
+from accord.lm.batching import in_batches
 from accord.lm.marked import backbone_states
 from accord.lm.model import LanguageModel
 from accord.lm.windows import TokenTexts, Window, tokenize
+from accord.progress import Progress
 from accord.text.store import NO_NEXT, EmbeddingStore, Layout, is_intact, prepare, texts_fingerprint, write_shard
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

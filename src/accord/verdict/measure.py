@@ -13,8 +13,8 @@ import pandas as pd
 
 from accord.gap.change import compare
 from accord.gap.measure import measure_gap
-from accord.lm.batching import Progress
 from accord.lm.model import LanguageModel
+from accord.progress import Progress
 from accord.repair.learned import left_out, unlearned
 from accord.tasks import Task
 from accord.verdict.result import Verdict

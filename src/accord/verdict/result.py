@@ -9,6 +9,7 @@ import pandas as pd
 
 from accord.disk import read_object, write_json
 from accord.gap.change import Change
+from accord.intervals import brief
 
 _SUMMARY = "verdict.json"
 
@@ -26,6 +27,10 @@ class Answers:
     def write(self, folder: Path) -> None:
         """Write TRIAL.parquet of every trial."""
         _write_scores(self.scores, folder)
+
+    def headline(self) -> str:
+        """How much was asked."""
+        return f"{sum(map(len, self.scores.values())):,} items in {len(self.scores)} tests"
 
     @classmethod
     def read(cls, folder: Path) -> "Answers":
@@ -72,6 +77,15 @@ class Verdict:
             for trial, measures in self.changes.items()
         }
         write_json(folder / _SUMMARY, {**self.about, "tests": trials})
+
+    def headline(self) -> str:
+        """How far the gap is closed on the first test: the share of 1 - r that is gone."""
+        for trial, measures in self.changes.items():
+            change = measures.get("pearson_all")
+            if change is not None and change.closure is not None:
+                r = f"r {brief({'value': change.before['value']})} to {brief({'value': change.after['value']})}"
+                return f"closed {brief(change.closure)} on {self.titles[trial]}; {r}"
+        return ""
 
     @classmethod
     def read(cls, folder: Path) -> "Verdict":

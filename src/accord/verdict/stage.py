@@ -86,7 +86,7 @@ def answers(plan: Plan) -> dict[str, Stage]:
         def make(work: Work) -> Answers:
             return Answers(score_trials(base.load(work), trials, parts=work.parts, progress=work.progress))
 
-        return Stage("answers", question, make, settings, plan.seed, VERSION)
+        return Stage("answers", question, make, settings, plan.seed, VERSION, seconds=20)
 
     return {question: stage(question, trials) for question, trials in question_trials(plan).items()}
 
@@ -112,7 +112,7 @@ def verdict_stage(plan: Plan, node: RepairNode, trials: Sequence[Trial]) -> Stag
         return judge(Answers.read(work.at(base)).scores, after, trials, about=about)
 
     inputs = {"base": base, "repair": node.stage}
-    return Stage("verdict", node.stage.label, make, settings, node.seed, VERSION, inputs)
+    return Stage("verdict", node.stage.label, make, settings, node.seed, VERSION, inputs, seconds=15)
 
 
 def pair_stage(trials: Sequence[Trial], base: BackboneSection, repaired: BackboneSection, seed: int) -> Stage:
@@ -132,4 +132,4 @@ def pair_stage(trials: Sequence[Trial], base: BackboneSection, repaired: Backbon
             scores.append(score_trials(work.load(model), trials, parts=parts, progress=report))
         return judge(scores[0], scores[1], trials)
 
-    return Stage("verdict", "", make, settings, seed, VERSION)
+    return Stage("verdict", "", make, settings, seed, VERSION, seconds=15)

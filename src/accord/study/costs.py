@@ -1,0 +1,61 @@
+"""How long a stage is expected to take here, from what stages took before; kept in accord's cache."""
+
+import hashlib
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from accord.cache import cache_root
+from accord.disk import read_object, write_whole
+from accord.errors import AccordError
+from accord.study.stage import Stage
+
+_KEPT = 2000  # stages of equal settings; the oldest are forgotten
+
+
+def expected(stage: Stage) -> float:
+    """Seconds that making a stage is expected to take on this machine.
+
+    What a stage of the same settings took, whatever its seed and its inputs; else `stage.seconds`, times the ratio at
+    which other stages of its kind, or else of all kinds, were slower or faster here.
+    """
+    known = _known()
+    if (seconds := known["stages"].get(_key(stage))) is not None:
+        return float(seconds)
+    paces = known["paces"]
+    pace = paces.get(stage.kind) or (median(paces.values()) if paces else 1.0)
+    return stage.seconds * float(pace)
+
+
+def note(stage: Stage, seconds: float) -> None:
+    """Keep what making a stage took, from its beginning."""
+    known = _known()
+    stages = {key: value for key, value in known["stages"].items() if key != _key(stage)}
+    stages[_key(stage)] = round(seconds, 2)
+    known["stages"] = dict(list(stages.items())[-_KEPT:])
+    known["paces"][stage.kind] = round(seconds / stage.seconds, 4)
+    path = _file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(known))
+    except OSError:  # a cache that cannot be written: nothing is known of the next run
+        pass
+
+
+def _file() -> Path:
+    return cache_root() / "costs.json"
+
+
+def _known() -> dict[str, dict[str, Any]]:
+    try:
+        known = read_object(_file(), "stages", "paces")
+    except AccordError:
+        return {"stages": {}, "paces": {}}
+    whole = isinstance(known["stages"], dict) and isinstance(known["paces"], dict)
+    return known if whole else {"stages": {}, "paces": {}}
+
+
+def _key(stage: Stage) -> str:
+    text = json.dumps([stage.kind, stage.version, stage.settings], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

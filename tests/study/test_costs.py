@@ -1,0 +1,60 @@
+"""How long a stage is expected to take: what it took, else what its kind took."""
+
+import json
+
+import pytest
+
+from accord.study import costs
+from accord.study.stage import Stage
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    path = tmp_path / "cache" / "costs.json"
+    monkeypatch.setattr(costs, "_file", lambda: path)
+    return path
+
+
+def stage(kind="gap", seed=0, seconds=10.0, **settings):
+    return Stage(kind, f"x-s{seed}", lambda work: None, settings, seed, 1, seconds=seconds)
+
+
+def test_before_anything_was_measured_a_stage_weighs_as_in_the_demo(file):
+    assert costs.expected(stage(seconds=12.0)) == 12.0
+
+
+def test_the_same_settings_take_as_long_with_another_seed(file):
+    costs.note(stage(limit=5), 3.0)
+    assert costs.expected(stage(limit=5, seed=1)) == 3.0
+
+
+def test_other_settings_take_as_long_as_their_kind_did_and_other_kinds_as_the_median(file):
+    costs.note(stage(limit=5), 30.0)  # three times the demo's
+    assert costs.expected(stage(limit=6)) == 30.0
+    assert costs.expected(stage("repair", seconds=4.0)) == 12.0
+    costs.note(stage("repair", seconds=4.0), 4.0)
+    assert costs.expected(stage("repair", seconds=8.0, steps=2)) == 8.0
+    assert costs.expected(stage("damage", seconds=10.0)) == 20.0  # the median of 3 and 1
+
+
+def test_only_the_latest_are_kept(file, monkeypatch):
+    monkeypatch.setattr(costs, "_KEPT", 2)
+    for limit in (1, 2, 3):
+        costs.note(stage(limit=limit), limit)
+    assert len(json.loads(file.read_text())["stages"]) == 2
+    assert costs.expected(stage(limit=2)) == 2
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"stages": 1, "paces": []}'])
+def test_a_damaged_file_is_as_none(file, damage):
+    costs.note(stage(), 3.0)
+    file.write_text(damage)
+    assert costs.expected(stage()) == 10.0
+    costs.note(stage(), 4.0)
+    assert costs.expected(stage()) == 4.0
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(file):
+    file.parent.write_text("a file")
+    costs.note(stage(), 3.0)
+    assert costs.expected(stage()) == 10.0

@@ -115,9 +115,9 @@ def test_a_terminal_shows_the_whole_and_the_step_under_way():
 
 def test_names_of_others_move_no_cursor_and_are_no_markup():
     for console in (log(), terminal()):
-        with Display("[/b]\x1b[2J", {"gap/\x1b[31m[red]a\r": 1.0}, console=console) as display:
-            with display.step("gap/\x1b[31m[red]a\r", lambda: "[/red]\x07"):
-                pass
+        display = Display("[/b]\x1b[2J", {"gap/\x1b[31m[red]a\r": 1.0}, console=console)
+        with display, display.step("gap/\x1b[31m[red]a\r", lambda: "[/red]\x07"):
+            pass
         assert "\x1b[31m" not in text(console) and "\x1b[2J" not in text(console) and "\x07" not in text(console)
         assert "[red]a" in text(console) and "[/red]" in text(console)
 

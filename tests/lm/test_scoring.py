@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from accord.errors import AccordError
-from accord.lm import Backbone, Query, score
+from accord.lm import Backbone, LanguageModel, Query, score
+from accord.lm.edited import Readout, Steered, WithReadout
 from accord.lm.prefix_tree import grow
 from accord.lm.states import end_states
+from accord.steering.edits import AddDirection
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
 
 
@@ -107,6 +109,39 @@ def test_layers_are_the_lens_of_each_layer(family: str) -> None:
             np.testing.assert_allclose(got.layer_first[layer], logp[tokens].numpy(), atol=1e-4)
         np.testing.assert_allclose(got.layer_first[-1], got.first)
         np.testing.assert_allclose(got.layer_logodds[-1], got.logodds)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("every_token", [False, True])
+def test_answers_that_are_compared_differ_at_each_layer_as_their_log_probabilities_do(
+    wrapped: bool, every_token: bool
+) -> None:
+    lm: LanguageModel = backbone()
+    if wrapped:
+        weight = torch.linspace(-1, 1, lm.d_model)
+        lm = WithReadout(Steered(lm, [AddDirection(1, weight)]), Readout((2,), weight, 0.3, (5, 6), (7,)))
+    rng = random.Random(3)
+    contexts = [tuple(rng.choices(range(10, 60), k=rng.randint(2, 9))) for _ in range(6)]
+    whole = [Query(context, ((5,), (9,), (7,))) for context in contexts]
+    compared = [Query(context, ((5,), (9,), (7,)), compared=True) for context in contexts]
+    compared[0] = whole[0]  # both in one call
+    others = [Query(contexts[1], ((5, 8),)), Query((11, 12), ((9,),))]  # the first shares a context, the second none
+    wanted = score(lm, [*whole, *others], layers=True, every_token=every_token)
+    found = score(lm, [*compared, *others], layers=True, every_token=every_token)
+    for one, other in zip(wanted, found, strict=True):
+        assert one.layer_first is not None and other.layer_first is not None
+        differences = [scores.layer_first - scores.layer_first[:, :1] for scores in (one, other)]
+        np.testing.assert_allclose(*differences, atol=1e-5)
+        for name in ("first", "logodds", "total"):  # at the top nothing changes
+            np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-6)
+        np.testing.assert_array_equal(one.rank, other.rank)
+    assert np.isnan(found[2].layer_logodds[:-1]).all() and not np.isnan(found[1].layer_logodds).any()
+    np.testing.assert_allclose(found[-2].layer_first, wanted[-2].layer_first, atol=1e-5)
+
+
+def test_answers_of_several_tokens_are_not_compared() -> None:
+    with pytest.raises(AccordError, match="of a token each"):
+        score(backbone(), [Query((1, 2), ((3, 4),), compared=True)])
 
 
 def test_without_a_usable_cache_the_numbers_are_the_same() -> None:

@@ -119,11 +119,12 @@ def _within(progress: Progress | None, start: int, size: int, n: int) -> Progres
     return lambda done, total: progress(start + size * done // (total + 1), n)
 
 
-def _by_layer(validator: Score) -> Floats:
-    """log p [layer, answer] of whole answers by the lens of each layer."""
-    assert validator.layer_first is not None
-    if validator.layer_steps is None:  # of one token each
+def _by_layer(words: LabelWords, validator: Score) -> Floats:
+    """log p [layer, answer] of whole answers by the lens of each layer, but for a constant a layer."""
+    if words.single:
+        assert validator.layer_first is not None
         return validator.layer_first
+    assert validator.layer_steps is not None
     # log p = −log(1 + exp(−log-odds)), token by token
     return np.stack([-np.logaddexp(0, -steps).sum(-1) for steps in validator.layer_steps], axis=-1)
 
@@ -136,7 +137,9 @@ def _rows(
         return {**row, "validator_choice": questions.words.choice(logprobs)} if questions.chooses else row
 
     if questions.layers:
-        by_layer = zip(questions.answer.by_layer(generator)[:-1], _by_layer(validator)[:-1], strict=True)
+        by_layer = zip(
+            questions.answer.by_layer(generator)[:-1], _by_layer(questions.words, validator)[:-1], strict=True
+        )
         for layer, (g, v) in enumerate(by_layer):
             yield {"item": item, "layer": layer, "generator_logodds": g, **validated(v)}
     yield {

@@ -74,7 +74,7 @@ class LabelWords:
     def queries(self, lm: LanguageModel, task: Task, item: Item) -> tuple[Query, Query]:
         """The generator's query (its answer) and the validator's (every label's sequences, `all`)."""
         context = as_read(lm.tokenizer, task, task.validator, item).context(lm)
-        return generator_query(lm, task, item), Query(context, self.all)
+        return generator_query(lm, task, item), Query(context, self.all, compared=self.single)
 
     def against(self, label: str) -> tuple[tuple[Ids, ...], tuple[Ids, ...]]:
         """A label's sequences, and those of all others.

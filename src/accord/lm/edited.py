@@ -17,7 +17,7 @@ from transformers import Cache
 from accord.errors import AccordError
 from accord.lm.backbone import Backbone
 from accord.lm.marked import Marked, States, backbone_states, marked
-from accord.lm.model import LanguageModel
+from accord.lm.model import LanguageModel, lens_of
 from accord.lm.splice import no_first, past, replaced
 
 
@@ -102,6 +102,10 @@ class Steered(Wrapped):
     def lens(self, hidden: States) -> Tensor:
         """See `LanguageModel.lens`."""
         return self.lm.lens(hidden)
+
+    def lens_of(self, hidden: States, tokens: Tensor) -> Tensor:
+        """See `accord.lm.model.lens_of`."""
+        return lens_of(self.lm, hidden, tokens)
 
     def settings(self) -> dict[str, Any]:
         """See `LanguageModel.settings`: the model's, and the edits."""

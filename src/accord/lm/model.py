@@ -65,3 +65,9 @@ class LanguageModel(Protocol):
     def settings(self) -> dict[str, Any]:
         """What fixes this model's numbers: name, fingerprint of the weights, dtype, kind of device."""
         ...
+
+
+def lens_of(lm: LanguageModel, states: States, tokens: Tensor) -> Tensor:
+    """The lens' logits of a few tokens [n] only, float32 [..., n], of states [..., d_model]."""
+    own = getattr(lm, "lens_of", None)  # of a model whose lens can do less than the whole
+    return lm.lens(states)[..., tokens] if own is None else own(states, tokens)

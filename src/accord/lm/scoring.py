@@ -22,7 +22,7 @@ from accord.lm.backbone import not_finite
 from accord.lm.batching import check_fits
 from accord.lm.encoding import start_id
 from accord.lm.marked import States
-from accord.lm.model import LanguageModel
+from accord.lm.model import LanguageModel, lens_of
 from accord.lm.prefix_tree import Ids
 from accord.lm.prompted import Prompted
 from accord.lm.states import end_states
@@ -43,11 +43,17 @@ class Query:
     """What to score: each of `answers` (token ids, at least one) as the continuation of `context` (token ids).
 
     >>> Query([1, 2], [[3], [4, 5]])
-    Query(context=(1, 2), answers=((3,), (4, 5)))
+    Query(context=(1, 2), answers=((3,), (4, 5)), compared=False)
+
+    Attributes:
+        compared: its answers, of a token each, are only compared with one another. By the lens of the layers below the
+            top, `first` then lacks a constant, the same for all of them, and `logodds` are NaN: neither takes the whole
+            vocabulary.
     """
 
     context: Ids
     answers: tuple[Ids, ...]
+    compared: bool = False
 
     def __post_init__(self) -> None:
         """Take any lists of whole numbers. Raises AccordError for anything else."""
@@ -85,7 +91,7 @@ class Score:
         total: log p of the whole answer, the sum over its tokens.
         rank: rank of the first token among the vocabulary, 1 = most probable; ties share the best rank.
         steps: of each answer [token], the log-odds of each of its tokens after those before it; see `answer_logodds`.
-        layer_first: [layer, answer] `first` by the lens of each layer 0..L, or None.
+        layer_first: [layer, answer] `first` by the lens of each layer 0..L, or None; see `Query.compared`.
         layer_logodds: [layer, answer] `logodds` likewise, or None.
         layer_steps: of each answer [layer, token], `steps` likewise, or None.
     """
@@ -153,20 +159,26 @@ def score(
                 places = targets[query.context + answer[:i]]
                 places.setdefault(token, len(places))
     sequences = list(targets)
+    whole = {
+        query.context + a[:i] for query in encoded if not query.compared for a in query.answers for i in range(len(a))
+    }
     lens_wanted = set(sequences if every_token else (query.context for query in encoded)) if layers else set()
     results: dict[tuple[Ids, int], _Read] = {}
 
     def read(layer: int, states: States, which: list[int]) -> None:
-        if seen is not None and layer == lm.n_layers:
+        top = layer == lm.n_layers
+        if seen is not None and top:
             seen([sequences[i] for i in which], states)
-        rows = [j for j, i in enumerate(which) if layer == lm.n_layers or sequences[i] in lens_wanted]
+        rows = [j for j, i in enumerate(which) if top or sequences[i] in lens_wanted]
+        compared = [] if top else [j for j in rows if sequences[which[j]] not in whole]
         size = max(1, _LOGIT_CHUNK // lm.vocab_size)
-        for begin in range(0, len(rows), size):
-            part = rows[begin : begin + size]
-            contexts = [sequences[which[j]] for j in part]
-            logits = lm.lens(states[part])
-            reads = _reduce(logits, [list(targets[context]) for context in contexts], f"{lm.name}, layer {layer}")
-            results.update({(context, layer): r for context, r in zip(contexts, reads, strict=True)})
+        for kind, places in ((_reduce, sorted(set(rows) - set(compared))), (_compare, compared)):
+            for begin in range(0, len(places), size):
+                part = places[begin : begin + size]
+                contexts = [sequences[which[j]] for j in part]
+                tokens, where = [list(targets[context]) for context in contexts], f"{lm.name}, layer {layer}"
+                reads = kind(lm, states[part], tokens, where, top)
+                results.update({(context, layer): r for context, r in zip(contexts, reads, strict=True)})
 
     depth = range(lm.n_layers + 1) if layers else [lm.n_layers]
     end_states(lm, sequences, read, layers=depth, batch_tokens=batch_tokens, progress=progress)
@@ -176,6 +188,8 @@ def score(
 def check_queries(lm: LanguageModel, queries: Sequence[Query]) -> None:
     """Raise AccordError if a context or answer is empty, longer than the model reads, or has a token that it lacks."""
     for query in queries:
+        if query.compared and any(len(answer) != 1 for answer in query.answers):
+            raise AccordError("answers that are compared with one another are of a token each", got=query)
         if not query.context or not query.answers or not all(query.answers):
             raise AccordError("a query needs a context and answers of at least one token", got=query)
     sequences = (query.context + answer[:-1] for query in queries for answer in query.answers)
@@ -211,7 +225,7 @@ class _Read:
 
     first: Floats
     logodds: Floats
-    rank: NDArray[np.int64]
+    rank: NDArray[np.int64] | None = None  # at the top layer only
 
 
 def _assemble(
@@ -233,6 +247,7 @@ def _assemble(
         return np.array([read.logodds[place] for read, place in steps(answer, layer)])
 
     final = results[query.context, top]
+    assert final.rank is not None
     lens = [results[query.context, layer] for layer in depth] if len(depth) > 1 else None
     by_layer = None
     if lens and every_token:
@@ -249,8 +264,12 @@ def _assemble(
     )
 
 
-def _reduce(logits: Tensor, targets: list[list[int]], where: str) -> list[_Read]:
-    """Log-probabilities, log-odds and ranks of each row's target tokens from its logits [row, vocab]."""
+def _reduce(lm: LanguageModel, states: States, targets: list[list[int]], where: str, ranks: bool) -> list[_Read]:
+    """Log-probabilities, log-odds and, where asked for, ranks of each row's target tokens, from states [row, d_model].
+
+    A rank takes another look at the whole vocabulary for each target.
+    """
+    logits = lm.lens(states)
     width = max(map(len, targets))
     index = torch.tensor([row + [row[0]] * (width - len(row)) for row in targets], device=logits.device)
     norm = logits.logsumexp(-1, keepdim=True)
@@ -258,7 +277,6 @@ def _reduce(logits: Tensor, targets: list[list[int]], where: str) -> list[_Read]
         raise not_finite(where)
     chosen = logits.gather(-1, index)
     first = (chosen - norm).cpu().double()  # on the CPU: not every accelerator has float64
-    ranks = torch.stack([(logits > chosen[:, j : j + 1]).sum(-1) + 1 for j in range(width)], dim=-1)
     logodds = first - _log1mexp(first)
     # Only the most probable token can have p > 1/2, where 1 − p cancels: sum the others instead.
     best, argmax = logits.max(-1)
@@ -266,8 +284,25 @@ def _reduce(logits: Tensor, targets: list[list[int]], where: str) -> list[_Read]
         top, numbers = int(argmax[row]), logits[row].cpu().double()
         others = torch.cat([numbers[:top], numbers[top + 1 :]]).logsumexp(-1)
         logodds[row][index[row].cpu() == top] = numbers[top] - others
-    values = (t.cpu().numpy() for t in (first, logodds, ranks))
-    return [_Read(f[: len(row)], o[: len(row)], r[: len(row)]) for f, o, r, row in zip(*values, targets, strict=True)]
+    reads = [
+        _Read(f[: len(row)], o[: len(row)]) for f, o, row in zip(first.numpy(), logodds.numpy(), targets, strict=True)
+    ]
+    if ranks:
+        each = torch.stack([(logits > chosen[:, j : j + 1]).sum(-1) + 1 for j in range(width)], dim=-1)
+        for read, rank, row in zip(reads, each.cpu().numpy(), targets, strict=True):
+            read.rank = rank[: len(row)]
+    return reads
+
+
+def _compare(lm: LanguageModel, states: States, targets: list[list[int]], where: str, _: bool) -> list[_Read]:
+    """Logits of each row's target tokens, from states [row, d_model]: log-probabilities but for a constant a row."""
+    tokens = sorted({token for row in targets for token in row})
+    place = {token: i for i, token in enumerate(tokens)}
+    logits = lens_of(lm, states, torch.tensor(tokens, device=lm.device)).cpu().double()
+    if not bool(torch.isfinite(logits).all()):
+        raise not_finite(where)
+    rows = (logits[i, [place[token] for token in row]].numpy() for i, row in enumerate(targets))
+    return [_Read(first, np.full(len(first), np.nan)) for first in rows]
 
 
 def _log1mexp(x: Tensor, most: float = -1e-12) -> Tensor:

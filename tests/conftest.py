@@ -14,3 +14,9 @@ def costs_of_their_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     """What stages of tests take tells nothing of the user's own."""
     path = tmp_path_factory.getbasetemp() / "costs.json"
     monkeypatch.setattr("accord.study.costs._file", lambda: path)
+
+
+@pytest.fixture(autouse=True)
+def the_same_on_every_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests compare with float32 references, whatever units the machine has."""
+    monkeypatch.setattr("accord.lm.opening.multiplies_bfloat16", lambda: False)

@@ -18,7 +18,7 @@ from accord.study.work import Work
 from accord.text import Batch, Corpus, EmbeddingStore, batches, corpus, extract
 from accord.text.sources import is_local, source_fingerprint
 
-VERSION = 2  # raise it when the same settings give other files or numbers
+VERSION = 3  # raise it when the same settings give other files or numbers
 
 
 def stages(plan: Plan) -> Iterator[Stage]:
@@ -48,7 +48,7 @@ def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
     base, numbers = plan.named(plan.backbone), _layers(plan)
 
     def make(work: Work) -> Embeddings:
-        lm = work.backbone(base.section)
+        lm = work.backbone(base.section, to_make=True)
         texts = read_corpus(section, source, plan.seed)
         sizes = {}
         for side, budget in ((HELD_OUT, section.held_out_tokens), (TRAIN, section.max_tokens)):

@@ -43,8 +43,8 @@ def prove(backbone: Annotated[BackboneSection, DEVICE.but(argument="model")]) ->
     - `accord prove ./my-model --dtype bfloat16`
     """
     from accord.lm.edited import backbone_of
-    from accord.lm.proofs import precision
-    from accord.study.work import load
+    from accord.lm.proofs import between, precision
+    from accord.study.work import load, to_make
 
     lm = load(backbone)
     proven = backbone_of(lm)
@@ -60,6 +60,10 @@ def prove(backbone: Annotated[BackboneSection, DEVICE.but(argument="model")]) ->
         rows.append(["precision", "", f"{largest:.1e}", "", moved])
     except AccordError as error:  # accord does not rely on it
         rows.append(["precision", "not tried", "", "", f"{error.problem} ({error.got})"])
+    if (faster := to_make(backbone)) != backbone and proven is lm:
+        mean, largest = between(proven, backbone_of(load(faster)), _TEXTS)
+        made = f"the same, of bfloat16 beside float32 (mean {mean:.1e}): embeddings and adapters are made in it here"
+        rows.append(["made in", "", f"{largest:.1e}", "", made])
     print_table(("proof", "verdict", "difference", "allowed", "what it says"), rows, title=lm.name)
     typer.echo(_limits(proven))
     if lm is not proven:

@@ -236,6 +236,19 @@ def precision(lm: "Backbone", texts: Sequence[str]) -> tuple[float, float]:
     return float(whole.mean()), float(whole.max())
 
 
+@torch.no_grad()
+def between(one: "Backbone", other: "Backbone", texts: Sequence[str]) -> tuple[float, float]:
+    """How far log-odds of every next token differ between two precisions of a model: mean and largest over `texts`."""
+    moved: list[Tensor] = []
+    for text in texts:
+        ids = torch.tensor([one.tokenizer(text)["input_ids"]])
+        following = ids[0, 1:, None]
+        own, its = (lm.lens(lm.hidden(ids)[lm.n_layers][0, :-1]).double().cpu() for lm in (one, other))
+        moved.append((_logodds(own, following) - _logodds(its, following)).abs())
+    whole = torch.cat(moved)
+    return float(whole.mean()), float(whole.max())
+
+
 def _logodds(logits: Tensor, tokens: Tensor) -> Tensor:
     """log p − log(1 − p) of a token in each row: [row, 1] tokens, [row, vocab] logits."""
     chosen = logits.gather(-1, tokens)

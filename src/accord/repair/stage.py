@@ -9,7 +9,7 @@ from accord.concepts.stage import ConceptNode, concepts_named
 from accord.embeddings.ordinary import OrdinaryTexts, ordinary_texts
 from accord.errors import AccordError, nearest
 from accord.lm.config import BackboneSection
-from accord.repair.config import RepairSection, check_labels, repair_config
+from accord.repair.config import RepairSection, Trained, check_labels, repair_config
 from accord.repair.learned import marks
 from accord.study.plan import Plan, Unplanned, identity, planned_once, read_by_model
 from accord.study.stage import Stage
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from accord.concepts import ConceptModel
     from accord.lm import LanguageModel
 
-VERSION = 2  # raise it when the same settings give other files or numbers
+VERSION = 3  # raise it when the same settings give other files or numbers
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def repair_stage(
 
     def make(work: Work) -> None:
         if after is None:
-            lm, name = base.load(work), plan.backbone.model
+            lm, name = _base(work, config, plan.backbone), plan.backbone.model
         else:
             name = str(work.at(after))
             lm = work.begun_with(load(plan.backbone.model_copy(update={"model": name})))
@@ -146,7 +146,7 @@ def single_repair_stage(
     task = read_by_model(task, base)
 
     def make(work: Work) -> None:
-        lm, edited = work.load(base), None
+        lm, edited = _base(work, config, base), None
         if concepts is not None:
             from accord.concepts import load as load_concepts
 
@@ -156,6 +156,12 @@ def single_repair_stage(
     about = {"repair": config.model_dump(), "concepts": folder, "layer": layer}
     settings = {**identity(base), "task": task.settings, **about}
     return Stage("repair", "", make, settings, seed, VERSION, seconds=40)
+
+
+def _base(work: Work, config: Any, base: BackboneSection) -> "LanguageModel":
+    """The model to repair: adapters learn as well on a base in half precision; what is fitted to measures does not."""
+    adapts = isinstance(config, Trained) and not config.full
+    return work.load_to_make(base) if adapts else work.load(base)
 
 
 def _repaired(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from accord.report.metric import called
+from accord.report.metric import called, plain
 from accord.study.run_folder import Run
 from accord.study.trials import TRIALS
 
@@ -18,6 +18,16 @@ def models(run: Run) -> list[str]:
 def tasks(run: Run) -> list[str]:
     """The tasks whose gap was measured."""
     return _names(run.manifests.values(), "gap", "task")
+
+
+def precision(run: Run) -> str:
+    """In which precision the models ran: that of most stages, and which kinds of stages had another; or nothing."""
+    kinds: dict[str, dict[str, None]] = {}
+    for manifest in run.manifests.values():
+        if found := plain(str(manifest.get("facts", {}).get("dtype", ""))):
+            kinds.setdefault(found, {})[plain(manifest["stage"])] = None
+    first, *others = sorted(kinds, key=lambda found: -len(kinds[found])) or [""]
+    return "; ".join([first, *(f"{', '.join(kinds[other])} made in {other}" for other in others)])
 
 
 def date(run: Run) -> str:

@@ -113,6 +113,7 @@ def _page(run: Run, chapters: Sequence[Chapter], coming: Sequence[str] = ()) -> 
         models=header.models(run),
         tasks=header.tasks(run),
         date=header.date(run),
+        precision=header.precision(run),
         coming=list(coming),
         stages=len(run.manifests),
         written=datetime.now().astimezone().strftime("%H:%M"),

@@ -85,11 +85,26 @@ def test_the_rest_is_expected_from_what_was_measured(time):
     with display.step("b") as told:
         time.passes(10)
         assert display.left() == pytest.approx(30 + 80)  # no share is known: twice 20, less what is gone
+        time.passes(40)
         told(1, 2)
-        assert display.left() == pytest.approx(10 + 80)  # half of it took 10
+        assert display.left() == pytest.approx(50 + 80)  # half of it took 50
         time.passes(500)
         told(0, 0)
         assert display.left() == pytest.approx(80)  # never less than nothing
+
+
+def test_a_step_that_goes_over_its_items_again_says_so(time):
+    display = Display("demo", {"a": 60.0}, console=log())
+    with display.step("a") as told:
+        time.passes(10)
+        told(1, 2)
+        assert display._far() == "50 %" and display.left() == 50  # what was expected is more than what the share tells
+        told(2, 2)
+        told(0, 4)
+        told(1, 4)
+        assert display._far() == "25 % of pass 2"
+        time.passes(70)
+        assert display.left() == pytest.approx(80 * 3 / 2)  # this pass began half way at the latest
 
 
 def test_a_step_that_nobody_expected_is_shown_and_not_counted(time):

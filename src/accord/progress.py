@@ -61,7 +61,7 @@ class Display:
         self._started = _now()
         self._taken: dict[str, float] = {}  # step -> seconds, of those that ended
         self._name, self._since, self._doing = "", self._begun, ""
-        self._done, self._total = 0, 0
+        self._done, self._total, self._pass = 0, 0, 1
         self._line = self._noted = self._begun
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -85,7 +85,7 @@ class Display:
             result: gives what came of it, in a few words, when it has ended.
         """
         self._name, self._since, self._doing = name, time.monotonic(), ""
-        self._done, self._total = 0, 0
+        self._done, self._total, self._pass = 0, 0, 1
         self._line = self._since
         if not self._console.is_terminal and name:
             expected = self._expected.get(name, 0.0)
@@ -101,7 +101,10 @@ class Display:
             self._name = ""
 
     def _move(self, done: int, total: int) -> None:
+        before = self._share() or 0.0
         self._done, self._total, self._doing = done, total, ""
+        if (self._share() or 0.0) < before:  # some steps go over their items more than once
+            self._pass += 1
 
     # What is known
 
@@ -126,12 +129,20 @@ class Display:
             return 0.0
         gone = time.monotonic() - self._since
         share = self._share()
+        rest = max(0.0, pace * self._expected.get(self._name, 0.0) - gone)
         if share is not None and share >= _TELLING and gone > 1:
-            return gone * (1 - share) / share
-        return max(0.0, pace * self._expected.get(self._name, 0.0) - gone)
+            told = gone * (1 - share) / share
+            return told if self._pass == 1 and not rest else max(rest, told / self._pass)
+        return rest
 
     def _share(self) -> float | None:
         return min(1.0, self._done / self._total) if self._total else None
+
+    def _far(self) -> str:
+        """How far the step is, in words."""
+        share = self._share()
+        again = f" of pass {self._pass}" if self._pass > 1 else ""
+        return "" if share is None else f"{100 * share:.0f} %{again}"
 
     def _place(self, *, ended: bool = False) -> str:
         """Which step this is, of how many."""
@@ -161,7 +172,7 @@ class Display:
         share = self._share()
         bar = ProgressBar(total=1.0 if share is not None else None, completed=share or 0.0, width=24,
                           pulse=share is None)  # fmt: skip
-        told = self._doing or (f"{100 * share:.0f} %" if share is not None else "")
+        told = self._doing or self._far()
         name = Text(_plain(self._name or "…"))
         grid.add_row(name, bar, Text(clock(time.monotonic() - self._since)), Text(_plain(told)))
         yield grid
@@ -175,8 +186,8 @@ class Display:
             self._write_note()
 
     def _log_line(self) -> str:
-        share, gone = self._share(), clock(time.monotonic() - self._since)
-        far = f"{100 * share:.0f} %, " if share is not None else f"{self._doing}, " if self._doing else ""
+        gone, far = clock(time.monotonic() - self._since), self._doing or self._far()
+        far += ", " if far else ""
         left = self.left()
         rest = f"; {clock(self.elapsed)} gone of all" + (f", about {clock(left)} left" if left is not None else "")
         return f"{self._place()}{self._name}: {far}{gone} gone" + (rest if len(self._expected) > 1 else "")

@@ -1,5 +1,7 @@
 """From a study file to a run folder: check everything, fetch, run what is not up to date, write the report."""
 
+import math
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from accord.study.stage import Stage
 from accord.study.store import STUDY
 from accord.study.work import Models
 
+_PAGE_SHARE = 10  # a page that took a second is not written again for so many
 NOTE = "progress.json"  # in a run folder while the run lives: how far it is (see accord.progress.Display)
 
 # The steps of a study and the kinds of stages that each is for; what these are made from is made, too.
@@ -83,6 +86,7 @@ def _make_all(title: str, graph: Graph, asked: Sequence[Stage], folder: Path, co
         for line in _left_over(graph, folder):
             display.say(line)
         models = Models(display.doing)
+        written, took = -math.inf, 0.0  # the page: when, and in how many seconds
         for stage in asked:
             if stage.name not in expected:
                 make(stage, folder, models)  # also removes what an interrupted one with other settings left
@@ -93,10 +97,13 @@ def _make_all(title: str, graph: Graph, asked: Sequence[Stage], folder: Path, co
                 display.say(f"{stage.name}: {missing}")
             todo.remove(stage)
             coming = list(dict.fromkeys(capability_of(other.kind) for other in todo))
-            if page and todo and capability_of(stage.kind) not in coming:
+            if not (page and coming) or capability_of(stage.kind) in coming:
+                continue
+            if (begun := time.monotonic()) - written >= _PAGE_SHARE * took:
                 from accord.report import write_report
 
                 write_report(folder, coming=coming)
+                written, took = time.monotonic(), time.monotonic() - begun
 
 
 def make(stage: Stage, folder: Path, models: Models, progress: Progress | None = None) -> bool:

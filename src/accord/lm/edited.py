@@ -188,6 +188,14 @@ class WithReadout(Wrapped):
         logits[..., list(self.readout.minus)] -= half
         return logits
 
+    def lens_of(self, hidden: States, tokens: Tensor) -> Tensor:
+        """See `accord.lm.model.lens_of`."""
+        hidden = marked(hidden)
+        plus, minus = (torch.tensor(ids, device=tokens.device) for ids in (self.readout.plus, self.readout.minus))
+        sign = torch.isin(tokens, plus).float() - torch.isin(tokens, minus).float()
+        moved = hidden.mark[..., None] / 2 * sign.to(hidden.mark.device)
+        return lens_of(self.lm, hidden.states, tokens) + moved
+
     def settings(self) -> dict[str, Any]:
         """See `LanguageModel.settings`: the model's, and the readout."""
         readout = self.readout

@@ -18,6 +18,7 @@ from accord.lm.batching import in_batches
 from accord.lm.beginning import shared_length
 from accord.lm.kv import KeysValues
 from accord.lm.marked import States, backbone_states
+from accord.lm.model import lens_of
 from accord.lm.prefix_tree import Ids
 from accord.pathway.receiver import Put, Receiver
 from accord.progress import Progress
@@ -38,9 +39,9 @@ class Patching:
 
     def logodds(self, model: Receiver, states: States) -> Floats:
         """l_V [row] from top states [row, position, d]; the normaliser of the softmax cancels."""
-        logits = model.lm.lens(states[:, -1]).cpu().double()
-        yes, no = (logits[:, list(ids)].logsumexp(-1) for ids in self.tokens)
-        return np.asarray((yes - no).numpy())
+        yes, no = self.tokens
+        logits = lens_of(model.lm, states[:, -1], torch.tensor([*yes, *no], device=model.lm.device)).cpu().double()
+        return np.asarray((logits[:, : len(yes)].logsumexp(-1) - logits[:, len(yes) :].logsumexp(-1)).numpy())
 
 
 def group_table(

@@ -93,3 +93,20 @@ def test_answers_that_lie_across_a_switch_are_refused() -> None:
 def test_a_layer_that_is_not_there(lm) -> None:
     with pytest.raises(AccordError, match="no such layer"):
         AnswersByState.of(lm, questions("first"), "validator", 7)
+
+
+@pytest.mark.parametrize("kept", [2**29, 0])
+@pytest.mark.parametrize(("form", "layer"), [("validator", 3), ("generator", 3), ("generator", 1)])
+def test_prompts_are_read_once_for_all_passes(lm, form, layer, kept, monkeypatch) -> None:
+    monkeypatch.setattr("accord.explain.answers._KEPT", kept)
+    answers = AnswersByState.of(lm, questions("first"), form, layer)
+    first = answers.vary(lambda states, _: [states + 1])
+    tokens = []
+    hidden = lm.hidden
+    monkeypatch.setattr(lm, "hidden", lambda ids, **keys: tokens.append(ids.numel()) or hidden(ids, **keys))
+    again = answers.vary(lambda states, _: [states + 1])
+    np.testing.assert_array_equal(first, again)
+    if layer == 3:  # the top: nothing is left to run
+        assert not tokens
+    elif kept and lm.cacheable:  # the last position of each item is run with the other state, and nothing before
+        assert sum(tokens) <= 2 * len(answers.contexts) * (max(map(len, answers.contexts)) if lm.limits.switches else 1)

@@ -31,6 +31,7 @@ Variants = Callable[[Tensor, Tensor], Iterable[Tensor]]
 """From states [b, d] and their items' numbers [b] to other states [b, d], as many times as it likes."""
 
 _ROWS = 32
+_KEPT = 2**29  # bytes of keys and values that are kept from one pass over the items to the next
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class AnswersByState:
         check_fits(self.lm, self.contexts)
         alike = [i for i, context in enumerate(self.contexts) if self._continues(len(context))]
         shared = shared_length([self.contexts[i] for i in alike]) if alike else 0
-        first = self._past(self.contexts[alike[0]][:shared]) if shared else ()
+        first: KeysValues | None = None
         longest = 1 if self.minus is not None else max(map(len, self.plus))
         size = max(1, _ROWS // longest)  # as many logits at a time, however long the answers
         by_length: dict[int, list[int]] = defaultdict(list)
@@ -123,15 +124,47 @@ class AnswersByState:
         for length, items in by_length.items():
             for begin in range(0, len(items), size):
                 rows = items[begin : begin + size]
+                if tuple(rows) in self._seen:
+                    yield self._seen[tuple(rows)]
+                    continue
                 ids = torch.tensor([self.contexts[i] for i in rows], device=self.lm.device)
                 past: KeysValues = ()
                 if self._continues(length):
+                    if first is None:
+                        first = self._past(self.contexts[alike[0]][:shared]) if shared else ()
                     wide = for_rows(first, len(rows))
                     past = self._past(ids[:, shared:-1], wide) if length - 1 > shared else wide
                     ids = ids[:, -1:]
                 with torch.no_grad():
                     own = self._read(ids, past, self.layer)
-                yield rows, own, self._answering(rows, ids, past)
+                if self._answers_at_once(rows):
+                    past = ()
+                batch = rows, own, self._answering(rows, ids, past)
+                if self._has_room(past):
+                    self._seen[tuple(rows)] = batch
+                yield batch
+
+    @cached_property
+    def _seen(self) -> "dict[tuple[int, ...], tuple[list[int], Tensor, _Run]]":
+        """Batches that were read before, and need not be read again."""
+        return {}
+
+    @cached_property
+    def _bytes(self) -> list[int]:
+        """The sizes of the keys and values that are kept."""
+        return []
+
+    def _has_room(self, past: KeysValues) -> bool:
+        """Whether these keys and values may be kept, which is noted."""
+        size = sum(tensor.numel() * tensor.element_size() for pair in past for tensor in pair)
+        room = sum(self._bytes) + size <= _KEPT
+        if room:
+            self._bytes.append(size)
+        return room
+
+    def _answers_at_once(self, rows: list[int]) -> bool:
+        """Whether the answers are read off the layer's states, without running any block."""
+        return self.layer == self.lm.n_layers and not self._later(rows).shape[1]
 
     def _continues(self, length: int) -> bool:
         """Whether a prompt of so many tokens can go on from a cache."""
@@ -156,10 +189,10 @@ class AnswersByState:
 
         def run(states: Tensor, which: Tensor | None) -> Tensor:
             chosen = torch.arange(len(rows)) if which is None else which.cpu()
-            kept = past if which is None else [(k[which], v[which]) for k, v in past]
             items, top = [rows[i] for i in chosen.tolist()], self.lm.n_layers
-            if self.layer == top and not later.shape[1]:
+            if self._answers_at_once(rows):
                 return self._logodds(states.to(self.lm.dtype)[:, None], items)
+            kept = past if which is None else [(k[which], v[which]) for k, v in past]
             at = torch.arange(place, ids.shape[1]).expand(len(items), -1)
             cache, first = kv_cache(kept) if kept else None, start + place
             with replaced(self.lm, self.layer, lambda _: states, start=start, first=first, stop=first + 1):

@@ -12,6 +12,7 @@ from accord.report.metric import plain
 from accord.report.wording import capital, count, p_value
 from accord.steering.result import Effects
 from accord.steering.shown_doses import ARMS, ShownDose, doses_of, label_of, rows_at
+from accord.study.run_folder import Run
 
 SURE = 0.05
 EXPECTED = ("promoted", "wanted", "label")
@@ -80,6 +81,11 @@ def compared(acting: Acting, measure: str) -> str:
     if acting.more_than(ARMS[1]):
         return ", more than random concepts move these: the edit is specific to the concept"
     return ", not measurably more than random concepts move these"
+
+
+def findings(run: Run) -> list[Finding]:
+    """Those of a run's steered concepts."""
+    return steering_findings(run.of(Effects))
 
 
 def steering_findings(steered: Mapping[str, Effects]) -> list[Finding]:

@@ -1,6 +1,6 @@
 """From a study file to a run folder: check everything, fetch, run what is not up to date, write the report."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,47 +16,41 @@ from accord.study import store
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile, load, read
 from accord.study.graph import Graph, plan_study, why
-from accord.study.search_result import SEARCH
+from accord.study.kept_plan import keep_plan
+from accord.study.report_file import bring_report
+from accord.study.search_config import SEARCH
 from accord.study.stage import Stage
 from accord.study.store import STUDY
 from accord.study.work import Models, Progress
 
 Bar = Callable[[str], Progress]
 
-# The steps of a study and the kinds of stages that each is for; what these are made from is made, too.
-STEPS: dict[str, tuple[str, ...]] = {
-    "embed": ("embeddings",),
-    "train": ("concepts", "heads"),
-    "generate": ("texts",),
-    "perplexity": ("perplexity",),
-}
-
 
 @checked
-def run(path: Path, out: Path | None = None, *, console: Console, step: str | None = None) -> Path:
+def run(path: Path, out: Path | None = None, *, console: Console, only: Sequence[str] = ()) -> Path:
     """Bring the run folder of a study up to date; returns the report's path.
 
     The folder is `out`, or runs/NAME below the current folder. Stages that are whole and unchanged are left
-    alone; when all are, no weights are loaded. With a `step` of `STEPS`, only its stages run. Then, and for a study
-    that makes nothing but embeddings, no report is written, and the run folder is returned.
+    alone; when all are, no weights are loaded. With `only`, nothing runs but the stages of these kinds or names, and
+    what they are made from. Then, and for a study that makes nothing but embeddings, no report is written, and the run
+    folder is returned.
 
     Raises AccordError for anything wrong in the study file, its data or the model, before weights are loaded,
     and when the folder holds something else or another process works on it.
     """
     file = load(path)
-    folder = Path("runs") / file.study.name if out is None else out
+    folder = folder_of(file, out)
     kept: dict[str, Any] = {}
-    for line in plan_study(file, kept=kept).notes:
+    graph = plan_study(file, kept=kept)
+    for line in graph.notes:
         console.print(line, highlight=False, markup=False)
-    _check_folder(folder, file)
+    graph.chosen(only)
+    check_folder(folder, file)
     graph = plan_study(file, fetch=True, kept=kept)  # now that nothing is wrong with it, and it has a place
-    todo = list(graph.stages)
-    if step is not None:
-        todo = graph.upstream([stage for stage in todo if stage.kind in STEPS[step]])
-    if not todo:
-        raise AccordError(f"This study has nothing to {step}.", where=path, wanted="a [text] section, and what follows")
+    todo = graph.chosen(only)
     with lock(folder.resolve()):
         _keep_study(file, folder)
+        keep_plan(graph.stages, folder)
         for line in described(graph, folder, todo):
             console.print(line, highlight=False, markup=False)
         models = Models()
@@ -65,15 +59,14 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
                 make(stage, folder, models, bar(stage.name))
                 if missing := store.missing(folder / stage.name):
                     console.print(f"{stage.name}: {missing}", highlight=False)
-        if step is not None or all(stage.kind == "embeddings" for stage in graph.stages):
+        if only or all(stage.kind == "embeddings" for stage in graph.stages):
             return folder
-        report = folder / store.REPORT
-        if not _is_newest(report, folder):
-            from accord.report import write_figures, write_report
+        return bring_report(folder)
 
-            write_figures(folder)
-            write_report(folder)
-    return report
+
+def folder_of(file: StudyFile, out: Path | None = None) -> Path:
+    """The run folder of a study: `out`, or runs/NAME below the current folder."""
+    return Path("runs") / file.study.name if out is None else out
 
 
 def make(stage: Stage, folder: Path, models: Models, progress: Progress) -> bool:
@@ -83,7 +76,7 @@ def make(stage: Stage, folder: Path, models: Models, progress: Progress) -> bool
     )
 
 
-def described(graph: Graph, folder: Path, todo: list[Stage] | None = None) -> Iterator[str]:
+def described(graph: Graph, folder: Path, todo: Sequence[Stage] | None = None) -> Iterator[str]:
     """What `accord run` would do in a folder and why, a line each: what must be fetched, then stage by stage."""
     for name, what in graph.missing.items():
         yield f"{name}: {what}, to be fetched"
@@ -114,7 +107,7 @@ def is_new(folder: Path, first: str) -> bool:
     return not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {first + ".tmp"})
 
 
-def _check_folder(folder: Path, file: StudyFile) -> None:
+def check_folder(folder: Path, file: StudyFile) -> None:
     """AccordError if the run folder is, or may be, something of the user's own."""
     if is_new(folder, STUDY):
         return
@@ -140,9 +133,3 @@ def _keep_study(file: StudyFile, folder: Path) -> None:
     copy = folder / STUDY
     if not copy.exists() or copy.read_bytes() != file.text.encode():
         write_whole(copy, file.text)
-
-
-def _is_newest(report: Path, folder: Path) -> bool:
-    """Whether the report is younger than all that it tells of."""
-    sources = [*(stage / store.MANIFEST for stage in stage_folders(folder)), folder / STUDY]
-    return report.exists() and all(report.stat().st_mtime_ns >= path.stat().st_mtime_ns for path in sources)

@@ -19,14 +19,14 @@ def in_bytes(number: float) -> str:
 def in_time(seconds: float) -> str:
     """A duration in words, in as many parts as one would say.
 
-    >>> in_time(0.2), in_time(41), in_time(372), in_time(12_345), in_time(500_000)
-    ('under 1 s', '41 s', '6 min', '3 h 26 min', '6 days')
+    >>> in_time(0.2), in_time(41), in_time(150), in_time(12_345), in_time(500_000)
+    ('under 1 s', '41 s', '3 min', '3 h 26 min', '6 days')
     """
     if seconds < 1:
         return "under 1 s"
     if seconds < 90:
         return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
+    minutes = int(seconds / 60 + 0.5)
     if minutes < 60:
         return f"{minutes} min"
     if minutes < 48 * 60:

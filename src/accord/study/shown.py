@@ -64,8 +64,8 @@ def print_status(run: "RunStatus") -> None:
     if rows:
         console.print(plain_table(("stage", "state", "took", "made", "size"), rows, right=["took", "size"]))
         console.print()
-    of = "" if run.of is None else f" of {run.of}"
-    what = count(run.trials, "trial") if run.trials is not None else f"{run.done}{of} stages whole"
+    done = count(run.done, "stage") if run.of is None else f"{run.done} of {count(run.of, 'stage')}"
+    what = f"{done} whole" if run.trials is None else count(run.trials, "trial")
     model = f", model {run.model}" if run.model else ""
     for line in (f"{run.folder}{model}: {what}, {in_bytes(run.bytes)}", *_life(run), *_next(run)):
         console.print(line)

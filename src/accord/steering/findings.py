@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
-from scipy.stats import binomtest
 
 from accord.intervals import wilson
 from accord.report.finding import Finding
@@ -51,6 +50,8 @@ class Acting:
 
 def count_acting(effects: pd.DataFrame, measure: str, dose: ShownDose) -> Acting | None:
     """Of the concepts for which all three arms were measured; None if there is none."""
+    from scipy.stats import binomtest  # takes a second to import: who only reads numbers must not wait for it
+
     rows = rows_at(effects[effects["measure"] == measure], dose)
     rows = rows[rows["control"].isin(ARMS) & rows["acts"].notna()]
     table = rows.pivot_table(index="concept", columns="control", values="acts", aggfunc="first").dropna()

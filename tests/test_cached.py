@@ -53,7 +53,7 @@ def hub(tmp_path, monkeypatch):
     }
     for repo, contents in files.items():
         (root / repo / "refs").mkdir(parents=True)
-        (root / repo / "refs" / "main").write_text("a" * 40)
+        (root / repo / "refs" / "main").write_text("a" * 40)  # the same for all, as of copies on the hub
         (root / repo / "snapshots" / ("a" * 40)).mkdir(parents=True)
         (root / repo / "blobs").mkdir()
         for name, text in contents.items():

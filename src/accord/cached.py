@@ -87,10 +87,8 @@ def remove(name: str) -> Cached:
     Raises AccordError if there is no such thing, or a process fetches or makes it now.
     """
     entry = find(name)
-    if entry.place == "hub":
-        cache = _hub()
-        revisions = [of.commit_hash for repo in cache.repos if repo.repo_path == entry.folder for of in repo.revisions]
-        cache.delete_revisions(*revisions).execute()
+    if entry.place == "hub":  # not by the hash of its revisions, as the hub's library does: copies of it share that
+        shutil.rmtree(entry.folder)
     elif entry.name == BOOKKEEPING:
         shutil.rmtree(cache_root() / _HASHES, ignore_errors=True)
     else:
@@ -170,10 +168,10 @@ def _last_read(folder: Path) -> datetime | None:
 
 def _of_hub() -> Iterator[Cached]:
     """What of the hub's own cache accord can use: models with safetensors, and data sets."""
-    from huggingface_hub import CacheNotFound
+    from huggingface_hub import CacheNotFound, constants, scan_cache_dir
 
     try:
-        repos = _hub().repos
+        repos = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:
         return
     for repo in sorted(repos, key=lambda repo: repo.repo_id):
@@ -184,12 +182,6 @@ def _of_hub() -> Iterator[Cached]:
             cards = [file.file_path for file in files if file.file_name == "README.md"]
             used = datetime.fromtimestamp(repo.last_accessed).astimezone() if repo.last_accessed else None
             yield Cached(repo.repo_id, what, _licence(cards), repo.size_on_disk, used, repo.repo_path, "hub")
-
-
-def _hub() -> Any:
-    from huggingface_hub import constants, scan_cache_dir
-
-    return scan_cache_dir(constants.HF_HUB_CACHE)
 
 
 def _licence(cards: list[Path]) -> str:

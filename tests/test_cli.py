@@ -16,7 +16,8 @@ from tests.lm.test_proofs import SMALL
 from tests.tiny import random_model, tiny_model, tiny_tokenizer
 
 COMMANDS = (
-    *("gap", "models", "tasks", "show", "run", "init", "report", "check", "search"),
+    *("gap", "models", "cache", "tasks", "show", "run", "init", "report", "check", "search"),
+    *("runs", "status", "open", "rm"),
     *("embed", "train", "generate", "perplexity", "names", "steer", "explain"),
     *("repair", "merge", "verdict", "damage", "pathway"),
 )
@@ -43,7 +44,9 @@ def test_help_has_an_example(command):
     assert code == 0 and "Example" in out and f"accord {command}" in out
 
 
-@pytest.mark.parametrize("words", [["--help"], ["tasks"], ["models"], ["--version"], ["show", "hypernymy"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["tasks"], ["models"], ["cache"], ["runs", "tests"], ["--version"], ["show", "hypernymy"]]
+)
 def test_torch_is_not_imported_for_what_needs_none(words):
     code = (
         f"import sys; from accord.cli import app; app({words!r}, standalone_mode=False);"
@@ -81,6 +84,11 @@ def test_show_prints_both_prompts_filled_in():
         (["run", "absent.toml"], "accord init absent.toml"),
         (["check", "absent"], "no results"),
         (["report", "absent"], "absent"),
+        (["runs", "absent"], "no such folder"),
+        (["status", "absent"], "no run here"),
+        (["open", "absent"], "absent"),
+        (["rm", "absent"], "no run here"),
+        (["cache", "--remove", "absent"], "no such thing"),
     ],
 )
 def test_a_users_mistake_is_one_clear_message(words, expected, tmp_path, monkeypatch):
@@ -136,10 +144,10 @@ def test_a_reader_that_leaves_is_no_error():
     assert done.stderr == ""
 
 
-def test_init_then_check(tmp_path):
+def test_init_then_dry_run(tmp_path):
     path = tmp_path / "s.toml"
     assert accord("init", path)[0] == 0
-    code, out, _ = accord("run", path, "--check")
+    code, out, _ = accord("run", path, "--dry-run")
     assert code == 0 and "no problem" in out
     assert accord("init", path)[0] == 1
 
@@ -221,11 +229,11 @@ def test_a_study_from_end_to_end(tiny, tmp_path, monkeypatch):
     code, out, err = accord("run", tiny / "study.toml")
     assert code == 0, err
     assert out == "runs/tiny/report.html\n"
-    assert "gap/pairs-all: to do" in err and "gap/five: to do" in err
+    assert "tiny: 2 of 2 stages to do" in err and "[2/2] gap/five: 0:0" in err
     written = (tmp_path / "runs" / "tiny" / "report.html").stat().st_mtime_ns
     monkeypatch.setattr("accord.lm.load", None)  # a rerun must not load weights
     code, _, err = accord("run", tiny / "study.toml")
-    assert code == 0 and err.count("up to date") == 2
+    assert code == 0 and "all 2 stages are up to date" in err
     assert (tmp_path / "runs" / "tiny" / "report.html").stat().st_mtime_ns == written
     assert accord("report", "runs/tiny")[0] == 0
     assert accord("check", "runs/tiny")[0] == 0
@@ -247,7 +255,7 @@ def test_what_was_left_out_of_a_file_is_said(tiny, tmp_path):
     assert code == 0 and warning in err
     study = (tiny / "study.toml").read_text().replace('model = "model"', f'model = "{tiny / "model"}"')
     (tmp_path / "study.toml").write_text(study)
-    code, _, err = accord("run", tmp_path / "study.toml", "--check")
+    code, _, err = accord("run", tmp_path / "study.toml", "--dry-run")
     assert (code, err) == (0, warning)
     code, _, err = accord("run", tmp_path / "study.toml", "--out", tmp_path / "run")
     assert code == 0 and " ".join(warning.split()) in " ".join(err.split())

@@ -75,6 +75,36 @@ def lock(folder: Path, *, wait: bool = False) -> Iterator[None]:
         file_lock.release()
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process works on `folder` now, so that `lock` would refuse it; leaves no file where there was none."""
+    path = aside(folder, "lock")
+    if not path.exists():
+        return False
+    file_lock = FileLock(path)
+    try:
+        file_lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    except OSError:  # not ours to open: nobody can tell
+        return False
+    file_lock.release()
+    return False
+
+
+def disk_use(folder: Path) -> int:
+    """Bytes of all files in a folder and below; links are not followed, and what cannot be read counts as nothing."""
+    total, folders = 0, [folder]
+    while folders:
+        with suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):  # gone meanwhile, as in a folder that is being filled
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_size
+    return total
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A neighbour of a file to write instead of it; it is brought to the disk, then put in place."""

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-import socket
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -206,7 +206,7 @@ class Display:
         left = self.left()
         return {
             "pid": os.getpid(),
-            "host": socket.gethostname(),
+            "host": platform.node(),
             "started": self._started,
             "stage": self._name,
             "number": len(self._taken) + bool(self._name),

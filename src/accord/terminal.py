@@ -7,6 +7,7 @@ option for each of its keys in the parameter's place, with the text, the type, t
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,7 +22,10 @@ import typer
 from pydantic.fields import FieldInfo
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
+from rich.segment import Segment, Segments
 from rich.table import Table
+from rich.text import Text
 
 from accord.errors import AccordError
 from accord.progress import Display
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from accord.tasks import Task
 
 _LITTLE = 0.5  # of the probability
+_BESIDE = 100  # columns of a terminal from which on texts stand beside facts
 
 Seed = Annotated[int, typer.Option(help="Of the split and the choice of items.")]
 Study = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
@@ -343,6 +348,40 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str
     console.print(table)
 
 
+def screen() -> Console:
+    """Where results are printed: as wide as the terminal, and without one so wide that nothing is cut."""
+    return Console(highlight=False, markup=False, emoji=False, width=None if Console().is_terminal else 10_000)
+
+
+def plain_table(header: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Iterable[str] = ()) -> Table:
+    """A table of columns beside each other, without lines; nothing in a cell is cut but by the end of the terminal.
+
+    Args:
+        right: columns of numbers, which end at one place.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in header:
+        table.add_column(name, justify="right" if name in set(right) else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def print_listing(header: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Iterable[str] = ()) -> None:
+    """A line a row, whose last column is a text: beside the others, or below them where the terminal is narrow."""
+    console, facts, texts = screen(), [row[:-1] for row in rows], [row[-1] for row in rows]
+    if console.width >= _BESIDE:
+        table = plain_table(header, rows, right)
+        table.columns[-1].no_wrap, table.columns[-1].overflow = False, "fold"
+        console.print(table)
+        return
+    first, *lines = console.render_lines(plain_table(header[:-1], facts, right), pad=False)
+    console.print(Segments([*first, Segment.line()]), end="")
+    for line, text in zip(lines, texts, strict=True):
+        console.print(Segments([*line, Segment.line()]), end="")
+        console.print(Padding(text, (0, 0, 0, 2)))
+
+
 def print_record(name: str, about: str, properties: Mapping[str, str]) -> None:
     """A name, what it is, and its properties, a line each: complete in any width."""
     typer.echo(f"{name}: {about}")
@@ -357,6 +396,18 @@ def decimals(value: float | None, missing: str = "undefined") -> str:
     ('0.123', 'undefined')
     """
     return missing if value is None else f"{value:.3f}"
+
+
+def confirmed(question: str, yes: bool) -> bool:
+    """Whether the user wants it: asked in a terminal, unless said before.
+
+    Raises AccordError where nobody can be asked.
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise AccordError("Nothing was removed: there is no terminal to ask in.", fix="say that you want it: --yes")
+    return typer.confirm(question)
 
 
 def progress_console() -> Console:

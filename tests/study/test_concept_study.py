@@ -92,11 +92,11 @@ def run(made, tmp_path, monkeypatch):
     """Write a study beside the model and run it below `tmp_path`; which stages it made, in order."""
     monkeypatch.chdir(tmp_path)
 
-    def run(text, step=None, out=None):
+    def run(text, only=(), out=None):
         path = made / "study.toml"
         path.write_text(text)
         shown = io.StringIO()
-        engine.run(path, out, console=Console(file=shown, width=200), step=step)
+        engine.run(path, out, console=Console(file=shown, width=200), only=only)
         lines = [line for line in shown.getvalue().splitlines() if "to do" in line]
         return [line.split(":")[0] for line in lines]
 
@@ -193,7 +193,7 @@ def test_a_change_redoes_what_depends_on_it(run, tmp_path):
         "texts/topk-latents-new-s0",
         "perplexity/topk-latents-new-s0",
     ]
-    assert run(text.replace("own_texts = 4", "own_texts = 3"), step="train") == [
+    assert run(text.replace("own_texts = 4", "own_texts = 3"), only=["concepts", "heads"]) == [
         "concepts/topk-s0",
         "heads/topk-latents-new-s0",
     ]
@@ -203,7 +203,7 @@ def test_a_change_redoes_what_depends_on_it(run, tmp_path):
 
 
 def test_the_folder_of_a_row_is_a_model_for_every_command(run, made, tmp_path, monkeypatch):
-    run(STUDY.replace("[0, 1]", "[0]") + HEADS, step="train")
+    run(STUDY.replace("[0, 1]", "[0]") + HEADS, only=["concepts", "heads"])
     row = tmp_path / "runs" / "s" / "heads" / "topk-latents-new-s0"
     monkeypatch.chdir(made)
     words = ["gap", "--model", row, "--task", "pairs.toml", "--split", "all", "--out", tmp_path / "gap"]

@@ -20,7 +20,7 @@ def stage(kind="gap", seed=0, seconds=10.0, **settings):
 
 
 def test_before_anything_was_measured_a_stage_weighs_as_in_the_demo(file):
-    assert costs.expected(stage(seconds=12.0)) == 12.0
+    assert costs.expected(stage(seconds=12.0)) == 12.0 and costs.measured(stage()) is None
 
 
 def test_the_same_settings_take_as_long_with_another_seed(file):
@@ -35,6 +35,7 @@ def test_other_settings_take_as_long_as_their_kind_did_and_other_kinds_as_the_me
     costs.note(stage("repair", seconds=4.0), 4.0)
     assert costs.expected(stage("repair", seconds=8.0, steps=2)) == 8.0
     assert costs.expected(stage("damage", seconds=10.0)) == 20.0  # the median of 3 and 1
+    assert costs.measured(stage("damage")) is None and costs.measured(stage(limit=6)) == 30.0
 
 
 def test_only_the_latest_are_kept(file, monkeypatch):

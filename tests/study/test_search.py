@@ -115,7 +115,7 @@ def test_a_search(run, made, tmp_path, monkeypatch):
     # The best study is one for accord run, in a folder of its own, with the user's comments.
     best = folder / "best.toml"
     assert "# don't touch" in best.read_text() and "# the dictionary" in best.read_text()
-    assert engine.run(best, console=Console(file=io.StringIO()), step="train") == Path("runs/s-best")
+    assert engine.run(best, console=Console(file=io.StringIO()), only=["concepts", "heads"]) == Path("runs/s-best")
     again = json.loads((tmp_path / "runs/s-best/concepts/sae-s1/metrics.json").read_text())
     first = json.loads((folder / f"trials/{trials[0].number:04}/concepts/sae-s1/metrics.json").read_text())
     assert again["r2"] == first["r2"]
@@ -273,8 +273,8 @@ def test_other_folders_are_left_alone(run, made, tmp_path, quick):
     plain = STUDY.split("[[concepts]]")[0]
     (made / "plain.toml").write_text(plain)
     with pytest.raises(AccordError, match="holds a search"):
-        engine.run(made / "plain.toml", Path("runs/s"), console=Console(file=io.StringIO()), step="embed")
-    engine.run(made / "plain.toml", Path("runs/plain"), console=Console(file=io.StringIO()), step="embed")
+        engine.run(made / "plain.toml", Path("runs/s"), console=Console(file=io.StringIO()), only=["embeddings"])
+    engine.run(made / "plain.toml", Path("runs/plain"), console=Console(file=io.StringIO()), only=["embeddings"])
     with pytest.raises(AccordError, match="not the folder of a search"):
         run(STUDY, 1, Path("runs/plain"))
 
@@ -286,7 +286,7 @@ def test_metrics_are_those_that_the_stages_write(made, tmp_path, monkeypatch):
     text += '[[heads]]\nkind = "new"\nreads = "latents"\ntraining = { steps = 2, batch = 16 }\n'
     text += '[perplexity]\njudge = "model"\nsamples = 2\nmax_new_tokens = 5\nown_texts = 2\n'
     (made / "all.toml").write_text(text)
-    engine.run(made / "all.toml", console=Console(file=io.StringIO()), step="perplexity")
+    engine.run(made / "all.toml", console=Console(file=io.StringIO()), only=["perplexity"])
     for kind in ("concepts", "heads", "perplexity"):
         for path in (tmp_path / "runs/s").glob(f"{kind}/*/metrics.json"):
             metrics = json.loads(path.read_text())

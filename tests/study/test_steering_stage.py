@@ -75,7 +75,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     text = STUDY.format(model=folder / "model", texts=folder / "texts.jsonl")
     (folder / "study.toml").write_text(text)
-    engine.run(folder / "study.toml", folder / "run", console=Console(quiet=True), step="train")
+    engine.run(folder / "study.toml", folder / "run", console=Console(quiet=True), only=["concepts", "heads"])
     return folder / "run"
 
 

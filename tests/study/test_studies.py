@@ -1,4 +1,4 @@
-"""The ready study files: each is whole and right, as `accord run --check` sees it."""
+"""The ready study files: each is whole and right, as `accord run --dry-run` sees it."""
 
 from pathlib import Path
 

@@ -3,13 +3,19 @@
 import math
 from collections.abc import Sequence
 
-from accord.concepts.groups import best_r2, is_gated, names_of
+from accord.concepts.groups import best_r2, concept_groups, is_gated, names_of
 from accord.report.finding import Finding
 from accord.report.metric import Metric
 from accord.report.seeds import SeedGroup, differ, relabelled, seeds_of
 from accord.report.wording import amount, capital, number
+from accord.study.run_folder import Run
 
 CLOSE = 0.05  # L0 that differ by less than this share count as about the same
+
+
+def findings(run: Run) -> list[Finding]:
+    """Those of a run's concept models."""
+    return concept_findings(concept_groups(run))
 
 
 def concept_findings(groups: Sequence[SeedGroup]) -> list[Finding]:

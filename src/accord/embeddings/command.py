@@ -12,7 +12,7 @@ def embed(study: Study, out: StudyOut = None) -> None:
     """
     from accord.study.engine import run
 
-    typer.echo(run(study, out, console=progress_console(), step="embed"))
+    typer.echo(run(study, out, console=progress_console(), only=["embeddings"]))
 
 
 COMMANDS = (embed,)

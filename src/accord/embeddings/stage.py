@@ -75,7 +75,17 @@ def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
         "source": source_fingerprint(source),
         "layers": numbers,
     }
-    return Stage("embeddings", "", make, settings, plan.seed, VERSION, seconds=40)
+    room = _room(section, plan.width, len(numbers))
+    return Stage("embeddings", "", make, settings, plan.seed, VERSION, seconds=40, room=room)
+
+
+def _room(section: TextSection, width: int | None, layers: int) -> int | None:
+    """Bytes of the two stores, at most; None where the model is not here, or all tokens of the texts are wanted."""
+    if width is None or section.max_tokens is None or section.held_out_tokens is None:
+        return None
+    labels = 4 * 4  # token, next, text, position
+    row = layers * width * (4 if section.dtype == "float32" else 2) + labels
+    return (section.max_tokens + section.held_out_tokens) * row
 
 
 def _layers(plan: Plan) -> list[int | None]:

@@ -7,6 +7,7 @@ from accord.explain.result import Explanation
 from accord.report.finding import Finding
 from accord.report.metric import Metric, metric_of, plain
 from accord.report.wording import capital, count, interval, number, p_value
+from accord.study.run_folder import Run
 
 SURE = 0.05
 # what -> (what turning the set off should do, which way the measure should go)
@@ -30,6 +31,11 @@ def beats_random(check: Mapping[str, Any], what: str) -> bool:
 def random_sets(check: Mapping[str, Any]) -> Metric:
     """The mean of random sets, and the range of 95 % of them."""
     return metric_of({"value": check["random_mean"], "low": check["random_low"], "high": check["random_high"]})
+
+
+def findings(run: Run) -> list[Finding]:
+    """Those of a run's explanations."""
+    return explain_findings(run.of(Explanation))
 
 
 def explain_findings(explained: Mapping[str, Explanation]) -> list[Finding]:

@@ -2,14 +2,29 @@
 
 import math
 
+from accord.gap.in_run import MeasuredGap, gaps_of
 from accord.gap.result import Gap
+from accord.report.finding import Finding
 from accord.report.metric import Metric, metric_in
-from accord.report.wording import count, equals, interval, measured, number
+from accord.report.wording import capital, count, equals, interval, measured, number
+from accord.study.run_folder import Run
 
 # Under half of the probability on yes and no, the model is not answering the question it was asked.
 LOW_MASS, SOME_MASS = 0.5, 0.9
 GOOD_AUC = 0.75
 FEW_ITEMS = 100
+
+
+def findings(run: Run) -> list[Finding]:
+    """One for each gap of a run."""
+    return [finding(measured_gap) for measured_gap in gaps_of(run)]
+
+
+def finding(measured_gap: MeasuredGap) -> Finding:
+    """What a gap amounts to, as the page leads with it."""
+    gap = measured_gap.gap
+    headline, _, evidence = finding_of(gap, measured_gap.model).partition(": ")
+    return Finding(headline, capital(evidence), remarks=remarks(gap))
 
 
 def finding_of(gap: Gap, model: str) -> str:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,18 @@ from typing import Any
 import pandas as pd
 
 from accord.gap.figures import draw_all
-from accord.gap.findings import finding_of, remarks, what_counts
+from accord.gap.findings import finding, what_counts
 from accord.gap.glossary import FILES, MAIN, term
+from accord.gap.in_run import MeasuredGap, gaps_of
 from accord.gap.result import Gap
 from accord.gap.slices import AFFIRMS_SILENT, SAYS_DENIES, by_category, by_similarity, judged, worst
 from accord.report import header, style
 from accord.report.chapter import Chapter
 from accord.report.drawn import on_page
-from accord.report.finding import Finding
 from accord.report.links import href, size
-from accord.report.metric import Metric, called, metric_in, plain
+from accord.report.metric import Metric, metric_in, plain
 from accord.report.prompts import LONGEST, flat, shared_beginning
-from accord.report.wording import capital, count, interval, measured, number
+from accord.report.wording import count, interval, measured, number
 from accord.study.run_folder import Run
 from accord.study.store import REPORT
 
@@ -37,31 +36,6 @@ _PLACES = {
 _LAYER_FIGURES = {"layers": "curves by layer", "matrix": "layer by layer matrix", "lens": "token map"}
 
 
-@dataclass(frozen=True)
-class MeasuredGap:
-    """A gap of a run, with what its manifest says of it."""
-
-    gap: Gap
-    label: str
-    folder: Path
-    manifest: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        """The stage's own name: its folder."""
-        return plain(self.label)
-
-    @property
-    def model(self) -> str:
-        """The name of the model under study, or a phrase that fits where a name would stand."""
-        return called(self.manifest["settings"].get("model")) or "the model"
-
-    @property
-    def task(self) -> str:
-        """The name of the task, or else of the stage."""
-        return called(self.manifest["settings"].get("task")) or self.name
-
-
 def chapters(run: Run) -> list[Chapter]:
     """An overview where there are several gaps, and a chapter of each."""
     gaps = gaps_of(run)
@@ -72,15 +46,6 @@ def chapters(run: Run) -> list[Chapter]:
         spent += sum(len(figure["svg"]) for figure in [*shown["figures"], shown["categories"] or {"svg": ""}])
         single.append(Chapter(key, gap.name, _TEMPLATE, shown, folded=i > 0))
     return single if len(single) < 2 else [_overview(run, gaps, [chapter.key for chapter in single]), *single]
-
-
-def gaps_of(run: Run) -> list[MeasuredGap]:
-    """The gaps of a run, in the order in which they were begun."""
-    return [
-        MeasuredGap(run[name], name.partition("/")[2], run.place(name), manifest)
-        for name, manifest in run.manifests.items()
-        if manifest["stage"] == "gap"
-    ]
 
 
 def gap_shown(measured_gap: MeasuredGap, key: str, run: Path, *, light: bool = False) -> dict[str, Any]:
@@ -94,9 +59,8 @@ def gap_shown(measured_gap: MeasuredGap, key: str, run: Path, *, light: bool = F
     gap = measured_gap.gap
     with style.house_style():
         figures = on_page(draw_all(gap)[: 1 if light else None], key)
-    headline, _, evidence = finding_of(gap, measured_gap.model).partition(": ")
     return {
-        "findings": [Finding(headline, capital(evidence), remarks=remarks(gap))],
+        "findings": [finding(measured_gap)],
         "n": count(len(gap.scores), "item"),
         "measures": [_measure(gap, name) for name in MAIN if name in gap.metrics],
         "all_measures": [_measure(gap, name) for name in gap.metrics],

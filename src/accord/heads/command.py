@@ -12,7 +12,7 @@ def train(study: Study, out: StudyOut = None) -> None:
     """
     from accord.study.engine import run
 
-    typer.echo(run(study, out, console=progress_console(), step="train"))
+    typer.echo(run(study, out, console=progress_console(), only=["concepts", "heads"]))
 
 
 COMMANDS = (train,)

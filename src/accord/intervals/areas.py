@@ -3,9 +3,7 @@
 import math
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import stdtrit
-from scipy.stats import rankdata
 
 from accord.intervals.estimate import FEWEST, Estimate, Floats, too_few, unknown
 
@@ -16,6 +14,8 @@ def auc(values: Floats, n_yes: int) -> Floats:
     >>> float(auc(np.array([3.0, 1.0, 2.0, 0.0]), n_yes=2))
     0.75
     """
+    from scipy.stats import rankdata  # takes a second to import: who only reads numbers must not wait for it
+
     n_no = values.shape[-1] - n_yes
     if n_yes == 0 or n_no == 0:
         return np.full(values.shape[:-1], np.nan)
@@ -35,6 +35,9 @@ def auc_estimate(values: Floats, n_yes: int, *, pairs: bool = False) -> Estimate
         pairs: the i-th positive and the i-th negative belong to one unit, such as a fact asked with a right and a wrong
             answer: their placements move together (Obuchowski 1997). `influence` then is by such units.
     """
+    from scipy.optimize import brentq
+    from scipy.stats import rankdata
+
     m, n = n_yes, len(values) - n_yes
     if not (m and n):
         return unknown("all items are of one gold class")

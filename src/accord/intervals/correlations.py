@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from scipy.stats import rankdata
 
 from accord.intervals.estimate import (
     FEWEST,
@@ -36,6 +35,8 @@ def spearman(x: Floats, y: Floats) -> Floats:
     >>> round(float(spearman(np.array([1.0, 2.0, 30.0, 4.0]), np.array([1.0, 2.0, 3.0, 4.0]))), 3)
     0.8
     """
+    from scipy.stats import rankdata  # takes a second to import: who only reads numbers must not wait for it
+
     return pearson(rankdata(x, axis=-1), rankdata(y, axis=-1))
 
 
@@ -74,6 +75,8 @@ def spearman_estimate(x: Floats, y: Floats, classes: Classes = ()) -> Estimate:
     Stat. Methods Appl. 19, 497), t, corrected for skewness. Bonett and Wright's variance (2000), which needs no
     classes and normal scores, covers .81 to .98.
     """
+    from scipy.stats import rankdata
+
     rho = float(spearman(x, y))
     if refused := _refused(rho, x, y):
         return refused

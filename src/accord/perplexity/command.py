@@ -32,7 +32,7 @@ def generate(
     - `accord generate --model runs/demo/heads/topk-latents-new-s0`
     """
     if (model := _alone(study, backbone)) is None:
-        _step(study, out, "generate")
+        _only("texts", study, out)
         return
     from accord.lm import generate as write
     from accord.study.work import load
@@ -58,7 +58,7 @@ def perplexity(
     - `accord perplexity --model smollm2-135m --data reviews.txt`
     """
     if (model := _alone(study, backbone)) is None:
-        _step(study, out, "perplexity")
+        _only("perplexity", study, out)
         return
     if texts is None:
         raise AccordError("There are no texts to read.", fix="name them: --data FILE")
@@ -80,11 +80,11 @@ def _alone(study: Path | None, model: BackboneSection | None) -> BackboneSection
     return model
 
 
-def _step(study: Path | None, out: Path | None, step: str) -> None:
+def _only(kind: str, study: Path | None, out: Path | None) -> None:
     from accord.study.engine import run
 
     assert study is not None
-    typer.echo(run(study, out, console=progress_console(), step=step))
+    typer.echo(run(study, out, console=progress_console(), only=[kind]))
 
 
 COMMANDS = (generate, perplexity)

@@ -110,6 +110,7 @@ def _page(run: Run, chapters: Sequence[Chapter], coming: Sequence[str] = ()) -> 
     scripts = {chapter.script: None for chapter in chapters if chapter.script}
     page = environment.get_template("report.html").render(
         title=plain(run.name),
+        headline=next((plain(f.headline) for chapter in chapters for f in chapter.shown.get("findings", ())), ""),
         models=header.models(run),
         tasks=header.tasks(run),
         date=header.date(run),

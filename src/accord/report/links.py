@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+from accord.amounts import in_bytes
+
 
 def href(path: Path, run: Path) -> str:
     """A link from the page of a run to a file of it.
@@ -16,7 +18,4 @@ def href(path: Path, run: Path) -> str:
 
 def size(paths: Iterable[Path]) -> str:
     """How large files are together, in words."""
-    total = sum(path.stat().st_size for path in paths)
-    if total >= 1e6:
-        return f"{total / 1e6:.1f} MB"
-    return f"{total / 1e3:.0f} kB" if total >= 1e3 else f"{total} B"
+    return in_bytes(sum(path.stat().st_size for path in paths))

@@ -13,7 +13,8 @@ from accord.report.finding import Finding
 from accord.report.metric import plain
 from accord.report.wording import count
 from accord.study.run_folder import Run
-from accord.study.search_result import SEARCH, SearchedRange, SearchResult
+from accord.study.search_config import SEARCH
+from accord.study.search_result import SearchedRange, SearchResult
 
 TOP = 10  # trials; the others are folded
 _TEMPLATE = Path(__file__).parent / "templates" / "search.html"

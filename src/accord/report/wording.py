@@ -6,9 +6,6 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 
-from matplotlib import get_data_path
-from matplotlib.ft2font import FT2Font
-
 from accord.report.metric import Metric
 
 _MINUS = "−"
@@ -122,6 +119,9 @@ def _glyph(character: str) -> str:
 
 @cache
 def _charmap() -> frozenset[int]:
+    from matplotlib import get_data_path  # figures alone need it: sentences must not wait for it
+    from matplotlib.ft2font import FT2Font
+
     font = Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return frozenset(FT2Font(str(font)).get_charmap())
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
-from scipy.stats import binomtest
 
 from accord.intervals import wilson
 from accord.report.finding import Finding
@@ -12,6 +11,7 @@ from accord.report.metric import plain
 from accord.report.wording import capital, count, p_value
 from accord.steering.result import Effects
 from accord.steering.shown_doses import ARMS, ShownDose, doses_of, label_of, rows_at
+from accord.study.run_folder import Run
 
 SURE = 0.05
 EXPECTED = ("promoted", "wanted", "label")
@@ -50,6 +50,8 @@ class Acting:
 
 def count_acting(effects: pd.DataFrame, measure: str, dose: ShownDose) -> Acting | None:
     """Of the concepts for which all three arms were measured; None if there is none."""
+    from scipy.stats import binomtest  # takes a second to import: who only reads numbers must not wait for it
+
     rows = rows_at(effects[effects["measure"] == measure], dose)
     rows = rows[rows["control"].isin(ARMS) & rows["acts"].notna()]
     table = rows.pivot_table(index="concept", columns="control", values="acts", aggfunc="first").dropna()
@@ -80,6 +82,11 @@ def compared(acting: Acting, measure: str) -> str:
     if acting.more_than(ARMS[1]):
         return ", more than random concepts move these: the edit is specific to the concept"
     return ", not measurably more than random concepts move these"
+
+
+def findings(run: Run) -> list[Finding]:
+    """Those of a run's steered concepts."""
+    return steering_findings(run.of(Effects))
 
 
 def steering_findings(steered: Mapping[str, Effects]) -> list[Finding]:

@@ -1,11 +1,14 @@
-"""Commands on studies and their run folders: run, init, report, check, search."""
+"""Commands on studies and their run folders: run, init, report, check, search; runs, status, open, rm."""
 
+import os
+import sys
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from accord.terminal import Study, print_table, progress_console
+from accord.terminal import Study, confirmed, print_table, progress_console
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder of `accord gap --out`.")]
 _SHOWN = 20  # trials; all of them are in trials.csv
@@ -14,8 +17,20 @@ _SHOWN = 20  # trials; all of them are in trials.csv
 def run(
     study: Study,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME by default.")] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Only check the study file and its data, and say what there is to do.")
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only stages of this kind (damage), or this one (damage/readout-s0), and what they are made from; no "
+            "report. May be given again."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check the study file and its data, and say what there is to do and why, what it would replace, how "
+            "long it takes, what must be fetched. Nothing is fetched or written.",
+        ),
     ] = False,
 ) -> None:
     """Run a study: what is new or changed in it, or was interrupted.
@@ -23,20 +38,22 @@ def run(
     Examples:
 
     - `accord run study.toml`
-    - `accord run study.toml --check`
+    - `accord run study.toml --dry-run`
+    - `accord run study.toml --only damage`
     """
-    from accord.study import engine, load, plan_study
+    if not dry_run:
+        from accord.study.engine import run as run_study
 
-    if not check:
-        typer.echo(engine.run(study, out, console=progress_console()))
+        typer.echo(run_study(study, out, console=progress_console(), only=only or []))
         return
-    file = load(study)
-    graph = plan_study(file)
-    for note in graph.notes:
+    from accord.study.preview import dry_run as preview
+    from accord.study.shown import print_dry_run
+
+    found = preview(study, out, only=only or [])
+    for note in found.notes:
         typer.echo(note, err=True)
-    for line in engine.described(graph, Path("runs") / file.study.name if out is None else out):
-        typer.echo(line)
-    typer.echo(f"{study}: no problem found")
+    print_dry_run(found)
+    typer.echo(f"{study}: no problem found; nothing was fetched or written")
 
 
 def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("study.toml")) -> None:
@@ -108,4 +125,81 @@ def search(
     typer.echo(folder / BEST)
 
 
-COMMANDS = (run, init, report, check, search)
+def runs(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that holds the run folders.")] = Path(
+        "runs"
+    ),
+) -> None:
+    """List the runs in a folder, newest first: model, stages done, when, size, first finding.
+
+    Example: `accord runs`
+    """
+    from accord.study.run_status import runs as runs_in
+    from accord.study.shown import print_runs
+
+    if found := runs_in(folder):
+        print_runs(found)
+    else:
+        typer.echo(f"{folder}: no runs in it; accord run STUDY.toml makes one", err=True)
+
+
+def status(folder: RunFolder) -> None:
+    """Show how a run stands, stage by stage; also while it runs, from another terminal.
+
+    Example: `accord status runs/demo`
+    """
+    from accord.study.run_status import status as status_of
+    from accord.study.shown import print_status
+
+    print_status(status_of(folder))
+
+
+def open(folder: RunFolder) -> None:
+    """Open the report of a run in the browser; written first if it is not there, or older than the results.
+
+    Example: `accord open runs/demo`
+    """
+    from accord.disk import is_locked
+    from accord.study.report_file import bring_report
+    from accord.study.store import REPORT
+
+    path = folder / REPORT
+    if not (path.is_file() and is_locked(folder.resolve())):  # a run that lives writes it itself
+        path = bring_report(folder)
+    path = path.resolve()
+    typer.echo(path)
+    if not _has_display() or not webbrowser.open(path.as_uri()):
+        typer.echo(f"There is no browser here to open it in. Its address: {path.as_uri()}", err=True)
+
+
+def rm(
+    folder: RunFolder,
+    stage: Annotated[
+        str | None, typer.Argument(metavar="[STAGE]", help="Such as damage/readout-s0; without it, the whole run.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove a stage of a run, or a whole run; never what accord did not write.
+
+    Examples:
+
+    - `accord rm runs/demo damage/readout-s0`
+    - `accord rm runs/demo --yes`
+    """
+    from accord.study.remove import removal
+    from accord.study.shown import print_removal
+
+    found = removal(folder, stage)
+    print_removal(found)
+    if confirmed("Remove it?", yes):
+        found.carry_out()
+        typer.echo(f"{found.folder}: removed")
+
+
+def _has_display() -> bool:
+    """Whether a window can be opened; without one, a browser of the terminal would take the terminal."""
+    own = not sys.platform.startswith("linux")
+    return own or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+
+
+COMMANDS = (run, init, report, check, search, runs, status, open, rm)

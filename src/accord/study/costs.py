@@ -17,15 +17,24 @@ _KEPT = 2000  # stages of equal settings; the oldest are forgotten
 def expected(stage: Stage) -> float:
     """Seconds that making a stage is expected to take on this machine.
 
-    What a stage of the same settings took, whatever its seed and its inputs; else `stage.seconds`, times the ratio at
-    which other stages of its kind, or else of all kinds, were slower or faster here.
+    As `measured`; where no stage of the kind was made here, `stage.seconds` times the ratio at which those of all other
+    kinds were slower or faster.
+    """
+    if (seconds := measured(stage)) is not None:
+        return seconds
+    paces = _known()["paces"]
+    return stage.seconds * float(median(paces.values()) if paces else 1.0)
+
+
+def measured(stage: Stage) -> float | None:
+    """Seconds that a stage of the same settings took, whatever its seed and its inputs; else those of the demo's stage
+    of the kind, times the ratio at which the last one of the kind was slower or faster here. None if there was none.
     """
     known = _known()
     if (seconds := known["stages"].get(_key(stage))) is not None:
         return float(seconds)
-    paces = known["paces"]
-    pace = paces.get(stage.kind) or (median(paces.values()) if paces else 1.0)
-    return stage.seconds * float(pace)
+    pace = known["paces"].get(stage.kind)
+    return None if pace is None else stage.seconds * float(pace)
 
 
 def note(stage: Stage, seconds: float) -> None:

@@ -16,61 +16,54 @@ from accord.study import costs, store
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile, load, read
 from accord.study.graph import TO_DO, UP_TO_DATE, Graph, plan_study, why
+from accord.study.kept_plan import keep_plan
+from accord.study.report_file import bring_report
 from accord.study.run_folder import capability_of, result_types
-from accord.study.search_result import SEARCH
+from accord.study.run_progress import PROGRESS
+from accord.study.search_config import SEARCH
 from accord.study.stage import Stage
 from accord.study.store import STUDY
 from accord.study.work import Models
 
 _PAGE_SHARE = 10  # a page that took a second is not written again for so many
-NOTE = "progress.json"  # in a run folder while the run lives: how far it is (see accord.progress.Display)
-
-# The steps of a study and the kinds of stages that each is for; what these are made from is made, too.
-STEPS: dict[str, tuple[str, ...]] = {
-    "embed": ("embeddings",),
-    "train": ("concepts", "heads"),
-    "generate": ("texts",),
-    "perplexity": ("perplexity",),
-}
 
 
 @checked
-def run(path: Path, out: Path | None = None, *, console: Console | None = None, step: str | None = None) -> Path:
+def run(path: Path, out: Path | None = None, *, console: Console | None = None, only: Sequence[str] = ()) -> Path:
     """Bring the run folder of a study up to date; returns the report's path.
 
     The folder is `out`, or runs/NAME below the current folder. Stages that are whole and unchanged are left
-    alone; when all are, no weights are loaded. With a `step` of `STEPS`, only its stages run. Then, and for a study
-    that makes nothing but embeddings, no report is written, and the run folder is returned.
+    alone; when all are, no weights are loaded. With `only`, nothing runs but the stages of these kinds or names, and
+    what they are made from. Then, and for a study that makes nothing but embeddings, no report is written, and the run
+    folder is returned.
 
     Raises AccordError for anything wrong in the study file, its data or the model, before weights are loaded,
     and when the folder holds something else or another process works on it.
     """
     console = console or Console(stderr=True)
     file = load(path)
-    folder = Path("runs") / file.study.name if out is None else out
+    folder = folder_of(file, out)
     kept: dict[str, Any] = {}
-    for line in plan_study(file, kept=kept).notes:
+    graph = plan_study(file, kept=kept)
+    for line in graph.notes:
         console.print(line, highlight=False, markup=False)
-    _check_folder(folder, file)
+    graph.chosen(only)
+    check_folder(folder, file)
     graph = plan_study(file, fetch=True, kept=kept)  # now that nothing is wrong with it, and it has a place
-    asked = list(graph.stages)
-    if step is not None:
-        asked = graph.upstream([stage for stage in asked if stage.kind in STEPS[step]])
-    if not asked:
-        raise AccordError(f"This study has nothing to {step}.", where=path, wanted="a [text] section, and what follows")
-    shown = step is None and any(stage.kind != "embeddings" for stage in graph.stages)  # on a page
+    asked = graph.chosen(only)
+    shown = not only and any(stage.kind != "embeddings" for stage in graph.stages)  # on a page
     with lock(folder.resolve()):
         _keep_study(file, folder)
+        keep_plan(graph.stages, folder)
         _make_all(file.study.name, graph, asked, folder, console, page=shown)
         if not shown:
             return folder
-        report = folder / store.REPORT
-        if not _is_newest(report, folder):
-            from accord.report import write_figures, write_report
+        return bring_report(folder)
 
-            write_figures(folder)
-            write_report(folder)
-    return report
+
+def folder_of(file: StudyFile, out: Path | None = None) -> Path:
+    """The run folder of a study: `out`, or runs/NAME below the current folder."""
+    return Path("runs") / file.study.name if out is None else out
 
 
 def _make_all(title: str, graph: Graph, asked: Sequence[Stage], folder: Path, console: Console, *, page: bool) -> None:
@@ -78,7 +71,7 @@ def _make_all(title: str, graph: Graph, asked: Sequence[Stage], folder: Path, co
     reasons = {stage.name: why(stage, folder / stage.name) for stage in asked}
     todo = [stage for stage in asked if reasons[stage.name] != UP_TO_DATE]
     expected = {stage.name: costs.expected(stage) for stage in todo}
-    with Display(title, expected, console=console, note=folder / NOTE) as display:
+    with Display(title, expected, console=console, note=folder / PROGRESS) as display:
         display.say(f"{title}: {_counted(len(todo), len(asked), sum(expected.values()))}")
         for name, reason in reasons.items():
             if reason not in (UP_TO_DATE, TO_DO):
@@ -131,15 +124,6 @@ def _counted(todo: int, asked: int, seconds: float) -> str:
     return f"{todo} of {asked} stages to do{rest}" + (f", about {clock(seconds)}" if seconds >= 1 else "")
 
 
-def described(graph: Graph, folder: Path) -> Iterator[str]:
-    """What `accord run` would do in a folder and why, a line each: what must be fetched, then stage by stage."""
-    for name, what in graph.missing.items():
-        yield f"{name}: {what}, to be fetched"
-    for stage in graph.stages:
-        yield f"{stage.name}: {why(stage, folder / stage.name)}"
-    yield from _left_over(graph, folder)
-
-
 def _left_over(graph: Graph, folder: Path) -> Iterator[str]:
     """The results in a run folder that the study no longer asks for, a line each."""
     if folder.is_dir():
@@ -154,7 +138,7 @@ def is_new(folder: Path, first: str) -> bool:
     return not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {first + ".tmp"})
 
 
-def _check_folder(folder: Path, file: StudyFile) -> None:
+def check_folder(folder: Path, file: StudyFile) -> None:
     """AccordError if the run folder is, or may be, something of the user's own."""
     if is_new(folder, STUDY):
         return
@@ -180,9 +164,3 @@ def _keep_study(file: StudyFile, folder: Path) -> None:
     copy = folder / STUDY
     if not copy.exists() or copy.read_bytes() != file.text.encode():
         write_whole(copy, file.text)
-
-
-def _is_newest(report: Path, folder: Path) -> bool:
-    """Whether the report is younger than all that it tells of."""
-    sources = [*(stage / store.MANIFEST for stage in stage_folders(folder)), folder / STUDY]
-    return report.exists() and all(report.stat().st_mtime_ns >= path.stat().st_mtime_ns for path in sources)

@@ -13,7 +13,8 @@ from accord.errors import AccordError
 from accord.study import store
 from accord.study.config import StudyFile, together
 from accord.study.plan import Plan
-from accord.study.stage import Recipe, Stage
+from accord.study.run_folder import result_types
+from accord.study.stage import Recipe, Stage, nearest_stage
 from accord.tasks.config import QuestionSection
 
 
@@ -35,6 +36,25 @@ class Graph:
         """Of all stages, in their order, these and what they are made from."""
         needed = {id(source) for stage in stages for source in stage.upstream()}
         return [stage for stage in self.stages if id(stage) in needed]
+
+    def chosen(self, names: Sequence[str]) -> list[Stage]:
+        """Of all stages, in their order, those of these kinds ("damage") or names ("damage/readout-s0"), and what they
+        are made from; all, if there are no names.
+
+        Raises AccordError for a name of no stage and no kind, and where the study has none of those.
+        """
+        if not names:
+            return list(self.stages)
+        kinds = dict.fromkeys(stage.kind for stage in self.stages)
+        known = {*kinds, *(stage.name for stage in self.stages), *result_types()}
+        for name in names:
+            if name not in known:
+                wanted = nearest_stage(name, [stage.name for stage in self.stages])
+                raise AccordError("This study makes no such stage.", got=repr(name), wanted=wanted)
+        stages = [stage for stage in self.stages if {stage.kind, stage.name} & set(names)]
+        if not stages:
+            raise AccordError(f"This study makes no {' and no '.join(names)}.", wanted=f"one of: {', '.join(kinds)}")
+        return self.upstream(stages)
 
 
 def plan_study(file: StudyFile, *, fetch: bool = False, kept: dict[str, Any] | None = None) -> Graph:
@@ -91,8 +111,8 @@ def in_order(stages: Sequence[Stage]) -> Iterator[Stage]:
         sorter.done(number)
 
 
-def why(stage: Stage, folder: Path) -> str:
-    """Whether a stage's folder is up to date, else what there is to do and why, in words."""
+def why(stage: Stage, folder: Path, most: int | None = 3) -> str:
+    """Whether a stage's folder is up to date, else what there is to do and why, in words; at most so many reasons."""
     state = store.state(folder, stage.recipe)
     if state != "other":
         return _STATES.get(state, TO_DO)
@@ -101,7 +121,8 @@ def why(stage: Stage, folder: Path) -> str:
     if store.rendered_otherwise(manifest, stage.recipe):
         return "the chat template writes another text now (a date? chat_options can fix it), to do again"
     changed = list(differences(manifest, stage.recipe))
-    return f"{', '.join(changed[:3])}{' and more' if len(changed) > 3 else ''} changed, to do again"
+    more = " and more" if most is not None and len(changed) > most else ""
+    return f"{', '.join(changed[:most])}{more} changed, to do again"
 
 
 UP_TO_DATE, TO_DO = "up to date", "to do"

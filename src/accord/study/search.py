@@ -16,9 +16,10 @@ from accord.progress import Display
 from accord.study import engine, objective, store
 from accord.study.config import StudyFile
 from accord.study.graph import Graph, plan_study
+from accord.study.search_config import SEARCH
 from accord.study.search_file import SearchFile
 from accord.study.search_file import load as load_search
-from accord.study.search_result import SEARCH, TABLE, SearchedRange, SearchResult
+from accord.study.search_result import TABLE, SearchedRange, SearchResult
 from accord.study.stage import Stage
 from accord.study.trials import Claim, SearchTrial, Trials
 from accord.study.work import Input, Models

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from accord.section import Section
 
+SEARCH = "search.json"  # in the run folder of a search: what is sought
+
 
 class SearchSection(Section):
     """How `accord search` looks for the best values of the ranges in this file; `accord run` takes no notice of it.

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,6 +58,7 @@ class Stage:
         settings: what fixes the results beside the inputs and the seed, as JSON.
         version: see `Recipe`.
         inputs: role -> the stage that plays it.
+        room: bytes that it takes on the disk, where that can be told beforehand.
         from_manifest: the recipe as a manifest has it, for a stage that is only read (see `store.stage_in`).
         seconds: what one takes in the demo on two cores: its weight beside others before any was made on this machine.
     """
@@ -68,6 +70,7 @@ class Stage:
     seed: int
     version: int
     inputs: Mapping[str, "Stage"] = field(default_factory=dict)
+    room: int | None = None
     from_manifest: Recipe | None = None
     seconds: float = 5.0
 
@@ -96,3 +99,15 @@ class Stage:
 
         visit(self)
         return iter(seen.values())
+
+
+def nearest_stage(word: str, names: Sequence[str]) -> str:
+    """The kinds of the stages of these names, and the one stage that `word` was probably meant to be: for an error.
+
+    >>> nearest_stage("gap/hypernimy", ["gap/hypernymy", "embeddings"])
+    "gap, embeddings, or one stage, as KIND/LABEL (did you mean 'gap/hypernymy'?)"
+    """
+    kinds = list(dict.fromkeys(name.partition("/")[0] for name in names))
+    close = get_close_matches(word, [*kinds, *names], n=1, cutoff=0.5) or [name for name in names if word in name]
+    meant = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"{', '.join(kinds)}, or one stage, as KIND/LABEL{meant}"

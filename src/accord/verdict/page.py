@@ -19,7 +19,7 @@ from accord.verdict.findings import best, finding, rule
 from accord.verdict.frontier import draw_frontier
 from accord.verdict.items import changed_items
 from accord.verdict.judged import JudgedRepair, RepairGroup, judged_repairs
-from accord.verdict.result import Verdict
+from accord.verdict.result import LEADS, Verdict
 from accord.verdict.tables import repair_table, trial_rows
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -37,9 +37,9 @@ def chapters(run: Run) -> list[Chapter]:
         title = "Repairs" if len(groups) == 1 else f"Repairs, {group.task}"
         with style.house_style():
             values = _shown(run, group, key) | {"left_out": left_out if i == 0 else []}
-        pages.append(Chapter(key, title, _TEMPLATE, values, leads=True))
+        pages.append(Chapter(key, title, _TEMPLATE, values, leads=LEADS))
     if left_out and not pages:
-        pages.append(Chapter("repair", "Repairs", _TEMPLATE, {"empty": True, "left_out": left_out}, leads=True))
+        pages.append(Chapter("repair", "Repairs", _TEMPLATE, {"empty": True, "left_out": left_out}, leads=LEADS))
     return pages
 
 

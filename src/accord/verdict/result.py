@@ -111,3 +111,4 @@ def _read_scores(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 RESULTS = {"answers": Answers, "verdict": Verdict}
+LEADS = True  # its findings stand before all others: they are what a study with repairs is for

@@ -1,0 +1,48 @@
+"""Run folders for tests of what tells of runs: whole stages without numbers, a plan, a page of one line."""
+
+import json
+import os
+import platform
+
+from tests.report.run_folder import publish_result
+from typer.testing import CliRunner
+
+from accord import cli
+from accord.study.store import read_manifest
+
+STUDY = 'name = "demo"\n[backbone]\nmodel = "smollm2-135m"\n'
+FOUND = "readout closes 52% of the gap, perplexity × 1.00"
+
+
+def said(*words, **environment):
+    done = CliRunner().invoke(cli.app, [str(word) for word in words], env={"COLUMNS": "80", **environment})
+    return done.exit_code, done.output
+
+
+def change(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def make_run(folder, stages=("gap/a", "gap/b"), *, planned=(), day=1, study=STUDY, report=True):
+    """A run with these stages whole, others planned."""
+    folder.mkdir(parents=True)
+    (folder / "study.toml").write_text(study)
+    for name in stages:
+        kind, _, label = name.partition("/")
+        place = publish_result(folder, kind, label, None, files={"numbers.txt": name}, settings={"model": "m"})
+        change(place / "manifest.json", finished=f"2026-03-{day:02}T10:00:00+00:00", seconds=41.0)
+    prints = {name: read_manifest(folder / name)["fingerprint"] for name in stages}
+    plan = {"command": "accord run demo.toml", "stages": {**prints, **dict.fromkeys(planned, "planned")}}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    if report:
+        (folder / "report.html").write_text(f'<meta charset="utf-8">\n<meta name="description" content="{FOUND}">\n')
+    return folder
+
+
+def progress(folder, **values):
+    said = {
+        **{"pid": os.getpid(), "host": platform.node(), "started": "2026-03-01T10:00:00+00:00", "stage": "gap/c"},
+        **{"number": 3, "of": 4, "done": 2, "total": 5, "elapsed": 130.0, "left": 250.0},
+        "updated": "2026-03-01T10:02:10+00:00",
+    }
+    (folder / "progress.json").write_text(json.dumps({**said, **values}))

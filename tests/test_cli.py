@@ -16,7 +16,7 @@ from tests.lm.test_proofs import SMALL
 from tests.tiny import random_model, tiny_model, tiny_tokenizer
 
 COMMANDS = (
-    *("gap", "models", "tasks", "show", "run", "init", "report", "check", "search"),
+    *("gap", "models", "tasks", "show", "run", "init", "report", "check", "diff", "search"),
     *("embed", "train", "generate", "perplexity", "names", "steer", "explain"),
     *("repair", "merge", "verdict", "damage", "pathway"),
 )
@@ -81,6 +81,7 @@ def test_show_prints_both_prompts_filled_in():
         (["run", "absent.toml"], "accord init absent.toml"),
         (["check", "absent"], "no results"),
         (["report", "absent"], "absent"),
+        (["diff", "absent", "gone"], "no results"),
     ],
 )
 def test_a_users_mistake_is_one_clear_message(words, expected, tmp_path, monkeypatch):

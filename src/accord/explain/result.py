@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from accord.disk import read_object
+from accord.intervals import Interval
 
 _TABLES = ("concepts", "items", "scores", "check")
 _SUMMARY = "explain.json"
@@ -47,6 +48,11 @@ class Explanation:
         """What `write` wrote."""
         tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES}
         return cls(**tables, summary=read_object(folder / _SUMMARY))
+
+    def measures(self) -> dict[str, Interval]:
+        """What the check found of each set of concepts that was turned off."""
+        checks = self.summary["check"].items()
+        return {f"{what}: {of['measure']}": {end: of[end] for end in ("value", "low", "high")} for what, of in checks}
 
 
 RESULTS = {"explain": Explanation}

@@ -13,6 +13,8 @@ from accord.gap.sample import sample
 from accord.intervals import Estimate, Interval, difference, unknown
 from accord.intervals.estimate import Classes
 
+ITEM = ["generator_prompt", "validator_prompt", "answer", "gold"]
+"""Columns of a score table that an item is known by."""
 CORRELATIONS = tuple(name for name in PAIRED if name.startswith(("pearson", "spearman")))
 
 
@@ -77,15 +79,36 @@ def _open(r: Estimate) -> Estimate:
     return Estimate(math.log1p(-r.value), math.log1p(-r.high), math.log1p(-r.low), influence=-r.influence)
 
 
+def in_common(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of the items that two score tables have in common, in the order of the first.
+
+    Items are known by both prompts, the answer and gold; a table that has one of them twice has none in common.
+    """
+    empty = before[:0], after[:0]
+    if any(column not in table for table in (before, after) for column in ITEM):
+        return empty
+    first, second = (pd.MultiIndex.from_frame(table[ITEM]) for table in (before, after))
+    if not (first.is_unique and second.is_unique):
+        return empty
+    place = second.get_indexer(first)
+    return before[place >= 0], after.iloc[place[place >= 0]]
+
+
+def paired_changes(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, Interval]:
+    """`change` of every measure in `compare`, in whatever order the items are; empty where they are not the same."""
+    first, second = in_common(before, after)
+    counted = {table.attrs.get("answer_score", "first") for table in (before, after)}
+    if not len(first) == len(before) == len(after) or not len(first) or len(counted) > 1:
+        return {}
+    return {name: change.change for name, change in compare(first, second).items()}
+
+
 def same_items(before: pd.DataFrame, after: pd.DataFrame) -> None:
     """AccordError unless two score tables are of the same items in the same order."""
-    columns = ["generator_prompt", "validator_prompt", "answer", "gold"]
-    for column in columns:
+    for column in ITEM:
         if column not in before or column not in after:
             raise AccordError("a column is missing from a score table", wanted=column)
-    if len(before) != len(after) or not before[columns].reset_index(drop=True).equals(
-        after[columns].reset_index(drop=True)
-    ):
+    if len(before) != len(after) or not before[ITEM].reset_index(drop=True).equals(after[ITEM].reset_index(drop=True)):
         raise AccordError(
             "these score tables are not of the same items",
             got=f"{len(before)} and {len(after)} items",

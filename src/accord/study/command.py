@@ -1,4 +1,4 @@
-"""Commands on studies and their run folders: run, init, report, check, search."""
+"""Commands on studies and their run folders: run, init, report, check, diff, search."""
 
 from pathlib import Path
 from typing import Annotated
@@ -75,6 +75,34 @@ def check(folder: RunFolder) -> None:
     typer.echo(f"{folder}: all files are as they were written")
 
 
+def diff(
+    first: RunFolder,
+    second: RunFolder,
+    rerun: Annotated[
+        bool,
+        typer.Option("--rerun", help="Make the stage that explains it again, both ways, in a folder that is removed."),
+    ] = False,
+) -> None:
+    """Compare two runs: what differs, which metrics with it, and which stage's difference explains that.
+
+    Examples:
+
+    - `accord diff runs/monday runs/tuesday`
+    - `accord diff runs/monday runs/tuesday --rerun`
+    """
+    from accord.study.difference import diff as differences_of
+    from accord.study.shown_difference import show, show_rerun
+
+    difference = differences_of(first, second)
+    if rerun:
+        from accord.study.rerun import check_studies
+
+        check_studies(difference)
+    show(difference)
+    if rerun:
+        show_rerun(difference)
+
+
 def search(
     study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="A study file with ranges and [search].")],
     trials: Annotated[int, typer.Option(min=1, help="How many finished trials there shall be, those before included.")],
@@ -108,4 +136,4 @@ def search(
     typer.echo(folder / BEST)
 
 
-COMMANDS = (run, init, report, check, search)
+COMMANDS = (run, init, report, check, diff, search)

@@ -24,11 +24,14 @@ from accord.concepts.result import ConceptMetrics
 from accord.errors import AccordError
 from accord.gap import compare, summarize
 from accord.gap.result import Gap
+from accord.intervals import mean_change, ratio_difference
+from accord.names.result import NamedDictionary
 from accord.perplexity.result import JudgedTexts
 from accord.study import engine
 from accord.study.difference import Difference, RunDifference
 from accord.study.rerun import check_studies, rerun
-from accord.study.shown_difference import because, sentences, verdict
+from accord.study.shown_difference import because, notes, sentences, verdict
+from accord.verdict.result import Answers
 
 VERSIONS = {"python": "3.11.9", "torch": "2.13.0"}
 CPU = {"device": "cpu", "dtype": "float32"}
@@ -131,16 +134,17 @@ def test_one_setting_explains_what_follows_from_it(differ: Callable[..., RunDiff
     assert because(difference.pairs[3]) == "follows from concepts/topk-s0"
     assert said(difference).split("\n") == [
         "The runs differ in 2 of 4 stages. The first that differs for its own reasons is concepts/topk-s0: "
-        "setting k (4 → 5). All others follow from it.",
+        "setting model.k (4 → 5). All others follow from it.",
         "2 metrics differ, and all depend on concepts/topk-s0. Most of all: concepts/topk-s0, r2, "
         "0.900 → 0.800 (−0.100).",
-        "A difference without an interval is of other items, or of numbers that accord does not pair.",
     ]
+    [note] = notes(difference)
+    assert note.startswith("A difference without an interval is of other items")
     table = difference.table()
     assert table.iloc[1].drop(["stage", "metric"]).astype(float).round(9).tolist()[:7] == [21, 20, 22, 22, 21, 23, 1]
     assert table["change_low"].isna().all()  # the texts are not the same: no interval is claimed
     out = shown(difference)
-    assert "21.0 [20.0, 22.0]" in out and "+1.0" in out and "setting k" in out
+    assert "21.0 [20.0, 22.0]" in out and "+1.0" in out and "setting model.k" in out
 
 
 def test_stages_of_other_seeds_belong_together(differ: Callable[..., RunDifference]) -> None:
@@ -156,7 +160,7 @@ def test_stages_of_other_seeds_belong_together(differ: Callable[..., RunDifferen
     assert difference.roots["perplexity/topk-s0"] == {"concepts/topk-s0", "perplexity/topk-s0"}
     assert difference.explanation == difference.causes[0]
     text = said(difference)
-    assert "is concepts/topk-s0 → topk-s1: its seed (0 → 1)." in text and "only several seeds tell" in text
+    assert "is concepts/topk-s0 → topk-s1: its seed (0 → 1)." in text
     assert (
         "2 stages have causes of their own, in each its seed (0 → 1): concepts/topk-s0 → topk-s1 (1 metric on it alone)"
         in text
@@ -172,7 +176,10 @@ def test_versions_and_devices_are_causes_where_nothing_else_differs(differ: Call
 
 def test_a_seed_and_a_version_are_both_told(differ: Callable[..., RunDifference]) -> None:
     difference = differ(seed=1, versions={**VERSIONS, "torch": "2.12.1"}, r2=0.8)
-    assert because(difference.causes[0]) == "its seed (0 → 1); also made with torch 2.13.0 and 2.12.1"
+    assert because(difference.causes[0]) == "its seed (0 → 1)"
+    assert "topk-s1: its seed (0 → 1); also made with torch 2.13.0 and 2.12.1." in said(difference)
+    out = shown(difference)
+    assert re.search(r"\n seed +0 +1 ", out) and re.search(r"torch +2.13.0 +2.12.1 +all 4 stages", out)
 
 
 def test_a_device_and_a_precision(differ: Callable[..., RunDifference]) -> None:
@@ -248,6 +255,18 @@ def test_changes_of_the_same_items_are_paired(differ: Callable[..., RunDifferenc
                 assert getattr(metric, side)[end] == pytest.approx(interval[end], abs=1e-12)
         assert metric.paired
     assert list(found.values()) == sorted(found.values(), key=lambda metric: metric.order)
+
+
+def test_items_that_are_worded_otherwise_are_paired_by_what_the_data_says(tmp_path: Path) -> None:
+    table, other = scores(), scores(noise=3).assign(validator_prompt=lambda t: "Well, " + t["validator_prompt"])
+    for each in (table, other):
+        each.insert(0, "noun", [f"n{i}" for i in range(len(table))])
+        each.insert(1, "group", "all")
+    difference = accord.diff(write_run(tmp_path / "a", table=table), write_run(tmp_path / "b", table=other))
+    own = compare(scores(), scores(noise=3))
+    for metric in difference.metrics:
+        assert metric.paired and metric.change["low"] == pytest.approx(own[metric.metric].change["low"])
+    assert difference.metrics and not any(pair.remarks for pair in difference.pairs)
 
 
 def test_items_that_only_some_have_are_told_apart(differ: Callable[..., RunDifference]) -> None:
@@ -347,6 +366,39 @@ def test_a_result_that_cannot_be_read_costs_its_metrics_alone(tmp_path: Path) ->
     assert [metric.stage for metric in difference.metrics] == ["perplexity/topk-s0"]
 
 
+def test_names_are_paired_by_concept() -> None:
+    def named(values: list[float], rates: tuple[float, ...] = (0.5,) * 6) -> NamedDictionary:
+        table = pd.DataFrame({"concept": range(6), "rate": rates, "detection": values, "detection_shuffled": 0.5})
+        return NamedDictionary(table, pd.DataFrame(), {"named": 6, "detection": {"value": 0.5}, "detection_gain": {}})
+
+    first, second = [0.5, 0.75, 1.0, 0.25, np.nan, 0.5], [0.75, 0.75, 0.75, 1.0, np.nan, 0.5]
+    known = [0, 1, 2, 3, 5]
+    own = mean_change(np.array(first)[known], np.array(second)[known], unit=True).interval()
+    paired = named(first).paired(named(second))
+    assert paired["detection"] == own and paired["detection_gain"] == pytest.approx(own)
+    assert named(first).paired(named(second, rates=(0.25,) * 6)) == {}  # other concepts
+    assert named(first).paired(named([0.5] * 6)) == {}  # one more of them was scored
+
+
+def test_damage_is_paired_by_text() -> None:
+    texts = pd.DataFrame({"text": list("abcdef"), "tokens": [3, 4, 0, 5, 2, 6]})
+    nll = np.array([3.0, 5, 0, 4, 2, 9]), np.array([2.5, 5, 0, 3, 2, 7])
+    first, second = (replace(RESULTS["damage"], texts=texts.assign(nll_repaired=values)) for values in nll)
+    kept, tokens = [0, 1, 3, 4, 5], np.array([3.0, 4, 5, 2, 6])
+    own = ratio_difference((nll[0][kept], tokens), (nll[1][kept], tokens)).interval()
+    assert first.paired(second) == {"text: nats a token of the repaired model": own}
+    assert set(first.paired(second)) < set(first.measures())
+    assert first.paired(replace(second, texts=second.texts[::-1])) == {}
+
+
+def test_answers_are_paired_trial_by_trial() -> None:
+    first, second = (Answers({"test": scores(noise=noise), "more": scores(noise + 30)}) for noise in (1, 3))
+    own = compare(first.scores["test"], second.scores["test"])
+    assert first.paired(second) == {f"test: {name}": change.change for name, change in own.items()}
+    assert first.measures()["test: pearson_all"] == summarize(scores())["pearson_all"]
+    assert first.paired(second).keys() < first.measures().keys()
+
+
 @pytest.mark.parametrize("name", ["verdict", "damage", "steering", "pathway"])
 def test_results_name_their_metrics(name: str) -> None:
     measured = RESULTS[name].measures()
@@ -414,8 +466,9 @@ def test_a_record_of_other_versions_is_not_reproduced(ran: Path, tmp_path: Path)
     difference = accord.diff(ran / "o", doctored)
     assert [cause[:2] for cause in causes(difference)["toy/o"]] == [("package", "torch")]
     out = shown(difference, "--rerun")
-    assert "Both come out alike, so it is not the recipe that made the difference; only the first record" in out
-    assert "recorded and made again with torch 2.12.1 and" in out
+    assert "Both come out alike; only the first record is reproduced." in out
+    assert "doctored: recorded with torch 2.12.1 (" in out
+    assert re.search(r"count +43 +43 +7 +43 ", out)
     assert difference.suspect is not None
     again = rerun(difference, difference.suspect)
     assert again.equal and again.first.reproduced and not again.second.reproduced

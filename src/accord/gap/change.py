@@ -47,6 +47,11 @@ def compare(before: pd.DataFrame, after: pd.DataFrame, *, seed: int = 0, resampl
         AccordError: the tables are not of the same items in the same order.
     """
     same_items(before, after)
+    return _changes(before, after, resamples)
+
+
+def _changes(before: pd.DataFrame, after: pd.DataFrame, resamples: int = 1) -> dict[str, Change]:
+    """See `compare`; the rows belong together."""
     old, new = sample(before), sample(after)
     changes = {}
     for name, measure in MEASURES.items():
@@ -82,25 +87,32 @@ def _open(r: Estimate) -> Estimate:
 def in_common(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of the items that two score tables have in common, in the order of the first.
 
-    Items are known by both prompts, the answer and gold; a table that has one of them twice has none in common.
+    Items are known by both prompts, the answer and gold; where none is the same by these, as when they are worded
+    otherwise, by their fields in the data in place of the prompts. A table that has an item twice has none in common.
     """
-    empty = before[:0], after[:0]
-    if any(column not in table for table in (before, after) for column in ITEM):
-        return empty
-    first, second = (pd.MultiIndex.from_frame(table[ITEM]) for table in (before, after))
-    if not (first.is_unique and second.is_unique):
-        return empty
-    place = second.get_indexer(first)
-    return before[place >= 0], after.iloc[place[place >= 0]]
+    for columns in (ITEM, _fields(before)):
+        if columns and all(column in table for table in (before, after) for column in columns):
+            first, second = (pd.MultiIndex.from_frame(table[columns]) for table in (before, after))
+            if first.is_unique and second.is_unique and len(first.intersection(second)):
+                place = second.get_indexer(first)
+                return before[place >= 0], after.iloc[place[place >= 0]]
+    return before[:0], after[:0]
+
+
+def _fields(scores: pd.DataFrame) -> list[str]:
+    """The columns of the data row, which stand before `group`, with the answer and gold."""
+    columns = list(scores.columns)
+    fields = columns[: columns.index("group")] if "group" in columns else []
+    return [*fields, "answer", "gold"] if fields else []
 
 
 def paired_changes(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, Interval]:
-    """`change` of every measure in `compare`, in whatever order the items are; empty where they are not the same."""
+    """`change` of every measure as in `compare`, of the same items in whatever order and wording; else empty."""
     first, second = in_common(before, after)
     counted = {table.attrs.get("answer_score", "first") for table in (before, after)}
     if not len(first) == len(before) == len(after) or not len(first) or len(counted) > 1:
         return {}
-    return {name: change.change for name, change in compare(first, second).items()}
+    return {name: change.change for name, change in _changes(first, second).items()}
 
 
 def same_items(before: pd.DataFrame, after: pd.DataFrame) -> None:

@@ -5,6 +5,8 @@ In a terminal lists and tables are cut to what a person reads; piped, everything
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -36,14 +38,15 @@ def sentences(difference: RunDifference) -> Iterator[str]:
         yield _metrics_said(difference)
         if len(difference.causes) > 1:
             yield _shared_out(difference)
-        yield from _remarks(difference)
+        for pair in difference.pairs:
+            yield from (f"{_name(pair)}: {plain(remark)}." for remark in pair.remarks)
     for folder, names in ((difference.first, difference.only_first), (difference.second, difference.only_second)):
         if names:
             yield f"Only in {plain(str(folder))}: {_some(names)}."
 
 
 def because(pair: StagePair) -> str:
-    """Why a stage differs, in a few words."""
+    """Why a stage differs, in a few words; where its recipe does, what it was made with is left out."""
     if not pair.causes:
         return f"follows from {_some(pair.follows)}"
     if pair.causes == pair.made:
@@ -54,10 +57,9 @@ def because(pair: StagePair) -> str:
             "the same recipe, versions and device, other bytes: not deterministic, or by something that accord does "
             "not record (threads, the processor, other packages)"
         )
-    said = list(dict.fromkeys(map(_said, pair.recipe)))
+    said = _all_said(pair.recipe)
     more = f" and {len(said) - 2} more" if len(said) > 2 else ""
-    also = f"; also made {_making(pair.made)}" if pair.made else ""
-    return ", ".join(said[:2]) + more + also
+    return ", ".join(said[:2]) + more
 
 
 def _equal(pairs: Sequence[StagePair]) -> Iterator[str]:
@@ -72,10 +74,11 @@ def _first(difference: RunDifference) -> str:
     differing, first = difference.differing, difference.causes[0]
     n = len(difference.pairs)
     of = f"The runs differ in {f'{len(differing)} of {n} stages' if n > 1 else 'their one stage'}"
+    also = f"; also made {_making(first.made)}" if first.recipe and first.made else ""
     if len(differing) == 1:
-        return f"{of}, {_name(first)}: {because(first)}."
+        return f"{of}, {_name(first)}: {because(first)}{also}."
     others = "" if len(difference.causes) > 1 else " All others follow from it."
-    return f"{of}. The first that differs for its own reasons is {_name(first)}: {because(first)}.{others}"
+    return f"{of}. The first that differs for its own reasons is {_name(first)}: {because(first)}{also}.{others}"
 
 
 def _metrics_said(difference: RunDifference) -> str:
@@ -106,15 +109,14 @@ def _shared_out(difference: RunDifference) -> str:
     said = [f"{name} ({_count(n, 'metric')} on it alone)" if n else name for name, n in alone.items()]
     shared = len(difference.metrics) - sum(alone.values())
     several = f"; {_count(shared, 'metric')} depend on several of them" if shared else ""
-    every = [set(map(_said, cause.recipe)) for cause in difference.causes]
-    common = [one for one in map(_said, difference.causes[0].recipe) if all(one in own for own in every)]
+    first, *others = (_all_said(cause.recipe) for cause in difference.causes)
+    common = [one for one in first if all(one in own for own in others)]
     same = f", in each {', '.join(common)}" if common else ""
     return f"{len(alone)} stages have causes of their own{same}: {_some(said)}{several}."
 
 
-def _remarks(difference: RunDifference) -> Iterator[str]:
-    for pair in difference.pairs:
-        yield from (f"{_name(pair)}: {plain(remark)}." for remark in pair.remarks)
+def notes(difference: RunDifference) -> Iterator[str]:
+    """How the intervals of the metrics are to be read."""
     with_intervals = [metric for metric in difference.metrics if metric.first.get("low") is not None]
     if not all(metric.paired for metric in with_intervals):
         yield "A difference without an interval is of other items, or of numbers that accord does not pair."
@@ -122,24 +124,47 @@ def _remarks(difference: RunDifference) -> Iterator[str]:
         yield "Intervals are over items: how far a seed alone moves a number, only several seeds tell."
 
 
-def _said(cause: Difference) -> str:
+def _all_said(causes: Sequence[Difference]) -> list[str]:
+    """Each of them in words, those that are the same setting in several places once."""
+    names = _short_names(causes)
+    return list(dict.fromkeys(_said(cause, names) for cause in causes))
+
+
+def _said(cause: Difference, names: Mapping[str, str]) -> str:
     if cause.kind == "changed":
         whose = [side for side in ("first", "second") if getattr(cause, side) != "as written"]
         return f"files of the {' and the '.join(whose)} run changed since they were made (see accord check)"
-    return f"{_what(cause)} ({_value(cause.first)} → {_value(cause.second)})"
+    return f"{_what(cause, names)} ({_value(cause.first)} → {_value(cause.second)})"
 
 
-def _what(cause: Difference) -> str:
-    """What differs, as it stands before its two values; of a setting within tables the last word."""
+def _what(cause: Difference, names: Mapping[str, str]) -> str:
+    """What differs, as it stands before its two values; `names` are the short ones of settings."""
     name = plain(cause.name)
     named = {
-        "setting": f"setting {name.rpartition('.')[2]}",
+        "setting": f"setting {plain(names.get(cause.name, cause.name))}",
         "seed": "its seed",
         "code": "accord's own version of the stage",
         "input": f"its {name}",
         "changed": "files, since they were made",
     }
     return named.get(cause.kind, name)
+
+
+def _short_names(differences: Iterable[Difference]) -> dict[str, str]:
+    """Key of a setting -> the end that all keys share whose values differ alike: of task.limit and x.limit, limit.
+
+    A key that is alone keeps its whole name.
+    """
+    alike: dict[tuple[str, ...], set[str]] = {}
+    for one in differences:
+        key = (one.name.rpartition(".")[2], _value(one.first), _value(one.second))
+        alike.setdefault(key, set()).add(one.name)
+    short: dict[str, str] = {}
+    for names in alike.values():
+        ends = zip(*(reversed(name.removeprefix("task.").split(".")) for name in names), strict=False)
+        same = [words[0] for words in takewhile(lambda words: len(set(words)) == 1, ends)]
+        short |= dict.fromkeys(names, ".".join(reversed(same)))
+    return short
 
 
 def _making(made: Sequence[Difference]) -> str:
@@ -168,19 +193,24 @@ def show(difference: RunDifference) -> None:
         rows = [[_name(pair), because(pair), str(counts[pair.first] or "")] for pair in difference.differing]
         _print(("stage that differs", "why", "metrics"), rows)
     _show_metrics(difference, sides)
+    for note in notes(difference):
+        print_text(note, _WIDEST)
 
 
 def _what_rows(difference: RunDifference) -> Iterator[list[str]]:
     """Everything that differs in how stages were made, once, with the stages in which it does."""
     where: dict[tuple[str, ...], list[StagePair]] = {}
+    names = _short_names(one for pair in difference.pairs for one in pair.recipe)
     for pair in difference.pairs:
         for one in (*pair.recipe, *pair.made):
-            where.setdefault((_what(one), _value(one.first), _value(one.second)), []).append(pair)
+            head = "seed" if one.kind == "seed" else _what(one, names)
+            pairs = where.setdefault((head, _value(one.first), _value(one.second)), [])
+            pairs += [] if pair in pairs else [pair]
     for what, pairs in where.items():
-        names = f"all {len(pairs)} stages" if len(pairs) == len(difference.pairs) > 1 else _some(map(_name, pairs))
+        stages = f"all {len(pairs)} stages" if len(pairs) == len(difference.pairs) > 1 else _some(map(_name, pairs))
         equal = sum(not pair.files for pair in pairs)
         same = f" ({'with' if equal == len(pairs) else f'{equal} of them with'} the same files)" if equal else ""
-        yield [*what, names + same]
+        yield [*what, stages + same]
 
 
 def _show_metrics(difference: RunDifference, sides: tuple[str, str]) -> None:
@@ -200,15 +230,18 @@ def _show_metrics(difference: RunDifference, sides: tuple[str, str]) -> None:
             continue
         lines.append([pairs[stage], "", "", ""])
         for metric in metrics[:_METRICS]:
-            name, *values = _cells(metric)
-            lines.append([f"  {name}", *values])
+            lines.append(_cells(metric))
         if len(metrics) > _METRICS:
             lines.append([f"  and {len(metrics) - _METRICS} more", "", "", ""])
-    _print(("metric", *sides, "difference"), lines, cut=False)
+    header = ("metric", *sides, "difference")
+    # What rich would wrap, but so that what is below a stage stays to the right of it.
+    widths = (max(len(line[i]) for line in [header, *lines]) for i in (1, 2, 3))
+    wrapped = TextWrapper(max(_WIDEST - sum(widths) - 13, 20), initial_indent="  ", subsequent_indent="    ")
+    _print(header, [[wrapped.fill(line[0]) if line[1] else line[0], *line[1:]] for line in lines], cut=False)
     if left:
         print_text(f"And {_count(left, 'metric')} of other stages.")
     if left or any(len(metrics) > _METRICS for metrics in stages.values()):
-        print_text("All are told where there is no terminal: accord diff … | less")
+        print_text("For all of them: accord diff … | less")
 
 
 def _cells(metric: MetricDifference) -> list[str]:
@@ -272,9 +305,11 @@ def _count(n: int, noun: str) -> str:
 
 
 def _digits(metric: MetricDifference) -> int:
-    """Decimals that show two figures of the change, and three of a number below ten."""
-    change = metric.change["value"]
-    size = max((abs(side["value"]) for side in (metric.first, metric.second) if side["value"] is not None), default=0)
+    """Decimals that show two figures of the change, and three of a number below ten; none of counts."""
+    change, values = metric.change["value"], [side["value"] for side in (metric.first, metric.second)]
+    if all(isinstance(value, int) for value in values):
+        return 0
+    size = max(abs(value) for value in values if value is not None)
     return max(3 if size < 10 else 1 if size < 1000 else 0, _figures(change))
 
 
@@ -312,6 +347,7 @@ def show_rerun(difference: RunDifference) -> None:
         return
     with progress_bars() as bar:
         again = rerun(difference, stage, bar)
+    typer.echo()
     print_text(f"Made again here: {_name(stage)}. {verdict(again, stage)}", _WIDEST)
     for remade, folder in ((again.first, difference.first), (again.second, difference.second)):
         for line in _apart(remade):
@@ -329,12 +365,19 @@ def verdict(rerun: "Rerun", stage: StagePair) -> str:
         return "Both come out as recorded, and alike: of this stage, no number differs."
     if rerun.equal:
         whose = "neither record is" if not any(reproduced) else f"only the {_NTH[reproduced[0]]} record is"
-        return f"Both come out alike, so it is not the recipe that made the difference; {whose} reproduced."
+        so = "" if alike else ", so it is not the recipe that made the difference"
+        return f"Both come out alike{so}; {whose} reproduced."
     if alike:
         return "The same recipe from the same inputs comes out in two ways here: it is not deterministic."
     if all(reproduced):
         what = "its recipe" if stage.recipe else "what it is made from"
-        return f"Both come out as recorded: what differs in {what} explains the difference."
+        then = [
+            f"{plain(one.name)} {_value(one.first)}"
+            for remade in (rerun.first, rerun.second)
+            for one in remade.difference.made
+        ]
+        also = f"; {', '.join(dict.fromkeys(then))} then or here made none" if then else ""
+        return f"Both come out as recorded: what differs in {what} explains the difference{also}."
     if any(reproduced):
         return f"Only the {_NTH[reproduced[0]]} record is reproduced; the other cannot be had here as it was."
     return "Neither record is reproduced: they cannot be had here as they were."
@@ -349,9 +392,10 @@ def _apart(remade: "Remade") -> Iterator[str]:
     if remade.reproduced:
         return
     if pair.made:
-        yield f"recorded and made again {_making(pair.made)}"
+        then = (f"{plain(one.name)} {_value(one.first)} ({_value(one.second)} here)" for one in pair.made)
+        yield f"recorded with {', '.join(then)}"
     if pair.recipe:
-        yield f"its study plans it otherwise now: {', '.join(_said(cause) for cause in pair.recipe[:3])}"
+        yield f"its study plans it otherwise now: {', '.join(_all_said(pair.recipe)[:3])}"
     if not (pair.made or pair.recipe):
         yield "recorded by the same recipe and versions, on the same kind of device"
 

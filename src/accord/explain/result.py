@@ -51,8 +51,10 @@ class Explanation:
 
     def measures(self) -> dict[str, Interval]:
         """What the check found of each set of concepts that was turned off."""
-        checks = self.summary["check"].items()
-        return {f"{what}: {of['measure']}": {end: of[end] for end in ("value", "low", "high")} for what, of in checks}
+        return {
+            f"concepts “{what}” off: {of['measure']}": {end: of[end] for end in ("value", "low", "high")}
+            for what, of in self.summary["check"].items()
+        }
 
 
 RESULTS = {"explain": Explanation}

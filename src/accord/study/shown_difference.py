@@ -45,10 +45,14 @@ def sentences(difference: RunDifference) -> Iterator[str]:
             yield f"Only in {plain(str(folder))}: {_some(names)}."
 
 
-def because(pair: StagePair) -> str:
-    """Why a stage differs, in a few words; where its recipe does, what it was made with is left out."""
+def because(pair: StagePair, roots: Iterable[str] = ()) -> str:
+    """Why a stage differs, in a few words; where its recipe does, what it was made with is left out.
+
+    Args:
+        roots: the stages that it follows from in the end (see `RunDifference.roots`); else those it is made from.
+    """
     if not pair.causes:
-        return f"follows from {_some(pair.follows)}"
+        return f"follows from {_some(sorted(roots) or pair.follows)}"
     if pair.causes == pair.made:
         same = "the same recipe" + ("" if any(one.kind == "package" for one in pair.made) else " and versions")
         return f"{same}, made {_making(pair.made)}"
@@ -190,7 +194,10 @@ def show(difference: RunDifference) -> None:
     _print(("what differs", *sides, "in"), list(_what_rows(difference)))
     if len(difference.differing) > 1:
         counts = {pair.first: len(pair.metrics) for pair in difference.pairs}
-        rows = [[_name(pair), because(pair), str(counts[pair.first] or "")] for pair in difference.differing]
+        rows = [
+            [_name(pair), because(pair, difference.roots[pair.first]), str(counts[pair.first] or "")]
+            for pair in difference.differing
+        ]
         _print(("stage that differs", "why", "metrics"), rows)
     _show_metrics(difference, sides)
     for note in notes(difference):

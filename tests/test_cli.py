@@ -16,7 +16,7 @@ from tests.lm.test_proofs import SMALL
 from tests.tiny import random_model, tiny_model, tiny_tokenizer
 
 COMMANDS = (
-    *("gap", "models", "cache", "tasks", "show", "run", "init", "report", "check", "search"),
+    *("gap", "models", "cache", "tasks", "show", "run", "init", "report", "check", "diff", "search"),
     *("runs", "status", "open", "rm"),
     *("embed", "train", "generate", "perplexity", "names", "steer", "explain"),
     *("repair", "merge", "verdict", "damage", "pathway"),
@@ -89,6 +89,7 @@ def test_show_prints_both_prompts_filled_in():
         (["open", "absent"], "absent"),
         (["rm", "absent"], "no run here"),
         (["cache", "--remove", "absent"], "no such thing"),
+        (["diff", "absent", "gone"], "no results"),
     ],
 )
 def test_a_users_mistake_is_one_clear_message(words, expected, tmp_path, monkeypatch):

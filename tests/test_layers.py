@@ -22,6 +22,7 @@ _ALONE = [
     "accord.study.root",
     "accord.study.template",
     "accord.study.run_folder",
+    "accord.study.shown_difference",
     "accord.study.search_result",
     *(f"accord.report.{path.stem}" for path in Path(accord.__file__).parent.glob("report/[!_]*.py")),
 ]

@@ -150,7 +150,7 @@ def test_a_capability_that_is_added_is_seen(tmp_path: Path, monkeypatch: pytest.
     "words",
     [
         ["--help"], ["gap", "--help"], ["show", "hypernymy"], ["check", "absent"], ["report", "absent"],
-        ["init", "s.toml"], ["tasks"], ["models"], ["--version"],
+        ["diff", "absent", "gone"], ["init", "s.toml"], ["tasks"], ["models"], ["--version"],
     ],
 )  # fmt: skip
 def test_no_torch_where_no_model_is_needed(words: list[str], tmp_path: Path) -> None:

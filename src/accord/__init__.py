@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from accord.lm import Backbone, LanguageModel, Query, Score, score
     from accord.loading import load
     from accord.steering import steer
+    from accord.study.difference import diff
     from accord.study.run_folder import read
     from accord.tasks import Item, Task, task
 
@@ -35,6 +36,7 @@ __all__ = [
     "Query",
     "Score",
     "Task",
+    "diff",
     "load",
     "measure_gap",
     "read",

@@ -338,10 +338,27 @@ def _made(stage: "Stage", folder: Path, *, announce: bool, replace: bool = False
 # Printing
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """A table as wide as the terminal; without a terminal plain and complete, however wide."""
-    plain = not Console().is_terminal
-    console = Console(highlight=False, markup=False, width=10_000 if plain else None)
+def in_terminal() -> bool:
+    """Whether a person sees what is printed, so that it should be short."""
+    return Console().is_terminal
+
+
+def print_text(text: str, widest: int = 100) -> None:
+    """A paragraph, wrapped between words in a terminal; without one as it is."""
+    if in_terminal():
+        console = Console(highlight=False, markup=False, emoji=False)
+        console.print(text, width=min(widest, console.width))
+    else:
+        typer.echo(text)
+
+
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, widest: int | None = None
+) -> None:
+    """A table as wide as the terminal, or as `widest`; without a terminal plain and complete, however wide."""
+    plain = not in_terminal()
+    width = 10_000 if plain else min(widest or 10_000, Console().width)
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
     table = Table(*header, title=None if plain else title, box=None if plain else box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*row)

@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from accord.disk import finite, read_object, write_json, write_whole
+from accord.intervals import Estimate, Floats, Interval, ratio_difference, ratio_estimate
 
+_NATS = "text: nats a token of the repaired model"
 _TABLES = ("damage", "texts", "relations")
 _FREE, _SUMMARY = "generations.jsonl", "damage.json"
 FREE_COLUMNS = ("prompt", "base", "repaired")
@@ -60,6 +62,26 @@ class Damage:
         free = pd.DataFrame([json.loads(line) for line in lines if line], columns=None if any(lines) else FREE_COLUMNS)
         free = free.astype({column: "str" if column in FREE_COLUMNS else "float" for column in free})
         return cls(table, read_object(folder / _SUMMARY, "sentence")["sentence"], texts, relations, free)
+
+    def measures(self) -> dict[str, Interval]:
+        """What the repair changed, each row of the table; and the repaired model's nats a token of ordinary text."""
+        rows = {
+            f"{row['group']}: change of {row['measure']}": Estimate(row["change"], row["low"], row["high"]).interval()
+            for row in self.table.to_dict("records")
+        }
+        return {**rows, _NATS: ratio_estimate(*_nats(self.texts)).interval()}
+
+    def paired(self, other: "Damage") -> dict[str, Interval]:
+        """Nats a token, other − self, paired by text; empty where the texts are not the same."""
+        if not self.texts[["text", "tokens"]].equals(other.texts[["text", "tokens"]]):
+            return {}
+        return {_NATS: ratio_difference(_nats(self.texts), _nats(other.texts)).interval()}
+
+
+def _nats(texts: pd.DataFrame) -> tuple[Floats, Floats]:
+    """−log p under the repaired model and tokens, of every text that has any."""
+    scored = texts[texts["tokens"] > 0]
+    return scored["nll_repaired"].to_numpy(float), scored["tokens"].to_numpy(float)
 
 
 @dataclass(frozen=True)

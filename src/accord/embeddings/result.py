@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from accord.disk import read_object, write_json
+from accord.intervals import Interval
 
 if TYPE_CHECKING:
     from accord.text import EmbeddingStore
@@ -55,6 +56,12 @@ class Embeddings:
     def read(cls, folder: Path) -> "Embeddings":
         """What is in a folder of embeddings."""
         return cls(folder, read_object(folder / _CORPUS))
+
+    def measures(self) -> dict[str, Interval]:
+        """Numbers of texts and of tokens."""
+        names = ("texts", "held_out", "train_tokens", "held_out_tokens")
+        known = {name: self.corpus[name] for name in names if name in self.corpus}
+        return {name: {"value": number, "low": None, "high": None} for name, number in known.items()}
 
 
 RESULTS = {"embeddings": Embeddings}

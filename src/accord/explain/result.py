@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from accord.disk import read_object
-from accord.intervals import brief
+from accord.intervals import Interval, brief
 
 _TABLES = ("concepts", "items", "scores", "check")
 _SUMMARY = "explain.json"
@@ -56,6 +56,13 @@ class Explanation:
         """What `write` wrote."""
         tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES}
         return cls(**tables, summary=read_object(folder / _SUMMARY))
+
+    def measures(self) -> dict[str, Interval]:
+        """What the check found of each set of concepts that was turned off."""
+        return {
+            f"concepts “{what}” off: {of['measure']}": {end: of[end] for end in ("value", "low", "high")}
+            for what, of in self.summary["check"].items()
+        }
 
 
 RESULTS = {"explain": Explanation}

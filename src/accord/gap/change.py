@@ -13,6 +13,8 @@ from accord.gap.sample import sample
 from accord.intervals import Estimate, Interval, difference, unknown
 from accord.intervals.estimate import Classes
 
+ITEM = ["generator_prompt", "validator_prompt", "answer", "gold"]
+"""Columns of a score table that an item is known by."""
 CORRELATIONS = tuple(name for name in PAIRED if name.startswith(("pearson", "spearman")))
 
 
@@ -45,6 +47,11 @@ def compare(before: pd.DataFrame, after: pd.DataFrame, *, seed: int = 0, resampl
         AccordError: the tables are not of the same items in the same order.
     """
     same_items(before, after)
+    return _changes(before, after, resamples)
+
+
+def _changes(before: pd.DataFrame, after: pd.DataFrame, resamples: int = 1) -> dict[str, Change]:
+    """See `compare`; the rows belong together."""
     old, new = sample(before), sample(after)
     changes = {}
     for name, measure in MEASURES.items():
@@ -77,15 +84,43 @@ def _open(r: Estimate) -> Estimate:
     return Estimate(math.log1p(-r.value), math.log1p(-r.high), math.log1p(-r.low), influence=-r.influence)
 
 
+def in_common(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of the items that two score tables have in common, in the order of the first.
+
+    Items are known by both prompts, the answer and gold; where none is the same by these, as when they are worded
+    otherwise, by their fields in the data in place of the prompts. A table that has an item twice has none in common.
+    """
+    for columns in (ITEM, _fields(before)):
+        if columns and all(column in table for table in (before, after) for column in columns):
+            first, second = (pd.MultiIndex.from_frame(table[columns]) for table in (before, after))
+            if first.is_unique and second.is_unique and len(first.intersection(second)):
+                place = second.get_indexer(first)
+                return before[place >= 0], after.iloc[place[place >= 0]]
+    return before[:0], after[:0]
+
+
+def _fields(scores: pd.DataFrame) -> list[str]:
+    """The columns of the data row, which stand before `group`, with the answer and gold."""
+    columns = list(scores.columns)
+    fields = columns[: columns.index("group")] if "group" in columns else []
+    return [*fields, "answer", "gold"] if fields else []
+
+
+def paired_changes(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, Interval]:
+    """`change` of every measure as in `compare`, of the same items in whatever order and wording; else empty."""
+    first, second = in_common(before, after)
+    counted = {table.attrs.get("answer_score", "first") for table in (before, after)}
+    if not len(first) == len(before) == len(after) or not len(first) or len(counted) > 1:
+        return {}
+    return {name: change.change for name, change in _changes(first, second).items()}
+
+
 def same_items(before: pd.DataFrame, after: pd.DataFrame) -> None:
     """AccordError unless two score tables are of the same items in the same order."""
-    columns = ["generator_prompt", "validator_prompt", "answer", "gold"]
-    for column in columns:
+    for column in ITEM:
         if column not in before or column not in after:
             raise AccordError("a column is missing from a score table", wanted=column)
-    if len(before) != len(after) or not before[columns].reset_index(drop=True).equals(
-        after[columns].reset_index(drop=True)
-    ):
+    if len(before) != len(after) or not before[ITEM].reset_index(drop=True).equals(after[ITEM].reset_index(drop=True)):
         raise AccordError(
             "these score tables are not of the same items",
             got=f"{len(before)} and {len(after)} items",

@@ -8,12 +8,14 @@ from typing import Any
 import pandas as pd
 
 from accord.disk import read_object
+from accord.gap.change import in_common, paired_changes
 from accord.gap.metrics import MEASURES
 from accord.intervals import Interval, brief
 
 METRICS = "metrics.json"
 _ANSWER_SCORE = "answer_score"
 _FORMS = {"generator": "completing", "validator": "asked"}
+NOISE = 1e-4  # nats: what other batches do to float32 log-odds
 _TABLES = ("scores", "layers", "layer_metrics", "layer_matrix", "lens")
 
 
@@ -75,6 +77,25 @@ class Gap:
         paths = {name: folder / f"{name}.parquet" for name in _TABLES}
         tables = {name: pd.read_parquet(path) for name, path in paths.items() if path.exists()}
         return cls(tables.pop("scores"), metrics, counted, **tables)
+
+    def paired(self, other: "Gap") -> dict[str, Interval]:
+        """Every measure, other − self, paired (see `accord.gap.compare`); empty where the items are not the same."""
+        return paired_changes(self.scores, other.scores)
+
+    def items_beside(self, other: "Gap") -> str:
+        """How many items two gaps have in common, and whether their scores differ; empty where all are the same."""
+        first, second = in_common(self.scores, other.scores)
+        n, sizes = len(first), (len(self.scores), len(other.scores))
+        if n == sizes[0] == sizes[1]:
+            return ""
+        if not n:
+            return f"none of the {sizes[0]} and {sizes[1]} items is in both"
+        of = f"{n} items are in both, of {sizes[0]} and {sizes[1]}"
+        columns = ["generator_logodds", "validator_logodds"]
+        moved = float(abs(first[columns].to_numpy(float) - second[columns].to_numpy(float)).max())
+        if moved <= NOISE:
+            return f"{of}; on these the scores are the same: what differs is which items were asked"
+        return f"{of}; on these the scores differ by up to {moved:.2g} nats"
 
 
 RESULTS = {"gap": Gap}

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from accord.concepts.result import METRICS
 from accord.disk import read_object, write_json
-from accord.intervals import brief
+from accord.intervals import Interval, brief, mean_change
 
 if TYPE_CHECKING:
     from accord.names.answers import Names
@@ -67,6 +68,27 @@ class NamedDictionary:
         """What `write` wrote."""
         concepts, examples = (pd.read_parquet(folder / name) for name in (CONCEPTS, EXAMPLES))
         return cls(concepts, examples, read_object(folder / METRICS))
+
+    def paired(self, other: "NamedDictionary") -> dict[str, Interval]:
+        """Scores of names, other − self, paired by concept; empty unless both are of the same concepts."""
+        tables = [table.set_index("concept") for table in (self.concepts, other.concepts)]
+        if not tables[0]["rate"].equals(tables[1]["rate"]):
+            return {}
+        changes = {}
+        for name, score in self.metrics.items():
+            if isinstance(score, Mapping) and isinstance(other.metrics.get(name), Mapping):
+                first, second = (_of_concepts(table, name) for table in tables)
+                known = first.notna()
+                if known.any() and known.equals(second.notna()):
+                    before, after = (np.asarray(column[known], dtype=np.float64) for column in (first, second))
+                    changes[name] = mean_change(before, after, unit=True).interval()
+        return changes
+
+
+def _of_concepts(table: pd.DataFrame, name: str) -> "pd.Series[float]":
+    """A score by concept; a gain is that of the own name less that of another's."""
+    stem = name.removesuffix("_gain")
+    return table[stem] - table[f"{stem}_shuffled"] if stem != name else table[name]
 
 
 RESULTS = {"names": NamedDictionary}

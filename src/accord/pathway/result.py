@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from accord.disk import read_object
+from accord.intervals import Estimate, Interval
 from accord.pathway.summary import summarize_pathway
 from accord.pathway.tables import COLUMNS, value_of
 
@@ -66,6 +67,14 @@ class Pathway:
         about = read_object(folder / "pathway.json", "about")["about"]
         paths = {name: folder / f"{name}.parquet" for name in (*TABLES, "patched")}
         return cls(about, **{name: pd.read_parquet(path) for name, path in paths.items() if path.exists()})
+
+    def measures(self) -> dict[str, Interval]:
+        """How both models' own answers agree with their generators: the curves at the top layer."""
+        top = self.curves[self.curves["layer"] == self.curves["layer"].max()]
+        return {
+            f"{row['model']}: {row['metric']}": Estimate(row["value"], row["low"], row["high"]).interval()
+            for row in top.to_dict("records")
+        }
 
     def by_layer(self) -> Iterator[dict[str, float | None]]:
         """A compact table, a row a layer: `layer`, and the columns of `COLUMNS`."""

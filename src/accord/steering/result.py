@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from accord.disk import read_object, write_whole
+from accord.intervals import Estimate, Interval
 from accord.steering.means import over_concepts
 
 if TYPE_CHECKING:
@@ -102,6 +103,15 @@ class Effects:
         doses = self.doses()
         sentences = [self._say(measure, doses) for measure in MEASURES if (doses["measure"] == measure).any()]
         return {**self.about, "doses": json.loads(doses.to_json(orient="records")), "said": " ".join(sentences)}
+
+    def measures(self) -> dict[str, Interval]:
+        """Every row of `doses`."""
+        return {
+            f"{row['measure']}: {row['kind']} {row['dose']:g}, {row['control']}": Estimate(
+                row["value"], row["low"], row["high"]
+            ).interval()
+            for row in self.doses().to_dict("records")
+        }
 
     def headline(self) -> str:
         """How many concepts moved their own tokens, at the first dose."""

@@ -1,4 +1,4 @@
-"""Commands on studies and their run folders: run, init, report, check, search; runs, status, open, rm."""
+"""Commands on studies and their run folders: run, init, report, check, diff, search; runs, status, open, rm."""
 
 import os
 import sys
@@ -90,6 +90,34 @@ def check(folder: RunFolder) -> None:
     if problems:
         raise typer.Exit(1)
     typer.echo(f"{folder}: all files are as they were written")
+
+
+def diff(
+    first: RunFolder,
+    second: RunFolder,
+    rerun: Annotated[
+        bool,
+        typer.Option("--rerun", help="Make the stage that explains it again, both ways, in a folder that is removed."),
+    ] = False,
+) -> None:
+    """Compare two runs: what differs, which metrics with it, and which stage's difference explains that.
+
+    Examples:
+
+    - `accord diff runs/monday runs/tuesday`
+    - `accord diff runs/monday runs/tuesday --rerun`
+    """
+    from accord.study.difference import diff as differences_of
+    from accord.study.shown_difference import show, show_rerun
+
+    difference = differences_of(first, second)
+    if rerun:
+        from accord.study.rerun import check_studies
+
+        check_studies(difference)
+    show(difference)
+    if rerun:
+        show_rerun(difference)
 
 
 def search(
@@ -202,4 +230,4 @@ def _has_display() -> bool:
     return own or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 
 
-COMMANDS = (run, init, report, check, search, runs, status, open, rm)
+COMMANDS = (run, init, report, check, diff, search, runs, status, open, rm)

@@ -1,6 +1,5 @@
 """The graph of a study: its stages and what each is made from; what is up to date, what is to do, and why."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -14,7 +13,7 @@ from accord.study import store
 from accord.study.config import StudyFile, together
 from accord.study.plan import Plan
 from accord.study.run_folder import result_types
-from accord.study.stage import Recipe, Stage, nearest_stage
+from accord.study.stage import ABSENT, Recipe, Stage, nearest_stage, settings_that_differ
 from accord.tasks.config import QuestionSection
 
 
@@ -141,24 +140,13 @@ def differences(manifest: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
         return
     if manifest["version"] != recipe.version:
         yield "accord's own version of this stage"
-    before, now = _flat(manifest["settings"]), _flat(json.loads(json.dumps(recipe.settings)))
-    for key in dict.fromkeys([*before, *now]):
-        if before.get(key) != now.get(key):
-            yield key if key not in before or key not in now else f"{key} ({_short(before[key])} → {_short(now[key])})"
+    for key, before, now in settings_that_differ(manifest["settings"], recipe.settings):
+        yield key if ABSENT in (before, now) else f"{key} ({_short(before)} → {_short(now)})"
     if manifest["seed"] != recipe.seed:
         yield f"seed ({manifest['seed']} → {recipe.seed})"
     for role in dict.fromkeys([*manifest["inputs"], *recipe.inputs]):
         if manifest["inputs"].get(role, {}).get("fingerprint") != recipe.inputs.get(role):
             yield f"its {role}"
-
-
-def _flat(settings: Any, above: str = "") -> dict[str, Any]:
-    if not isinstance(settings, Mapping):
-        return {above: settings}
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{above}.{key}" if above else str(key))
-    return flat
 
 
 def _short(value: Any) -> str:

@@ -49,7 +49,7 @@ def state(folder: Path, recipe: Recipe) -> State:
         return "foreign"
     if manifest["fingerprint"] != recipe.fingerprint:
         return "other"
-    if not _files_match(folder, manifest):
+    if not files_match(folder, manifest):
         return "damaged"
     return "unfinished" if UNFINISHED in manifest.get("facts", {}) else "whole"
 
@@ -272,7 +272,8 @@ def _swap_in(folder: Path, partial: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _files_match(folder: Path, manifest: Mapping[str, Any]) -> bool:
+def files_match(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether the files of a stage are as its manifest lists them, by their sizes, and hashes if small."""
     try:
         return all(
             (folder / name).stat().st_size == file["bytes"]

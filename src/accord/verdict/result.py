@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from accord.disk import read_object, write_json
-from accord.gap.change import Change
-from accord.intervals import brief
+from accord.gap.change import Change, paired_changes
+from accord.gap.metrics import MEASURES, summarize
+from accord.intervals import Interval, brief
 
 _SUMMARY = "verdict.json"
 
@@ -36,6 +37,15 @@ class Answers:
     def read(cls, folder: Path) -> "Answers":
         """What `write` wrote."""
         return cls(_read_scores(folder))
+
+    def measures(self) -> dict[str, Interval]:
+        """Every measure of every trial."""
+        each = {trial: summarize(table, MEASURES) for trial, table in self.scores.items()}
+        return {f"{trial}: {name}": measured[name] for trial, measured in each.items() for name in MEASURES}
+
+    def paired(self, other: "Answers") -> dict[str, Interval]:
+        """The same, other − self, paired, of the trials whose items are the same."""
+        return _paired(self.scores, other.scores)
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,16 @@ class Verdict:
         titles, n = ({trial: row[key] for trial, row in trials.items()} for key in ("title", "n"))
         return cls(changes, titles, n, _read_scores(folder), about)
 
+    def measures(self) -> dict[str, Interval]:
+        """Every measure of the repaired model on every trial, and how much of the gap it closed there."""
+        after = {f"{trial}: {name}": change.after for trial, name, change in self.rows()}
+        closed = {f"{trial}: {name}, closed": change.closure for trial, name, change in self.rows() if change.closure}
+        return after | closed
+
+    def paired(self, other: "Verdict") -> dict[str, Interval]:
+        """Every measure of the repaired models, other − self, paired, on the trials whose items are the same."""
+        return _paired(self.after, other.after)
+
 
 def _write_scores(scores: Mapping[str, pd.DataFrame], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,6 +128,12 @@ def _write_scores(scores: Mapping[str, pd.DataFrame], folder: Path) -> None:
 
 def _read_scores(folder: Path) -> dict[str, pd.DataFrame]:
     return {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}
+
+
+def _paired(first: Mapping[str, pd.DataFrame], second: Mapping[str, pd.DataFrame]) -> dict[str, Interval]:
+    trials = [trial for trial in first if trial in second]
+    each = {trial: paired_changes(first[trial], second[trial]) for trial in trials}
+    return {f"{trial}: {name}": change for trial in trials for name, change in each[trial].items()}
 
 
 RESULTS = {"answers": Answers, "verdict": Verdict}

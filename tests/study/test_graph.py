@@ -20,6 +20,7 @@ from accord.repair import config as repair
 from accord.study import engine, load, objective, plan_study
 from accord.study.graph import Graph, in_order, why
 from accord.study.plan import Plan, planned_once
+from accord.study.preview import dry_run
 from accord.study.stage import Stage
 from accord.study.store import publish
 from accord.study.work import Models
@@ -80,9 +81,10 @@ def run(made, tmp_path):
 
     def run(text):
         (made / "run.toml").write_text(TOP + text)
-        shown = io.StringIO()
-        engine.run(made / "run.toml", tmp_path / "run", console=Console(file=shown, width=300))
-        return dict(line.split(": ", 1) for line in shown.getvalue().splitlines())
+        stages = plan_study(load(made / "run.toml"), fetch=True).stages
+        reasons = {stage.name: why(stage, tmp_path / "run" / stage.name) for stage in stages}
+        engine.run(made / "run.toml", tmp_path / "run", console=Console(file=io.StringIO()))
+        return reasons
 
     return run
 
@@ -204,8 +206,9 @@ def test_what_is_not_here_is_listed_and_nothing_is_fetched(planned, made, offlin
     (made / "far.toml").write_text((TOP + text).replace('model = "model"', 'model = "org/backbone"'))
     graph = plan_study(load(made / "far.toml"))
     assert graph.missing["org/backbone"] == "a model" and len(graph.missing) == 7
-    lines = list(engine.described(graph, made / "nowhere"))
-    assert "org/backbone: a model, to be fetched" in lines and "embeddings: to do" in lines
+    dry = dry_run(made / "far.toml", made / "nowhere")
+    assert ("org/backbone", "a model") in {(download.name, download.what) for download in dry.downloads}
+    assert ("embeddings", "to do") in {(stage.name, stage.why) for stage in dry.to_do}
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,12 @@ def test_a_result_reads_back_what_it_wrote(name: str, tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == written
 
 
+@pytest.mark.parametrize("name", RESULTS)
+def test_what_a_result_found_is_told_in_a_line_whatever_of_it_is_missing(name: str) -> None:
+    line = RESULTS[name].headline()  # type: ignore[attr-defined]
+    assert isinstance(line, str) and "\n" not in line and len(line) < 300 and "nan" not in line.split()
+
+
 @pytest.mark.parametrize("result", [Embeddings, Observation])
 def test_a_result_that_is_large_stays_where_it_is(result: type, tmp_path: Path) -> None:
     large = Embeddings(tmp_path, FACTS) if result is Embeddings else Observation(tmp_path)

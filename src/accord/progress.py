@@ -71,7 +71,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        self._console.print(Text(_plain(line)), soft_wrap=True)
+        self._console.print(Text(_plain(line)), soft_wrap=not self._console.is_terminal)
 
     def doing(self, what: str) -> None:
         """Something that takes a while within a step, such as loading a model; it is told until the step moves on."""
@@ -170,8 +170,8 @@ class Display:
         for justify in ("left", "left", "right", "left"):
             grid.add_column(justify=justify, no_wrap=True, overflow="ellipsis")
         share = self._share()
-        bar = ProgressBar(total=1.0 if share is not None else None, completed=share or 0.0, width=24,
-                          pulse=share is None)  # fmt: skip
+        known = share is not None
+        bar = ProgressBar(1.0 if known else None, share or 0.0, width=24, pulse=not known, complete_style="cyan")
         told = self._doing or self._far()
         name = Text(_plain(self._name or "…"))
         grid.add_row(name, bar, Text(clock(time.monotonic() - self._since)), Text(_plain(told)))

@@ -9,6 +9,7 @@ from typing import Any, Self
 import pandas as pd
 
 from accord.disk import read_object, write_json, write_whole
+from accord.intervals import brief
 
 METRICS = "metrics.json"
 CURVE = "curve.jsonl"
@@ -50,8 +51,8 @@ class ConceptMetrics(TrainedMetrics):
 
     def headline(self) -> str:
         """How much of the states it explains, and with how many concepts."""
-        active, alive = self.metrics["l0"], self.metrics["alive"]
-        return f"R² {self.metrics['r2']:.2f}; {active:.0f} concepts active a token, {alive:.0%} ever"
+        r2, active, alive = (brief({"value": self.metrics.get(name)}) for name in ("r2", "l0", "alive"))
+        return f"R² {r2}; {active} concepts active a token, a share of {alive} ever"
 
 
 def write_curve(folder: Path, curve: pd.DataFrame | None) -> None:

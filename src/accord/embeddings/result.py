@@ -50,7 +50,7 @@ class Embeddings:
 
     def headline(self) -> str:
         """How many tokens there are."""
-        return f"{self.corpus['train_tokens']:,} tokens, and {self.corpus['held_out_tokens']:,} held out"
+        return f"{self.corpus.get('train_tokens', 0):,} tokens, and {self.corpus.get('held_out_tokens', 0):,} held out"
 
     @classmethod
     def read(cls, folder: Path) -> "Embeddings":

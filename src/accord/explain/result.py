@@ -45,7 +45,7 @@ class Explanation:
 
     def headline(self) -> str:
         """What taking out the concepts that hold the two forms apart does to their correlation."""
-        check = self.summary["check"].get("against")
+        check = self.summary.get("check", {}).get("against")
         if not check or check.get("value") is None:
             return f"{len(self.concepts)} concepts tried"
         number, p = len(check["concepts"]), check["p"]

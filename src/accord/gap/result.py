@@ -66,8 +66,10 @@ class Gap:
 
     def headline(self) -> str:
         """How well the two forms agree, and what each knows."""
-        auc = " and ".join(f"{brief(self.metrics[f'{form}_auc'])} {how}" for form, how in _FORMS.items())
-        return f"r {brief(self.metrics['pearson_all'])}; AUC {auc}"
+        known = {how: self.metrics[f"{form}_auc"] for form, how in _FORMS.items() if f"{form}_auc" in self.metrics}
+        auc = ", ".join(f"{brief({'value': metric['value']})} {how}" for how, metric in known.items())
+        r = [f"r {brief(self.metrics['pearson_all'])}"] if "pearson_all" in self.metrics else []
+        return "; ".join([*r, *([f"AUC {auc}"] if auc else [])])
 
     @classmethod
     def read(cls, folder: Path) -> "Gap":

@@ -1,6 +1,7 @@
 """How well a head predicts the next token, and how its training went."""
 
 from accord.concepts.result import TrainedMetrics
+from accord.intervals import brief
 
 
 class HeadMetrics(TrainedMetrics):
@@ -14,8 +15,8 @@ class HeadMetrics(TrainedMetrics):
 
     def headline(self) -> str:
         """How well it predicts the next token."""
-        own, unigram = self.metrics["held_out_ce"], self.metrics["unigram_ce"]
-        return f"{own:.2f} nats a held-out token; {unigram:.2f} by frequencies"
+        own, unigram = (brief({"value": self.metrics.get(name)}) for name in ("held_out_ce", "unigram_ce"))
+        return f"{own} nats a held-out token; {unigram} by frequencies"
 
 
 RESULTS = {"heads": HeadMetrics}

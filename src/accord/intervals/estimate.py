@@ -66,11 +66,15 @@ def brief(metric: Interval, digits: int = 2) -> str:
     >>> brief({"value": -0.17, "low": -0.26, "high": -0.07}), brief({"value": 0.5, "low": None, "high": None})
     ('-0.17 [-0.26, -0.07]', '0.50')
     """
-    value, low, high = (metric.get(name) for name in ("value", "low", "high"))
+    value, low, high = (_finite(metric.get(name)) for name in ("value", "low", "high"))
     if value is None:
         return "undefined"
     ends = "" if low is None or high is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
     return f"{value:.{digits}f}{ends}"
+
+
+def _finite(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def unknown(reason: str) -> Estimate:

@@ -59,7 +59,7 @@ class NamedDictionary:
 
     def headline(self) -> str:
         """How many concepts have a name, and how well names tell what fires."""
-        told = f"{self.metrics['named']} of {self.metrics['asked']} named"
+        told = f"{self.metrics.get('named', 0)} of {self.metrics.get('asked', 0)} named"
         score = self.metrics.get("detection")
         return f"{told}; detection {brief(score)} of balanced examples, chance 0.5" if score else told
 

@@ -63,7 +63,7 @@ class JudgedTexts:
         """The texts' perplexity under the judge."""
         ends = {"value": "judge_mean", "low": "judge_mean_low", "high": "judge_mean_high"}
         mean = brief({name: self.metrics.get(key) for name, key in ends.items()}, 0)
-        return f"perplexity {mean} under {self.metrics['judge']}"
+        return f"perplexity {mean} under {self.metrics.get('judge', 'the judge')}"
 
     @classmethod
     def read(cls, folder: Path) -> "JudgedTexts":

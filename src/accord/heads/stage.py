@@ -30,11 +30,11 @@ class HeadNode:
     seed: int | None  # None for the backbone, which no seed changes
     stage: Stage
 
-    def load(self, work: Work, plan: Plan) -> "ConceptLM":
-        """The model, on the run's backbone."""
+    def load(self, work: Work, plan: Plan, *, to_make: bool = False) -> "ConceptLM":
+        """The model, on the run's backbone; `to_make` something with, see `accord.study.work.to_make`."""
         from accord.heads import load_concept_lm
 
-        lm: ConceptLM = load_concept_lm(work.at(self.stage), backbone=work.backbone(plan.backbone))
+        lm: ConceptLM = load_concept_lm(work.at(self.stage), backbone=work.backbone(plan.backbone, to_make=to_make))
         return lm
 
 

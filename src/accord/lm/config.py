@@ -24,7 +24,7 @@ class BackboneSection(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="auto (on a GPU bfloat16; on a CPU float32, but bfloat16 for what is made and not measured, "
-        "embeddings and adapters, if the CPU multiplies that faster), float32, bfloat16 or float16.",
+        "embeddings, adapters and texts, if the CPU multiplies that faster), float32, bfloat16 or float16.",
     )
     layer: Layers = Field(
         default=["last"],

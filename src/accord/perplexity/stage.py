@@ -21,7 +21,7 @@ from accord.unfinished import once
 if TYPE_CHECKING:
     from accord.lm import LanguageModel
 
-TEXTS_VERSION = 1  # raise these when the same settings give other files or numbers
+TEXTS_VERSION = 2  # raise these when the same settings give other files or numbers
 VERSION = 2
 _PART = 32  # texts that a kill can cost
 
@@ -62,8 +62,7 @@ def texts_stage(
     """Let the model of a row write texts from nothing; without a model, draw random tokens."""
 
     def make(work: Work) -> WrittenTexts:
-        backbone = work.backbone(plan.backbone)
-        lm = backbone if node is None else node.load(work, plan)
+        lm = work.backbone(plan.backbone) if node is None else node.load(work, plan, to_make=True)
         write = _by_model if node is not None else _random
         tables = []
         for first in range(0, section.samples, _PART):

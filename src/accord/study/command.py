@@ -1,4 +1,4 @@
-"""Commands on studies and their run folders: run, init, report, check, search."""
+"""Commands on studies and their run folders: run, init, check, search."""
 
 from pathlib import Path
 from typing import Annotated
@@ -50,16 +50,6 @@ def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = Path
     typer.echo(f"{file}: fill it in, then: accord run {file}")
 
 
-def report(folder: RunFolder) -> None:
-    """Write the report of a run again: one HTML file.
-
-    Example: `accord report runs/demo`
-    """
-    from accord.report import write_report
-
-    typer.echo(write_report(folder))
-
-
 def check(folder: RunFolder) -> None:
     """Compare every file of a run with the hashes written when it was made; exit code 1 if any differs.
 
@@ -108,4 +98,4 @@ def search(
     typer.echo(folder / BEST)
 
 
-COMMANDS = (run, init, report, check, search)
+COMMANDS = (run, init, check, search)

@@ -53,6 +53,7 @@ def numbers_of(drawn: Drawn) -> pd.DataFrame:
     axis by its label; what belongs to a category has its name. The ends of intervals and bands are in LABEL low and
     LABEL high, in the row of the point that they belong to where there is only one. `text` is what is written there.
 
+    >>> from matplotlib.figure import Figure
     >>> figure = Figure()
     >>> lines = figure.add_subplot(xlabel="layer", ylabel="r").plot([0, 1], [0.25, 0.5], label="base")
     >>> numbers_of(Drawn("curve", figure, "A curve", "", "")).to_dict("list")

@@ -28,7 +28,8 @@ from accord.errors import AccordError
 from accord.report import export, style, write_report
 from accord.report.drawn import Drawn
 from accord.report.figure_numbers import numbers_of
-from accord.report.figure_styles import PRINTS, for_print
+from accord.report.print_layout import PRINTS
+from accord.report.printable import for_print
 from accord.report.run_metrics import run_metrics
 from accord.study.check import check
 from accord.study.run_folder import Run
@@ -332,7 +333,7 @@ def test_the_same_export_gives_the_same_bytes_and_leaves_other_files(
 
 
 def test_svg_and_png_have_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from accord.report.figure_styles import save_printable
+    from accord.report.printable import save_printable
 
     with style.house_style():
         figure = Figure(figsize=(style.NARROW, 3.0))

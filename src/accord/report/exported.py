@@ -13,11 +13,12 @@ from accord.errors import AccordError
 from accord.report.chapter import Chapter
 from accord.report.drawn import Drawn
 from accord.report.figure_numbers import numbers_of
-from accord.report.figure_styles import Kind, Printable, Style, Width, for_print, save_printable
-from accord.report.html import opened, told
+from accord.report.html import opened, rendered
 from accord.report.latex import commented, escaped, table_in_latex
 from accord.report.links import file_name
 from accord.report.page_tables import PageTable, in_words, tables_of
+from accord.report.print_layout import Style, Width
+from accord.report.printable import Kind, Printable, for_print, save_printable
 from accord.report.run_metrics import run_metrics
 from accord.report.style import house_style
 from accord.report.workbook import write_workbook
@@ -25,7 +26,7 @@ from accord.study.store import EXPORT
 
 TABLES, FIGURES = "tables", "figures"
 Form = Literal["csv", "latex", "xlsx"]
-Told = Sequence[tuple[Chapter, Markup]]
+Rendered = Sequence[tuple[Chapter, Markup]]
 
 
 @checked
@@ -63,7 +64,7 @@ def export(
         AccordError: there is nothing to show in the folder, a result cannot be read, or a file cannot be written.
     """
     run = opened(run_folder)
-    pages = told(run)
+    pages = rendered(run)
     folder = out or run.folder / EXPORT
     if folder.exists() and not folder.is_dir():
         raise AccordError("There is a file where the export should go.", where=folder, fix="name a folder with --out")
@@ -72,7 +73,7 @@ def export(
     return paths if metrics.empty else [_write_csv(folder / "metrics.csv", metrics), *paths]
 
 
-def _write_tables(pages: Told, to: Form, folder: Path, metrics: pd.DataFrame) -> Iterator[Path]:
+def _write_tables(pages: Rendered, to: Form, folder: Path, metrics: pd.DataFrame) -> Iterator[Path]:
     tables = _named([(t.name, t) for chapter, body in pages for t in tables_of(chapter, body)])
     if to == "xlsx":
         yield _write_xlsx(folder / "tables.xlsx", tables, metrics)
@@ -84,7 +85,7 @@ def _write_tables(pages: Told, to: Form, folder: Path, metrics: pd.DataFrame) ->
             yield _write_csv(folder / TABLES / f"{name}.csv", table.data())
 
 
-def _write_figures(pages: Told, folder: Path, kind: Kind, look: Style, width: Width) -> Iterator[Path]:
+def _write_figures(pages: Rendered, folder: Path, kind: Kind, look: Style, width: Width) -> Iterator[Path]:
     figures = _named([(file_name(chapter, key), d) for chapter, _ in pages for key, d in _figures(chapter.shown)])
     blocks, shown = [], ""
     for name, drawn in figures.items():

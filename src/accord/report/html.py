@@ -33,7 +33,7 @@ def write_report(run_folder: Path) -> Path:
     Raises AccordError when there is nothing in it to show, or a result cannot be read.
     """
     run = opened(run_folder)
-    text = _page(run, told(run))
+    text = _page(run, rendered(run))
     target, aside = run.folder / REPORT, run.folder / f".{REPORT}.partial"
     try:
         aside.write_text(text, encoding="utf-8")
@@ -67,7 +67,7 @@ def opened(folder: Path) -> Run:
     return Run(Path(folder))
 
 
-def told(run: Run) -> list[tuple[Chapter, Markup]]:
+def rendered(run: Run) -> list[tuple[Chapter, Markup]]:
     """The chapters of a run's page in their order, each with its HTML.
 
     Raises AccordError when there is nothing to show, or a result cannot be read.
@@ -109,8 +109,8 @@ def _environment() -> Environment:
     )
 
 
-def _page(run: Run, told: Sequence[tuple[Chapter, Markup]]) -> str:
-    chapters = [chapter for chapter, _ in told]
+def _page(run: Run, bodies: Sequence[tuple[Chapter, Markup]]) -> str:
+    chapters = [chapter for chapter, _ in bodies]
     telling = Counter(chapter.capability for chapter in chapters if chapter.findings_count)
     scripts = {chapter.script: None for chapter in chapters if chapter.script}
     page = (
@@ -122,7 +122,7 @@ def _page(run: Run, told: Sequence[tuple[Chapter, Markup]]) -> str:
             tasks=header.tasks(run),
             date=header.date(run),
             study_file=run.study,
-            chapters=told,
+            chapters=bodies,
             findings_count=sum(chapter.findings_count for chapter in chapters),
             several={capability for capability, number in telling.items() if number > 1},
             measured={chapter.capability for chapter in chapters},

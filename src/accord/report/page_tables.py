@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from accord.report.chapter import Chapter
 from accord.report.links import file_name
-from accord.report.printed import Printed, read_printed
+from accord.report.printed_numbers import Printed, read_printed
 
 Kind = Literal["text", "interval", "beside", "hidden", "sub", "sup"]
 _KINDS: dict[str, Kind] = {"interval": "interval", "what": "beside", "defined": "beside", "hidden": "hidden"}
@@ -101,17 +101,13 @@ class PageTable:
 
     def _names(self) -> list[str]:
         """Of each column, the words above it, from the top down."""
-        levels = [[cell.words for cell in row] for row in _grid(self.header, self.width)]
-        return [": ".join(dict.fromkeys(filter(None, words))) for words in zip(*levels, strict=True)] or [
-            ""
-        ] * self.width
+        rows = _grid(self.header, self.width)
+        return [": ".join(dict.fromkeys(filter(None, (row[i].words for row in rows)))) for i in range(self.width)]
 
     def _cells(self) -> list[list[Cell]]:
         """The cells of each column."""
-        rows = [row for row in self.body if not self.heads(row)]
-        return [list(column) for column in zip(*_grid(rows, self.width), strict=True)] or [
-            [] for _ in range(self.width)
-        ]
+        rows = _grid([row for row in self.body if not self.heads(row)], self.width)
+        return [[row[i] for row in rows] for i in range(self.width)]
 
     def _groups(self) -> list[str]:
         """Of each row that is no heading, the heading that it stands under."""

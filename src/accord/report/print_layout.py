@@ -53,7 +53,7 @@ class PanelGrid:
 
 
 @dataclass(frozen=True)
-class Layout:
+class FigureLayout:
     """How large a figure is laid out, in inches of the page, and in how many columns of panels."""
 
     kind: Width
@@ -64,7 +64,9 @@ class Layout:
     fits: bool
 
 
-def layout_for(medium: Print, kind: Width, figure: Figure, panels: Sequence[Axes], grid: PanelGrid | None) -> Layout:
+def layout_for(
+    medium: Print, kind: Width, figure: Figure, panels: Sequence[Axes], grid: PanelGrid | None
+) -> FigureLayout:
     """The columns that leave panels as near to their shape as the print allows."""
     drawn, printed = figure.get_size_inches(), getattr(medium, kind)
     scale = medium.type / _TYPE
@@ -100,8 +102,8 @@ def layout_for(medium: Print, kind: Width, figure: Figure, panels: Sequence[Axes
     fits = height <= (1.1 if names > 3 else 1.4) * most or columns == before
     if height > most and names > 3:  # rows of names are made smaller together with their type
         scale *= most / height
-        return Layout(kind, columns, printed / scale, height, scale, fits)
-    return Layout(kind, columns, width, min(height, most), scale, fits)
+        return FigureLayout(kind, columns, printed / scale, height, scale, fits)
+    return FigureLayout(kind, columns, width, min(height, most), scale, fits)
 
 
 def panels_of(figure: Figure) -> list[Axes]:

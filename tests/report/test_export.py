@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import zlib
 from collections.abc import Callable
 from csv import DictReader
 from itertools import pairwise
@@ -29,7 +30,7 @@ from accord.report import export, style, write_report
 from accord.report.drawn import Drawn
 from accord.report.figure_numbers import numbers_of
 from accord.report.print_layout import PRINTS
-from accord.report.printable import for_print
+from accord.report.printable import for_print, save_printable
 from accord.report.run_metrics import run_metrics
 from accord.study.check import check
 from accord.study.run_folder import Run
@@ -332,9 +333,21 @@ def test_the_same_export_gives_the_same_bytes_and_leaves_other_files(
     assert tex.count(r"\caption{\textbf{") == 3
 
 
-def test_svg_and_png_have_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from accord.report.printable import save_printable
+def test_all_of_a_figure_is_in_its_pdf(tmp_path: Path) -> None:
+    with style.house_style():
+        figure = Figure(figsize=(style.NARROW, 3.0))
+        figure.add_subplot().plot(np.linspace(0, 1, 100), np.arange(100) % 2)
+        printable = for_print(figure, "paper", "column")
+        save_printable(printable, tmp_path / "f.pdf", "pdf")
+    streams = re.findall(rb"stream\n(.*?)endstream", (tmp_path / "f.pdf").read_bytes(), re.DOTALL)
+    drawn = b"".join(zlib.decompress(stream) for stream in streams if stream[:1] == b"x")
+    assert b"0.75 0 0 0.75 0 0 cm" in drawn
+    places = np.array([pair.split() for pair in re.findall(rb"([\d.]+ [\d.]+) l", drawn)], dtype=float)
+    rightmost = places[:, 0] > 0.8 * 72 * figure.get_size_inches()[0]
+    assert rightmost.sum() > 15  # the line goes on to where the figure ends
 
+
+def test_svg_and_png_have_their_size(tmp_path: Path) -> None:
     with style.house_style():
         figure = Figure(figsize=(style.NARROW, 3.0))
         figure.add_subplot().plot([0, 1], [0, 1])

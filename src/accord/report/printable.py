@@ -86,6 +86,7 @@ class _ScaledPdf(PdfFile):
     def newPage(self, width: float, height: float) -> None:
         """Begin the page."""
         super().newPage(width * self._scale, height * self._scale)  # type: ignore[no-untyped-call]
+        self.width, self.height = width, height  # what lies beyond is not drawn
         self.output(self._scale, 0, 0, self._scale, 0, 0, Op.concat_matrix)  # type: ignore[no-untyped-call]
 
 

@@ -165,7 +165,9 @@ def _header(table: PageTable, columns: _Columns) -> Iterator[str]:
             room = sum(columns.letters[c] + _GAP for c in columns.seen if place <= c < place + cell.columns) - _GAP
             if words:
                 words = "\n".join(textwrap.wrap(words, max(_NARROW, room), break_long_words=False))
-            cells.append(rf"\multicolumn{{{covered}}}{{{side}}}{{{_lines(words.splitlines(), side, 'b')}}}")
+            edges = "@{}" * (column == 1), "@{}" * (column + covered > len(columns.seen))  # as those of the table
+            setting = f"{edges[0]}{side}{edges[1]}"
+            cells.append(rf"\multicolumn{{{covered}}}{{{setting}}}{{{_lines(words.splitlines(), side, 'b')}}}")
             if covered > 1 and words and i < len(table.header) - 1:
                 rules.append(rf"\cmidrule(lr){{{column}-{column + covered - 1}}}")
             column += covered

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 from matplotlib.axes import Axes
@@ -18,6 +19,8 @@ PAGE: Width = "page"
 _TYPE = 10.0  # points: ordinary type on the page, where figures are drawn
 _TITLE = 0.3  # inches of a figure that its title takes
 _SHAPE, _FOOT = 1.4, 0.3  # of a panel: width by height, and inches of its labels
+_SPARE = 1.15  # times the width by height that a figure was drawn with
+_AXIS, _LINE = 0.8, 0.5  # inches of a panel that its axis and labels take, and of each name from which on there is room
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,10 @@ class PanelGrid:
 
 @dataclass(frozen=True)
 class FigureLayout:
-    """How large a figure is laid out, in inches of the page, and in how many columns of panels."""
+    """How large a figure is laid out, in inches of the page, and in how many columns of panels.
+
+    `scale` times as large it has its size in print; `fits` is whether its height is no more than a little too large.
+    """
 
     kind: Width
     columns: int
@@ -72,18 +78,19 @@ def layout_for(
     scale = medium.type / _TYPE
     width, most = printed / scale, getattr(medium, f"{kind}_height") / scale
     names = max(len(categories(axes.yaxis)) for axes in panels)
-    square = grid is not None and any(axes.get_aspect() == 1 for axes in panels)
+    square = any(axes.get_aspect() == 1 for axes in panels)
     before, rows = (1, 1) if grid is None else (grid.columns, grid.rows)
     number = 1 if grid is None else len(grid.places)
     high = (drawn[1] - _TITLE) / rows
+    lines = names > 1 and (high - _AXIS) / names < _LINE  # a line of print a name: no height to spare
 
     def sized(columns: int) -> tuple[float, float]:
         """The room that a panel has, as a multiple of what it was drawn for, and how high the figure is."""
         room = (width / columns) / (drawn[0] / before)
-        shape = high if names > 3 else high * min(1.0, max(0.72, room))  # rows of names keep their height
-        if columns != before and names <= 3:  # they move: nearer to the shape that a panel should have
+        shape = high if lines else high * min(1.0, max(0.72, room))
+        if columns != before and not lines:  # they move: nearer to the shape that a panel should have
             shape = min(1.1 * high, max(0.75 * high, width / columns / _SHAPE)) + _FOOT
-        if square:
+        if square and grid is not None:
             shape = min(shape, 0.85 * width / columns)
         return room, shape * math.ceil(number / columns)
 
@@ -99,11 +106,26 @@ def layout_for(
         least = 3.4 if names > 1 else 2.4
         columns = min((c for c in range(1, number + 1) if c == 1 or width / c >= least), key=cost)
     height = sized(columns)[1]
-    fits = height <= (1.1 if names > 3 else 1.4) * most or columns == before
-    if height > most and names > 3:  # rows of names are made smaller together with their type
+    fits = height <= (1.1 if lines else 1.4) * most or columns == before
+    fits = fits and not any(_crowded(axes, room) for axes in panels if grid is None)
+    if height > most and lines:  # they are made smaller together with their type
         scale *= most / height
         return FigureLayout(kind, columns, printed / scale, height, scale, fits)
-    return FigureLayout(kind, columns, width, min(height, most), scale, fits)
+    height = min(height, most)
+    if square and grid is None:  # squares that stay where they are would only stand apart
+        width = min(width, _SPARE * height * drawn[0] / (drawn[1] - _TITLE))
+    return FigureLayout(kind, columns, width, height, scale, fits)
+
+
+def _crowded(axes: Axes, room: float) -> bool:
+    """Whether words at places of a panel would run into each other with so many times the room between them."""
+    words = [text for text in axes.texts if text.get_transform() == axes.transData and not axes.images]
+    boxes = [text.get_window_extent() for text in words if text.get_text().strip()]
+    return any(
+        room * abs(one.x0 + one.x1 - other.x0 - other.x1) < one.width + other.width
+        for one, other in combinations(boxes, 2)
+        if one.y0 < other.y1 and other.y0 < one.y1
+    )
 
 
 def panels_of(figure: Figure) -> list[Axes]:

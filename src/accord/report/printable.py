@@ -54,6 +54,8 @@ def for_print(figure: Figure, look: Style, width: Width) -> Printable:
     if grid is not None and layout.columns != grid.columns:
         move_panels(figure, grid, layout.columns)
     figure.set_size_inches(layout.width, layout.height)
+    if grid is not None and any(axes.get_aspect() == 1 for axes in panels):
+        figure.set_layout_engine("compressed")  # squares stand together
     fit(figure, panels)
     return Printable(figure, layout.kind, layout.scale)
 

@@ -140,7 +140,7 @@ def test_a_capability_exports_its_tables_without_a_line_of_code(
     tex = path.read_text()
     assert r"\caption{Toys: Counts (of letters)}\label{tab:toy-counts-of-letters}" in tex
     assert tex.count(r"\$a\_1\$ \& 50 \% [x]") == 1  # the cell covers two rows
-    assert r"\multicolumn{2}{c}{Times}" in tex and r"\cmidrule(lr){2-3}" in tex and "Counted by hand." in tex
+    assert r"\multicolumn{2}{c@{}}{Times}" in tex and r"\cmidrule(lr){2-3}" in tex and "Counted by hand." in tex
 
 
 def test_a_workbook_has_a_sheet_a_table_and_text_is_no_formula(

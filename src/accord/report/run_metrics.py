@@ -18,7 +18,8 @@ def run_metrics(run: Run) -> pd.DataFrame:
     are any its n and the reason why it has no interval. NAME_low and NAME_high beside a number NAME are its interval.
     """
     rows = [{"stage": name, **row} for name in run for row in _rows(getattr(run[name], "metrics", {}))]
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"n": "Int64"})
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.assign(n=table["n"].astype("float").convert_dtypes())  # whole numbers, where some are missing too
 
 
 def _rows(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

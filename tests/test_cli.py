@@ -16,7 +16,7 @@ from tests.lm.test_proofs import SMALL
 from tests.tiny import random_model, tiny_model, tiny_tokenizer
 
 COMMANDS = (
-    *("gap", "models", "cache", "tasks", "show", "run", "init", "report", "check", "diff", "search"),
+    *("gap", "models", "cache", "tasks", "show", "run", "init", "report", "export", "check", "diff", "search"),
     *("runs", "status", "open", "rm"),
     *("embed", "train", "generate", "perplexity", "names", "steer", "explain"),
     *("repair", "merge", "verdict", "damage", "pathway"),

@@ -18,7 +18,7 @@ from accord.disk import DISK_FULL
 from accord.errors import AccordError
 from accord.terminal import as_command
 
-GROUND = ("accord.lm", "accord.tasks", "accord.study")
+GROUND = ("accord.lm", "accord.tasks", "accord.study", "accord.report")
 """Packages that have commands and are not capabilities; their commands come first."""
 
 

@@ -10,6 +10,7 @@ from accord.damage.over_seeds import factor, harms, worsened
 from accord.damage.result import Damage
 from accord.damage.terms import DAMAGE_GROUPS, damage_term
 from accord.damage.wording import word
+from accord.report.links import label_key
 from accord.report.metric import Metric, plain
 from accord.report.seeds import pooled
 from accord.report.wording import interval, number
@@ -60,6 +61,7 @@ def _block(label: str, seeds: Mapping[int, Damage | None]) -> dict[str, Any]:
     main = [key for key in rows if key[0] in DAMAGE_GROUPS]
     return {
         "label": label,
+        "key": label_key(label),
         "sentence": plain(damages[first].sentence),
         "of_seed": f"seed {first}" if len(seeds) > 1 else "",
         "rows": [_row(rows[key], len(tables)) for key in main],

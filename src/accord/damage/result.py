@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -39,6 +40,23 @@ class Damage:
     texts: pd.DataFrame
     relations: pd.DataFrame
     free: pd.DataFrame
+
+    @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """The numbers of the table by GROUP/MEASURE/SIDE: "base", "repaired" or "change", which has an interval."""
+        numbers: dict[str, dict[str, Any]] = {}
+        for row in finite(self.table.to_dict("records")):
+            name, n = f"{row['group']}/{row['measure']}", row["n"]
+            numbers |= {f"{name}/{side}": {"value": row[side], "n": n} for side in ("base", "repaired")}
+            change = {
+                "value": row["change"],
+                "low": row["low"],
+                "high": row["high"],
+                "n": n,
+                "reason": row["reason"] or None,
+            }
+            numbers[f"{name}/change"] = change
+        return numbers
 
     def write(self, folder: Path) -> None:
         """Write damage.json (sentence and table), damage, texts and relations.parquet, generations.jsonl."""

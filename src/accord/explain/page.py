@@ -10,11 +10,11 @@ import pandas as pd
 from accord.explain.figures import draw_check, draw_shares
 from accord.explain.findings import EXPECTED, beats_random, explain_findings, random_sets
 from accord.explain.result import Explanation
-from accord.names.meanings import Meanings, concept_id, label_key, meanings
+from accord.names.meanings import Meanings, concept_id, meanings
 from accord.report import style
 from accord.report.chapter import Chapter
 from accord.report.drawn import on_page
-from accord.report.links import href
+from accord.report.links import href, label_key
 from accord.report.metric import Metric, metric_of, plain
 from accord.report.prompts import shared_beginning
 from accord.report.wording import interval, number, p_value

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from accord.disk import read_object
+from accord.disk import finite, read_object
 from accord.intervals import Interval, brief
 
 _TABLES = ("concepts", "items", "scores", "check")
@@ -34,6 +34,20 @@ class Explanation:
     scores: pd.DataFrame
     check: pd.DataFrame
     summary: Mapping[str, Any]
+
+    @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """The check by SET/MEASURE, beside its random sets (the range of 95 % of them), and p; each concept's pull."""
+        numbers: dict[str, dict[str, Any]] = {}
+        for what, check in self.summary["check"].items():
+            name, ends = f"{what}/{check['measure']}", ("low", "high")
+            numbers[name] = {"value": check["value"], **{end: check[end] for end in ends}, "n": len(check["concepts"])}
+            random = {end: check[f"random_{end}"] for end in ends}
+            numbers[f"{name}/random sets"] = {"value": check["random_mean"], **random, "n": check["random"]}
+            numbers[f"{name}/p"] = {"value": check["p"]}
+        for row in finite(self.concepts.to_dict("records")):
+            numbers[f"concept {row['concept']}/pull"] = {"value": row["pull"], "low": row["low"], "high": row["high"]}
+        return numbers
 
     def write(self, folder: Path) -> None:
         """Write the four tables as Parquet and `explain.json`."""

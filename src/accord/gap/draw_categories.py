@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
 
 from accord.gap.result import Gap
 from accord.gap.slices import by_category, judged
@@ -32,9 +33,12 @@ def draw_categories(gap: Gap) -> Drawn | None:
     panels = figure.subplots(1, columns, squeeze=False)[0]
     for i, axes in enumerate(panels):
         _bars(axes, shown.iloc[i * rows : (i + 1) * rows], rows, overall)
-    panels[0].legend(
+    legend = panels[0].legend(
         loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2, ncols=2, columnspacing=1.2, handlelength=1.2
     )
+    for handle in legend.legend_handles:
+        if isinstance(handle, Rectangle):
+            handle.set_linewidth(1.1)  # the first category may have none of a kind, and so no edge
     title = f"Most disagreement: {_share(table.iloc[0])}; least: {_share(table.iloc[-1])}"
     style.title(figure, title, 58 * columns)
     listed = ", ".join(_share(row) for _, row in shown.head(5).iterrows())

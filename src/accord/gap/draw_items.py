@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from accord.gap.result import Gap
 from accord.gap.slices import AFFIRMS_SILENT, SAYS_DENIES, generator_cut, judged
@@ -58,10 +58,14 @@ def draw_rank(gap: Gap) -> Drawn:
     for gold, label, colour, marker, filled, _ in CLASSES:
         part = scores[scores["gold"] == gold]
         if not part.empty:
-            ranks = -np.log10(part["generator_rank"].to_numpy())
+            ranks = part["generator_rank"].to_numpy()
             points(axes, ranks, part[first].to_numpy(), len(scores), colour, marker, filled, label=label)
     deepest = max(1, int(np.ceil(np.log10(gap.scores["generator_rank"].max()))))
-    axes.set_xticks([-k for k in range(deepest, -1, -1)], [f"{10**k:,}" for k in range(deepest, -1, -1)])
+    axes.set_xscale("log")
+    axes.set_xlim(axes.get_xlim()[1], axes.get_xlim()[0])
+    axes.xaxis.set_major_locator(FixedLocator([10**k for k in range(deepest + 1)]))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set(xlabel="rank of the answer's first token (1 = the model's choice; log)", ylabel="its log-odds")
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.grid(color=style.GRID, linewidth=0.7)

@@ -22,7 +22,7 @@ from accord.report.metric import Metric, metric_in, plain
 from accord.report.prompts import LONGEST, flat, shared_beginning
 from accord.report.wording import count, interval, measured, number
 from accord.study.run_folder import Run
-from accord.study.store import REPORT
+from accord.study.store import EXPORT, REPORT
 
 FIGURE_BUDGET = 3_500_000  # bytes; from there on, further gaps show only their first figure
 CATEGORY_ROWS = 400
@@ -101,7 +101,8 @@ def _provenance(measured_gap: MeasuredGap, run: Path) -> dict[str, Any]:
 
 def _files(folder: Path, run: Path) -> list[dict[str, Any]]:
     """The stage's files, a line each; those that differ only in their ending (a figure's) share one."""
-    paths = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != REPORT]
+    files = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != REPORT]
+    paths = [p for p in files if p.relative_to(folder).parts[0] != EXPORT]
     lines: list[dict[str, Any]] = []
     for _, same in groupby(sorted(paths, key=str), key=lambda p: p.with_suffix("")):
         kinds = list(same)

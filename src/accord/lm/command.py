@@ -64,7 +64,7 @@ def prove(backbone: Annotated[BackboneSection, DEVICE.but(argument="model")]) ->
         rows.append(["precision", "not tried", "", "", f"{error.problem} ({error.got})"])
     if (faster := to_make(backbone)) != backbone and proven is lm:
         mean, largest = between(proven, backbone_of(load(faster)), _TEXTS)
-        made = f"the same, of bfloat16 beside float32 (mean {mean:.1e}): embeddings, adapters and texts are made in it here"
+        made = f"the same, bfloat16 beside float32 (mean {mean:.1e}); embeddings, adapters and texts are made in it"
         rows.append(["made in", "", f"{largest:.1e}", "", made])
     print_table(("proof", "verdict", "difference", "allowed", "what it says"), rows, title=lm.name)
     typer.echo(_limits(proven))

@@ -1,11 +1,11 @@
 """What stands for a concept on the page, beside its number: its name, or else some tokens that it fires on."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from accord.names.result import NamedDictionary
+from accord.report.links import label_key
 from accord.report.metric import plain
 from accord.report.wording import shown_token
 from accord.study.run_folder import Run
@@ -51,8 +51,3 @@ def concept_id(label: str, concept: int) -> str:
     'concept-topk-s0-12'
     """
     return f"concept-{label_key(label)}-{concept}"
-
-
-def label_key(label: str) -> str:
-    """A label in letters that a link can hold."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", label)

@@ -15,10 +15,10 @@ from accord.explain.result import Explanation
 from accord.names.answers import failures_of
 from accord.names.concept_json import BUDGET, Embedded, embed
 from accord.names.findings import TASKS, annotator, coverage, findings, mean_score
-from accord.names.meanings import concept_id, label_key, typical_tokens
+from accord.names.meanings import concept_id, typical_tokens
 from accord.names.result import NamedDictionary
 from accord.report.chapter import Chapter
-from accord.report.links import href
+from accord.report.links import href, label_key
 from accord.report.metric import metric_in, plain
 from accord.report.wording import count, interval, number
 from accord.steering.result import Effects

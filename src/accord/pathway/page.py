@@ -7,6 +7,7 @@ from typing import Any
 from accord.pathway.figures import draw_pathway
 from accord.pathway.result import Pathway
 from accord.report.drawn import on_page
+from accord.report.links import label_key
 from accord.report.metric import plain
 
 BUDGET = 1_500_000  # bytes of figures; pathways beyond it are named, and lie in their folders
@@ -29,7 +30,7 @@ def pathway_shown(repairs: Mapping[str, Mapping[int, Pathway | None]], leads: st
             dropped.append(label)
             continue
         seed, pathway = next(iter(measured.items()))
-        figures = on_page(draw_pathway(pathway, briefly=bool(blocks)), f"{key}-p{len(blocks)}")
+        figures = on_page(draw_pathway(pathway, briefly=bool(blocks)), f"{key}-{label_key(label)}")
         spent += sum(len(figure["svg"]) for figure in figures)
         sentence = plain(" ".join(pathway.summary()["sentences"]))
         of_seed = f"seed {seed}" if len(repairs[label]) > 1 else ""

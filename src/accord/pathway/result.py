@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from accord.disk import read_object
+from accord.disk import finite, read_object
 from accord.intervals import Estimate, Interval
 from accord.pathway.summary import summarize_pathway
 from accord.pathway.tables import COLUMNS, value_of
 
+_INTERVAL = ("value", "low", "high")
 TABLES = ("curves", "matrix", "cka", "readout", "patching", "concepts")
 
 
@@ -42,6 +43,20 @@ class Pathway:
     patching: pd.DataFrame
     patched: pd.DataFrame
     concepts: pd.DataFrame | None = None
+
+    @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """Every number with an interval, by TABLE, its keys, and layer or concept: `cka/validator/layer 3`."""
+        numbers: dict[str, dict[str, Any]] = {}
+        for name in ("curves", "cka", "readout", "patching"):
+            for row in finite(getattr(self, name).to_dict("records")):
+                keys = [str(key) for column, key in row.items() if column not in ("layer", *_INTERVAL)]
+                place = "/".join([name, *keys, f"layer {row['layer']}"])
+                numbers[place] = {part: row[part] for part in _INTERVAL}
+        for row in finite([] if self.concepts is None else self.concepts.to_dict("records")):
+            change = {"value": row["change"], "low": row["low"], "high": row["high"]}
+            numbers[f"concepts/{row['concept']}/change"] = change
+        return numbers
 
     def summary(self) -> dict[str, Any]:
         """What was compared, the numbers that the sentences rest on, and the sentences."""

@@ -56,9 +56,9 @@ def draw_training(repairs: Records) -> Drawn | None:
     for axes, (i, label, parts) in zip(panels.flat, first, strict=False):
         colour = look(i)[0]
         for part in parts:
-            axes.plot(part.index, part, color=colour, linewidth=0.7, alpha=0.35)
+            axes.plot(part.index, part, color=colour, linewidth=0.7, alpha=0.35, label=f"_{part.name}")
         middle = pd.concat(parts, axis=1).mean(axis=1).sort_index().rolling(_WINDOW, min_periods=1, center=True).mean()
-        axes.plot(middle.index, middle, color=colour, linewidth=2.0)
+        axes.plot(middle.index, middle, color=colour, linewidth=2.0, label=f"_mean over {_WINDOW} steps")
         axes.set_title(in_figure(label, 30))
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=style.ROUND_STEPS))
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=style.ROUND_STEPS))
@@ -84,7 +84,12 @@ def draw_training(repairs: Records) -> Drawn | None:
 
 def _losses(seeds: Mapping[int, RepairRecord | None]) -> list[pd.Series]:
     """Finite losses by step, of every seed that was trained."""
-    curves = [record.curve for record in seeds.values() if record is not None and record.curve is not None]
-    curves = [curve.drop_duplicates("step", keep="last") for curve in curves]
-    losses = [curve[np.isfinite(curve["loss"])].set_index("step")["loss"] for curve in curves]
+    curves = {seed: record.curve for seed, record in seeds.items() if record is not None and record.curve is not None}
+    losses = [
+        curve[np.isfinite(curve["loss"])]
+        .drop_duplicates("step", keep="last")
+        .set_index("step")["loss"]
+        .rename(f"seed {seed}")
+        for seed, curve in curves.items()
+    ]
     return [loss for loss in losses if len(loss) > 1]

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from accord.lazy import exports
 
 if TYPE_CHECKING:
+    from accord.report.exported import export
     from accord.report.html import write_figures, write_report
 
-__all__ = ["write_figures", "write_report"]
+__all__ = ["export", "write_figures", "write_report"]
 
 __getattr__ = exports(__name__)

@@ -51,7 +51,8 @@ def draw_search(search: SearchResult) -> Drawn | None:
     best = done.iloc[0]
     title = f"Trial {best['trial']} of {len(search.trials)} is the best: {label} {result_in_words(best['value'])}"
     style.title(figure, title, 110)
-    return Drawn("search", figure, title, _caption(search), _alt(search, title), wide=True)
+    numbers = search.trials.rename(columns={"value": plain(search.section.objective)})
+    return Drawn("search", figure, title, _caption(search), _alt(search, title), wide=True, numbers=numbers)
 
 
 def result_in_words(value: float) -> str:

@@ -38,16 +38,8 @@ def write_report(run_folder: Path, *, coming: Sequence[str] = ()) -> Path:
 
     Raises AccordError when there is nothing in it to show, or a result cannot be read.
     """
-    run = _opened(run_folder)
-    chapters = list(_chapters(run))
-    if not chapters and not coming:
-        raise AccordError(
-            "This folder holds no measured gap.",
-            where=run.folder,
-            wanted="gap/<name>/scores.parquet inside it, or scores.parquet itself",
-            fix="run `accord run STUDY.toml` or `accord gap --out DIR` first",
-        )
-    text = _page(run, chapters, coming)
+    run = opened(run_folder)
+    text = _page(run, rendered(run, needed=not coming), coming)
     target, aside = run.folder / REPORT, run.folder / f".{REPORT}.partial"
     try:
         aside.write_text(text, encoding="utf-8")
@@ -61,7 +53,7 @@ def write_report(run_folder: Path, *, coming: Sequence[str] = ()) -> Path:
 @checked
 def write_figures(run_folder: Path) -> list[Path]:
     """Draw what a run's capabilities draw of it into RUN/figures, each as .svg and .png; the files written."""
-    run = _opened(run_folder)
+    run = opened(run_folder)
     paths: list[Path] = []
     for capability in CAPABILITIES:
         figures = getattr(part(capability, "page"), "figures", None)
@@ -73,11 +65,33 @@ def write_figures(run_folder: Path) -> list[Path]:
     return paths
 
 
-def _opened(folder: Path) -> Run:
+def opened(folder: Path) -> Run:
+    """A run folder, or the folder of a single stage; AccordError if there is none."""
     if not Path(folder).is_dir():
         fix = "give the folder that `accord run` made"
         raise AccordError("There is no such run folder.", where=folder, fix=fix)
     return Run(Path(folder))
+
+
+def rendered(run: Run, *, needed: bool = True) -> list[tuple[Chapter, Markup]]:
+    """The chapters of a run's page in their order, each with its HTML.
+
+    Raises AccordError when there is nothing to show and that is `needed`, or a result cannot be read.
+    """
+    chapters, environment = list(_chapters(run)), _environment()
+    if not chapters and needed:
+        raise AccordError(
+            "This folder holds no measured gap.",
+            where=run.folder,
+            wanted="gap/<name>/scores.parquet inside it, or scores.parquet itself",
+            fix="run `accord run STUDY.toml` or `accord gap --out DIR` first",
+        )
+    alone = len(chapters) == 1
+    templates = [environment.get_template(str(chapter.template)) for chapter in chapters]
+    return [
+        (chapter, Markup(template.render(chapter=chapter, shown=chapter.shown, alone=alone)))
+        for chapter, template in zip(chapters, templates, strict=True)
+    ]
 
 
 def _chapters(run: Run) -> Iterator[Chapter]:
@@ -90,8 +104,8 @@ def _chapters(run: Run) -> Iterator[Chapter]:
     yield from sorted((chapter for make in makers for chapter in make(run)), key=lambda chapter: not chapter.leads)
 
 
-def _page(run: Run, chapters: Sequence[Chapter], coming: Sequence[str] = ()) -> str:
-    environment = Environment(
+def _environment() -> Environment:
+    return Environment(
         # A chapter's template is named by its whole path, and finds the macros of the page by their names.
         loader=ChoiceLoader([FileSystemLoader(_TEMPLATES), FunctionLoader(_beside)]),
         autoescape=True,
@@ -99,38 +113,39 @@ def _page(run: Run, chapters: Sequence[Chapter], coming: Sequence[str] = ()) -> 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    alone = len(chapters) == 1
-    bodies = [
-        Markup(
-            environment.get_template(str(chapter.template)).render(chapter=chapter, shown=chapter.shown, alone=alone)
-        )
-        for chapter in chapters
-    ]
+
+
+def _page(run: Run, bodies: Sequence[tuple[Chapter, Markup]], coming: Sequence[str] = ()) -> str:
+    chapters = [chapter for chapter, _ in bodies]
     telling = Counter(chapter.capability for chapter in chapters if chapter.findings_count)
     scripts = {chapter.script: None for chapter in chapters if chapter.script}
-    page = environment.get_template("report.html").render(
-        title=plain(run.name),
-        headline=next((plain(f.headline) for chapter in chapters for f in chapter.shown.get("findings", ())), ""),
-        models=header.models(run),
-        tasks=header.tasks(run),
-        date=header.date(run),
-        precision=header.precision(run),
-        coming=list(coming),
-        stages=len(run.manifests),
-        written=datetime.now().astimezone().strftime("%H:%M"),
-        reload_after=RELOAD,
-        study_file=run.study,
-        chapters=list(zip(chapters, bodies, strict=True)),
-        findings_count=sum(chapter.findings_count for chapter in chapters),
-        several={capability for capability, number in telling.items() if number > 1},
-        measured={chapter.capability for chapter in chapters},
-        brackets=[chapter.brackets for chapter in chapters if chapter.brackets and chapter.findings_count],
-        over_seeds=telling["concepts"] > 0,
-        alone=alone,
-        scripts=[Markup(script) for script in scripts],
-        policies=[Markup(_digest(script)) for script in scripts],
-        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        version=_version(),
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            title=plain(run.name),
+            headline=next((plain(f.headline) for chapter in chapters for f in chapter.shown.get("findings", ())), ""),
+            models=header.models(run),
+            tasks=header.tasks(run),
+            date=header.date(run),
+            precision=header.precision(run),
+            coming=list(coming),
+            stages=len(run.manifests),
+            written=datetime.now().astimezone().strftime("%H:%M"),
+            reload_after=RELOAD,
+            study_file=run.study,
+            chapters=bodies,
+            findings_count=sum(chapter.findings_count for chapter in chapters),
+            several={capability for capability, number in telling.items() if number > 1},
+            measured={chapter.capability for chapter in chapters},
+            brackets=[chapter.brackets for chapter in chapters if chapter.brackets and chapter.findings_count],
+            over_seeds=telling["concepts"] > 0,
+            alone=len(chapters) == 1,
+            scripts=[Markup(script) for script in scripts],
+            policies=[Markup(_digest(script)) for script in scripts],
+            css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+            version=_version(),
+        )
     )
     return page + "\n"
 

@@ -97,12 +97,12 @@ def _panel(axes: Axes, group: SeedGroup, colour: str, column: str, dashed: str |
     """One model: its seeds, their mean, and the mean of the other column."""
     seeds = _evaluations(group, column)
     for seed in seeds if len(seeds) > 1 else ():
-        axes.plot(seed.index, seed, color=colour, linewidth=0.8, alpha=0.5)
+        axes.plot(seed.index, seed, color=colour, linewidth=0.8, alpha=0.5, label=f"_{seed.name}")
     middle = _mean(seeds)
-    axes.plot(middle.index, middle, color=colour, linewidth=2.0)
+    axes.plot(middle.index, middle, color=colour, linewidth=2.0, label=f"_mean of {column}")
     if dashed is not None and (others := _evaluations(group, dashed)):
         other = _mean(others)
-        axes.plot(other.index, other, color=colour, linewidth=1.4, linestyle=_DASHED)
+        axes.plot(other.index, other, color=colour, linewidth=1.4, linestyle=_DASHED, label=f"_mean of {dashed}")
     steps_axis(axes)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=style.ROUND_STEPS))
     axes.yaxis.set_major_formatter(style.tick)
@@ -117,8 +117,8 @@ def _mean(seeds: Sequence[pd.Series]) -> pd.Series:
 def _evaluations(group: SeedGroup, column: str) -> list[pd.Series]:
     """Of each seed, the values of a column by step: most rows of a curve have none."""
     series = []
-    for curve in group.curves():
-        if column in curve.columns:
-            known = curve[np.isfinite(curve[column])].drop_duplicates("step", keep="last").set_index("step")[column]
-            series += [known] if len(known) else []
+    for result in group.results:
+        if result.curve is not None and column in result.curve.columns:
+            rows = result.curve[np.isfinite(result.curve[column])].drop_duplicates("step", keep="last")
+            series += [rows.set_index("step")[column].rename(f"seed {result.seed}")] if len(rows) else []
     return series

@@ -75,7 +75,7 @@ _RC: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
     "path.simplify": True,
 }
-_NO_METADATA = dict.fromkeys(["Date", "Creator", "Format", "Type"])
+NO_METADATA = dict.fromkeys(["Date", "Creator", "Format", "Type"])
 
 
 @contextmanager
@@ -106,6 +106,14 @@ def title(figure: Figure, text: str, width: int) -> None:
     """A figure's title, wrapped to about `width` characters."""
     wrapped = "\n".join(textwrap.wrap(in_figure(text), width))
     figure.suptitle(wrapped, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK)
+
+
+def untitle(figure: Figure) -> None:
+    """Take a figure's title away, and the room for it."""
+    suptitle = figure._suptitle  # type: ignore[attr-defined]  # no public way to ask whether there is one
+    if suptitle is not None:
+        suptitle.set_visible(False)
+        suptitle.set_in_layout(False)
 
 
 def spread(places: list[float], gap: float, low: float, high: float) -> list[float]:
@@ -196,7 +204,7 @@ def quiet(axes: Axes) -> None:
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write STEM.svg and STEM.png, on a light ground, so that they can go into a paper or a slide."""
     paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
-    figure.savefig(paths[0], metadata=_NO_METADATA)
+    figure.savefig(paths[0], metadata=NO_METADATA)
     figure.set_layout_engine("none")  # everything has its place now; finding it is half of the time
     figure.savefig(paths[1], dpi=180)
     return paths
@@ -208,12 +216,9 @@ def inline_svg(figure: Figure, prefix: str) -> str:
     Every id gets `prefix`, because a page has one namespace of ids for all its figures. There is no text in it
     (glyphs are outlines; matplotlib's comments, which repeat the text, are taken out).
     """
-    suptitle = figure._suptitle  # type: ignore[attr-defined]  # no public way to ask whether there is one
-    if suptitle is not None:
-        suptitle.set_visible(False)
-        suptitle.set_in_layout(False)
+    untitle(figure)
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=_NO_METADATA, transparent=True)
+    figure.savefig(buffer, format="svg", metadata=NO_METADATA, transparent=True)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)

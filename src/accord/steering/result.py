@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from accord.disk import read_object, write_whole
+from accord.disk import finite, read_object, write_whole
 from accord.intervals import Estimate, Interval
 from accord.steering.means import over_concepts
 
@@ -97,6 +97,17 @@ class Effects:
             names = dict(zip(("kind", "dose", "control", "measure"), key, strict=True))
             rows.append({**names, **numbers, "share": share, "per_float": value / floats})
         return pd.DataFrame(rows, columns=None if rows else list(_POOLED))
+
+    @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """The means of `doses` by MEASURE/KIND DOSE/CONTROL, and the share of concepts that act as …/share."""
+        numbers: dict[str, dict[str, Any]] = {}
+        for row in finite(self.doses().to_dict("records")):
+            name = f"{row['measure']}/{row['kind']} {row['dose']:g}/{row['control']}"
+            numbers[name] = {key: row[key] for key in ("value", "low", "high", "n")}
+            if row["share"] is not None:
+                numbers[f"{name}/share"] = {"value": row["share"], "n": row["n"]}
+        return numbers
 
     def summary(self) -> dict[str, Any]:
         """effects.json: what was steered, each pooled dose, and `said`, in plain words."""

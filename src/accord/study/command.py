@@ -1,4 +1,4 @@
-"""Commands on studies and their run folders: run, init, report, check, diff, search; runs, status, open, rm."""
+"""Commands on studies and their run folders: run, init, check, diff, search; runs, status, open, rm."""
 
 import os
 import sys
@@ -65,16 +65,6 @@ def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = Path
 
     write_template(file)
     typer.echo(f"{file}: fill it in, then: accord run {file}")
-
-
-def report(folder: RunFolder) -> None:
-    """Write the report of a run again: one HTML file.
-
-    Example: `accord report runs/demo`
-    """
-    from accord.report import write_report
-
-    typer.echo(write_report(folder))
 
 
 def check(folder: RunFolder) -> None:
@@ -230,4 +220,4 @@ def _has_display() -> bool:
     return own or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 
 
-COMMANDS = (run, init, report, check, diff, search, runs, status, open, rm)
+COMMANDS = (run, init, check, diff, search, runs, status, open, rm)

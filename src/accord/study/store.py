@@ -25,7 +25,7 @@ from accord.study.work import RECORD, Input, Models, Work
 MANIFEST = "manifest.json"
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
 _HASHED = 2**24  # bytes: files up to this size are hashed to see whether a stage is whole, larger ones are sized
-REPORT = "report.html"  # made anew from the results whenever asked for, so no part of them
+REPORT, EXPORT = "report.html", "export"  # made anew from the results whenever asked for, so no part of them
 UNFINISHED = "unfinished"  # among the facts of a manifest: what is missing, in words
 State = Literal["missing", "whole", "unfinished", "other", "damaged", "foreign"]
 _REFUSED: dict[State, str] = {
@@ -167,7 +167,8 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 def files_of(folder: Path) -> list[str]:
     """The files of a stage folder that its manifest lists: all but itself, as sorted posix paths."""
     paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    return sorted(set(paths) - {MANIFEST, MANIFEST + ".tmp", RECORD, RECORD + ".tmp", REPORT})
+    listed = set(paths) - {MANIFEST, MANIFEST + ".tmp", RECORD, RECORD + ".tmp", REPORT}
+    return sorted(path for path in listed if not path.startswith(EXPORT + "/"))
 
 
 def _check_place(folder: Path) -> None:
@@ -196,7 +197,7 @@ def _go_on(folder: Path, partial: Path, recipe: Recipe) -> None:
     manifest = read_manifest(folder)
     assert manifest is not None  # see `state`
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(folder, partial, ignore=shutil.ignore_patterns(MANIFEST, REPORT))
+    shutil.copytree(folder, partial, ignore=shutil.ignore_patterns(MANIFEST, REPORT, EXPORT))
     _write_json(partial / RECORD, {"fingerprint": recipe.fingerprint, "started": manifest["started"]})
 
 

@@ -115,10 +115,9 @@ def draw_closure(group: RepairGroup) -> Drawn | None:
         for place, dots in enumerate(column):
             if dots.metric.value < left:
                 axes.plot(left, place, marker="<", markersize=6, color=dots.colour, clip_on=False)
-        labels = [in_figure(r.label, 22) for r in order] if i % across == 0 else [""] * len(order)
-        axes.set_yticks(range(len(order)), labels)
+        axes.set_yticks(range(len(order)), [in_figure(r.label, 22) for r in order])
         axes.set_title(in_figure(name, 32))
-        axes.tick_params(labelbottom=True)
+        axes.tick_params(labelbottom=True, labelleft=i % across == 0)
         if i + across >= len(columns):
             axes.set_xlabel("share of the gap closed")
     for spare in panels.flat[len(columns) :]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
@@ -59,7 +60,22 @@ def draw_frontier(group: RepairGroup) -> Drawn | None:
         "intervals, over items and texts, and over seeds where there are several. Steps join the repairs that no "
         f"other one beats in both.{left}"
     )
-    return Drawn("frontier", figure, title, caption, f"Closure against perplexity ratio. {title}.", wide=True)
+    alt = f"Closure against perplexity ratio. {title}."
+    return Drawn("frontier", figure, title, caption, alt, wide=True, numbers=_numbers(marks))
+
+
+def _numbers(marks: Sequence[Mark]) -> pd.DataFrame:
+    """The ratios themselves: the scale is one of what exceeds 1."""
+    return pd.DataFrame(
+        [
+            {
+                "repair": repair.label,
+                **{f"{name}{end}": part for name, m in (("perplexity ratio", x), ("share of the gap closed", y))
+                   for end, part in zip(("", " low", " high"), m, strict=True)},
+            }
+            for repair, x, y in marks
+        ]
+    )  # fmt: skip
 
 
 def undominated(marks: Sequence[Mark]) -> list[Mark]:

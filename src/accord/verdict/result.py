@@ -73,6 +73,19 @@ class Verdict:
             for measure, change in measures.items():
                 yield trial, measure, change
 
+    @property
+    def metrics(self) -> dict[str, Interval]:
+        """Every number of the changes by TRIAL/MEASURE/SIDE, with its interval and the number of items.
+
+        SIDE is "before", "after", "change" or "closure".
+        """
+        sides = {
+            f"{trial}/{measure}/{side}": (interval, self.n[trial])
+            for trial, measure, change in self.rows()
+            for side, interval in change.as_json().items()
+        }
+        return {name: {**interval, "n": n} for name, (interval, n) in sides.items() if interval is not None}
+
     def write(self, folder: Path) -> None:
         """Write `verdict.json`, and TRIAL.parquet, the repaired model's scores on each trial."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,50 @@
+"""Commands of the page: report, and export to papers, slides and spreadsheets."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from accord.study.command import RunFolder
+
+
+def report(folder: RunFolder) -> None:
+    """Write the report of a run again: one HTML file.
+
+    Example: `accord report runs/demo`
+    """
+    from accord.report import write_report
+
+    typer.echo(write_report(folder))
+
+
+def export(
+    folder: RunFolder,
+    to: Annotated[Literal["csv", "latex", "xlsx"], typer.Option(help="What tables are written as.")] = "csv",
+    figures: Annotated[Literal["pdf", "svg", "png"], typer.Option(help="What figures are written as.")] = "pdf",
+    style: Annotated[
+        Literal["paper", "slides"], typer.Option(help="Of figures: 7.5-point type, or 15-point type for 16:9.")
+    ] = "paper",
+    width: Annotated[
+        Literal["column", "page"],
+        typer.Option(help="Of figures, in inches: a column is 3.3 (on slides 6), a page 6.9 (on slides 12.2)."),
+    ] = "column",
+    out: Annotated[Path | None, typer.Option(help="The folder to write into; RUN/export by default.")] = None,
+) -> None:
+    """Write every table and figure of the report as files, each figure with its numbers.
+
+    figures.tex sets each figure with its caption; metrics.csv has every metric of the run at full precision.
+
+    Examples:
+
+    - `accord export runs/demo`
+    - `accord export runs/demo --to latex --width page`
+    - `accord export runs/demo --to xlsx --style slides --figures png`
+    """
+    from accord.report import export as write
+
+    paths = write(folder, to, figures=figures, style=style, width=width, out=out)
+    typer.echo(f"{len(paths)} files in {out or folder / 'export'}")
+
+
+COMMANDS = (report, export)

@@ -207,7 +207,7 @@ def test_gap_into_a_folder(tiny, tmp_path):
     again = accord(*words, "--out", out)
     assert again[:2] == (0, table) and "up to date" in again[2]
     code, _, err = accord(*words, "--limit", 5, "--out", out)
-    assert code == 1 and "other settings" in err
+    assert code == 1 and "other settings" in err and "task.limit (None → 5)" in err and "--replace" in err
     assert json.loads((out / "metrics.json").read_text()) == metrics
 
     assert accord("check", out)[0] == 0

@@ -92,11 +92,11 @@ def run(made, tmp_path, monkeypatch):
     """Write a study beside the model and run it below `tmp_path`; which stages it made, in order."""
     monkeypatch.chdir(tmp_path)
 
-    def run(text, step=None, out=None):
+    def run(text, step=None, out=None, replace=False):
         path = made / "study.toml"
         path.write_text(text)
         shown = io.StringIO()
-        engine.run(path, out, console=Console(file=shown, width=200), step=step)
+        engine.run(path, out, console=Console(file=shown, width=200), step=step, replace=replace)
         lines = [line for line in shown.getvalue().splitlines() if "to do" in line]
         return [line.split(":")[0] for line in lines]
 
@@ -185,15 +185,15 @@ def test_a_change_redoes_what_depends_on_it(run, tmp_path):
     stages = run(text)
     assert stages[stages.index("heads/topk-latents-new-s0") + 1] == "gap/pairs-all-topk-latents-new"
     judged = ["perplexity/backbone-s0", "perplexity/topk-latents-new-s0", "perplexity/random-s0"]
-    assert run(text.replace("own_texts = 4", "own_texts = 3")) == judged
-    assert run(text.replace("own_texts = 4", "own_texts = 3").replace("k = 4", "k = 5")) == [
+    assert run(text.replace("own_texts = 4", "own_texts = 3"), replace=True) == judged
+    assert run(text.replace("own_texts = 4", "own_texts = 3").replace("k = 4", "k = 5"), replace=True) == [
         "concepts/topk-s0",
         "heads/topk-latents-new-s0",
         "gap/pairs-all-topk-latents-new",
         "texts/topk-latents-new-s0",
         "perplexity/topk-latents-new-s0",
     ]
-    assert run(text.replace("own_texts = 4", "own_texts = 3"), step="train") == [
+    assert run(text.replace("own_texts = 4", "own_texts = 3"), step="train", replace=True) == [
         "concepts/topk-s0",
         "heads/topk-latents-new-s0",
     ]

@@ -73,8 +73,12 @@ def test_all_kinds_are_shown():
 def test_nothing_is_overwritten(tmp_path):
     path = tmp_path / "study.toml"
     path.write_text("mine")
-    with pytest.raises(AccordError, match="exists already"):
+    with pytest.raises(AccordError, match="there already") as caught:
         write_template(path)
-    assert path.read_text() == "mine"
-    with pytest.raises(AccordError, match="no folder"):
-        write_template(tmp_path / "absent" / "study.toml")
+    assert path.read_text() == "mine" and "--replace" in str(caught.value) and "name another" in str(caught.value)
+    write_template(path, replace=True)
+    write_template(path)  # the same
+    assert path.read_text() == template()
+    for place in (tmp_path / "absent" / "study.toml", tmp_path):
+        with pytest.raises(AccordError, match="cannot be written there"):
+            write_template(place)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from accord.terminal import Study, print_table, progress_console
+from accord.terminal import Replace, Study, print_table, progress_console
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder of `accord gap --out`.")]
 _SHOWN = 20  # trials; all of them are in trials.csv
@@ -17,8 +17,11 @@ def run(
     check: Annotated[
         bool, typer.Option("--check", help="Only check the study file and its data, and say what there is to do.")
     ] = False,
+    replace: Replace = False,
 ) -> None:
     """Run a study: what is new or changed in it, or was interrupted.
+
+    Results that a changed study would give otherwise are replaced only with `--replace`.
 
     Examples:
 
@@ -26,27 +29,33 @@ def run(
     - `accord run study.toml --check`
     """
     from accord.study import engine, load, plan_study
+    from accord.study.graph import made_otherwise
 
     if not check:
-        typer.echo(engine.run(study, out, console=progress_console()))
+        typer.echo(engine.run(study, out, console=progress_console(), replace=replace))
         return
     file = load(study)
-    graph = plan_study(file)
+    graph, folder = plan_study(file), Path("runs") / file.study.name if out is None else out
     for note in graph.notes:
         typer.echo(note, err=True)
-    for line in engine.described(graph, Path("runs") / file.study.name if out is None else out):
+    for line in engine.described(graph, folder):
         typer.echo(line)
+    engine.check_replaced(graph.stages, folder, replace=True)
     typer.echo(f"{study}: no problem found")
+    if not replace and not graph.missing and (found := made_otherwise(graph.stages, folder)):
+        typer.echo(f"{len(found)} of these would replace results of other settings: accord run {study} --replace")
 
 
-def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("study.toml")) -> None:
+def init(
+    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("study.toml"), replace: Replace = False
+) -> None:
     """Write a study file to start from, every key explained.
 
     Example: `accord init my-study.toml`
     """
     from accord.study import write_template
 
-    write_template(file)
+    write_template(file, replace=replace)
     typer.echo(f"{file}: fill it in, then: accord run {file}")
 
 
@@ -79,6 +88,7 @@ def search(
     study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="A study file with ranges and [search].")],
     trials: Annotated[int, typer.Option(min=1, help="How many finished trials there shall be, those before included.")],
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME by default.")] = None,
+    replace: Replace = False,
 ) -> None:
     """Search the best values of a study's ranges.
 
@@ -90,7 +100,7 @@ def search(
     """
     from accord.study.search import BEST, search, short
 
-    finished, folder = search(study, trials, out, console=progress_console())
+    finished, folder = search(study, trials, out, console=progress_console(), replace=replace)
     names = list(finished[0].values) if finished else []
     rows = [
         [

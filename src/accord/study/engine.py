@@ -1,6 +1,6 @@
 """From a study file to a run folder: check everything, fetch, run what is not up to date, write the report."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from accord.errors import AccordError
 from accord.study import store
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile, load, read
-from accord.study.graph import Graph, plan_study, why
+from accord.study.differences import not_replaced
+from accord.study.graph import Graph, made_otherwise, plan_study, why
 from accord.study.search_result import SEARCH
 from accord.study.stage import Stage
 from accord.study.store import STUDY
-from accord.study.work import Models, Progress
+from accord.study.work import Input, Models, Progress
 
 Bar = Callable[[str], Progress]
 
@@ -33,15 +34,18 @@ STEPS: dict[str, tuple[str, ...]] = {
 
 
 @checked
-def run(path: Path, out: Path | None = None, *, console: Console, step: str | None = None) -> Path:
+def run(
+    path: Path, out: Path | None = None, *, console: Console, step: str | None = None, replace: bool = False
+) -> Path:
     """Bring the run folder of a study up to date; returns the report's path.
 
     The folder is `out`, or runs/NAME below the current folder. Stages that are whole and unchanged are left
     alone; when all are, no weights are loaded. With a `step` of `STEPS`, only its stages run. Then, and for a study
     that makes nothing but embeddings, no report is written, and the run folder is returned.
 
-    Raises AccordError for anything wrong in the study file, its data or the model, before weights are loaded,
-    and when the folder holds something else or another process works on it.
+    Raises AccordError, before weights are loaded, for anything wrong in the study file, its data or the model; when
+    the folder holds something else, or another process works on it; and, without `replace`, when it holds whole
+    results of other settings.
     """
     file = load(path)
     folder = Path("runs") / file.study.name if out is None else out
@@ -56,13 +60,14 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
     if not todo:
         raise AccordError(f"This study has nothing to {step}.", where=path, wanted="a [text] section, and what follows")
     with lock(folder.resolve()):
+        check_replaced(todo, folder, replace=replace)
         _keep_study(file, folder)
         for line in described(graph, folder, todo):
             console.print(line, highlight=False, markup=False)
         models = Models()
         with bars(console) as bar:
             for stage in todo:
-                make(stage, folder, models, bar(stage.name))
+                make(stage, folder, models, bar(stage.name), replace=replace)
                 if missing := store.missing(folder / stage.name):
                     console.print(f"{stage.name}: {missing}", highlight=False)
         if step is not None or all(stage.kind == "embeddings" for stage in graph.stages):
@@ -76,11 +81,23 @@ def run(path: Path, out: Path | None = None, *, console: Console, step: str | No
     return report
 
 
-def make(stage: Stage, folder: Path, models: Models, progress: Progress) -> bool:
+def check_replaced(stages: Sequence[Stage], folder: Path, *, replace: bool) -> None:
+    """AccordError if making these stages would replace whole results of other settings, without `replace`.
+
+    Also, in any case, if something is in a stage's place that accord did not write.
+    """
+    found = made_otherwise(stages, folder)
+    if found and not replace:
+        raise not_replaced(found, folder, 'give the study another name (name = "…") or another folder (--out)')
+
+
+def make(stage: Stage, folder: Path, models: Models, progress: Progress, *, replace: bool = False) -> bool:
     """Make a stage of a run folder, all of whose inputs are there; False if it is up to date."""
-    return store.publish(
-        stage, folder / stage.name, at=lambda other: folder.absolute() / other.name, models=models, progress=progress
-    )
+
+    def at(other: Input) -> Path:
+        return folder.absolute() / other.name
+
+    return store.publish(stage, at(stage), at=at, models=models, progress=progress, replace=replace)
 
 
 def described(graph: Graph, folder: Path, todo: list[Stage] | None = None) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """The graph of a study: its stages and what each is made from; what is up to date, what is to do, and why."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -12,8 +11,9 @@ from accord.capabilities import parts
 from accord.errors import AccordError
 from accord.study import store
 from accord.study.config import StudyFile, together
+from accord.study.differences import MadeOtherwise, in_words
 from accord.study.plan import Plan
-from accord.study.stage import Recipe, Stage
+from accord.study.stage import Stage
 from accord.tasks.config import QuestionSection
 
 
@@ -98,10 +98,22 @@ def why(stage: Stage, folder: Path) -> str:
         return _STATES.get(state, "to do")
     manifest = store.read_manifest(folder)
     assert manifest is not None  # see store.state
-    if store.rendered_otherwise(manifest, stage.recipe):
-        return "the chat template writes another text now (a date? chat_options can fix it), to do again"
-    changed = list(differences(manifest, stage.recipe))
-    return f"{', '.join(changed[:3])}{' and more' if len(changed) > 3 else ''} changed, to do again"
+    return f"{in_words(manifest, stage.recipe)} changed, to do again"
+
+
+def made_otherwise(stages: Sequence[Stage], folder: Path) -> list[MadeOtherwise]:
+    """The whole results of other settings in a run folder that these stages would replace.
+
+    Raises AccordError if something is in a stage's place that accord did not write.
+    """
+    found = []
+    for stage in stages:
+        state = store.state(folder / stage.name, stage.recipe)
+        if state == "foreign":
+            raise store.foreign(folder / stage.name)
+        if state == "other":
+            found.append(store.made_otherwise(stage, folder / stage.name))
+    return found
 
 
 _STATES: Mapping[str, str] = {
@@ -110,35 +122,3 @@ _STATES: Mapping[str, str] = {
     "damaged": "files gone or changed, to do again",
     "foreign": "there is something that accord did not write",
 }
-
-
-def differences(manifest: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
-    """How a recipe differs from the one in a manifest, each difference in a few words."""
-    if "inputs" not in manifest:
-        yield "accord's own format"
-        return
-    if manifest["version"] != recipe.version:
-        yield "accord's own version of this stage"
-    before, now = _flat(manifest["settings"]), _flat(json.loads(json.dumps(recipe.settings)))
-    for key in dict.fromkeys([*before, *now]):
-        if before.get(key) != now.get(key):
-            yield key if key not in before or key not in now else f"{key} ({_short(before[key])} → {_short(now[key])})"
-    if manifest["seed"] != recipe.seed:
-        yield f"seed ({manifest['seed']} → {recipe.seed})"
-    for role in dict.fromkeys([*manifest["inputs"], *recipe.inputs]):
-        if manifest["inputs"].get(role, {}).get("fingerprint") != recipe.inputs.get(role):
-            yield f"its {role}"
-
-
-def _flat(settings: Any, above: str = "") -> dict[str, Any]:
-    if not isinstance(settings, Mapping):
-        return {above: settings}
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{above}.{key}" if above else str(key))
-    return flat
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:39] + "…"

@@ -94,3 +94,40 @@ class Stage:
 
         visit(self)
         return iter(seen.values())
+
+
+class _Absent:
+    """In place of a setting that one of two recipes does not have."""
+
+    def __str__(self) -> str:
+        return "not set"
+
+    __repr__ = __str__
+
+
+ABSENT = _Absent()
+
+
+def settings_that_differ(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Key and both values of every setting that differs, tables within tables as one: `training.steps`.
+
+    >>> list(settings_that_differ({"k": 1, "training": {"steps": 4}}, {"training": {"steps": 5}}))
+    [('k', 1, not set), ('training.steps', 4, 5)]
+    """
+    first, second = _flat(json.loads(json.dumps(before))), _flat(json.loads(json.dumps(now)))
+    for key in dict.fromkeys([*first, *second]):
+        values = first.get(key, ABSENT), second.get(key, ABSENT)
+        if values[0] != values[1]:
+            yield key, *values
+
+
+def _flat(settings: Any, above: str = "") -> dict[str, Any]:
+    """Lists of tables, such as other tasks, by their numbers; other lists whole."""
+    if isinstance(settings, list) and any(isinstance(value, Mapping) for value in settings):
+        settings = {str(i): value for i, value in enumerate(settings)}
+    if not isinstance(settings, Mapping):
+        return {above: settings}
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{above}.{key}" if above else str(key))
+    return flat

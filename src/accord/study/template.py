@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from accord.arguments import checked
+from accord.disk import write_whole
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
 from accord.study.config import models_in
@@ -36,15 +37,20 @@ _EXAMPLES = {
 
 
 @checked
-def write_template(path: Path) -> None:
-    """Write the template to `path`; AccordError if there is something already."""
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(template())
-    except FileExistsError:
-        raise AccordError("This file exists already.", where=path, fix="Name another: accord init FILE") from None
-    except FileNotFoundError:
-        raise AccordError("There is no folder to write to.", where=path.parent) from None
+def write_template(path: Path, *, replace: bool = False) -> None:
+    """Write the template to `path`. Raises AccordError if something else is there, without `replace`."""
+    text = template()
+    if path.is_dir() or not path.parent.is_dir():
+        raise AccordError(
+            "A study file cannot be written there.", where=path, wanted="a file in a folder that is there"
+        )
+    if path.exists() and not replace and path.read_bytes() != text.encode():
+        raise AccordError(
+            "This file is there already, and is not the template.",
+            where=path,
+            fix="add --replace to write over it; or, to keep it, name another: accord init FILE",
+        )
+    write_whole(path, text)
 
 
 def template() -> str:

@@ -116,7 +116,7 @@ def test_whatever_stops_a_command(error, code, words, tmp_path, monkeypatch):
     if isinstance(error, OSError):
         error.filename = error.filename.replace("{tmp}", str(tmp_path))
 
-    def stop(file):
+    def stop(file, replace):
         raise error
 
     monkeypatch.setattr("accord.study.write_template", stop)
@@ -141,7 +141,10 @@ def test_init_then_check(tmp_path):
     assert accord("init", path)[0] == 0
     code, out, _ = accord("run", path, "--check")
     assert code == 0 and "no problem" in out
-    assert accord("init", path)[0] == 1
+    assert accord("init", path)[0] == 0  # the same
+    path.write_text(path.read_text() + "# mine\n")
+    code, _, err = accord("init", path)
+    assert code == 1 and "--replace" in err and path.read_text().endswith("# mine\n")
 
 
 @pytest.fixture(scope="module")

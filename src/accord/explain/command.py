@@ -43,7 +43,6 @@ def explain(
     - `accord explain runs/demo --task trivia --limit 100 --replace`
     """
     from accord.concepts.in_run import open_run
-    from accord.explain.stage import explain_stage, explained_alone
 
     opened = open_run(run, backbone)
     given = section.model_fields_set
@@ -51,7 +50,9 @@ def explain(
     own = opened.file.study.the(ExplainSection) or ExplainSection()
     section = own.model_copy(update=section.model_dump(include=given))
 
-    def stage(made: "Stage") -> "Stage":
+    def stage(made: "Stage") -> "Stage":  # what is there already is shown without any of this
+        from accord.explain.stage import explain_stage, explained_alone
+
         questions = explained_alone(opened, section, task)
         return explain_stage(section, questions, opened.backbone, made, made.settings["layer"], made.seed)
 

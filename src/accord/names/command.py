@@ -57,8 +57,6 @@ def names(
     - `accord names runs/demo --annotator openai --base-url http://127.0.0.1:8080/v1 --model local --replace`
     """
     from accord.concepts.in_run import open_run
-    from accord.names.stage import ConceptsToName, names_stage
-    from accord.study.plan import identity
     from accord.study.store import missing
 
     opened = open_run(run, backbone)
@@ -70,7 +68,10 @@ def names(
         asked |= {"annotator"}
         section = section.model_copy(update={"annotator": _annotator(own.annotator, given)})
 
-    def stage(concepts: "Stage") -> "Stage":
+    def stage(concepts: "Stage") -> "Stage":  # what is there already is shown without any of this
+        from accord.names.stage import ConceptsToName, names_stage
+        from accord.study.plan import identity
+
         about = ConceptsToName(opened.backbone.section, opened.embeddings, concepts, concepts.settings["layer"])
         local = section.annotator if isinstance(section.annotator, TransformersAnnotator) else None
         named = None if local is None else BackboneSection(model=local.model, device=local.device, dtype=local.dtype)

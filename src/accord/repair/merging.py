@@ -103,7 +103,7 @@ def _there(out: Path, made_from: Mapping[str, str], replace: bool) -> Drift | No
         return Drift(*(record[field.name] for field in fields(Drift)))
     if not replace:
         found = MadeOtherwise(out.name, ", ".join(changed), None)
-        raise not_replaced([found], out, "name another folder with --out")
+        raise not_replaced(found, out, "name another folder with --out")
     return None
 
 

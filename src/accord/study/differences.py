@@ -1,12 +1,13 @@
 """What is there already and was made otherwise: how it differs from what is asked for, and the error that says so."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accord.amounts import in_time, moment
 from accord.errors import AccordError
+from accord.report.metric import plain
 from accord.study.stage import ABSENT, Recipe, settings_that_differ
 
 _SHOWN = 20  # stages in one error
@@ -32,7 +33,7 @@ def in_words(manifest: Mapping[str, Any], recipe: Recipe) -> str:
     """What differs from a stage that was made by another recipe, the first of it if it is much."""
     if rendered_otherwise(manifest, recipe):
         return "what the chat template writes (a date? chat_options can fix it)"
-    changed = list(differences(manifest, recipe))
+    changed = [plain(change) for change in differences(manifest, recipe)]
     return f"{', '.join(changed[:3])}{' and more' if len(changed) > 3 else ''}"
 
 
@@ -70,23 +71,23 @@ class MadeOtherwise:
         return f"{self.differs}{took}"
 
 
-def not_replaced(there: Iterable[MadeOtherwise], where: Path, keep: str | None) -> AccordError:
+def not_replaced(there: MadeOtherwise | Sequence[MadeOtherwise], where: Path, keep: str | None) -> AccordError:
     """The error of every command that finds results of other settings where its own should go.
 
     Args:
-        where: the stage's own folder if there is but one of them, else the run folder.
+        there: those of one stage, or of several in a run folder.
         keep: how to have both: "name another folder with --out"; None where there is no other place.
     """
-    found = list(there)
-    single = len(found) == 1 and where.name == Path(found[0].name).name
-    lines = [str(one) if single else f"{one.name}: {one}" for one in found[:_SHOWN]]
-    if len(found) > _SHOWN:
-        lines.append(f"and {len(found) - _SHOWN} more")
-    problem = "This folder holds results of other settings."
-    if not single:
-        problem = "This run holds results of other settings."
-    fix = "add --replace to make them again" + ("" if keep is None else f"; or, to keep them, {keep}")
-    return AccordError(problem, where=where, got=("\n" + " " * 10).join(lines), fix=fix)
+    what, lines = "folder", [str(there)]
+    if not isinstance(there, MadeOtherwise):
+        what, lines = "run", [f"{one.name}: {one}" for one in there[:_SHOWN]]
+        lines += [f"and {len(there) - _SHOWN} more"] if len(there) > _SHOWN else []
+    return AccordError(
+        f"This {what} holds results of other settings.",
+        where=where,
+        got=("\n" + " " * 10).join(lines),
+        fix="add --replace to make them again" + ("" if keep is None else f"; or, to keep them, {keep}"),
+    )
 
 
 def _short(value: Any) -> str:

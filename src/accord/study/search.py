@@ -108,7 +108,7 @@ def _open(job: _Search) -> None:
         if (folder / SEARCH).is_file():
             if read_object(folder / SEARCH, "fingerprint")["fingerprint"] != job.fingerprint:
                 if not job.replace:
-                    raise not_replaced([_other(job)], folder, "name another folder with --out")
+                    raise not_replaced(_other(job), folder, "name another folder with --out")
                 _remove_trials(folder)
         elif not engine.is_new(folder, SEARCH):
             raise AccordError("This is not the folder of a search.", where=folder, fix=fix)

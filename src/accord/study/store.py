@@ -73,15 +73,15 @@ def publish(
     another recipe; and if it is in use by another process (without `wait`). What the making raises passes through; its
     work is kept for the next call.
     """
-    folder, recipe = folder.resolve(), stage.recipe
+    named, folder, recipe = folder, folder.resolve(), stage.recipe
     _check_place(folder)
     with lock(folder, wait=wait):
         _recover(folder)
         before = state(folder, recipe)
         if before == "foreign":
-            raise foreign(folder)
+            raise foreign(named)
         if before == "other" and not replace:
-            raise not_replaced([made_otherwise(stage, folder)], folder, keep)
+            raise not_replaced(made_otherwise(stage, folder), named, keep)
         partial = aside(folder, "partial")
         if before == "whole":
             if partial.exists():

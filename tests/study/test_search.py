@@ -318,7 +318,7 @@ def test_metrics_are_those_that_the_stages_write(made, tmp_path, monkeypatch):
         ("low = 8, high = 32, step = 8", 'low = "8", high = 32', 17, ["a number", "smallest value"]),
         ("low = 8, high = 32, step = 8", "low = 0, high = 32, log = true", 17, ["low above 0"]),
         ("low = 8, high = 32, step = 8", "low = 8.5, high = 32.5", 17, ["key size", "valid integer"]),
-        ("low = 8, high = 32, step = 8", "low = 0, high = 32", 17, ["key size", "greater than or equal to 1"]),
+        ("low = 8, high = 32, step = 8", "low = 0, high = 32", 17, ["key size", "1 or more"]),
         ('["topk", "batchtopk"]', '["topk", "topk"]', 16, ["choices that differ"]),
         ('["topk", "batchtopk"]', '["topk", { a = 1 }]', 16, ["strings, numbers"]),
         ('["topk", "batchtopk"]', '["topk", "batchtopj"]', 16, ["did you mean 'batchtopk'?"]),

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from accord.section import PATH, TASK_FILE, Section
+from accord.section import PATH, TASK_FILE, TIMES, Section
 
 
 class DamageSection(Section):
@@ -34,8 +34,8 @@ class DamageSection(Section):
         examples=[["other-task.toml"]],
         json_schema_extra=TASK_FILE,
     )
-    samples: int = Field(default=32, ge=0, description="Free texts that each model writes; 0 for none.")
-    new_tokens: int = Field(default=60, ge=1, description="Tokens after which a free text is cut.")
+    samples: int = Field(default=32, ge=0, le=TIMES, description="Free texts that each model writes; 0 for none.")
+    new_tokens: int = Field(default=60, ge=1, le=TIMES, description="Tokens after which a free text is cut.")
     judge: str | None = Field(
         default=None,
         min_length=1,
@@ -44,7 +44,9 @@ class DamageSection(Section):
         examples=["gemma3-270m"],
         json_schema_extra=PATH,
     )
-    resamples: int = Field(default=1000, ge=1, description="Random exchanges behind the intervals of free texts.")
+    resamples: int = Field(
+        default=1000, ge=1, le=TIMES, description="Random exchanges behind the intervals of free texts."
+    )
 
 
 def sections() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from accord.section import PATH, Section
+from accord.section import PATH, TIMES, Section
 
 
 class TextSection(Section):
@@ -39,7 +39,7 @@ class TextSection(Section):
     held_out_tokens: int | None = Field(
         default=None, ge=2, description="Held-out embeddings, at most; without it all.", examples=[20000]
     )
-    max_length: int = Field(default=512, ge=2, description="Tokens of a text that are read.")
+    max_length: int = Field(default=512, ge=2, le=10 * TIMES, description="Tokens of a text that are read.")
     stride: int | None = Field(
         default=None,
         ge=1,

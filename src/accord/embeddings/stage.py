@@ -32,8 +32,6 @@ def embeddings(plan: Plan) -> Stage:
     section = plan.the(TextSection)
     if section is None:
         raise Unplanned
-    if min(plan.study.seeds) < 0:
-        plan.problem(AccordError("A seed is below 0.", got=min(plan.study.seeds)), "seeds")
     with plan.at("text", section=section):
         source = plan.texts(section.source)
         if is_local(source):

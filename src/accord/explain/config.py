@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from accord.section import Section
+from accord.section import TIMES, Section
 
 
 class ExplainSection(Section):
@@ -25,7 +25,9 @@ class ExplainSection(Section):
     chosen: int = Field(
         default=8, ge=1, description="Concepts turned off together, on items that did not choose them, as a check."
     )
-    draws: int = Field(default=20, ge=1, description="Random sets of concepts of equal rates beside each check.")
+    draws: int = Field(
+        default=20, ge=1, le=TIMES, description="Random sets of concepts of equal rates beside each check."
+    )
 
 
 def sections() -> dict[str, Any]:

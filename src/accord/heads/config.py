@@ -8,7 +8,7 @@ from pydantic import Field, create_model
 from accord.arguments import checked
 from accord.concepts.config import Batches, Schedule, Settings, read_kind
 from accord.kinds import Kinds, add, list_of, section
-from accord.section import FolderName, Section
+from accord.section import STEPS, TIMES, FolderName, Section
 
 Reads = Literal["embedding", "latents", "reconstruction"]
 
@@ -18,7 +18,7 @@ class HeadTraining(Schedule):
 
     # A head has a weight for every input and token, far more than a store has rows: without a look at held-out rows
     # it soon learns its training texts by heart (16,000 rows of SmolLM2-135M: within 200 steps).
-    steps: int = Field(default=1000, ge=1, description="Updates at most; each sees one batch.")
+    steps: int = Field(default=1000, ge=1, le=STEPS, description="Updates at most; each sees one batch.")
     lr: float = Field(default=3e-4, gt=0, description="Learning rate of Adam.")
     # The loss is a mean over rows, in nats: its gradients have norms around 1, where those of concept models, which
     # are means over dimensions too, are far smaller.
@@ -142,7 +142,7 @@ class HeadSection(Section):
 
 
 class _HeadBatches(Batches):
-    batch: int = Field(default=512, ge=1, description="Embeddings of an update.")
+    batch: int = Field(default=512, ge=1, le=TIMES, description="Embeddings of an update.")
 
 
 def section_of(kind: str) -> type[HeadSection]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from accord.section import Section
+from accord.section import TIMES, Section
 
 
 class PathwaySection(Section):
@@ -22,7 +22,9 @@ class PathwaySection(Section):
         default=400, ge=8, description="At most so many training items to fit the readout of each layer on."
     )
     patch_items: int = Field(default=64, ge=2, description="Items on which states are put from one model into another.")
-    draws: int = Field(default=3, ge=0, description="Random directions beside each state that is put; 0: no control.")
+    draws: int = Field(
+        default=3, ge=0, le=TIMES, description="Random directions beside each state that is put; 0: no control."
+    )
     every_position: bool = Field(
         default=False,
         description="Also put the states of all positions but a prompt's first, at some twenty times the cost.",
@@ -32,7 +34,7 @@ class PathwaySection(Section):
         description="Name of the [[concepts]] whose changes are told, as the first seed made it on its first layer.",
         examples=["lcblm"],
     )
-    resamples: int = Field(default=1000, ge=1, description="Random signs behind the intervals of concepts.")
+    resamples: int = Field(default=1000, ge=1, le=TIMES, description="Random signs behind the intervals of concepts.")
 
 
 def sections() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from accord.concepts.config import Pace
 from accord.errors import AccordError, nearest
 from accord.gap.config import GapSection
 from accord.kinds import Kinds, add, check_kind, list_of, section, validate
-from accord.section import TASK_FILE, FolderName, Section
+from accord.section import STEPS, TASK_FILE, TIMES, FolderName, Section
 from accord.tasks import Task
 from accord.tasks.config import QuestionSection
 
@@ -38,7 +38,7 @@ class Trained(Pace):
     if TYPE_CHECKING:
         kind: Any
 
-    steps: int = Field(default=80, ge=1, description="Updates; each sees one batch.")
+    steps: int = Field(default=80, ge=1, le=STEPS, description="Updates; each sees one batch.")
     lr: float = Field(default=3e-4, gt=0, description="Learning rate of AdamW.")
     warmup: float = Field(
         default=0.1, ge=0, le=1, description="Share of steps over which the learning rate rises from 0."
@@ -48,7 +48,7 @@ class Trained(Pace):
     )
     weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay (AdamW).")
     clip: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
-    batch: int = Field(default=24, ge=2, description="Items of an update.")
+    batch: int = Field(default=24, ge=2, le=TIMES, description="Items of an update.")
     micro_batch: int | None = Field(
         default=None,
         ge=1,
@@ -56,7 +56,9 @@ class Trained(Pace):
         "at once, which is faster where memory allows it.",
     )
     full: bool = Field(default=False, description="Train all weights and save the whole model, in place of an adapter.")
-    r: int = Field(default=8, ge=1, description="Rank of the adapter: LoRA on linear layers and experts, not the head.")
+    r: int = Field(
+        default=8, ge=1, le=65_536, description="Rank of the adapter: LoRA on linear layers and experts, not the head."
+    )
     alpha: float = Field(default=16, gt=0, description="Its scale: what it adds is multiplied by alpha / r.")
     dropout: float = Field(
         default=0.05, ge=0, lt=1, description="Dropout before the adapter, in training; experts have none."
@@ -116,7 +118,7 @@ class SFT(Trained):
         description="Items with gold no enter the generator form too, by the task's negated wording (are not a kind "
         "of); else they enter the validator form alone.",
     )
-    batch: int = Field(default=16, ge=2, description="Items of an update.")
+    batch: int = Field(default=16, ge=2, le=TIMES, description="Items of an update.")
 
 
 class Consistency(Trained):
@@ -127,14 +129,16 @@ class Consistency(Trained):
     """
 
     kind: Literal["consistency"] = "consistency"
-    rounds: int = Field(default=2, ge=1, description="How often the forms are measured anew; steps are shared out.")
+    rounds: int = Field(
+        default=2, ge=1, le=TIMES, description="How often the forms are measured anew; steps are shared out."
+    )
     items: int = Field(default=400, ge=2, description="Items that a round asks, at most; each round draws its own.")
     rank: int | None = Field(
         default=None,
         ge=1,
         description="Largest rank of the answer's first token at which the generator says yes; null: the median.",
     )
-    batch: int = Field(default=16, ge=2, description="Items of an update.")
+    batch: int = Field(default=16, ge=2, le=TIMES, description="Items of an update.")
 
 
 class DPO(Trained):
@@ -211,7 +215,10 @@ class ReadoutConfig(_Searched):
     )
     strengths: Positives = Field(default=[0.5, 0.75, 1.0], description="Factors on the readout to try.")
     positions: int = Field(
-        default=1500, ge=1, description="Positions of ordinary text to fit on; as many others to choose on."
+        default=1500,
+        ge=1,
+        le=10 * TIMES,
+        description="Positions of ordinary text to fit on; as many others to choose on.",
     )
 
 
@@ -225,7 +232,9 @@ class CalibrateConfig(Surgery):
         "gold: best accuracy on training items.",
     )
     share: float = Field(default=0.5, gt=0, lt=1, description="Share of the items that should be affirmed.")
-    positions: int = Field(default=1500, ge=1, description="Positions of ordinary text that the cost is measured on.")
+    positions: int = Field(
+        default=1500, ge=1, le=10 * TIMES, description="Positions of ordinary text that the cost is measured on."
+    )
 
 
 class _Run(_Searched):

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, model_validator
 
-from accord.section import PATH, Section
+from accord.section import PATH, TIMES, Section
 
 
 def _as_names(value: object) -> Any:
@@ -23,7 +23,7 @@ class SteeringSection(Section):
     number: int = Field(
         default=20, ge=1, description="Concepts, drawn at random, whose promoted tokens are followed on held-out texts."
     )
-    promoted: int = Field(default=10, ge=1, description="Promoted tokens of each.")
+    promoted: int = Field(default=10, ge=1, le=TIMES, description="Promoted tokens of each.")
     places: int = Field(default=100, ge=1, description="Positions at most at which each concept and dose is measured.")
     texts: int = Field(default=100, ge=2, description="Held-out texts that they are taken from.")
     factors: list[Annotated[float, Field(ge=0)]] = Field(
@@ -65,8 +65,8 @@ class SteeringSection(Section):
         description="What texts are begun with; without it openings about a film.",
         examples=[["The film was"]],
     )
-    samples: int = Field(default=4, ge=1, description="Texts of each prompt and dose.")
-    max_new_tokens: int = Field(default=20, ge=1, description="Tokens after which a text is cut.")
+    samples: int = Field(default=4, ge=1, le=TIMES, description="Texts of each prompt and dose.")
+    max_new_tokens: int = Field(default=20, ge=1, le=TIMES, description="Tokens after which a text is cut.")
     judge: str | None = Field(
         default=None,
         min_length=1,

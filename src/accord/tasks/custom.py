@@ -23,7 +23,7 @@ Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isin
 class CustomTask(BaseModel):
     """The keys of a task file (or of a `[tasks.NAME]` table in a study file)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = Field("custom", min_length=1, description="Name of the task in reports.")
     data: Path = Field(

@@ -1,6 +1,6 @@
 """What tables of a study file are made of: their base, and the types of keys that several of them have."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
@@ -23,6 +23,8 @@ class Section(BaseModel):
     """A table of the study file; keys it does not know are errors, and numbers that are not finite."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Other sections that a study with this one must have."""
 
 
 def _as_layers(value: object) -> list[Layer]:

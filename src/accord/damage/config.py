@@ -1,6 +1,6 @@
 """`[damage]`: what repairs cost."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -9,6 +9,8 @@ from accord.section import PATH, TASK_FILE, TIMES, Section
 
 class DamageSection(Section):
     """Measure what every repair cost, against the base that it was made from."""
+
+    needs: ClassVar[tuple[str, ...]] = ("repair",)
 
     texts: str | None = Field(
         default=None,
@@ -31,7 +33,6 @@ class DamageSection(Section):
     tasks: list[str] = Field(
         default=[],
         description="Other tasks whose answers should stay: tasks with built-in items, or task files.",
-        examples=[["other-task.toml"]],
         json_schema_extra=TASK_FILE,
     )
     samples: int = Field(default=32, ge=0, le=TIMES, description="Free texts that each model writes; 0 for none.")

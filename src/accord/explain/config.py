@@ -1,6 +1,6 @@
 """`[explain]`: the gap explained by the concepts of the study."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -10,12 +10,14 @@ from accord.section import TIMES, Section
 class ExplainSection(Section):
     """Which concepts stand between what the model says and what it affirms."""
 
+    needs: ClassVar[tuple[str, ...]] = ("text", "concepts", "gap")
+
     gap: str | None = Field(
         default=None,
         description="Folder name of the [[gap]] whose questions are explained; the first of the backbone by default.",
         examples=["hypernymy"],
     )
-    limit: int | None = Field(default=200, ge=20, description="At most so many of its items, balanced.", examples=[200])
+    limit: int | None = Field(default=200, ge=20, description="At most so many of its items, balanced.")
     candidates: int = Field(
         default=48,
         ge=2,

@@ -1,7 +1,7 @@
 """`[[heads]]`: which kind a head is, what it reads, how it is trained, and what a study adds."""
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, create_model
 
@@ -22,13 +22,15 @@ class HeadTraining(Schedule):
     lr: float = Field(default=3e-4, gt=0, description="Learning rate of Adam.")
     # The loss is a mean over rows, in nats: its gradients have norms around 1, where those of concept models, which
     # are means over dimensions too, are far smaller.
-    clip: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
+    clip: float | None = Field(
+        default=1.0, gt=0, description="Largest norm of the whole gradient (in Python None: no clipping)."
+    )
     evaluate_every: int = Field(default=50, ge=1, description="Steps between evaluations on held-out embeddings.")
     patience: int | None = Field(
         default=3,
         ge=1,
         description="Evaluations without a better held-out cross-entropy after which training stops, and the best "
-        "weights are taken; null: never (and no held-out embeddings are needed).",
+        "weights are taken (in Python None: never, and no held-out embeddings are needed).",
     )
 
 
@@ -124,6 +126,8 @@ def read_head(table: dict[str, Any], where: object = "heads") -> Any:
 
 class HeadSection(Section):
     """What every `[[heads]]` has beside the keys of its kind."""
+
+    needs: ClassVar[tuple[str, ...]] = ("text", "concepts")
 
     if TYPE_CHECKING:  # the kind's
         kind: Any

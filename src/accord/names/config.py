@@ -130,6 +130,8 @@ AnyAnnotator = Annotated[TokensAnnotator | TransformersAnnotator | OpenAIAnnotat
 class NamesSection(Section):
     """A dictionary of the first seed's concepts: what excites each, what it promotes, a name, and its scores."""
 
+    needs: ClassVar[tuple[str, ...]] = ("text", "concepts")
+
     concepts: str = Field(
         default="all", min_length=1, description="Name of the [[concepts]] to look at, or all of them."
     )
@@ -142,7 +144,6 @@ class NamesSection(Section):
     annotator: AnyAnnotator = Field(
         default=TokensAnnotator(),
         description="Who names them: tokens, transformers or openai.",
-        examples=[OpenAIAnnotator(model="local", base_url="http://127.0.0.1:8080/v1")],
     )
 
 

@@ -1,6 +1,6 @@
 """`[pathway]`: which way repairs go."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -10,14 +10,13 @@ from accord.section import TIMES, Section
 class PathwaySection(Section):
     """Which way each repair goes: what every layer knows, says and carries, in the base and in the repaired model."""
 
+    needs: ClassVar[tuple[str, ...]] = ("repair",)
+
     repairs: list[str] = Field(
         default=[],
         description="Names of the [[repair]] to follow, as the first seed made them; without it the first.",
-        examples=[["rankalign"]],
     )
-    limit: int | None = Field(
-        default=200, ge=4, description="At most so many items of each test set, balanced.", examples=[100]
-    )
+    limit: int | None = Field(default=200, ge=4, description="At most so many items of each test set, balanced.")
     train_limit: int | None = Field(
         default=400, ge=8, description="At most so many training items to fit the readout of each layer on."
     )
@@ -32,7 +31,6 @@ class PathwaySection(Section):
     concepts: str | None = Field(
         default=None,
         description="Name of the [[concepts]] whose changes are told, as the first seed made it on its first layer.",
-        examples=["lcblm"],
     )
     resamples: int = Field(default=1000, ge=1, le=TIMES, description="Random signs behind the intervals of concepts.")
 

@@ -1,6 +1,6 @@
 """`[perplexity]`: which models write texts, and who judges them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PlainValidator
 
@@ -16,6 +16,8 @@ def _as_rows(value: object) -> Any:
 
 class PerplexitySection(Section):
     """Let every model of the study write texts, and a third-party model judge them."""
+
+    needs: ClassVar[tuple[str, ...]] = ("text",)
 
     judge: str = Field(
         default="gemma3-270m",

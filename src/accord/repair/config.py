@@ -47,13 +47,16 @@ class Trained(Pace):
         default=0.5, ge=0, le=1, description="Share of steps, the last, over which it falls to 0; 0 keeps it constant."
     )
     weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay (AdamW).")
-    clip: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
+    clip: float | None = Field(
+        default=1.0, gt=0, description="Largest norm of the whole gradient (in Python None: no clipping)."
+    )
     batch: int = Field(default=24, ge=2, le=TIMES, description="Items of an update.")
     micro_batch: int | None = Field(
         default=None,
         ge=1,
-        description="Pass so many prompts through the model at a time, with the gradient of the whole batch; null: all "
-        "at once, which is faster where memory allows it.",
+        description="Pass so many prompts through the model at a time, with the gradient of the whole batch; without "
+        "it all at once, which is faster where memory allows it.",
+        examples=[8],
     )
     full: bool = Field(default=False, description="Train all weights and save the whole model, in place of an adapter.")
     r: int = Field(
@@ -136,7 +139,9 @@ class Consistency(Trained):
     rank: int | None = Field(
         default=None,
         ge=1,
-        description="Largest rank of the answer's first token at which the generator says yes; null: the median.",
+        description="Largest rank of the answer's first token at which the generator says yes; without it the "
+        "median of log-odds decides.",
+        examples=[10],
     )
     batch: int = Field(default=16, ge=2, le=TIMES, description="Items of an update.")
 
@@ -276,7 +281,7 @@ class ConceptsConfig(_Run):
     """Concepts scaled so that what they say to the validator agrees with the generator."""
 
     edits_concepts: ClassVar[bool] = True
-
+    needs: ClassVar[tuple[str, ...]] = ("text", "concepts")
     kind: Literal["concepts"] = "concepts"
     counts: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = Field(
         default=[4, 16, 64], description="Numbers of concepts to edit to try."
@@ -334,6 +339,9 @@ def read_repair(table: dict[str, Any], where: object = "repair") -> Any:
         raise AccordError(problem, where=where, got=repr(first["input"]), wanted=wanted) from None
 
 
+_ALONE = "A repair by training starts from the backbone; readout, calibrate, direction and concepts may go on from one."
+
+
 class RepairSection(QuestionSection):
     """What every `[[repair]]` has beside the keys of its kind."""
 
@@ -357,8 +365,7 @@ class RepairSection(QuestionSection):
     )
     after: str | None = Field(
         default=None,
-        description="Name of the [[repair]] that this one goes on from, where it is not the backbone.",
-        examples=["rankalign"],
+        description='Name of the [[repair]] that this one goes on from, such as "rankalign"; without it the backbone.',
     )
 
     @property
@@ -398,6 +405,8 @@ def section_of(kind: str) -> type[RepairSection]:
 
 @cache
 def _section(config: Any) -> type[RepairSection]:
+    if issubclass(config, Trained):
+        return section(RepairSection, config, after=(None, Field(default=None, description=_ALONE)))
     if not config.edits_concepts:
         return section(RepairSection, config)
     about = "Name of the [[concepts]] whose concepts are edited."

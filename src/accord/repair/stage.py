@@ -203,10 +203,6 @@ def _check_names(plan: Plan, sections: list[RepairSection]) -> None:
             wanted = nearest(section.after, [title for title in plain if title != section.title])
             error = AccordError("No such repair to go on from.", got=section.after, wanted=wanted)
             plan.problem(error, "repair", i, "after")
-        if section.after is not None and section.trained:
-            fix = "leave out after, or use readout, calibrate, direction or concepts"
-            error = AccordError("A repair by training starts from the backbone.", got=section.kind, fix=fix)
-            plan.problem(error, "repair", i, "after")
 
 
 def repairs_named(plan: Plan, titles: list[str], *place: str | int) -> list[RepairNode]:

@@ -1,6 +1,6 @@
 """`[steering]`: which concepts are turned off and up, how far, and how the effects are measured."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PlainValidator, model_validator
 
@@ -16,6 +16,8 @@ def _as_names(value: object) -> Any:
 
 class SteeringSection(Section):
     """Turn concepts of every concept model off and up, and measure whether that does what it should."""
+
+    needs: ClassVar[tuple[str, ...]] = ("text", "concepts")
 
     concepts: Annotated[Literal["all"] | list[str], PlainValidator(_as_names)] = Field(
         default="all", description="Which concept models: all, or a list of names of [[concepts]]."
@@ -38,11 +40,12 @@ class SteeringSection(Section):
         description="Doses at every position, in units of what the concept writes on average where active: the fair "
         "scale between kinds, as a gate that is set where it was off writes little.",
     )
-    written: int = Field(
-        default=3,
+    written: int | None = Field(
+        default=None,
         ge=0,
-        description="Concepts that go most with the label, steered while texts are written; 0 for none. Needs a label "
-        "in [text].",
+        le=TIMES,
+        description="Concepts that go most with the label of [text], steered while texts are written; 0 for none. "
+        "Without it 3 where [text] has a label.",
     )
     by: Literal["tokens", "strength"] = Field(
         default="tokens",
@@ -56,8 +59,7 @@ class SteeringSection(Section):
     )
     label: str | None = Field(
         default=None,
-        description="With labels that are no numbers: the one that concepts are steered toward.",
-        examples=["sports"],
+        description='With labels that are no numbers: the one that concepts are steered toward, such as "sports".',
     )
     prompts: list[str] | None = Field(
         default=None,

@@ -14,6 +14,7 @@ from accord.study.stage import Stage
 from accord.study.work import Work
 
 VERSION = 3  # raise it when the same settings give other files or numbers
+_WRITTEN = 3  # concepts steered while texts are written, where nothing else is asked for
 
 
 def stages(plan: Plan) -> Iterator[Stage]:
@@ -24,7 +25,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
     names = ["all"] if section.concepts == "all" else section.concepts
     check_concepts(plan, "steering", names)
     with plan.at("steering", section=section):
-        check_steering(section, plan.the(TextSection))
+        section = checked_steering(section, plan.the(TextSection))
         judge = None if section.judge is None else plan.named(plan.model(section.judge))
         for node in concepts_for(plan, names):
             yield steering_stage(plan, section, node, judge)
@@ -61,12 +62,19 @@ def steering_stage(plan: Plan, section: SteeringSection, node: ConceptNode, judg
     return Stage("steering", node.stage.label, make, settings, node.seed, VERSION, inputs)
 
 
-def check_steering(section: SteeringSection, text: TextSection | None) -> None:
-    """AccordError for what can be told before anything is made: texts can be steered only toward a label."""
-    if section.written and text is not None and text.label is None:
+def checked_steering(section: SteeringSection, text: TextSection | None) -> SteeringSection:
+    """The section with what follows from the texts: they can be steered only toward a label.
+
+    Raises AccordError where it asks for that, and they have none.
+    """
+    labelled = text is not None and text.label is not None
+    if section.written is None:
+        return section.model_copy(update={"written": _WRITTEN if labelled else 0})
+    if section.written and text is not None and not labelled:
         raise AccordError(
             "Concepts are steered toward a label, and the texts have none.",
             where="[steering] written",
             got=section.written,
             fix='name a column of labels: [text] label = "sentiment"; or set written = 0',
         )
+    return section

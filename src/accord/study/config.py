@@ -154,8 +154,8 @@ def problem(detail: ErrorDetails, root: type[BaseModel], where: str) -> AccordEr
         return AccordError("Unknown value.", where=where, got=value, wanted=nearest(str(got), choices))
     if (shape := _other_brackets(root, detail)) is not None:
         return AccordError("This is a table of another sort.", where=where, got=shape[0], wanted=shape[1], fix=shape[2])
-    if detail["type"] == "string_pattern_mismatch":
-        wanted = about
+    if detail["type"] in ("string_pattern_mismatch", "none_required"):
+        wanted = about if detail["type"] == "string_pattern_mismatch" else f"no such key here: {about}"
     else:
         rule = _rule(detail)
         wanted = f"{rule} ({about})" if about else rule

@@ -87,7 +87,7 @@ def stage(run: Path, section: SteeringSection, name: str = "topk", judge: bool =
 
 def publish(run: Path, stage: Stage, folder: Path, progress: Progress | None = None) -> bool:
     at = lambda other: run / other.name  # noqa: E731
-    return store.publish(stage, folder, at=at, models=Models(), progress=progress)
+    return store.publish(stage, folder, at=at, models=Models(), progress=progress, replace=True)
 
 
 @pytest.mark.parametrize("by", ["tokens", "strength"])

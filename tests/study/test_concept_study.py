@@ -246,7 +246,7 @@ def test_a_killed_run_ends_with_the_same_numbers(run, tmp_path, monkeypatch, kil
         ("k = 4", "k = 40", 13, ["[[concepts]] number 1", "larger than size"]),
         ("k = 4", "j = 4", 16, ["[[concepts]] number 1, key j", "Unknown key", "aux_weight"]),
         ("size = 24", 'size = "24"', 15, ["key size", "valid integer", "Number of concepts"]),
-        ("steps = 12", "stepz = 12", 17, ["key stepz", "did you mean 'steps'?"]),
+        ("steps = 12", "stepz = 12", 17, ["key training.stepz", "did you mean 'steps'?"]),
         ("steps = 12", "seed = 12", 17, ["no seed here"]),
         ("layers = [2]", 'layers = ["first"]', 25, ["key layers", '"last", a layer from 0']),
         ("layers = [2]", "layers = [9]", 25, ["No such layer", "0 to 3"]),
@@ -261,7 +261,7 @@ def test_a_killed_run_ends_with_the_same_numbers(run, tmp_path, monkeypatch, kil
         ("[perplexity]", '[[heads]]\nkind = "new"\nconcepts = "gate"\n[perplexity]', 30, ["did you mean 'gates'?"]),
         ("[perplexity]", '[[heads]]\nkind = "original"\nreads = "latents"\n[perplexity]', 30, ["reads", "embedding"]),
         ("[0, 1]", "[0, 0]", 2, ["key seeds", "twice"]),
-        ("[0, 1]", "[0, -1]", 2, ["key seeds", "below 0", "-1"]),
+        ("[0, 1]", "[0, -1]", 2, ["key seeds, number 2", "0 or more", "-1"]),
         (
             "[perplexity]",
             '[[gap]]\ntask = "hypernymy"\nmodel = "topk"\n[perplexity]',

@@ -267,10 +267,10 @@ class ConceptTraining(Batches, Training):
         >>> ConceptTraining(batch=100, epochs=20).schedule(tokens=5000, seed=0).steps
         1000
         """
-        table = self.model_dump(exclude={"batch", "epochs"}) | {"seed": seed}
-        if self.epochs is not None:
-            table["steps"] = math.ceil(self.epochs * tokens / self.batch)
-        return Training(**table)
+        training = Training(**self.model_dump(exclude={"batch", "epochs"}) | {"seed": seed})
+        if self.epochs is None:
+            return training
+        return training.model_copy(update={"steps": math.ceil(self.epochs * tokens / self.batch)})
 
 
 class ConceptSection(Section):

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from accord.section import PATH, TIMES, Section
 
+SAMPLE = 1000  # texts of a data set of the hub that are looked at before anything runs
+
 
 class TextSection(Section):
     """Texts whose embeddings concepts and heads are trained on, and the held-out ones they are judged by."""

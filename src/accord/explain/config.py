@@ -6,6 +6,8 @@ from pydantic import Field
 
 from accord.section import TIMES, Section
 
+FEWEST = 20  # items: with fewer, halves and correlations say nothing
+
 
 class ExplainSection(Section):
     """Which concepts stand between what the model says and what it affirms."""
@@ -17,7 +19,7 @@ class ExplainSection(Section):
         description="Folder name of the [[gap]] whose questions are explained; the first of the backbone by default.",
         examples=["hypernymy"],
     )
-    limit: int | None = Field(default=200, ge=20, description="At most so many of its items, balanced.")
+    limit: int | None = Field(default=200, ge=FEWEST, description="At most so many of its items, balanced.")
     candidates: int = Field(
         default=48,
         ge=2,

@@ -6,10 +6,10 @@ from dataclasses import replace
 from accord.concepts.in_run import RunOfConcepts
 from accord.concepts.stage import check_concepts, concepts_for
 from accord.errors import AccordError, nearest
-from accord.explain.config import ExplainSection
+from accord.explain.config import FEWEST, ExplainSection
 from accord.explain.result import Explanation
 from accord.gap.config import GapSection
-from accord.gap.stage import gap_tasks
+from accord.gap.stage import check_words, gap_tasks
 from accord.heads.rows import BACKBONE
 from accord.study.plan import Named, Plan, read_by_model
 from accord.study.stage import Stage
@@ -28,6 +28,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
     check_concepts(plan, "explain", ["all"])
     with plan.at("explain", section=section):
         task = plan.read(explained(plan, section))
+        check_words(plan, task, "an explanation by concepts")
         for node in concepts_for(plan, ["all"]):
             yield explain_stage(section, task, plan.named(plan.backbone), node.stage, node.number, plan.seed)
 
@@ -70,6 +71,9 @@ def explained_alone(run: RunOfConcepts, section: ExplainSection, task: str | Non
 
 def _first(task: Task, limit: int | None) -> Task:
     task.labels.check_yes_or_no("an explanation by concepts", task.name)
+    if len(task.items[:limit]) < FEWEST:
+        problem = "too few items to explain a gap"
+        raise AccordError(problem, where=task.name, got=len(task.items[:limit]), wanted=f"{FEWEST} or more")
     return replace(task, items=task.items[:limit], settings={**task.settings, "explained": limit})
 
 

@@ -134,6 +134,7 @@ class HeadSection(Section):
         reads: Any
         hard: Any
         training: Any
+        vocabulary: Any
 
     name: FolderName | None = Field(
         default=None,

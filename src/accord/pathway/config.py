@@ -6,6 +6,8 @@ from pydantic import Field
 
 from accord.section import TIMES, Section
 
+FEWEST_TRAIN = 8  # items that a readout is fitted on: two for each of its folds
+
 
 class PathwaySection(Section):
     """Which way each repair goes: what every layer knows, says and carries, in the base and in the repaired model."""
@@ -18,7 +20,7 @@ class PathwaySection(Section):
     )
     limit: int | None = Field(default=200, ge=4, description="At most so many items of each test set, balanced.")
     train_limit: int | None = Field(
-        default=400, ge=8, description="At most so many training items to fit the readout of each layer on."
+        default=400, ge=FEWEST_TRAIN, description="At most so many training items to fit the readout of each layer on."
     )
     patch_items: int = Field(default=64, ge=2, description="Items on which states are put from one model into another.")
     draws: int = Field(

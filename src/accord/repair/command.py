@@ -49,7 +49,7 @@ def repair(
     - `accord repair --model repaired --task hypernymy --method calibrate --out calibrated`
     - `accord verdict --repaired repaired --task hypernymy`
     """
-    from accord.repair.config import check_labels
+    from accord.repair.config import check_task
     from accord.repair.question import check_goes_on
     from accord.repair.stage import single_repair_stage
     from accord.tasks import task as make_task
@@ -61,7 +61,7 @@ def repair(
     table = {"kind": method, **key_values("--set", set_ or []), "steps": steps, "lr": lr}
     config = read_repair({key: value for key, value in table.items() if value is not None}, "--method, --set")
     check_goes_on(backbone.model, task)
-    check_labels(task, config)
+    check_task(task, config)
     if config.edits_concepts != (concepts is not None) or (concepts is None) != (layer is None):
         raise AccordError("Method concepts, and no other, takes --concepts and --layer.", got=method)
     edited = None if concepts is None or layer is None else (concepts, layer)

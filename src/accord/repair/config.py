@@ -3,7 +3,7 @@
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from accord.arguments import checked
 from accord.concepts.config import Pace
@@ -144,6 +144,12 @@ class Consistency(Trained):
         examples=[10],
     )
     batch: int = Field(default=16, ge=2, le=TIMES, description="Items of an update.")
+
+    @model_validator(mode="after")
+    def _rounds_fit(self) -> "Consistency":
+        if self.rounds > self.steps:
+            raise ValueError(f"each round needs a step: rounds = {self.rounds} is more than steps = {self.steps}")
+        return self
 
 
 class DPO(Trained):
@@ -319,10 +325,34 @@ register(DirectionConfig, "accord.repair.direction:fit")
 register(ConceptsConfig, "accord.repair.concept_edit:fit")
 
 
-def check_labels(task: Task, config: BaseModel) -> None:
-    """AccordError where a validator chooses among labels, and a repair moves or ranks by yes and no."""
-    if not isinstance(config, SFT):
+FEWEST_ITEMS = 20  # of a repair whose settings are chosen on some of its training items
+
+
+def check_task(task: Task, config: BaseModel) -> None:
+    """AccordError where a repair cannot learn from a task's items, as far as they tell that by themselves.
+
+    A validator that chooses among labels can only be fine-tuned, as all else moves or ranks by yes and no.
+    """
+    if isinstance(config, SFT):
+        _check_trains(task, config)
+    else:
         task.labels.check_yes_or_no("any repair but sft", task.name)
+    fewest = FEWEST_ITEMS if isinstance(config, _Searched) else 2
+    if len(task.items) < fewest:
+        problem = "too few training items to repair with"
+        raise AccordError(problem, where=task.name, got=len(task.items), wanted=f"at least {fewest}")
+
+
+def _check_trains(task: Task, config: SFT) -> None:
+    if config.negation and task.generator.negated is None:
+        raise AccordError(
+            f"task {task.name!r} has no negated wording of its generator form {task.generator.phrasing!r}",
+            fix="give one (`negated` in a task file), or leave negation off",
+        )
+    if config.form == "joint" and task.chat is not None:
+        raise AccordError("joint examples are one text, and a chat has turns", fix="use union, or leave chat off")
+    if config.positives_only and not any(item.gold for item in task.items):
+        raise AccordError("no item trains this form", where=f"{task.name}, form {config.form}", got="no gold yes")
 
 
 @checked

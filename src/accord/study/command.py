@@ -40,7 +40,7 @@ def run(
         typer.echo(note, err=True)
     for line in engine.described(graph, folder):
         typer.echo(line)
-    engine.check_replaced(graph.stages, folder, replace=True)
+    engine.check_may_be_made(graph, folder, file.study.backbone.device)
     typer.echo(f"{study}: no problem found")
     if not replace and not graph.missing and (found := made_otherwise(graph.stages, folder)):
         typer.echo(f"{len(found)} of these would replace results of other settings: accord run {study} --replace")

@@ -13,10 +13,11 @@ from accord.arguments import checked
 from accord.disk import lock, write_whole
 from accord.errors import AccordError
 from accord.study import store
+from accord.study.capacity import check_capacity, check_downloads, check_may_write
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile, load, read
 from accord.study.differences import not_replaced
-from accord.study.graph import Graph, made_otherwise, plan_study, why
+from accord.study.graph import Graph, made_otherwise, plan_study, to_be_made, why
 from accord.study.search_result import SEARCH
 from accord.study.stage import Stage
 from accord.study.store import STUDY
@@ -50,9 +51,11 @@ def run(
     file = load(path)
     folder = Path("runs") / file.study.name if out is None else out
     kept: dict[str, Any] = {}
-    for line in plan_study(file, kept=kept).notes:
+    graph = plan_study(file, kept=kept)
+    for line in graph.notes:
         console.print(line, highlight=False, markup=False)
     _check_folder(folder, file)
+    check_downloads(graph.downloads)
     graph = plan_study(file, fetch=True, kept=kept)  # now that nothing is wrong with it, and it has a place
     todo = list(graph.stages)
     if step is not None:
@@ -61,6 +64,11 @@ def run(
         raise AccordError(f"This study has nothing to {step}.", where=path, wanted="a [text] section, and what follows")
     with lock(folder.resolve()):
         check_replaced(todo, folder, replace=replace)
+        to_make = to_be_made(todo, folder)
+        check_capacity(to_make, folder, file.study.backbone.device, graph.least)
+        for stage in to_make:
+            if stage.reach is not None and store.missing(folder / stage.name) is None:  # what lacks a part may go on
+                stage.reach()
         _keep_study(file, folder)
         for line in described(graph, folder, todo):
             console.print(line, highlight=False, markup=False)
@@ -89,6 +97,14 @@ def check_replaced(stages: Sequence[Stage], folder: Path, *, replace: bool) -> N
     found = made_otherwise(stages, folder)
     if found and not replace:
         raise not_replaced(found, folder, 'give the study another name (name = "…") or another folder (--out)')
+
+
+def check_may_be_made(graph: Graph, folder: Path, device: str) -> None:
+    """AccordError if a study could not be run in a folder: for what else is in it, or for want of memory or disk."""
+    check_may_write(folder)
+    check_replaced(graph.stages, folder, replace=True)
+    check_downloads(graph.downloads)
+    check_capacity(to_be_made(graph.stages, folder), folder, device, graph.least)
 
 
 def make(stage: Stage, folder: Path, models: Models, progress: Progress, *, replace: bool = False) -> bool:
@@ -132,7 +148,8 @@ def is_new(folder: Path, first: str) -> bool:
 
 
 def _check_folder(folder: Path, file: StudyFile) -> None:
-    """AccordError if the run folder is, or may be, something of the user's own."""
+    """AccordError if the run folder is, or may be, something of the user's own, or cannot be written."""
+    check_may_write(folder)
     if is_new(folder, STUDY):
         return
     fix = "name another with --out"

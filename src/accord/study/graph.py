@@ -1,7 +1,7 @@
 """The graph of a study: its stages and what each is made from; what is up to date, what is to do, and why."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 from pathlib import Path
@@ -24,12 +24,16 @@ class Graph:
     Attributes:
         stages: in the order they run.
         missing: what must be fetched before the first of them: name -> what it is.
+        downloads: see `Plan`.
+        least: bytes of memory that the backbone takes, without which nothing is made.
         notes: what the user should know of the data files, a line each.
     """
 
     stages: Sequence[Stage]
     missing: Mapping[str, str]
     notes: Sequence[str] = ()
+    downloads: Mapping[str, Callable[[], tuple[int, Path]]] = field(default_factory=dict)
+    least: Callable[[], int] = int
 
     def upstream(self, stages: Sequence[Stage]) -> list[Stage]:
         """Of all stages, in their order, these and what they are made from."""
@@ -67,7 +71,9 @@ def plan_study(file: StudyFile, *, fetch: bool = False, kept: dict[str, Any] | N
         raise AccordError("The study asks for nothing.", where=file.path, wanted=wanted)
     if plan.problems:
         raise together(list(plan.problems.values()), file.path)
-    return Graph(list(in_order(stages)), plan.missing, list(plan.notes))
+    return Graph(
+        list(in_order(stages)), plan.missing, list(plan.notes), plan.downloads, lambda: plan.weights(plan.backbone)
+    )
 
 
 def in_order(stages: Sequence[Stage]) -> Iterator[Stage]:
@@ -114,6 +120,11 @@ def made_otherwise(stages: Sequence[Stage], folder: Path) -> list[MadeOtherwise]
         if state == "other":
             found.append(store.made_otherwise(stage, folder / stage.name))
     return found
+
+
+def to_be_made(stages: Sequence[Stage], folder: Path) -> list[Stage]:
+    """The stages that are not up to date in a run folder."""
+    return [stage for stage in stages if store.state(folder / stage.name, stage.recipe) != "whole"]
 
 
 _STATES: Mapping[str, str] = {

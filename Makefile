@@ -1,6 +1,8 @@
 # Needs make, Python >= 3.11 and pip: everything else is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+# Twice quiet: errors only. Warnings, such as dozens about places in a machine's own settings of pip, are not about accord.
+PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
 
 .PHONY: setup demo test test-oldest lint bench clean
 
@@ -9,7 +11,7 @@ setup: .venv/.ready
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "accord needs Python 3.11 or newer; name one with make PYTHON=...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 demo: setup
@@ -29,12 +31,13 @@ test-oldest: .venv-oldest/.ready
 
 .venv-oldest/.ready: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[hub,sentiment]' pytest hypothesis scikit-learn nbclient ipykernel ipywidgets
+	.venv-oldest/bin/python $(PIP_INSTALL) --constraint constraints-oldest.txt --editable '.[hub,sentiment]' pytest hypothesis scikit-learn nbclient ipykernel ipywidgets
 	touch $@
 
 bench: setup
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/gap.py
 
+# What make can make again. Results stay: remove runs/ yourself when you no longer need them.
 clean:
-	rm -rf .venv .venv-oldest runs build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest build dist .pytest_cache .mypy_cache .ruff_cache

@@ -125,7 +125,7 @@ def test_whatever_stops_a_command(error, code, words, tmp_path, monkeypatch):
     if isinstance(error, OSError):
         error.filename = error.filename.replace("{tmp}", str(tmp_path))
 
-    def stop(file):
+    def stop(file, replace):
         raise error
 
     monkeypatch.setattr("accord.study.write_template", stop)
@@ -150,7 +150,10 @@ def test_init_then_dry_run(tmp_path):
     assert accord("init", path)[0] == 0
     code, out, _ = accord("run", path, "--dry-run")
     assert code == 0 and "no problem" in out
-    assert accord("init", path)[0] == 1
+    assert accord("init", path)[0] == 0  # the same
+    path.write_text(path.read_text() + "# mine\n")
+    code, _, err = accord("init", path)
+    assert code == 1 and "--replace" in err and path.read_text().endswith("# mine\n")
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +219,7 @@ def test_gap_into_a_folder(tiny, tmp_path):
     again = accord(*words, "--out", out)
     assert again[:2] == (0, table) and "up to date" in again[2]
     code, _, err = accord(*words, "--limit", 5, "--out", out)
-    assert code == 1 and "other settings" in err
+    assert code == 1 and "other settings" in err and "task.limit (None → 5)" in err and "--replace" in err
     assert json.loads((out / "metrics.json").read_text()) == metrics
 
     assert accord("check", out)[0] == 0

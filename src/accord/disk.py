@@ -122,7 +122,7 @@ def whole(path: Path) -> Iterator[Path]:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A hidden neighbour of a folder to fill instead of it, empty; it is brought to the disk, then put in place.
 
-    What a killed process left in the neighbour is removed first.
+    What is in the folder is removed only then. What a killed process left in the neighbour is removed first.
     """
     beside = aside(folder, "partial")
     shutil.rmtree(beside, ignore_errors=True)
@@ -131,7 +131,12 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         yield beside
         for path in [*beside.rglob("*"), beside]:
             sync(path)
+        old = aside(folder, "old")
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
         beside.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise

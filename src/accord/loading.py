@@ -3,6 +3,7 @@
 import hashlib
 import re
 from importlib import import_module
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +160,65 @@ def shape(model: str, *, fetch: bool = True) -> tuple[int, int | None]:
 
     text = read_config(resolve(model, fetch=fetch).folder).get_text_config()
     return int(text.num_hidden_layers), getattr(text, "hidden_size", None)
+
+
+def check_opens(model: str) -> None:
+    """AccordError if a model that is on this machine is of no type that can be opened, or has no tokenizer.
+
+    Reads its configuration and no weights, so that a broken model is refused before others have worked for hours.
+    """
+    from accord.lm.catalog import CATALOG, resolve
+
+    if (opener := _opener(model)) is not None:
+        return check_opens(str(opener.base_of(Path(model).expanduser())))
+    if model not in CATALOG and is_here(model):
+        from accord.lm.opening import check_files
+
+        check_files(resolve(model, fetch=False))
+    return None
+
+
+def vocabulary_size(model: str, *, fetch: bool = True) -> int | None:
+    """Tokens that a backbone has a logit for, where its config.json says it.
+
+    Args:
+        fetch: see `fingerprint`.
+    """
+    from accord.lm.catalog import CATALOG, resolve
+
+    if model in CATALOG and not Path(model).exists():
+        return CATALOG[model].vocab
+    from accord.lm.opening import read_config
+
+    size = getattr(read_config(resolve(model, fetch=fetch).folder).get_text_config(), "vocab_size", None)
+    return None if size is None else int(size)
+
+
+def weights_bytes(model: str, *, device: str = "auto", dtype: str = "auto") -> int:
+    """Bytes that a model's weights take in memory, by the headers of its files; 0 for what is not on this machine.
+
+    Those of the catalog are known before they are fetched. Of a folder that a capability writes, it is those of the
+    model that it stands on.
+
+    Raises AccordError if its files cannot be read, or there is no such device.
+    """
+    from accord.lm.catalog import CATALOG, resolve
+    from accord.lm.checkpoint import read_header, weight_files
+    from accord.lm.opening import pick_device, pick_dtype, read_config
+    from accord.lm.quantization import stored_as
+
+    if (opener := _opener(model)) is not None:
+        return weights_bytes(str(opener.base_of(Path(model).expanduser())), device=device, dtype=dtype)
+    size = pick_dtype(dtype, pick_device(device)).itemsize
+    if model in CATALOG and not Path(model).exists():
+        return CATALOG[model].parameters * size
+    if not is_here(model):
+        return 0
+    folder = resolve(model, fetch=False).folder
+    files = weight_files(folder)
+    if stored_as(read_config(folder)) is not None:
+        return sum(file.stat().st_size for file in files)
+    return sum(prod(tensor["shape"]) * size for file in files for tensor in read_header(file).values())
 
 
 def _opener(model: str | Path) -> Any:

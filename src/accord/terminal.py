@@ -8,7 +8,7 @@ option for each of its keys in the parameter's place, with the text, the type, t
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import Parameter, Signature, signature
@@ -42,6 +42,9 @@ _BESIDE = 100  # columns of a terminal from which on texts stand beside facts
 Seed = Annotated[int, typer.Option(help="Of the split and the choice of items.")]
 Study = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
 StudyOut = Annotated[Path | None, typer.Option(help="The run folder of the study; runs/NAME by default.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Make again what is there already with other settings; else it is kept.")
+]
 
 
 # Options from sections
@@ -128,7 +131,7 @@ DEVICE = options(only=("model", "device", "dtype"))
 """Options of a model: which, where it runs, and in which precision."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Option:
     """An option of a section: the parameter that typer sees, the keys it sets, and what its value means."""
 
@@ -156,30 +159,37 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=annotation))
 
     def command(**arguments: Any) -> None:
+        context = arguments.pop(_CONTEXT.name)
         for name, (section, optional, choices) in sections.items():
-            values = {option.parameter.name: arguments.pop(option.parameter.name) for option in choices}
-            arguments[name] = _section(section, optional, choices, values)
+            values = {option: arguments.pop(option.parameter.name) for option in choices}
+            given = {option: value for option, value in values.items() if _is_given(context, option)}
+            arguments[name] = _section(section, optional, choices, given)
         function(**arguments)
 
+    parameters.append(_CONTEXT)
     command.__name__, command.__doc__, command.__module__ = function.__name__, function.__doc__, function.__module__
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
 
 
-def _section(section: type[Section], optional: bool, choices: Sequence[_Option], values: Mapping[str, Any]) -> Any:
-    """The section that the options' values make; None if it is optional and a required key is missing.
+_CONTEXT = Parameter("context_", Parameter.KEYWORD_ONLY, annotation=typer.Context)
+"""Of typer: which options stand on the command line."""
+
+
+def _is_given(context: typer.Context, option: _Option) -> bool:
+    source = context.get_parameter_source(option.parameter.name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _section(section: type[Section], optional: bool, choices: Sequence[_Option], given: Mapping[_Option, Any]) -> Any:
+    """The section that the options given make; None if it is optional and a required key is missing.
 
     Raises AccordError naming the option.
     """
     fields, table = section.model_fields, dict[str, Any]()
-    for option in choices:
-        value = values[option.parameter.name]
-        if value is None or value == [] or (value is False and option.parameter.default is False):
-            continue
-        meaning = option.read(value)
-        if len(option.keys) > 1 or meaning != fields[option.keys[0]].default:
-            table |= dict.fromkeys(option.keys, meaning)
+    for option, value in given.items():
+        table |= dict.fromkeys(option.keys, option.read(value))
     if optional and any(of.is_required() and key not in table for key, of in fields.items()):
         return None
     names = {key: _spelled(option) for option in choices for key in option.keys}
@@ -299,40 +309,69 @@ def key_values(option: str, pairs: Sequence[str]) -> dict[str, Any]:
 # Stages
 
 
-def made(stage: "Stage", out: Path | None = None) -> Any:
+def made(stage: "Stage", out: Path | None = None, *, replace: bool = False) -> Any:
     """The result of a stage, computed unless `out` holds it already; without `out`, in a folder that is thrown away.
 
-    Raises AccordError if `out` holds anything else, results of other settings included.
+    Raises AccordError if `out` holds anything else; results of other settings are replaced with `replace`.
     """
+    if replace and out is None:
+        raise AccordError("--replace is about what is in a folder.", fix="name the folder with --out")
     with TemporaryDirectory() as passing:
-        return _made(stage, out or Path(passing) / stage.kind, announce=out is not None)
+        folder = out or Path(passing) / stage.kind
+        return _made(stage, folder, announce=out is not None, replace=replace, keep="name another folder with --out")
 
 
-def made_in_run(stage: "Stage", run: Path, *, replace: bool) -> Any:
-    """The result of a stage whose inputs are in a run folder, computed there unless it is there already.
+def made_in_run(
+    name: str, run: Path, make: Callable[[], "Stage"], *, asked: Collection[str] = (), replace: bool = False
+) -> Any:
+    """The result of a stage of a run folder: what is there, unless the command line asks for something else.
 
-    Raises AccordError if other settings' results are there, without `replace`.
+    Where nothing is there, it is computed.
+
+    Args:
+        name: of the stage, as `make` gives it.
+        asked: the settings of the stage that the command line names ("annotator", or "task.explained" for one within
+            another). What is there and has these is what is meant, however its other settings came about.
+
+    Raises AccordError if what is there differs in one of them, or was made from what the run does not hold any more,
+    without `replace`.
     """
-    from accord.study.store import state
+    from accord.study.stage import settings_that_differ
+    from accord.study.store import made_here, read_manifest, state
 
-    folder = run / stage.name
-    if state(folder, stage.recipe) == "other" and not replace:
-        fix = "add --replace, or move it"
-        raise AccordError("This folder holds results of other settings.", where=folder, fix=fix)
-    return _made(stage, folder, announce=True, replace=replace, at=lambda other: run.absolute() / other.name)
+    folder = run / name
+    is_there = not replace and made_here(run, name)
+    if is_there and not asked:
+        return _read(name, folder, "there already")
+    stage = make()
+    if is_there and state(folder, stage.recipe) == "other":
+        manifest = read_manifest(folder) or {}
+        changed = [key for key, _, _ in settings_that_differ(manifest["settings"], stage.recipe.settings)]
+        if not any(f"{key}.".startswith(f"{named}.") for key in changed for named in asked):
+            return _read(name, folder, "there already")
+    at = lambda other: run.absolute() / other.name  # noqa: E731
+    return _made(stage, folder, announce=True, replace=replace, keep=None, at=at)
 
 
-def _made(stage: "Stage", folder: Path, *, announce: bool, replace: bool = False, at: Any = None) -> Any:
+def _made(stage: "Stage", folder: Path, *, announce: bool, replace: bool, keep: str | None, at: Any = None) -> Any:
     from accord.study.run_folder import result_types
     from accord.study.store import publish
     from accord.study.work import Models
 
     with Display(stage.name) as display, display.step(stage.name) as progress:
-        new = publish(stage, folder, models=Models(display.doing), at=at, progress=progress, replace=replace)
+        models = Models(display.doing)
+        new = publish(stage, folder, models=models, at=at, progress=progress, replace=replace, keep=keep)
         result = result_types()[stage.kind].read(folder)
     if announce:
         typer.echo(f"{folder}: {'written' if new else 'up to date'}", err=True)
     return result
+
+
+def _read(name: str, folder: Path, what: str) -> Any:
+    from accord.study.run_folder import result_types
+
+    typer.echo(f"{folder}: {what}", err=True)
+    return result_types()[name.partition("/")[0]].read(folder)
 
 
 # Printing

@@ -69,17 +69,28 @@ def test_names(made: Path) -> None:
     again = accord(*words)
     assert again[1] == said and "names/topk-s0: up to date" in again[2]
     code, _, err = accord(*words, "--no-scores")
-    assert code == 1 and "other settings" in err and "--replace" in err
+    assert code == 1 and "other settings" in err and "scores (True → False)" in err and "--replace" in err
     code, said, err = accord(*words, "--no-scores", "--replace", "--concepts", "topk")
     assert code == 0 and "written" in err and "detection" not in said
     assert accord("check", made / "run")[0] == 0
+
+    # What is not asked for otherwise is what is there, for which no model is needed.
+    for more in ([], ["--limit", 4, "--no-scores"]):
+        code, there, err = accord("names", made / "run", *more, *(["--backbone", made / "model"] if more else []))
+        assert code == 0 and there == said and "names/topk-s0: there already" in err, err
+    code, _, err = accord("names", made / "run", "--scores", "--backbone", made / "model")  # though it is the default
+    assert code == 1 and "scores (False → True)" in err
+    (made / "run/names/topk-s0/metrics.json").write_text("{}")  # damaged: made again, as the study has it
+    code, _, err = accord("names", made / "run", "--backbone", made / "model", "--concepts", "topk-s0")
+    assert code == 1 and "held_out (3 → 10)" in err
 
 
 def test_an_annotator_takes_its_own_options(made: Path) -> None:
     words = ["names", made / "run", "--backbone", made / "model", "--replace"]
     for more, problem in (
-        (["--model", "m"], "takes no --model"),
+        (["--model", "m"], "--annotator tokens takes no --model"),
         (["--annotator", "transformers"], "needs a --model"),
+        (["--annotator", "transformers", "--model", "m", "--base-url", "http://x/v1"], "takes no --base-url"),
         (["--annotator", "openai", "--model", "m"], "needs a key"),
         (["--annotator", "openai", "--model", "m", "--base-url", "ftp://x"], "begins with http://"),
         (["--annotator", "transformers", "--model", "absent"], "no such model"),
@@ -94,10 +105,14 @@ def test_explain(made: Path) -> None:
     assert code == 0 and "largest" in said, err
     assert accord(*words, "--candidates", 8)[1] == said
     code, _, err = accord(*words, "--candidates", 6)
-    assert code == 1 and "other settings" in err
+    assert code == 1 and "other settings" in err and "candidates (8 → 6)" in err
     code, _, err = accord(*words, "--candidates", 6, "--replace")
     assert code == 0, err
     assert json.loads((made / "run/explain/topk-s0/explain.json").read_text())["candidates"] == 6
+    code, there, err = accord("explain", made / "run")
+    assert code == 0 and "there already" in err and "largest" in there
+    code, _, err = accord("explain", made / "run", "--task", "trivia", "--backbone", made / "model")
+    assert code == 1 and "task" in err
 
 
 def test_steer(made: Path) -> None:

@@ -51,6 +51,11 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def do_GET(self):
+        """It lists no models, as many servers do not; but it looks at the key."""
+        wrong = self.server.key and self.headers["Authorization"] != f"Bearer {self.server.key}"
+        self.send(*((401, {"error": {"message": "wrong key"}}) if wrong else (404, {"error": {"message": "no list"}})))
+
     def do_POST(self):
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -43,11 +43,19 @@ def test_repair_then_merge_then_measure(base: Path, task_file: Path, tmp_path: P
     code, printed, err = accord("merge", tmp_path / "repaired", "--out", tmp_path / "merged")
     assert code == 0, err
     assert "largest" in printed
+    drift = printed
     for model in ("repaired", "merged"):
         code, printed, err = accord("gap", "--model", tmp_path / model, "--task", task_file, "--split", "all")
         assert code == 0 and "pearson_all" in printed, err
-    code, _, err = accord("merge", tmp_path / "repaired", "--out", tmp_path / "merged")
-    assert code == 1 and "not empty" in err
+    merged = (tmp_path / "merged/model.safetensors").stat()
+    code, again, err = accord("merge", tmp_path / "repaired", "--out", tmp_path / "merged")
+    assert code == 0 and again == drift and (tmp_path / "merged/model.safetensors").stat() == merged
+    words = ["merge", tmp_path / "repaired", "--out", tmp_path / "merged", "--dtype", "float32"]
+    code, _, err = accord(*words)
+    assert code == 1 and "dtype (auto → float32)" in err and "--replace" in err and "--out" in err
+    assert accord(*words, "--replace")[0] == 0 and accord(*words)[0] == 0
+    code, _, err = accord("merge", tmp_path / "repaired", "--out", base)
+    assert code == 1 and "did not write" in err
     code, _, err = accord("merge", base, "--out", tmp_path / "other")
     assert code == 1 and "no folder of an adapter" in err
 

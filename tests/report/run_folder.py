@@ -43,5 +43,5 @@ def publish_result(
     stage = Stage(kind, label, make, settings or {}, seed, 1, made_from)
     target = folder or run_folder / stage.name
     with mock.patch("os.fsync"):  # most of the time, and no test cuts the power
-        store.publish(stage, target, models=Models(), at=lambda other: run_folder / other.name)
+        store.publish(stage, target, models=Models(), at=lambda other: run_folder / other.name, replace=True)
     return target

@@ -11,6 +11,7 @@ from tests.tiny import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
 from accord import cli
+from accord.errors import AccordError
 from accord.gap.config import GapSection
 from accord.study import engine
 
@@ -63,9 +64,9 @@ def folder(tmp_path: Path) -> Path:
 def test_another_day_is_another_recipe_unless_the_date_is_fixed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accord.report.write_report", lambda run: (run / "report.html").write_text("report"))
 
-    def run() -> dict[str, str]:
+    def run(replace: bool = False) -> dict[str, str]:
         shown = io.StringIO()
-        engine.run(folder / "s.toml", folder / "run", console=Console(file=shown, width=200))
+        engine.run(folder / "s.toml", folder / "run", console=Console(file=shown, width=200), replace=replace)
         return dict(line.split(": ", 1) for line in shown.getvalue().splitlines())
 
     section = engine.load(folder / "s.toml").study.gap[1]
@@ -73,8 +74,11 @@ def test_another_day_is_another_recipe_unless_the_date_is_fixed(folder: Path, mo
     assert run() == {"gap/own": "to do", fixed: "to do"}
     assert run() == {"gap/own": "up to date", fixed: "up to date"}
     monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", Later)
-    again = run()
-    assert again[fixed] == "up to date" and again["gap/own"].startswith("the chat template writes another text now")
+    with pytest.raises(AccordError, match=r"got: +gap/own: what the chat template writes \(a date\?") as caught:
+        run()
+    assert fixed not in str(caught.value)
+    again = run(replace=True)
+    assert again[fixed] == "up to date" and again["gap/own"].startswith("what the chat template writes (a date?")
     assert run()["gap/own"] == "up to date"
 
 

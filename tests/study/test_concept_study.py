@@ -92,11 +92,11 @@ def run(made, tmp_path, monkeypatch):
     """Write a study beside the model and run it below `tmp_path`; which stages it made, in order."""
     monkeypatch.chdir(tmp_path)
 
-    def run(text, only=(), out=None):
+    def run(text, only=(), out=None, replace=False):
         path = made / "study.toml"
         path.write_text(text)
         shown = io.StringIO()
-        engine.run(path, out, console=Console(file=shown, width=200), only=only)
+        engine.run(path, out, console=Console(file=shown, width=200), only=only, replace=replace)
         lines = [line for line in shown.getvalue().splitlines() if "to do" in line]
         return [line.split(":")[0] for line in lines]
 
@@ -185,15 +185,15 @@ def test_a_change_redoes_what_depends_on_it(run, tmp_path):
     stages = run(text)
     assert stages[stages.index("heads/topk-latents-new-s0") + 1] == "gap/pairs-all-topk-latents-new"
     judged = ["perplexity/backbone-s0", "perplexity/topk-latents-new-s0", "perplexity/random-s0"]
-    assert run(text.replace("own_texts = 4", "own_texts = 3")) == judged
-    assert run(text.replace("own_texts = 4", "own_texts = 3").replace("k = 4", "k = 5")) == [
+    assert run(text.replace("own_texts = 4", "own_texts = 3"), replace=True) == judged
+    assert run(text.replace("own_texts = 4", "own_texts = 3").replace("k = 4", "k = 5"), replace=True) == [
         "concepts/topk-s0",
         "heads/topk-latents-new-s0",
         "gap/pairs-all-topk-latents-new",
         "texts/topk-latents-new-s0",
         "perplexity/topk-latents-new-s0",
     ]
-    assert run(text.replace("own_texts = 4", "own_texts = 3"), only=["concepts", "heads"]) == [
+    assert run(text.replace("own_texts = 4", "own_texts = 3"), only=["concepts", "heads"], replace=True) == [
         "concepts/topk-s0",
         "heads/topk-latents-new-s0",
     ]
@@ -246,7 +246,7 @@ def test_a_killed_run_ends_with_the_same_numbers(run, tmp_path, monkeypatch, kil
         ("k = 4", "k = 40", 13, ["[[concepts]] number 1", "larger than size"]),
         ("k = 4", "j = 4", 16, ["[[concepts]] number 1, key j", "Unknown key", "aux_weight"]),
         ("size = 24", 'size = "24"', 15, ["key size", "valid integer", "Number of concepts"]),
-        ("steps = 12", "stepz = 12", 17, ["key stepz", "did you mean 'steps'?"]),
+        ("steps = 12", "stepz = 12", 17, ["key training.stepz", "did you mean 'steps'?"]),
         ("steps = 12", "seed = 12", 17, ["no seed here"]),
         ("layers = [2]", 'layers = ["first"]', 25, ["key layers", '"last", a layer from 0']),
         ("layers = [2]", "layers = [9]", 25, ["No such layer", "0 to 3"]),
@@ -261,7 +261,7 @@ def test_a_killed_run_ends_with_the_same_numbers(run, tmp_path, monkeypatch, kil
         ("[perplexity]", '[[heads]]\nkind = "new"\nconcepts = "gate"\n[perplexity]', 30, ["did you mean 'gates'?"]),
         ("[perplexity]", '[[heads]]\nkind = "original"\nreads = "latents"\n[perplexity]', 30, ["reads", "embedding"]),
         ("[0, 1]", "[0, 0]", 2, ["key seeds", "twice"]),
-        ("[0, 1]", "[0, -1]", 2, ["key seeds", "below 0", "-1"]),
+        ("[0, 1]", "[0, -1]", 2, ["key seeds, number 2", "0 or more", "-1"]),
         (
             "[perplexity]",
             '[[gap]]\ntask = "hypernymy"\nmodel = "topk"\n[perplexity]',

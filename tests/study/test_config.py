@@ -1,13 +1,18 @@
 """Every mistake in a study file is told with file, line, table, key, and what would be right."""
 
+import math
+from typing import get_args
+
 import pytest
+from pydantic import ValidationError
 
 from accord.errors import AccordError
 from accord.gap.config import GapSection
 from accord.lm.config import BackboneSection
 from accord.study import plan_study
-from accord.study.config import from_options, load
+from accord.study.config import from_options, load, models_in
 from accord.study.plan import Plan
+from accord.study.root import study_model
 
 GOOD = """\
 name = "s"
@@ -72,7 +77,7 @@ def test_a_good_study(study, monkeypatch, tmp_path_factory):
     [
         ("limit = 8", "limt = 8", 9, ["[[gap]] number 1, key limt", "did you mean 'limit'?"]),
         ("limit = 8", 'limit = "8"', 9, ["key limit", "got:    '8'", "valid integer", "At most so many items"]),
-        ("limit = 8", "limit = 0", 9, ["key limit", "got:    0", "greater than or equal to 1"]),
+        ("limit = 8", "limit = 0", 9, ["key limit", "got:    0", "1 or more"]),
         ('"zero"', '"fwe"', 13, ["number 2, key validator_shots", "'fwe'", "few, zero (did you mean 'few'?)"]),
         ('task = "mine"\n', "", 11, ["[[gap]] number 2, key task", "A key is missing", "`accord tasks`"]),
         ("[backbone]", "[backbon]", 4, ["key backbon", "did you mean 'backbone'?"]),
@@ -85,6 +90,26 @@ def test_a_good_study(study, monkeypatch, tmp_path_factory):
         ('gold = "right"', 'golf = "right"', 20, ["[tasks.mine], key golf", "did you mean 'gold'?"]),
         ("limit = 8", 'limit = "oh\n', 9, ["not valid TOML"]),
         ("limit = 8", "limit = 8\nlimit = 9", 10, ["not valid TOML", "overwrite"]),
+        ("[3, 4]", "[-1]", 2, ["key seeds", "got:    -1", "0 or more"]),
+        ("[3, 4]", "3", 2, ["key seeds", "got:    3", "wanted: a list"]),
+        (
+            "[[gap]]",
+            '[[repair]]\nkind = "sft"\nlr = inf\n[[gap]]',
+            9,
+            ["key lr", "got:    inf", "a finite number (Learning rate"],
+        ),
+        (
+            "[[gap]]",
+            '[[repair]]\nkind = "sft"\nsteps = 1_000_000_000\n[[gap]]',
+            9,
+            ["key steps", "got:    1000000000", "at most 10,000,000 (Updates"],
+        ),
+        ("[backbone]", "[[backbone]]", 4, ["got:    [[backbone]]", "fix:    write [backbone], as there is but one"]),
+        ("[tasks.mine]", "[[tasks]]", 15, ["got:    [[tasks]]", "fix:    write [tasks.NAME]"]),
+        ("[tasks.mine]", "[tasks]", 16, ["got:    [tasks]", "fix:    write [tasks.NAME]"]),
+        ("[[gap]]", "[gap]", 11, ["not valid TOML", "fix:    write [[gap]] each time, as there may be several"]),
+        ("[tasks.mine]", "[gap]\n[tasks.mine]", 15, ["twice", "fix:    write [[gap]] each time"]),
+        ("[[gap]]", "[explain]\n[explain]\n[[gap]]", 8, ["not valid TOML", "twice"]),
     ],
 )
 def test_mistakes_of_form(study, old, new, line, words):
@@ -114,6 +139,61 @@ def test_mistakes_of_matter_are_found_before_weights_load(study, old, new, line,
     assert f"s.toml:{line}" in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "name"),
+    [
+        ('[gap]\ntask = "hypernymy"', 3, "gap"),
+        ('[concepts]\nkind = "topk"\nsize = 8', 3, "concepts"),
+        ('[repair]\nkind = "sft"', 3, "repair"),
+    ],
+)
+def test_a_single_table_where_there_may_be_several(tmp_path, text, line, name):
+    (tmp_path / "s.toml").write_text(f'name = "s"\nbackbone.model = "m"\n{text}\n')
+    message = refused(tmp_path / "s.toml")
+    assert f"s.toml:{line}, key {name}" in message and f"got:    [{name}]\n  wanted: [[{name}]]" in message
+    assert f"fix:    write [[{name}]], as there may be several" in message
+
+
+@pytest.mark.parametrize("name", ["text", "names", "verdict", "names.annotator", "concepts.training"])
+def test_several_tables_where_there_is_but_one(tmp_path, name):
+    top = '[[concepts]]\nkind = "topk"\nsize = 8\n' if name.startswith("concepts") else ""
+    (tmp_path / "s.toml").write_text(f'name = "s"\nbackbone.model = "m"\n{top}[[{name}]]\n')
+    message = refused(tmp_path / "s.toml")
+    assert f"got:    [[{name}]]\n  wanted: [{name}]\n  fix:    write [{name}], as there is but one" in message
+
+
+def sections(model):
+    """All tables that a study may hold."""
+    for inner in (field.annotation for field in model.model_fields.values()):
+        for section in models_in(inner):
+            yield section
+            yield from sections(section)
+
+
+def of_floats(annotation):
+    return annotation is float or any(of_floats(inner) for inner in get_args(annotation))
+
+
+def test_no_number_of_any_section_may_be_infinite():
+    tried = 0
+    for section in set(sections(study_model())):
+        for key, field in section.model_fields.items():
+            values = [math.inf, math.nan] if of_floats(field.annotation) else []
+            for value in (each for plain in values for each in (plain, [plain])):
+                with pytest.raises(ValidationError) as caught:
+                    section.model_validate(
+                        {
+                            key: value,
+                            **(
+                                {"kind": section.model_fields["kind"].default} if "kind" in section.model_fields else {}
+                            ),
+                        }
+                    )
+                assert [detail for detail in caught.value.errors() if detail["loc"][0] == key], (section, key, value)
+                tried += 1
+    assert tried > 100
 
 
 def test_all_mistakes_are_told_at_once(study):

@@ -68,7 +68,8 @@ def own_task(folder: Path) -> Task:
 
 
 def make(folder: Path, stage: Stage) -> bool:
-    return publish(stage, folder / "run" / stage.name, at=lambda other: folder / "run" / other.name, models=Models())
+    at = lambda other: folder / "run" / other.name  # noqa: E731
+    return publish(stage, at(stage), at=at, models=Models(), replace=True)
 
 
 def never(work: object) -> None:

@@ -71,11 +71,11 @@ def run(fakes, tmp_path, monkeypatch):
     path = tmp_path / "s.toml"
     path.write_text(STUDY)
 
-    def run(old="", new="", out=None):
+    def run(old="", new="", out=None, replace=False):
         path.write_text(path.read_text().replace(old, new, 1))
         fakes.done.clear()
         shown = io.StringIO()
-        report = engine.run(path, out, console=Console(file=shown, width=200))
+        report = engine.run(path, out, console=Console(file=shown, width=200), replace=replace)
         assert report.is_file()
         return fakes.done, shown.getvalue()
 
@@ -107,9 +107,36 @@ def test_a_run_that_is_stopped_says_nothing_more_of_itself(run, fakes):
 
 def test_only_what_changed_is_done_again(run):
     run()
-    done, shown = run("limit = 8", "limit = 9")
+    done, shown = run("limit = 8", "limit = 9", replace=True)
     assert done == [FIRST, "report"]
     assert "task.limit (8 → 9)" in shown and "s: 1 of 2 stages to do, 1 up to date" in shown and SECOND not in shown
+
+
+def test_results_of_other_settings_are_kept_unless_replaced(run, fakes):
+    """What differs, and both ways out, are said before anything is made or written."""
+    run()
+    text, scores = (Path("runs/s", name).read_text() for name in ("study.toml", f"{FIRST}/scores.txt"))
+    new = '[[gap]]\ntask = "hypernymy"\nname = "new"\nlimit = 8\n'
+    with pytest.raises(AccordError) as caught:
+        run("[[gap]]", f"{new}[[gap]]\nlayers = true")
+    lines = [line.strip() for line in str(caught.value).splitlines()]
+    assert lines[0] == "This run holds results of other settings." and lines[1].endswith("runs/s")
+    assert lines[2].startswith(f"got:    {FIRST}: layers (False → True); made in") and SECOND not in str(caught.value)
+    assert "--replace" in lines[3] and 'name = "…"' in lines[3] and "--out" in lines[3]
+    assert fakes.done == []
+    assert text == Path("runs/s/study.toml").read_text() and scores == Path(f"runs/s/{FIRST}/scores.txt").read_text()
+    assert run('name = "s"', 'name = "t"')[0] == ["gap/new", FIRST, SECOND, "report"]
+    assert run('name = "t"', 'name = "s"', replace=True)[0] == ["gap/new", FIRST, "report"]
+    assert run()[0] == []
+
+
+def test_what_is_not_accords_own_is_found_before_the_first_stage(run, fakes):
+    run()
+    run("[[gap]]", '[[gap]]\ntask = "hypernymy"\nname = "a"\nlimit = 8\n[[gap]]')
+    Path("runs/s", SECOND, "manifest.json").unlink()
+    with pytest.raises(AccordError, match="did not write"):
+        run("limit = 8", "limit = 7", replace=True)
+    assert fakes.done == []
 
 
 def test_a_comment_changes_the_report_at_most(run):

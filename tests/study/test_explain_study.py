@@ -84,8 +84,13 @@ def test_the_command_explains_too(made, monkeypatch) -> None:
     monkeypatch.chdir(made)
     words = ["explain", "run", "--limit", "20", "--candidates", "6", "--backbone", str(made / "model")]
     runner = CliRunner()
+    there = runner.invoke(cli.app, ["explain", "run"])
+    assert there.exit_code == 0 and "there already" in there.stderr and "largest" in there.stdout
+    named = runner.invoke(cli.app, ["explain", "run", "--task", "hypernymy", "--limit", "20", *words[-2:]])
+    assert named.exit_code == 0 and named.stdout == there.stdout, named.output
     refused = runner.invoke(cli.app, words)
-    assert refused.exit_code == 1 and "other settings" in refused.output
+    assert refused.exit_code == 1 and "other settings" in refused.output and "candidates (" in refused.output
+    assert "task" not in refused.output.partition("got:")[2]  # the questions are the study's own
     again = runner.invoke(cli.app, [*words, "--replace"])
     assert again.exit_code == 0, again.output
     assert "largest" in again.output

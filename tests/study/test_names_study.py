@@ -68,18 +68,22 @@ def test_a_study_names(run, tmp_path, monkeypatch):
 def test_the_command_names_too(run, accord, made, tmp_path, monkeypatch):  # noqa: F811
     run(BASE + NAMES)
     monkeypatch.setattr("accord.lm.load", None)  # what is refused must not load weights
-    code, out, err = accord("names", "runs/s", "--limit", 5, "--backbone", made / "model")
-    assert code == 1 and "other settings" in err and "--replace" in err  # ten held-out examples, not three
+    code, out, err = accord("names", "runs/s")
+    assert code == 0 and err.count("there already") == 2 and "5 asked" in out, err
+    code, same, err = accord("names", "runs/s", "--limit", 5, "--backbone", made / "model")
+    assert code == 0 and err.count("up to date") == 2 and same == out, err  # as the study asks
+    code, out, err = accord("names", "runs/s", "--limit", 4, "--backbone", made / "model")
+    assert code == 1 and "limit (5 → 4)" in err and "--replace" in err and "held_out" not in err
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    words = ["names", "runs/s", "--limit", 4, "--concepts", "topk", "--backbone", made / "model", "--replace"]
-    code, out, err = accord(*words)
+    words = ["names", "runs/s", "--limit", 4, "--concepts", "topk", "--backbone", made / "model"]
+    code, out, err = accord(*words, "--replace")
     assert code == 0 and "4 asked, 4 named, 0 failed" in out and "detection_shuffled" in out, err
-    assert "up to date" in accord(*words)[2]
+    assert "up to date" in accord(*words, "--replace")[2] and "up to date" in accord(*words)[2]
     assert accord("check", "runs/s")[0] == 0
-    code, _, err = accord("names", "runs/s")  # the study's `model = "model"` is beside the study
+    code, _, err = accord("names", "runs/s", "--limit", 3)  # the study's `model = "model"` is beside the study
     assert code == 1 and "no such model" in err
-    code, _, err = accord("names", "runs/s", "--backbone", made / "judge")
+    code, _, err = accord("names", "runs/s", "--limit", 3, "--backbone", made / "judge")
     assert code == 1 and "another model" in err
     code, _, err = accord("names", "runs/s", "--concepts", "topq", "--backbone", made / "model")
     assert code == 1 and "topk-s0" in err
@@ -179,13 +183,3 @@ def test_mistakes_are_told_before_anything_is_done(made, monkeypatch, section, w
         plan_study(load(path))
     for word in words:
         assert word in str(caught.value), str(caught.value)
-
-
-def test_options_that_do_not_go_together(accord):
-    for words, said in (
-        (["--annotator", "openai"], "needs a --model"),
-        (["--model", "m"], "takes no --model"),
-        (["--annotator", "transformers", "--model", "m", "--base-url", "http://x/v1"], "takes no --base-url"),
-    ):
-        code, _, err = accord("names", "nowhere", *words)
-        assert code == 1 and said in err

@@ -72,10 +72,10 @@ def made(tmp_path_factory):
     return folder
 
 
-def _run(folder, text):
+def _run(folder, text, replace=False):
     (folder / "study.toml").write_text(text)
     said = io.StringIO()
-    engine.run(folder / "study.toml", folder / "run", console=Console(file=said, width=200))
+    engine.run(folder / "study.toml", folder / "run", console=Console(file=said, width=200), replace=replace)
     return said.getvalue()
 
 
@@ -106,7 +106,7 @@ def test_a_whole_study_of_repairs(made) -> None:
 
     # All is up to date; a change of the second repair redoes it and what is about it, and nothing else.
     assert all(line.endswith("up to date") for line in _run(made, STUDY).splitlines())
-    said = _run(made, STUDY.replace("positions = 20", "positions = 21"))
+    said = _run(made, STUDY.replace("positions = 20", "positions = 21"), replace=True)
     again = {line.partition(":")[0] for line in said.splitlines() if "up to date" not in line}
     assert again == {name for name in STAGES if "shifted" in name}
 

@@ -19,6 +19,7 @@ from tests.tiny import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
 from accord import cli
+from accord.disk import lock
 from accord.errors import AccordError
 from accord.study import engine, objective, search_file, store, work
 from accord.study.config import load, models_in
@@ -77,10 +78,10 @@ def run(made, tmp_path, monkeypatch):
     """Write a study beside the model and search it below `tmp_path`; the trials."""
     monkeypatch.chdir(tmp_path)
 
-    def run(text=STUDY, trials=3, out=None):
+    def run(text=STUDY, trials=3, out=None, replace=False):
         path = made / "study.toml"
         path.write_text(text)
-        return search(path, trials, out, console=Console(file=io.StringIO()))[0]
+        return search(path, trials, out, console=Console(file=io.StringIO()), replace=replace)[0]
 
     return run
 
@@ -262,9 +263,10 @@ def test_two_claims_are_two_trials(tmp_path):
 
 def test_other_folders_are_left_alone(run, made, tmp_path, quick):
     run(trials=1)
-    with pytest.raises(AccordError, match="another search"):
-        run(STUDY.replace("high = 1e-2", "high = 1e-1"), 1)
-    with pytest.raises(AccordError, match="another search"):
+    wider = STUDY.replace("high = 1e-2", "high = 1e-1")
+    with pytest.raises(AccordError, match=r"other settings.\n.*\n +got: +concepts.0.training.lr.high\n"):
+        run(wider, 1)
+    with pytest.raises(AccordError, match=r"got: +text.max_tokens\n"):
         run(STUDY.replace("max_tokens = 200", "max_tokens = 150"), 1)
     run(
         STUDY.replace("# the dictionary", "# as it was").replace("size = 8\n", "size = 16\n"), 1
@@ -277,6 +279,17 @@ def test_other_folders_are_left_alone(run, made, tmp_path, quick):
     engine.run(made / "plain.toml", Path("runs/plain"), console=Console(file=io.StringIO()), only=["embeddings"])
     with pytest.raises(AccordError, match="not the folder of a search"):
         run(STUDY, 1, Path("runs/plain"))
+
+
+def test_another_search_replaces_the_trials_where_it_is_told_to(run, made, tmp_path, quick):
+    run(trials=2)
+    wider = STUDY.replace("high = 1e-2", "high = 1e-1")
+    with lock((tmp_path / "runs/s/trials/0001").resolve()), pytest.raises(AccordError, match="Another accord process"):
+        run(wider, 1, replace=True)
+    assert len(run(trials=2)) == 2  # nothing was removed
+    assert len(run(wider, 1, replace=True)) == 1
+    assert [path.name for path in sorted((tmp_path / "runs/s/trials").glob("0*"))] == ["0000"]
+    assert len(run(wider, 1)) == 1
 
 
 def test_metrics_are_those_that_the_stages_write(made, tmp_path, monkeypatch):
@@ -305,7 +318,7 @@ def test_metrics_are_those_that_the_stages_write(made, tmp_path, monkeypatch):
         ("low = 8, high = 32, step = 8", 'low = "8", high = 32', 17, ["a number", "smallest value"]),
         ("low = 8, high = 32, step = 8", "low = 0, high = 32, log = true", 17, ["low above 0"]),
         ("low = 8, high = 32, step = 8", "low = 8.5, high = 32.5", 17, ["key size", "valid integer"]),
-        ("low = 8, high = 32, step = 8", "low = 0, high = 32", 17, ["key size", "greater than or equal to 1"]),
+        ("low = 8, high = 32, step = 8", "low = 0, high = 32", 17, ["key size", "1 or more"]),
         ('["topk", "batchtopk"]', '["topk", "topk"]', 16, ["choices that differ"]),
         ('["topk", "batchtopk"]', '["topk", { a = 1 }]', 16, ["strings, numbers"]),
         ('["topk", "batchtopk"]', '["topk", "batchtopj"]', 16, ["did you mean 'batchtopk'?"]),

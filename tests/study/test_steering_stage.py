@@ -17,7 +17,7 @@ from accord.embeddings.config import TextSection
 from accord.errors import AccordError
 from accord.steering import measure
 from accord.steering.config import SteeringSection
-from accord.steering.stage import check_steering, steering_stage
+from accord.steering.stage import checked_steering, steering_stage
 from accord.study import engine, load, store
 from accord.study.plan import Plan
 from accord.study.stage import Stage
@@ -87,7 +87,7 @@ def stage(run: Path, section: SteeringSection, name: str = "topk", judge: bool =
 
 def publish(run: Path, stage: Stage, folder: Path, progress: Progress | None = None) -> bool:
     at = lambda other: run / other.name  # noqa: E731
-    return store.publish(stage, folder, at=at, models=Models(), progress=progress)
+    return store.publish(stage, folder, at=at, models=Models(), progress=progress, replace=True)
 
 
 @pytest.mark.parametrize("by", ["tokens", "strength"])
@@ -157,8 +157,10 @@ def test_sections_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValidationError, match="list of names"):
         SteeringSection(concepts=[])
     with pytest.raises(AccordError, match="the texts have none"):
-        check_steering(SteeringSection(), TextSection(source="x.txt"))
-    check_steering(SteeringSection(written=0), TextSection(source="x.txt"))
+        checked_steering(SteeringSection(written=3), TextSection(source="x.txt"))
+    assert checked_steering(SteeringSection(written=0), TextSection(source="x.txt")).written == 0
+    for label, written in ((None, 0), ("mood", 3)):
+        assert checked_steering(SteeringSection(), TextSection(source="x.txt", label=label)).written == written
 
 
 def steer(*words: object) -> tuple[int, str, str]:

@@ -15,7 +15,7 @@ import pytest
 from accord.disk import lock
 from accord.errors import AccordError
 from accord.study import store
-from accord.study.stage import Recipe, Stage
+from accord.study.stage import Recipe, Stage, settings_that_differ
 from accord.study.store import read_manifest, state
 from accord.study.work import Models, Work
 
@@ -72,7 +72,7 @@ def test_other_settings_replace_the_old_folder_when_whole(tmp_path):
         assert (folder / "scores.txt").read_text() == "old"
         return writer("new")(work)
 
-    assert publish(folder, OTHER, make)
+    assert publish(folder, OTHER, make, replace=True)
     assert (folder / "scores.txt").read_text() == "new"
     assert names(tmp_path) == ["gap"]
 
@@ -87,7 +87,7 @@ def test_a_build_that_stops_leaves_the_old_folder_and_its_work(tmp_path, stop):
         raise stop
 
     with pytest.raises(stop if isinstance(stop, type) else type(stop)):
-        publish(folder, OTHER, make)
+        publish(folder, OTHER, make, replace=True)
     assert (folder / "scores.txt").read_text() == "old"
     assert state(folder, RECIPE) == "whole"
 
@@ -96,7 +96,7 @@ def test_a_build_that_stops_leaves_the_old_folder_and_its_work(tmp_path, stop):
         (work.folder / "part").unlink()
         return writer("new")(work)
 
-    assert publish(folder, OTHER, resumed)
+    assert publish(folder, OTHER, resumed, replace=True)
     assert names(tmp_path) == ["gap"]
 
 
@@ -175,7 +175,7 @@ def test_killed_between_the_two_renames_of_a_swap(tmp_path):
     folder.rename(tmp_path / ".gap.partial")  # whole, its manifest written
     publish(tmp_path / "before", RECIPE, writer("old"))
     (tmp_path / "before").rename(tmp_path / ".gap.old")
-    assert publish(folder, OTHER, never)
+    assert publish(folder, OTHER, never, replace=True)
     assert (folder / "scores.txt").read_text() == "new"
     assert names(tmp_path) == ["gap"]
 
@@ -200,13 +200,22 @@ def test_a_torn_record_is_not_trusted(tmp_path):
 def test_without_replace_results_are_never_deleted(tmp_path):
     folder = tmp_path / "gap"
     publish(folder, RECIPE, writer())
-    with pytest.raises(AccordError, match="other settings"):
-        publish(folder, OTHER, never, replace=False)
+    with pytest.raises(AccordError, match="other settings") as caught:
+        publish(folder, OTHER, never, keep="name another folder with --out")
+    differs = list(settings_that_differ(RECIPE.settings, OTHER.settings))
+    assert differs and all(f"{key} ({old} → {new})" in str(caught.value) for key, old, new in differs)
+    assert "fix:    add --replace to make them again; or, to keep them, name another folder with --out" in str(
+        caught.value
+    )
+    assert not publish(folder, RECIPE, never)
+
+
+def test_damaged_results_are_made_again(tmp_path):
+    folder = tmp_path / "gap"
+    publish(folder, RECIPE, writer())
     (folder / "scores.txt").unlink()
-    with pytest.raises(AccordError, match="gone or changed"):
-        publish(folder, RECIPE, never, replace=False)
     assert state(folder, RECIPE) == "damaged"
-    assert publish(folder, RECIPE, writer())  # a study mends it
+    assert publish(folder, RECIPE, writer()) and state(folder, RECIPE) == "whole"
 
 
 def test_what_is_not_ours_is_not_touched(tmp_path, monkeypatch):
@@ -235,7 +244,7 @@ def test_a_manifest_of_something_else_is_foreign(tmp_path):
 
 def test_an_empty_folder_is_filled(tmp_path):
     (tmp_path / "gap").mkdir()
-    assert publish(tmp_path / "gap", RECIPE, writer(), replace=False)
+    assert publish(tmp_path / "gap", RECIPE, writer())
 
 
 def test_a_link_to_a_folder_stays_a_link(tmp_path):

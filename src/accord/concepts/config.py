@@ -5,20 +5,20 @@ Nothing here imports torch.
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from accord.arguments import checked
 from accord.errors import AccordError
 from accord.kinds import Kinds, add, check_kind, list_of, section, validate
-from accord.section import PATH, FolderName, Layers, Section
+from accord.section import PATH, STEPS, TIMES, FolderName, Layers, Section
 
 
 class Settings(BaseModel):
     """A table that Python fills, too: unlike in a study file, numbers and lists may need a conversion to fit."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ConceptConfig(Settings):
@@ -31,7 +31,7 @@ class ConceptConfig(Settings):
 class TopKFields(ConceptConfig):
     """What `topk` and `batchtopk` ask for."""
 
-    size: int = Field(ge=1, description="Number of concepts (latents).")
+    size: int = Field(ge=1, le=10 * TIMES, description="Number of concepts (latents).", examples=[2048])
     k: int = Field(default=32, ge=1, description="Active concepts a token.")
     aux_weight: float = Field(
         default=1 / 32, ge=0, description="Weight of the loss that revives dead concepts; 0: off."
@@ -63,7 +63,7 @@ class L1Config(ConceptConfig):
     """L1 sparse autoencoder: ReLU latents with a sparsity price."""
 
     kind: Literal["l1"] = "l1"
-    size: int = Field(ge=1, description="Number of concepts (latents).")
+    size: int = Field(ge=1, le=10 * TIMES, description="Number of concepts (latents).", examples=[2048])
     sparsity: float = Field(
         default=1.0, ge=0, description="λ, price of strength against squared error; more gives fewer active."
     )
@@ -77,7 +77,7 @@ class BernoulliConfig(ConceptConfig):
     """Bernoulli sparse autoencoder: on/off concepts at a prior rate."""
 
     kind: Literal["bernoulli"] = "bernoulli"
-    size: int = Field(ge=1, description="Number of concepts.")
+    size: int = Field(ge=1, le=10 * TIMES, description="Number of concepts.", examples=[2048])
     prior: float = Field(default=0.05, gt=0, lt=1, description="π, the share of tokens a concept should be on for.")
     rate_weight: float = Field(
         default=10.0, ge=0, description="β, weight of the divergence of concepts' rates from the prior."
@@ -91,8 +91,8 @@ class BernoulliConfig(ConceptConfig):
 class LCBLMFields(ConceptConfig):
     """What both kinds of LCBLM ask for."""
 
-    concepts: int = Field(default=128, ge=2, description="K, number of concepts.")
-    width: int = Field(default=16, ge=1, description="E, numbers in a concept's embedding.")
+    concepts: int = Field(default=128, ge=2, le=TIMES, description="K, number of concepts.")
+    width: int = Field(default=16, ge=1, le=TIMES, description="E, numbers in a concept's embedding.")
     prior: float = Field(
         default=0.05,
         gt=0,
@@ -169,7 +169,7 @@ class ImportedConfig(ConceptConfig):
     """A dictionary of another tool."""
 
     kind: Literal["imported"] = "imported"
-    size: int = Field(ge=1, description="Number of concepts (latents).")
+    size: int = Field(ge=1, le=10 * TIMES, description="Number of concepts (latents).", examples=[2048])
     activation: Literal["relu", "topk", "jumprelu", "gated"] = Field(description="What pre-activations go through.")
     k: int | None = Field(default=None, ge=1, description="Active concepts a token (topk).")
     normalise: Literal["none", "layer_norm", "constant_norm"] = Field(
@@ -193,7 +193,7 @@ class ImportedConfig(ConceptConfig):
 class Pace(Settings):
     """How far each update moves."""
 
-    steps: int = Field(default=4000, ge=1, description="Updates; each sees one batch.")
+    steps: int = Field(default=4000, ge=1, le=STEPS, description="Updates; each sees one batch.")
     lr: float = Field(default=1e-3, gt=0, description="Learning rate of Adam.")
     warmup: float = Field(
         default=0.02, ge=0, le=1, description="Share of steps over which the learning rate rises from 0."
@@ -202,7 +202,9 @@ class Pace(Settings):
     weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay (AdamW).")
     # Losses are means over rows and dimensions, so a gradient of norm 1 never comes. At 0.03 nearly every
     # step is brought to one length; otherwise Adam remembers the large first gradients for a thousand steps.
-    clip: float | None = Field(default=0.03, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
+    clip: float | None = Field(
+        default=0.03, gt=0, description="Largest norm of the whole gradient (in Python None: no clipping)."
+    )
 
 
 class Schedule(Pace):
@@ -213,7 +215,8 @@ class Schedule(Pace):
     patience: int | None = Field(
         default=None,
         ge=1,
-        description="Evaluations without a better held-out result after which training stops; null: never.",
+        description="Evaluations without a better held-out result after which training stops; without it never.",
+        examples=[5],
     )
     checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints, where a folder is given.")
     seed: int = Field(default=0, ge=0, description="Of the noise in the losses and of reseeding.")
@@ -253,9 +256,9 @@ class Batches(Section):
 class ConceptTraining(Batches, Training):
     """How a concept model is trained."""
 
-    batch: int = Field(default=2048, ge=1, description="Embeddings of an update.")
+    batch: int = Field(default=2048, ge=1, le=TIMES, description="Embeddings of an update.")
     epochs: float | None = Field(
-        default=None, gt=0, description="Times that each embedding is seen; sets steps.", examples=[20.0]
+        default=None, gt=0, le=10_000, description="Times that each embedding is seen; sets steps.", examples=[20.0]
     )
 
     def schedule(self, tokens: int, seed: int) -> Training:
@@ -264,14 +267,16 @@ class ConceptTraining(Batches, Training):
         >>> ConceptTraining(batch=100, epochs=20).schedule(tokens=5000, seed=0).steps
         1000
         """
-        table = self.model_dump(exclude={"batch", "epochs"}) | {"seed": seed}
-        if self.epochs is not None:
-            table["steps"] = math.ceil(self.epochs * tokens / self.batch)
-        return Training(**table)
+        training = Training(**self.model_dump(exclude={"batch", "epochs"}) | {"seed": seed})
+        if self.epochs is None:
+            return training
+        return training.model_copy(update={"steps": math.ceil(self.epochs * tokens / self.batch)})
 
 
 class ConceptSection(Section):
     """What every `[[concepts]]` has beside the keys of its kind."""
+
+    needs: ClassVar[tuple[str, ...]] = ("text",)
 
     if TYPE_CHECKING:  # the kind's
         kind: Any

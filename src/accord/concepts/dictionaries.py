@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from accord import hub
 from accord.cache import hash_file
 from accord.concepts import gemma_scope, saelens, sparsify
 from accord.concepts.hooks import residual_layer
@@ -104,16 +104,25 @@ def _format(folder: Path) -> Callable[[Path, str], Imported]:
     )
 
 
+def bytes_to_fetch(source: str) -> tuple[int, Path]:
+    """Bytes that fetching a dictionary of the hub takes on the disk, as far as is known, and the folder where."""
+    parts = source.split("/")
+    allow, ignore = _patterns("/".join(parts[2:]))
+    return hub.bytes_to_fetch("/".join(parts[:2]), allow=allow, ignore=ignore) or 0, hub.cache_folder()
+
+
+def _patterns(inside: str) -> tuple[list[str], list[str]]:
+    """Which files of a repository are fetched, and which are not; of one of many dictionaries, not all of them."""
+    return [f"{inside}/{pattern}" if inside else pattern for pattern in _FETCHED], [] if inside else ["*/*"]
+
+
 def _fetch(repository: str, inside: str) -> Path:
     """A folder of the hub, in the hub's own cache; only weights that cannot run code, and text."""
     from huggingface_hub import snapshot_download
 
-    patterns = [f"{inside}/{pattern}" if inside else pattern for pattern in _FETCHED]
-    options: dict[str, Any] = {"allow_patterns": patterns}
-    if not inside:
-        options["ignore_patterns"] = ["*/*"]  # a repository of many dictionaries: not all of them
+    allow, ignore = _patterns(inside)
     try:
-        folder = Path(snapshot_download(repository, **options)) / inside
+        folder = Path(snapshot_download(repository, allow_patterns=allow, ignore_patterns=ignore)) / inside
     except Exception as error:  # a dozen classes, some of the HTTP library beneath
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         fix = "check the name; log in with `hf auth login` where it is gated; offline, name a folder on this machine"

@@ -1,11 +1,13 @@
 """The concept models of a run folder by itself: what `accord names RUN` and `accord explain RUN` begin with."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from accord.errors import AccordError, nearest
 from accord.lm.config import BackboneSection
 from accord.study import config
+from accord.study.config import StudyFile
 from accord.study.plan import Named, identity
 from accord.study.stage import Stage
 from accord.study.store import MANIFEST, STUDY, stage_in
@@ -18,14 +20,35 @@ class RunOfConcepts:
     """A run folder with embeddings, as they were made.
 
     Attributes:
-        backbone: the model of its study.
-        seed: the first of its study.
+        file: the study that made it, as the run folder keeps it: not beside the data that it names.
+        embeddings: their stage.
+        model: the study's model; None for the name that the study has.
     """
 
     folder: Path
-    backbone: Named
+    file: StudyFile
     embeddings: Stage
-    seed: int
+    model: str | None = None
+
+    @property
+    def seed(self) -> int:
+        """The first of the study."""
+        return self.file.study.seeds[0]
+
+    @cached_property
+    def backbone(self) -> Named:
+        """The model of the study. Raises AccordError if there is none of its name, or it made no such embeddings."""
+        from accord.loading import check_model
+
+        own = self.file.study.backbone
+        section: BackboneSection = own.model_copy(update={"model": self.model or own.model})
+        check_model(section.model)
+        named = Named(section, identity(section))
+        if named.identity["weights"] != self.embeddings.settings["weights"]:
+            fix = "name the model that was: --backbone MODEL"
+            problem = "The embeddings were made with another model."
+            raise AccordError(problem, where=self.folder, got=section.model, fix=fix)
+        return named
 
     def concepts(self, name: str) -> list[Stage]:
         """The stages of concept models in it: "all" of the first seed, those of a name, or that of a folder's name.
@@ -51,17 +74,8 @@ def open_run(folder: Path, backbone: str | None = None) -> RunOfConcepts:
     Args:
         backbone: the study's model, where it lies in another place now.
 
-    Raises AccordError if it is no run folder, holds no embeddings, or these were made with another model.
+    Raises AccordError if it is no run folder, or holds no embeddings.
     """
-    from accord.loading import check_model
-
     if not (folder / EMBEDDINGS / MANIFEST).is_file() or not (folder / STUDY).is_file():
         raise AccordError("There are no embeddings in this folder.", where=folder, wanted="a run folder of accord run")
-    embeddings, study = stage_in(folder, EMBEDDINGS), config.load(folder / STUDY).study
-    model: BackboneSection = study.backbone.model_copy(update={"model": backbone or study.backbone.model})
-    check_model(model.model)
-    named = Named(model, identity(model))
-    if named.identity["weights"] != embeddings.settings["weights"]:
-        fix = "name the model that was: --backbone MODEL"
-        raise AccordError("The embeddings were made with another model.", where=folder, got=model.model, fix=fix)
-    return RunOfConcepts(folder, named, embeddings, study.seeds[0])
+    return RunOfConcepts(folder, config.load(folder / STUDY), stage_in(folder, EMBEDDINGS), backbone)

@@ -32,6 +32,18 @@ def build(config: ConceptConfig, d: int, seed: int = 0) -> ConceptModel:
 
 
 @checked
+def unfilled(config: ConceptConfig, d: int) -> ConceptModel:
+    """The model that `build` gives, with shapes and no numbers: to see how large it is.
+
+    >>> sum(weight.numel() for weight in unfilled(read_config({"kind": "topk", "size": 64, "k": 4}), d=8).parameters())
+    1096
+    """
+    with torch.device("meta"):
+        model: ConceptModel = code_of(KINDS, config.kind)(config, d)
+    return model
+
+
+@checked
 def save(model: ConceptModel, folder: Path | str) -> None:
     """Write `config.json` and `weights.safetensors`, mean and scale among them, into `folder`."""
     folder = Path(folder)

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accord.concepts.config import ConceptSection, ImportedSection, TrainedSection
 from accord.concepts.result import ConceptMetrics
 from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
-from accord.embeddings.stage import embeddings, shuffled
+from accord.embeddings.stage import embeddings, shuffled, tokens_to_train_on
 from accord.errors import AccordError, nearest
 from accord.heads.rows import all_rows, layers_of, suffix
-from accord.section import Layer
+from accord.section import STEPS, Layer
 from accord.study.plan import Plan, Unplanned, planned_once
-from accord.study.stage import Stage
+from accord.study.stage import Needs, Stage
 from accord.study.work import Work
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 VERSION = 1  # raise it when the same settings give other files or numbers
 ROWS_AT_ONCE = 4096
+TRAINED = 4  # times its weights that learning takes: weights, gradients, two averages; on disk the best for gradients
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ def need_texts(plan: Plan, section: str) -> Stage:
 def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | None, seed: int) -> Stage:
     """Train a concept model, and judge it on held-out texts."""
     about, inputs = _about(section, number, seed), {"embeddings": embeddings(plan)}
+    _check_steps(plan, section)
 
     def make(work: Work) -> ConceptMetrics:
         from accord.concepts import build, fit, save
@@ -161,9 +163,37 @@ def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | No
         metrics = {**about, **judge(lm, model, at, texts), "seconds": fitted.rows[-1]["seconds"]}
         return ConceptMetrics(metrics)
 
+    def needs() -> Needs:
+        size, training = weights_of(plan, section), section.training
+        kept = training.steps > training.checkpoint_every
+        return Needs(plan.weights(plan.backbone) + TRAINED * size, size, TRAINED * size if kept else 0)
+
     settings = {**about, "model": section.config.model_dump(), "training": section.training.model_dump()}
     label = f"{section.title}{suffix(layer)}-s{seed}"
-    return Stage("concepts", label, make, settings, seed, VERSION, inputs, seconds=20)
+    return Stage("concepts", label, make, settings, seed, VERSION, inputs, needs, seconds=20)
+
+
+def _check_steps(plan: Plan, section: TrainedSection) -> None:
+    """AccordError if `epochs` asks for more updates than a training may have."""
+    steps = section.training.schedule(max(1, tokens_to_train_on(plan)), 0).steps
+    if steps > STEPS:
+        problem, fix = "So many epochs are too many updates.", "ask for fewer epochs, or a larger batch"
+        raise AccordError(problem, got=f"{steps:,}", wanted=f"at most {STEPS:,}", fix=fix)
+
+
+def weights_of(plan: Plan, section: ConceptSection) -> int:
+    """Bytes of a concept model's weights; 0 where its kind or width is not known yet."""
+    model = unfilled_of(plan, section)
+    return 0 if model is None else 4 * sum(weight.numel() for weight in model.parameters())
+
+
+def unfilled_of(plan: Plan, section: ConceptSection) -> "ConceptModel | None":
+    """A concept model that the study trains, without its numbers; None where that is not known."""
+    from accord.concepts.kinds import unfilled
+
+    if not isinstance(section, TrainedSection) or plan.width is None:
+        return None
+    return unfilled(section.config, plan.width)
 
 
 def _imported(plan: Plan, section: ImportedSection, layer: Layer, number: int | None, seed: int) -> Stage:
@@ -193,9 +223,13 @@ def _imported(plan: Plan, section: ImportedSection, layer: Layer, number: int | 
         metrics = {**about, **judge(lm, model, about["layer"], texts), "seconds": None, "origin": origin}
         return ConceptMetrics(metrics)
 
+    def needs() -> Needs:
+        size = sum(file.stat().st_size for file in locate(source)[0].iterdir() if file.is_file()) if here else 0
+        return Needs(plan.weights(plan.backbone) + size, size)
+
     settings = {**about, "files": fingerprint(locate(source)[0]) if here else None, "origin": origin}
     label = f"{section.title}{suffix(layer)}-s{seed}"
-    return Stage("concepts", label, make, settings, seed, VERSION, inputs, seconds=20)
+    return Stage("concepts", label, make, settings, seed, VERSION, inputs, needs, seconds=20)
 
 
 def _source(plan: Plan, source: str) -> str:
@@ -203,7 +237,7 @@ def _source(plan: Plan, source: str) -> str:
 
     Raises AccordError if it is no folder and not written like one on the hub.
     """
-    from accord.concepts.dictionaries import is_hub_place, locate
+    from accord.concepts.dictionaries import bytes_to_fetch, is_hub_place, locate
 
     beside = plan.file.beside(source)
     if beside.is_dir():
@@ -216,7 +250,7 @@ def _source(plan: Plan, source: str) -> str:
     if plan.fetch:
         locate(source)
     else:
-        plan.missing[source] = "a dictionary"
+        plan.miss(source, "a dictionary", partial(bytes_to_fetch, source))
     return source
 
 

@@ -11,6 +11,7 @@ from accord.repair.repaired import before_and_after, say_if_unknown, say_left_ou
 from accord.tasks.config import QuestionSection
 from accord.terminal import (
     DEVICE,
+    Replace,
     made,
     options,
     print_table,
@@ -59,6 +60,7 @@ def damage(
         typer.Option(min=0, help="Of the splits and the free texts; by default as the repair had it."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables and texts; without it, only print.")] = None,
+    replace: Replace = False,
 ) -> None:
     """Measure what a repair cost: text, other relations, the task's own generator, free texts.
 
@@ -74,7 +76,7 @@ def damage(
     questions = _items(section, own, before, after.model, seed)
     say_if_unknown(after.model)
     say_left_out([*([own] if own else []), *questions.tasks])
-    result: Damage = made(pair_stage(questions, before, after), out)
+    result: Damage = made(pair_stage(questions, before, after), out, replace=replace)
     _print(result, after.model)
 
 

@@ -1,14 +1,16 @@
 """`[damage]`: what repairs cost."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
-from accord.section import PATH, TASK_FILE, Section
+from accord.section import PATH, TASK_FILE, TIMES, Section
 
 
 class DamageSection(Section):
     """Measure what every repair cost, against the base that it was made from."""
+
+    needs: ClassVar[tuple[str, ...]] = ("repair",)
 
     texts: str | None = Field(
         default=None,
@@ -31,11 +33,10 @@ class DamageSection(Section):
     tasks: list[str] = Field(
         default=[],
         description="Other tasks whose answers should stay: tasks with built-in items, or task files.",
-        examples=[["other-task.toml"]],
         json_schema_extra=TASK_FILE,
     )
-    samples: int = Field(default=32, ge=0, description="Free texts that each model writes; 0 for none.")
-    new_tokens: int = Field(default=60, ge=1, description="Tokens after which a free text is cut.")
+    samples: int = Field(default=32, ge=0, le=TIMES, description="Free texts that each model writes; 0 for none.")
+    new_tokens: int = Field(default=60, ge=1, le=TIMES, description="Tokens after which a free text is cut.")
     judge: str | None = Field(
         default=None,
         min_length=1,
@@ -44,7 +45,9 @@ class DamageSection(Section):
         examples=["gemma3-270m"],
         json_schema_extra=PATH,
     )
-    resamples: int = Field(default=1000, ge=1, description="Random exchanges behind the intervals of free texts.")
+    resamples: int = Field(
+        default=1000, ge=1, le=TIMES, description="Random exchanges behind the intervals of free texts."
+    )
 
 
 def sections() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from accord.lm.config import BackboneSection
 from accord.repair.learned import unlearned
 from accord.repair.stage import RepairNode, learned_for, need_repairs
 from accord.study.plan import Named, Plan, identity
-from accord.study.stage import Stage
+from accord.study.stage import Needs, Stage
 from accord.study.work import Work
 from accord.tasks import Task
 from accord.tasks import task as make_task
@@ -129,7 +129,12 @@ def damage_stage(plan: Plan, items: DamageItems, base: Stage, node: RepairNode, 
 
     inputs = {"base": base, "repair": node.stage, "verdict": verdict}
     settings = {"resamples": items.section.resamples}
-    return Stage("damage", node.stage.label, make, settings, items.seed, VERSION, inputs, seconds=10)
+
+    def needs() -> Needs:  # the base and, apart from it, what was made of it
+        judge = [] if items.judge is None else [items.judge.section]
+        return Needs(plan.weights(plan.backbone) + plan.weights(plan.backbone, *judge))
+
+    return Stage("damage", node.stage.label, make, settings, items.seed, VERSION, inputs, needs, seconds=10)
 
 
 def pair_stage(items: DamageItems, base: BackboneSection, repaired: BackboneSection) -> Stage:

@@ -2,17 +2,17 @@
 
 import typer
 
-from accord.terminal import Study, StudyOut, progress_console
+from accord.terminal import Replace, Study, StudyOut, progress_console
 
 
-def embed(study: Study, out: StudyOut = None) -> None:
+def embed(study: Study, out: StudyOut = None, replace: Replace = False) -> None:
     """Extract the embeddings of a study's texts, and stop there.
 
     Example: `accord embed study.toml`
     """
     from accord.study.engine import run
 
-    typer.echo(run(study, out, console=progress_console(), only=["embeddings"]))
+    typer.echo(run(study, out, console=progress_console(), only=["embeddings"], replace=replace))
 
 
 COMMANDS = (embed,)

@@ -4,7 +4,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from accord.section import PATH, Section
+from accord.section import PATH, TIMES, Section
+
+SAMPLE = 1000  # texts of a data set of the hub that are looked at before anything runs
 
 
 class TextSection(Section):
@@ -24,12 +26,11 @@ class TextSection(Section):
         description="Column of the texts; a.b for b within a. Elements of a list are texts of one document.",
     )
     label: str | None = Field(default=None, description="Column to keep beside them.", examples=["sentiment"])
-    split: str | None = Field(default=None, description="Which split of a data set that has some.", examples=["train"])
+    split: str | None = Field(default=None, description='Which split of a data set of the hub: "train", for example.')
     unit: Literal["line", "file"] | None = Field(
         default=None,
         description="What one text of a .txt or .md file is: line, or file for the whole of it; without it a line of "
         ".txt and the whole of .md. Of several such files each is on one side as a whole.",
-        examples=["line"],
     )
     limit: int | None = Field(default=None, ge=1, description="At most so many texts.", examples=[10000])
     held_out: float = Field(default=0.2, gt=0, lt=1, description="Share of the texts that nothing is trained on.")
@@ -39,7 +40,7 @@ class TextSection(Section):
     held_out_tokens: int | None = Field(
         default=None, ge=2, description="Held-out embeddings, at most; without it all.", examples=[20000]
     )
-    max_length: int = Field(default=512, ge=2, description="Tokens of a text that are read.")
+    max_length: int = Field(default=512, ge=2, le=10 * TIMES, description="Tokens of a text that are read.")
     stride: int | None = Field(
         default=None,
         ge=1,

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from accord.damage.config import DamageSection
-from accord.embeddings.config import TextSection
+from accord.embeddings.config import SAMPLE, TextSection
 from accord.errors import AccordError
 from accord.study.plan import Plan, Unplanned, planned_once
 from accord.text import Corpus, corpus
+from accord.text.catalog import TEXTS
 from accord.text.sources import is_local, source_fingerprint
 
 DEFAULT = "movie-reviews"
@@ -29,9 +30,9 @@ class OrdinaryTexts:
         """What fixes the texts."""
         return {"source": source_fingerprint(self.source), **self.keys}
 
-    def divided(self) -> Corpus:
-        """The texts; raises AccordError if none is held out."""
-        texts = corpus(self.source, **self.keys)
+    def divided(self, limit: int | None = None) -> Corpus:
+        """The texts, or so many of them; raises AccordError if none is held out."""
+        texts = corpus(self.source, limit=limit, **self.keys)
         if not texts.held_out:
             raise AccordError("No text is held out.", where=self.source, wanted="two texts or more")
         return texts
@@ -62,7 +63,8 @@ def ordinary_texts(plan: Plan) -> OrdinaryTexts:
         raise Unplanned
     with plan.at("damage", section=section):
         texts = ordinary_of(section, plan.texts(section.texts or DEFAULT), plan.seed)
-        if is_local(texts.source):
-            plan.kept(["ordinary", texts.settings], lambda: bool(texts.divided()))
+        if texts.source not in plan.missing and texts.source not in TEXTS:  # these are as they should be
+            limit = None if is_local(texts.source) else SAMPLE
+            plan.kept(["ordinary", texts.settings], lambda: bool(texts.divided(limit)))
         return texts
     raise Unplanned

@@ -1,24 +1,37 @@
 """The stage that divides texts, and extracts the backbone's states of every layer that a study asks for."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from accord.concepts.config import ConceptSection
-from accord.embeddings.config import TextSection
+from accord.embeddings.config import SAMPLE, TextSection
 from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
 from accord.errors import AccordError
 from accord.heads.rows import Row, all_rows
 from accord.progress import Progress
 from accord.study.plan import Plan, Unplanned, planned_once
-from accord.study.stage import Stage
+from accord.study.stage import Needs, Stage
 from accord.study.work import Work
 from accord.text import Batch, Corpus, EmbeddingStore, batches, corpus, extract
+from accord.text.catalog import TEXTS
 from accord.text.sources import is_local, source_fingerprint
+from accord.text.store import store_bytes
 
 VERSION = 3  # raise it when the same settings give other files or numbers
+_CHARACTERS = 6  # of a token, at the most that is usual
+
+
+@dataclass(frozen=True)
+class ExpectedTokens:
+    """About how many tokens a corpus will give, rather too few: so many characters are in a long word."""
+
+    train: int
+    held_out: int
 
 
 def stages(plan: Plan) -> Iterator[Stage]:
@@ -33,19 +46,75 @@ def embeddings(plan: Plan) -> Stage:
     section = plan.the(TextSection)
     if section is None:
         raise Unplanned
-    if min(plan.study.seeds) < 0:
-        plan.problem(AccordError("A seed is below 0.", got=min(plan.study.seeds)), "seeds")
     with plan.at("text", section=section):
         source = plan.texts(section.source)
-        if is_local(source):
-            # Before anything runs: does the source have these columns, and texts for both sides?
-            plan.kept(["corpus", source], lambda: bool(read_corpus(section, source, plan.seed)))
-        return _stage(plan, section, source)
+        return _stage(plan, section, source, _looked_at(plan, section, source))
     raise Unplanned
 
 
-def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
+@dataclass(frozen=True)
+class Looked:
+    """What a look at the texts told.
+
+    Attributes:
+        tokens: about how many they will give, rather too few; None of a sample.
+        labels: of the texts, or of a sample of them; None where none are asked for.
+    """
+
+    tokens: ExpectedTokens | None
+    labels: pd.Series | None
+
+
+def _looked_at(plan: Plan, section: TextSection, source: str) -> Looked | None:
+    """A look at the texts, once for a study. Before anything runs: has the source these columns, texts for both sides?
+
+    Of a data set of the hub a sample is looked at; what must be fetched first, not at all.
+    """
+    if source in plan.missing:
+        return None
+    whole = is_local(source) or source in TEXTS
+
+    def look() -> Looked:
+        limit = section.limit if whole else min(section.limit or SAMPLE, SAMPLE)
+        texts = read_corpus(section.model_copy(update={"limit": limit}), source, plan.seed)
+        labels = texts.table["label"] if section.label is not None else None
+        return Looked(expected_tokens(section, texts) if whole else None, labels)
+
+    return plan.kept(["corpus", source], look)
+
+
+def tokens_to_train_on(plan: Plan) -> int:
+    """About how many embeddings concepts and heads will be trained on, rather too few; 0 where nothing is known yet."""
+    embeddings(plan)
+    section = plan.the(TextSection)
+    assert section is not None
+    looked = _looked_at(plan, section, plan.texts(section.source))
+    return looked.tokens.train if looked is not None and looked.tokens is not None else section.max_tokens or 0
+
+
+def column_of_labels(plan: Plan) -> pd.Series | None:
+    """The labels of the study's texts; None where there are none, or they must be fetched first."""
+    embeddings(plan)  # where something is wrong with the texts, that is told there
+    section = plan.the(TextSection)
+    assert section is not None
+    looked = _looked_at(plan, section, plan.texts(section.source))
+    return None if looked is None else looked.labels
+
+
+def expected_tokens(section: TextSection, texts: Corpus) -> ExpectedTokens:
+    """How many embeddings a `[text]` section will ask for."""
+
+    def side(lines: Sequence[str], most: int | None) -> int:
+        longest = section.max_length if section.stride is None else math.inf
+        tokens = int(sum(min(len(line) / _CHARACTERS, longest) for line in lines))
+        return tokens if most is None else min(tokens, most)
+
+    return ExpectedTokens(side(texts.train, section.max_tokens), side(texts.held_out, section.held_out_tokens))
+
+
+def _stage(plan: Plan, section: TextSection, source: str, looked: Looked | None) -> Stage:
     base, numbers = plan.named(plan.backbone), _layers(plan)
+    known = (looked and looked.tokens) or ExpectedTokens(section.max_tokens or 0, section.held_out_tokens or 0)
 
     def make(work: Work) -> Embeddings:
         lm = work.backbone(base.section, to_make=True)
@@ -68,6 +137,11 @@ def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
             sizes[f"{side}_tokens"] = store.tokens
         return Embeddings(work.folder, {**_describe(texts), **sizes})
 
+    def needs() -> Needs:
+        tokens = known.train + known.held_out
+        disk = store_bytes(tokens, plan.width or 0, len(numbers), section.dtype)
+        return Needs(plan.weights(plan.backbone), disk)
+
     settings = {
         **base.identity,
         # `unit` is left out where it is not given, so that embeddings from before there was this key stay valid.
@@ -75,17 +149,7 @@ def _stage(plan: Plan, section: TextSection, source: str) -> Stage:
         "source": source_fingerprint(source),
         "layers": numbers,
     }
-    room = _room(section, plan.width, len(numbers))
-    return Stage("embeddings", "", make, settings, plan.seed, VERSION, seconds=40, room=room)
-
-
-def _room(section: TextSection, width: int | None, layers: int) -> int | None:
-    """Bytes of the two stores, at most; None where the model is not here, or all tokens of the texts are wanted."""
-    if width is None or section.max_tokens is None or section.held_out_tokens is None:
-        return None
-    labels = 4 * 4  # token, next, text, position
-    row = layers * width * (4 if section.dtype == "float32" else 2) + labels
-    return (section.max_tokens + section.held_out_tokens) * row
+    return Stage("embeddings", "", make, settings, plan.seed, VERSION, needs=needs, seconds=40)
 
 
 def _layers(plan: Plan) -> list[int | None]:

@@ -24,6 +24,7 @@ from accord.concepts.base import ConceptModel
 from accord.errors import AccordError
 from accord.explain.ablation_check import check, choose, in_numbers
 from accord.explain.answers import AnswersByState
+from accord.explain.config import FEWEST
 from accord.explain.contributions import FormConcepts, covariance, pull_estimate
 from accord.explain.result import Explanation
 from accord.intervals import Floats
@@ -33,7 +34,6 @@ from accord.progress import Progress
 from accord.tasks import Task
 
 FORMS = ("generator", "validator")
-_FEWEST = 20  # items: with fewer, halves and correlations say nothing
 _PER_ITEM = 5  # concepts listed of each item and form
 
 
@@ -65,8 +65,8 @@ def explain_gap(
     """
     concepts.check_decodes("explaining a gap", alike=True)
     concepts.check_layer(layer)
-    if len(task.items) < _FEWEST:
-        raise AccordError("too few items to explain a gap", got=len(task.items), wanted=f"{_FEWEST} or more")
+    if len(task.items) < FEWEST:
+        raise AccordError("too few items to explain a gap", got=len(task.items), wanted=f"{FEWEST} or more")
     if concepts.d != lm.d_model:
         raise AccordError("the concepts are for states of another width", got=concepts.d, wanted=lm.d_model)
     concepts = concepts.to(lm.device).eval()

@@ -12,6 +12,7 @@ from accord.lm.config import BackboneSection
 from accord.terminal import (
     DEVICE,
     QUESTION,
+    Replace,
     Seed,
     decimals,
     made,
@@ -31,6 +32,7 @@ def gap(
     section: Annotated[GapSection, QUESTION],
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for tables and figures; without it, only print.")] = None,
+    replace: Replace = False,
 ) -> None:
     """Measure the gap between what a model says and what it affirms.
 
@@ -51,7 +53,7 @@ def gap(
     task = _task(section, seed)
     question = read_by_model(task, backbone)
     stage = gap_stage(section, question, identity(backbone), lambda work: work.load(backbone), seed)
-    measured: Gap = made(stage, out)
+    measured: Gap = made(stage, out, replace=replace)
     _print(measured, f"{task.name} / {backbone.model}", show_command(backbone.model, section))
 
 

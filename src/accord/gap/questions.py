@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from accord.errors import AccordError
-from accord.lm.model import LanguageModel
+from accord.lm.model import LanguageModel, Tokenizing
 from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import Floats, Query
 from accord.tasks import Item, Task
@@ -49,7 +49,7 @@ class LabelWords:
     sequences: Mapping[str, tuple[Ids, ...]]
 
     @classmethod
-    def of(cls, lm: LanguageModel, task: Task) -> "LabelWords":
+    def of(cls, lm: Tokenizing, task: Task) -> "LabelWords":
         """Raises AccordError for a word that the tokenizer does not know, and where two labels cannot be told apart."""
         prompt = Prompt(":", task.validator.join)
         if task.items:
@@ -118,7 +118,7 @@ class LabelWords:
         return max(self.sequences, key=lambda label: float(self.logodds(logprobs, label)))
 
 
-def _counted(lm: LanguageModel, word: str, prompt: Prompt, task: Task) -> Iterator[Ids]:
+def _counted(lm: Tokenizing, word: str, prompt: Prompt, task: Task) -> Iterator[Ids]:
     """Sequences that count as a word that answers a prompt."""
     follows = f" {word}" if prompt.join.endswith(" ") else word
     for form in _FORMS.get(word, (word, f" {word}")):
@@ -148,7 +148,7 @@ def _shortest(sequences: Sequence[Ids]) -> tuple[Ids, ...]:
     return tuple(ids for ids in distinct if not any(_begins(other, ids) for other in distinct if other != ids))
 
 
-def _check_apart(sequences: Mapping[str, tuple[Ids, ...]], lm: LanguageModel, task: Task) -> None:
+def _check_apart(sequences: Mapping[str, tuple[Ids, ...]], lm: Tokenizing, task: Task) -> None:
     for label, each in sequences.items():
         for other, its in sequences.items():
             for ids in each:

@@ -1,6 +1,7 @@
 """Stages that measure the gap: of the backbone, or of a language model that the study made."""
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from accord.errors import AccordError, nearest
@@ -72,6 +73,18 @@ def _stage(plan: Plan, section: GapSection, task: Task, number: int) -> Stage:
 
     settings = {**base.identity, "model": node.stage.label}
     return gap_stage(section, plan.read(task), settings, load, plan.seed, {"model": node.stage})
+
+
+def check_words(plan: Plan, task: Task, who: str) -> None:
+    """AccordError unless label words are one token each for the backbone: `who` reads or moves the next token alone.
+
+    It is not tried on a model that must be fetched first.
+    """
+    from accord.gap.questions import LabelWords
+
+    task.labels.check_yes_or_no(who, task.name)
+    if (tokenizer := plan.tokenizer) is not None:
+        LabelWords.of(SimpleNamespace(tokenizer=tokenizer), task).tokens(task, who)
 
 
 def gap_stage(

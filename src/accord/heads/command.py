@@ -2,17 +2,17 @@
 
 import typer
 
-from accord.terminal import Study, StudyOut, progress_console
+from accord.terminal import Replace, Study, StudyOut, progress_console
 
 
-def train(study: Study, out: StudyOut = None) -> None:
+def train(study: Study, out: StudyOut = None, replace: Replace = False) -> None:
     """Train the concept models and heads of a study, and what they need before.
 
     Example: `accord train study.toml`
     """
     from accord.study.engine import run
 
-    typer.echo(run(study, out, console=progress_console(), only=["concepts", "heads"]))
+    typer.echo(run(study, out, console=progress_console(), only=["concepts", "heads"], replace=replace))
 
 
 COMMANDS = (train,)

@@ -1,14 +1,14 @@
 """`[[heads]]`: which kind a head is, what it reads, how it is trained, and what a study adds."""
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, create_model
 
 from accord.arguments import checked
 from accord.concepts.config import Batches, Schedule, Settings, read_kind
 from accord.kinds import Kinds, add, list_of, section
-from accord.section import FolderName, Section
+from accord.section import STEPS, TIMES, FolderName, Section
 
 Reads = Literal["embedding", "latents", "reconstruction"]
 
@@ -18,17 +18,19 @@ class HeadTraining(Schedule):
 
     # A head has a weight for every input and token, far more than a store has rows: without a look at held-out rows
     # it soon learns its training texts by heart (16,000 rows of SmolLM2-135M: within 200 steps).
-    steps: int = Field(default=1000, ge=1, description="Updates at most; each sees one batch.")
+    steps: int = Field(default=1000, ge=1, le=STEPS, description="Updates at most; each sees one batch.")
     lr: float = Field(default=3e-4, gt=0, description="Learning rate of Adam.")
     # The loss is a mean over rows, in nats: its gradients have norms around 1, where those of concept models, which
     # are means over dimensions too, are far smaller.
-    clip: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
+    clip: float | None = Field(
+        default=1.0, gt=0, description="Largest norm of the whole gradient (in Python None: no clipping)."
+    )
     evaluate_every: int = Field(default=50, ge=1, description="Steps between evaluations on held-out embeddings.")
     patience: int | None = Field(
         default=3,
         ge=1,
         description="Evaluations without a better held-out cross-entropy after which training stops, and the best "
-        "weights are taken; null: never (and no held-out embeddings are needed).",
+        "weights are taken (in Python None: never, and no held-out embeddings are needed).",
     )
 
 
@@ -125,11 +127,14 @@ def read_head(table: dict[str, Any], where: object = "heads") -> Any:
 class HeadSection(Section):
     """What every `[[heads]]` has beside the keys of its kind."""
 
+    needs: ClassVar[tuple[str, ...]] = ("text", "concepts")
+
     if TYPE_CHECKING:  # the kind's
         kind: Any
         reads: Any
         hard: Any
         training: Any
+        vocabulary: Any
 
     name: FolderName | None = Field(
         default=None,
@@ -142,7 +147,7 @@ class HeadSection(Section):
 
 
 class _HeadBatches(Batches):
-    batch: int = Field(default=512, ge=1, description="Embeddings of an update.")
+    batch: int = Field(default=512, ge=1, le=TIMES, description="Embeddings of an update.")
 
 
 def section_of(kind: str) -> type[HeadSection]:

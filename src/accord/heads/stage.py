@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from accord.concepts.config import ConceptSection
-from accord.concepts.stage import ConceptNode, concept_models, need_texts
+from accord.concepts.stage import TRAINED, ConceptNode, concept_models, need_texts, unfilled_of, weights_of
 from accord.embeddings.result import Embeddings
 from accord.errors import AccordError, nearest
 from accord.heads.config import HeadSection, head_config
 from accord.heads.result import HeadMetrics
 from accord.heads.rows import RANDOM, Row, all_rows
 from accord.study.plan import Plan, planned_once
-from accord.study.stage import Stage
+from accord.study.stage import Needs, Stage
 from accord.study.work import Work
 
 if TYPE_CHECKING:
@@ -98,9 +98,28 @@ def _stage(plan: Plan, row: Row, seed: int | None, concepts: ConceptNode | None)
         save_concept_lm(head, work.folder)
         return HeadMetrics({**about, **measures})
 
+    def needs() -> Needs:
+        read = 0 if row.concepts is None else weights_of(plan, row.concepts)
+        head = 0 if training is None else 4 * _inputs(plan, row) * _columns(plan, row)
+        kept = training is not None and training.steps > training.checkpoint_every
+        return Needs(plan.weights(plan.backbone) + read + TRAINED * head, head, TRAINED * head if kept else 0)
+
     settings = {**about, "config": config.model_dump(), "batch": batch}
     label = row.label + ("" if seed is None else f"-s{seed}")
-    return Stage("heads", label, make, settings, seed or 0, VERSION, inputs, seconds=10)
+    return Stage("heads", label, make, settings, seed or 0, VERSION, inputs, needs, seconds=10)
+
+
+def _inputs(plan: Plan, row: Row) -> int:
+    """Numbers that a head reads; 0 where that is not known before it is made."""
+    if row.head.reads != "latents" or row.concepts is None:
+        return plan.width or 0
+    model = unfilled_of(plan, row.concepts)
+    return 0 if model is None else model.K * int(getattr(row.concepts, "width", 1))  # with content: a vector each
+
+
+def _columns(plan: Plan, row: Row) -> int:
+    """Tokens that it has a logit for; 0 where that is not known before it is made."""
+    return plan.vocabulary or 0 if row.head.vocabulary == "full" else 0
 
 
 def _check_names(plan: Plan) -> None:

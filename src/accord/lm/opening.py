@@ -32,6 +32,8 @@ from accord.lm.checkpoint import check_loaded, unjoined
 from accord.lm.fingerprint import memory_fingerprint, tokenizer_files
 from accord.lm.quantization import check_known, missing_library, stored_as
 
+# Files of which a tokenizer has one at least.
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # With trust_remote_code=None transformers would ask at the keyboard, and run the code after a "y".
 _CLOSED: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -135,6 +137,22 @@ def read_tokenizer(source: Source) -> PreTrainedTokenizerBase:
             fix="copy the tokenizer's files (tokenizer.json and others) from the model's source",
         )
     return tokenizer
+
+
+def check_files(source: Source) -> None:
+    """AccordError unless a model's configuration is of a type that is opened, and it has a tokenizer."""
+    config = read_config(source.folder)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise AccordError(
+            "This is no causal language model.",
+            where=source.folder,
+            got=getattr(config, "model_type", type(config).__name__),
+            wanted="a model of a type that transformers' AutoModelForCausalLM opens",
+        )
+    folders = [source.folder, *([] if source.adapter is None else [source.adapter])]
+    if not any((folder / name).is_file() for folder in folders for name in _VOCABULARIES):
+        fix = "copy the tokenizer's files (tokenizer.json and others) from the model's source"
+        raise AccordError("This folder has no tokenizer.", where=source.folder, wanted=_VOCABULARIES[0], fix=fix)
 
 
 def pick_device(device: str) -> torch.device:

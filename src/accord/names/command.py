@@ -1,17 +1,19 @@
 """`accord names`: the concept dictionary of a run."""
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
-from accord.names.config import NamesSection, OpenAIAnnotator, TransformersAnnotator
-from accord.terminal import OptionOf, decimals, made_in_run, options, print_table
+from accord.names.config import AnyAnnotator, NamesSection, OpenAIAnnotator, TransformersAnnotator
+from accord.terminal import OptionOf, Replace, decimals, made_in_run, options, print_table
 
 if TYPE_CHECKING:
     from accord.names.result import NamedDictionary
+    from accord.study.stage import Stage
 
 Kind = Literal["tokens", "transformers", "openai"]
 
@@ -22,12 +24,13 @@ def names(
         NamesSection,
         options(
             without=("annotator",),
-            help={"concepts": "A concept model (topk, lcblm-s0); all of the first seed by default."},
+            help={"concepts": "A concept model (topk, lcblm-s0); by default all of the first seed."},
         ),
     ],
     annotator: Annotated[
-        Kind, typer.Option(help="Who names them: tokens (no model), transformers (runs here), openai (a server).")
-    ] = "tokens",
+        Kind | None,
+        typer.Option(help="Who names them: tokens (no model), transformers (here), openai (a server)."),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -35,14 +38,14 @@ def names(
         ),
     ] = None,
     base_url: Annotated[str | None, OptionOf(OpenAIAnnotator, "base_url")] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace names that were made with other settings.")
-    ] = False,
+    replace: Replace = False,
     backbone: Annotated[
         str | None, typer.Option(help="The model of the run, where its path is another one now.")
     ] = None,
 ) -> None:
     """Say what every concept of a run fires on and promotes, name it, and score the names.
+
+    Without options: the names that are there, or those that the run's study asks for.
 
     The key of a server is read from the environment variable OPENAI_API_KEY. An interrupted run goes on from the
     answers it has, and the same command again asks a server for those that it did not give.
@@ -50,42 +53,53 @@ def names(
     Examples:
 
     - `accord names runs/demo`
-    - `accord names runs/demo --annotator transformers --model smollm2-135m --limit 30`
-    - `accord names runs/demo --annotator openai --base-url http://127.0.0.1:8080/v1 --model local`
+    - `accord names runs/demo --annotator transformers --model smollm2-135m --limit 30 --replace`
+    - `accord names runs/demo --annotator openai --base-url http://127.0.0.1:8080/v1 --model local --replace`
     """
     from accord.concepts.in_run import open_run
-    from accord.names.stage import ConceptsToName, names_stage
     from accord.study.store import missing
 
-    section, identity = _annotated(section, annotator, model, base_url)
     opened = open_run(run, backbone)
-    for concepts in opened.concepts(section.concepts):
+    asked = section.model_fields_set - {"concepts"}
+    own = opened.file.study.the(NamesSection) or NamesSection()
+    section = own.model_copy(update=section.model_dump(include=section.model_fields_set))
+    choice = {"kind": annotator, "model": model, "base_url": base_url}
+    if given := {key: value for key, value in choice.items() if value is not None}:
+        asked |= {"annotator"}
+        section = section.model_copy(update={"annotator": _annotator(own.annotator, given)})
+
+    def stage(concepts: "Stage") -> "Stage":  # what is there already is shown without any of this
+        from accord.names.stage import ConceptsToName, names_stage
+        from accord.study.plan import identity
+
         about = ConceptsToName(opened.backbone.section, opened.embeddings, concepts, concepts.settings["layer"])
-        stage = names_stage(section, about, concepts.seed, identity)
-        _print(made_in_run(stage, run, replace=replace), run / stage.name)
-        if notice := missing(run / stage.name):
+        local = section.annotator if isinstance(section.annotator, TransformersAnnotator) else None
+        named = None if local is None else BackboneSection(model=local.model, device=local.device, dtype=local.dtype)
+        return names_stage(section, about, concepts.seed, None if named is None else identity(named))
+
+    for concepts in opened.concepts(section.concepts):
+        name = f"names/{concepts.label}"
+        _print(made_in_run(name, run, partial(stage, concepts), asked=asked, replace=replace), run / name)
+        if notice := missing(run / name):
             typer.echo(notice, err=True)
 
 
-def _annotated(
-    section: NamesSection, kind: Kind, model: str | None, base_url: str | None
-) -> tuple[NamesSection, dict[str, Any] | None]:
-    """The section with its annotator, and the identity of one that runs here. Raises AccordError naming the option."""
-    from accord.study.config import from_options
-    from accord.study.plan import identity
+def _annotator(own: AnyAnnotator, given: dict[str, str]) -> AnyAnnotator:
+    """The annotator that the options ask for; the keys that they do not name are the study's, where it is of that kind.
 
-    for option, value, takers in (("model", model, ("transformers", "openai")), ("base-url", base_url, ("openai",))):
-        if value is not None and kind not in takers:
-            raise AccordError(f"--annotator {kind} takes no --{option}.")
-    if kind != "tokens" and model is None:
+    Raises AccordError naming the option.
+    """
+    from accord.study.config import from_options
+
+    kind = given.get("kind", own.kind)
+    for option, takers in (("model", ("transformers", "openai")), ("base_url", ("openai",))):
+        if option in given and kind not in takers:
+            flags = " or ".join(f"--annotator {taker}" for taker in takers)
+            raise AccordError(f"--annotator {kind} takes no --{option.replace('_', '-')}.", fix=flags)
+    table = {**(own.model_dump(exclude_unset=True) if own.kind == kind else {}), **given, "kind": kind}
+    if kind != "tokens" and "model" not in table:
         raise AccordError(f"--annotator {kind} needs a --model.")
-    choice = {"kind": kind, "model": model, "base_url": base_url}
-    table = {key: value for key, value in choice.items() if value is not None}
-    section = from_options(NamesSection, {**section.model_dump(exclude={"annotator"}), "annotator": table})
-    annotator = section.annotator
-    if not isinstance(annotator, TransformersAnnotator):
-        return section, None
-    return section, identity(BackboneSection(model=annotator.model, device=annotator.device, dtype=annotator.dtype))
+    return from_options(NamesSection, {"annotator": table}).annotator
 
 
 def _print(named: "NamedDictionary", folder: Path) -> None:

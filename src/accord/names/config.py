@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from accord.errors import AccordError
-from accord.section import PATH, Section
+from accord.section import PATH, TIMES, Section
 
 
 class _Annotator(Section):
@@ -42,11 +42,14 @@ class TransformersAnnotator(_Annotator):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="auto, float32, bfloat16 or float16."
     )
-    max_tokens: int = Field(default=60, ge=8, description="Tokens of an answer.")
+    max_tokens: int = Field(default=60, ge=8, le=TIMES, description="Tokens of an answer.")
     attempts: int = Field(
-        default=3, ge=1, description="Times a concept is asked for: first greedily, then by drawing (temperature .7)."
+        default=3,
+        ge=1,
+        le=1000,
+        description="Times a concept is asked for: first greedily, then by drawing (temperature .7).",
     )
-    batch: int = Field(default=8, ge=1, description="Concepts asked for at a time.")
+    batch: int = Field(default=8, ge=1, le=TIMES, description="Concepts asked for at a time.")
 
 
 class OpenAIAnnotator(_Annotator):
@@ -68,20 +71,31 @@ class OpenAIAnnotator(_Annotator):
         description="Environment variable that holds the key: the key itself is never in a file. A server reached by "
         "http:// may need none.",
     )
-    max_tokens: int = Field(default=200, ge=8, description="Tokens of an answer.")
+    max_tokens: int = Field(default=200, ge=8, le=TIMES, description="Tokens of an answer.")
     concurrency: int = Field(default=4, ge=1, le=256, description="Requests at a time.")
     per_minute: int | None = Field(
         default=None, ge=1, description="Requests begun in a minute, retries too; without it no limit.", examples=[60]
     )
-    timeout: float = Field(default=60.0, gt=0, description="Seconds without a sign of life before a request is over.")
+    timeout: float = Field(
+        default=60.0, gt=0, le=86_400, description="Seconds without a sign of life before a request is over."
+    )
     attempts: int = Field(
-        default=6, ge=1, description="Times a request is made when the server is busy, fails, or answers badly."
+        default=6,
+        ge=1,
+        le=1000,
+        description="Times a request is made when the server is busy, fails, or answers badly.",
     )
     first_wait: float = Field(
-        default=1.0, ge=0, description="Seconds waited after a first failure, on average half; doubles each time."
+        default=1.0,
+        ge=0,
+        le=86_400,
+        description="Seconds waited after a first failure, on average half; doubles each time.",
     )
     longest_wait: float = Field(
-        default=60.0, ge=0, description="Longest wait; a server that asks for more is taken at its word: no answer."
+        default=60.0,
+        ge=0,
+        le=86_400,
+        description="Longest wait; a server that asks for more is taken at its word: no answer.",
     )
 
     @field_validator("base_url")
@@ -116,6 +130,8 @@ AnyAnnotator = Annotated[TokensAnnotator | TransformersAnnotator | OpenAIAnnotat
 class NamesSection(Section):
     """A dictionary of the first seed's concepts: what excites each, what it promotes, a name, and its scores."""
 
+    needs: ClassVar[tuple[str, ...]] = ("text", "concepts")
+
     concepts: str = Field(
         default="all", min_length=1, description="Name of the [[concepts]] to look at, or all of them."
     )
@@ -128,7 +144,6 @@ class NamesSection(Section):
     annotator: AnyAnnotator = Field(
         default=TokensAnnotator(),
         description="Who names them: tokens, transformers or openai.",
-        examples=[OpenAIAnnotator(model="local", base_url="http://127.0.0.1:8080/v1")],
     )
 
 

@@ -22,6 +22,7 @@ from tenacity import (
     stop_when_event_set,
 )
 
+from accord.errors import AccordError
 from accord.names.answers import Reply, Request, Unusable, parse
 from accord.names.config import OpenAIAnnotator
 
@@ -31,6 +32,7 @@ _GONE = (
     openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError,
 )  # fmt: skip
 _LARGEST = 2**20  # bytes of a response
+_REACHED = 10.0  # seconds that a first sign of life is waited for
 
 
 class ServerAnnotator:
@@ -66,6 +68,24 @@ class ServerAnnotator:
             self._stopped.set()
             pool.shutdown(wait=True, cancel_futures=True)
             self._client.close()
+
+    def reach(self) -> None:
+        """AccordError if the server does not answer, or does not take the key. Nothing is asked of its model."""
+        client = self._connect()
+        try:
+            client.with_options(timeout=_REACHED).models.with_raw_response.list()
+        except openai.AuthenticationError as error:
+            fix = f"check the environment variable {self.section.key_variable}"
+            where, got = self.section.base_url, self._said(error)
+            raise AccordError("The server does not take this key.", where=where, got=got, fix=fix) from error
+        except openai.APIConnectionError as error:
+            problem, got = "The server that names concepts does not answer.", self._said(error)
+            fix = "start it, check base_url, or name the concepts later: leave out [names] for now"
+            raise AccordError(problem, where=self.section.base_url, got=got, fix=fix) from error
+        except (openai.OpenAIError, ValueError):  # it answers; not every server lists its models
+            pass
+        finally:
+            client.close()
 
     def _connect(self) -> openai.OpenAI:
         return openai.OpenAI(

@@ -2,7 +2,8 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from accord.lm.config import BackboneSection
 from accord.names.config import NamesSection, OpenAIAnnotator, TransformersAnnotator
 from accord.names.result import NamedDictionary
 from accord.study.plan import Plan
-from accord.study.stage import Stage
+from accord.study.stage import Needs, Stage
 from accord.study.store import UNFINISHED
 from accord.study.work import Work
 
@@ -54,6 +55,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
     with plan.at("names", "annotator", section=section.annotator):
         annotator = section.annotator
         identity: dict[str, Any] | None = None
+        named: BackboneSection | None = None
         if isinstance(annotator, TransformersAnnotator):
             model = plan.model(annotator.model).model
             named = BackboneSection(model=model, device=annotator.device, dtype=annotator.dtype)
@@ -64,7 +66,22 @@ def stages(plan: Plan) -> Iterator[Stage]:
         section = section.model_copy(update={"annotator": annotator})
         for node in concepts_for(plan, [section.concepts]):
             about = ConceptsToName(plan.backbone, embeddings(plan), node.stage, node.number)
-            yield names_stage(section, about, plan.seed, identity)
+            stage = names_stage(section, about, plan.seed, identity)
+            needs = stage.needs if named is None else partial(_needs, plan, named)
+            reach = partial(_reach, annotator) if isinstance(annotator, OpenAIAnnotator) else None
+            yield replace(stage, needs=needs, reach=reach)
+
+
+def _reach(annotator: OpenAIAnnotator) -> None:
+    from accord.names.server import ServerAnnotator
+
+    ServerAnnotator(annotator).reach()
+
+
+def _needs(plan: Plan, annotator: BackboneSection) -> Needs:
+    """Both models, where they are on one device."""
+    together = [plan.backbone, *([annotator] if annotator.device == plan.backbone.device else [])]
+    return Needs(plan.weights(*together))
 
 
 def names_stage(

@@ -13,6 +13,7 @@ from accord.tasks.config import QuestionSection
 from accord.terminal import (
     DEVICE,
     QUESTION,
+    Replace,
     decimals,
     made,
     options,
@@ -49,6 +50,7 @@ def pathway(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables; without it, only print.")] = None,
+    replace: Replace = False,
 ) -> None:
     """Show which way a repair goes: what every layer knows, says and carries, before and after.
 
@@ -69,7 +71,7 @@ def pathway(
     items, split_seed = _items(section, repaired.model, question, seed)
     before, after = before_and_after(repaired, base)
     model_and_layer = None if concepts is None or layer is None else (concepts, layer)
-    result: Pathway = made(pair_stage(section, items, before, after, split_seed, model_and_layer), out)
+    result: Pathway = made(pair_stage(section, items, before, after, split_seed, model_and_layer), out, replace=replace)
     _print(result, f"{items.train.name} / {before.model} / {after.model}")
 
 

@@ -16,15 +16,15 @@ from torch import Tensor
 from accord.errors import AccordError
 from accord.gap.metrics import PAIRED, summarize
 from accord.gap.ridge import Ridge
+from accord.pathway.config import FEWEST_TRAIN
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Of `Ridge`, tried on parts of the training items."""
-_FOLDS = 4
+_FOLDS = FEWEST_TRAIN // 2
 _READ = {
     **{name: PAIRED[name] for name in ("pearson_all", "pearson_yes", "pearson_no")},
     "auc": PAIRED["validator_auc"],
 }
-_MIN_TRAIN = 2 * _FOLDS
 
 
 def readout_curve(
@@ -52,9 +52,9 @@ def readout_curve(
     Raises:
         AccordError: fewer than 8 training items.
     """
-    if len(target) < _MIN_TRAIN:
+    if len(target) < FEWEST_TRAIN:
         raise AccordError(
-            "too few training items to read anything off", got=len(target), wanted=f"{_MIN_TRAIN} or more"
+            "too few training items to read anything off", got=len(target), wanted=f"{FEWEST_TRAIN} or more"
         )
     fold = folds(groups, seed)
     rows = []

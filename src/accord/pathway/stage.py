@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 from accord.cache import hash_file
 from accord.concepts.stage import concepts_named
 from accord.errors import AccordError
+from accord.gap.stage import check_words
 from accord.lm.config import BackboneSection
-from accord.pathway.config import PathwaySection
+from accord.pathway.config import FEWEST_TRAIN, PathwaySection
 from accord.pathway.result import Pathway
 from accord.repair.config import RepairSection
 from accord.repair.learned import unlearned
 from accord.repair.stage import RepairNode, learned_for, need_repairs, repairs_named, training_items
 from accord.study.plan import Plan, identity, read_by_model
-from accord.study.stage import Stage
+from accord.study.stage import Needs, Stage
 from accord.study.work import Work
 from accord.tasks import Task
 
@@ -75,7 +76,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
     with plan.at("pathway", section=section):
         need_repairs(plan, "pathway")
         for task in training_items(plan).values():
-            task.labels.check_yes_or_no("a pathway", task.name)
+            check_words(plan, task, "a pathway")
         titles = list(dict.fromkeys(section.repairs or [plan.all(RepairSection)[0].title]))
         for node in repairs_named(plan, titles, "pathway", "repairs"):
             yield _of_repair(plan, section, node)
@@ -84,6 +85,9 @@ def stages(plan: Plan) -> Iterator[Stage]:
 def _of_repair(plan: Plan, section: PathwaySection, node: RepairNode) -> Stage:
     base, question = plan.named(plan.backbone), node.section
     items = items_of(section, lambda **keys: plan.task(question, **keys), learned=learned_for(plan, question.folder))
+    if len(items.train.items) < FEWEST_TRAIN:
+        problem, got = "too few training items to read anything off", len(items.train.items)
+        raise AccordError(problem, where=items.train.name, got=got, wanted=f"{FEWEST_TRAIN} or more")
     concepts = None if section.concepts is None else concepts_named(plan, section.concepts, "pathway", "concepts")
 
     def make(work: Work) -> Pathway:
@@ -94,7 +98,8 @@ def _of_repair(plan: Plan, section: PathwaySection, node: RepairNode) -> Stage:
 
     settings = {**settings_of(section), **base.identity, "questions": items.settings(plan.read)}
     inputs = {"repair": node.stage} | ({} if concepts is None else {"concepts": concepts.stage})
-    return Stage("pathway", node.stage.label, make, settings, plan.seed, VERSION, inputs, seconds=70)
+    needs = lambda: Needs(2 * plan.weights(plan.backbone))  # noqa: E731 - the base, and apart from it what was made of it
+    return Stage("pathway", node.stage.label, make, settings, plan.seed, VERSION, inputs, needs, seconds=70)
 
 
 def pair_stage(

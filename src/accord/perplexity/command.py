@@ -8,7 +8,7 @@ import typer
 from accord.embeddings.config import TextSection
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
-from accord.terminal import StudyOut, decimals, options, print_table, progress_console
+from accord.terminal import Replace, StudyOut, decimals, options, print_table, progress_console
 
 MaybeStudy = Annotated[Path | None, typer.Argument(metavar="[STUDY.toml]", help="The study file.")]
 Alone = Annotated[BackboneSection | None, options(only=("model", "device"))]
@@ -17,6 +17,7 @@ Alone = Annotated[BackboneSection | None, options(only=("model", "device"))]
 def generate(
     study: MaybeStudy = None,
     out: StudyOut = None,
+    replace: Replace = False,
     backbone: Alone = None,
     number: Annotated[int, typer.Option("-n", min=1, help="With --model: how many texts.")] = 3,
     prompt: Annotated[str | None, typer.Option(help="With --model: what to continue; by default nothing.")] = None,
@@ -32,7 +33,7 @@ def generate(
     - `accord generate --model runs/demo/heads/topk-latents-new-s0`
     """
     if (model := _alone(study, backbone)) is None:
-        _only("texts", study, out)
+        _only("texts", study, out, replace)
         return
     from accord.lm import generate as write
     from accord.study.work import load
@@ -45,6 +46,7 @@ def generate(
 def perplexity(
     study: MaybeStudy = None,
     out: StudyOut = None,
+    replace: Replace = False,
     backbone: Alone = None,
     texts: Annotated[
         TextSection | None, options(only=("source", "column", "limit"), renamed={"source": "data"})
@@ -58,7 +60,7 @@ def perplexity(
     - `accord perplexity --model smollm2-135m --data reviews.txt`
     """
     if (model := _alone(study, backbone)) is None:
-        _only("perplexity", study, out)
+        _only("perplexity", study, out, replace)
         return
     if texts is None:
         raise AccordError("There are no texts to read.", fix="name them: --data FILE")
@@ -80,11 +82,11 @@ def _alone(study: Path | None, model: BackboneSection | None) -> BackboneSection
     return model
 
 
-def _only(kind: str, study: Path | None, out: Path | None) -> None:
+def _only(kind: str, study: Path | None, out: Path | None, replace: bool) -> None:
     from accord.study.engine import run
 
     assert study is not None
-    typer.echo(run(study, out, console=progress_console(), only=[kind]))
+    typer.echo(run(study, out, console=progress_console(), only=[kind], replace=replace))
 
 
 COMMANDS = (generate, perplexity)

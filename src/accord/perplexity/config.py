@@ -1,10 +1,10 @@
 """`[perplexity]`: which models write texts, and who judges them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PlainValidator
 
-from accord.section import PATH, Section
+from accord.section import PATH, TIMES, Section
 
 
 def _as_rows(value: object) -> Any:
@@ -17,6 +17,8 @@ def _as_rows(value: object) -> Any:
 class PerplexitySection(Section):
     """Let every model of the study write texts, and a third-party model judge them."""
 
+    needs: ClassVar[tuple[str, ...]] = ("text",)
+
     judge: str = Field(
         default="gemma3-270m",
         min_length=1,
@@ -28,8 +30,8 @@ class PerplexitySection(Section):
         description="Which models write: all, or a list of backbone, finetuned, new, random, CONCEPTS-latents-new, "
         "CONCEPTS-reconstruction-original, CONCEPTS-reconstruction-new, or rows of your [[heads]].",
     )
-    samples: int = Field(default=100, ge=1, description="Texts of each model and seed.")
-    max_new_tokens: int = Field(default=100, ge=1, description="Tokens after which a text is cut.")
+    samples: int = Field(default=100, ge=1, le=TIMES, description="Texts of each model and seed.")
+    max_new_tokens: int = Field(default=100, ge=1, le=TIMES, description="Tokens after which a text is cut.")
     temperature: float = Field(default=0.7, ge=0, description="Divides the logits; 0: the most probable token.")
     top_k: int = Field(default=100, ge=0, description="Draw from so many most probable tokens; 0: from all.")
     top_p: float = Field(default=0.9, gt=0, le=1, description="Draw from those that hold so much probability.")

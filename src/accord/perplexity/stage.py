@@ -14,7 +14,7 @@ from accord.heads.stage import HeadNode, head_of
 from accord.perplexity.config import PerplexitySection
 from accord.perplexity.result import JudgedTexts, WrittenTexts
 from accord.study.plan import Plan
-from accord.study.stage import Stage
+from accord.study.stage import Needs, Stage
 from accord.study.work import Work
 from accord.unfinished import once
 
@@ -136,4 +136,6 @@ def perplexity_stage(plan: Plan, section: PerplexitySection, texts: Stage, name:
         )
 
     settings = {"row": name, "judge": judge.identity, "own_texts": section.own_texts}
-    return Stage("perplexity", texts.label, make, settings, texts.seed, VERSION, inputs, seconds=10)
+    models = [judge.section, *([] if node is None else [plan.backbone])]
+    needs = lambda: Needs(plan.weights(*models))  # noqa: E731
+    return Stage("perplexity", texts.label, make, settings, texts.seed, VERSION, inputs, needs, seconds=10)

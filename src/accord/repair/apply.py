@@ -10,7 +10,7 @@ from accord.arguments import checked
 from accord.concepts.base import ConceptModel
 from accord.lm.model import LanguageModel
 from accord.progress import Progress
-from accord.repair.config import Trained, check_labels
+from accord.repair.config import Trained, check_task
 from accord.repair.folder import base_name
 from accord.repair.learned import marks, marks_as_text
 from accord.repair.surgery import operate
@@ -46,7 +46,7 @@ def repair(
         AccordError: see `accord.repair.train` and `accord.repair.operate`.
     """
     begun, folder = time.monotonic(), Path(folder)
-    check_labels(task, config)
+    check_task(task, config)
     task = read_by(lm.tokenizer, task)
     if isinstance(config, Trained):
         train(lm, task, config, folder=folder, seed=seed, base=base, progress=progress)

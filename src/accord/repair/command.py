@@ -10,7 +10,7 @@ from accord.errors import AccordError
 from accord.lm.config import BackboneSection
 from accord.repair.config import KINDS, RepairSection, Trained, read_repair
 from accord.tasks.config import QuestionSection
-from accord.terminal import DEVICE, QUESTION, OptionOf, key_values, made, print_table, say_how_read
+from accord.terminal import DEVICE, QUESTION, OptionOf, Replace, key_values, made, print_table, say_how_read
 
 if TYPE_CHECKING:
     from accord.repair.result import RepairRecord
@@ -38,6 +38,7 @@ def repair(
     ] = None,
     layer: Annotated[int | None, typer.Option(min=0, help="With method concepts: the layer it was made on.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the first weights, and the order of items.")] = 0,
+    replace: Replace = False,
 ) -> None:
     """Repair a model: teach one form what the other says. Any --model takes the folder; training writes an adapter.
 
@@ -48,7 +49,7 @@ def repair(
     - `accord repair --model repaired --task hypernymy --method calibrate --out calibrated`
     - `accord verdict --repaired repaired --task hypernymy`
     """
-    from accord.repair.config import check_labels
+    from accord.repair.config import check_task
     from accord.repair.question import check_goes_on
     from accord.repair.stage import single_repair_stage
     from accord.tasks import task as make_task
@@ -60,11 +61,11 @@ def repair(
     table = {"kind": method, **key_values("--set", set_ or []), "steps": steps, "lr": lr}
     config = read_repair({key: value for key, value in table.items() if value is not None}, "--method, --set")
     check_goes_on(backbone.model, task)
-    check_labels(task, config)
+    check_task(task, config)
     if config.edits_concepts != (concepts is not None) or (concepts is None) != (layer is None):
         raise AccordError("Method concepts, and no other, takes --concepts and --layer.", got=method)
     edited = None if concepts is None or layer is None else (concepts, layer)
-    record: RepairRecord = made(single_repair_stage(config, task, backbone, seed, edited), out)
+    record: RepairRecord = made(single_repair_stage(config, task, backbone, seed, edited), out, replace=replace)
     for line in _reach(record):
         typer.echo(line)
 
@@ -76,6 +77,7 @@ def merge(
     out: Annotated[Path, typer.Option(help="Folder for the merged weights, in hub layout.")],
     device: Annotated[str, OptionOf(BackboneSection, "device")],
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], OptionOf(BackboneSection, "dtype")],
+    replace: Replace = False,
 ) -> None:
     """Merge an adapter, of a repaired model or of PEFT, into its base, and say how far the answers drifted by that.
 
@@ -83,7 +85,7 @@ def merge(
     """
     from accord.repair import merge as merged
 
-    drift = merged(folder, out, device=device, dtype=dtype)
+    drift = merged(folder, out, device=device, dtype=dtype, replace=replace)
     rows = [
         ["log p of any token, largest", f"{drift.largest:.2e}"],
         ["log p of any token, mean", f"{drift.mean:.2e}"],

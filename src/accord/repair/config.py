@@ -3,14 +3,14 @@
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from accord.arguments import checked
 from accord.concepts.config import Pace
 from accord.errors import AccordError, nearest
 from accord.gap.config import GapSection
 from accord.kinds import Kinds, add, check_kind, list_of, section, validate
-from accord.section import TASK_FILE, FolderName, Section
+from accord.section import STEPS, TASK_FILE, TIMES, FolderName, Section
 from accord.tasks import Task
 from accord.tasks.config import QuestionSection
 
@@ -38,7 +38,7 @@ class Trained(Pace):
     if TYPE_CHECKING:
         kind: Any
 
-    steps: int = Field(default=80, ge=1, description="Updates; each sees one batch.")
+    steps: int = Field(default=80, ge=1, le=STEPS, description="Updates; each sees one batch.")
     lr: float = Field(default=3e-4, gt=0, description="Learning rate of AdamW.")
     warmup: float = Field(
         default=0.1, ge=0, le=1, description="Share of steps over which the learning rate rises from 0."
@@ -47,16 +47,21 @@ class Trained(Pace):
         default=0.5, ge=0, le=1, description="Share of steps, the last, over which it falls to 0; 0 keeps it constant."
     )
     weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay (AdamW).")
-    clip: float | None = Field(default=1.0, gt=0, description="Largest norm of the whole gradient; null: no clipping.")
-    batch: int = Field(default=24, ge=2, description="Items of an update.")
+    clip: float | None = Field(
+        default=1.0, gt=0, description="Largest norm of the whole gradient (in Python None: no clipping)."
+    )
+    batch: int = Field(default=24, ge=2, le=TIMES, description="Items of an update.")
     micro_batch: int | None = Field(
         default=None,
         ge=1,
-        description="Pass so many prompts through the model at a time, with the gradient of the whole batch; null: all "
-        "at once, which is faster where memory allows it.",
+        description="Pass so many prompts through the model at a time, with the gradient of the whole batch; without "
+        "it all at once, which is faster where memory allows it.",
+        examples=[8],
     )
     full: bool = Field(default=False, description="Train all weights and save the whole model, in place of an adapter.")
-    r: int = Field(default=8, ge=1, description="Rank of the adapter: LoRA on linear layers and experts, not the head.")
+    r: int = Field(
+        default=8, ge=1, le=65_536, description="Rank of the adapter: LoRA on linear layers and experts, not the head."
+    )
     alpha: float = Field(default=16, gt=0, description="Its scale: what it adds is multiplied by alpha / r.")
     dropout: float = Field(
         default=0.05, ge=0, lt=1, description="Dropout before the adapter, in training; experts have none."
@@ -116,7 +121,7 @@ class SFT(Trained):
         description="Items with gold no enter the generator form too, by the task's negated wording (are not a kind "
         "of); else they enter the validator form alone.",
     )
-    batch: int = Field(default=16, ge=2, description="Items of an update.")
+    batch: int = Field(default=16, ge=2, le=TIMES, description="Items of an update.")
 
 
 class Consistency(Trained):
@@ -127,14 +132,24 @@ class Consistency(Trained):
     """
 
     kind: Literal["consistency"] = "consistency"
-    rounds: int = Field(default=2, ge=1, description="How often the forms are measured anew; steps are shared out.")
+    rounds: int = Field(
+        default=2, ge=1, le=TIMES, description="How often the forms are measured anew; steps are shared out."
+    )
     items: int = Field(default=400, ge=2, description="Items that a round asks, at most; each round draws its own.")
     rank: int | None = Field(
         default=None,
         ge=1,
-        description="Largest rank of the answer's first token at which the generator says yes; null: the median.",
+        description="Largest rank of the answer's first token at which the generator says yes; without it the "
+        "median of log-odds decides.",
+        examples=[10],
     )
-    batch: int = Field(default=16, ge=2, description="Items of an update.")
+    batch: int = Field(default=16, ge=2, le=TIMES, description="Items of an update.")
+
+    @model_validator(mode="after")
+    def _rounds_fit(self) -> "Consistency":
+        if self.rounds > self.steps:
+            raise ValueError(f"each round needs a step: rounds = {self.rounds} is more than steps = {self.steps}")
+        return self
 
 
 class DPO(Trained):
@@ -211,7 +226,10 @@ class ReadoutConfig(_Searched):
     )
     strengths: Positives = Field(default=[0.5, 0.75, 1.0], description="Factors on the readout to try.")
     positions: int = Field(
-        default=1500, ge=1, description="Positions of ordinary text to fit on; as many others to choose on."
+        default=1500,
+        ge=1,
+        le=10 * TIMES,
+        description="Positions of ordinary text to fit on; as many others to choose on.",
     )
 
 
@@ -225,7 +243,9 @@ class CalibrateConfig(Surgery):
         "gold: best accuracy on training items.",
     )
     share: float = Field(default=0.5, gt=0, lt=1, description="Share of the items that should be affirmed.")
-    positions: int = Field(default=1500, ge=1, description="Positions of ordinary text that the cost is measured on.")
+    positions: int = Field(
+        default=1500, ge=1, le=10 * TIMES, description="Positions of ordinary text that the cost is measured on."
+    )
 
 
 class _Run(_Searched):
@@ -267,7 +287,7 @@ class ConceptsConfig(_Run):
     """Concepts scaled so that what they say to the validator agrees with the generator."""
 
     edits_concepts: ClassVar[bool] = True
-
+    needs: ClassVar[tuple[str, ...]] = ("text", "concepts")
     kind: Literal["concepts"] = "concepts"
     counts: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = Field(
         default=[4, 16, 64], description="Numbers of concepts to edit to try."
@@ -305,10 +325,34 @@ register(DirectionConfig, "accord.repair.direction:fit")
 register(ConceptsConfig, "accord.repair.concept_edit:fit")
 
 
-def check_labels(task: Task, config: BaseModel) -> None:
-    """AccordError where a validator chooses among labels, and a repair moves or ranks by yes and no."""
-    if not isinstance(config, SFT):
+FEWEST_ITEMS = 20  # of a repair whose settings are chosen on some of its training items
+
+
+def check_task(task: Task, config: BaseModel) -> None:
+    """AccordError where a repair cannot learn from a task's items, as far as they tell that by themselves.
+
+    A validator that chooses among labels can only be fine-tuned, as all else moves or ranks by yes and no.
+    """
+    if isinstance(config, SFT):
+        _check_trains(task, config)
+    else:
         task.labels.check_yes_or_no("any repair but sft", task.name)
+    fewest = FEWEST_ITEMS if isinstance(config, _Searched) else 2
+    if len(task.items) < fewest:
+        problem = "too few training items to repair with"
+        raise AccordError(problem, where=task.name, got=len(task.items), wanted=f"at least {fewest}")
+
+
+def _check_trains(task: Task, config: SFT) -> None:
+    if config.negation and task.generator.negated is None:
+        raise AccordError(
+            f"task {task.name!r} has no negated wording of its generator form {task.generator.phrasing!r}",
+            fix="give one (`negated` in a task file), or leave negation off",
+        )
+    if config.form == "joint" and task.chat is not None:
+        raise AccordError("joint examples are one text, and a chat has turns", fix="use union, or leave chat off")
+    if config.positives_only and not any(item.gold for item in task.items):
+        raise AccordError("no item trains this form", where=f"{task.name}, form {config.form}", got="no gold yes")
 
 
 @checked
@@ -323,6 +367,9 @@ def read_repair(table: dict[str, Any], where: object = "repair") -> Any:
         wanted = nearest(key, KINDS[kind][0].model_fields) if first["type"] == "extra_forbidden" else first["msg"]
         problem = f"{kind} has no key {key!r}" if first["type"] == "extra_forbidden" else f"the key {key!r} is wrong"
         raise AccordError(problem, where=where, got=repr(first["input"]), wanted=wanted) from None
+
+
+_ALONE = "A repair by training starts from the backbone; readout, calibrate, direction and concepts may go on from one."
 
 
 class RepairSection(QuestionSection):
@@ -348,8 +395,7 @@ class RepairSection(QuestionSection):
     )
     after: str | None = Field(
         default=None,
-        description="Name of the [[repair]] that this one goes on from, where it is not the backbone.",
-        examples=["rankalign"],
+        description='Name of the [[repair]] that this one goes on from, such as "rankalign"; without it the backbone.',
     )
 
     @property
@@ -389,6 +435,8 @@ def section_of(kind: str) -> type[RepairSection]:
 
 @cache
 def _section(config: Any) -> type[RepairSection]:
+    if issubclass(config, Trained):
+        return section(RepairSection, config, after=(None, Field(default=None, description=_ALONE)))
     if not config.edits_concepts:
         return section(RepairSection, config)
     about = "Name of the [[concepts]] whose concepts are edited."

@@ -32,9 +32,7 @@ class Agreeing:
     def build(
         cls, config: Consistency, lm: LanguageModel, task: Task, seed: int, progress: Progress | None
     ) -> "Agreeing":
-        """Raises AccordError if there are more rounds than steps."""
-        if config.rounds > config.steps:
-            raise AccordError("each round needs a step", got=f"{config.rounds} rounds", wanted=f"up to {config.steps}")
+        """See `Method.build`."""
         return cls(config, TaskPairs.of(lm, task), seed)
 
     def batch(self, lm: LanguageModel, step: int) -> PairBatch:

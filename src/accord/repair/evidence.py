@@ -19,12 +19,12 @@ from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import score
 from accord.lm.states import end_states
 from accord.progress import Progress
+from accord.repair.config import FEWEST_ITEMS
 from accord.repair.ordinary import YesNo, log_yes_no
 from accord.tasks import Item, Task
 
 # Enough groups that whole ones can be held out and still speak for the others.
 _FEWEST_GROUPS = 8
-_FEWEST_ITEMS = 20
 _MEASURES = ("pearson_all", "pearson_yes", "pearson_no", "validator_auc", "validator_accuracy")
 
 
@@ -79,8 +79,8 @@ def gather(
     Raises:
         AccordError: too few items to choose on, no such layer, or label words of several tokens.
     """
-    if len(task.items) < _FEWEST_ITEMS:
-        wanted = f"at least {_FEWEST_ITEMS}"
+    if len(task.items) < FEWEST_ITEMS:
+        wanted = f"at least {FEWEST_ITEMS}"
         raise AccordError("too few training items to repair with", where=task.name, got=len(task.items), wanted=wanted)
     if wrong := [layer for layer in layers if not 0 <= layer <= lm.n_layers]:
         raise AccordError("no such layer", got=wrong[0], wanted=f"0 to {lm.n_layers} in {lm.name}")

@@ -4,7 +4,7 @@ import gc
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,12 @@ from accord.lm.model import LanguageModel
 from accord.lm.opening import load as load_backbone
 from accord.lm.opening import read_tokenizer
 from accord.lm.quantization import check_plain
+from accord.loading import fingerprint
 from accord.repair.folder import checked_base
 from accord.repair.learned import links
 from accord.repair.result import DESCRIPTION, MERGED, base_of, is_repaired
+from accord.study.replaced import MadeOtherwise, not_replaced
+from accord.study.store import foreign
 from accord.tasks.labels import NO, YES
 
 # Beside the task's own prompts, ordinary text.
@@ -57,24 +60,55 @@ class Drift:
 
 
 @checked
-def merge(folder: Path | str, out: Path | str, *, device: str = "auto", dtype: str = "auto") -> Drift:
+def merge(
+    folder: Path | str, out: Path | str, *, device: str = "auto", dtype: str = "auto", replace: bool = False
+) -> Drift:
     """Write the merged weights of the adapter in `folder` to `out`, in hub layout with tokenizer; see `Drift`.
 
     The adapter may be one of `accord repair`, or any of PEFT's whose kind can be merged.
 
-    `out/merge.json` holds the drift, which is measured on the weights read back.
+    `out/merge.json` holds the drift, which is measured on the weights read back. If `out` holds the merged weights of
+    this adapter already, nothing is done.
+
+    Args:
+        replace: replace the merged weights of another adapter, or in another precision.
 
     Raises:
-        AccordError: the folder holds no adapter, `out` is not empty, the base's weights are quantized, this kind of
-            adapter cannot be merged, or it acts on one of several layers that share a weight.
+        AccordError: the folder holds no adapter, `out` holds anything else, the base's weights are quantized, this kind
+            of adapter cannot be merged, or it acts on one of several layers that share a weight.
     """
     folder, out = Path(folder), Path(out)
-    described = _check(folder, out)
-    with lock(out), whole_folder(out) as part:
-        return _merge(folder, described, part, device, dtype)
+    described = _check(folder)
+    made_from = {"model": fingerprint(str(folder)), "dtype": dtype}
+    with lock(out):
+        if (drift := _there(out, made_from, replace)) is not None:
+            return drift
+        with whole_folder(out) as part:
+            return _merge(folder, described, part, device, made_from)
 
 
-def _merge(folder: Path, described: Mapping[str, Any], out: Path, device: str, dtype: str) -> Drift:
+def _there(out: Path, made_from: Mapping[str, str], replace: bool) -> Drift | None:
+    """The drift of merged weights that are there already; None if there are none, or they are to be replaced."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    if not (out / MERGED).is_file():
+        raise foreign(out)
+    record = read_object(out / MERGED, *(field.name for field in fields(Drift)))
+    changed = [
+        f"{key} ({then} → {made_from[key]})"
+        for key, then in record.get("made_from", dict.fromkeys(made_from, "unknown")).items()
+        if then != made_from[key]
+    ]
+    if not changed:
+        return Drift(*(record[field.name] for field in fields(Drift)))
+    if not replace:
+        found = MadeOtherwise(out.name, ", ".join(changed), None)
+        raise not_replaced(found, out, "name another folder with --out")
+    return None
+
+
+def _merge(folder: Path, described: Mapping[str, Any], out: Path, device: str, made_from: Mapping[str, str]) -> Drift:
+    dtype = made_from["dtype"]
     foreign = not described
     base: LanguageModel
     if foreign:
@@ -110,12 +144,12 @@ def _merge(folder: Path, described: Mapping[str, Any], out: Path, device: str, d
     after = _logprobs(lm, prompts)
     drift = _drift(_yes_no(lm, about) if own else None, before, after, len(own))
     chain = [link.as_json() for link in links(folder)]  # so that merged weights are not tested on what they learned
-    text = {"from": base_of(folder), "adapter": str(folder), **asdict(drift), "links": chain}
+    text = {"from": base_of(folder), "adapter": str(folder), **asdict(drift), "made_from": made_from, "links": chain}
     write_whole(out / MERGED, json.dumps(text, indent=2) + "\n")
     return drift
 
 
-def _check(folder: Path, out: Path) -> dict[str, Any]:
+def _check(folder: Path) -> dict[str, Any]:
     """What repair.json says; empty for an adapter that accord did not write."""
     described: dict[str, Any] = {}
     if is_repaired(folder):
@@ -128,8 +162,6 @@ def _check(folder: Path, out: Path) -> dict[str, Any]:
         raise AccordError("these are whole weights already", where=folder, fix="open the folder as it is")
     if kind != "adapter":
         raise AccordError("only an adapter can be merged: edits act on states, not on weights", where=folder, got=kind)
-    if out.exists() and any(out.iterdir()):
-        raise AccordError("the folder for the merged weights is not empty", where=out, fix="name another")
     return described
 
 

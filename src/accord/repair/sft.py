@@ -9,7 +9,7 @@ from torch import Tensor
 from accord.errors import AccordError
 from accord.lm.model import LanguageModel
 from accord.progress import Progress
-from accord.repair.config import SFT
+from accord.repair.config import SFT, check_task
 from accord.repair.method import PairBatch, TaskPairs, drawn
 from accord.repair.scores import Pair, Terms
 from accord.tasks import Item, Task
@@ -34,13 +34,7 @@ class FineTuning:
     def build(cls, config: SFT, lm: LanguageModel, task: Task, seed: int, progress: Progress | None) -> "FineTuning":
         """Raises AccordError where the task has no negated wording and one is asked for, or nothing would train."""
         forms = TaskPairs.of(lm, task)
-        if config.negation and task.generator.negated is None:
-            raise AccordError(
-                f"task {task.name!r} has no negated wording of its generator form {task.generator.phrasing!r}",
-                fix="give one (`negated` in a task file), or leave negation off",
-            )
-        if config.form == "joint" and task.chat is not None:
-            raise AccordError("joint examples are one text, and a chat has turns", fix="use union, or leave chat off")
+        check_task(task, config)
         items = [item for item in task.items if item.gold or not config.positives_only]
         examples = [pairs for item in items if (pairs := _examples(config, forms, item))]
         if not examples:

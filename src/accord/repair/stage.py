@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accord.concepts.stage import ConceptNode, concepts_named
+from accord.concepts.stage import TRAINED, ConceptNode, concepts_named
 from accord.embeddings.ordinary import OrdinaryTexts, ordinary_texts
 from accord.errors import AccordError, nearest
+from accord.gap.stage import check_words
 from accord.lm.config import BackboneSection
-from accord.repair.config import RepairSection, Trained, check_labels, repair_config
+from accord.repair.config import RepairSection, Trained, check_task, repair_config
 from accord.repair.learned import marks
 from accord.study.plan import Plan, Unplanned, identity, planned_once, read_by_model
-from accord.study.stage import Stage
+from accord.study.stage import Needs, Stage
 from accord.study.store import read_manifest
 from accord.study.work import Work, load
 from accord.tasks import Task
@@ -51,9 +52,28 @@ def training_items(plan: Plan) -> dict[str, Task]:
         with plan.at("repair", i, section=section):
             kind = "nested" if plan.task(section, split="all").nested else "random"
             task = plan.task(section, split="train", split_kind=kind, limit=section.limit)
-            check_labels(task, repair_config(section))
+            check_task(task, repair_config(section))
             by_title[section.title] = task
+            with plan.at("repair", i, "layers"):
+                for layer in getattr(section, "layers", None) or []:
+                    plan.number(layer)
+            if not section.trained:
+                check_words(plan, task, f"a {section.kind} repair")
+            elif getattr(section, "full", False):
+                with plan.at("repair", i, "full"):
+                    _check_full(plan)
     return by_title
+
+
+def _check_full(plan: Plan) -> None:
+    """AccordError if the backbone's precision is one in which all its weights cannot be trained."""
+    from accord.lm.opening import pick_device, pick_dtype
+
+    section = plan.backbone
+    dtype = str(pick_dtype(section.dtype, pick_device(section.device))).removeprefix("torch.")
+    if dtype != "float32":
+        problem, fix = "Full fine-tuning loses small updates in half precision.", '[backbone] dtype = "float32"'
+        raise AccordError(problem, got=dtype, fix=fix)
 
 
 def learned_for(plan: Plan, question: str) -> frozenset[str]:
@@ -130,7 +150,14 @@ def repair_stage(
         "task": plan.read(task).settings,
         "texts": texts and texts.settings,
     }
-    return Stage("repair", f"{section.title}-s{seed}", make, settings, seed, VERSION, inputs, seconds=40)
+
+    def needs() -> Needs:
+        weights = plan.weights(plan.backbone)
+        if not getattr(config, "full", False):
+            return Needs(weights)
+        return Needs(TRAINED * weights, weights, TRAINED * weights)
+
+    return Stage("repair", f"{section.title}-s{seed}", make, settings, seed, VERSION, inputs, needs, seconds=40)
 
 
 def single_repair_stage(
@@ -208,10 +235,6 @@ def _check_names(plan: Plan, sections: list[RepairSection]) -> None:
         if section.after is not None and section.after not in plain:
             wanted = nearest(section.after, [title for title in plain if title != section.title])
             error = AccordError("No such repair to go on from.", got=section.after, wanted=wanted)
-            plan.problem(error, "repair", i, "after")
-        if section.after is not None and section.trained:
-            fix = "leave out after, or use readout, calibrate, direction or concepts"
-            error = AccordError("A repair by training starts from the backbone.", got=section.kind, fix=fix)
             plan.problem(error, "repair", i, "after")
 
 

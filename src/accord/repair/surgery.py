@@ -10,7 +10,7 @@ from accord.gap.questions import LabelWords
 from accord.kinds import code_of
 from accord.lm.model import LanguageModel
 from accord.progress import Progress
-from accord.repair.config import KINDS, Surgery, check_labels
+from accord.repair.config import KINDS, Surgery, check_task
 from accord.repair.fitted import Fitted
 from accord.repair.label_mass import check_label_mass
 from accord.tasks import Task
@@ -38,7 +38,7 @@ def operate(
         AccordError: the label words get too little probability; the kind edits concepts and none are given; else see
             the `fit` of each kind.
     """
-    check_labels(task, config)
+    check_task(task, config)
     LabelWords.of(lm, task).tokens(task, f"a {config.kind} repair")
     check_label_mass(lm, task, allowed=config.allow_low_mass)
     options: dict[str, Any] = {"seed": seed, "texts": texts, "progress": progress}

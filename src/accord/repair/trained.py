@@ -14,7 +14,7 @@ from accord.kinds import code_of
 from accord.lm.model import LanguageModel
 from accord.loading import load
 from accord.progress import Progress
-from accord.repair.config import KINDS, SFT, Trained, check_labels, read_repair
+from accord.repair.config import KINDS, SFT, Trained, check_task, read_repair
 from accord.repair.folder import base_name
 from accord.repair.label_mass import check_label_mass
 from accord.repair.learned import marks, marks_as_text
@@ -60,7 +60,7 @@ def train(
     section = read_repair(dict(config)) if isinstance(config, Mapping) else config
     folder = Path(folder)
     model = load(lm) if isinstance(lm, str) else lm
-    check_labels(task, section)
+    check_task(task, section)
     task, base = read_by(model.tokenizer, task), base_name(model, base)
     settings = {**model.settings(), "task": task.settings, "repair": section.model_dump(), "seed": seed}
     if is_repaired(folder):

@@ -1,10 +1,10 @@
 """`[steering]`: which concepts are turned off and up, how far, and how the effects are measured."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PlainValidator, model_validator
 
-from accord.section import PATH, Section
+from accord.section import PATH, TIMES, Section
 
 
 def _as_names(value: object) -> Any:
@@ -17,13 +17,15 @@ def _as_names(value: object) -> Any:
 class SteeringSection(Section):
     """Turn concepts of every concept model off and up, and measure whether that does what it should."""
 
+    needs: ClassVar[tuple[str, ...]] = ("text", "concepts")
+
     concepts: Annotated[Literal["all"] | list[str], PlainValidator(_as_names)] = Field(
         default="all", description="Which concept models: all, or a list of names of [[concepts]]."
     )
     number: int = Field(
         default=20, ge=1, description="Concepts, drawn at random, whose promoted tokens are followed on held-out texts."
     )
-    promoted: int = Field(default=10, ge=1, description="Promoted tokens of each.")
+    promoted: int = Field(default=10, ge=1, le=TIMES, description="Promoted tokens of each.")
     places: int = Field(default=100, ge=1, description="Positions at most at which each concept and dose is measured.")
     texts: int = Field(default=100, ge=2, description="Held-out texts that they are taken from.")
     factors: list[Annotated[float, Field(ge=0)]] = Field(
@@ -38,11 +40,12 @@ class SteeringSection(Section):
         description="Doses at every position, in units of what the concept writes on average where active: the fair "
         "scale between kinds, as a gate that is set where it was off writes little.",
     )
-    written: int = Field(
-        default=3,
+    written: int | None = Field(
+        default=None,
         ge=0,
-        description="Concepts that go most with the label, steered while texts are written; 0 for none. Needs a label "
-        "in [text].",
+        le=TIMES,
+        description="Concepts that go most with the label of [text], steered while texts are written; 0 for none. "
+        "Without it 3 where [text] has a label.",
     )
     by: Literal["tokens", "strength"] = Field(
         default="tokens",
@@ -56,8 +59,7 @@ class SteeringSection(Section):
     )
     label: str | None = Field(
         default=None,
-        description="With labels that are no numbers: the one that concepts are steered toward.",
-        examples=["sports"],
+        description='With labels that are no numbers: the one that concepts are steered toward, such as "sports".',
     )
     prompts: list[str] | None = Field(
         default=None,
@@ -65,8 +67,8 @@ class SteeringSection(Section):
         description="What texts are begun with; without it openings about a film.",
         examples=[["The film was"]],
     )
-    samples: int = Field(default=4, ge=1, description="Texts of each prompt and dose.")
-    max_new_tokens: int = Field(default=20, ge=1, description="Tokens after which a text is cut.")
+    samples: int = Field(default=4, ge=1, le=TIMES, description="Texts of each prompt and dose.")
+    max_new_tokens: int = Field(default=20, ge=1, le=TIMES, description="Tokens after which a text is cut.")
     judge: str | None = Field(
         default=None,
         min_length=1,

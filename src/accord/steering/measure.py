@@ -142,12 +142,12 @@ def _write(
 def _chosen(texts: Embeddings, section: SteeringSection, target: Target, typical: Typical) -> dict[int, float]:
     """The concepts that go most with the label -> how much, as `section.by` asks."""
     if section.by == "strength":
-        return associated(typical.association, typical, section.written)
+        return associated(typical.association, typical, section.written or 0)
     labels = _labels(texts, section, TRAIN)
     rows = in_order(texts.store(TRAIN), target.layer, ROWS_AT_ONCE)
     of_tokens = token_labels(rows, lambda text: labels[text], target.lm.vocab_size)
     scores = promoted_labels(target, typical, of_tokens, target.concepts.mean)
-    return associated(scores, typical, section.written)
+    return associated(scores, typical, section.written or 0)
 
 
 def _writing(

@@ -5,6 +5,7 @@ Both are independent of the concepts that are steered: neither reads them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from accord.arguments import checked
-from accord.errors import AccordError
+from accord.errors import AccordError, MissingLibrary
 from accord.lm.batching import in_batches
 from accord.lm.marked import backbone_states
 from accord.lm.model import LanguageModel
@@ -49,25 +50,30 @@ class Scorer(Protocol):
         ...
 
 
+def check_sentiment() -> None:
+    """MissingLibrary unless the package that scores sentiment is installed."""
+    if find_spec("vaderSentiment") is None:
+        raise MissingLibrary(
+            "Sentiment is scored by a package that is not installed.",
+            wanted="vaderSentiment",
+            fix='pip install "accord[sentiment]"',
+        )
+
+
 class Sentiment:
     """VADER's compound score from −1 to 1 (Hutto and Gilbert, ICWSM 2014): a lexicon and rules, no language model.
 
     Positive from 0.05 on, negative up to −0.05, as its authors advise.
 
-    Raises AccordError if the package is missing.
+    Raises MissingLibrary if the package is not installed.
     """
 
     name, low, high = "sentiment", -0.05, 0.05
 
     def __init__(self) -> None:
-        try:
-            from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
-        except ImportError as error:
-            raise AccordError(
-                "Sentiment is scored by a package that is not installed.",
-                wanted="vaderSentiment",
-                fix='pip install "accord[sentiment]"',
-            ) from error
+        check_sentiment()
+        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
         self._analyzer: Any = SentimentIntensityAnalyzer()
 
     def __call__(self, texts: Sequence[str]) -> Floats:

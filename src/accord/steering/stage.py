@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator
 
+import pandas as pd
+
 from accord.concepts.stage import ConceptNode, check_concepts, concepts_for
 from accord.embeddings.config import TextSection
 from accord.embeddings.result import Embeddings
-from accord.embeddings.stage import embeddings
+from accord.embeddings.stage import column_of_labels, embeddings
 from accord.errors import AccordError
 from accord.steering.config import SteeringSection
 from accord.steering.result import Effects
+from accord.steering.scorers import check_sentiment
 from accord.study.plan import Named, Plan
-from accord.study.stage import Stage
+from accord.study.stage import Needs, Stage
 from accord.study.work import Work
 
 VERSION = 3  # raise it when the same settings give other files or numbers
+_WRITTEN = 3  # concepts steered while texts are written, where nothing else is asked for
 
 
 def stages(plan: Plan) -> Iterator[Stage]:
@@ -24,7 +28,9 @@ def stages(plan: Plan) -> Iterator[Stage]:
     names = ["all"] if section.concepts == "all" else section.concepts
     check_concepts(plan, "steering", names)
     with plan.at("steering", section=section):
-        check_steering(section, plan.the(TextSection))
+        section = checked_steering(section, plan.the(TextSection))
+        if section.written:
+            check_label(section, column_of_labels(plan))
         judge = None if section.judge is None else plan.named(plan.model(section.judge))
         for node in concepts_for(plan, names):
             yield steering_stage(plan, section, node, judge)
@@ -58,15 +64,43 @@ def steering_stage(plan: Plan, section: SteeringSection, node: ConceptNode, judg
         "judge": judge and judge.identity,
         "layer": node.number,
     }
-    return Stage("steering", node.stage.label, make, settings, node.seed, VERSION, inputs, seconds=20)
+    models = [plan.backbone, *([] if judge is None else [judge.section])]
+    needs = lambda: Needs(plan.weights(*models))  # noqa: E731
+    return Stage("steering", node.stage.label, make, settings, node.seed, VERSION, inputs, needs, seconds=20)
 
 
-def check_steering(section: SteeringSection, text: TextSection | None) -> None:
-    """AccordError for what can be told before anything is made: texts can be steered only toward a label."""
-    if section.written and text is not None and text.label is None:
+def check_label(section: SteeringSection, labels: pd.Series | None) -> None:
+    """AccordError if the texts' labels cannot say what texts are steered toward, or who tells is not here.
+
+    Args:
+        labels: those of a study's texts, or of a sample of them; None where they must be fetched first.
+    """
+    if section.scorer == "sentiment":
+        check_sentiment()
+    if labels is None:
+        return
+    known = labels.dropna()
+    words = ", ".join(sorted(map(str, known.unique()))[:10])
+    if section.label is None and not pd.api.types.is_numeric_dtype(known):
+        problem = "These labels are no numbers: which one should texts be steered toward?"
+        raise AccordError(problem, where="[steering] label", wanted=words)
+    if section.label is not None and section.label not in set(map(str, known)):
+        raise AccordError("No text has this label.", where="[steering] label", got=section.label, wanted=words)
+
+
+def checked_steering(section: SteeringSection, text: TextSection | None) -> SteeringSection:
+    """The section with what follows from the texts: they can be steered only toward a label.
+
+    Raises AccordError where it asks for that, and they have none.
+    """
+    labelled = text is not None and text.label is not None
+    if section.written is None:
+        return section.model_copy(update={"written": _WRITTEN if labelled else 0})
+    if section.written and text is not None and not labelled:
         raise AccordError(
             "Concepts are steered toward a label, and the texts have none.",
             where="[steering] written",
             got=section.written,
             fix='name a column of labels: [text] label = "sentiment"; or set written = 0',
         )
+    return section

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from accord.terminal import Study, confirmed, print_table, progress_console
+from accord.terminal import Replace, Study, confirmed, print_table, progress_console
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder of `accord gap --out`.")]
 _SHOWN = 20  # trials; all of them are in trials.csv
@@ -32,8 +32,11 @@ def run(
             "long it takes, what must be fetched. Nothing is fetched or written.",
         ),
     ] = False,
+    replace: Replace = False,
 ) -> None:
     """Run a study: what is new or changed in it, or was interrupted.
+
+    Results that a changed study would give otherwise are replaced only with `--replace`.
 
     Examples:
 
@@ -44,7 +47,7 @@ def run(
     if not dry_run:
         from accord.study.engine import run as run_study
 
-        typer.echo(run_study(study, out, console=progress_console(), only=only or []))
+        typer.echo(run_study(study, out, console=progress_console(), only=only or [], replace=replace))
         return
     from accord.study.preview import dry_run as preview
     from accord.study.shown import print_dry_run
@@ -52,18 +55,20 @@ def run(
     found = preview(study, out, only=only or [])
     for note in found.notes:
         typer.echo(note, err=True)
-    print_dry_run(found)
+    print_dry_run(found, replace=replace)
     typer.echo(f"{study}: no problem found; nothing was fetched or written")
 
 
-def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("study.toml")) -> None:
+def init(
+    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("study.toml"), replace: Replace = False
+) -> None:
     """Write a study file to start from, every key explained.
 
     Example: `accord init my-study.toml`
     """
     from accord.study import write_template
 
-    write_template(file)
+    write_template(file, replace=replace)
     typer.echo(f"{file}: fill it in, then: accord run {file}")
 
 
@@ -114,6 +119,7 @@ def search(
     study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="A study file with ranges and [search].")],
     trials: Annotated[int, typer.Option(min=1, help="How many finished trials there shall be, those before included.")],
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME by default.")] = None,
+    replace: Replace = False,
 ) -> None:
     """Search the best values of a study's ranges.
 
@@ -125,7 +131,7 @@ def search(
     """
     from accord.study.search import BEST, search, short
 
-    finished, folder = search(study, trials, out, console=progress_console())
+    finished, folder = search(study, trials, out, console=progress_console(), replace=replace)
     names = list(finished[0].values) if finished else []
     rows = [
         [

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -14,7 +14,7 @@ from accord.arguments import checked
 from accord.errors import AccordError, nearest
 from accord.section import Section
 from accord.study.ranges import find as find_ranges
-from accord.study.toml_lines import line_of
+from accord.study.toml_lines import line_of, value_at
 
 if TYPE_CHECKING:
     from accord.study.root import Study
@@ -60,8 +60,20 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
         return text, tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also brackets in thousands of brackets
         line = re.search(r"at line (\d+)", str(error))
-        where = f"{path}:{line[1] if line else text.count(chr(10)) + 1}"
-        raise AccordError("This is not valid TOML.", where=where, got=str(error)) from None
+        number = int(line[1]) if line else text.count("\n") + 1
+        fix = _header_twice(text.splitlines(), number)
+        raise AccordError("This is not valid TOML.", where=f"{path}:{number}", got=str(error), fix=fix) from None
+
+
+def _header_twice(lines: Sequence[str], number: int) -> str | None:
+    """What to write where a line is the header of a table that is there already, if it may be there several times."""
+    from accord.study.root import study_model
+
+    header = re.match(r"\s*\[+\s*([\w-]+)\s*\]+", lines[number - 1]) if number <= len(lines) else None
+    field = None if header is None else study_model().model_fields.get(header[1])
+    if header is None or field is None or get_origin(field.annotation) is not list:
+        return None
+    return f"write [[{header[1]}]] each time, as there may be several"
 
 
 def validated(path: Path, text: str, content: Mapping[str, Any]) -> StudyFile:
@@ -72,12 +84,12 @@ def validated(path: Path, text: str, content: Mapping[str, Any]) -> StudyFile:
     try:
         return StudyFile(path, text, model.model_validate(content))
     except ValidationError as error:
-        problems = [
-            problem(detail, model, f"{path}:{line_of(text, place)}, {spell(place)}")
-            for detail in error.errors()
-            for place in [_untagged(detail, content)]
-        ]
-        raise together(problems, path) from None
+        problems = []
+        for detail in error.errors():
+            place = _untagged(detail, content)
+            line = line_of(text, place)
+            problems.append((line, problem(detail, model, f"{path}:{line}, {_spell_value(place, content)}")))
+        raise together([found for _, found in sorted(problems, key=lambda each: each[0])], path) from None
 
 
 def from_options(section: type[S], values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> S:
@@ -140,12 +152,48 @@ def problem(detail: ErrorDetails, root: type[BaseModel], where: str) -> AccordEr
     if detail["type"] == "literal_error":
         choices = detail["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         return AccordError("Unknown value.", where=where, got=value, wanted=nearest(str(got), choices))
-    if detail["type"] == "string_pattern_mismatch":
-        wanted = about
+    if (shape := _other_brackets(root, detail)) is not None:
+        return AccordError("This is a table of another sort.", where=where, got=shape[0], wanted=shape[1], fix=shape[2])
+    if detail["type"] in ("string_pattern_mismatch", "none_required"):
+        wanted = about if detail["type"] == "string_pattern_mismatch" else f"no such key here: {about}"
     else:
-        rule = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        rule = _rule(detail)
         wanted = f"{rule} ({about})" if about else rule
     return AccordError("This value does not fit.", where=where, got=value, wanted=wanted)
+
+
+def _rule(detail: ErrorDetails) -> str:
+    """What pydantic wants of a value."""
+    bounds = {
+        "greater_than": "more than {gt:,}",
+        "greater_than_equal": "{ge:,} or more",
+        "less_than": "less than {lt:,}",
+        "less_than_equal": "at most {le:,}",
+    }
+    if words := bounds.get(detail["type"]):
+        return words.format_map(detail["ctx"])
+    if detail["type"] in ("list_type", "model_type", "dict_type"):
+        return "a list" if detail["type"] == "list_type" else "a table"
+    return detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+
+
+def _other_brackets(root: type[BaseModel], detail: ErrorDetails) -> tuple[str, str, str] | None:
+    """What is there, what is wanted and what to write, where [name] stands for [[name]] or the other way round."""
+    loc, got = detail["loc"], detail["input"]
+    keys = [(str(part), _model_at(root, loc[: i + 1]).model_fields.get(str(part))) for i, part in enumerate(loc)]
+    tables = [(key, field.annotation) for key, field in keys if field is not None and any(models_in(field.annotation))]
+    if not tables:
+        return None
+    name, holds = ".".join(key for key, _ in tables), get_origin(tables[-1][1])
+    at_table = keys[-1][0] == tables[-1][0]
+    if holds is list and at_table and isinstance(got, dict):
+        return f"[{name}]", f"[[{name}]]", f"write [[{name}]], as there may be several"
+    if holds is dict and ((at_table and isinstance(got, list)) or detail["type"] == "model_type"):
+        there = f"[[{name}]]" if at_table else f"[{name}]"
+        return there, f"[{name}.NAME]", f"write [{name}.NAME], each under a name of its own"
+    if holds not in (list, dict) and at_table and isinstance(got, list):
+        return f"[[{name}]]", f"[{name}]", f"write [{name}], as there is but one"
+    return None
 
 
 def _model_at(model: type[BaseModel], loc: Sequence[str | int]) -> type[BaseModel]:
@@ -188,6 +236,17 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from models_in(inner)
 
 
+def _spell_value(path: Sequence[str | int], content: Any) -> str:
+    """As `spell`, also for a number or word in a list."""
+    try:
+        value = value_at(content, path)
+    except (LookupError, TypeError):
+        return spell(path)
+    if isinstance(path[-1], int) and not isinstance(value, dict):
+        return f"{spell(path[:-1])}, number {path[-1] + 1}"
+    return spell(path)
+
+
 def spell(path: Sequence[str | int]) -> str:
     """A path as the file's reader would say it.
 
@@ -199,6 +258,8 @@ def spell(path: Sequence[str | int]) -> str:
         return f"[[{'.'.join(map(str, table))}]] number {key + 1}"
     if not table:
         return f"key {key}"
-    if isinstance(table[-1], int):
-        return f"[[{'.'.join(map(str, table[:-1]))}]] number {table[-1] + 1}, key {key}"
-    return f"[{'.'.join(map(str, table))}], key {key}"
+    last = max((i for i, part in enumerate(table) if isinstance(part, int)), default=None)
+    if last is None:
+        return f"[{'.'.join(map(str, table))}], key {key}"
+    inner = ".".join(map(str, [*table[last + 1 :], key]))
+    return f"[[{'.'.join(map(str, table[:last]))}]] number {int(table[last]) + 1}, key {inner}"

@@ -13,23 +13,32 @@ from accord.disk import lock, write_whole
 from accord.errors import AccordError
 from accord.progress import Display, Progress, clock
 from accord.study import costs, store
+from accord.study.capacity import check_capacity, check_downloads, check_may_write
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile, load, read
-from accord.study.graph import TO_DO, UP_TO_DATE, Graph, plan_study, why
+from accord.study.graph import TO_DO, UP_TO_DATE, Graph, made_otherwise, plan_study, to_be_made, why
 from accord.study.kept_plan import keep_plan
+from accord.study.replaced import not_replaced
 from accord.study.report_file import bring_report
 from accord.study.run_folder import capability_of, result_types
 from accord.study.run_progress import PROGRESS
 from accord.study.search_config import SEARCH
 from accord.study.stage import Stage
 from accord.study.store import STUDY
-from accord.study.work import Models
+from accord.study.work import Input, Models
 
 _PAGE_SHARE = 10  # a page that took a second is not written again for so many
 
 
 @checked
-def run(path: Path, out: Path | None = None, *, console: Console | None = None, only: Sequence[str] = ()) -> Path:
+def run(
+    path: Path,
+    out: Path | None = None,
+    *,
+    console: Console | None = None,
+    only: Sequence[str] = (),
+    replace: bool = False,
+) -> Path:
     """Bring the run folder of a study up to date; returns the report's path.
 
     The folder is `out`, or runs/NAME below the current folder. Stages that are whole and unchanged are left
@@ -37,8 +46,9 @@ def run(path: Path, out: Path | None = None, *, console: Console | None = None, 
     what they are made from. Then, and for a study that makes nothing but embeddings, no report is written, and the run
     folder is returned.
 
-    Raises AccordError for anything wrong in the study file, its data or the model, before weights are loaded,
-    and when the folder holds something else or another process works on it.
+    Raises AccordError, before weights are loaded, for anything wrong in the study file, its data or the model; when
+    the folder holds something else, or another process works on it; and, without `replace`, when it holds whole
+    results of other settings.
     """
     console = console or Console(stderr=True)
     file = load(path)
@@ -49,10 +59,17 @@ def run(path: Path, out: Path | None = None, *, console: Console | None = None, 
         console.print(line, highlight=False, markup=False)
     graph.chosen(only)
     check_folder(folder, file)
+    check_downloads(graph.downloads)
     graph = plan_study(file, fetch=True, kept=kept)  # now that nothing is wrong with it, and it has a place
     asked = graph.chosen(only)
     shown = not only and any(stage.kind != "embeddings" for stage in graph.stages)  # on a page
     with lock(folder.resolve()):
+        check_replaced(asked, folder, replace=replace)
+        to_make = to_be_made(asked, folder)
+        check_capacity(to_make, folder, file.study.backbone.device, graph.least)
+        for stage in to_make:
+            if stage.reach is not None and store.missing(folder / stage.name) is None:  # what lacks a part may go on
+                stage.reach()
         _keep_study(file, folder)
         keep_plan(graph.stages, folder)
         _make_all(file.study.name, graph, asked, folder, console, page=shown)
@@ -101,12 +118,32 @@ def _make_all(title: str, graph: Graph, asked: Sequence[Stage], folder: Path, co
 
 def make(stage: Stage, folder: Path, models: Models, progress: Progress | None = None) -> bool:
     """Make a stage of a run folder, all of whose inputs are there; False if it is up to date."""
-    new = store.publish(
-        stage, folder / stage.name, at=lambda other: folder.absolute() / other.name, models=models, progress=progress
-    )
+
+    def at(other: Input) -> Path:
+        return folder.absolute() / other.name
+
+    new = store.publish(stage, at(stage), at=at, models=models, progress=progress, replace=True)  # see `check_replaced`
     if new and (manifest := store.read_manifest(folder / stage.name)) is not None:
         costs.note(stage, manifest["seconds"])
     return new
+
+
+def check_replaced(stages: Sequence[Stage], folder: Path, *, replace: bool) -> None:
+    """AccordError if making these stages would replace whole results of other settings, without `replace`.
+
+    Also, in any case, if something is in a stage's place that accord did not write.
+    """
+    found = made_otherwise(stages, folder)
+    if found and not replace:
+        raise not_replaced(found, folder, 'give the study another name (name = "…") or another folder (--out)')
+
+
+def check_may_be_made(graph: Graph, folder: Path, device: str) -> None:
+    """AccordError if a study could not be run in a folder: for what else is in it, or for want of memory or disk."""
+    check_may_write(folder)
+    check_replaced(graph.stages, folder, replace=True)
+    check_downloads(graph.downloads)
+    check_capacity(to_be_made(graph.stages, folder), folder, device, graph.least)
 
 
 def _headline(stage: Stage, folder: Path) -> str:
@@ -139,7 +176,8 @@ def is_new(folder: Path, first: str) -> bool:
 
 
 def check_folder(folder: Path, file: StudyFile) -> None:
-    """AccordError if the run folder is, or may be, something of the user's own."""
+    """AccordError if the run folder is, or may be, something of the user's own, or cannot be written."""
+    check_may_write(folder)
     if is_new(folder, STUDY):
         return
     fix = "name another with --out"

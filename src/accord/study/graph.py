@@ -1,7 +1,7 @@
 """The graph of a study: its stages and what each is made from; what is up to date, what is to do, and why."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
 from pathlib import Path
@@ -12,8 +12,9 @@ from accord.errors import AccordError
 from accord.study import store
 from accord.study.config import StudyFile, together
 from accord.study.plan import Plan
+from accord.study.replaced import MadeOtherwise, in_words
 from accord.study.run_folder import result_types
-from accord.study.stage import ABSENT, Recipe, Stage, nearest_stage, settings_that_differ
+from accord.study.stage import Stage, nearest_stage
 from accord.tasks.config import QuestionSection
 
 
@@ -24,12 +25,16 @@ class Graph:
     Attributes:
         stages: in the order they run.
         missing: what must be fetched before the first of them: name -> what it is.
+        downloads: see `Plan`.
+        least: bytes of memory that the backbone takes, without which nothing is made.
         notes: what the user should know of the data files, a line each.
     """
 
     stages: Sequence[Stage]
     missing: Mapping[str, str]
     notes: Sequence[str] = ()
+    downloads: Mapping[str, Callable[[], tuple[int, Path]]] = field(default_factory=dict)
+    least: Callable[[], int] = int
 
     def upstream(self, stages: Sequence[Stage]) -> list[Stage]:
         """Of all stages, in their order, these and what they are made from."""
@@ -86,7 +91,9 @@ def plan_study(file: StudyFile, *, fetch: bool = False, kept: dict[str, Any] | N
         raise AccordError("The study asks for nothing.", where=file.path, wanted=wanted)
     if plan.problems:
         raise together(list(plan.problems.values()), file.path)
-    return Graph(list(in_order(stages)), plan.missing, list(plan.notes))
+    return Graph(
+        list(in_order(stages)), plan.missing, list(plan.notes), plan.downloads, lambda: plan.weights(plan.backbone)
+    )
 
 
 def in_order(stages: Sequence[Stage]) -> Iterator[Stage]:
@@ -117,11 +124,27 @@ def why(stage: Stage, folder: Path, most: int | None = 3) -> str:
         return _STATES.get(state, TO_DO)
     manifest = store.read_manifest(folder)
     assert manifest is not None  # see store.state
-    if store.rendered_otherwise(manifest, stage.recipe):
-        return "the chat template writes another text now (a date? chat_options can fix it), to do again"
-    changed = list(differences(manifest, stage.recipe))
-    more = " and more" if most is not None and len(changed) > most else ""
-    return f"{', '.join(changed[:most])}{more} changed, to do again"
+    return f"{in_words(manifest, stage.recipe, most)} changed, to do again"
+
+
+def made_otherwise(stages: Sequence[Stage], folder: Path) -> list[MadeOtherwise]:
+    """The whole results of other settings in a run folder that these stages would replace.
+
+    Raises AccordError if something is in a stage's place that accord did not write.
+    """
+    found = []
+    for stage in stages:
+        state = store.state(folder / stage.name, stage.recipe)
+        if state == "foreign":
+            raise store.foreign(folder / stage.name)
+        if state == "other":
+            found.append(store.made_otherwise(stage, folder / stage.name))
+    return found
+
+
+def to_be_made(stages: Sequence[Stage], folder: Path) -> list[Stage]:
+    """The stages that are not up to date in a run folder."""
+    return [stage for stage in stages if store.state(folder / stage.name, stage.recipe) != "whole"]
 
 
 UP_TO_DATE, TO_DO = "up to date", "to do"
@@ -131,24 +154,3 @@ _STATES: Mapping[str, str] = {
     "damaged": "files gone or changed, to do again",
     "foreign": "there is something that accord did not write",
 }
-
-
-def differences(manifest: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
-    """How a recipe differs from the one in a manifest, each difference in a few words."""
-    if "inputs" not in manifest:
-        yield "accord's own format"
-        return
-    if manifest["version"] != recipe.version:
-        yield "accord's own version of this stage"
-    for key, before, now in settings_that_differ(manifest["settings"], recipe.settings):
-        yield key if ABSENT in (before, now) else f"{key} ({_short(before)} → {_short(now)})"
-    if manifest["seed"] != recipe.seed:
-        yield f"seed ({manifest['seed']} → {recipe.seed})"
-    for role in dict.fromkeys([*manifest["inputs"], *recipe.inputs]):
-        if manifest["inputs"].get(role, {}).get("fingerprint") != recipe.inputs.get(role):
-            yield f"its {role}"
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:39] + "…"

@@ -5,8 +5,9 @@ Planning is checking: it builds the tasks, looks at the data and the names, and 
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +24,8 @@ from accord.tasks import task as make_task
 from accord.tasks.config import QuestionSection
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from accord.lm import LanguageModel
 
 S = TypeVar("S", bound=Section)
@@ -53,12 +56,14 @@ class Plan:
         file: the study, and the text that it was read from.
         kept: what an earlier planning of the same file made (see the method `kept`); this one adds to it.
         missing: what must be fetched before the first stage: name -> what it is. Always empty with `fetch`.
+        downloads: of these, the bytes that fetching one takes, as far as that is known, and the folder where.
     """
 
     def __init__(self, file: StudyFile, *, fetch: bool = False, kept: dict[str, Any] | None = None) -> None:
         self._kept = {} if kept is None else kept
         self.file, self.study, self.fetch = file, file.study, fetch
         self.missing: dict[str, str] = {}
+        self.downloads: dict[str, Callable[[], tuple[int, Path]]] = {}
         self.problems: dict[str, AccordError] = {}
         self.notes: dict[str, None] = {}  # what the user should know of the data files, each line once
         self.unsound: set[str] = set()  # tasks of the study that cannot be made
@@ -103,6 +108,12 @@ class Plan:
         value: T = self._kept[name]
         return value
 
+    def miss(self, name: str, what: str, size: Callable[[], tuple[int, Path]] | None = None) -> None:
+        """Note what must be fetched before the first stage; `size` as in `downloads`."""
+        self.missing[name] = what
+        if size is not None:
+            self.downloads[name] = size
+
     # Models
 
     @cached_property
@@ -133,13 +144,27 @@ class Plan:
         return named
 
     def _identity(self, section: BackboneSection) -> dict[str, Any]:
-        from accord.loading import check_model, is_here
+        from accord.lm.catalog import bytes_to_fetch
+        from accord.loading import check_model, check_opens, is_here
 
         check_model(section.model)
         here = self.fetch or is_here(section.model)
         if not here:
-            self.missing[section.model] = "a model"
+            self.miss(section.model, "a model", partial(bytes_to_fetch, section.model))
+        if here and section.model != self.backbone.model:  # which is opened first of all
+            check_opens(section.model)
         return identity(section, fetch=self.fetch, here=here)
+
+    def weights(self, *sections: BackboneSection) -> int:
+        """Bytes of memory that models take together; those of which nothing is known yet count as nothing."""
+        from accord.loading import weights_bytes
+
+        different = {(section.model, section.device, section.dtype) for section in sections}
+        total = 0
+        for model, device, dtype in different:
+            with suppress(AccordError):  # a problem of its own, which is told where the model is named
+                total += weights_bytes(model, device=device, dtype=dtype)
+        return total
 
     # Texts
 
@@ -148,7 +173,7 @@ class Plan:
 
         Raises AccordError if there is no such source.
         """
-        from accord.text.sources import fetch_source, is_here, is_local
+        from accord.text.sources import bytes_to_fetch, fetch_source, is_here, is_local
 
         beside = str(self.file.beside(source))
         if is_local(beside):
@@ -156,7 +181,7 @@ class Plan:
         if self.fetch:
             fetch_source(source)
         elif not is_here(source):
-            self.missing[source] = "texts"
+            self.miss(source, "texts", partial(bytes_to_fetch, source))
         return source
 
     # Layers
@@ -172,11 +197,29 @@ class Plan:
         return self._shape[1]
 
     @cached_property
+    def vocabulary(self) -> int | None:
+        """For how many tokens it has a logit; None as for `width`."""
+        from accord.loading import vocabulary_size
+
+        self.named(self.backbone)
+        here = self.backbone.model not in self.missing
+        return vocabulary_size(self.backbone.model, fetch=self.fetch) if here else None
+
+    @cached_property
     def _shape(self) -> tuple[int | None, int | None]:
         from accord.loading import shape
 
         self.named(self.backbone)
         return shape(self.backbone.model, fetch=self.fetch) if self.backbone.model not in self.missing else (None, None)
+
+    @cached_property
+    def tokenizer(self) -> "PreTrainedTokenizerBase | None":
+        """The backbone's; None where it must be fetched first."""
+        from accord.loading import load_tokenizer
+
+        self.named(self.backbone)
+        here = self.backbone.model not in self.missing
+        return load_tokenizer(self.backbone.model, fetch=self.fetch) if here else None
 
     def number(self, layer: Layer) -> int | None:
         """A layer's number; None for the last of a backbone that must be fetched first.

@@ -14,8 +14,8 @@ from accord.disk import aside, disk_use, is_locked
 from accord.study import costs, store
 from accord.study.check import stage_folders
 from accord.study.config import load
-from accord.study.engine import check_folder, folder_of
-from accord.study.graph import plan_study, why
+from accord.study.engine import check_folder, check_may_be_made, folder_of
+from accord.study.graph import made_otherwise, plan_study, why
 from accord.study.stage import Stage
 from accord.study.work import RECORD
 
@@ -74,6 +74,7 @@ class DryRun:
         downloads: what must be fetched first.
         left: stages in the folder that the study no longer has; they are left as they are.
         notes: what there is to know of the data files, a line each.
+        otherwise: how many stages would replace whole results of other settings, which takes `replace`.
         busy: whether a process works on the folder now, so that a run would be refused.
         rooms: one for each disk that something is written to.
     """
@@ -84,6 +85,7 @@ class DryRun:
     downloads: tuple[Download, ...]
     left: tuple[str, ...]
     notes: tuple[str, ...]
+    otherwise: int
     busy: bool
     rooms: tuple[Room, ...]
 
@@ -117,6 +119,7 @@ def dry_run(path: Path, out: Path | None = None, *, only: Sequence[str] = ()) ->
     graph = plan_study(file)
     chosen = graph.chosen(only)
     check_folder(folder, file)
+    check_may_be_made(graph, folder, file.study.backbone.device)
     stages = tuple(_to_do(stage, folder) for stage in chosen)
     downloads = tuple(download_of(name, what) for name, what in graph.missing.items())
     planned = {folder / stage.name for stage in graph.stages}
@@ -128,6 +131,7 @@ def dry_run(path: Path, out: Path | None = None, *, only: Sequence[str] = ()) ->
         downloads=downloads,
         left=tuple(there.relative_to(folder).as_posix() for there in left),
         notes=tuple(graph.notes),
+        otherwise=len(made_otherwise(chosen, folder)),
         busy=is_locked(folder.resolve()),
         rooms=tuple(_rooms(folder, stages, downloads)),
     )
@@ -148,7 +152,7 @@ def _to_do(stage: Stage, folder: Path) -> ToDo:
     reason = why(stage, where, most=None)
     if state == "other" and _waits(stage):
         reason = "known once what it needs is fetched, else to do again"
-    room = stage.room if stage.room is not None else _like(stage, folder)
+    room = stage.needs().disk or _like(stage, folder)
     return ToDo(
         name=stage.name,
         why=reason,

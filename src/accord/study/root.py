@@ -8,7 +8,7 @@ from pydantic import Field, create_model
 
 from accord.capabilities import parts
 from accord.lm.config import BackboneSection
-from accord.section import FolderName, Section
+from accord.section import FolderName, Section, Seed
 from accord.study.search_config import SearchSection
 from accord.tasks import CustomTask
 
@@ -22,9 +22,10 @@ class Study(Section):
         description="Name of the study and of its run folder, runs/NAME; letters, digits, . _ -",
         examples=["my-study"],
     )
-    seeds: list[int] = Field(
+    seeds: list[Seed] = Field(
         default=[0],
         min_length=1,
+        max_length=1000,
         description="Random seeds. Concepts, heads and texts are made with each of them; [[gap]] and [text] use only "
         "the first: for the split and the choice of items under `limit`; the scores themselves are "
         "deterministic.",

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import shutil
+import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,16 @@ from rich.console import Console
 from accord.disk import lock, read_object, write_whole
 from accord.errors import AccordError
 from accord.progress import Display
-from accord.study import engine, objective, store
+from accord.study import config, engine, objective, store
 from accord.study.config import StudyFile
 from accord.study.graph import Graph, plan_study
+from accord.study.replaced import MadeOtherwise, not_replaced
 from accord.study.search_config import SEARCH
 from accord.study.search_file import SearchFile
 from accord.study.search_file import load as load_search
 from accord.study.search_result import TABLE, SearchedRange, SearchResult
-from accord.study.stage import Stage
-from accord.study.trials import Claim, SearchTrial, Trials
+from accord.study.stage import Stage, settings_that_differ
+from accord.study.trials import TRIALS, Claim, SearchTrial, Trials
 from accord.study.work import Input, Models
 
 BEST = "best.toml"
@@ -36,9 +39,12 @@ class _Search:
     models: Models  # of all trials
     shared: Mapping[str, Stage]  # by name; made once, in the run folder
     fingerprint: str  # of all that the trials' values depend on: other than this, they cannot be compared
+    replace: bool  # of another search, in the same folder
 
 
-def search(path: Path, trials: int, out: Path | None = None, *, console: Console) -> tuple[list[SearchTrial], Path]:
+def search(
+    path: Path, trials: int, out: Path | None = None, *, console: Console, replace: bool = False
+) -> tuple[list[SearchTrial], Path]:
     """Bring the trials of a search to this number; all of them, best first and failed ones last, and the run folder.
 
     The folder is `out`, or runs/NAME below the current folder. It gets trials/NNNN/ (a run folder of the stages that
@@ -47,9 +53,10 @@ def search(path: Path, trials: int, out: Path | None = None, *, console: Console
     of processes that died are gone on with. A trial that fails counts, with its reason.
 
     Raises AccordError for anything wrong in the study file, its data or the model, and for what cannot be fetched,
-    before any weights are loaded; when the folder holds something else; and when no trial gives a value.
+    before any weights are loaded; when the folder holds something else, or, without `replace`, another search; and
+    when no trial gives a value.
     """
-    job = _prepare(load_search(path), out)
+    job = _prepare(load_search(path), out, replace)
     _open(job)
     with Display(job.file.name, console=console) as display:
         for stage in job.shared.values():
@@ -64,7 +71,7 @@ def search(path: Path, trials: int, out: Path | None = None, *, console: Console
     return finished, job.folder
 
 
-def _prepare(file: SearchFile, out: Path | None) -> _Search:
+def _prepare(file: SearchFile, out: Path | None, replace: bool) -> _Search:
     """Check the study with every end of its ranges, fetch all that they need, and see which stages are the same
     whatever is drawn.
     """
@@ -84,7 +91,7 @@ def _prepare(file: SearchFile, out: Path | None) -> _Search:
     sought = {"ranges": [[span.name, span.values.model_dump()] for span in file.ranges], "objective": section.objective}
     fixed = [{**sought, "direction": section.direction}, [stage.recipe.fingerprint for stage in first]]
     digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
-    return _Search(file, out or Path("runs") / file.name, Models(), shared, digest)
+    return _Search(file, out or Path("runs") / file.name, Models(), shared, digest, replace)
 
 
 def _targets(file: SearchFile, graph: Graph) -> list[Stage]:
@@ -102,16 +109,31 @@ def _open(job: _Search) -> None:
     with lock(folder.resolve(), wait=True):
         if (folder / SEARCH).is_file():
             if read_object(folder / SEARCH, "fingerprint")["fingerprint"] != job.fingerprint:
-                raise AccordError(
-                    "This folder holds the trials of another search: other ranges, objective, data, settings or model.",
-                    where=folder,
-                    fix=fix,
-                )
+                if not job.replace:
+                    raise not_replaced(_other(job), folder, "name another folder with --out")
+                _remove_trials(folder)
         elif not engine.is_new(folder, SEARCH):
             raise AccordError("This is not the folder of a search.", where=folder, fix=fix)
         folder.mkdir(parents=True, exist_ok=True)
         _result(job).write(folder)
         write_whole(folder / store.STUDY, file.text)
+
+
+def _other(job: _Search) -> MadeOtherwise:
+    """How the search in the folder differs from this one."""
+    before, now = config.read(job.folder / store.STUDY)[1], tomllib.loads(job.file.text)
+    changed = [key for key, _, _ in settings_that_differ(before, now)] or ["the data, the model or accord itself"]
+    return MadeOtherwise(job.folder.name, ", ".join(changed), None)
+
+
+def _remove_trials(folder: Path) -> None:
+    """Remove the trials of another search. Raises AccordError while another process works on one."""
+    with ExitStack() as held:
+        for place in sorted((folder / TRIALS).glob("[0-9]*")):
+            held.enter_context(lock(place.resolve()))
+        shutil.rmtree(folder / TRIALS)
+    for name in (TABLE, BEST, store.REPORT):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _bring(job: _Search, pool: Trials, count: int, display: Display) -> bool:
@@ -159,7 +181,7 @@ def _value(job: _Search, claim: Claim, display: Display) -> float:
 def _make(job: _Search, stage: Stage, at: Callable[[Input], Path], display: Display) -> None:
     """Make a stage, once whoever else is at it has left."""
     with display.step(stage.name) as progress:
-        store.publish(stage, at(stage), at=at, models=job.models, progress=progress, wait=True)
+        store.publish(stage, at(stage), at=at, models=job.models, progress=progress, replace=job.replace, wait=True)
 
 
 def _conclude(job: _Search, finished: list[SearchTrial]) -> None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from accord.section import Section
+from accord.section import Section, Seed
 
 SEARCH = "search.json"  # in the run folder of a search: what is sought
 
@@ -30,4 +30,4 @@ class SearchSection(Section):
         description="How values are drawn: random, or learning from the trials before: tpe (tree-structured Parzen "
         "estimator) or gp (Gaussian process).",
     )
-    seed: int = Field(default=0, ge=0, description="Of the draws; the study's own seeds are those of each trial.")
+    seed: Seed = Field(default=0, description="Of the draws; the study's own seeds are those of each trial.")

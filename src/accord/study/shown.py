@@ -153,7 +153,7 @@ def _next(run: "RunStatus") -> Iterator[str]:
         yield f"Report: {run.report}{old}"
 
 
-def print_dry_run(dry: "DryRun") -> None:
+def print_dry_run(dry: "DryRun", *, replace: bool = False) -> None:
     """What a run would do, a paragraph a stage, and what it takes."""
     console = screen()
     for stage in dry.stages:
@@ -163,7 +163,7 @@ def print_dry_run(dry: "DryRun") -> None:
     for name in dry.left:
         console.print(_hanging(f"{name}: no longer in the study, left as it is", console.width))
     console.print()
-    for line in _summary(dry):
+    for line in _summary(dry, replace):
         console.print(_hanging(line, console.width))
 
 
@@ -186,7 +186,7 @@ def _about(stage: "ToDo") -> str:
     return takes
 
 
-def _summary(dry: "DryRun") -> Iterator[str]:
+def _summary(dry: "DryRun", replace: bool) -> Iterator[str]:
     chosen = f"these {len(dry.stages)} stages"
     chosen += "" if len(dry.stages) == dry.of else f" (the study has {dry.of})"
     if not dry.to_do:
@@ -202,6 +202,8 @@ def _summary(dry: "DryRun") -> Iterator[str]:
         yield f"To fetch: {plain(download.name)}, {download.what}: {size}."
     for room in dry.rooms:
         yield _room(room)
+    if dry.otherwise and not replace:
+        yield f"{count(dry.otherwise, 'stage')} would replace results of other settings: that takes --replace."
     if dry.busy:
         yield f"A process works on {dry.folder} now: a run would be refused until it has ended."
 

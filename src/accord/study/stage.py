@@ -47,6 +47,21 @@ class Recipe:
         return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What making a stage takes of a machine, as far as that is known before: bytes, rather too few than too many.
+
+    Attributes:
+        memory: at once, on the device of the backbone; the models that it loads among it.
+        disk: in the run folder.
+        passing: there as well, until it is made.
+    """
+
+    memory: int = 0
+    disk: int = 0
+    passing: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """A folder of results: what it is made from, and how.
@@ -58,7 +73,8 @@ class Stage:
         settings: what fixes the results beside the inputs and the seed, as JSON.
         version: see `Recipe`.
         inputs: role -> the stage that plays it.
-        room: bytes that it takes on the disk, where that can be told beforehand.
+        needs: says what making it takes of a machine; no part of the recipe.
+        reach: tries what making it needs of other machines; raises AccordError where that does not answer.
         from_manifest: the recipe as a manifest has it, for a stage that is only read (see `store.stage_in`).
         seconds: what one takes in the demo on two cores: its weight beside others before any was made on this machine.
     """
@@ -70,7 +86,8 @@ class Stage:
     seed: int
     version: int
     inputs: Mapping[str, "Stage"] = field(default_factory=dict)
-    room: int | None = None
+    needs: Callable[[], Needs] = Needs
+    reach: Callable[[], None] | None = None
     from_manifest: Recipe | None = None
     seconds: float = 5.0
 

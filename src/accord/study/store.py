@@ -19,6 +19,7 @@ from accord.disk import aside, lock, sha256, sync, write_whole
 from accord.errors import AccordError
 from accord.progress import Progress
 from accord.study import provenance
+from accord.study.replaced import MadeOtherwise, not_replaced
 from accord.study.stage import Recipe, Stage
 from accord.study.work import RECORD, Input, Models, Work
 
@@ -28,11 +29,6 @@ _HASHED = 2**24  # bytes: files up to this size are hashed to see whether a stag
 REPORT, EXPORT = "report.html", "export"  # made anew from the results whenever asked for, so no part of them
 UNFINISHED = "unfinished"  # among the facts of a manifest: what is missing, in words
 State = Literal["missing", "whole", "unfinished", "other", "damaged", "foreign"]
-_REFUSED: dict[State, str] = {
-    "foreign": "This folder holds something that accord did not write.",
-    "other": "This folder holds results of other settings.",
-    "damaged": "This folder holds these results, but files of it are gone or changed (see accord check).",
-}
 
 
 def state(folder: Path, recipe: Recipe) -> State:
@@ -61,28 +57,34 @@ def publish(
     models: Models,
     at: Callable[[Input], Path] | None = None,
     progress: Progress | None = None,
-    replace: bool = True,
+    replace: bool = False,
+    keep: str | None = "name another folder",
     wait: bool = False,
 ) -> bool:
     """Make `folder` hold a stage's results; False if it already does.
 
     The stage is made in a folder beside it, which holds what an earlier, interrupted call with the same recipe left
-    there. Results of another recipe are replaced, once the new ones are whole, or refused without `replace`. Where the
-    stage says `UNFINISHED` among its facts, the next call goes on from a copy of what it wrote.
+    there. Where the stage says `UNFINISHED` among its facts, the next call goes on from a copy of what it wrote; where
+    files of its results are gone or changed, they are made again.
 
     Args:
         at: input -> its folder; not needed for a stage without inputs.
+        replace: replace whole results of another recipe, once the new ones are whole.
+        keep: for the error without `replace`: how to have both, see `accord.study.replaced.not_replaced`.
 
-    Raises AccordError if `folder` holds something that must not be replaced, or is in use by another
-    process (without `wait`). What the making raises passes through; its work is kept for the next call.
+    Raises AccordError if `folder` holds something that accord did not write, or, without `replace`, whole results of
+    another recipe; and if it is in use by another process (without `wait`). What the making raises passes through; its
+    work is kept for the next call.
     """
-    folder, recipe = folder.resolve(), stage.recipe
+    named, folder, recipe = folder, folder.resolve(), stage.recipe
     _check_place(folder)
     with lock(folder, wait=wait):
         _recover(folder)
         before = state(folder, recipe)
-        if before == "foreign" or (before in _REFUSED and not replace):
-            raise AccordError(_REFUSED[before], where=folder, fix="Name another folder, or remove this one.")
+        if before == "foreign":
+            raise foreign(named)
+        if before == "other" and not replace:
+            raise not_replaced(made_otherwise(stage, folder), named, keep)
         partial = aside(folder, "partial")
         if before == "whole":
             if partial.exists():
@@ -95,6 +97,28 @@ def publish(
             _make(stage, work)
         _swap_in(folder, partial)
         return True
+
+
+def made_here(run: Path, name: str) -> bool:
+    """Whether a run folder holds whole results of a stage that were made from the inputs that it holds now."""
+    manifest = read_manifest(run / name)
+    if manifest is None or UNFINISHED in manifest.get("facts", {}) or not files_match(run / name, manifest):
+        return False
+    inputs = [(read_manifest(run / source["stage"]), source) for source in manifest.get("inputs", {}).values()]
+    return all(held is not None and held["fingerprint"] == source["fingerprint"] for held, source in inputs)
+
+
+def made_otherwise(stage: Stage, folder: Path) -> MadeOtherwise:
+    """How the results in a folder, whose state is "other", differ from those that the stage would put there."""
+    manifest = read_manifest(folder)
+    assert manifest is not None  # see `state`
+    return MadeOtherwise.of(stage.name, manifest, stage.recipe)
+
+
+def foreign(folder: Path) -> AccordError:
+    """The error for a folder that holds something of the user's own."""
+    problem = "This folder holds something that accord did not write."
+    return AccordError(problem, where=folder, fix="name another folder, or move what is in this one")
 
 
 def stage_in(run: Path, name: str) -> Stage:
@@ -135,22 +159,6 @@ def read_manifest(folder: Path, recipe: Recipe | None = None) -> dict[str, Any] 
     if manifest is None or not {"stage", "fingerprint", "files"} <= manifest.keys():
         return None
     return manifest if recipe is None or manifest["fingerprint"] == recipe.fingerprint else None
-
-
-def rendered_otherwise(manifest: Mapping[str, Any], recipe: Recipe) -> bool:
-    """Whether a manifest differs from a recipe only in the text that a chat template writes, such as a date."""
-    then, now = (json.loads(json.dumps(settings)) for settings in (manifest["settings"], dict(recipe.settings)))
-    if then == now or _without_rendered(then) != _without_rendered(now):
-        return False
-    prints = {role: of["fingerprint"] for role, of in manifest.get("inputs", {}).items()}
-    before = (manifest["version"], manifest["seed"], prints)
-    return before == (recipe.version, recipe.seed, dict(recipe.inputs))
-
-
-def _without_rendered(settings: Any) -> Any:
-    if not isinstance(settings, dict):
-        return settings
-    return {key: _without_rendered(value) for key, value in settings.items() if key != "rendered"}
 
 
 def missing(folder: Path) -> str | None:

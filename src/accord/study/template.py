@@ -1,119 +1,287 @@
-"""A commented study file, written from the descriptions of the sections' fields."""
+"""A commented study file, written from the descriptions of the sections' fields.
+
+Settings that are left out begin with "#" and no space, so that taking it away brings them in: one "#" for a whole
+section, and then one more for a key of it. Text begins with "# ".
+"""
 
 import json
 import textwrap
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from accord.arguments import checked
+from accord.disk import write_whole
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
 from accord.study.config import models_in
 from accord.study.root import Study, study_model
 
 # Sections that come first, in this order; those of all other capabilities follow as these are listed.
-_FIRST = ("gap", "tasks", "text", "concepts", "heads", "perplexity", "search")
-# What the template shows for keys that have neither a default nor an example of their own.
-_EXAMPLES = {
-    "size": 2048,
-    "patience": 5,
-    "micro_batch": 8,
-    "rank": 10,
-    "data": "capitals.tsv",
-    "generator": "The capital of {country} is",
-    "validator": "Is {city} the capital of {country}? Answer:",
-    "answer": "city",
-    "gold": "correct",
-    "group": "continent",
-    "similarity": "similarity",
-    "split": "split",
-    "negated": "The capital of {country} is not",
-}
+_FIRST, _LAST = ("gap", "tasks", "text", "concepts", "heads", "perplexity"), ("search",)
+_WIDTH = 112
+_MANY = 3  # keys of another section to which it is worth to refer
+_COLUMN = 36  # where explanations begin at the latest, behind the settings
+_TOP = """\
+# A study file of accord. See what it asks for: accord run FILE --dry-run. Run it: accord run FILE
+#
+# What begins with "#" and no space behind it is left out: a [table], or a key = value.
+#   - To use a section, remove the first "#" of each of its lines.
+#   - Keys that still begin with "#" then show their default, or an example where they have none. Remove it to set one.
+#   - A name without a value is a key that fits only some studies.
+# Paths are relative to this file.
+#"""
 
 
 @checked
-def write_template(path: Path) -> None:
-    """Write the template to `path`; AccordError if there is something already."""
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(template())
-    except FileExistsError:
-        raise AccordError("This file exists already.", where=path, fix="Name another: accord init FILE") from None
-    except FileNotFoundError:
-        raise AccordError("There is no folder to write to.", where=path.parent) from None
+def write_template(path: Path, *, replace: bool = False) -> None:
+    """Write the template to `path`. Raises AccordError if something else is there, without `replace`."""
+    text = template()
+    if path.is_dir() or not path.parent.is_dir():
+        raise AccordError("A study file cannot be written there.", where=path, wanted="a file in a folder")
+    if path.exists() and not replace and path.read_bytes() != text.encode():
+        raise AccordError(
+            "This file is there already, and is not the template.",
+            where=path,
+            fix="add --replace to write over it; or, to keep it, name another: accord init FILE",
+        )
+    write_whole(path, text)
 
 
 def template() -> str:
     """The text of the template: required keys filled in; the others commented out, with their defaults."""
-    lines = [
-        "# A study file of accord. Run it with: accord run FILE",
-        "# Keys that are commented out show their default, or an example where the default is none.",
-        "# Paths are relative to this file.",
-        "",
-        *_keys(Study, without=set(Study.model_fields) - {"name", "seeds"}),
-        *_table("[backbone]", BackboneSection),
-    ]
-    for key, field in _sections():
-        table = _table if key == "gap" else _optional
-        for section in models_in(field.annotation):  # one, or all its kinds
-            lines += table(_header(key, field), section)
+    sections = dict(_sections())
+    lines = _TOP.splitlines()
+    index = [("[backbone]", Study.model_fields["backbone"]), *((_header(key, of), of) for key, of in sections.items())]
+    for header, of in index:
+        about = of.description or BackboneSection.__doc__ or ""
+        lines += textwrap.wrap(about, _WIDTH, initial_indent=f"#   {header:<18}", subsequent_indent="#" + " " * 21)
+    lines += ["", *_entries(_keys(Study, without=set(Study.model_fields) - {"name", "seeds"}))]
+    explained: dict[_Key, str] = {}
+    lines += ["", *_rule("[backbone]", ""), *_table("[backbone]", BackboneSection, _Explained(explained))]
+    for key, of in sections.items():
+        lines += _section(key, of, explained)
     return "\n".join(lines) + "\n"
 
 
-def _sections() -> list[tuple[str, FieldInfo]]:
-    """The sections that a study may have, in the order of the template."""
-    fields = {key: field for key, field in study_model().model_fields.items() if any(models_in(field.annotation))}
-    first = {key: fields[key] for key in _FIRST if key in fields}
-    return [(key, field) for key, field in (first | fields).items() if key != "backbone"]
+def _sections() -> Iterator[tuple[str, FieldInfo]]:
+    """The sections that a study may have but for the backbone, in the order of the template."""
+    fields = {key: of for key, of in study_model().model_fields.items() if any(models_in(of.annotation))}
+    first = [key for key in _FIRST if key in fields]
+    middle = [key for key in fields if key not in (*_FIRST, *_LAST, "backbone")]
+    return ((key, fields[key]) for key in (*first, *middle, *_LAST))
 
 
-def _header(key: str, field: FieldInfo) -> str:
-    if get_origin(field.annotation) is list:
+def _header(key: str, of: FieldInfo) -> str:
+    if get_origin(of.annotation) is list:
         return f"[[{key}]]"
-    return f"[{key}.my-task]" if key == "tasks" else f"[{key}]"
+    return f"[{key}.my-task]" if get_origin(of.annotation) is dict else f"[{key}]"
 
 
-def _optional(header: str, section: type[BaseModel]) -> Iterator[str]:
-    """A section that a study may lack: commented out as a whole."""
-    return ("# " + line if line and not line.startswith("#") else line for line in _table(header, section))
+def _section(key: str, of: FieldInfo, keys: "dict[_Key, str]") -> Iterator[str]:
+    """A section, or each of its kinds: commented out, but for the gap."""
+    kinds, header = list(models_in(of.annotation)), _header(key, of)
+    explained = _Explained(keys, {_kind(kind): kind for kind in kinds} if len(kinds) > 1 else {})
+    common = set.intersection(*(set(getattr(kind, "needs", ())) for kind in kinds)) if explained.kinds else set()
+    about = f"{of.description} {_needs(common)} A table each, of one of these kinds: {', '.join(explained.kinds)}."
+    yield from ("", *_rule(header, about if explained.kinds else ""))
+    for kind in kinds:
+        lines = list(_table(header, kind, explained))
+        yield from ["", *_comment(_about(kind, common))] if explained.kinds else _comment(_about(kind))
+        yield from lines if key == "gap" else map("#{}".format, lines)
+        for name, inner in kind.model_fields.items():
+            if len(alternatives := _alternatives(inner)) > 1:
+                for choice in alternatives:
+                    yield from ("", *_comment(_about(choice)))
+                    yield from map("#{}".format, _table(f"[{key}.{name}]", choice, _Explained(keys)))
 
 
-def _table(header: str, section: type[BaseModel]) -> Iterator[str]:
-    yield ""
-    yield from _comment(section.__doc__ or "")
+def _rule(header: str, about: str) -> Iterator[str]:
+    """A line across the page, and what the section is about."""
+    yield f"# ---- {header} ".ljust(_WIDTH, "-")
+    yield from _comment(about)
+
+
+def _about(section: type[BaseModel], said: Collection[str] = ()) -> str:
+    """What a section says of itself, and which others it needs, but for those that have been said."""
+    return f"{section.__doc__ or ''} {_needs([key for key in getattr(section, 'needs', ()) if key not in said])}"
+
+
+def _needs(keys: Collection[str]) -> str:
+    fields = study_model().model_fields
+    return f"Needs {_and([_header(key, fields[key]) for key in sorted(keys, key=list(fields).index)])}." if keys else ""
+
+
+@dataclass
+class _Explained:
+    """Which keys have been explained: each once, where it is met first. And what the kinds of a section share.
+
+    Attributes:
+        keys: those that are explained, with value and text, and the table where that was.
+        kinds: of the section, by name; empty where there is but one.
+    """
+
+    keys: dict["_Key", str]
+    kinds: dict[str, type[BaseModel]] = field(default_factory=dict)
+
+    def owners(self, key: "_Key", get: Callable[[type[BaseModel]], Iterable["_Key"]]) -> list[str]:
+        """The kinds that have a key with this value and text."""
+        return [name for name, kind in self.kinds.items() if key in get(kind)]
+
+
+@dataclass(frozen=True)
+class _Key:
+    """A key of a table.
+
+    Attributes:
+        setting: with a value, as it would be written; the name alone where none fits every study.
+        needed: whether it is set where the table is in use.
+    """
+
+    name: str
+    setting: str
+    about: str
+    needed: bool
+
+    @property
+    def left(self) -> str:
+        """What stands before its explanation."""
+        if self.setting == self.name:
+            return f"# {self.name}"
+        return self.setting if self.needed else f"#{self.setting}"
+
+
+def _keys(section: type[BaseModel], without: Iterable[str] = ()) -> Iterator[_Key]:
+    """The keys of a table that are no tables, those first that it must have."""
+    keys = [
+        _Key(name, _setting(name, of), of.description or "", name == "kind" or _is_shown_in_use(of))
+        for name, of in section.model_fields.items()
+        if name not in without
+        and not _alternatives(of)
+        and of.annotation is not NoneType
+        and not _is_of_study(name, section)
+    ]
+    return iter(sorted(keys, key=lambda key: (key.name != "kind", not key.needed)))
+
+
+def _is_shown_in_use(of: FieldInfo) -> bool:
+    """Whether a table must have this key, or is shown with another value than its default."""
+    return of.is_required() or (of.default is not None and bool(of.examples))
+
+
+def _is_of_study(name: str, section: type[BaseModel]) -> bool:
+    """Whether the study has this key in place of the section."""
+    return name == "seed" and "batch" in section.model_fields
+
+
+def _alternatives(of: FieldInfo) -> list[type[BaseModel]]:
+    """The tables that a key may be, if it is one."""
+    return list(models_in(of.annotation)) if isinstance(of.default, BaseModel) else []
+
+
+def _setting(name: str, of: FieldInfo) -> str:
+    default = of.get_default(call_default_factory=True)
+    if of.examples:
+        default = of.examples[0]
+    elif default is None or of.is_required():
+        return name
+    return f"{name} = {_toml(default)}"
+
+
+def _table(header: str, section: type[BaseModel], explained: _Explained) -> Iterator[str]:
+    """The lines of a table, as they would stand in a study that has it, and those of the tables in it."""
+    inner = {name: _alternatives(of) for name, of in section.model_fields.items() if _alternatives(of)}
+    about = {name: section.model_fields[name].description or "" for name in inner}
+    below = [
+        _Key(name, name, f"{about[name]} It is a table, one of those below.", needed=False)
+        for name, tables in inner.items()
+        if len(tables) > 1
+    ]
+    known = [name for name, tables in inner.items() if _is_known(tables, explained)]
     yield header
-    inner = {name: type(_shown(field)) for name, field in section.model_fields.items() if _is_table(field)}
-    yield from _keys(section, without=inner)
-    for name, table in inner.items():
-        yield from _table(f"[{header.strip('[]')}.{name}]", table)
+    yield from _explain(header, [*_keys(section), *below], explained, _keys, known)
+    for name, tables in inner.items():
+        if len(tables) == 1 and name not in known:
+            inside = f"[{header.strip('[]')}.{name}]"
+            yield from ("", *_comment(about[name]), inside)
+            yield from _explain(inside, list(_keys(tables[0])), explained, partial(_keys_of, name))
 
 
-def _is_table(field: FieldInfo) -> bool:
-    return isinstance(field.default, BaseModel)
+def _is_known(tables: Sequence[type[BaseModel]], explained: _Explained) -> bool:
+    """Whether all keys of a table have been explained."""
+    return len(tables) == 1 and set(_keys(tables[0])) <= explained.keys.keys()
 
 
-def _shown(field: FieldInfo) -> Any:
-    """The table that stands for a field: its example, where several kinds would do, else its default."""
-    return field.examples[0] if field.examples else field.default
+def _keys_of(name: str, kind: type[BaseModel]) -> Iterator[_Key]:
+    """The keys of a table within a kind; none where it has no such table."""
+    of = kind.model_fields.get(name)
+    for table in [] if of is None else _alternatives(of):
+        yield from _keys(table)
 
 
-def _keys(section: type[BaseModel], without: Collection[str] = ()) -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        if name not in without and not (name == "seed" and "batch" in section.model_fields):  # the study's own
-            yield from _comment(field.description or "")
-            needed = field.is_required() or name == "kind"
-            yield ("" if needed else "# ") + f"{name} = {_value(name, field)}"
+def _explain(
+    header: str,
+    keys: Sequence[_Key],
+    explained: _Explained,
+    get: Callable[[type[BaseModel]], Iterable[_Key]],
+    tables: Sequence[str] = (),
+) -> Iterator[str]:
+    """The keys of a table: those that are new with their explanation, by the kinds that have them; others by name.
+
+    Args:
+        get: gives the keys of the same table of another kind.
+        tables: those within it that have been explained.
+    """
+    known = {key: explained.keys[key] for key in keys if key in explained.keys}
+    counts = Counter(known.values())
+    known = {key: place for key, place in known.items() if place == header or counts[place] >= _MANY}
+    new = [key for key in keys if key not in known]
+    explained.keys.update(dict.fromkeys(new, header))
+    groups: dict[str, list[_Key]] = {"": [key for key in keys if key.needed]}
+    for key in sorted(new, key=lambda key: len(explained.owners(key, get))):
+        if not key.needed:
+            groups.setdefault(_whose(explained.owners(key, get), explained), []).append(key)
+    lines = [line for whose, entries in groups.items() for line in ([whose] if whose and entries else []) + entries]
+    yield from _entries([replace(key, about="") if isinstance(key, _Key) and key in known else key for key in lines])
+    places: dict[str, list[str]] = {header: list(tables)} if tables else {}
+    for key, place in known.items():
+        if not key.needed:
+            places.setdefault(place, []).append(key.name)
+    for place, names in places.items():
+        yield from _comment(f"{'As above' if place == header else f'As in {place}'}: {', '.join(names)}.")
 
 
-def _value(name: str, field: FieldInfo) -> str:
-    default = field.get_default(call_default_factory=True)
-    if default is None or field.is_required():
-        default = field.examples[0] if field.examples else _EXAMPLES[name]
-    return _toml(default)
+def _whose(owners: Sequence[str], explained: _Explained) -> str:
+    if len(owners) < 2:
+        return ""
+    return "Of every kind:" if len(owners) == len(explained.kinds) else f"Of {_and(owners)}:"
+
+
+def _entries(keys: Iterable[_Key | str]) -> Iterator[str]:
+    """Settings with their explanations in a column behind them, and headlines between them."""
+    keys = list(keys)
+    column = min(max((len(key.left) for key in keys if isinstance(key, _Key)), default=0) + 2, _COLUMN)
+    for key in keys:
+        if isinstance(key, str):
+            yield from _comment(key)
+            continue
+        texts = textwrap.wrap(" ".join(key.about.split()), _WIDTH - column - 3, break_on_hyphens=False)
+        if len(key.left) + 1 < column and texts:
+            yield f"{key.left:<{column}}# {texts.pop(0)}"
+        else:
+            yield key.left
+        yield from (" " * column + f"# {text}" for text in texts)
+
+
+def _kind(section: type[BaseModel]) -> str:
+    return str(section.model_fields["kind"].default)
 
 
 def _toml(value: Any) -> str:
@@ -124,4 +292,9 @@ def _toml(value: Any) -> str:
 
 
 def _comment(text: str) -> list[str]:
-    return textwrap.wrap(" ".join(text.split()), 100, initial_indent="# ", subsequent_indent="# ")
+    text = " ".join(text.split())
+    return textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+
+
+def _and(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)

@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from accord.lm.chat import chat_text, reply_space
 from accord.lm.encoding import encode_answer, encode_prompt
-from accord.lm.model import LanguageModel
+from accord.lm.model import Tokenizing
 from accord.lm.prefix_tree import Ids
 from accord.tasks import Form, Item, Task
 
@@ -26,11 +26,11 @@ class Prompt:
     join: str
     special: bool = True
 
-    def context(self, lm: LanguageModel) -> Ids:
+    def context(self, lm: Tokenizing) -> Ids:
         """Token ids up to where an answer begins."""
         return encode_prompt(lm.tokenizer, self.text, join=self.join, special=self.special)
 
-    def answered(self, lm: LanguageModel, answer: str) -> tuple[Ids, Ids]:
+    def answered(self, lm: Tokenizing, answer: str) -> tuple[Ids, Ids]:
         """Token ids of the context, and of an answer that continues it."""
         return encode_answer(lm.tokenizer, self.text, answer, join=self.join, special=self.special)
 

@@ -10,14 +10,14 @@ Shots = Literal["zero", "few"]
 InChat = Annotated[bool, Field(description="Put the prompts into the model's chat template.")]
 System = Annotated[
     str | None,
-    Field(description="In a chat: the system message; without it the task's own, or none.", examples=["Be brief."]),
+    Field(description='In a chat: the system message, such as "Be brief."; without it the task\'s own, or none.'),
 ]
 ChatOptions = Annotated[
     dict[str, JsonValue] | None,
     Field(
-        description="In a chat: what its template is given besides. A fixed date keeps numbers the same from day to "
+        description="In a chat: what its template is given besides, such as "
+        '{ enable_thinking = false, date_string = "26 Jul 2026" }. A fixed date keeps numbers the same from day to '
         "day, where a template writes today's.",
-        examples=[{"enable_thinking": False, "date_string": "26 Jul 2026"}],
     ),
 ]
 ChatTurns = Annotated[
@@ -25,7 +25,6 @@ ChatTurns = Annotated[
     Field(
         description="In a chat: each worked example is a question and a reply of its own (true, as without this key) "
         "or all stand in one message (false).",
-        examples=[False],
     ),
 ]
 AnswerScore = Literal["auto", "whole", "first", "per_token"]
@@ -43,7 +42,6 @@ class QuestionSection(Section):
     data: str | None = Field(
         default=None,
         description="Data file, where the task brings none or another is wanted.",
-        examples=["pairs.tsv"],
         json_schema_extra=PATH,
     )
     generator_shots: Shots = Field(

@@ -23,32 +23,37 @@ Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isin
 class CustomTask(BaseModel):
     """The keys of a task file (or of a `[tasks.NAME]` table in a study file)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = Field("custom", min_length=1, description="Name of the task in reports.")
     data: Path = Field(
         description="Data file: .csv or .tsv (with a header line), .jsonl, .json or .parquet, also with .gz; "
         "relative to the task file.",
+        examples=["capitals.tsv"],
         json_schema_extra=PATH,
     )
     generator: str = Field(
         min_length=1,
         description="Prompt that the answer continues: 'The capital of {country} is'. A name in braces is a "
         "column; {Country} is the column country with a capital first letter. Space at the end is dropped.",
+        examples=["The capital of {country} is"],
     )
     validator: str = Field(
         min_length=1,
         description="Prompt that asks for yes or no: 'Is {city} the capital of {country}? Answer:'; or, with `labels`, "
         "for one of them.",
+        examples=["Is {city} the capital of {country}? Answer:"],
     )
     answer: str = Field(
         min_length=1,
         description="What continues the generator prompt: a column ('city') or a template ('the {river}').",
+        examples=["city"],
     )
     negated: str | None = Field(
         None,
         description="The generator prompt as a wrong answer rightly continues it: 'The capital of {country} is not'. "
         "Only repairs that train on negations read it.",
+        examples=["The capital of {country} is not"],
     )
     join: str = Field(
         " ",
@@ -57,7 +62,8 @@ class CustomTask(BaseModel):
     )
     gold: str = Field(
         description="Column that says whether the answer is right: yes/no, y/n, true/false, 1/0, or the words of `yes` "
-        "and `no`. With `labels`: the column with the right one."
+        "and `no`. With `labels`: the column with the right one.",
+        examples=["correct"],
     )
     yes: Words = Field(
         ("Yes",), description='Words that the validator affirms with, such as ["Ja"]; worked examples show the first.'
@@ -70,8 +76,7 @@ class CustomTask(BaseModel):
     )
     system: str | None = Field(
         None,
-        description="System message, where the task is asked in a chat.",
-        examples=["Answer with one word."],
+        description='System message, where the task is asked in a chat, such as "Answer with one word."',
     )
     chat_options: dict[str, JsonValue] = Field(
         {}, description="What a chat template is given besides: { enable_thinking = false }, a fixed date."

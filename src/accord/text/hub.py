@@ -1,11 +1,12 @@
 """Data sets of the hub, and local folders in its layout, read by the package `datasets`."""
 
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from accord.errors import AccordError
+from accord.errors import AccordError, MissingLibrary
 from accord.text.rows import TextRow, choose_split, whole_columns
 
 
@@ -37,13 +38,17 @@ def fetch_data(source: str) -> None:
     _splits(source)
 
 
+def check_installed(source: str) -> None:
+    """MissingLibrary unless the package is installed that reads data sets of the hub."""
+    if find_spec("datasets") is None:
+        problem = "data sets of the hub need the package datasets"
+        raise MissingLibrary(problem, got=source, fix="pip install 'accord[hub]'")
+
+
 def _splits(source: str) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise AccordError(
-            "data sets of the hub need the package datasets", got=source, fix="pip install 'accord[hub]'"
-        ) from error
+    check_installed(source)
+    import datasets
+
     datasets.disable_progress_bars()
     name, _, config = (source, "", "") if Path(source).is_dir() else source.partition(":")
     try:

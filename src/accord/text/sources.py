@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from accord.cache import hash_file
+from accord import hub
+from accord.cache import cache_root, hash_file
 from accord.errors import AccordError, nearest
 from accord.text.catalog import TEXTS, is_cached, texts_file
-from accord.text.hub import fetch_data, hub_rows
+from accord.text.hub import check_installed, fetch_data, hub_rows
 from accord.text.rows import ENDINGS, PROSE, TextRow, Unit, arrow_rows, choose_split, file_rows
 from accord.textfile import ending
 
@@ -70,6 +71,8 @@ def is_here(source: str) -> bool:
     """Whether reading a source that is not local fetches nothing. Raises AccordError if there is no such source."""
     if source not in TEXTS and not is_hub_name(source):
         raise no_such_source(source)
+    if source not in TEXTS:
+        check_installed(source)
     return source in TEXTS and is_cached()
 
 
@@ -81,6 +84,13 @@ def fetch_source(source: str) -> None:
         fetch_data(source)
     else:
         raise no_such_source(source)
+
+
+def bytes_to_fetch(source: str) -> tuple[int, Path]:
+    """Bytes that fetching a source that is not local takes on the disk, as far as is known, and the folder where."""
+    name, _, config = source.partition(":")
+    size = None if source in TEXTS or config else hub.bytes_to_fetch(name, kind="dataset")
+    return size or 0, cache_root() if source in TEXTS else hub.cache_folder()
 
 
 def is_hub_name(source: str) -> bool:

@@ -32,6 +32,7 @@ NO_NEXT = -1
 """What `next` says of the last token of a text: nothing follows, so no head can be trained there."""
 
 STORE = "store.json"
+_LABELS = 16  # bytes of a row's token, next, text and position
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,15 @@ class EmbeddingStore:
                 got=", ".join(damaged),
                 fix="run the extraction again: it makes these shards anew",
             )
+
+
+def store_bytes(tokens: int, d_model: int, layers: int, dtype: str) -> int:
+    """Bytes that the embeddings of so many tokens take on the disk, at so many layers.
+
+    >>> store_bytes(tokens=1000, d_model=512, layers=2, dtype="bfloat16")
+    2064000
+    """
+    return tokens * (layers * d_model * int(getattr(torch, dtype).itemsize) + _LABELS)
 
 
 def read_layout(folder: Path) -> Layout | None:

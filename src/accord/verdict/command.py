@@ -13,6 +13,7 @@ from accord.tasks.config import QuestionSection
 from accord.terminal import (
     DEVICE,
     QUESTION,
+    Replace,
     decimals,
     made,
     options,
@@ -47,6 +48,7 @@ def verdict(
     out: Annotated[
         Path | None, typer.Option(help="Folder for verdict.json and the scores; without it, only print.")
     ] = None,
+    replace: Replace = False,
 ) -> None:
     """Is the gap closed? A model before and after its repair, on items ever further from those it learned from.
 
@@ -63,7 +65,7 @@ def verdict(
     before, after = before_and_after(repaired, base)
     say_if_unknown(after.model)
     trials, split_seed = _trials(after.model, question, section, seed)
-    result: Verdict = made(pair_stage(trials, before, after, split_seed), out)
+    result: Verdict = made(pair_stage(trials, before, after, split_seed), out, replace=replace)
     _print(result, show_command(before.model, question))
 
 

@@ -1,6 +1,6 @@
 """`[verdict]`: what repairs are tried on."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -10,6 +10,8 @@ from accord.section import TASK_FILE, Section
 class VerdictSection(Section):
     """What repairs are tried on, before and after: items ever further from those that they learned from."""
 
+    needs: ClassVar[tuple[str, ...]] = ("repair",)
+
     limit: int | None = Field(
         default=None,
         ge=1,
@@ -17,9 +19,7 @@ class VerdictSection(Section):
         examples=[200],
     )
     phrasings: bool = Field(default=True, description="Also try the other wordings of both forms.")
-    phrasing_limit: int | None = Field(
-        default=100, ge=1, description="At most so many items for each other wording.", examples=[50]
-    )
+    phrasing_limit: int | None = Field(default=100, ge=1, description="At most so many items for each other wording.")
     tasks: list[str] = Field(
         default=[],
         description="Other tasks to try: built-in ones, [tasks.NAME] of this file, or task files.",

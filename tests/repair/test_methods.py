@@ -222,8 +222,8 @@ def test_what_a_task_cannot_give_is_refused(lm: Backbone, words_task: Task) -> N
     single = Task(**{**vars(words_task), "items": (words_task.items[0], words_task.items[-1])})
     with pytest.raises(AccordError, match="no two answers compete"):
         Preferring.build(DPO(direction="v2g"), lm, single, 0, None)
-    with pytest.raises(AccordError, match="each round"):
-        Agreeing.build(Consistency(rounds=9, steps=2), lm, words_task, 0, None)
+    with pytest.raises(AccordError, match="each round needs a step: rounds = 9"):
+        read_repair({"kind": "consistency", "rounds": 9, "steps": 2})
 
 
 @pytest.mark.parametrize(

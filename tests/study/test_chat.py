@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from accord import cli
 from accord.errors import AccordError
 from accord.gap.config import GapSection
-from accord.study import engine
+from accord.study import engine, load, plan_study
+from accord.study.graph import why
 
 DATED = (
     "{{ strftime_now('%d %b %Y') if date_string is not defined else date_string }}"
@@ -65,9 +66,10 @@ def test_another_day_is_another_recipe_unless_the_date_is_fixed(folder: Path, mo
     monkeypatch.setattr("accord.report.write_report", lambda run: (run / "report.html").write_text("report"))
 
     def run(replace: bool = False) -> dict[str, str]:
-        shown = io.StringIO()
-        engine.run(folder / "s.toml", folder / "run", console=Console(file=shown, width=200), replace=replace)
-        return dict(line.split(": ", 1) for line in shown.getvalue().splitlines())
+        stages = plan_study(load(folder / "s.toml"), fetch=True).stages
+        reasons = {stage.name: why(stage, folder / "run" / stage.name) for stage in stages}
+        engine.run(folder / "s.toml", folder / "run", console=Console(file=io.StringIO()), replace=replace)
+        return reasons
 
     section = engine.load(folder / "s.toml").study.gap[1]
     fixed = f"gap/{section.folder}"

@@ -6,6 +6,7 @@ import json
 import pandas as pd
 import pytest
 from rich.console import Console
+from tests.study.said import stages_made
 from tests.tiny import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
@@ -97,8 +98,7 @@ def run(made, tmp_path, monkeypatch):
         path.write_text(text)
         shown = io.StringIO()
         engine.run(path, out, console=Console(file=shown, width=200), only=only, replace=replace)
-        lines = [line for line in shown.getvalue().splitlines() if "to do" in line]
-        return [line.split(":")[0] for line in lines]
+        return stages_made(shown.getvalue())
 
     return run
 

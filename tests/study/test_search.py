@@ -37,6 +37,7 @@ seeds = [0, 1]
 [backbone]
 model = "model"            # don't touch
 device = "cpu"
+dtype = "float32"          # whatever units the machine has: other processes are part of the test
 
 [text]
 source = "texts.txt"

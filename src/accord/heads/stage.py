@@ -102,7 +102,7 @@ def _stage(plan: Plan, row: Row, seed: int | None, concepts: ConceptNode | None)
         read = 0 if row.concepts is None else weights_of(plan, row.concepts)
         head = 0 if training is None else 4 * _inputs(plan, row) * _columns(plan, row)
         kept = training is not None and training.steps > training.checkpoint_every
-        return Needs(plan.weights(plan.backbone) + read + TRAINED * head, head, TRAINED * head if kept else 0)
+        return Needs(plan.weights(plan.backbone) + read + TRAINED * head, read + head, TRAINED * head if kept else 0)
 
     settings = {**about, "config": config.model_dump(), "batch": batch}
     label = row.label + ("" if seed is None else f"-s{seed}")

@@ -363,7 +363,10 @@ def read_repair(table: dict[str, Any], where: object = "repair") -> Any:
         return validate(KINDS, table)
     except ValidationError as error:
         first = error.errors()[0]
-        key = str(first["loc"][1]) if len(first["loc"]) > 1 else kind
+        if len(first["loc"]) < 2:
+            got = first["msg"].removeprefix("Value error, ")
+            raise AccordError("two keys do not go together", where=where, got=got) from None
+        key = str(first["loc"][1])
         wanted = nearest(key, KINDS[kind][0].model_fields) if first["type"] == "extra_forbidden" else first["msg"]
         problem = f"{kind} has no key {key!r}" if first["type"] == "extra_forbidden" else f"the key {key!r} is wrong"
         raise AccordError(problem, where=where, got=repr(first["input"]), wanted=wanted) from None

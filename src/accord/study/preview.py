@@ -131,7 +131,7 @@ def dry_run(path: Path, out: Path | None = None, *, only: Sequence[str] = ()) ->
         downloads=downloads,
         left=tuple(there.relative_to(folder).as_posix() for there in left),
         notes=tuple(graph.notes),
-        otherwise=len(made_otherwise(chosen, folder)),
+        otherwise=0 if graph.missing else len(made_otherwise(chosen, folder)),
         busy=is_locked(folder.resolve()),
         rooms=tuple(_rooms(folder, stages, downloads)),
     )

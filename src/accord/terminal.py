@@ -337,11 +337,11 @@ def made_in_run(
     without `replace`.
     """
     from accord.study.stage import settings_that_differ
-    from accord.study.store import made_here, read_manifest, state
+    from accord.study.store import made_here, missing, read_manifest, state
 
     folder = run / name
     is_there = not replace and made_here(run, name)
-    if is_there and not asked:
+    if is_there and not asked and missing(folder) is None:
         return _read(name, folder, "there already")
     stage = make()
     if is_there and state(folder, stage.recipe) == "other":

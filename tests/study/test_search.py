@@ -294,6 +294,13 @@ def test_another_search_replaces_the_trials_where_it_is_told_to(run, made, tmp_p
     assert len(run(wider, 1)) == 1
 
 
+def test_a_range_whose_end_cannot_fit_is_refused_before_the_first_trial(run, tmp_path, monkeypatch, quick):
+    monkeypatch.setattr("accord.study.capacity.free_memory", lambda device: 2 * 10**6)
+    with pytest.raises(AccordError, match=r"concepts/sae-s0 needs about .* of memory, 2.0 MB are free"):
+        run(STUDY.replace("high = 32", "high = 1_000_000").replace(", step = 8", ""))
+    assert not (tmp_path / "runs").exists()
+
+
 def test_metrics_are_those_that_the_stages_write(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = STUDY.split("[[concepts]]")[0].replace("[0, 1]", "[0]")

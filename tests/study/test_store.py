@@ -210,6 +210,21 @@ def test_without_replace_results_are_never_deleted(tmp_path):
     assert not publish(folder, RECIPE, never)
 
 
+def test_results_are_there_while_what_they_were_made_from_is(tmp_path):
+    at = lambda source: tmp_path / source.name  # noqa: E731
+    base = Stage("base", "b", writer("old"), {}, 0, 1)
+    made = Stage("made", "m", writer(), {}, 0, 1, {"base": base})
+    assert not store.made_here(tmp_path, "made/m")
+    for stage in (base, made):
+        store.publish(stage, at(stage), at=at, models=Models())
+    assert store.made_here(tmp_path, "made/m")
+    other = Stage("base", "b", writer("new"), {"k": 1}, 0, 1)
+    store.publish(other, at(other), models=Models(), replace=True)
+    assert not store.made_here(tmp_path, "made/m") and store.made_here(tmp_path, "base/b")
+    (tmp_path / "base/b/scores.txt").write_text("damaged")
+    assert not store.made_here(tmp_path, "base/b")
+
+
 def test_damaged_results_are_made_again(tmp_path):
     folder = tmp_path / "gap"
     publish(folder, RECIPE, writer())

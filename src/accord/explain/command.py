@@ -40,7 +40,7 @@ def explain(
     Examples:
 
     - `accord explain runs/demo`
-    - `accord explain runs/demo --task trivia --limit 100 --replace`
+    - `accord explain runs/demo --limit 50 --replace`
     """
     from accord.concepts.in_run import open_run
 

@@ -35,13 +35,15 @@ def stages(plan: Plan) -> Iterator[Stage]:
         if row not in known_rows(plan.study):
             error = AccordError("No such row.", got=repr(row), wanted=nearest(row, known_rows(plan.study)))
             plan.problem(error, "perplexity", "rows")
+    judged = False
     with plan.at("perplexity", section=section):
         plan.named(plan.model(section.judge))
+        judged = True
     with plan.at("perplexity"):
         need_texts(plan, "perplexity")
         texts = list(_all_texts(plan, section))
         yield from (stage for stage, _, _ in texts)
-        for stage, name, node in texts:
+        for stage, name, node in texts if judged else ():
             yield perplexity_stage(plan, section, stage, name, node)
 
 

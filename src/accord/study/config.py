@@ -154,11 +154,15 @@ def problem(detail: ErrorDetails, root: type[BaseModel], where: str) -> AccordEr
         return AccordError("Unknown value.", where=where, got=value, wanted=nearest(str(got), choices))
     if (shape := _other_brackets(root, detail)) is not None:
         return AccordError("This is a table of another sort.", where=where, got=shape[0], wanted=shape[1], fix=shape[2])
-    if detail["type"] in ("string_pattern_mismatch", "none_required"):
-        wanted = about if detail["type"] == "string_pattern_mismatch" else f"no such key here: {about}"
+    if detail["type"] == "none_required":
+        return AccordError("This table has no such key.", where=where, got=f"{key} = {value}", wanted=about)
+    if detail["type"] == "string_pattern_mismatch":
+        wanted = about
     else:
         rule = _rule(detail)
         wanted = f"{rule} ({about})" if about else rule
+    if isinstance(got, dict) and detail["type"] == "value_error":  # of several keys, which the rule names
+        return AccordError("These values do not go together.", where=where, got=wanted)
     return AccordError("This value does not fit.", where=where, got=value, wanted=wanted)
 
 

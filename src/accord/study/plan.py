@@ -336,5 +336,6 @@ def _quoted_key(message: str, file: StudyFile, section: BaseModel) -> tuple[str,
     got = next((line for line in message.splitlines() if line.startswith("  got:")), "")
     values = {key: str(value) for key, value in section if isinstance(value, str | Path) and str(value)}
     by_value = [key for key, value in values.items() if repr(value) in got or got.endswith(f"  {value}")]
-    by_file = [key for key, value in values.items() if str(file.beside(value)) in message]
+    paths = {key for key, of in type(section).model_fields.items() if of.json_schema_extra}  # see `section.PATH`
+    by_file = [key for key, value in values.items() if key in paths and str(file.beside(value)) in message]
     return tuple([*by_value, *by_file][:1])

@@ -16,6 +16,7 @@ from accord.disk import lock, read_object, write_whole
 from accord.errors import AccordError
 from accord.progress import Display
 from accord.study import config, engine, objective, store
+from accord.study.capacity import check_capacity, check_downloads, check_may_write
 from accord.study.config import StudyFile
 from accord.study.graph import Graph, plan_study
 from accord.study.replaced import MadeOtherwise, not_replaced
@@ -75,11 +76,17 @@ def _prepare(file: SearchFile, out: Path | None, replace: bool) -> _Search:
     """Check the study with every end of its ranges, fetch all that they need, and see which stages are the same
     whatever is drawn.
     """
-    section = file.section
+    section, folder = file.section, out or Path("runs") / file.name
+    begins = engine.is_new(folder, SEARCH)
+    check_may_write(folder)
 
     def stages(study: StudyFile, fetch: bool) -> list[Stage]:
         graph = plan_study(study, fetch=fetch)
-        return graph.upstream(_targets(file, graph))
+        check_downloads(graph.downloads)
+        needed = graph.upstream(_targets(file, graph))
+        if begins and fetch:  # what any end of a range asks for must fit
+            check_capacity(needed, folder, study.study.backbone.device, graph.least)
+        return needed
 
     file.each(lambda study: stages(study, False))  # all mistakes come out before anything is fetched
     first, *others = file.each(lambda study: stages(study, True))
@@ -91,7 +98,7 @@ def _prepare(file: SearchFile, out: Path | None, replace: bool) -> _Search:
     sought = {"ranges": [[span.name, span.values.model_dump()] for span in file.ranges], "objective": section.objective}
     fixed = [{**sought, "direction": section.direction}, [stage.recipe.fingerprint for stage in first]]
     digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
-    return _Search(file, out or Path("runs") / file.name, Models(), shared, digest, replace)
+    return _Search(file, folder, Models(), shared, digest, replace)
 
 
 def _targets(file: SearchFile, graph: Graph) -> list[Stage]:

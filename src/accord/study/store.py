@@ -100,9 +100,9 @@ def publish(
 
 
 def made_here(run: Path, name: str) -> bool:
-    """Whether a run folder holds whole results of a stage that were made from the inputs that it holds now."""
+    """Whether a run folder holds results of a stage, undamaged, that were made from the inputs that it holds now."""
     manifest = read_manifest(run / name)
-    if manifest is None or UNFINISHED in manifest.get("facts", {}) or not files_match(run / name, manifest):
+    if manifest is None or not files_match(run / name, manifest):
         return False
     inputs = [(read_manifest(run / source["stage"]), source) for source in manifest.get("inputs", {}).values()]
     return all(held is not None and held["fingerprint"] == source["fingerprint"] for held, source in inputs)

@@ -1,8 +1,7 @@
 """What `accord run` would do: which stages and why, what that replaces, how long it takes, what must be fetched."""
 
-import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -11,6 +10,7 @@ from accord.amounts import moment
 from accord.arguments import checked
 from accord.cached import Download, cache_root, download_of
 from accord.disk import aside, disk_use, is_locked
+from accord.machine import free_disk, standing
 from accord.study import costs, store
 from accord.study.check import stage_folders
 from accord.study.config import load
@@ -121,7 +121,7 @@ def dry_run(path: Path, out: Path | None = None, *, only: Sequence[str] = ()) ->
     check_folder(folder, file)
     check_may_be_made(graph, folder, file.study.backbone.device)
     stages = tuple(_to_do(stage, folder) for stage in chosen)
-    downloads = tuple(download_of(name, what) for name, what in graph.missing.items())
+    downloads = tuple(_download(name, what, graph.downloads.get(name)) for name, what in graph.missing.items())
     planned = {folder / stage.name for stage in graph.stages}
     left = [] if not folder.is_dir() else [there for there in stage_folders(folder) if there not in planned]
     return DryRun(
@@ -135,6 +135,12 @@ def dry_run(path: Path, out: Path | None = None, *, only: Sequence[str] = ()) ->
         busy=is_locked(folder.resolve()),
         rooms=tuple(_rooms(folder, stages, downloads)),
     )
+
+
+def _download(name: str, what: str, size: Callable[[], tuple[int, Path]] | None) -> Download:
+    """What fetching something takes; what is on the hub is asked there."""
+    found = download_of(name, what)
+    return replace(found, bytes=size()[0] or None) if found.bytes is None and size is not None else found
 
 
 def _to_do(stage: Stage, folder: Path) -> ToDo:
@@ -188,8 +194,8 @@ def _rooms(folder: Path, stages: Sequence[ToDo], downloads: Sequence[Download]) 
     results = sum(stage.bytes or 0 for stage in to_do) - sum(old) + max(old, default=0)
     fetched = sum((download.bytes or 0) + (download.stored or 0) for download in downloads)
     parts = [
-        (_there(folder), results, any(stage.bytes is None for stage in to_do)),
-        (_there(cache_root()), fetched, any(download.bytes is None for download in downloads)),
+        (standing(folder), results, any(stage.bytes is None for stage in to_do)),
+        (standing(cache_root()), fetched, any(download.bytes is None for download in downloads)),
     ]
     disks: dict[int, tuple[Path, int, bool]] = {}
     for place, needed, at_least in parts:
@@ -198,12 +204,4 @@ def _rooms(folder: Path, stages: Sequence[ToDo], downloads: Sequence[Download]) 
         disks[device] = first, before + needed, unsure or at_least
     for place, needed, at_least in disks.values():
         if needed or at_least:
-            yield Room(place, needed, at_least, shutil.disk_usage(place).free)
-
-
-def _there(folder: Path) -> Path:
-    """A folder, or the first above it that there is."""
-    folder = folder.absolute()
-    while not folder.is_dir():
-        folder = folder.parent
-    return folder
+            yield Room(place, needed, at_least, free_disk(place))

@@ -197,7 +197,10 @@ def test_the_hub_is_asked_for_weights_and_text_alone(monkeypatch: pytest.MonkeyP
         assert model.config.origin.layer == 21
         assert requests.pop() == (
             "google/gemma-scope-2b-pt-res",
-            {"allow_patterns": [f"{inside}/*.safetensors", f"{inside}/*.json", f"{inside}/*.npz"]},
+            {
+                "allow_patterns": [f"{inside}/*.safetensors", f"{inside}/*.json", f"{inside}/*.npz"],
+                "ignore_patterns": [],
+            },
         )
     with pytest.raises(AccordError, match="does not exist, or holds no safetensors or npz"):
         import_dictionary("google/gemma-scope-2b-pt-res/layer_21/width_16k")

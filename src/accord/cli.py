@@ -5,6 +5,7 @@ Rooms are imported inside the commands, so that `accord --help` does not wait fo
 
 import os
 import shutil
+import signal
 import sys
 import traceback
 from importlib.abc import MetaPathFinder
@@ -122,4 +123,9 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     sys.meta_path.insert(0, _SaysThatTorchLoads())
+    signal.signal(signal.SIGTERM, _interrupted)  # schedulers and containers stop a run so
     app(prog_name="accord")
+
+
+def _interrupted(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt

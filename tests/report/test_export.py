@@ -490,3 +490,22 @@ def test_hostile_names_make_plain_file_names(
     assert all(re.fullmatch(r"[a-z0-9-]+\.csv", path.name) for path in paths)
     table = pd.read_csv(tmp_path / "export" / "tables" / "gap-javascript-alert-1-similarity.csv")
     assert table["Similarity"][0] == " ".join(HOSTILE.split())
+
+
+def test_files_that_an_export_did_not_write_are_kept(
+    tmp_path: Path, gap_writer: Writer, gap_scores: Scores, unpainted: None
+) -> None:
+    gap_writer(tmp_path / "run" / "gap" / "own", gap_scores(40), layers=False)
+    paper = tmp_path / "paper"
+    paper.mkdir()
+    (paper / "metrics.csv").write_text("mine")
+    with pytest.raises(AccordError, match="not as an export of accord wrote them") as caught:
+        export(tmp_path / "run", out=paper)
+    assert "metrics.csv" in str(caught.value) and [path.name for path in paper.iterdir()] == ["metrics.csv"]
+    assert export(tmp_path / "run", out=paper, replace=True)
+    export(tmp_path / "run", out=paper)  # its own it writes again
+    table = next((paper / "tables").glob("*.csv"))
+    table.write_text("corrected by hand")
+    with pytest.raises(AccordError, match=table.name):
+        export(tmp_path / "run", out=paper)
+    assert table.read_text() == "corrected by hand"

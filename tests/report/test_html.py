@@ -4,10 +4,12 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,12 +17,16 @@ import pandas as pd
 import pytest
 
 from accord.capabilities import part
+from accord.disk import lock
 from accord.errors import AccordError
 from accord.gap.page import gaps_of
+from accord.report.header import precision
 from accord.report.html import write_figures, write_report
 from accord.report.metric import metric_in, metric_of, plain
 from accord.report.prompts import shared_beginning
 from accord.report.wording import interval, number
+from accord.study.check import check
+from accord.study.report_file import bring_report, report_is_new
 from accord.study.run_folder import Run
 
 Writer = Callable[..., Path]
@@ -237,6 +243,45 @@ def test_a_run_under_way_says_what_is_to_come_and_loads_its_page_again(run_folde
     assert "still to come: heads, &lt;verdict&gt;." in text and "This run is under way" in page.text
     whole = write_report(run_folder).read_text(encoding="utf-8")
     assert "refresh" not in whole and "under way" not in Page(whole).text
+
+
+def test_a_run_that_was_stopped_says_what_it_lacks_and_no_longer_loads_its_page(run_folder: Path) -> None:
+    write_report(run_folder, coming=["heads"])
+    assert not report_is_new(run_folder)
+    manifest = json.loads((run_folder / "gap" / "hypernymy" / "manifest.json").read_text())
+    stages = {"gap/hypernymy": manifest["fingerprint"], "verdict/x-s0": "0" * 64}
+    (run_folder / "plan.json").write_text(json.dumps({"command": "accord run s.toml", "stages": stages}))
+    text = bring_report(run_folder).read_text(encoding="utf-8")
+    assert "This run is not complete" in text and "still to come: verdict." in text and "refresh" not in text
+    assert report_is_new(run_folder)
+    with lock(run_folder.resolve()):  # as a run that lives holds it
+        assert 'http-equiv="refresh"' in write_report(run_folder).read_text(encoding="utf-8")
+    (run_folder / "plan.json").unlink()
+    assert "not complete" not in write_report(run_folder).read_text(encoding="utf-8")
+
+
+def test_results_that_no_longer_belong_together_are_told(run_folder: Path) -> None:
+    path = run_folder / "gap" / "hypernymy" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    other = {**manifest, "name": "gap/other", "fingerprint": "f" * 64}
+    other["inputs"] = {"model": {"stage": "gap/hypernymy", "fingerprint": "0" * 64}}
+    shutil.copytree(path.parent, run_folder / "gap" / "other")
+    (run_folder / "gap" / "other" / "manifest.json").write_text(json.dumps(other))
+    page = Page(write_report(run_folder).read_text(encoding="utf-8"))
+    assert "no longer belong together" in page.text and "gap/other" in page.text
+    assert [problem.path.name for problem in check(run_folder)] == ["other"]
+    shutil.rmtree(run_folder / "gap" / "other")
+
+
+def test_precision_is_told_by_stage_where_a_kind_has_two(run_folder: Path) -> None:
+    def run(**found: str) -> Any:
+        manifests = {name: {"stage": name.partition("_")[0], "facts": {"dtype": of}} for name, of in found.items()}
+        return SimpleNamespace(manifests=manifests)
+
+    assert precision(run(gap="float32", embeddings="bfloat16")) == "float32; embeddings made in bfloat16"
+    found = precision(run(gap="float32", repair_a="bfloat16", repair_b="float32", embeddings="bfloat16"))
+    assert found == "float32; repair_a, embeddings made in bfloat16"
+    assert precision(run()) == ""
 
 
 def test_a_run_with_nothing_to_show_yet_has_a_page_all_the_same(tmp_path: Path) -> None:

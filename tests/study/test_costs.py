@@ -59,3 +59,20 @@ def test_a_cache_that_cannot_be_written_stops_nothing(file):
     file.parent.write_text("a file")
     costs.note(stage(), 3.0)
     assert costs.expected(stage()) == 10.0
+
+
+@pytest.mark.parametrize("value", ['"abc"', "NaN", "1e400", "-5", "0", "null", "true"])
+def test_what_is_no_number_of_seconds_is_as_unknown(file, value):
+    costs.note(stage(), 3.0)
+    text = json.dumps({"stages": {costs._key(stage()): "X"}, "paces": {costs._like(stage()): "X"}})
+    file.write_text(text.replace('"X"', value))
+    assert costs.measured(stage()) is None and costs.expected(stage()) == 10.0
+
+
+def test_another_model_takes_its_own_time(file):
+    costs.note(stage(weights="small"), 1.0)
+    assert costs.measured(stage(weights="large")) is None
+    large = Stage("heads", "x", lambda work: None, {}, 0, 1, {"model": stage(weights="large")}, seconds=10.0)
+    small = Stage("heads", "x", lambda work: None, {}, 0, 1, {"model": stage(weights="small")}, seconds=10.0)
+    costs.note(small, 2.0)
+    assert costs.measured(small) == 2.0 and costs.measured(large) is None

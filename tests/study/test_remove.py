@@ -6,10 +6,11 @@ import pytest
 from tests.report.run_folder import publish_result
 from tests.study.made_run import make_run, progress, said
 
-from accord.disk import lock
+from accord.disk import lock, sha256, write_json
 from accord.errors import AccordError
 from accord.study.remove import removal
 from accord.study.run_status import status
+from accord.study.store import LISTING
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ def run(tmp_path):
         (run / "figures" / f"closure.{end}").write_text("")
     (run / "export").mkdir()
     (run / "export" / "table.csv").write_text("1")
+    write_json(run / "export" / LISTING, {"files": {"table.csv": sha256(run / "export" / "table.csv")}})
     (run / "study.toml.tmp").write_text("na")
     (run / ".report.html.partial").write_text("half")
     progress(run)
@@ -43,13 +45,22 @@ def test_a_stage_goes_with_what_was_begun_of_it(run):
     assert removal(run, "repair/x").made_from_it == ("damage/x", "verdict/x")
     assert files(run) == before  # nothing goes before it is carried out
     found.carry_out()
-    gone = {"verdict/x/a/b.txt", "verdict/x/manifest.json", "verdict/.x.partial/part"}
+    gone = {"report.html", "verdict/x/a/b.txt", "verdict/x/manifest.json", "verdict/.x.partial/part"}
     assert set(before) - set(files(run)) == gone and not (run / "verdict" / "x").exists()
     assert {stage.name: stage.state for stage in status(run).stages}["damage/x"] == "left over"  # as before
     removal(run, "embeddings").carry_out()
     assert not (run / "embeddings").exists() and (run / "names" / "x").exists()
     removal(run, "repair/x").carry_out()
     assert not (run / "repair").exists()  # the folder of its kind, which is empty
+
+
+@pytest.mark.parametrize("name", ["export/paper.tex", "export/notes/a.txt", "export/table.csv"])
+def test_what_a_user_put_beside_an_export_stays(run, name):
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).write_text("years of work")
+    with pytest.raises(AccordError, match="did not write"):
+        removal(run)
+    assert (run / name).read_text() == "years of work"
 
 
 def test_what_was_only_begun_goes_too(run):
@@ -185,7 +196,7 @@ def test_the_command_shows_asks_and_obeys(run, monkeypatch):
     code, text = said("rm", run, "verdict/x")
     assert code == 1 and "no terminal to ask in" in text and "--yes" in text and (run / "verdict" / "x").exists()
     assert "Changed since accord wrote it: a/b.txt" in text and "Made from it: damage/x." in text
-    assert "The report still tells of it" in text
+    assert "The report goes, too" in text
     code, text = said("rm", run, "embeddings")
     assert "made 2026-03-01" in text and "in 41 s" in text
     for answer, gone in ((False, False), (True, True)):

@@ -5,6 +5,7 @@ from tests.tiny import tiny_hub_folder
 
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
+from accord.lm.tail import Unsupported
 from accord.study.work import Models, Work, load, to_make
 
 
@@ -47,7 +48,7 @@ def test_other_cpus_and_other_devices_make_it_as_they_measure_it(section, monkey
 def test_a_model_that_fails_its_proofs_in_bfloat16_is_used_in_float32(fast, section, tmp_path, monkeypatch):
     def refuses(section):
         if section.dtype == "bfloat16":
-            raise AccordError("its blocks run otherwise")
+            raise AccordError("does not fit") from Unsupported("its blocks run otherwise")
         return load(section)
 
     monkeypatch.setattr("accord.study.work.load", refuses)

@@ -117,13 +117,14 @@ def _stage(plan: Plan, section: TextSection, source: str, looked: Looked | None)
     known = (looked and looked.tokens) or ExpectedTokens(section.max_tokens or 0, section.held_out_tokens or 0)
 
     def make(work: Work) -> Embeddings:
-        lm = work.backbone(base.section, to_make=True)
+        # Concepts and heads are judged on the held-out side: that is a measure, see `accord.study.work.to_make`.
+        lms = {TRAIN: work.backbone(base.section, to_make=True), HELD_OUT: work.backbone(base.section)}
         texts = read_corpus(section, source, plan.seed)
         sizes = {}
         for side, budget in ((HELD_OUT, section.held_out_tokens), (TRAIN, section.max_tokens)):
             rows = texts.table[texts.table["held_out"] == (side == HELD_OUT)]
             store = extract(
-                lm,
+                lms[side],
                 list(rows["text"]),
                 work.folder / side,
                 layers=[number for number in numbers if number is not None],

@@ -30,6 +30,9 @@ def export(
         typer.Option(help="Of figures, in inches: a column is 3.3 (on slides 6), a page 6.9 (on slides 12.2)."),
     ] = "column",
     out: Annotated[Path | None, typer.Option(help="The folder to write into; RUN/export by default.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write over files of the same names that an export did not write.")
+    ] = False,
 ) -> None:
     """Write every table and figure of the report as files, each figure with its numbers.
 
@@ -43,7 +46,7 @@ def export(
     """
     from accord.report import export as write
 
-    paths = write(folder, to, figures=figures, style=style, width=width, out=out)
+    paths = write(folder, to, figures=figures, style=style, width=width, out=out, replace=replace)
     typer.echo(f"{len(paths)} files in {out or folder / 'export'}")
 
 

@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from markupsafe import Markup
 
 from accord.arguments import checked
-from accord.disk import whole, write_whole
+from accord.disk import sha256, whole, write_json, write_whole
 from accord.errors import AccordError
-from accord.report.chapter import Chapter
 from accord.report.drawn import Drawn
 from accord.report.figure_numbers import numbers_of
 from accord.report.html import opened, rendered
@@ -22,11 +20,11 @@ from accord.report.printable import Kind, Printable, for_print, save_printable
 from accord.report.run_metrics import run_metrics
 from accord.report.style import house_style
 from accord.report.workbook import write_workbook
-from accord.study.store import EXPORT
+from accord.study.store import EXPORT, LISTING, exported_files, is_exported
 
 TABLES, FIGURES = "tables", "figures"
+METRICS, SET = "metrics.csv", "figures.tex"
 Form = Literal["csv", "latex", "xlsx"]
-Rendered = Sequence[tuple[Chapter, Markup]]
 
 
 @checked
@@ -38,6 +36,7 @@ def export(
     style: Style = "paper",
     width: Width = "column",
     out: Path | None = None,
+    replace: bool = False,
 ) -> list[Path]:
     r"""Write the tables and figures of a run's page (or of the folder of a single gap) as files; the files written.
 
@@ -49,19 +48,21 @@ def export(
     - every figure of the page as figures/NAME.pdf (or .svg, .png), beside it NAME.csv with the numbers that are drawn,
       and figures/figures.tex, which sets each with its caption.
 
-    The same call writes the same bytes again; other files are left alone.
+    The same call writes the same bytes again. Other files are left alone, and export.json says which are its own.
 
     Args:
         figures: the format of figures: fonts are embedded (TrueType) in PDF, outlines in SVG; PNG has 300 dots an inch.
         style: "paper" is 7.5-point type, 3.3 inches wide in a column and 6.9 on a page; "slides" is 15-point type,
             6 inches wide (half a slide) and 12.2 (a slide of 13.3 by 7.5 inches).
         width: a figure that would be too high for a column is drawn as wide as a page.
+        replace: write over files of these names that an export did not write, or that were changed since.
 
     >>> from accord.report import export
     >>> export("runs/demo", "latex", width="page")  # doctest: +SKIP
 
     Raises:
-        AccordError: there is nothing to show in the folder, a result cannot be read, or a file cannot be written.
+        AccordError: there is nothing to show in the folder, a result cannot be read, a file cannot be written, or,
+            without `replace`, a file of another stands in its place.
     """
     run = opened(run_folder)
     pages = rendered(run)
@@ -69,12 +70,65 @@ def export(
     if folder.exists() and not folder.is_dir():
         raise AccordError("There is a file where the export should go.", where=folder, fix="name a folder with --out")
     metrics = run_metrics(run)
-    paths = [*_write_tables(pages, to, folder, metrics), *_write_figures(pages, folder, figures, style, width)]
-    return paths if metrics.empty else [_write_csv(folder / "metrics.csv", metrics), *paths]
-
-
-def _write_tables(pages: Rendered, to: Form, folder: Path, metrics: pd.DataFrame) -> Iterator[Path]:
     tables = _named([(t.name, t) for chapter, body in pages for t in tables_of(chapter, body)])
+    drawn = _named([(file_name(chapter, key), d) for chapter, _ in pages for key, d in _figures(chapter.shown)])
+    if not replace:
+        _check_own(folder, [*_table_files(tables, to), *_figure_files(drawn, figures), METRICS])
+    paths: list[Path] = []
+    for path in _write_all(tables, drawn, metrics, folder, to, figures, style, width):
+        _list(folder, path)
+        paths.append(path)
+    return paths
+
+
+def _table_files(tables: Mapping[str, PageTable], to: Form) -> list[str]:
+    if to == "xlsx":
+        return ["tables.xlsx"]
+    return [f"{TABLES}/{name}.{'tex' if to == 'latex' else 'csv'}" for name in tables]
+
+
+def _figure_files(figures: Mapping[str, Drawn], kind: Kind) -> list[str]:
+    names = [f"{FIGURES}/{name}.{ending}" for name in figures for ending in (kind, "csv")]
+    return [*names, f"{FIGURES}/{SET}"] if figures else []
+
+
+def _check_own(folder: Path, names: Sequence[str]) -> None:
+    """AccordError if files of these names in a folder are not as an export wrote them."""
+    known = exported_files(folder)
+    others = [name for name in names if (folder / name).exists() and not is_exported(folder, name, known)]
+    if others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        raise AccordError(
+            "These files are not as an export of accord wrote them.",
+            where=folder,
+            got=", ".join(others[:3]) + more,
+            fix="add --replace to write over them; or, to keep them, name another folder with --out",
+        )
+
+
+def _list(folder: Path, path: Path) -> None:
+    """Note a file that was written, so that the next export, and `accord rm`, know it."""
+    files = {**exported_files(folder), path.relative_to(folder).as_posix(): sha256(path)}
+    write_json(folder / LISTING, {"files": files})
+
+
+def _write_all(
+    tables: Mapping[str, PageTable],
+    drawn: Mapping[str, Drawn],
+    metrics: pd.DataFrame,
+    folder: Path,
+    to: Form,
+    figures: Kind,
+    style: Style,
+    width: Width,
+) -> Iterator[Path]:
+    if not metrics.empty:
+        yield _write_csv(folder / METRICS, metrics)
+    yield from _write_tables(tables, to, folder, metrics)
+    yield from _write_figures(drawn, folder, figures, style, width)
+
+
+def _write_tables(tables: Mapping[str, PageTable], to: Form, folder: Path, metrics: pd.DataFrame) -> Iterator[Path]:
     if to == "xlsx":
         yield _write_xlsx(folder / "tables.xlsx", tables, metrics)
         return
@@ -85,8 +139,7 @@ def _write_tables(pages: Rendered, to: Form, folder: Path, metrics: pd.DataFrame
             yield _write_csv(folder / TABLES / f"{name}.csv", table.data())
 
 
-def _write_figures(pages: Rendered, folder: Path, kind: Kind, look: Style, width: Width) -> Iterator[Path]:
-    figures = _named([(file_name(chapter, key), d) for chapter, _ in pages for key, d in _figures(chapter.shown)])
+def _write_figures(figures: Mapping[str, Drawn], folder: Path, kind: Kind, look: Style, width: Width) -> Iterator[Path]:
     blocks, shown = [], ""
     for name, drawn in figures.items():
         path = folder / FIGURES / f"{name}.{kind}"
@@ -98,7 +151,7 @@ def _write_figures(pages: Rendered, folder: Path, kind: Kind, look: Style, width
         blocks.append(_block(name, drawn, printable))
         shown += drawn.title + drawn.caption
     if blocks:
-        yield _write_text(folder / FIGURES / "figures.tex", commented("\n".join(blocks), shown))
+        yield _write_text(folder / FIGURES / SET, commented("\n".join(blocks), shown))
 
 
 def _figures(shown: Any) -> Iterator[tuple[str, Drawn]]:

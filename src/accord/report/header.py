@@ -21,13 +21,22 @@ def tasks(run: Run) -> list[str]:
 
 
 def precision(run: Run) -> str:
-    """In which precision the models ran: that of most stages, and which kinds of stages had another; or nothing."""
-    kinds: dict[str, dict[str, None]] = {}
-    for manifest in run.manifests.values():
+    """In which precision the models ran: that of most stages, and which stages were made in another; or nothing.
+
+    A kind of stage stands for all of its stages, where all were made in the same precision.
+    """
+    names: dict[str, dict[str, str]] = {}  # precision -> name of a stage -> its kind
+    for name, manifest in run.manifests.items():
         if found := plain(str(manifest.get("facts", {}).get("dtype", ""))):
-            kinds.setdefault(found, {})[plain(manifest["stage"])] = None
-    first, *others = sorted(kinds, key=lambda found: -len(kinds[found])) or [""]
-    return "; ".join([first, *(f"{', '.join(kinds[other])} made in {other}" for other in others)])
+            names.setdefault(found, {})[plain(name)] = plain(manifest["stage"])
+    first, *others = sorted(names, key=lambda found: -len(names[found])) or [""]
+
+    def told(other: str) -> str:
+        elsewhere = {kind for found, stages in names.items() if found != other for kind in stages.values()}
+        each = (name if kind in elsewhere else kind for name, kind in names[other].items())
+        return f"{', '.join(dict.fromkeys(each))} made in {other}"
+
+    return "; ".join([first, *map(told, others)])
 
 
 def date(run: Run) -> str:

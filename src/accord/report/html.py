@@ -16,11 +16,13 @@ from markupsafe import Markup
 
 from accord.arguments import checked
 from accord.capabilities import CAPABILITIES, part
+from accord.disk import is_locked
 from accord.errors import AccordError
 from accord.report import header, search_page, style
 from accord.report.chapter import Chapter
 from accord.report.metric import plain
-from accord.study.run_folder import Run
+from accord.study.kept_plan import read_plan
+from accord.study.run_folder import Run, capability_of
 from accord.study.store import REPORT
 
 FIGURES = "figures"  # in the run folder
@@ -29,17 +31,20 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 @checked
-def write_report(run_folder: Path, *, coming: Sequence[str] = ()) -> Path:
+def write_report(run_folder: Path, *, coming: Sequence[str] | None = None) -> Path:
     """Write RUN/report.html, the page that shows a run folder (or the folder of a single gap); its path.
 
     Args:
         coming: of a run that is under way, the capabilities that are not done: the head of the page names them, and the
-            page loads itself again until it is written without any.
+            page loads itself again until it is written without any. By default those that the run's last plan had and
+            that are not whole; the page loads itself again only where another process works on the run.
 
     Raises AccordError when there is nothing in it to show, or a result cannot be read.
     """
     run = opened(run_folder)
-    text = _page(run, rendered(run, needed=not coming), coming)
+    alive = coming is not None or is_locked(run.folder.resolve())
+    coming = _not_whole(run) if coming is None else coming
+    text = _page(run, rendered(run, needed=not (alive and coming)), coming, alive)
     target, aside = run.folder / REPORT, run.folder / f".{REPORT}.partial"
     try:
         aside.write_text(text, encoding="utf-8")
@@ -115,7 +120,15 @@ def _environment() -> Environment:
     )
 
 
-def _page(run: Run, bodies: Sequence[tuple[Chapter, Markup]], coming: Sequence[str] = ()) -> str:
+def _not_whole(run: Run) -> list[str]:
+    """The capabilities that the last plan of a run had, and that are not whole in it."""
+    plan = read_plan(run.folder)
+    prints = {name: manifest["fingerprint"] for name, manifest in run.manifests.items()}
+    missing = [name for name, of in (plan.stages if plan else {}).items() if prints.get(name) != of]
+    return list(dict.fromkeys(capability_of(name.partition("/")[0]) for name in missing))
+
+
+def _page(run: Run, bodies: Sequence[tuple[Chapter, Markup]], coming: Sequence[str], alive: bool) -> str:
     chapters = [chapter for chapter, _ in bodies]
     telling = Counter(chapter.capability for chapter in chapters if chapter.findings_count)
     scripts = {chapter.script: None for chapter in chapters if chapter.script}
@@ -129,7 +142,9 @@ def _page(run: Run, bodies: Sequence[tuple[Chapter, Markup]], coming: Sequence[s
             tasks=header.tasks(run),
             date=header.date(run),
             precision=header.precision(run),
-            coming=list(coming),
+            coming=[plain(name) for name in coming],
+            alive=alive,
+            outdated=[plain(name) for name in run.outdated],
             stages=len(run.manifests),
             written=datetime.now().astimezone().strftime("%H:%M"),
             reload_after=RELOAD,

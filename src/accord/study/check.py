@@ -7,6 +7,7 @@ from typing import Any
 from accord.arguments import checked
 from accord.disk import sha256
 from accord.errors import AccordError
+from accord.study.run_folder import Run
 from accord.study.store import MANIFEST, files_of, read_manifest
 
 
@@ -39,6 +40,9 @@ def check(folder: Path) -> list[Problem]:
             wanted=f"a run folder of accord run, or a folder of accord gap --out (they hold a {MANIFEST})",
         )
     problems = [problem for stage in stages for problem in _check_stage(stage)]
+    if not (folder / MANIFEST).is_file() and not problems:
+        other = "made from other results than those that are here now: accord run STUDY.toml --replace makes it again"
+        problems += [Problem(folder / name, other) for name in Run(folder).outdated]
     return problems + [Problem(path, "unfinished: the same command again goes on from it") for path in unfinished]
 
 

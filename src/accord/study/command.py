@@ -28,6 +28,7 @@ def run(
         bool,
         typer.Option(
             "--dry-run",
+            "--check",
             help="Check the study file and its data, and say what there is to do and why, what it would replace, how "
             "long it takes, what must be fetched. Nothing is fetched or written.",
         ),

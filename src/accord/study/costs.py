@@ -33,7 +33,7 @@ def measured(stage: Stage) -> float | None:
     known = _known()
     if (seconds := known["stages"].get(_key(stage))) is not None:
         return float(seconds)
-    pace = known["paces"].get(stage.kind)
+    pace = known["paces"].get(_like(stage))
     return None if pace is None else stage.seconds * float(pace)
 
 
@@ -41,9 +41,9 @@ def note(stage: Stage, seconds: float) -> None:
     """Keep what making a stage took, from its beginning."""
     known = _known()
     stages = {key: value for key, value in known["stages"].items() if key != _key(stage)}
-    stages[_key(stage)] = round(seconds, 2)
+    stages[_key(stage)] = max(0.01, round(seconds, 2))
     known["stages"] = dict(list(stages.items())[-_KEPT:])
-    known["paces"][stage.kind] = round(seconds / stage.seconds, 4)
+    known["paces"][_like(stage)] = max(0.0001, round(seconds / stage.seconds, 4))
     path = _file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,10 +61,24 @@ def _known() -> dict[str, dict[str, Any]]:
         known = read_object(_file(), "stages", "paces")
     except AccordError:
         return {"stages": {}, "paces": {}}
-    whole = isinstance(known["stages"], dict) and isinstance(known["paces"], dict)
-    return known if whole else {"stages": {}, "paces": {}}
+    return {name: _numbers(known[name]) for name in ("stages", "paces")}
+
+
+def _numbers(table: Any) -> dict[str, Any]:
+    """The entries that are finite numbers above 0: anything else was not written by accord."""
+    return {key: value for key, value in table.items() if _is_sound(value)} if isinstance(table, dict) else {}
+
+
+def _is_sound(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9
+
+
+def _like(stage: Stage) -> str:
+    """Its kind, and the models that it and what it is made from ran."""
+    weights = {str(source.settings["weights"]) for source in stage.upstream() if "weights" in source.settings}
+    return " ".join([stage.kind, *sorted(weights)])
 
 
 def _key(stage: Stage) -> str:
-    text = json.dumps([stage.kind, stage.version, stage.settings], sort_keys=True, default=str)
+    text = json.dumps([_like(stage), stage.version, stage.settings], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -17,7 +17,17 @@ from accord.study.run_progress import PROGRESS
 from accord.study.run_status import RunStatus, place, status
 from accord.study.search_config import SEARCH
 from accord.study.stage import nearest_stage
-from accord.study.store import MANIFEST, REPORT, STUDY, files_of, read_manifest
+from accord.study.store import (
+    EXPORT,
+    LISTING,
+    MANIFEST,
+    REPORT,
+    STUDY,
+    exported_files,
+    files_of,
+    is_exported,
+    read_manifest,
+)
 from accord.study.work import RECORD
 
 # What accord writes into a run folder beside stages; each may have been cut while it was written.
@@ -68,6 +78,7 @@ class Removal:
                 for what in ("partial", "old"):
                     shutil.rmtree(aside(self.folder, what), ignore_errors=True)
                 _remove_stage(self.folder)
+                (self.run / REPORT).unlink(missing_ok=True)  # it tells of what is no longer there
         if self.stage is not None and self.folder.parent != self.run:
             with suppress(OSError):  # of its kind there may be others
                 self.folder.parent.rmdir()
@@ -196,7 +207,11 @@ def _is_own(name: Path, path: Path) -> bool:
     if above[0] == "figures":  # each is there twice
         other = {".svg": ".png", ".png": ".svg"}.get(path.suffix)
         return other is not None and path.with_suffix(other).is_file()
-    return above[0] == "export" or (above[0] == "trials" and len(above) == 2 and last in _TRIAL)
+    if above[0] == EXPORT:
+        exports = path.parents[len(above) - 1]
+        inside = path.relative_to(exports).as_posix()
+        return inside == LISTING or is_exported(exports, inside, exported_files(exports))
+    return above[0] == "trials" and len(above) == 2 and last in _TRIAL
 
 
 def _all(folder: Path) -> Iterator[Path]:

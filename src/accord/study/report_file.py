@@ -3,8 +3,11 @@
 from pathlib import Path
 
 from accord.arguments import checked
+from accord.disk import is_locked
 from accord.study.check import stage_folders
 from accord.study.store import MANIFEST, REPORT, STUDY
+
+RELOADS = b'http-equiv="refresh"'  # in the head of the page of a run that is under way
 
 
 def report_is_new(folder: Path) -> bool:
@@ -12,6 +15,9 @@ def report_is_new(folder: Path) -> bool:
     report, sources = folder / REPORT, [*(stage / MANIFEST for stage in stage_folders(folder)), folder / STUDY]
     if not report.is_file():
         return False
+    with report.open("rb") as page:
+        if RELOADS in page.read(8192) and not is_locked(folder.resolve()):
+            return False  # of a run that was stopped
     written = report.stat().st_mtime_ns
     return all(written >= path.stat().st_mtime_ns for path in sources if path.exists())
 

@@ -63,6 +63,17 @@ class Run(Mapping[str, Any]):
         names = sorted(manifests, key=lambda name: (str(manifests[name].get("started")), above(name), name))
         return {name: manifests[name] for name in names}
 
+    @cached_property
+    def outdated(self) -> list[str]:
+        """The stages that were made from other results than those that are in the folder now, in their order."""
+        prints = {name: manifest["fingerprint"] for name, manifest in self.manifests.items()}
+        old: list[str] = []
+        for name, manifest in self.manifests.items():
+            inputs = manifest.get("inputs", {}).values()
+            if any(prints.get(of["stage"], of["fingerprint"]) != of["fingerprint"] for of in inputs):
+                old.append(name)
+        return old
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.manifests)
 

@@ -1,5 +1,6 @@
 """Runs, as commands print them: fit for a terminal of any width, plain and complete where there is none."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -121,7 +122,8 @@ def _elsewhere(progress: "RunProgress", at: str) -> Iterator[str]:
         yield f"Running on {progress.host}, as it said {in_time(silent)} ago: {at}."
         return
     since = "" if silent is None else f" {in_time(silent)} ago"
-    yield f"Begun on {progress.host}, and last heard of{since}: {at}. Whether it still runs can only be seen there."
+    where = progress.host or "a machine that it does not name"
+    yield f"Begun on {where}, and last heard of{since}: {at}. Whether it still runs can only be seen there."
 
 
 def _state(stage: "StageStatus", run: "RunStatus") -> Text:
@@ -130,6 +132,12 @@ def _state(stage: "StageStatus", run: "RunStatus") -> Text:
         return Text("being made" + ("" if share is None else f" {share:.0%}"), "green")
     words = "no longer in the study" if stage.state == "left over" else stage.state
     return Text(words, {"whole": "", "to do": "dim", "damaged": "red"}.get(stage.state, "yellow"))
+
+
+def _whole_command(run: "RunStatus") -> str:
+    """The command that run was made by, for all of the study; it replaces only where something is outdated."""
+    command = re.sub(r" --only[ =]\S+| --replace\b", "", run.command)
+    return command + (" --replace" if any(stage.state == "outdated" for stage in run.stages) else "")
 
 
 def _next(run: "RunStatus") -> Iterator[str]:
@@ -141,7 +149,7 @@ def _next(run: "RunStatus") -> Iterator[str]:
     open_ones = [stage for stage in run.stages if stage.state not in ("whole", "left over")]
     running = run.busy or (run.progress is not None and run.progress.life != "stopped")
     if open_ones and not running:
-        command = run.command if run.command.startswith("accord ") else "run the study again"
+        command = _whole_command(run) if run.command.startswith("accord ") else "run the study again"
         what = "To do" if run.planned else "Not whole"
         yield f"{what}: {len(open_ones)}. The same command goes on from what is there: {command}"
     if not run.planned and run.trials is None and len(run.stages) > 1:
@@ -159,7 +167,7 @@ def print_dry_run(dry: "DryRun", *, replace: bool = False) -> None:
     for stage in dry.stages:
         console.print(_hanging(f"{stage.name}: {stage.why}", console.width))
         if not stage.up_to_date:
-            console.print(Padding(_about(stage), (0, 0, 0, 4)))
+            console.print(Padding(_about(stage), (0, 0, 0, 4), expand=False))
     for name in dry.left:
         console.print(_hanging(f"{name}: no longer in the study, left as it is", console.width))
     console.print()
@@ -174,8 +182,12 @@ def _hanging(line: str, width: int) -> str:
     return "\n    ".join(str(part).rstrip() for part in Text(line).wrap(Console(width=width - 4), width - 4))
 
 
+def _roughly(seconds: float) -> str:
+    return in_time(seconds) if seconds < 1 else f"about {in_time(seconds)}"
+
+
 def _about(stage: "ToDo") -> str:
-    takes = "unknown how long" if stage.seconds is None else f"takes about {in_time(stage.seconds)}"
+    takes = "unknown how long" if stage.seconds is None else f"takes {_roughly(stage.seconds)}"
     if stage.begun:
         takes += f", less what is done: goes on from {in_bytes(stage.begun)} that were interrupted"
     if (old := stage.replaces) is not None:
@@ -192,7 +204,7 @@ def _summary(dry: "DryRun", replace: bool) -> Iterator[str]:
     if not dry.to_do:
         yield f"Nothing to do in {dry.folder}: {chosen} are up to date."
     else:
-        took = [f"about {in_time(dry.seconds)}"] if dry.unknown < len(dry.to_do) else []
+        took = [_roughly(dry.seconds)] if dry.unknown < len(dry.to_do) else []
         took += [f"{dry.unknown} of unknown length"] if dry.unknown else []
         yield f"To do in {dry.folder}: {len(dry.to_do)} of {chosen}, {' and '.join(took)}."
     for download in dry.downloads:
@@ -232,7 +244,7 @@ def print_removal(removal: "Removal") -> None:
         which = ", ".join(removal.made_from_it if len(removal.made_from_it) < 6 else kinds)
         console.print(f"Made from it: {which}. They stay, and stay up to date.")
     if removal.stage is not None:
-        report = " The report still tells of it." if (removal.run / "report.html").is_file() else ""
+        report = " The report goes, too; accord open writes it anew." if (removal.run / "report.html").is_file() else ""
         console.print(f"The next accord run makes it again, if the study still asks for it.{report}")
 
 

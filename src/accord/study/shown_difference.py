@@ -370,7 +370,9 @@ def verdict(rerun: "Rerun", stage: StagePair) -> str:
     reproduced = [rerun.first.reproduced, rerun.second.reproduced]
     alike = not (stage.recipe or stage.follows)
     if rerun.equal and all(reproduced):
-        return "Both come out as recorded, and alike: of this stage, no number differs."
+        files = len(rerun.between.files)
+        apart = f", though {files} of its files do: what was made from it tells by how much" if files else ""
+        return f"Both come out as recorded, and alike: no metric of this stage differs{apart}."
     if rerun.equal:
         whose = "neither record is" if not any(reproduced) else f"only the {_NTH[reproduced[0]]} record is"
         so = "" if alike else ", so it is not the recipe that made the difference"

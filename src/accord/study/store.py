@@ -27,6 +27,7 @@ MANIFEST = "manifest.json"
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
 _HASHED = 2**24  # bytes: files up to this size are hashed to see whether a stage is whole, larger ones are sized
 REPORT, EXPORT = "report.html", "export"  # made anew from the results whenever asked for, so no part of them
+LISTING = "export.json"  # among what is exported: which files those are, with their hashes
 UNFINISHED = "unfinished"  # among the facts of a manifest: what is missing, in words
 State = Literal["missing", "whole", "unfinished", "other", "damaged", "foreign"]
 
@@ -177,6 +178,17 @@ def files_of(folder: Path) -> list[str]:
     paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
     listed = set(paths) - {MANIFEST, MANIFEST + ".tmp", RECORD, RECORD + ".tmp", REPORT}
     return sorted(path for path in listed if not path.startswith(EXPORT + "/"))
+
+
+def exported_files(folder: Path) -> dict[str, str]:
+    """The files that exports wrote into a folder: name -> SHA-256."""
+    files = (read_json(folder / LISTING) or {}).get("files")
+    return {str(name): str(digest) for name, digest in files.items()} if isinstance(files, dict) else {}
+
+
+def is_exported(folder: Path, name: str, files: Mapping[str, str]) -> bool:
+    """Whether a file in a folder is as an export wrote it; `files` as `exported_files` gives them."""
+    return name in files and (folder / name).is_file() and sha256(folder / name) == files[name]
 
 
 def _check_place(folder: Path) -> None:

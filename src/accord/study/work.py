@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -98,10 +97,15 @@ class Work:
 
     def load_to_make(self, section: BackboneSection) -> "LanguageModel":
         """A model of the run to make something with, such as a repair: see `to_make`."""
+        from accord.lm.tail import Unsupported
+
         faster = to_make(section)
         if faster != section:
-            with suppress(AccordError):  # it does not hold what accord relies on in this precision
+            try:
                 return self.begun_with(self.models.load(faster))
+            except AccordError as error:  # in this precision, the model may not hold what accord relies on
+                if not isinstance(error.__cause__, Unsupported):
+                    raise
         return self.load(section)
 
     def backbone(self, section: BackboneSection, *, to_make: bool = False) -> "Backbone":

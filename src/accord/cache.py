@@ -19,6 +19,7 @@ from accord.disk import DISK_FULL
 from accord.errors import AccordError
 
 RECORD = "complete.json"
+COSTS = "costs.json"  # in the cache: what stages took, see accord.study.costs
 FORMAT = 1  # raised when a conversion starts to give other numbers or tokens: older folders are then made again
 
 _SETTLED = 2_000_000_000  # ns after a file's last change from which the next change is sure to show in its times

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from accord.arguments import checked
-from accord.cache import cache_root, is_whole
+from accord.cache import COSTS, cache_root, is_whole
 from accord.disk import disk_use, is_locked, lock
 from accord.errors import AccordError, nearest
 from accord.lm.catalog import CATALOG
@@ -91,6 +91,7 @@ def remove(name: str) -> Cached:
         shutil.rmtree(entry.folder)
     elif entry.name == BOOKKEEPING:
         shutil.rmtree(cache_root() / _HASHES, ignore_errors=True)
+        (cache_root() / COSTS).unlink(missing_ok=True)
     else:
         with lock(_made_in(entry.folder)):
             shutil.rmtree(entry.folder)

@@ -16,7 +16,7 @@ from accord.heads.rows import Row, all_rows
 from accord.progress import Progress
 from accord.study.plan import Plan, Unplanned, planned_once
 from accord.study.stage import Needs, Stage
-from accord.study.work import Work
+from accord.study.work import Work, to_make
 from accord.text import Batch, Corpus, EmbeddingStore, batches, corpus, extract
 from accord.text.catalog import TEXTS
 from accord.text.sources import is_local, source_fingerprint
@@ -141,7 +141,7 @@ def _stage(plan: Plan, section: TextSection, source: str, looked: Looked | None)
     def needs() -> Needs:
         tokens = known.train + known.held_out
         disk = store_bytes(tokens, plan.width or 0, len(numbers), section.dtype)
-        return Needs(plan.weights(plan.backbone), disk)
+        return Needs(plan.weights(plan.backbone, to_make(plan.backbone)), disk)
 
     settings = {
         **base.identity,

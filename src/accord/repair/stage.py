@@ -15,7 +15,7 @@ from accord.repair.learned import marks
 from accord.study.plan import Plan, Unplanned, identity, planned_once, read_by_model
 from accord.study.stage import Needs, Stage
 from accord.study.store import read_manifest
-from accord.study.work import Work, load
+from accord.study.work import Work, load, to_make
 from accord.tasks import Task
 
 if TYPE_CHECKING:
@@ -153,8 +153,8 @@ def repair_stage(
 
     def needs() -> Needs:
         weights = plan.weights(plan.backbone)
-        if not getattr(config, "full", False):
-            return Needs(weights)
+        if not getattr(config, "full", False):  # beside the model that measures, which the run keeps
+            return Needs(plan.weights(plan.backbone, to_make(plan.backbone)) if section.trained else weights)
         return Needs(TRAINED * weights, weights, TRAINED * weights)
 
     return Stage("repair", f"{section.title}-s{seed}", make, settings, seed, VERSION, inputs, needs, seconds=40)

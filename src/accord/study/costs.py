@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from accord.cache import cache_root
+from accord.cache import COSTS, cache_root
 from accord.disk import read_object, write_whole
 from accord.errors import AccordError
 from accord.study.stage import Stage
@@ -53,7 +53,7 @@ def note(stage: Stage, seconds: float) -> None:
 
 
 def _file() -> Path:
-    return cache_root() / "costs.json"
+    return cache_root() / COSTS
 
 
 def _known() -> dict[str, dict[str, Any]]:

@@ -51,8 +51,8 @@ class ConceptMetrics(TrainedMetrics):
 
     def headline(self) -> str:
         """How much of the states it explains, and with how many concepts."""
-        r2, active, alive = (brief({"value": self.metrics.get(name)}) for name in ("r2", "l0", "alive"))
-        return f"R² {r2}; {active} concepts active a token, a share of {alive} ever"
+        r2, active = (brief({"value": self.metrics.get(name)}, digits) for name, digits in (("r2", 2), ("l0", 1)))
+        return f"R² {r2}; {active} concepts active a token"
 
 
 def write_curve(folder: Path, curve: pd.DataFrame | None) -> None:

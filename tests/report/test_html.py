@@ -281,6 +281,11 @@ def test_precision_is_told_by_stage_where_a_kind_has_two(run_folder: Path) -> No
     assert precision(run(gap="float32", embeddings="bfloat16")) == "float32; embeddings made in bfloat16"
     found = precision(run(gap="float32", repair_a="bfloat16", repair_b="float32", embeddings="bfloat16"))
     assert found == "float32; repair_a, embeddings made in bfloat16"
+    texts = {f"texts_{i}": "bfloat16" for i in range(3)}
+    found = precision(
+        run(gap="float32", heads="float32", verdict="float32", damage="float32", texts_9="float32", **texts)
+    )
+    assert found == "float32; 3 of 4 texts made in bfloat16"
     assert precision(run()) == ""
 
 

@@ -22,7 +22,7 @@ def test_sentiment_tells_praise_from_blame() -> None:
 
 
 def test_without_the_package_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "vaderSentiment.vaderSentiment", None)
+    monkeypatch.setitem(sys.modules, "vaderSentiment", None)
     with pytest.raises(AccordError, match=r"accord\[sentiment\]"):
         Sentiment()
 

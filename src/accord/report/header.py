@@ -1,6 +1,7 @@
 """What the head of the page tells of a run: the models and tasks in it, and when it was measured."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -31,9 +32,14 @@ def precision(run: Run) -> str:
             names.setdefault(found, {})[plain(name)] = plain(manifest["stage"])
     first, *others = sorted(names, key=lambda found: -len(names[found])) or [""]
 
+    of = Counter(kind for stages in names.values() for kind in stages.values())
+
     def told(other: str) -> str:
-        elsewhere = {kind for found, stages in names.items() if found != other for kind in stages.values()}
-        each = (name if kind in elsewhere else kind for name, kind in names[other].items())
+        here = Counter(names[other].values())
+        each = [
+            kind if here[kind] == of[kind] else name if here[kind] == 1 else f"{here[kind]} of {of[kind]} {kind}"
+            for name, kind in names[other].items()
+        ]
         return f"{', '.join(dict.fromkeys(each))} made in {other}"
 
     return "; ".join([first, *map(told, others)])

@@ -181,7 +181,7 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether this CPU has units that multiply bfloat16: two to four times as fast as float32 products."""
+    """Whether this CPU has units that multiply bfloat16; with AVX512-BF16 a model runs almost twice as fast so."""
     has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(has.get(unit, False) for unit in ("amx_bf16", "avx512_bf16", "bf16"))
 

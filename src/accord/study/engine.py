@@ -9,14 +9,14 @@ from typing import Any
 from rich.console import Console
 
 from accord.arguments import checked
-from accord.disk import lock, write_whole
+from accord.disk import aside, lock, write_whole
 from accord.errors import AccordError
 from accord.progress import Display, Progress, clock
 from accord.study import costs, store
 from accord.study.capacity import check_capacity, check_downloads, check_may_write
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile, load, read
-from accord.study.graph import TO_DO, UP_TO_DATE, Graph, made_otherwise, plan_study, to_be_made, why
+from accord.study.graph import TO_DO, Graph, made_otherwise, plan_study, to_be_made, why
 from accord.study.kept_plan import keep_plan
 from accord.study.replaced import not_replaced
 from accord.study.report_file import bring_report
@@ -72,7 +72,7 @@ def run(
                 stage.reach()
         _keep_study(file, folder)
         keep_plan(graph.stages, folder)
-        _make_all(file.study.name, graph, asked, folder, console, page=shown)
+        _make_all(file.study.name, graph, asked, to_make, folder, console, page=shown)
         if not shown:
             return folder
         return bring_report(folder)
@@ -83,15 +83,16 @@ def folder_of(file: StudyFile, out: Path | None = None) -> Path:
     return Path("runs") / file.study.name if out is None else out
 
 
-def _make_all(title: str, graph: Graph, asked: Sequence[Stage], folder: Path, console: Console, *, page: bool) -> None:
-    """Make the stages that are not up to date, and write the page whenever a capability has all of its own."""
-    reasons = {stage.name: why(stage, folder / stage.name) for stage in asked}
-    todo = [stage for stage in asked if reasons[stage.name] != UP_TO_DATE]
+def _make_all(
+    title: str, graph: Graph, asked: Sequence[Stage], todo: list[Stage], folder: Path, console: Console, *, page: bool
+) -> None:
+    """Make the stages that are to do, and write the page whenever a capability has all of its own."""
+    reasons = {stage.name: why(stage, folder / stage.name) for stage in todo}
     expected = {stage.name: costs.expected(stage) for stage in todo}
     with Display(title, expected, console=console, note=folder / PROGRESS) as display:
         display.say(f"{title}: {_counted(len(todo), len(asked), sum(expected.values()))}")
         for name, reason in reasons.items():
-            if reason not in (UP_TO_DATE, TO_DO):
+            if reason != TO_DO:
                 display.say(f"{name}: {reason}")
         for line in _left_over(graph, folder):
             display.say(line)
@@ -99,7 +100,8 @@ def _make_all(title: str, graph: Graph, asked: Sequence[Stage], folder: Path, co
         written, took = -math.inf, 0.0  # the page: when, and in how many seconds
         for stage in asked:
             if stage.name not in expected:
-                make(stage, folder, models)  # also removes what an interrupted one with other settings left
+                if aside(folder / stage.name, "partial").exists():
+                    make(stage, folder, models)  # removes what an interrupted one with other settings left
                 continue
             with display.step(stage.name, lambda stage=stage: _headline(stage, folder)) as progress:  # type: ignore[misc]
                 make(stage, folder, models, progress)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
+from accord import onednn
 from accord.errors import AccordError
 from accord.lm import proofs
 from accord.lm.adapters import unwrapped
@@ -65,6 +66,7 @@ class Backbone:
             self._find_parts()
             self.prove()
 
+    @onednn.products()
     def hidden(
         self,
         ids: Tensor,
@@ -90,12 +92,14 @@ class Backbone:
             self._trunk(input_ids=ids.to(self.device), use_cache=cache is not None, **options)
         return states
 
+    @onednn.products()
     def lens(self, hidden: States) -> Tensor:
         """See `LanguageModel.lens`. The head multiplies in the weights' own precision; what follows is float32."""
         if isinstance(hidden, Marked):
             raise TypeError("marked states are for the lens of the model that marked them")
         return self._finish(self._head(self._normed(hidden)).float())
 
+    @onednn.products()
     def lens_of(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """The lens' logits of a few tokens [n] only, float32 [..., n], of hidden states [..., d_model]."""
         if (

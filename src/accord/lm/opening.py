@@ -81,6 +81,7 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
     check_loaded(network, notes, config, source.folder)
     if not quantized:
         network = network.to(where)
+        network.requires_grad_(False)  # what a repair trains, it says
     if source.adapter is not None:
         network = with_adapter(network, source.adapter)
     lm = Backbone(network, tokenizer, name=source.name, fingerprint=source.fingerprint)

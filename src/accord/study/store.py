@@ -235,10 +235,13 @@ def _open_partial(partial: Path, recipe: Recipe) -> tuple[str, float]:
 
 
 def _make(stage: Stage, work: Work) -> None:
+    from accord import onednn  # and torch, which a run with nothing to do never needs
+
     partial, begun = work.folder, time.monotonic()
     try:
         started, before = _open_partial(partial, stage.recipe)
-        result = stage.make(work)
+        with onednn.products():
+            result = stage.make(work)
         if result is not None:
             result.write(partial)
         if UNFINISHED not in work.facts:

@@ -1,0 +1,164 @@
+"""Products by oneDNN are PyTorch's own to float error, gradients of every order too, and nothing else is touched."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.functional import linear
+
+from accord import onednn
+
+SIZES = st.tuples(st.integers(1, 80), st.integers(60, 200), st.integers(60, 200))
+
+
+@pytest.fixture(autouse=True)
+def _taken(monkeypatch):
+    """As on a machine whose products it is for: any that has oneDNN can run them."""
+    if not onednn._works():
+        pytest.skip("this PyTorch has no oneDNN")
+    monkeypatch.setattr(onednn, "preferred", lambda: True)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The shapes that went to oneDNN."""
+    seen, product = [], onednn._product
+
+    def counted(x, W, b):
+        seen.append((*x.shape, len(W)))
+        return product(x, W, b)
+
+    monkeypatch.setattr(onednn, "_product", counted)
+    return seen
+
+
+def near(ours, theirs):
+    return torch.allclose(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(SIZES, st.booleans(), st.booleans(), st.integers(0, 1000))
+def test_products_are_those_of_pytorch(sizes, strided, biased, seed):
+    rows, width, out = sizes
+    torch.manual_seed(seed)
+    x, W = torch.randn(2, rows, width), torch.randn(out, width)
+    W = W.T.contiguous().T if strided else W
+    b = torch.randn(out) if biased else None
+    with onednn.products():
+        ours = linear(x, W, b)
+        assert near(linear(input=x, weight=W, bias=b), ours)
+    assert near(ours, linear(x, W, b))
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda x, W, b: linear(x, W, bias=b),
+        lambda x, W, b: x @ W.T,
+        lambda x, W, b: x.matmul(W.T),
+        lambda x, W, b: torch.matmul(x, W.T),
+        lambda x, W, b: torch.mm(x.flatten(0, -2), W.T),
+        lambda x, W, b: x.flatten(0, -2).mm(W.T),
+        lambda x, W, b: torch.addmm(b, x.flatten(0, -2), W.T),
+    ],
+)
+def test_every_way_to_write_a_product_is_taken(way, calls):
+    x, W, b = torch.randn(4, 16, 96), torch.randn(128, 96), torch.randn(128)
+    with onednn.products():
+        ours = way(x, W, b)
+    assert len(calls) == 1
+    assert near(ours, way(x, W, b))
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (4, 16, 96)])
+def test_gradients_are_those_of_pytorch(shape, calls):
+    x, W, b = torch.randn(shape), torch.randn(128, 96), torch.randn(128)
+    weigh = torch.randn(*shape[:-1], 128)
+
+    def gradients():
+        leaves = [t.clone().requires_grad_() for t in (x, W, b)]
+        return torch.autograd.grad((linear(*leaves).sin() * weigh).sum(), leaves)
+
+    theirs = gradients()
+    with onednn.products():
+        ours = gradients()
+    assert len(calls) == 3  # forward, by x, by W
+    assert all(near(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_gradients_can_be_differentiated_again():
+    x, W, direction = torch.randn(64, 96), torch.randn(128, 96), torch.randn(64, 96)
+    theirs = torch.autograd.functional.jvp(lambda x: linear(x, W).tanh(), x, direction)[1]
+    with onednn.products():
+        ours = torch.autograd.functional.jvp(lambda x: linear(x, W).tanh(), x, direction)[1]
+    assert near(ours, theirs)
+
+
+def test_only_what_needs_a_gradient_gets_one(calls):
+    x, layer = torch.randn(64, 96, requires_grad=True), nn.Linear(96, 128).requires_grad_(False)
+    with onednn.products():
+        layer(x).sum().backward()
+    assert x.grad is not None and layer.weight.grad is None
+    assert len(calls) == 2  # forward, by x
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.randn(64, 96, dtype=torch.float64),
+        torch.randn(64, 96).bfloat16(),
+        torch.randn(96),
+        torch.randn(2, 96),
+        torch.empty(0, 96),
+    ],
+    ids=["float64", "bfloat16", "vector", "small", "empty"],
+)
+def test_what_it_is_not_for_is_left_alone(x, calls):
+    W = torch.randn(128, 96, dtype=x.dtype)
+    with onednn.products():
+        assert torch.equal(linear(x, W), x @ W.T if x.ndim > 1 else W @ x)
+    assert calls == []
+
+
+def test_errors_and_rare_arguments_are_those_of_pytorch(calls):
+    x, W, b = torch.randn(64, 96), torch.randn(128, 96), torch.randn(128)
+    out = torch.empty(64, 128)
+    with onednn.products():
+        torch.mm(x, W.T, out=out)
+        assert near(torch.addmm(b, x, W.T, beta=2.0), 2 * b + out)
+        with pytest.raises(RuntimeError, match="cannot be multiplied"):
+            linear(x, W.T)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert linear(x, W).dtype is torch.bfloat16
+    assert calls == []
+
+
+def test_it_ends_with_its_block_also_after_an_error_and_can_be_nested(calls):
+    x, W = torch.randn(64, 96), torch.randn(128, 96)
+    with onednn.products(), onednn.products(), pytest.raises(RuntimeError):
+        linear(x, W.T)
+    with pytest.raises(KeyError), onednn.products():
+        {}[linear(x, W)]
+    linear(x, W)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("units", "said", "wanted"),
+    [
+        ({"avx512_f": True}, "vendor_id : AuthenticAMD", True),
+        ({"avx512_f": True}, "vendor_id : GenuineIntel", False),
+        ({"avx512_f": True}, "", False),
+        ({"avx2": True}, "vendor_id : AuthenticAMD", False),
+    ],
+)
+def test_it_is_for_512_bit_units_that_are_not_of_intel(units, said, wanted, monkeypatch, tmp_path):
+    monkeypatch.undo()
+    if not (torch.backends.mkl.is_available() and onednn._works()):
+        pytest.skip("this PyTorch has one of the two libraries only")
+    file = tmp_path / "cpuinfo"
+    file.write_text(said)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
+    monkeypatch.setattr(onednn, "_CPU", file)
+    assert onednn.preferred.__wrapped__() is wanted

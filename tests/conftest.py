@@ -19,4 +19,4 @@ def costs_of_their_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
 @pytest.fixture(autouse=True)
 def the_same_on_every_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests compare with float32 references, whatever units the machine has."""
-    monkeypatch.setattr("accord.lm.opening.multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr("accord.on_cpu.multiplies_bfloat16", lambda: False)

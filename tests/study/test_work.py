@@ -11,7 +11,7 @@ from accord.study.work import Models, Work, load, to_make
 
 @pytest.fixture
 def fast(monkeypatch):
-    monkeypatch.setattr("accord.lm.opening.multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr("accord.on_cpu.multiplies_bfloat16", lambda: True)
 
 
 def work(tmp_path):
@@ -40,7 +40,7 @@ def test_a_precision_that_is_asked_for_is_kept(fast, section):
 
 def test_other_cpus_and_other_devices_make_it_as_they_measure_it(section, monkeypatch):
     assert to_make(section) == section
-    monkeypatch.setattr("accord.lm.opening.multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr("accord.on_cpu.multiplies_bfloat16", lambda: True)
     monkeypatch.setattr("accord.lm.opening.pick_device", lambda device: type("device", (), {"type": "cuda"}))
     assert to_make(section.model_copy(update={"device": "cuda"})).dtype == "auto"
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accord import onednn
+from accord import on_cpu
 from accord.arguments import checked
 from accord.concepts.base import Learner, Step
 from accord.concepts.checkpoint import State, read_checkpoint, write_checkpoint
@@ -36,7 +36,7 @@ class Fit:
 
 
 @checked
-@onednn.products()
+@on_cpu.quick()
 def fit(
     model: Learner,
     batches: Callable[[int], Iterator[Any]],

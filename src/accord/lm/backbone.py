@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
-from accord import onednn
+from accord import on_cpu
 from accord.errors import AccordError
 from accord.lm import proofs
 from accord.lm.adapters import unwrapped
@@ -66,7 +66,7 @@ class Backbone:
             self._find_parts()
             self.prove()
 
-    @onednn.products()
+    @on_cpu.quick()
     def hidden(
         self,
         ids: Tensor,
@@ -92,14 +92,14 @@ class Backbone:
             self._trunk(input_ids=ids.to(self.device), use_cache=cache is not None, **options)
         return states
 
-    @onednn.products()
+    @on_cpu.quick()
     def lens(self, hidden: States) -> Tensor:
         """See `LanguageModel.lens`. The head multiplies in the weights' own precision; what follows is float32."""
         if isinstance(hidden, Marked):
             raise TypeError("marked states are for the lens of the model that marked them")
         return self._finish(self._head(self._normed(hidden)).float())
 
-    @onednn.products()
+    @on_cpu.quick()
     def lens_of(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """The lens' logits of a few tokens [n] only, float32 [..., n], of hidden states [..., d_model]."""
         if (

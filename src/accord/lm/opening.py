@@ -181,12 +181,6 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return _DTYPES[dtype]
 
 
-def multiplies_bfloat16() -> bool:
-    """Whether this CPU has units that multiply bfloat16; with AVX512-BF16 a model runs almost twice as fast so."""
-    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(has.get(unit, False) for unit in ("amx_bf16", "avx512_bf16", "bf16"))
-
-
 def read_config(folder: Path) -> Any:
     """The configuration of a folder in hub layout, as transformers has it.
 

@@ -235,12 +235,12 @@ def _open_partial(partial: Path, recipe: Recipe) -> tuple[str, float]:
 
 
 def _make(stage: Stage, work: Work) -> None:
-    from accord import onednn  # and torch, which a run with nothing to do never needs
+    from accord import on_cpu  # and torch, which a run with nothing to do never needs
 
     partial, begun = work.folder, time.monotonic()
     try:
         started, before = _open_partial(partial, stage.recipe)
-        with onednn.products():
+        with on_cpu.quick():
             result = stage.make(work)
         if result is not None:
             result.write(partial)

@@ -124,13 +124,12 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         (g,), (x, W) = above, ctx.saved_tensors
-        rows = g.flatten(0, -2)
+        rows, read = g.flatten(0, -2), x.flatten(0, -2)
         by_x, by_W, by_b = ctx.needs_input_grad
-        return (
-            _linear(g, W.T) if by_x else None,
-            _linear(rows.T, x.flatten(0, -2).T) if by_W else None,
-            rows.sum(0) if by_b else None,
-        )
+        gradient = None
+        if by_W:  # as it lies in memory, or adding it up would copy it
+            gradient = _linear(read.T, rows.T).T if W.T.is_contiguous() else _linear(rows.T, read.T)
+        return _linear(g, W.T) if by_x else None, gradient, rows.sum(0) if by_b else None
 
 
 def _matmul(x: Tensor, y: Tensor) -> Tensor:

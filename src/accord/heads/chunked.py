@@ -61,4 +61,5 @@ class _WithGradients(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *(gradient * grad for gradient in ctx.gradients)
+        gradients, ctx.gradients = ctx.gradients, []  # they are changed in place: once
+        return None, None, *(gradient.mul_(grad) for gradient in gradients)

@@ -27,7 +27,7 @@ from accord.study.stage import Stage
 from accord.study.store import STUDY
 from accord.study.work import Input, Models
 
-_PAGE_SHARE = 10  # a page that took a second is not written again for so many
+_PAGE_SHARE = 20  # a page that took a second is not written again for so many
 
 
 @checked

@@ -20,10 +20,10 @@ from accord.study.capacity import check_capacity, check_downloads, check_may_wri
 from accord.study.config import StudyFile
 from accord.study.graph import Graph, plan_study
 from accord.study.replaced import MadeOtherwise, not_replaced
-from accord.study.search_config import SEARCH
+from accord.study.search_config import SEARCH, TABLE
 from accord.study.search_file import SearchFile
 from accord.study.search_file import load as load_search
-from accord.study.search_result import TABLE, SearchedRange, SearchResult
+from accord.study.search_result import SearchedRange, SearchResult
 from accord.study.stage import Stage, settings_that_differ
 from accord.study.trials import TRIALS, Claim, SearchTrial, Trials
 from accord.study.work import Input, Models
@@ -188,7 +188,8 @@ def _value(job: _Search, claim: Claim, display: Display) -> float:
 def _make(job: _Search, stage: Stage, at: Callable[[Input], Path], display: Display) -> None:
     """Make a stage, once whoever else is at it has left."""
     with display.step(stage.name) as progress:
-        store.publish(stage, at(stage), at=at, models=job.models, progress=progress, replace=job.replace, wait=True)
+        store.publish(stage, at(stage), at=at, models=job.models, progress=progress, replace=job.replace, wait=True,
+                      say=display.say)  # fmt: skip
 
 
 def _conclude(job: _Search, finished: list[SearchTrial]) -> None:

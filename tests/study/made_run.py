@@ -8,10 +8,12 @@ from tests.report.run_folder import publish_result
 from typer.testing import CliRunner
 
 from accord import cli
+from accord.disk import sha256
 from accord.sealed import DIGEST, sealed, sealed_json
 from accord.study.made_from import MARK, sources
 from accord.study.manifest import read_manifest
 from accord.study.run_folder import Run
+from accord.study.run_list import list_stage
 
 STUDY = 'name = "demo"\n[backbone]\nmodel = "smollm2-135m"\n'
 FOUND = "readout closes 52% of the gap, perplexity × 1.00"
@@ -26,6 +28,7 @@ def change(path, **values):
     """A manifest or plan with other values, as if accord had written it."""
     content = {**json.loads(path.read_text()), **values}
     path.write_text(sealed_json(content) if content.pop(DIGEST, None) else json.dumps(content))
+    list_stage(path.parent, str(content.get("name")), sha256(path))
 
 
 def write_page(folder, head=""):

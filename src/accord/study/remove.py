@@ -165,6 +165,11 @@ def _check(run: Path, folder: Path) -> None:
     for path in _all(folder):
         if _LOCK.fullmatch(path.name) and is_locked(path.resolve().with_name(path.name[1 : -len(".lock")])):
             raise AccordError("A process works on a part of this folder now.", where=path.parent, fix=_WAIT)
+    check_own(run, folder)
+
+
+def check_own(run: Path, folder: Path) -> None:
+    """AccordError unless accord wrote all that is in a folder of a run."""
     if foreign := sorted(_foreign(run, folder)):
         more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
         raise AccordError(

@@ -336,8 +336,9 @@ def made_in_run(
     Raises AccordError if what is there differs in one of them, or was made from what the run does not hold any more,
     without `replace`.
     """
+    from accord.study.manifest import missing, read_manifest
     from accord.study.stage import settings_that_differ
-    from accord.study.store import made_here, missing, read_manifest, state
+    from accord.study.store import made_here, state
 
     folder = run / name
     is_there = not replace and made_here(run, name)
@@ -360,7 +361,8 @@ def _made(stage: "Stage", folder: Path, *, announce: bool, replace: bool, keep: 
 
     with Display(stage.name) as display, display.step(stage.name) as progress:
         models = Models(display.doing)
-        new = publish(stage, folder, models=models, at=at, progress=progress, replace=replace, keep=keep)
+        new = publish(stage, folder, models=models, at=at, progress=progress, replace=replace, keep=keep,
+                      say=display.say)  # fmt: skip
         result = result_types()[stage.kind].read(folder)
     if announce:
         typer.echo(f"{folder}: {'written' if new else 'up to date'}", err=True)
@@ -372,6 +374,20 @@ def _read(name: str, folder: Path, what: str) -> Any:
 
     typer.echo(f"{folder}: {what}", err=True)
     return result_types()[name.partition("/")[0]].read(folder)
+
+
+def refuse_damaged(*runs: Path) -> None:
+    """End a command that left out what is damaged in these run folders: say what, and what to do, with exit code 1."""
+    from accord.report.metric import plain
+    from accord.study.run_folder import damage
+
+    found = [(run, name, what) for run in runs for name, what in damage(run).items()]
+    for run, name, what in found:
+        typer.echo(plain(f"{run / name}: damaged, and left out: {what}"), err=True)
+    for run in dict.fromkeys(run for run, _, _ in found):
+        typer.echo(f"What to do about it: accord check {run}", err=True)
+    if found:
+        raise typer.Exit(1)
 
 
 # Printing

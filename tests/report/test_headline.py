@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from tests.report.run_folder import publish_result
+from tests.study.made_run import write_page
 
 from accord.report import write_report
 from accord.report.finding import Finding
@@ -24,19 +25,21 @@ def test_the_finding_is_that_of_the_page_also_without_one(tmp_path, run_folder):
     page = (folder / "report.html").read_text()
     assert told and f'<p class="verdict"><bdi>{told}</bdi></p>' in re.sub(r'<a class="tag".*?</a> ', "", page)
     assert headline(Run(folder)) == told
-    (folder / "report.html").write_text(page.replace(f'content="{told}"', 'content="from the page &amp; no other"'))
-    assert headline(Run(folder)) == "from the page & no other"
+    write_page(folder, '<meta name="description" content="from the page &amp; no other">')
     os.utime(folder / "report.html", (1, 1))
-    assert headline(Run(folder)) == told
+    assert headline(Run(folder, verified=True)) == "from the page & no other"
+    page = (folder / "report.html").read_text()
+    (folder / "report.html").write_text(page.replace("no other", "one more"))
+    assert headline(Run(folder, verified=True)) == told  # of a page that was changed nothing is told
 
 
-def test_a_result_that_cannot_be_read_is_told_in_the_list(tmp_path, run_folder):
+def test_a_result_that_was_changed_is_told_in_the_list(tmp_path, run_folder):
     shutil.copytree(run_folder, tmp_path / "runs" / "r")
     (tmp_path / "runs" / "r" / "report.html").unlink(missing_ok=True)
     scores = next((tmp_path / "runs" / "r").rglob("scores.parquet"))
     scores.write_bytes(b"x" * scores.stat().st_size)
     (run,) = runs(tmp_path / "runs")
-    assert run.finding == "" and run.problem.startswith("damaged: This result cannot be read.")
+    assert run.finding == "" and run.problem == "damaged: gap/hypernymy"
 
 
 def test_the_list_needs_neither_torch_nor_matplotlib(tmp_path, run_folder):

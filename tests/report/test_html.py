@@ -25,8 +25,10 @@ from accord.report.html import write_figures, write_report
 from accord.report.metric import metric_in, metric_of, plain
 from accord.report.prompts import shared_beginning
 from accord.report.wording import interval, number
+from accord.sealed import sealed_json
 from accord.study.check import check
-from accord.study.report_file import bring_report, report_is_new
+from accord.study.made_from import report_is_new
+from accord.study.report_file import bring_report
 from accord.study.run_folder import Run
 
 Writer = Callable[..., Path]
@@ -247,13 +249,13 @@ def test_a_run_under_way_says_what_is_to_come_and_loads_its_page_again(run_folde
 
 def test_a_run_that_was_stopped_says_what_it_lacks_and_no_longer_loads_its_page(run_folder: Path) -> None:
     write_report(run_folder, coming=["heads"])
-    assert not report_is_new(run_folder)
+    assert not report_is_new(Run(run_folder, verified=True))
     manifest = json.loads((run_folder / "gap" / "hypernymy" / "manifest.json").read_text())
     stages = {"gap/hypernymy": manifest["fingerprint"], "verdict/x-s0": "0" * 64}
     (run_folder / "plan.json").write_text(json.dumps({"command": "accord run s.toml", "stages": stages}))
     text = bring_report(run_folder).read_text(encoding="utf-8")
     assert "This run is not complete" in text and "still to come: verdict." in text and "refresh" not in text
-    assert report_is_new(run_folder)
+    assert report_is_new(Run(run_folder, verified=True))
     with lock(run_folder.resolve()):  # as a run that lives holds it
         assert 'http-equiv="refresh"' in write_report(run_folder).read_text(encoding="utf-8")
     (run_folder / "plan.json").unlink()
@@ -266,7 +268,8 @@ def test_results_that_no_longer_belong_together_are_told(run_folder: Path) -> No
     other = {**manifest, "name": "gap/other", "fingerprint": "f" * 64}
     other["inputs"] = {"model": {"stage": "gap/hypernymy", "fingerprint": "0" * 64}}
     shutil.copytree(path.parent, run_folder / "gap" / "other")
-    (run_folder / "gap" / "other" / "manifest.json").write_text(json.dumps(other))
+    del other["digest"]
+    (run_folder / "gap" / "other" / "manifest.json").write_text(sealed_json(other))
     page = Page(write_report(run_folder).read_text(encoding="utf-8"))
     assert "no longer belong together" in page.text and "gap/other" in page.text
     assert [problem.path.name for problem in check(run_folder)] == ["other"]
@@ -360,10 +363,10 @@ def test_a_folder_with_nothing_to_show(tmp_path: Path) -> None:
 def test_a_damaged_result_is_one_clear_error(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
     folder = gap_writer(tmp_path / "gap" / "one", gap_scores(20), layers=False)
     (folder / "scores.parquet").write_text("not a table")
-    with pytest.raises(AccordError, match=r"This result cannot be read[\s\S]*gap/one[\s\S]*accord check"):
+    with pytest.raises(AccordError, match=r"This stage is damaged[\s\S]*gap/one[\s\S]*scores[\s\S]*accord check"):
         write_report(tmp_path)
     (folder / "manifest.json").write_text("{")
-    with pytest.raises(AccordError, match="manifest is damaged"):
+    with pytest.raises(AccordError, match=r"This stage is damaged[\s\S]*manifest\.json"):
         write_report(tmp_path)
 
 

@@ -8,7 +8,12 @@ from tests.report.run_folder import publish_result
 from typer.testing import CliRunner
 
 from accord import cli
-from accord.study.store import read_manifest
+from accord.disk import sha256
+from accord.sealed import DIGEST, sealed, sealed_json
+from accord.study.made_from import MARK, sources
+from accord.study.manifest import read_manifest
+from accord.study.run_folder import Run
+from accord.study.run_list import list_stage
 
 STUDY = 'name = "demo"\n[backbone]\nmodel = "smollm2-135m"\n'
 FOUND = "readout closes 52% of the gap, perplexity × 1.00"
@@ -20,7 +25,17 @@ def said(*words, **environment):
 
 
 def change(path, **values):
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    """A manifest or plan with other values, as if accord had written it."""
+    content = {**json.loads(path.read_text()), **values}
+    path.write_text(sealed_json(content) if content.pop(DIGEST, None) else json.dumps(content))
+    list_stage(path.parent, str(content.get("name")), sha256(path))
+
+
+def write_page(folder, head=""):
+    """A page as accord writes it of what is in a run folder now, but for all that it tells."""
+    mark = MARK.format(sources=sources(Run(folder, verified=True)))
+    (folder / "report.html").write_text(sealed(f'<meta charset="utf-8">\n{mark}\n{head}\n'))
+    return folder / "report.html"
 
 
 def make_run(folder, stages=("gap/a", "gap/b"), *, planned=(), day=1, study=STUDY, report=True):
@@ -35,7 +50,7 @@ def make_run(folder, stages=("gap/a", "gap/b"), *, planned=(), day=1, study=STUD
     plan = {"command": "accord run demo.toml", "stages": {**prints, **dict.fromkeys(planned, "planned")}}
     (folder / "plan.json").write_text(json.dumps(plan))
     if report:
-        (folder / "report.html").write_text(f'<meta charset="utf-8">\n<meta name="description" content="{FOUND}">\n')
+        write_page(folder, f'<meta name="description" content="{FOUND}">')
     return folder
 
 

@@ -1,6 +1,7 @@
 """`accord check`: whatever was changed since it was written is told."""
 
 import pytest
+from tests.study.made_run import write_page
 
 from accord.errors import AccordError
 from accord.study.check import check, stage_folders
@@ -19,7 +20,6 @@ def run(tmp_path):
     for name in ("one", "two"):
         stage = Stage("gap", name, make, {"name": name}, 0, 1)
         publish(stage, tmp_path / "run" / stage.name, models=Models())
-    (tmp_path / "run" / "report.html").write_text("not part of a stage")
     return tmp_path / "run"
 
 
@@ -49,7 +49,7 @@ def test_a_missing_and_an_extra_file(run):
 
 def test_a_broken_manifest(run):
     (run / "gap" / "one" / "manifest.json").write_text("{")
-    assert problems(run) == [("manifest.json", "unreadable")]
+    assert problems(run) == [("manifest.json", "changed, so that it cannot be read")]
 
 
 def test_an_unfinished_stage(run):
@@ -66,5 +66,7 @@ def test_no_results(tmp_path):
 
 def test_a_report_beside_the_results_is_no_part_of_them(run):
     stage = next(run.rglob("manifest.json")).parent
-    (stage / "report.html").write_text("made by accord report")
+    write_page(stage)
     assert problems(run) == []
+    (stage / "report.html").write_text((stage / "report.html").read_text().replace("utf-8", "utf-9"))
+    assert problems(run) == [("report.html", "changed")]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tests.study.made_run import write_page
 from tests.tiny import tiny_hub_folder
 
 from accord.errors import AccordError
@@ -50,8 +51,7 @@ class Fakes:
 
     def write_report(self, folder, coming=()):
         self.done.append(f"report without {', '.join(coming)}" if coming else "report")
-        (folder / "report.html").write_text("report")
-        return folder / "report.html"
+        return write_page(folder)
 
 
 @pytest.fixture
@@ -133,9 +133,10 @@ def test_results_of_other_settings_are_kept_unless_replaced(run, fakes):
 def test_what_is_not_accords_own_is_found_before_the_first_stage(run, fakes):
     run()
     run("[[gap]]", '[[gap]]\ntask = "hypernymy"\nname = "a"\nlimit = 8\n[[gap]]')
-    Path("runs/s", SECOND, "manifest.json").unlink()
+    Path("runs/s/gap/mine").mkdir()
+    Path("runs/s/gap/mine/thesis.txt").write_text("years")
     with pytest.raises(AccordError, match="did not write"):
-        run("limit = 8", "limit = 7", replace=True)
+        run("[[gap]]", '[[gap]]\ntask = "hypernymy"\nname = "mine"\nlimit = 8\n[[gap]]', replace=True)
     assert fakes.done == []
 
 
@@ -173,8 +174,12 @@ def test_the_report_is_made_again_when_it_is_missing_or_old(run):
     run()
     Path("runs/s/report.html").unlink()
     assert run()[0] == ["report"]
-    os.utime("runs/s/report.html", (1, 1))  # as if the run had been killed before the report
-    assert run()[0] == ["report"]
+    for text in ("", "mine", Path("runs/s/report.html").read_text().replace("utf-8", "utf-9")):
+        Path("runs/s/report.html").write_text(text)
+        os.utime("runs/s/report.html", (4e9, 4e9))  # a time says nothing
+        assert run()[0] == ["report"]
+    os.utime("runs/s/report.html", (1, 1))
+    assert run()[0] == []
 
 
 def test_a_damaged_stage_is_done_again(run):

@@ -153,7 +153,8 @@ def test_a_template_that_writes_another_day_is_told_apart_from_other_inputs(tmp_
     settings = {"task": {"chat": {"rendered": "monday", "turns": True}}}
     base = stage("base", settings={"k": 1})
     old = stage("a", base, settings=settings)
-    publish(old, tmp_path / "a", at=lambda source: tmp_path, models=Models())
+    for one in (base, old):
+        publish(one, tmp_path / one.label, at=lambda source: tmp_path / source.label, models=Models())
     later = {"task": {"chat": {"rendered": "tuesday", "turns": True}}}
     assert why(stage("a", base, settings=later), tmp_path / "a").startswith("what the chat template writes")
     other = stage("base", settings={"k": 2})
@@ -166,7 +167,9 @@ def test_a_folder_of_an_earlier_format_is_redone_once_with_a_plain_reason(run, t
     path = tmp_path / "run" / "embeddings" / "manifest.json"
     manifest = json.loads(path.read_text())
     del manifest["inputs"]
+    del manifest["digest"]
     path.write_text(json.dumps({**manifest, "fingerprint": "0" * 64}))
+    (tmp_path / "run" / "run.json").unlink()
     with pytest.raises(AccordError, match="accord's own format"):
         run(TEXT)
     assert run(TEXT, replace=True) == {"embeddings": "accord's own format changed, to do again"}

@@ -15,8 +15,9 @@ import pytest
 from accord.disk import lock
 from accord.errors import AccordError
 from accord.study import store
+from accord.study.manifest import missing, read_manifest
 from accord.study.stage import Recipe, Stage, settings_that_differ
-from accord.study.store import read_manifest, state
+from accord.study.store import state
 from accord.study.work import Models, Work
 
 RECIPE = Recipe("gap", 1, {"task": "t", "limit": 8}, 0)
@@ -385,7 +386,7 @@ def test_an_unfinished_stage_is_gone_on_with_from_what_it_wrote(tmp_path):
         (work.folder / "answers.txt").write_text("both")
 
     assert publish(folder, RECIPE, half)
-    assert state(folder, RECIPE) == "unfinished" and store.missing(folder) == "one answer of two"
+    assert state(folder, RECIPE) == "unfinished" and missing(folder) == "one answer of two"
     assert publish(folder, RECIPE, rest)
-    assert state(folder, RECIPE) == "whole" and store.missing(folder) is None
+    assert state(folder, RECIPE) == "whole" and missing(folder) is None
     assert (folder / "answers.txt").read_text() == "both"

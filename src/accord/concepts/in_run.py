@@ -8,9 +8,10 @@ from accord.errors import AccordError, nearest
 from accord.lm.config import BackboneSection
 from accord.study import config
 from accord.study.config import StudyFile
+from accord.study.manifest import MANIFEST
 from accord.study.plan import Named, identity
 from accord.study.stage import Stage
-from accord.study.store import MANIFEST, STUDY, stage_in
+from accord.study.store import STUDY, stage_in
 
 EMBEDDINGS = "embeddings"
 

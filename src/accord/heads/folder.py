@@ -30,6 +30,7 @@ from accord.heads.vocabulary import Vocabulary
 from accord.kinds import code_of
 from accord.lm.backbone import Backbone
 from accord.lm.opening import load
+from accord.study.manifest import check_if_stage
 
 FORMAT, VERSION = "accord.concept-lm", 1
 IN_MEMORY = "in memory"
@@ -88,6 +89,7 @@ def load_concept_lm(
         AccordError: the folder is damaged or holds no such model, or its backbone cannot be loaded, or differs.
     """
     folder = Path(folder)
+    check_if_stage(folder)
     try:
         return _load(folder, device, dtype, backbone)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

@@ -57,7 +57,7 @@ def names(
     - `accord names runs/demo --annotator openai --base-url http://127.0.0.1:8080/v1 --model local --replace`
     """
     from accord.concepts.in_run import open_run
-    from accord.study.store import missing
+    from accord.study.manifest import missing
 
     opened = open_run(run, backbone)
     asked = section.model_fields_set - {"concepts"}

@@ -15,9 +15,9 @@ from accord.errors import AccordError
 from accord.lm.config import BackboneSection
 from accord.names.config import NamesSection, OpenAIAnnotator, TransformersAnnotator
 from accord.names.result import NamedDictionary
+from accord.study.manifest import UNFINISHED
 from accord.study.plan import Plan
 from accord.study.stage import Needs, Stage
-from accord.study.store import UNFINISHED
 from accord.study.work import Work
 
 if TYPE_CHECKING:

@@ -33,6 +33,7 @@ from accord.lm.model import LanguageModel
 from accord.lm.opening import load as load_backbone
 from accord.repair.result import DESCRIPTION, FORMAT, base_of, is_repaired
 from accord.steering.edits import AddDirection, AmplifyDirection, EditConcepts
+from accord.study.manifest import check_if_stage
 
 VERSION = 1
 MARK = "repaired"
@@ -90,6 +91,7 @@ def load_repaired(folder: Path | str, *, device: str = "auto", dtype: str = "aut
     Raises AccordError if the folder is damaged, or its base cannot be loaded or is another one.
     """
     folder = Path(folder)
+    check_if_stage(folder)
     try:
         described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         if described["version"] != VERSION:

@@ -12,9 +12,9 @@ from accord.gap.stage import check_words
 from accord.lm.config import BackboneSection
 from accord.repair.config import RepairSection, Trained, check_task, repair_config
 from accord.repair.learned import marks
+from accord.study.manifest import read_manifest
 from accord.study.plan import Plan, Unplanned, identity, planned_once, read_by_model
 from accord.study.stage import Needs, Stage
-from accord.study.store import read_manifest
 from accord.study.work import Work, load, to_make
 from accord.tasks import Task
 

@@ -6,16 +6,18 @@ from typing import Annotated, Literal
 import typer
 
 from accord.study.command import RunFolder
+from accord.terminal import refuse_damaged
 
 
 def report(folder: RunFolder) -> None:
-    """Write the report of a run again: one HTML file.
+    """Write the report of a run again: one HTML file. Exit code 1 if anything is damaged: that is left out.
 
     Example: `accord report runs/demo`
     """
     from accord.report import write_report
 
     typer.echo(write_report(folder))
+    refuse_damaged(folder)
 
 
 def export(
@@ -36,7 +38,8 @@ def export(
 ) -> None:
     """Write every table and figure of the report as files, each figure with its numbers.
 
-    figures.tex sets each figure with its caption; metrics.csv has every metric of the run at full precision.
+    figures.tex sets each figure with its caption; metrics.csv has every metric of the run at full precision. Exit code
+    1 if anything is damaged: that is left out.
 
     Examples:
 
@@ -48,6 +51,7 @@ def export(
 
     paths = write(folder, to, figures=figures, style=style, width=width, out=out, replace=replace)
     typer.echo(f"{len(paths)} files in {out or folder / 'export'}")
+    refuse_damaged(folder)
 
 
 COMMANDS = (report, export)

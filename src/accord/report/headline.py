@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from accord.capabilities import CAPABILITIES, part
 from accord.report.finding import Finding
 from accord.report.metric import plain
-from accord.study.report_file import report_is_new
+from accord.study.made_from import report_is_new
 from accord.study.run_folder import Run
 from accord.study.store import REPORT
 
@@ -16,11 +16,11 @@ _SAID = re.compile(r'<meta name="description" content="([^"]*)">')
 
 
 def headline(run: Run) -> str:
-    """The first headline of a run's page; empty where it has none.
+    """The first headline of a run's page; empty where it has none. The run's stages are verified.
 
-    Raises AccordError, or what reading a damaged result raises, where it must be told from the results.
+    Raises AccordError, or what reading a result raises that another version wrote, where it must be told from these.
     """
-    if report_is_new(run.folder) and (said := _in_page(run)) is not None:
+    if report_is_new(run) and (said := _in_page(run)) is not None:
         return said
     return next((plain(finding.headline) for finding in findings(run)), "")
 

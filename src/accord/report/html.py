@@ -16,13 +16,17 @@ from markupsafe import Markup
 
 from accord.arguments import checked
 from accord.capabilities import CAPABILITIES, part
-from accord.disk import is_locked
+from accord.disk import is_locked, sha256
 from accord.errors import AccordError
 from accord.report import header, search_page, style
 from accord.report.chapter import Chapter
 from accord.report.metric import plain
+from accord.sealed import sealed
 from accord.study.kept_plan import read_plan
+from accord.study.made_from import MARK, sources
+from accord.study.manifest import damaged
 from accord.study.run_folder import Run, capability_of
+from accord.study.run_list import list_files
 from accord.study.store import REPORT
 
 FIGURES = "figures"  # in the run folder
@@ -39,12 +43,14 @@ def write_report(run_folder: Path, *, coming: Sequence[str] | None = None) -> Pa
             page loads itself again until it is written without any. By default those that the run's last plan had and
             that are not whole; the page loads itself again only where another process works on the run.
 
+    What is damaged is named in the head of the page, and nothing of it is shown.
+
     Raises AccordError when there is nothing in it to show, or a result cannot be read.
     """
     run = opened(run_folder)
     alive = coming is not None or is_locked(run.folder.resolve())
     coming = _not_whole(run) if coming is None else coming
-    text = _page(run, rendered(run, needed=not (alive and coming)), coming, alive)
+    text = sealed(_page(run, rendered(run, needed=not (alive and coming)), coming, alive))
     target, aside = run.folder / REPORT, run.folder / f".{REPORT}.partial"
     try:
         aside.write_text(text, encoding="utf-8")
@@ -67,15 +73,17 @@ def write_figures(run_folder: Path) -> list[Path]:
                 for picture in figures(run):
                     (run.folder / FIGURES).mkdir(exist_ok=True)
                     paths += style.save(picture.figure, run.folder / FIGURES / picture.name)
+    drawn = {path.relative_to(run.folder).as_posix(): sha256(path) for path in paths}
+    list_files(run.folder, drawn, figures=sources(run))
     return paths
 
 
 def opened(folder: Path) -> Run:
-    """A run folder, or the folder of a single stage; AccordError if there is none."""
+    """A run folder, or the folder of a single stage, whose stages are verified; AccordError if there is none."""
     if not Path(folder).is_dir():
         fix = "give the folder that `accord run` made"
         raise AccordError("There is no such run folder.", where=folder, fix=fix)
-    return Run(Path(folder))
+    return Run(Path(folder), verified=True)
 
 
 def rendered(run: Run, *, needed: bool = True) -> list[tuple[Chapter, Markup]]:
@@ -84,6 +92,9 @@ def rendered(run: Run, *, needed: bool = True) -> list[tuple[Chapter, Markup]]:
     Raises AccordError when there is nothing to show and that is `needed`, or a result cannot be read.
     """
     chapters, environment = list(_chapters(run)), _environment()
+    if not chapters and needed and run.damaged:
+        name, what = next(iter(run.damaged.items()))
+        raise damaged(run.folder / name, what)
     if not chapters and needed:
         raise AccordError(
             "This folder holds no measured gap.",
@@ -145,6 +156,8 @@ def _page(run: Run, bodies: Sequence[tuple[Chapter, Markup]], coming: Sequence[s
             coming=[plain(name) for name in coming],
             alive=alive,
             outdated=[plain(name) for name in run.outdated],
+            damaged=[plain(f"{name} ({what})") for name, what in run.damaged.items()],
+            mark=Markup(MARK.format(sources=sources(run))),
             stages=len(run.manifests),
             written=datetime.now().astimezone().strftime("%H:%M"),
             reload_after=RELOAD,

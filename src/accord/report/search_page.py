@@ -13,7 +13,7 @@ from accord.report.finding import Finding
 from accord.report.metric import plain
 from accord.report.wording import count
 from accord.study.run_folder import Run
-from accord.study.search_config import SEARCH
+from accord.study.search_config import SEARCH, TABLE
 from accord.study.search_result import SearchedRange, SearchResult
 
 TOP = 10  # trials; the others are folded
@@ -23,7 +23,7 @@ _FIXED = "\N{NO-BREAK SPACE}"
 
 def chapters(run: Run) -> list[Chapter]:
     """The trials of a search, where the run is one."""
-    if not (run.folder / SEARCH).is_file():
+    if not (run.folder / SEARCH).is_file() or run.damaged.keys() & {SEARCH, TABLE}:
         return []
     search = SearchResult.read(run.folder)
     if search.trials.empty:

@@ -3,12 +3,14 @@
 import os
 import sys
 import webbrowser
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from accord.terminal import Replace, Study, confirmed, print_table, progress_console
+from accord.report.metric import plain
+from accord.terminal import Replace, Study, confirmed, print_table, progress_console, refuse_damaged
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder of `accord gap --out`.")]
 _SHOWN = 20  # trials; all of them are in trials.csv
@@ -74,15 +76,19 @@ def init(
 
 
 def check(folder: RunFolder) -> None:
-    """Compare every file of a run with the hashes written when it was made; exit code 1 if any differs.
+    """Compare all that accord wrote into a run with its hashes, and say what is wrong and how to mend it.
+
+    Exit code 1 if anything is.
 
     Example: `accord check runs/demo`
     """
     from accord.study.check import check as check_files
 
     problems = check_files(folder)
-    for problem in problems:
-        typer.echo(f"{problem.path}: {problem.what}")
+    for mend, same in groupby(problems, lambda problem: (problem.path.parent, problem.mend)):
+        for problem in same:
+            typer.echo(plain(f"{problem.path}: {problem.what}"))
+        typer.echo(plain(f"    {mend[1]}"))
     if problems:
         raise typer.Exit(1)
     typer.echo(f"{folder}: all files are as they were written")
@@ -114,6 +120,7 @@ def diff(
     show(difference)
     if rerun:
         show_rerun(difference)
+    refuse_damaged(first, second)
 
 
 def search(
@@ -155,7 +162,9 @@ def runs(
         "runs"
     ),
 ) -> None:
-    """List the runs in a folder, newest first: model, stages done, when, size, first finding.
+    """List the runs in a folder, newest first: model, stages done, when, size, first finding, or what is damaged.
+
+    Exit code 1 if any is damaged.
 
     Example: `accord runs`
     """
@@ -164,6 +173,8 @@ def runs(
 
     if found := runs_in(folder):
         print_runs(found)
+        if any(run.problem for run in found):
+            raise typer.Exit(1)
     else:
         typer.echo(f"{folder}: no runs in it; accord run STUDY.toml makes one", err=True)
 
@@ -171,16 +182,20 @@ def runs(
 def status(folder: RunFolder) -> None:
     """Show how a run stands, stage by stage; also while it runs, from another terminal.
 
+    Exit code 1 if any of it is damaged.
+
     Example: `accord status runs/demo`
     """
     from accord.study.run_status import status as status_of
     from accord.study.shown import print_status
 
-    print_status(status_of(folder))
+    print_status(standing := status_of(folder))
+    if standing.problem:
+        raise typer.Exit(1)
 
 
 def open(folder: RunFolder) -> None:
-    """Open the report of a run in the browser; written first if it is not there, or older than the results.
+    """Open the report of a run in the browser; written first if it is not there, or made from other results.
 
     Example: `accord open runs/demo`
     """
@@ -195,6 +210,7 @@ def open(folder: RunFolder) -> None:
     typer.echo(path)
     if not _has_display() or not webbrowser.open(path.as_uri()):
         typer.echo(f"There is no browser here to open it in. Its address: {path.as_uri()}", err=True)
+    refuse_damaged(folder)
 
 
 def rm(

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from accord.arguments import checked
 from accord.disk import read_object, sha256
 from accord.errors import AccordError
+from accord.study.manifest import check_if_stage, fault
 from accord.study.objective import metrics as objectives
 from accord.study.run_folder import Run, read, result_types
 from accord.study.stage import ABSENT, settings_that_differ
-from accord.study.store import files_match, files_of
+from accord.study.store import files_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -271,7 +272,7 @@ class _Bare:
         self.runs, self.names = runs, (first, second)
         self.manifests = runs[0].manifests[first], runs[1].manifests[second]
         self.places = runs[0].place(first), runs[1].place(second)
-        whole = [files_match(place, manifest) for place, manifest in zip(self.places, self.manifests, strict=True)]
+        whole = [fault(place, manifest) is None for place, manifest in zip(self.places, self.manifests, strict=True)]
         self.changed = None if all(whole) else tuple("as written" if same else "changed" for same in whole)
         hashes = [_hashes(*side) for side in zip(self.places, self.manifests, whole, strict=True)]
         other = [name for name in sorted({*hashes[0], *hashes[1]}) if hashes[0].get(name) != hashes[1].get(name)]
@@ -336,7 +337,7 @@ class _Bare:
             first, second = (measures(kind, place) for kind, place in zip(kinds, self.places, strict=True))
             changes, remarks = self._changes() if kinds[0] == kinds[1] else ({}, [])
         except AccordError as error:
-            return [], 0, [f"its metrics cannot be read: {str(error).splitlines()[0]}"]
+            return [], 0, [f"its metrics are not compared: {str(error).splitlines()[0]}"]
         found, noise = [], 0
         for name in (name for name in first if name in second):
             before, now = first[name].get("value"), second[name].get("value")
@@ -367,6 +368,7 @@ def measures(kind: str, place: Path) -> "dict[str, Interval]":
 
     Raises AccordError if its files are damaged.
     """
+    check_if_stage(place)
     result = result_types().get(kind)
     if hasattr(result, "measures"):
         try:

@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from accord.arguments import checked
-from accord.disk import aside, lock, write_whole
+from accord.disk import aside, lock, sha256, write_whole
 from accord.errors import AccordError
 from accord.progress import Display, Progress, clock
 from accord.study import costs, store
@@ -17,10 +17,12 @@ from accord.study.capacity import check_capacity, check_downloads, check_may_wri
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile, load, read
 from accord.study.graph import TO_DO, Graph, made_otherwise, plan_study, to_be_made, why
-from accord.study.kept_plan import keep_plan
+from accord.study.kept_plan import PLAN, keep_plan
+from accord.study.manifest import MANIFEST, missing, read_manifest
 from accord.study.replaced import not_replaced
 from accord.study.report_file import bring_report
-from accord.study.run_folder import capability_of, result_types
+from accord.study.run_folder import Run, capability_of, result_types
+from accord.study.run_list import begin_list, changed_list, kept_list
 from accord.study.run_progress import PROGRESS
 from accord.study.search_config import SEARCH
 from accord.study.stage import Stage
@@ -68,10 +70,11 @@ def run(
         to_make = to_be_made(asked, folder)
         check_capacity(to_make, folder, file.study.backbone.device, graph.least)
         for stage in to_make:
-            if stage.reach is not None and store.missing(folder / stage.name) is None:  # what lacks a part may go on
+            if stage.reach is not None and missing(folder / stage.name) is None:  # what lacks a part may go on
                 stage.reach()
         _keep_study(file, folder)
         keep_plan(graph.stages, folder)
+        _keep_list(graph, file, folder)
         _make_all(file.study.name, graph, asked, to_make, folder, console, page=shown)
         if not shown:
             return folder
@@ -104,9 +107,9 @@ def _make_all(
                     make(stage, folder, models)  # removes what an interrupted one with other settings left
                 continue
             with display.step(stage.name, lambda stage=stage: _headline(stage, folder)) as progress:  # type: ignore[misc]
-                make(stage, folder, models, progress)
-            if missing := store.missing(folder / stage.name):
-                display.say(f"{stage.name}: {missing}")
+                make(stage, folder, models, progress, display.say)
+            if lacking := missing(folder / stage.name):
+                display.say(f"{stage.name}: {lacking}")
             todo.remove(stage)
             coming = list(dict.fromkeys(capability_of(other.kind) for other in todo))
             if not (page and coming) or capability_of(stage.kind) in coming:
@@ -118,14 +121,21 @@ def _make_all(
                 written, took = time.monotonic(), time.monotonic() - begun
 
 
-def make(stage: Stage, folder: Path, models: Models, progress: Progress | None = None) -> bool:
-    """Make a stage of a run folder, all of whose inputs are there; False if it is up to date."""
+def make(
+    stage: Stage,
+    folder: Path,
+    models: Models,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> bool:
+    """Make a stage of a run folder, all of whose inputs are there; False if it is up to date. `say`: see `publish`."""
 
     def at(other: Input) -> Path:
         return folder.absolute() / other.name
 
-    new = store.publish(stage, at(stage), at=at, models=models, progress=progress, replace=True)  # see `check_replaced`
-    if new and (manifest := store.read_manifest(folder / stage.name)) is not None:
+    replace = True  # see `check_replaced`
+    new = store.publish(stage, at(stage), at=at, models=models, progress=progress, replace=replace, say=say)
+    if new and (manifest := read_manifest(folder / stage.name)) is not None:
         costs.note(stage, manifest["seconds"])
     return new
 
@@ -183,11 +193,12 @@ def check_folder(folder: Path, file: StudyFile) -> None:
     if is_new(folder, STUDY):
         return
     fix = "name another with --out"
-    if not (folder / STUDY).is_file() or (folder / STUDY).samefile(file.path):
+    listed = kept_list(folder).study
+    if not (listed or (folder / STUDY).is_file()) or file.path.resolve() == (folder / STUDY).resolve():
         raise AccordError("This is not a run folder of accord.", where=folder, fix=fix)
     if (folder / SEARCH).exists():
         raise AccordError("This folder holds a search.", where=folder, fix=fix)
-    name = read(folder / STUDY)[1].get("name")
+    name = listed or read(folder / STUDY)[1].get("name")
     if name != file.study.name:
         raise AccordError(
             "This folder holds the run of another study.",
@@ -196,6 +207,18 @@ def check_folder(folder: Path, file: StudyFile) -> None:
             wanted=file.study.name,
             fix=fix,
         )
+
+
+def _keep_list(graph: Graph, file: StudyFile, folder: Path) -> None:
+    """Bring the run's list up to date: what is whole here and not in it, of an earlier version perhaps, is taken in;
+    what is gone, and no longer in the study, is left out.
+    """
+    begin_list(folder, file.study.name, [STUDY, PLAN])
+    run, planned = Run(folder, verified=True), {stage.name for stage in graph.stages}
+    whole = {name: sha256(folder / name / MANIFEST) for name in run.manifests}
+    with changed_list(folder) as listed:
+        stages = {name: of for name, of in listed.stages.items() if name in planned or (folder / name).exists()}
+        listed.stages = {**whole, **stages}
 
 
 def _keep_study(file: StudyFile, folder: Path) -> None:

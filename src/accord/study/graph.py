@@ -11,6 +11,7 @@ from accord.capabilities import parts
 from accord.errors import AccordError
 from accord.study import store
 from accord.study.config import StudyFile, together
+from accord.study.manifest import read_manifest
 from accord.study.plan import Plan
 from accord.study.replaced import MadeOtherwise, in_words
 from accord.study.run_folder import result_types
@@ -122,7 +123,7 @@ def why(stage: Stage, folder: Path, most: int | None = 3) -> str:
     state = store.state(folder, stage.recipe)
     if state != "other":
         return _STATES.get(state, TO_DO)
-    manifest = store.read_manifest(folder)
+    manifest = read_manifest(folder)
     assert manifest is not None  # see store.state
     return f"{in_words(manifest, stage.recipe, most)} changed, to do again"
 

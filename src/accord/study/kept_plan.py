@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from accord.disk import read_object, write_json
+from accord.disk import read_object, sha256, write_json
 from accord.errors import AccordError
 from accord.study import provenance
+from accord.study.run_list import kept_list, list_files
 from accord.study.stage import Stage
 
 PLAN = "plan.json"  # in the run folder
@@ -29,12 +30,16 @@ def keep_plan(stages: Sequence[Stage], folder: Path) -> None:
     """Write the plan of a run into its folder, which is there."""
     prints = {stage.name: stage.recipe.fingerprint for stage in stages}
     write_json(folder / PLAN, {"command": provenance.command(), "stages": prints})
+    list_files(folder, {PLAN: sha256(folder / PLAN)})
 
 
 def read_plan(folder: Path) -> KeptPlan | None:
-    """The plan kept in a run folder; None where there is none that can be read."""
+    """The plan kept in a run folder; None where there is none that can be read, or it was changed."""
     try:
+        now = sha256(folder / PLAN)
+        if kept_list(folder).files.get(PLAN, now) != now:
+            return None
         content = read_object(folder / PLAN, "command", "stages")
         return KeptPlan(str(content["command"]), {str(name): str(of) for name, of in content["stages"].items()})
-    except (AccordError, AttributeError):
+    except (AccordError, AttributeError, OSError):
         return None

@@ -16,6 +16,7 @@ from accord.study.check import stage_folders
 from accord.study.config import load
 from accord.study.engine import check_folder, check_may_be_made, folder_of
 from accord.study.graph import made_otherwise, plan_study, why
+from accord.study.manifest import MANIFEST, read_manifest
 from accord.study.stage import Stage
 from accord.study.work import RECORD
 
@@ -145,7 +146,7 @@ def _download(name: str, what: str, size: Callable[[], tuple[int, Path]] | None)
 
 def _to_do(stage: Stage, folder: Path) -> ToDo:
     where = folder / stage.name
-    state, manifest = store.state(where, stage.recipe), store.read_manifest(where)
+    state, manifest = store.state(where, stage.recipe), read_manifest(where)
     if state == "whole":
         return ToDo(stage.name, why(stage, where), True)
     replaces = None
@@ -154,7 +155,7 @@ def _to_do(stage: Stage, folder: Path) -> ToDo:
         seconds = float(took) if isinstance(took, int | float) else None
         replaces = Replaced(where, moment(manifest.get("finished")), seconds, disk_use(where))
     partial = aside(where, "partial")
-    begun = store.read_json(partial / RECORD) or store.read_manifest(partial) or {}
+    begun = store.read_json(partial / RECORD) or read_manifest(partial) or {}
     reason = why(stage, where, most=None)
     if state == "other" and _waits(stage):
         reason = "known once what it needs is fetched, else to do again"
@@ -183,7 +184,7 @@ def _unknown(settings: object) -> bool:
 
 def _like(stage: Stage, folder: Path) -> int | None:
     """The bytes that stages of the same kind take that are there, the middle one."""
-    sizes = [disk_use(manifest.parent) for manifest in folder.glob(f"{stage.kind}/*/{store.MANIFEST}")]
+    sizes = [disk_use(manifest.parent) for manifest in folder.glob(f"{stage.kind}/*/{MANIFEST}")]
     return int(median(sizes)) if sizes else None
 
 

@@ -13,6 +13,8 @@ from accord.arguments import checked
 from accord.disk import aside, is_locked, lock
 from accord.errors import AccordError
 from accord.study.kept_plan import PLAN
+from accord.study.manifest import MANIFEST, faults, read_manifest
+from accord.study.run_list import LIST, list_stage
 from accord.study.run_progress import PROGRESS
 from accord.study.run_status import RunStatus, place, status
 from accord.study.search_config import SEARCH
@@ -20,18 +22,17 @@ from accord.study.stage import nearest_stage
 from accord.study.store import (
     EXPORT,
     LISTING,
-    MANIFEST,
     REPORT,
     STUDY,
     exported_files,
     files_of,
     is_exported,
-    read_manifest,
+    remove_empty,
 )
 from accord.study.work import RECORD
 
 # What accord writes into a run folder beside stages; each may have been cut while it was written.
-_TOP = (STUDY, PLAN, PROGRESS, REPORT, SEARCH, "trials.csv", "best.toml")
+_TOP = (STUDY, PLAN, LIST, PROGRESS, REPORT, SEARCH, "trials.csv", "best.toml")
 _TRIAL = (STUDY, "trial.json")
 _JOURNAL = re.compile(r"trials/optuna\.log(\.lock.*)?")
 _ASIDE = re.compile(r"\..+\.(partial|old)")  # folders in which accord makes others, and what it replaces
@@ -53,7 +54,7 @@ class Removal:
         finished: when the last of it was made; None where nothing of it is whole.
         seconds: of work that made it, where all of it was noted.
         made_from_it: stages that were made from it and stay.
-        changed: files that are no longer as accord wrote them, by their size.
+        changed: files that are no longer as accord wrote them.
     """
 
     run: Path
@@ -78,6 +79,7 @@ class Removal:
                 for what in ("partial", "old"):
                     shutil.rmtree(aside(self.folder, what), ignore_errors=True)
                 _remove_stage(self.folder)
+                list_stage(self.run / self.stage, self.stage, None)
                 (self.run / REPORT).unlink(missing_ok=True)  # it tells of what is no longer there
         if self.stage is not None and self.folder.parent != self.run:
             with suppress(OSError):  # of its kind there may be others
@@ -142,11 +144,9 @@ def _below(standing: RunStatus, name: str) -> Iterator[str]:
 
 
 def _changed(folder: Path) -> Iterator[str]:
-    """Files of a stage of another size than its manifest says."""
-    for name, file in (read_manifest(folder) or {"files": {}})["files"].items():
-        with suppress(OSError):
-            if (folder / name).stat().st_size != file["bytes"]:
-                yield name
+    """Files of a stage that are not as its manifest says."""
+    manifest = read_manifest(folder)
+    yield from () if manifest is None else (name for name, _ in faults(folder, manifest) if (folder / name).exists())
 
 
 def _check_idle(run: Path, folder: Path) -> None:
@@ -165,6 +165,11 @@ def _check(run: Path, folder: Path) -> None:
     for path in _all(folder):
         if _LOCK.fullmatch(path.name) and is_locked(path.resolve().with_name(path.name[1 : -len(".lock")])):
             raise AccordError("A process works on a part of this folder now.", where=path.parent, fix=_WAIT)
+    check_own(run, folder)
+
+
+def check_own(run: Path, folder: Path) -> None:
+    """AccordError unless accord wrote all that is in a folder of a run."""
     if foreign := sorted(_foreign(run, folder)):
         more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
         raise AccordError(
@@ -232,7 +237,7 @@ def _remove_run(run: Path) -> None:
     """The plan and the study's text go last, so that what a cut removal leaves is still a run folder."""
     for manifest in sorted(run.rglob(MANIFEST)):
         _remove_stage(manifest.parent)
-    last = [run / PLAN, run / STUDY]
+    last = [run / PLAN, run / LIST, run / STUDY]
     for path in [path for path in _all(run) if path not in last] + last:
         path.unlink(missing_ok=True)
     _empty(run)
@@ -242,6 +247,4 @@ def _empty(folder: Path) -> None:
     """Remove a folder with what accord's bookkeeping left in it; what came in meanwhile stays."""
     for name in (MANIFEST, f"{MANIFEST}.tmp", RECORD, f"{RECORD}.tmp", REPORT):
         (folder / name).unlink(missing_ok=True)
-    for above, _, _ in sorted(os.walk(folder), reverse=True):
-        with suppress(OSError):
-            Path(above).rmdir()
+    remove_empty(folder)

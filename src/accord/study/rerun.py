@@ -14,7 +14,7 @@ from accord.study.difference import RunDifference, StagePair, diff, measures
 from accord.study.graph import plan_study
 from accord.study.run_folder import Run
 from accord.study.stage import Stage
-from accord.study.store import STUDY, publish, read_manifest
+from accord.study.store import STUDY, publish
 from accord.study.work import Models
 
 
@@ -109,7 +109,7 @@ def _planned(run: Run, name: str) -> Stage:
     if stage is None:
         raise AccordError("The study of this run makes no such stage.", where=run.folder / STUDY, got=name)
     for source in stage.inputs.values():
-        if read_manifest(run.folder / source.name) is None:
+        if not (run.folder / source.name).is_dir():
             raise AccordError("What this stage is made from is not there.", where=run.folder / source.name, got=name,
                               fix="run the study again: accord run STUDY.toml")  # fmt: skip
     return stage

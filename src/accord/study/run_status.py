@@ -3,6 +3,7 @@
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,11 +17,13 @@ from accord.errors import AccordError
 from accord.report.headline import headline
 from accord.report.metric import called, plain
 from accord.study.kept_plan import PLAN, KeptPlan, read_plan
-from accord.study.report_file import report_is_new
+from accord.study.made_from import report_is_new
+from accord.study.manifest import MANIFEST, UNFINISHED, fault, read_manifest
 from accord.study.run_folder import Run
+from accord.study.run_list import kept_list
 from accord.study.run_progress import PROGRESS, RunProgress, read_progress
 from accord.study.search_config import SEARCH
-from accord.study.store import MANIFEST, REPORT, STUDY, UNFINISHED, read_manifest
+from accord.study.store import REPORT, STUDY
 
 StageState = Literal["whole", "unfinished", "outdated", "damaged", "begun", "to do", "left over"]
 _TRIAL = "trials/*/trial.json"
@@ -34,8 +37,8 @@ class StageStatus:
     Attributes:
         name: its folder in the run folder.
         state: whole; unfinished: whole but for what `missing` says; outdated: made by settings that the study no longer
-            has; damaged: its manifest is unreadable, or files are gone or of another size; begun: interrupted, and gone
-            on from; to do; left over: whole, but no longer in the study.
+            has; damaged: it, its manifest or files of it are gone or changed; begun: interrupted, and gone on from; to
+            do; left over: whole, but no longer in the study.
         finished: when it was made.
         seconds: of work that made it; None where that was not noted.
         bytes: of its files, those of a begun making included.
@@ -126,7 +129,10 @@ class RunStatus:
     @property
     def report_is_new(self) -> bool:
         """Whether there is a report that tells of all that is there."""
-        return report_is_new(self.folder)
+        try:
+            return report_is_new(self._run)
+        except AccordError:  # of a single stage that is damaged
+            return False
 
     @property
     def finding(self) -> str:
@@ -135,8 +141,10 @@ class RunStatus:
 
     @property
     def problem(self) -> str:
-        """What is damaged, in a line; empty where nothing seems to be. `accord check` looks at every file."""
+        """What is damaged, in a line; empty where nothing is. `accord check` says what is wrong with it."""
         damaged = [stage.name for stage in self.stages if stage.state == "damaged"]
+        with suppress(AccordError):  # of a single stage, which is among these
+            damaged += [name for name in self._run.damaged if name not in damaged]
         more = f" and {len(damaged) - 2} more" if len(damaged) > 2 else ""
         return f"damaged: {', '.join(damaged[:2])}{more}" if damaged else self._told[1]
 
@@ -144,14 +152,21 @@ class RunStatus:
     def _told(self) -> tuple[str, str]:
         """The first finding, and what keeps it from being told."""
         try:
-            return headline(Run(self.folder)), ""
+            return headline(self._run), ""
         except AccordError as error:
             return "", plain(f"damaged: {error.problem} {error.where or ''}")
         except _SUSPECT as error:
             return "", plain(f"damaged: {type(error).__name__}: {error}")
 
     @cached_property
+    def _run(self) -> Run:
+        return Run(self.folder, verified=True)
+
+    @cached_property
     def _study(self) -> dict[str, Any]:
+        with suppress(AccordError):
+            if STUDY in self._run.damaged:
+                return {}
         return _tables(self.folder / STUDY)
 
     def _manifest(self, name: str) -> Mapping[str, Any]:
@@ -220,7 +235,7 @@ def _status(folder: Path) -> RunStatus:
 
 def _stages(folder: Path, plan: KeptPlan | None) -> Iterator[StageStatus]:
     """Those of the plan in its order, then others that there are; without a plan what there is, the oldest first."""
-    there = list(dict.fromkeys([*_whole(folder), *_begun(folder)]))
+    there = list(dict.fromkeys([*_whole(folder), *_begun(folder), *kept_list(folder).stages]))
     if plan is None:
         stages = [_stage(folder, name, None) for name in there]
         yield from sorted(stages, key=lambda stage: (stage.finished is None, stage.finished, stage.name))
@@ -239,36 +254,25 @@ def _stage(folder: Path, name: str, fingerprint: str | None) -> StageStatus:
     begun = disk_use(partial) if where != folder else 0
     manifest = read_manifest(where)
     if manifest is None:
-        if (where / MANIFEST).exists():
+        if (where / MANIFEST).exists() or (not begun and name in kept_list(folder).stages):
             return StageStatus(name, "damaged", bytes=disk_use(where) + begun)
         return StageStatus(name, "begun" if begun else "to do", bytes=begun)
-    missing = manifest.get("facts", {}).get(UNFINISHED) if isinstance(manifest.get("facts"), dict) else None
+    missing = manifest.get("facts", {}).get(UNFINISHED)
     state: StageState = "whole" if missing is None else "unfinished"
     if fingerprint is not None and manifest["fingerprint"] != fingerprint:
         state = "outdated" if fingerprint else "left over"
-    size = _size(where, manifest)
-    if size is None:
+    size, seconds = sum(file["bytes"] for file in manifest["files"].values()), manifest.get("seconds")
+    if fault(where, manifest) is not None:
         state, size = "damaged", disk_use(where)
-    inputs, seconds = manifest.get("inputs"), manifest.get("seconds")
     return StageStatus(
         name,
         state,
         finished=moment(manifest.get("finished")),
         seconds=float(seconds) if isinstance(seconds, int | float) else None,
         bytes=size + begun,
-        made_from=tuple(str(of["stage"]) for of in inputs.values()) if isinstance(inputs, dict) else (),
+        made_from=tuple(of["stage"] for of in manifest.get("inputs", {}).values()),
         missing=plain(str(missing or "")),
     )
-
-
-def _size(folder: Path, manifest: Mapping[str, Any]) -> int | None:
-    """Bytes of a stage's files; None if any of them is gone or of another size."""
-    try:
-        sizes = {name: int(file["bytes"]) for name, file in manifest["files"].items()}
-        whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except _SUSPECT:
-        return None
-    return sum(sizes.values()) if whole else None
 
 
 def _whole(folder: Path, unreadable: bool = True) -> list[str]:

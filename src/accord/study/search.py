@@ -12,18 +12,20 @@ from typing import Any
 
 from rich.console import Console
 
-from accord.disk import lock, read_object, write_whole
+from accord.disk import lock, read_object, sha256, write_whole
 from accord.errors import AccordError
 from accord.progress import Display
 from accord.study import config, engine, objective, store
 from accord.study.capacity import check_capacity, check_downloads, check_may_write
 from accord.study.config import StudyFile
 from accord.study.graph import Graph, plan_study
+from accord.study.remove import check_own
 from accord.study.replaced import MadeOtherwise, not_replaced
-from accord.study.search_config import SEARCH
+from accord.study.run_list import begin_list, changed_list, list_files
+from accord.study.search_config import SEARCH, TABLE
 from accord.study.search_file import SearchFile
 from accord.study.search_file import load as load_search
-from accord.study.search_result import TABLE, SearchedRange, SearchResult
+from accord.study.search_result import SearchedRange, SearchResult
 from accord.study.stage import Stage, settings_that_differ
 from accord.study.trials import TRIALS, Claim, SearchTrial, Trials
 from accord.study.work import Input, Models
@@ -124,6 +126,7 @@ def _open(job: _Search) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         _result(job).write(folder)
         write_whole(folder / store.STUDY, file.text)
+        begin_list(folder, file.name, [SEARCH, store.STUDY])
 
 
 def _other(job: _Search) -> MadeOtherwise:
@@ -134,13 +137,18 @@ def _other(job: _Search) -> MadeOtherwise:
 
 
 def _remove_trials(folder: Path) -> None:
-    """Remove the trials of another search. Raises AccordError while another process works on one."""
+    """Remove the trials of another search. Raises AccordError while another process works on one, and if somebody put
+    something of their own among them.
+    """
     with ExitStack() as held:
         for place in sorted((folder / TRIALS).glob("[0-9]*")):
             held.enter_context(lock(place.resolve()))
+        check_own(folder, folder / TRIALS)
         shutil.rmtree(folder / TRIALS)
-    for name in (TABLE, BEST, store.REPORT):
-        (folder / name).unlink(missing_ok=True)
+    with changed_list(folder) as listed:
+        for name in (TABLE, BEST, store.REPORT):
+            (folder / name).unlink(missing_ok=True)
+            listed.files.pop(name, None)
 
 
 def _bring(job: _Search, pool: Trials, count: int, display: Display) -> bool:
@@ -168,6 +176,7 @@ def _value(job: _Search, claim: Claim, display: Display) -> float:
     claim.folder.mkdir(exist_ok=True)
     name = f"{job.file.name}-{claim.number:04}"
     write_whole(claim.folder / store.STUDY, job.file.ready(claim.values, claim.folder, name))
+    begin_list(claim.folder, name, [store.STUDY])
     graph = plan_study(job.file.study(claim.values), fetch=True)
 
     def at(stage: Input) -> Path:
@@ -188,7 +197,8 @@ def _value(job: _Search, claim: Claim, display: Display) -> float:
 def _make(job: _Search, stage: Stage, at: Callable[[Input], Path], display: Display) -> None:
     """Make a stage, once whoever else is at it has left."""
     with display.step(stage.name) as progress:
-        store.publish(stage, at(stage), at=at, models=job.models, progress=progress, replace=job.replace, wait=True)
+        store.publish(stage, at(stage), at=at, models=job.models, progress=progress, replace=job.replace, wait=True,
+                      say=display.say)  # fmt: skip
 
 
 def _conclude(job: _Search, finished: list[SearchTrial]) -> None:
@@ -202,6 +212,8 @@ def _conclude(job: _Search, finished: list[SearchTrial]) -> None:
             about = f"# The best of {len(finished)} trials of accord search: trial {best.number}, "
             about += f"{job.file.section.objective} = {best.value:.6g}\n"
             write_whole(job.folder / BEST, about + job.file.ready(best.values, job.folder, f"{job.file.name}-best"))
+        written = [job.folder / name for name in (SEARCH, TABLE, BEST)]
+        list_files(job.folder, {path.name: sha256(path) for path in written if path.is_file()})
         write_report(job.folder)
 
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from accord.section import Section, Seed
 
 SEARCH = "search.json"  # in the run folder of a search: what is sought
+TABLE = "trials.csv"  # there as well
 
 
 class SearchSection(Section):

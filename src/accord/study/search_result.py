@@ -11,10 +11,9 @@ import pandas as pd
 from accord.disk import read_object, write_whole
 from accord.errors import AccordError
 from accord.study.ranges import Choices, Interval, kind_of
-from accord.study.search_config import SEARCH, SearchSection
+from accord.study.search_config import SEARCH, TABLE, SearchSection
 from accord.study.trials import SearchTrial
 
-TABLE = "trials.csv"
 _AGAIN = "run accord search again"
 
 

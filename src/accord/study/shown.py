@@ -157,7 +157,7 @@ def _next(run: "RunStatus") -> Iterator[str]:
     if run.report is None:
         yield f"No report yet; accord open {run.folder} writes it."
     else:
-        old = "" if run.report_is_new else f" (older than the results: accord open {run.folder})"
+        old = "" if run.report_is_new else f" (made from other results than these: accord open {run.folder})"
         yield f"Report: {run.report}{old}"
 
 

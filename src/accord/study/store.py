@@ -1,4 +1,4 @@
-"""Stage folders: published whole or not at all, resumed after a kill, checked by their hashes.
+"""Stage folders: published whole or not at all, resumed after a kill, replaced without losing what is the user's.
 
 A stage is built in `.NAME.partial` beside its folder and renamed to `NAME` when everything in it, the
 manifest last, is on disk. Whatever stops it (Ctrl-C, kill -9, a full disk, a bug) leaves the earlier whole
@@ -8,6 +8,7 @@ folder, or none, and a partial that the next `publish` with the same recipe goes
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,35 +19,43 @@ from typing import Any, Literal
 from accord.disk import aside, lock, sha256, sync, write_whole
 from accord.errors import AccordError
 from accord.progress import Progress
+from accord.sealed import sealed_json
 from accord.study import provenance
+from accord.study.manifest import (
+    MANIFEST,
+    UNFINISHED,
+    checked_manifest,
+    fault,
+    is_stage,
+    open_manifest,
+    read_manifest,
+)
 from accord.study.replaced import MadeOtherwise, not_replaced
+from accord.study.run_list import list_stage
 from accord.study.stage import Recipe, Stage
 from accord.study.work import RECORD, Input, Models, Work
 
-MANIFEST = "manifest.json"
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
-_HASHED = 2**24  # bytes: files up to this size are hashed to see whether a stage is whole, larger ones are sized
 REPORT, EXPORT = "report.html", "export"  # made anew from the results whenever asked for, so no part of them
 LISTING = "export.json"  # among what is exported: which files those are, with their hashes
-UNFINISHED = "unfinished"  # among the facts of a manifest: what is missing, in words
 State = Literal["missing", "whole", "unfinished", "other", "damaged", "foreign"]
 
 
 def state(folder: Path, recipe: Recipe) -> State:
-    """Compare what `folder` holds with `recipe`, by its manifest and its files' sizes, and hashes if small.
+    """Compare what `folder` holds with `recipe`, by its manifest and its files' hashes.
 
     missing: not there, or empty; whole: this recipe's results; unfinished: these, but for a part that could not be
     had and that the next `publish` tries again; other: another recipe's; damaged: this recipe's, but files are gone or
-    changed; foreign: not a stage folder.
+    changed, or a stage's whose manifest is; foreign: not a stage folder.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return "missing"
     manifest = read_manifest(folder)
     if manifest is None:
-        return "foreign"
+        return "damaged" if is_stage(folder) else "foreign"
     if manifest["fingerprint"] != recipe.fingerprint:
         return "other"
-    if not files_match(folder, manifest):
+    if fault(folder, manifest) is not None:
         return "damaged"
     return "unfinished" if UNFINISHED in manifest.get("facts", {}) else "whole"
 
@@ -61,21 +70,24 @@ def publish(
     replace: bool = False,
     keep: str | None = "name another folder",
     wait: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> bool:
     """Make `folder` hold a stage's results; False if it already does.
 
     The stage is made in a folder beside it, which holds what an earlier, interrupted call with the same recipe left
     there. Where the stage says `UNFINISHED` among its facts, the next call goes on from a copy of what it wrote; where
-    files of its results are gone or changed, they are made again.
+    files of its results are gone or changed, they are made again. What somebody else put into the folder is moved
+    aside, beside it. Where the folder is in a run that has a list of its stages, the stage is listed.
 
     Args:
         at: input -> its folder; not needed for a stage without inputs.
         replace: replace whole results of another recipe, once the new ones are whole.
         keep: for the error without `replace`: how to have both, see `accord.study.replaced.not_replaced`.
+        say: told where what was moved aside is; it is printed on stderr by default.
 
     Raises AccordError if `folder` holds something that accord did not write, or, without `replace`, whole results of
-    another recipe; and if it is in use by another process (without `wait`). What the making raises passes through; its
-    work is kept for the next call.
+    another recipe; if an input is damaged; and if the folder is in use by another process (without `wait`). What the
+    making raises passes through; its work is kept for the next call.
     """
     named, folder, recipe = folder, folder.resolve(), stage.recipe
     _check_place(folder)
@@ -93,17 +105,25 @@ def publish(
             return False
         if before == "unfinished":
             _go_on(folder, partial, recipe)
-        if read_manifest(partial, recipe) is None:
+        sealed = read_manifest(partial, recipe)
+        if sealed is None or fault(partial, sealed) is not None:
+            for source in stage.inputs.values():
+                checked_manifest((at or _nowhere)(source))
+            if sealed is not None:  # whole, and damaged before it was put in place
+                shutil.rmtree(partial)
             work = Work(partial, at or _nowhere, models, progress or _unseen)
             _make(stage, work)
-        _swap_in(folder, partial)
+        # Listed first: whatever stops this between the two, the next call puts in place what is listed.
+        list_stage(named, stage.name, sha256(partial / MANIFEST))
+        if (kept := _swap_in(folder, partial)) is not None:
+            (say or _on_stderr)(f"{stage.name}: what accord did not write there is now in {kept}")
         return True
 
 
 def made_here(run: Path, name: str) -> bool:
     """Whether a run folder holds results of a stage, undamaged, that were made from the inputs that it holds now."""
     manifest = read_manifest(run / name)
-    if manifest is None or not files_match(run / name, manifest):
+    if manifest is None or fault(run / name, manifest) is not None:
         return False
     inputs = [(read_manifest(run / source["stage"]), source) for source in manifest.get("inputs", {}).values()]
     return all(held is not None and held["fingerprint"] == source["fingerprint"] for held, source in inputs)
@@ -125,11 +145,11 @@ def foreign(folder: Path) -> AccordError:
 def stage_in(run: Path, name: str) -> Stage:
     """A whole stage of a run folder as an input of others: with its recipe, but no way to make it.
 
-    Raises AccordError if there is none of this name.
+    Raises AccordError if there is none of this name, or its manifest is damaged.
     """
-    manifest = read_manifest(run / name)
-    if manifest is None:
+    if not (run / name).is_dir():
         raise AccordError("There is no such stage in this folder.", where=run / name)
+    manifest = open_manifest(run / name)
     if "inputs" not in manifest:
         raise AccordError(
             "An earlier version of accord wrote this folder, and noted otherwise what it was made from.",
@@ -154,18 +174,8 @@ def _unseen(done: int, total: int) -> None:
     pass
 
 
-def read_manifest(folder: Path, recipe: Recipe | None = None) -> dict[str, Any] | None:
-    """The manifest of a stage folder, or None if there is none (or, with a recipe, if it is another's)."""
-    manifest = read_json(folder / MANIFEST)
-    if manifest is None or not {"stage", "fingerprint", "files"} <= manifest.keys():
-        return None
-    return manifest if recipe is None or manifest["fingerprint"] == recipe.fingerprint else None
-
-
-def missing(folder: Path) -> str | None:
-    """What an unfinished stage lacks, in words; None for others."""
-    manifest = read_manifest(folder)
-    return None if manifest is None else manifest.get("facts", {}).get(UNFINISHED)
+def _on_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -217,7 +227,10 @@ def _go_on(folder: Path, partial: Path, recipe: Recipe) -> None:
     manifest = read_manifest(folder)
     assert manifest is not None  # see `state`
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(folder, partial, ignore=shutil.ignore_patterns(MANIFEST, REPORT, EXPORT))
+    for name in manifest["files"]:
+        (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(folder / name, partial / name)
+    partial.mkdir(parents=True, exist_ok=True)
     _write_json(partial / RECORD, {"fingerprint": recipe.fingerprint, "started": manifest["started"]})
 
 
@@ -280,32 +293,48 @@ def _seal(partial: Path, stage: Stage, facts: Mapping[str, Any], started: str, s
         "seconds": round(seconds, 3),
         "files": files,
     }
-    _write_json(partial / MANIFEST, manifest)
+    write_whole(partial / MANIFEST, sealed_json(manifest))
 
 
-def _swap_in(folder: Path, partial: Path) -> None:
+def _swap_in(folder: Path, partial: Path) -> Path | None:
+    """Put a new folder in place of the old one; where that is now which somebody else had put into the old one."""
     (partial / RECORD).unlink(missing_ok=True)
     sync(partial)
-    old = aside(folder, "old")
-    if old.exists():
-        shutil.rmtree(old)
+    _clear(folder)  # of an earlier swap that was cut
     if folder.exists():
-        folder.rename(old)
+        folder.rename(aside(folder, "old"))
     partial.rename(folder)
     sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    return _clear(folder)
 
 
-def files_match(folder: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether the files of a stage are as its manifest lists them, by their sizes, and hashes if small."""
-    try:
-        return all(
-            (folder / name).stat().st_size == file["bytes"]
-            and (file["bytes"] > _HASHED or sha256(folder / name) == file["sha256"])
-            for name, file in manifest["files"].items()
-        )
-    except OSError:
-        return False
+def _clear(folder: Path) -> Path | None:
+    """Remove a folder that was replaced, but for what accord did not write: where that is now, if there is any.
+
+    Of a folder whose manifest is damaged nobody knows what accord wrote, and all of it stays.
+    """
+    old = aside(folder, "old")
+    listed = (read_manifest(old) or {"files": {}})["files"]
+    exported = {f"{EXPORT}/{name}": digest for name, digest in exported_files(old / EXPORT).items()}
+    exported_now = [name for name in exported if is_exported(old, name, exported)]
+    for name in [*listed, *exported_now, f"{EXPORT}/{LISTING}", MANIFEST, RECORD, REPORT]:
+        with suppress(OSError):  # a folder in its place is nothing of ours
+            (old / name).unlink()
+    remove_empty(old)
+    if not old.exists():
+        return None
+    kept, i = folder.with_name(f"{folder.name}.kept"), 2
+    while kept.exists():
+        kept, i = folder.with_name(f"{folder.name}.kept-{i}"), i + 1
+    old.rename(kept)
+    return kept
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder and those below it, as far as there is nothing in them."""
+    for above, _, _ in sorted(os.walk(folder), reverse=True):
+        with suppress(OSError):
+            Path(above).rmdir()
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

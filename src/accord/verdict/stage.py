@@ -8,9 +8,9 @@ from accord.lm.config import BackboneSection
 from accord.repair.config import RepairSection
 from accord.repair.learned import same_data, unlearned
 from accord.repair.stage import RepairNode, learned_for, need_repairs, repairs, training_items
+from accord.study.manifest import read_manifest
 from accord.study.plan import Plan, identity, planned_once, read_by_model
 from accord.study.stage import Stage
-from accord.study.store import read_manifest
 from accord.study.work import Work
 from accord.tasks import Task
 from accord.tasks.config import QuestionSection

@@ -19,8 +19,8 @@ _AGAIN = "make it again, or take it from a copy"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def read_object(path: Path, *needs: str) -> dict[str, Any]:
-    """The JSON object in a file that accord wrote.
+def read_object(path: Path, *needs: str, fix: str = _AGAIN) -> dict[str, Any]:
+    """The JSON object in a file that accord, or another program, wrote.
 
     Raises:
         AccordError: the file is gone or damaged, or lacks a key of `needs`.
@@ -30,10 +30,11 @@ def read_object(path: Path, *needs: str) -> dict[str, Any]:
     except OSError as error:
         raise AccordError("The file cannot be read", where=path, got=error.strerror) from error
     except (ValueError, RecursionError) as error:
-        raise AccordError("This file is damaged: it is not JSON", where=path, got=error, fix=_AGAIN) from None
+        raise AccordError("This file is damaged: it is not JSON", where=path, got=error, fix=fix) from None
     lacking = [key for key in needs if not isinstance(content, dict) or key not in content]
     if lacking or not isinstance(content, dict):
-        raise AccordError("This file is damaged", where=path, wanted=f"an object with {', '.join(needs)}", fix=_AGAIN)
+        wanted = " with ".join(["an object", *([", ".join(needs)] if needs else [])])
+        raise AccordError("This file is damaged", where=path, wanted=wanted, fix=fix)
     return content
 
 

@@ -212,7 +212,7 @@ def shards_of_another_kind(folder: Path) -> None:
         (a_tensor_twice, "lies in model-0(.|\n)*and in"),
         (cut_short, "damaged or cut short(.|\n)*wanted"),
         (a_pointer, "git lfs pull"),
-        (no_json, "index of the weights cannot be read"),
+        (no_json, "This file is damaged"),
         (whole_weights_too, "two sets of weights"),
         (shards_of_another_kind, "two sets of weights"),
         (lambda folder: first(folder).unlink(), "lacks some of its weights"),

@@ -23,7 +23,8 @@ class ChatServer(ThreadingHTTPServer):
     def __init__(self, faulty=0.0, faults=FAULTS, seed=0, hang=1.0, key=None, answer=None, whole=None):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.faulty, self.faults, self.hang, self.key = faulty, faults, hang, key
-        self.whole = whole or (lambda body: None)  # status, content and headers instead of an answer
+        # Status, content and headers instead of an answer; or what writes the response itself, given the handler.
+        self.whole = whole or (lambda body: None)
         self.answer = answer or (lambda prompt: {"concept": "a name", "alternatives": ["another"]})
         self.draw, self.lock = random.Random(seed), threading.Lock()
         self.requests, self.answered, self.failed = Counter(), Counter(), Counter()
@@ -59,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path != "/v1/chat/completions":
+        if self.path.partition("?")[0] != "/v1/chat/completions":
             return self.send(404, {"error": {"message": "no such path"}})
         if server.key and self.headers["Authorization"] != f"Bearer {server.key}":
             return self.send(401, {"error": {"message": f"wrong key: {self.headers['Authorization']}"}})
@@ -81,6 +82,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def reply(self, fault, body, prompt):
         if whole := self.server.whole(body):
+            if callable(whole):
+                self.close_connection = True
+                return whole(self)
             status, content, *headers = whole
             data = content if isinstance(content, bytes) else json.dumps(content).encode()
             return self.send_bytes(status, data, *headers)

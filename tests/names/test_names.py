@@ -34,14 +34,14 @@ def dictionary(sides, lm):
 class Scripted:
     """An annotator whose replies are given by key; counts what it is asked."""
 
-    def __init__(self, replies):
-        self.given, self.keys = replies, []
+    def __init__(self, replies, unreachable=False):
+        self.given, self.unreachable, self.keys = replies, unreachable, []
 
     def replies(self, requests):
         for request in requests:
             self.keys.append(request.key)
             answer = self.given(request)
-            yield Reply(request.key, answer, reason=None if answer else "no idea")
+            yield Reply(request.key, answer, reason=None if answer else "no idea", unreachable=self.unreachable)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_what_is_an_answer(text, reason):
 
 def test_nothing_is_asked_twice(tmp_path):
     requests = [Request(f"name:{i}", "") for i in range(5)]
-    first = Scripted(lambda request: None if request.key == "name:3" else Answer(concept=request.key))
+    first = Scripted(lambda request: None if request.key == "name:3" else Answer(concept=request.key), True)
     answered, failed = ask(first, requests, tmp_path)
     assert len(answered) == 4 and failed == {"name:3": "no idea"}
     with (tmp_path / ANSWERS).open("a") as file:

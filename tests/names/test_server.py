@@ -1,11 +1,16 @@
 """The annotator behind a server, against a real one on this machine that fails in every way."""
 
+import contextlib
+import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import tracemalloc
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -23,7 +28,7 @@ def requests(count):
 
 
 def annotator(server, **over):
-    quick = {"concurrency": 8, "timeout": 0.4, "first_wait": 0.02, "longest_wait": 0.2, "attempts": 6}
+    quick = {"concurrency": 8, "timeout": 0.8, "first_wait": 0.02, "longest_wait": 0.2, "attempts": 6}
     return ServerAnnotator(OpenAIAnnotator(model="local", base_url=server.url, **{**quick, **over}))
 
 
@@ -32,8 +37,8 @@ def failures(folder):
 
 
 def test_two_hundred_requests_under_mixed_faults(tmp_path):
-    with ChatServer(faulty=0.3, hang=0.8) as server:
-        answered, failed = ask(annotator(server, attempts=4), requests(200), tmp_path)
+    with ChatServer(faulty=0.3, hang=2.0) as server:
+        answered, failed = ask(annotator(server, attempts=4, timeout=1.5), requests(200), tmp_path)
     assert set(server.failed) == set(FAULTS)
     assert 0.2 < server.failed.total() / server.requests.total() < 0.4
     keys = {f"name:{i}" for i in range(200)}
@@ -45,11 +50,12 @@ def test_two_hundred_requests_under_mixed_faults(tmp_path):
     assert server.most_open > 1
 
     before = server.requests.copy()
-    with ChatServer() as calm:  # what failed is asked again, and only that
+    asked_again = {failure["key"] for failure in failures(tmp_path) if not failure["for_good"]}
+    with ChatServer() as calm:  # what the server may do better next time is asked again, and only that
         again, still = ask(annotator(calm), requests(200), tmp_path)
-    assert still == {} and again.keys() == keys
-    assert set(calm.requests) == {key.partition(":")[2] for key in failed}
-    assert server.requests == before and failures(tmp_path) == []
+    assert still.keys() == failed.keys() - asked_again and again.keys() == keys - still.keys()
+    assert set(calm.requests) == {key.partition(":")[2] for key in asked_again}
+    assert server.requests == before and {failure["key"] for failure in failures(tmp_path)} == still.keys()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -133,10 +139,30 @@ def by_number(answers):
 def test_one_prompt_that_the_server_cannot_bear_stops_nothing(tmp_path):
     broken = (500, {"error": {"message": "it broke"}})
     with ChatServer(whole=by_number({2: broken})) as server:
+        for run in range(1, 6):  # in three runs others are answered, and it is not; then it is asked no more
+            answered, failed = ask(annotator(server, attempts=1), requests(5 + run), tmp_path)
+            assert len(answered) == 4 + run and failed.keys() == {"name:2"}
+            assert [record["for_good"] for record in failures(tmp_path)] == [run >= 3]
+        assert server.requests == {"2": 3} | {str(i): 1 for i in range(10) if i != 2}
+
+
+def test_nothing_is_for_good_before_anything_was_answered(tmp_path):
+    with ChatServer(whole=lambda body: (400, {"error": {"message": "no such model"}})) as server:
+        assert len(ask(annotator(server), requests(3), tmp_path)[1]) == 3
+        server.whole = lambda body: None
+        assert len(ask(annotator(server), requests(3), tmp_path)[0]) == 3
+
+
+@pytest.mark.parametrize("content", [(400, {"error": {"message": "no"}}), (200, completion("no"))])
+def test_what_failed_for_good_is_not_asked_again(tmp_path, content):
+    with ChatServer(whole=by_number({1: content})) as server:
         for _ in range(3):
-            answered, failed = ask(annotator(server, attempts=1), requests(6), tmp_path)
-            assert len(answered) == 5 and failed.keys() == {"name:2"}
-        assert server.requests == {"2": 3} | {str(i): 1 for i in (0, 1, 3, 4, 5)}
+            answered, failed = ask(annotator(server, attempts=2), requests(3), tmp_path)
+            assert len(answered) == 2 and failed.keys() == {"name:1"} and len(failures(tmp_path)) == 1
+        once = 1 if content[0] == 400 else 2
+        assert server.requests == {"0": 1, "1": once, "2": 1}
+        other = [*requests(1), Request("name:1", "Name concept number 7."), *requests(3)[2:]]  # is another question
+        assert ask(annotator(server), other, tmp_path)[1] == {} and failures(tmp_path) == []
 
 
 def test_many_such_prompts_are_told_once_and_then_asked_last(tmp_path):
@@ -189,15 +215,124 @@ def test_what_is_under_way_when_it_is_given_up_is_kept(tmp_path):
         (completion("\udfff"), "no JSON"),
         (completion('{"concept": "x", "alternatives": ["' + "A" * 5000 + '"]}'), "at most 120"),
         (b" " * 3_000_000, "more than 1,048,576 bytes"),
+        (completion("{" * 1_000_000), "broken JSON"),
+        (completion('{"' * 250_000), "broken JSON"),
+        (completion('{"a":[' * 120_000), "broken JSON"),
+        (b'{"choices": [' + b"{}," * 300_000 + b"{}]}", "no message"),
+        (b'{"choices": [' + b"9" * 5000 + b"]}", "ValueError"),
     ],
-    ids=["deep answer", "deep body", "half a letter", "half a letter alone", "long", "large"],
-)
+    ids=["deep answer", "deep body", "half a letter", "half a letter alone", "long", "large", "braces", "keys",
+         "lists", "choices", "digits"],
+)  # fmt: skip
 def test_bad_answers_are_failures_of_their_request_alone(tmp_path, content, reason):
+    begun = time.monotonic()
     with ChatServer(whole=by_number({1: (200, content)})) as server:
         answered, failed = ask(annotator(server, attempts=2, timeout=20.0), requests(3), tmp_path)
     assert len(answered) == 2 and reason in failed["name:1"], failed
     assert server.requests == {"0": 1, "1": 2, "2": 1}
-    assert failures(tmp_path)[0]["attempts"] == 2
+    assert failures(tmp_path)[0]["attempts"] == 2 and time.monotonic() - begun < 15
+
+
+def bomb(layers):
+    """An answer that is some kilobytes, and 100 MB unpacked."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    parts = [packer.compress(b" " * 2**20) for _ in range(100)]
+    data = b"".join([*parts, packer.compress(json.dumps(completion('{"concept": "x"}')).encode()), packer.flush()])
+    for _ in range(layers - 1):
+        data = gzip.compress(data)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("packing", "layers", "reason"),
+    [
+        ("gzip", 1, "more than 1,048,576 bytes"), ("gzip, gzip", 2, "packed as 'gzip, gzip'"),
+        ("deflate", 1, "packed as 'deflate'"), ("gzip", 0, "cannot be unpacked"),
+    ],
+)  # fmt: skip
+def test_an_answer_is_measured_unpacked(packing, layers, reason):
+    data = bomb(layers) if layers else b"no gzip"
+    with ChatServer(whole=lambda body: (200, data, {"Content-Encoding": packing})) as server:
+        tracemalloc.start()
+        [reply] = annotator(server, attempts=2, timeout=20.0).replies(requests(1))
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert reason in reply.reason and reply.attempts == 2 and not reply.unreachable
+    assert most < 30 * 2**20
+
+
+def test_an_answer_may_be_packed():
+    packed = gzip.compress(json.dumps(completion('{"concept": "x"}')).encode())
+    with ChatServer(whole=lambda body: (200, packed, {"Content-Encoding": "gzip"})) as server:
+        [reply] = annotator(server).replies(requests(1))
+    assert reply.answer.concept == "x"
+
+
+def drip(part, first=b"HTTP/1.1 200 OK\r\n"):
+    """A response that shows signs of life for as long as somebody listens, and never ends."""
+
+    def write(handler):
+        handler.wfile.write(first)
+        with contextlib.suppress(OSError):
+            while True:
+                handler.wfile.write(part)
+                time.sleep(0.05)
+
+    return lambda body: write
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        drip(b"1\r\n \r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), drip(b"x: y\r\n"),
+        drip(b"HTTP/1.1 100 Continue\r\n\r\n", b""), drip(b"x: ", b"HTTP/1.1 200 OK\r\n"),
+    ],
+    ids=["body", "headers", "continue", "header"],
+)  # fmt: skip
+def test_an_answer_has_a_deadline_as_a_whole(whole):
+    with ChatServer(whole=whole) as server:
+        begun = time.monotonic()
+        [reply] = annotator(server, attempts=2, timeout=0.5).replies(requests(1))
+    assert "timed out" in reply.reason and reply.attempts == 2 and time.monotonic() - begun < 5
+
+
+def test_reaching_a_server_has_a_deadline_too(monkeypatch):
+    monkeypatch.setattr("accord.names.server._REACHED", 0.5)
+    monkeypatch.setattr("tests.names.server._Handler.do_GET", lambda self: drip(b"x: y\r\n")(None)(self))
+    with ChatServer() as server, pytest.raises(AccordError, match=r"does not answer(.|\n)*timed out"):
+        annotator(server).reach()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_prompt_goes_to_no_other_server(status, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "sk-secret-17")
+    with ChatServer() as other:
+        place = {"Location": f"{other.url}/chat/completions"}
+        with ChatServer(whole=lambda body: (status, {}, place)) as server:
+            [reply] = annotator(server, key_variable="MY_KEY").replies(requests(1))
+        assert not other.requests and reply.attempts == 1 and reply.unreachable
+        assert f"redirects to {other.url}" in reply.reason and "base_url" in reply.reason
+
+
+def test_another_path_of_the_same_server_may_answer():
+    def whole(body):
+        place = {"Location": "/v1/chat/completions?here"}
+        return (307, {}, place) if server.requests["0"] == 1 else (200, completion('{"concept": "x"}'))
+
+    with ChatServer(whole=whole) as server:
+        [reply] = annotator(server).replies(requests(1))
+    assert reply.answer.concept == "x" and server.requests == {"0": 2}
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads here")
+def test_who_has_had_enough_does_not_wait():
+    with ChatServer(faulty=1.0, faults=("hang",), hang=20.0) as server:
+        replies = annotator(server, timeout=60.0).replies(requests(2))
+        threading.Timer(0.3, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+        begun = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            next(replies)
+    assert time.monotonic() - begun < 10
 
 
 @pytest.mark.parametrize("date", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 +2359"])
@@ -211,14 +346,14 @@ def test_no_part_of_the_key_is_written(tmp_path, monkeypatch):
     monkeypatch.setenv("MY_KEY", key := "sk-SECRET" + "0123456789" * 3)
     with ChatServer() as server:
         asking = annotator(server, key_variable="MY_KEY", attempts=1)
-        for padding in range(0, 320, 10):  # the message is cut somewhere in the key
-            server.whole = lambda body, n=padding: (400, {"error": {"message": "x" * n + key}})
-            ask(asking, requests(1), tmp_path)
-            server.whole = lambda body, n=padding: (200, completion("x" * (n % 80) + key))
-            ask(asking, requests(2)[1:], tmp_path)
-            assert "sk-" not in (tmp_path / FAILURES).read_text() and len(failures(tmp_path)) == 2
-        server.whole = lambda body: (200, completion(json.dumps({"concept": key})))
-        assert ask(asking, requests(1), tmp_path)[0]["name:0"].concept == "[key]"
+        paddings = range(0, 320, 10)  # the message is cut somewhere in the key
+        padded = {n: (400, {"error": {"message": "x" * n + key}}) for n in paddings}
+        padded |= {n + 1: (200, completion("x" * (n % 80) + key)) for n in paddings}
+        server.whole = by_number({**padded, 2: (200, completion(json.dumps({"concept": key})))})
+        asked = [request for i, request in enumerate(requests(312)) if i in (*padded, 2)]
+        answered, failed = ask(asking, asked, tmp_path)
+        assert len(failed) == 2 * len(paddings) and "sk-" not in (tmp_path / FAILURES).read_text()
+        assert answered["name:2"].concept == "[key]"
 
 
 def test_parameters_that_a_server_turns_down_are_sent_no_more(tmp_path):

@@ -146,7 +146,7 @@ def test_what_a_server_did_not_answer_is_asked_again_alone(run, accord, made, tm
                  "--base-url", server.url, "--backbone", made / "model"]  # fmt: skip
         code, _, err = accord(*words)
         assert code == 1 and "No concept got a name" in err and "no such thing" in err and not folder.exists()
-        everything, first = False, []
+        everything, first, bad = False, [], (403, {})
         code, out, err = accord(*words)
         assert code == 0 and "3 named, 1 failed" in out and "the same command asks for that again" in err, err
         assert accord("check", "runs/s")[0] == 0

@@ -1,7 +1,6 @@
 """PEFT adapters, from a folder or in a model: the plain module that runs with the adapter in it."""
 
 import dataclasses
-import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
+from accord.disk import read_object
 from accord.errors import AccordError
+from accord.lm.checkpoint import adapter_weights
 from accord.lm.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 _PROBE_TOKENS = 6
@@ -77,10 +78,14 @@ def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def check_adapter(folder: Path) -> None:
-    """AccordError if an adapter's configuration has something that makes its numbers wrong; loads no weights."""
-    settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    """AccordError if an adapter's configuration has something that makes its numbers wrong; loads no weights.
+
+    Weights that are gone, pickled or damaged are refused, too.
+    """
+    adapter_weights(folder)
+    settings = read_object(folder / ADAPTER_CONFIG)
     where, kind = folder / ADAPTER_CONFIG, settings.get("peft_type")
-    if kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
         kinds = ", ".join(sorted(getattr(member, "value", str(member)) for member in PEFT_TYPE_TO_CONFIG_MAPPING))
         raise AccordError("The installed peft does not know this adapter.", where=where, got=kind, wanted=kinds)
     if settings.get("megatron_config"):

@@ -1,6 +1,5 @@
 """From what the user calls a model to a folder that transformers opens: catalog, folders, GGUF files, hub."""
 
-import json
 import re
 import shutil
 import zipfile
@@ -10,9 +9,10 @@ from pathlib import Path
 
 from accord import hub
 from accord.cache import FORMAT, Say, cache_root, hash_file, install, is_whole, pip_download
+from accord.disk import read_object
 from accord.errors import AccordError, nearest
-from accord.lm.checkpoint import INDEX, WEIGHTS, read_header, weight_files
-from accord.lm.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_fingerprint, folder_fingerprint
+from accord.lm.checkpoint import INDEX, WEIGHTS, adapter_weights, weight_files
+from accord.lm.fingerprint import ADAPTER_CONFIG, adapter_fingerprint, folder_fingerprint
 from accord.lm.gguf import convert
 
 __all__ = ["CATALOG", "CatalogEntry", "Source", "cache_root", "entries", "resolve"]
@@ -181,20 +181,8 @@ def adapter_base(folder: Path) -> str:
             beside the adapter.
     """
     names = {file.name for file in folder.iterdir()}
-    if ADAPTER_WEIGHTS not in names:
-        pickled = any(name.startswith("adapter_model.") for name in names)
-        state = "pickled: refused, since opening them may run any code" if pickled else "gone"
-        raise AccordError(
-            f"This adapter's weights are {state}.",
-            where=folder,
-            wanted=ADAPTER_WEIGHTS,
-            fix="save it again with save_pretrained (safetensors), somewhere without secrets" if pickled else None,
-        )
-    read_header(folder / ADAPTER_WEIGHTS)
-    try:
-        named = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (ValueError, AttributeError) as error:
-        raise AccordError("This file is not JSON.", where=folder / ADAPTER_CONFIG, got=str(error)) from error
+    adapter_weights(folder)
+    named = read_object(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
     if not isinstance(named, str) or not named.strip():
         fix = 'write it there as "base_model_name_or_path": a catalog name, a hub id, or a folder'
         raise AccordError("This adapter does not name the model it goes on.", where=folder / ADAPTER_CONFIG, fix=fix)
@@ -271,7 +259,7 @@ def _with_base(model: str, folder: Path, thorough: bool, say: Say, fetch: bool) 
     if Path(named) == folder.resolve():
         base = Source(named, folder.resolve(), folder_fingerprint(_usable(folder)))
     else:
-        revision = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("revision")
+        revision = read_object(folder / ADAPTER_CONFIG).get("revision")
         base = resolve(named, thorough=thorough, say=say, revision=revision, fetch=fetch)
     if base.adapter is not None:
         raise AccordError(

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from accord.disk import read_object
 from accord.errors import AccordError
+from accord.lm.fingerprint import ADAPTER_WEIGHTS
 from accord.lm.quantization import quantization_config
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -23,6 +25,7 @@ _HEADS = {"score", "classifier", "value_head", "reward_head", "regression_head"}
 # Causal masks that old files hold as if they were weights; the model makes its own.
 _MASKS = re.compile(r"\.(attn|attention)\.(bias|masked_bias)$")
 _NAMED = 4  # keys that an error names
+_AGAIN = "download the model again"
 
 Header = Mapping[str, Mapping[str, Any]]
 
@@ -56,6 +59,25 @@ def weight_files(folder: Path) -> list[Path]:
     headers = {name: read_header(folder / name) for name in files}
     _check_index(folder, shards, headers)
     return [folder / name for name in files]
+
+
+def adapter_weights(folder: Path) -> Path:
+    """The file of an adapter's weights, which peft opens; it would open a pickled one, too, where this is gone.
+
+    Raises AccordError if it is gone, or pickled, or damaged.
+    """
+    file = folder / ADAPTER_WEIGHTS
+    if not file.is_file():
+        pickled = any(folder.glob("adapter_model.*"))
+        state = "pickled: refused, since opening them may run any code" if pickled else "gone"
+        raise AccordError(
+            f"This adapter's weights are {state}.",
+            where=folder,
+            wanted=ADAPTER_WEIGHTS,
+            fix="save it again with save_pretrained (safetensors), somewhere without secrets" if pickled else None,
+        )
+    read_header(file)
+    return file
 
 
 def read_header(file: Path) -> Header:
@@ -129,14 +151,14 @@ def _named(keys: list[str]) -> str:
 
 
 def _index(file: Path) -> dict[str, str]:
-    try:
-        shards = json.loads(file.read_text(encoding="utf-8"))["weight_map"]
-        return {str(key): str(name) for key, name in shards.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        got = f"{type(error).__name__}: {error}"
-        raise AccordError(
-            "The index of the weights cannot be read.", where=file, got=got, fix="download the model again"
-        ) from error
+    shards = read_object(file, "weight_map", fix=_AGAIN)["weight_map"]
+    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()) or not shards:
+        raise AccordError("The index of the weights cannot be read.", where=file, fix=_AGAIN)
+    # By any other ending transformers would take a shard for pickled, and open it so.
+    if other := sorted(name for name in shards.values() if not name.endswith(".safetensors")):
+        problem = "The index of the weights names files that are not safetensors: refused."
+        raise AccordError(problem, where=file, got=other[0], wanted="safetensors")
+    return shards
 
 
 def _check_index(folder: Path, shards: Mapping[str, str], headers: Mapping[str, Header]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accord.cache import kept_hash
+from accord.disk import read_object
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +39,7 @@ def folder_fingerprint(folder: Path) -> str:
 
 def adapter_fingerprint(folder: Path, base: str) -> str:
     """Of a PEFT adapter on a base of this fingerprint; the path of the base does not count."""
-    config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    config = read_object(folder / ADAPTER_CONFIG)
     config = {key: value for key, value in config.items() if key not in _PLACES}
     files = [folder / ADAPTER_WEIGHTS, *tokenizer_files(folder)]
     content = json.dumps([config, base, _of_files(folder, files)], sort_keys=True)

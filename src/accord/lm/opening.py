@@ -35,6 +35,8 @@ from accord.lm.quantization import check_known, missing_library, stored_as
 # Files of which a tokenizer has one at least.
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# A folder that nobody can have made: transformers puts an adapter on that it finds, whatever base that names.
+_NOWHERE = "\0"
 # With trust_remote_code=None transformers would ask at the keyboard, and run the code after a "y".
 _CLOSED: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
@@ -69,7 +71,7 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # `check_loaded` refuses them, by their names
                 device_map={"": where} if quantized else None,  # such weights cannot be moved afterwards
-                adapter_kwargs={"subfolder": "none"},  # an adapter beside the weights is put on below, and checked
+                adapter_kwargs={"subfolder": _NOWHERE},  # an adapter beside the weights is put on below, and checked
                 **_CLOSED,
             )
     except AccordError:

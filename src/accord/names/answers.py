@@ -2,13 +2,16 @@
 
 answers.jsonl   a line an answer, in the order they came: key, asked (a hash of the prompt), answer, attempts, seconds;
                 where the prompt of a key changes, its answer counts no longer
-failures.jsonl  a line a request that has no answer: key, reason, attempts
+failures.jsonl  a line a request that has no answer: key, asked, reason, attempts, runs (in how many it failed while
+                others were answered), for_good (it is not asked again)
 """
 
 import hashlib
 import json
 import os
+import re
 import unicodedata
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +28,10 @@ from accord.names.prompts import naming_prompt, one_line
 ANSWERS, FAILURES = "answers.jsonl", "failures.jsonl"
 LONGEST = 120  # letters of a name
 _IN_A_ROW = 20  # failures one after another: the annotator is gone, and waiting for each would take hours
+_RUNS = 3  # in which a request may fail for the annotator's sake while others are answered: it is this request, then
 _JOINERS = "\u200c\u200d"  # these change how letters and emoji look, and are part of words
+_BEGIN = re.compile(r'\{\s*["}]')  # of a JSON object
+_LOOKS = 50  # places where an answer's JSON may begin, the last ones: each may take as long as the answer is
 
 
 def plain(text: str) -> str:
@@ -151,6 +157,9 @@ def ask(
 ) -> tuple[dict[str, BaseModel], dict[str, str]]:
     """Ask what `folder` has no answer to; key -> answer, and key -> reason for what none could be had.
 
+    What failed for good in an earlier call is not asked again: an annotator that answers others gave nothing that
+    can be used, however often it was tried, or refused the prompt. Where it seemed to be gone, that takes three calls.
+
     Raises AccordError when the annotator cannot be reached many times in a row: what was answered is kept, and the
     next call goes on from it. Once an annotator has answered anything, requests that failed in an earlier call too do
     not count toward that.
@@ -161,22 +170,25 @@ def ask(
         for key, request in by_key.items()
         if key in known and known[key].get("asked") == request.hash
     }
-    missing = [request for request in requests if request.key not in answered]
+    old = {key: record for key, record in old.items() if key not in by_key or record.get("asked") == by_key[key].hash}
+    failures = {key: old[key] for key in by_key if key in old and old[key].get("for_good")}
+    missing = [request for request in requests if request.key not in answered and request.key not in failures]
     missing.sort(key=lambda request: request.key in old)
-    failures: dict[str, dict[str, Any]] = {}
+    failed_now: dict[str, Reply] = {}
     reached, in_a_row = bool(known), 0
     gone: AccordError | None = None
     # Once it is given up nothing more is begun, and what is under way is waited for: it may be paid for.
     to_ask = (request for request in missing if gone is None)
+    passed_over, asked = len(requests) - len(missing), len(answered)
     try:
         with _open(folder / ANSWERS) as file:
-            for done, reply in enumerate(annotator.replies(to_ask), len(answered) + 1):
+            for done, reply in enumerate(annotator.replies(to_ask), passed_over + 1):
                 if reply.answer is not None:
                     reached, answered[reply.key] = True, reply.answer
                     record = {"key": reply.key, "asked": by_key[reply.key].hash, "answer": reply.answer.model_dump()}
                     _append(file, {**record, "attempts": reply.attempts, "seconds": round(reply.seconds, 3)})
                 else:
-                    failures[reply.key] = {"key": reply.key, "reason": reply.reason, "attempts": reply.attempts}
+                    failed_now[reply.key] = reply
                 if not (reached and reply.key in old):
                     in_a_row = in_a_row + 1 if reply.unreachable else 0
                 if gone is None and in_a_row >= (_IN_A_ROW if reached else min(_IN_A_ROW, len(missing))):
@@ -184,6 +196,12 @@ def ask(
                 if progress:
                     progress(done, len(requests))
     finally:
+        for key, reply in failed_now.items():
+            runs = old.get(key, {}).get("runs", 0) + (gone is None and len(answered) > asked)
+            failures[key] = {
+                "key": key, "asked": by_key[key].hash, "reason": reply.reason, "attempts": reply.attempts,
+                "runs": runs, "for_good": runs >= _RUNS if reply.unreachable else reached,
+            }  # fmt: skip
         unanswered = (record for key, record in {**old, **failures}.items() if key not in answered)
         lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in unanswered)
         write_whole(folder / FAILURES, "".join(lines))
@@ -228,17 +246,15 @@ def parse(text: str, form: type[BaseModel]) -> BaseModel:
 
 def _objects(text: str) -> Iterator[Any]:
     """The JSON objects in a text, one after another; those within others are not looked at."""
-    begin = text.find("{")
-    while begin >= 0:
+    end = 0
+    for begin in deque((match.start() for match in _BEGIN.finditer(text)), maxlen=_LOOKS):
+        if begin < end:
+            continue
         try:
             table, end = json.JSONDecoder().raw_decode(text, begin)
-        except RecursionError:  # nested too deeply; so is what is within
-            return
-        except ValueError:
-            end = begin + 1
-        else:
-            yield table
-        begin = text.find("{", end)
+        except (ValueError, RecursionError):  # no JSON; an integer of thousands of digits; nested too deeply
+            continue
+        yield table
 
 
 def _gone(in_a_row: int, reason: str) -> AccordError:

@@ -77,7 +77,7 @@ class OpenAIAnnotator(_Annotator):
         default=None, ge=1, description="Requests begun in a minute, retries too; without it no limit.", examples=[60]
     )
     timeout: float = Field(
-        default=60.0, gt=0, le=86_400, description="Seconds without a sign of life before a request is over."
+        default=60.0, gt=0, le=86_400, description="Seconds within which the whole of an answer must have come."
     )
     attempts: int = Field(
         default=6,

@@ -1,37 +1,41 @@
-"""The annotator behind a server: several requests at a time, none faster than allowed, each tried a few times."""
+"""The annotator behind a server: several requests at a time, none faster than allowed, each tried a few times.
 
+A server is not trusted. Its answer has a deadline as a whole, a size, and no second address: see `_checked`.
+"""
+
+import json
 import random
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import zlib
+from collections.abc import Awaitable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any
 
+import anyio
 import httpx2
 import openai
+from anyio.from_thread import start_blocking_portal
 from pydantic import BaseModel
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception,
-    sleep_using_event,
-    stop_after_attempt,
-    stop_when_event_set,
-)
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from accord.errors import AccordError
 from accord.names.answers import Reply, Request, Unusable, parse
 from accord.names.config import OpenAIAnnotator
 
+
+class _Elsewhere(Exception):
+    """The server sends what it is asked on to another one, which nobody named."""
+
+
 # The server may be gone, or refuse whatever is asked; or it is this one prompt that it cannot bear.
 _GONE = (
-    openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError,
-    openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError,
+    openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError, openai.AuthenticationError,
+    openai.PermissionDeniedError, openai.NotFoundError, TimeoutError, _Elsewhere,
 )  # fmt: skip
-_LARGEST = 2**20  # bytes of a response
+_LARGEST = 2**20  # bytes of a response, unpacked
 _REACHED = 10.0  # seconds that a first sign of life is waited for
 
 
@@ -44,103 +48,115 @@ class ServerAnnotator:
     def __init__(self, section: OpenAIAnnotator) -> None:
         self.section = section
         self._key = section.key()
-        self._stopped = threading.Event()
-        self._pace = RequestPace(section.per_minute, self._stopped)
+        self._pace = RequestPace(section.per_minute)
         self._refused: set[str] = set()  # parameters that this server has turned down
-        self._client: openai.OpenAI
 
     def replies(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """See `Annotator.replies`."""
-        self._stopped.clear()
-        self._client = self._connect()
-        pool = ThreadPoolExecutor(self.section.concurrency)
         waiting, running = iter(requests), set[Future[Reply]]()
-        try:
+        # Where the caller has had enough, what is under way is cancelled, whatever it waits for.
+        with start_blocking_portal() as portal, portal.wrap_async_context_manager(self._connect()) as client:
             while True:
                 free = self.section.concurrency - len(running)
-                running |= {pool.submit(self._reply, request) for request in islice(waiting, free)}
+                running |= {portal.start_task_soon(self._reply, client, request) for request in islice(waiting, free)}
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
-        finally:  # also when the caller has had enough: what waits for its next attempt gives up at once
-            self._stopped.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            self._client.close()
 
     def reach(self) -> None:
         """AccordError if the server does not answer, or does not take the key. Nothing is asked of its model."""
-        client = self._connect()
         try:
-            client.with_options(timeout=_REACHED).models.with_raw_response.list()
+            with start_blocking_portal() as portal:
+                portal.call(self._list_models)
         except openai.AuthenticationError as error:
             fix = f"check the environment variable {self.section.key_variable}"
             where, got = self.section.base_url, self._said(error)
             raise AccordError("The server does not take this key.", where=where, got=got, fix=fix) from error
-        except openai.APIConnectionError as error:
+        except (openai.APIConnectionError, TimeoutError, _Elsewhere) as error:
             problem, got = "The server that names concepts does not answer.", self._said(error)
             fix = "start it, check base_url, or name the concepts later: leave out [names] for now"
             raise AccordError(problem, where=self.section.base_url, got=got, fix=fix) from error
-        except (openai.OpenAIError, ValueError):  # it answers; not every server lists its models
+        except (openai.OpenAIError, Unusable, ValueError):  # it answers; not every server lists its models
             pass
-        finally:
-            client.close()
 
-    def _connect(self) -> openai.OpenAI:
-        return openai.OpenAI(
+    async def _list_models(self) -> None:
+        async with self._connect() as client:
+            await self._within(_REACHED, client.models.with_raw_response.list())
+
+    def _connect(self) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(
             api_key=self._key or "none",
             base_url=self.section.base_url,
             max_retries=0,  # retries are ours: the client's own would not count as attempts
-            timeout=openai.Timeout(self.section.timeout),
-            http_client=openai.DefaultHttpxClient(event_hooks={"response": [_bound]}),
+            timeout=None,  # a client's timeout begins anew with every byte: `_within` is one for the whole
+            default_headers={"Accept-Encoding": "gzip"},
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [_checked]}),
         )
 
-    def _reply(self, request: Request) -> Reply:
+    async def _reply(self, client: openai.AsyncOpenAI, request: Request) -> Reply:
         started = time.monotonic()
-        retrying = Retrying(
-            stop=stop_after_attempt(self.section.attempts) | stop_when_event_set(self._stopped),
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(self.section.attempts),
             wait=self._wait,
             retry=retry_if_exception(self._worth_another),
-            sleep=sleep_using_event(self._stopped),
+            sleep=anyio.sleep,
             reraise=True,
         )
         attempts = 0
         try:
-            for attempt in retrying:
+            async for attempt in retrying:
                 attempts = attempt.retry_state.attempt_number
                 with attempt:
-                    answer = self._ask(request)
+                    answer = await self._ask(client, request)
             return Reply(request.key, answer, attempts, time.monotonic() - started)
-        except (openai.OpenAIError, Unusable, ValueError, RecursionError) as error:
+        except (openai.OpenAIError, Unusable, _Elsewhere, TimeoutError, ValueError, RecursionError) as error:
             seconds = time.monotonic() - started
             return Reply(request.key, None, attempts, seconds, self._said(error), isinstance(error, _GONE))
 
-    def _ask(self, request: Request) -> BaseModel:
+    async def _ask(self, client: openai.AsyncOpenAI, request: Request) -> BaseModel:
+        content = json.loads(await self._complete(client, request.prompt))
         try:
-            text = self._complete(request.prompt).choices[0].message.content
-        except (AttributeError, IndexError, TypeError):  # the client does not check what it is sent
+            text = content["choices"][0]["message"]["content"]
+        except (KeyError, IndexError, TypeError):
             text = None
         if not isinstance(text, str):
             raise Unusable("the server's answer has no message in it")
         return parse(self._hide(text), request.form)
 
-    def _complete(self, prompt: str) -> Any:
-        """The response; a parameter that the server turns down is left out, or called as newer models call it."""
+    async def _complete(self, client: openai.AsyncOpenAI, prompt: str) -> bytes:
+        """The response; a parameter that the server turns down is left out, or called as newer models call it.
+
+        It is not the client that reads the JSON: objects made of a hostile megabyte of it would take minutes.
+        """
+        create = client.chat.completions.with_raw_response.create
         while True:
             limit = "max_completion_tokens" if "max_tokens" in self._refused else "max_tokens"
             keys: dict[str, Any] = {limit: self.section.max_tokens, "temperature": 0.0}
             keys = {name: value for name, value in keys.items() if name not in self._refused}
-            self._pace.wait()
+            await self._pace.wait()
             try:
-                return self._client.chat.completions.create(
-                    model=self.section.model, messages=[{"role": "user", "content": prompt}], **keys
-                )
+                asked = create(model=self.section.model, messages=[{"role": "user", "content": prompt}], **keys)
+                response = await self._within(self.section.timeout, asked)
+                return bytes(response.content)
             except openai.BadRequestError as error:
                 turned_down = {name for name in ("max_tokens", "temperature") if name in keys and name in str(error)}
                 if not turned_down:
                     raise
                 self._refused |= turned_down
+
+    async def _within(self, seconds: float, response: Awaitable[Any]) -> Any:
+        """A response, if it comes whole within so many seconds. Raises what `_checked` found wrong with it."""
+        try:
+            with anyio.fail_after(seconds):
+                return await response
+        except TimeoutError:
+            raise TimeoutError(f"timed out: no whole response within {seconds:g} s") from None
+        except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, Unusable | _Elsewhere):
+                raise error.__cause__ from None
+            raise
 
     def _worth_another(self, error: BaseException) -> bool:
         if isinstance(error, openai.APIStatusError):
@@ -148,8 +164,7 @@ class ServerAnnotator:
             passing = error.status_code in (408, 409, 429) or error.status_code >= 500
             return passing and (seconds is None or seconds <= self.section.longest_wait)
         # ValueError, RecursionError: the body of the response is not whole JSON, or nested too deeply.
-        bad = openai.APIResponseValidationError | Unusable | ValueError | RecursionError
-        return isinstance(error, openai.APIConnectionError | bad)
+        return isinstance(error, openai.APIConnectionError | TimeoutError | Unusable | ValueError | RecursionError)
 
     def _wait(self, state: RetryCallState) -> float:
         """What the server asks for, else exponential with full jitter (Brooker, AWS Architecture Blog 2015)."""
@@ -169,26 +184,39 @@ class ServerAnnotator:
         return text.replace(self._key, "[key]") if self._key else text
 
 
-def _bound(response: httpx2.Response) -> None:
-    """Have the reading of a response end with an error where it is too large."""
-    if isinstance(response.stream, httpx2.SyncByteStream):
-        response.stream = _Bounded(response.stream)
+async def _checked(response: httpx2.Response) -> None:
+    """Read a response whole, before the client does.
+
+    Raises:
+        Unusable: it is larger than it may be, unpacked, or packed in a way that was not asked for.
+        _Elsewhere: it redirects to another server, which would be sent the prompt.
+    """
+    if response.has_redirect_location:
+        target = response.url.join(response.headers["location"])
+        if (target.scheme, target.host, target.port) != (response.url.scheme, response.url.host, response.url.port):
+            raise _Elsewhere(f"the server redirects to {target}: if it is meant, name that as base_url")
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    content = b""
+    async for part in response.stream:
+        content += part
+        if len(content) > _LARGEST:
+            raise _too_large()
+    packed = response.headers.pop("content-encoding", "identity").strip().lower()
+    if packed == "gzip":  # by the client, a packed megabyte would become a thousand
+        try:
+            content = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(content, _LARGEST + 1)
+        except zlib.error as error:
+            raise Unusable(f"a response that cannot be unpacked: {error}") from None
+        if len(content) > _LARGEST:
+            raise _too_large()
+    elif packed not in ("", "identity"):
+        raise Unusable(f"a response packed as {packed[:40]!r}, which was not asked for")
+    await response.stream.aclose()
+    response.stream = httpx2.ByteStream(content)
 
 
-class _Bounded(httpx2.SyncByteStream):
-    def __init__(self, stream: httpx2.SyncByteStream) -> None:
-        self._stream = stream
-
-    def __iter__(self) -> Iterator[bytes]:
-        size = 0
-        for part in self._stream:
-            size += len(part)
-            if size > _LARGEST:
-                raise httpx2.ReadError(f"a response of more than {_LARGEST:,} bytes")
-            yield part
-
-    def close(self) -> None:
-        self._stream.close()
+def _too_large() -> Unusable:
+    return Unusable(f"a response of more than {_LARGEST:,} bytes")
 
 
 def retry_after(error: openai.APIStatusError) -> float | None:
@@ -209,16 +237,13 @@ def retry_after(error: openai.APIStatusError) -> float | None:
 class RequestPace:
     """Lets so many begin in a minute, evenly spaced."""
 
-    def __init__(self, per_minute: int | None, stopped: threading.Event) -> None:
+    def __init__(self, per_minute: int | None) -> None:
         self._gap = 60.0 / per_minute if per_minute else 0.0
-        self._next, self._lock, self._stopped = 0.0, threading.Lock(), stopped
+        self._next = 0.0
 
-    def wait(self) -> None:
+    async def wait(self) -> None:
         """Until this one may begin."""
-        if not self._gap:
-            return
-        with self._lock:
-            now = time.monotonic()
-            begin = max(now, self._next)
-            self._next = begin + self._gap
-        self._stopped.wait(begin - now)
+        now = time.monotonic()
+        begin = max(now, self._next)
+        self._next = begin + self._gap
+        await anyio.sleep(begin - now)

@@ -112,7 +112,7 @@ def names_stage(
         counts = {"live": len(dictionary.concepts), "asked": len(chosen), "named": len(names.answers)}
         metrics = {"concepts": about.concepts.label, "annotator": section.annotator.kind, "seed": seed, **counts}
         metrics |= {"failed": len(names.failures), **({} if scores is None else scores.summary)}
-        left = len(failures_of(work.folder))
+        left = sum(not failure.get("for_good") for failure in failures_of(work.folder).values())
         if left and section.annotator.kind == "openai":  # a server may do better next time, the others will not
             notice = f"{left} of what was asked has no answer ({FAILURES}); the same command asks for that again"
             work.facts[UNFINISHED] = notice

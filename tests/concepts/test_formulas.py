@@ -58,9 +58,13 @@ def test_topk(make: Make, embeddings: Rows) -> None:
     torch.testing.assert_close(model.encode(x).strength, torch.tensor(z), atol=1e-5, rtol=1e-5)
 
 
-def test_aux_k_models_the_residual_with_dead_latents(make: Make, embeddings: Rows) -> None:
+@pytest.mark.parametrize("dead", [[1], [1, 7], [1, 4, 7], [0, 2, 5, 8, 11]])
+@pytest.mark.parametrize("apart", [1.0, 0.01])
+def test_aux_k_models_the_residual_with_dead_latents(
+    dead: list[int], apart: float, make: Make, embeddings: Rows
+) -> None:
     model, x = make("topk"), embeddings(6)
-    dead = [1, 4, 7]
+    x = x.mean(0) + apart * (x - x.mean(0))
     model.idle[dead] = 10**9
     pre = pre_activations(model, x)
     xhat = reconstruction(model, [keep_largest(row, 3) for row in pre])

@@ -2,13 +2,14 @@
 
     make mutants                                a sample of each folder
     make mutants ONLY=gap                       a sample of one folder
-    make mutants ONLY=gap SAMPLE=0              all mutants of a folder (hours)
+    make mutants ONLY="gap --sample 0"          all mutants of a folder (hours)
     make mutants ONLY=concepts/topk             all mutants of a module
+    make mutants ONLY="lm/scoring lm/tail"      all mutants of two
 
-mutmut changes one thing in one function (+ to -, < to <=, an argument to None, ...), runs the tests of that folder that
-reach the function, quick ones first, and stops at the first that fails: the mutant is killed. What survives is printed as a
-difference, unless scripts/equivalent_mutants.tsv says why nobody could notice. Everything happens in a copy, in build/mutants;
-what was found there is kept until the function changes (remove the folder to begin anew).
+mutmut changes one thing in one function (+ to -, < to <=, an argument to None, ...), runs the tests of that folder
+that reach the function, quick ones first, and stops at the first that fails: the mutant is killed. What survives is
+printed as a difference, unless scripts/equivalent_mutants.tsv says why nobody could notice it. Everything happens in a
+copy, in build/mutants; remove it after changes to helpers of tests, as it remembers which test reaches which function.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from scipy.stats import binomtest
@@ -51,29 +53,33 @@ def main() -> None:
     """Test the mutants asked for, and print what survived."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("only", nargs="*", default=list(ROOMS), help="folders (gap) or modules (gap/metrics)")
-    parser.add_argument("--sample", type=int, default=40, help="mutants drawn of a folder; 0 for all")
+    parser.add_argument("--sample", type=int, help="mutants drawn; 0 for all; default: 40 of a folder, all of modules")
+    parser.add_argument("--tests", nargs="*", help="test files, if not all of the folder's")
     arguments = parser.parse_args()
     asked: dict[str, list[str]] = {}
     for place in arguments.only:
         room, _, module = place.partition("/")
         if room not in ROOMS:
             parser.error(f"no such folder here: {room}; there are {', '.join(ROOMS)}")
-        asked.setdefault(room, []).append(module)
+        asked.setdefault(room, []).extend([module] if module else [])
     known, lines, left = equivalents(), [], 0
     for room, modules in asked.items():
         start = time.monotonic()
-        prepare(room)
-        names = drawn(list(statuses(room)), room, modules, arguments.sample)
-        mutmut(room, "run", "--max-children", "1", *names)
+        prepare(room, modules or ROOMS[room], arguments.tests or [f"tests/{room}"])
+        n = arguments.sample if arguments.sample is not None else 0 if modules else 40
+        names = drawn(list(statuses(room)), n)
+        said = mutmut(room, "run", "--max-children", "1", *names)
         found = statuses(room)
-        survivors = [name for name in names if found[name] in ("survived", "no tests")]
-        shown = {name: mutmut(room, "show", name) for name in survivors}
-        excused = {name for name in survivors if change(name, shown[name]) in known}
-        for name in survivors:
+        if any(found[name] == "not checked" for name in names):
+            sys.exit(said)
+        alive = [name for name in names if found[name] in ("survived", "no tests")]
+        shown = {name: mutmut(room, "show", name) for name in alive}
+        excused = {name for name in alive if change(name, shown[name]) in known}
+        for name in alive:
             if name not in excused:
                 left += 1
                 print(shown[name], change(name, shown[name]), sep="\n", flush=True)
-        what = " ".join(f"{room}/{module}".rstrip("/") for module in modules)
+        what = " ".join(f"{room}/{module}" for module in modules) or room
         lines.append(told(what, Counter(found[name] for name in names), len(excused), time.monotonic() - start))
     print("\n".join(lines))
     sys.exit(left > 0)
@@ -84,12 +90,12 @@ def told(what: str, found: Counter[str], excused: int, seconds: float) -> str:
     possible = found.total() - excused
     killed = found.total() - found["survived"] - found["no tests"]
     interval = binomtest(killed, possible).proportion_ci(method="wilson")
-    ends = f"[{interval.low:.2f}, {interval.high:.2f}]"
+    share = f"{killed} of {possible} killed: {killed / possible:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
     each = ", ".join(f"{n} {status}" for status, n in found.most_common())
-    return f"{what}: {killed / possible:.3f} {ends} of {possible} killed; {excused} more are equivalent; {each}; {seconds:.0f} s"
+    return f"{what}: {share}; {excused} more are equivalent ({each}; {seconds:.0f} s)"
 
 
-def prepare(room: str) -> None:
+def prepare(room: str, modules: Sequence[str], tests: list[str]) -> None:
     """A copy of the project in which mutmut knows what to do, with its mutants made."""
     work = WORK / room
     work.mkdir(parents=True, exist_ok=True)
@@ -109,11 +115,11 @@ def prepare(room: str) -> None:
             (work / name).symlink_to(ROOT / name)
     shutil.rmtree(work / "mutants" / "tests", ignore_errors=True)
     settings = {
-        "only_mutate": [f"src/accord/{room}/{name}{'' if name == '*' else '.py'}" for name in ROOMS[room]],
+        "only_mutate": [f"src/accord/{room}/{name}.py" for name in modules],
         "do_not_mutate": [f"src/accord/{room}/{name}.py" for name in DRAWN],
         "do_not_mutate_patterns": WORDS,
         "also_copy": list(COPIED[1:]),
-        "pytest_add_cli_args_test_selection": [f"tests/{room}", "-m", "not real"],
+        "pytest_add_cli_args_test_selection": [*tests, "-m", "not real"],
         "pytest_add_cli_args": [
             "-p",
             "no:unraisableexception",
@@ -129,7 +135,7 @@ def prepare(room: str) -> None:
 
 
 def without_decorators(source: str) -> str:
-    """The same module with `@d def f` written as `def f` and then `f = d(f)`: mutmut leaves decorated functions alone."""
+    """The same module with `f = d(f)` after `def f` in place of `@d`: mutmut leaves decorated functions alone."""
     lines = source.split("\n")
     bodies = [ast.parse(source).body]
     bodies += [node.body for node in bodies[0] if isinstance(node, ast.ClassDef)]
@@ -147,15 +153,11 @@ def without_decorators(source: str) -> str:
     return "\n".join(lines)
 
 
-def drawn(names: list[str], room: str, modules: list[str], n: int) -> list[str]:
-    """All mutants of modules, or n of the folder's: by the hash of their names, so that most stay when code changes."""
-    if any(modules):
-        begins = tuple(f"accord.{room}.{module.replace('/', '.')}.x" for module in modules)
-        names, n = [name for name in names if name.startswith(begins)], 0
+def drawn(names: list[str], n: int) -> list[str]:
+    """n of the mutants, or all: by the hash of their names, so that most stay when code changes."""
     if not names:
-        sys.exit(f"there is nothing to mutate in {room} {' '.join(modules)}")
-    names.sort(key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    return names[: n or None]
+        sys.exit("there is nothing to mutate there")
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[: n or None]
 
 
 def statuses(room: str) -> dict[str, str]:
@@ -163,7 +165,7 @@ def statuses(room: str) -> dict[str, str]:
     pairs = (
         line.strip().rsplit(": ", 1) for line in mutmut(room, "results", "--all", "true").splitlines() if ": " in line
     )
-    return {name: status for name, status in pairs}
+    return dict(pairs)
 
 
 def equivalents() -> set[str]:
@@ -173,7 +175,7 @@ def equivalents() -> set[str]:
 
 
 def change(name: str, shown: str) -> str:
-    """A mutant's function, the code that it takes away, and what it puts in its place, on one line with tabs between."""
+    """A mutant's function, the code that it takes away, and what it puts in its place, with tabs between."""
     function = name.rpartition("__mutmut_")[0].replace(".x_", ".").replace(".x\u01c1", ".").replace("\u01c1", ".")
     lines = shown.splitlines()[4:]
     sides = (" ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+")

@@ -127,7 +127,9 @@ def test_items_are_told_by_their_number_and_choices_are_each_layers_own() -> Non
     scores, layers = layered(3)
     labels = np.array(["a", "b", "c"])
     r = np.random.default_rng(3)
-    scores = scores.assign(gold=True, label=r.choice(labels, len(scores)), validator_choice=r.choice(labels, len(scores)))
+    scores = scores.assign(
+        gold=True, label=r.choice(labels, len(scores)), validator_choice=r.choice(labels, len(scores))
+    )
     layers["validator_choice"] = r.choice(labels, len(layers))
     got = summarize_layers(scores, layers.sample(frac=1, random_state=0)).set_index(["layer", "metric"])["value"]
     for layer in range(3):

@@ -129,7 +129,8 @@ def test_a_weighted_loss_of_few_pairs_is_their_mean() -> None:
     weights = torch.tensor([[0.0, 0.02], [0.01, 0.0]], dtype=torch.float64)
     each = [minus_log_sigmoid(x) for x in ((2.0 - 0.5) - (1.0 + 0.25), (1.0 + 0.25) - (2.0 - 0.5))]
     want = (0.02 * each[0] + 0.01 * each[1]) / 0.03
-    assert float(ranking.loss([1, 2], scores, weights)) == pytest.approx(want, rel=1e-5)
+    loss = ranking.loss([1, 2], scores, weights)
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(want, rel=1e-5)
 
 
 def test_the_automatic_delta_is_taken_of_what_teaches(lm: Backbone, words_task: Task) -> None:
@@ -213,10 +214,16 @@ def test_consistency_keeps_what_both_forms_say(lm: Backbone, words_task: Task) -
         wanted.append((prompts[1], " Yes" if yes else " No"))
     assert [texts(lm, PairBatch([pair], dict)).pop() for pair in batch.pairs] == wanted
     assert {answer for _, answer in texts(lm, batch)} >= {" Yes" if yes else " No" for _, yes in agreed}
-    method.batch(lm, 1)
-    assert method.memory["round"] == 0
-    method.batch(lm, 2)
+    other = Backbone(tiny_model(seed=1), tiny_tokenizer())  # what training may make of it
+    method.batch(other, 1)
+    assert method.memory == {"round": 0, "kept": agreed}  # a round is measured once
+    method.batch(other, 2)
     assert method.memory["round"] == 1
+    drawn_again, now = sorted(drawn(36, 20, 1, 0)), accord.measure_gap(other, words_task, resamples=0).scores
+    scored = now.iloc[drawn_again]
+    yes = scored["generator_logodds"] > scored["generator_logodds"].median()
+    both = [[i, y] for i, y, v in zip(drawn_again, yes, scored["validator_logodds"], strict=True) if y == (v > 0)]
+    assert method.memory["kept"] == both != agreed
     ranked = Agreeing.build(config.model_copy(update={"rank": 1}), lm, words_task, 0, None)
     ranked.batch(lm, 0)
     first = {i: rank == 1 for i, rank in zip(places, gap["generator_rank"], strict=True)}

@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Twice quiet: errors only. Warnings, such as dozens about places in a machine's own settings of pip, are not about accord.
 PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
 
-.PHONY: setup demo test test-oldest lint bench clean
+.PHONY: setup demo test test-oldest lint bench mutants clean
 
 setup: .venv/.ready
 
@@ -37,6 +37,11 @@ test-oldest: .venv-oldest/.ready
 bench: setup
 	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/gap.py
+
+# Which small changes of the code no test notices; ONLY=gap, ONLY=gap/metrics. See docs/mutants.md.
+mutants: setup
+	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[dev,mutants]'
+	$(BIN)/python scripts/mutants.py $(ONLY)
 
 # What make can make again. Results stay: remove runs/ yourself when you no longer need them.
 clean:

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from accord.concepts import ConceptModel, Step
+from accord.concepts.base import Sparse
 from accord.concepts.gates import gate_entropy, rate_divergence, relaxed_bernoulli
 from accord.concepts.lcblm import block_overlap, similarity
+from accord.concepts.sparse import Pattern
+from accord.concepts.topk import CHUNK, count_fired, largest
 
 Make = Callable[..., ConceptModel]
 Rows = Callable[..., torch.Tensor]
@@ -58,9 +61,13 @@ def test_topk(make: Make, embeddings: Rows) -> None:
     torch.testing.assert_close(model.encode(x).strength, torch.tensor(z), atol=1e-5, rtol=1e-5)
 
 
-def test_aux_k_models_the_residual_with_dead_latents(make: Make, embeddings: Rows) -> None:
+@pytest.mark.parametrize("dead", [[1], [1, 7], [1, 4, 7], [0, 2, 5, 8, 11]])
+@pytest.mark.parametrize("apart", [1.0, 0.01])
+def test_aux_k_models_the_residual_with_dead_latents(
+    dead: list[int], apart: float, make: Make, embeddings: Rows
+) -> None:
     model, x = make("topk"), embeddings(6)
-    dead = [1, 4, 7]
+    x = x.mean(0) + apart * (x - x.mean(0))
     model.idle[dead] = 10**9
     pre = pre_activations(model, x)
     xhat = reconstruction(model, [keep_largest(row, 3) for row in pre])
@@ -80,6 +87,38 @@ def test_aux_k_models_the_residual_with_dead_latents(make: Make, embeddings: Row
     alive = [k for k in range(12) if k not in dead]
     assert model.W_dec.grad[alive].abs().sum() == 0  # the residual is detached: only dead latents learn from it
     assert model.W_dec.grad[dead].abs().sum() > 0
+
+
+def test_a_latent_is_idle_for_as_many_tokens_as_it_has_been_zero(make: Make, embeddings: Rows) -> None:
+    model, x = make("topk"), embeddings(4)
+    model.idle += torch.arange(12)
+    z = torch.tensor([keep_largest(row, 3) for row in pre_activations(model, x)])
+    fired = (z > 0).any(0).tolist()
+    assert any(fired) and not all(fired)
+    model.eval().loss(x, step())
+    assert model.idle.tolist() == list(range(12))
+    model.train().loss(x, step())
+    assert model.idle.tolist() == [0 if fired[k] else k + 4 for k in range(12)]
+    for value in (0.0, 1.0):  # among the k largest, and 0 after the ReLU: it has not fired
+        pattern = Pattern.of_rows(torch.tensor([[5], [5]]), 12)
+        model.idle.fill_(7)
+        count_fired(model, Sparse(pattern, torch.tensor([0.0, value])))
+        assert model.idle.tolist() == [0 if k == 5 and value else 9 for k in range(12)]
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 512])
+def test_the_largest_are_the_same_in_chunks(
+    chunk: int, make: Make, embeddings: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make("topk")
+    xs = model.standardise(embeddings(9))
+    pre = pre_activations(model, embeddings(9))
+    monkeypatch.setitem(CHUNK, "cpu", chunk)
+    values, indices = largest(model, xs, 3)
+    assert values.shape == indices.shape == (9, 3) and not values.requires_grad
+    for row, own, which in zip(pre, values.tolist(), indices.tolist(), strict=True):
+        assert sorted(which) == sorted(sorted(range(12), key=lambda k: -row[k])[:3])
+        assert own == pytest.approx([row[k] for k in which], abs=1e-4)
 
 
 def test_topk_gradients_equal_those_of_the_dense_loss(make: Make, embeddings: Rows) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from accord.errors import AccordError
 from accord.gap import compare, summarize
-from accord.gap.change import CORRELATIONS
+from accord.gap.change import CORRELATIONS, in_common, paired_changes
 from accord.gap.metrics import MEASURES, sample
 
 
@@ -80,3 +80,79 @@ def test_other_items_are_refused() -> None:
         compare(before, before.iloc[::-1])
     with pytest.raises(AccordError, match="not of the same items"):
         compare(before, before.iloc[:-1])
+
+
+def test_closure_is_as_uncertain_as_drawing_the_items_again_within_gold_says() -> None:
+    rng, n = np.random.default_rng(7), 600
+    before = _scores(1, n)
+    gold = before["gold"].to_numpy()
+    generator = rng.normal(size=n) + 1.5 * gold
+    first = 0.3 * generator + rng.normal(size=n) + 2 * gold
+    after = 0.5 * first + 0.6 * generator + 0.4 * rng.normal(size=n)
+    before = before.assign(generator_logodds=generator, validator_logodds=first)
+    changes = compare(before, before.assign(validator_logodds=after))
+
+    def correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        x, y = (a - a.mean(1, keepdims=True) for a in (x, y))
+        return (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
+
+    yes, no = (np.flatnonzero(gold == side) for side in (True, False))
+    drawn = {"yes": rng.choice(yes, (2000, len(yes))), "no": rng.choice(no, (2000, len(no)))}
+    drawn["all"] = np.hstack([drawn["yes"], drawn["no"]])
+    for part, rows in drawn.items():
+        r = [correlations(generator[rows], side[rows]) for side in (first, after)]
+        found = changes[f"pearson_{part}"]
+        for interval, values in ((found.change, r[1] - r[0]), (found.closure, (r[1] - r[0]) / (1 - r[0]))):
+            ends = np.quantile(values, [0.025, 0.975])
+            assert interval is not None
+            np.testing.assert_allclose([interval["low"], interval["high"]], ends, atol=0.15 * (ends[1] - ends[0]))
+
+
+def test_items_in_common_are_found_in_any_order_and_wording() -> None:
+    before = _scores(1)
+    after = _scores(2).sample(frac=1, random_state=0)
+    first, second = in_common(before.iloc[5:], after[after["answer"] != "a9"])
+    assert first["answer"].tolist() == second["answer"].tolist() == [f"a{i}" for i in range(5, 60) if i != 9]
+    assert first.equals(before.drop(index=[0, 1, 2, 3, 4, 9])) and second.equals(after.loc[second.index])
+    fields = {"noun": range(60), "group": "g"}
+    told, retold = (pd.concat([pd.DataFrame(fields, index=t.index), t], axis=1) for t in (before, after.sort_index()))
+    retold = retold.assign(generator_prompt="other words", validator_prompt="others").iloc[::-1]
+    one, other = in_common(told, retold)
+    assert one.equals(told) and other.equals(retold.iloc[::-1])
+    for lacking in (retold.drop(columns="noun"), retold.assign(noun=1, answer="x"), retold.assign(answer="y")):
+        assert [len(side) for side in in_common(told, lacking)] == [0, 0]
+    twice = pd.concat([before, before.iloc[:1]])
+    assert (
+        [len(side) for side in in_common(twice, before)] == [len(side) for side in in_common(before, twice)] == [0, 0]
+    )
+
+
+def test_changes_of_paired_items_are_those_of_the_comparison() -> None:
+    before, after = _scores(1), _scores(2)
+    expected = {name: change.change for name, change in compare(before, after).items()}
+    assert paired_changes(before, after.sample(frac=1, random_state=0)) == expected
+    assert paired_changes(before, after.iloc[1:]) == paired_changes(before.iloc[1:], after) == {}
+    assert paired_changes(before.iloc[:0], after.iloc[:0]) == {}
+    whole = after.copy()
+    whole.attrs["answer_score"] = "whole"
+    assert paired_changes(before, whole) == {}
+    whole.attrs["answer_score"] = "first"  # which tables without it are
+    assert paired_changes(before, whole) == expected
+    with pytest.raises(AccordError, match="a column is missing"):
+        compare(before, after.drop(columns="answer"))
+
+
+def test_without_resamples_there_are_values_alone() -> None:
+    before, after = _scores(1), _scores(2)
+    quick, full = compare(before, after, resamples=0), compare(before, after)
+    for name, change in quick.items():
+        for side in ("before", "after", "change"):
+            interval = getattr(change, side)
+            assert interval["low"] is interval["high"] is None
+            assert interval["value"] == pytest.approx(getattr(full[name], side)["value"])
+        assert (change.closure is None) == (full[name].closure is None)
+        if change.closure:
+            assert change.closure["low"] is None
+            assert change.closure["value"] == pytest.approx(full[name].closure["value"])
+    flat = compare(before.assign(validator_logodds=2 * before["generator_logodds"]), after)["pearson_all"]
+    assert flat.closure == {"value": None, "low": None, "high": None, "reason": flat.closure["reason"]}

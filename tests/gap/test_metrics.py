@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from accord.errors import AccordError
-from accord.gap.metrics import MEASURES, layer_matrix, sample, summarize, summarize_layers
+from accord.gap.metrics import MEASURES, PAIRED, RANK_THRESHOLDS, layer_matrix, sample, summarize, summarize_layers
 
 
 def table(seed: int = 0, n: int = 60, link: float = 1.0) -> pd.DataFrame:
@@ -20,7 +20,7 @@ def table(seed: int = 0, n: int = 60, link: float = 1.0) -> pd.DataFrame:
             "gold": gold,
             "generator_logodds": generator,
             "validator_logodds": link * generator + r.normal(size=n),
-            "generator_rank": r.integers(1, 2000, n),
+            "generator_rank": r.choice([*RANK_THRESHOLDS, *r.integers(1, 2000, n)], n),  # ties with a threshold, too
             "yes_no_mass": r.random(n),
         }
     )
@@ -46,8 +46,10 @@ def test_measures_equal_scipy_and_plain_loops(seed: int, n: int) -> None:
     assert got["validator_accuracy"] == pytest.approx(sum(hits) / len(t))
     assert got["mrr_yes"] == pytest.approx(sum(1 / r for r in yes["generator_rank"]) / len(yes))
     assert got["mrr_no"] == pytest.approx(sum(1 / r for r in no["generator_rank"]) / len(no))
-    right = [(row.generator_rank <= 100) == row.gold for row in t.itertuples()]
-    assert got["generator_accuracy_100"] == pytest.approx(sum(right) / len(t))
+    for threshold in RANK_THRESHOLDS:
+        right = [(row.generator_rank <= threshold) == row.gold for row in t.itertuples()]
+        assert got[f"generator_accuracy_{threshold}"] == pytest.approx(sum(right) / len(t))
+    assert got["yes_no_mass"] == pytest.approx(sum(t["yes_no_mass"]) / len(t))
     assert got["rank_sanity"] == pytest.approx(
         stats.pearsonr(t["generator_logodds"], -np.log(t["generator_rank"])).statistic
     )
@@ -80,6 +82,13 @@ def test_one_class_or_no_variance_gives_none_not_numbers() -> None:
     )
 
 
+def test_answers_that_begin_with_white_space_alone_are_counted() -> None:
+    tokens = [" ", "\n", " a", "b", ""] * 12
+    got = summarize(table().assign(answer_token=tokens))
+    assert got["blank_first_tokens"] == {"value": 36.0, "low": None, "high": None}
+    assert "blank_first_tokens" not in summarize(table())
+
+
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(AccordError, match="generator_rank"):
         sample(table().drop(columns="generator_rank"))
@@ -105,6 +114,28 @@ def test_layer_measures_are_those_of_each_layers_own_table() -> None:
     gold = scores["gold"]
     u = stats.mannwhitneyu(y[gold], y[~gold]).statistic
     assert got.loc[(1, "validator_auc"), "value"] == pytest.approx(u / (gold.sum() * (~gold).sum()))
+    assert list(got.index) == [(layer, name) for layer in range(3) for name in PAIRED]
+    own = summarize(scores.assign(generator_logodds=x, validator_logodds=y), PAIRED)
+    for name in PAIRED:
+        assert got.loc[(1, name)].to_dict() == {end: own[name][end] for end in ("value", "low", "high")}
+    alone = summarize_layers(scores, layers, resamples=0)
+    assert alone["low"].isna().all() and alone["high"].isna().all()
+    assert alone["value"].tolist() == pytest.approx(got["value"].tolist())
+
+
+def test_items_are_told_by_their_number_and_choices_are_each_layers_own() -> None:
+    scores, layers = layered(3)
+    labels = np.array(["a", "b", "c"])
+    r = np.random.default_rng(3)
+    scores = scores.assign(
+        gold=True, label=r.choice(labels, len(scores)), validator_choice=r.choice(labels, len(scores))
+    )
+    layers["validator_choice"] = r.choice(labels, len(layers))
+    got = summarize_layers(scores, layers.sample(frac=1, random_state=0)).set_index(["layer", "metric"])["value"]
+    for layer in range(3):
+        chosen = layers[layers["layer"] == layer].set_index("item")["validator_choice"]
+        hits = [chosen[i] == label for i, label in scores["label"].items()]
+        assert got[layer, "validator_accuracy"] == pytest.approx(sum(hits) / len(hits))
 
 
 def test_the_layer_matrix_is_every_pairs_correlation() -> None:
@@ -113,9 +144,8 @@ def test_the_layer_matrix_is_every_pairs_correlation() -> None:
     assert len(got) == 9
     x = layers[layers["layer"] == 2].set_index("item")["generator_logodds"]
     y = layers[layers["layer"] == 0].set_index("item")["validator_logodds"]
-    no = ~scores["gold"]
-    assert got.loc[(2, 0), "pearson"] == pytest.approx(np.corrcoef(x, y)[0, 1])
-    assert got.loc[(2, 0), "pearson_no"] == pytest.approx(np.corrcoef(x[no], y[no])[0, 1])
+    for name, where in (("", slice(None)), ("_yes", scores["gold"]), ("_no", ~scores["gold"])):
+        assert got.loc[(2, 0), f"pearson{name}"] == pytest.approx(np.corrcoef(x[where], y[where])[0, 1])
 
 
 def test_a_class_of_two_items_has_no_correlation_at_any_pair_of_layers() -> None:

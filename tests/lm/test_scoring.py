@@ -107,6 +107,8 @@ def test_layers_are_the_lens_of_each_layer(family: str) -> None:
             logp = logits.double().log_softmax(-1)
             tokens = [answer[0] for answer in query.answers]
             np.testing.assert_allclose(got.layer_first[layer], logp[tokens].numpy(), atol=1e-4)
+            odds = [logp[t] - torch.cat([logp[:t], logp[t + 1 :]]).logsumexp(-1) for t in tokens]
+            np.testing.assert_allclose(got.layer_logodds[layer], torch.stack(odds).numpy(), atol=1e-4)
         np.testing.assert_allclose(got.layer_first[-1], got.first)
         np.testing.assert_allclose(got.layer_logodds[-1], got.logodds)
 

@@ -15,7 +15,7 @@ from accord.repair.config import DPO, SFT, Consistency, RankAlign, read_repair
 from accord.repair.consistency import Agreeing
 from accord.repair.dpo import Preferring
 from accord.repair.method import PairBatch, drawn, reached
-from accord.repair.rankalign import RankAligning, median_difference
+from accord.repair.rankalign import RankAligning, Ranking, median_difference
 from accord.repair.scores import Odds
 from accord.repair.sft import FineTuning
 from accord.tasks import Task, task
@@ -113,6 +113,45 @@ def test_rankalign_learns_log_odds_and_counts_no_pair_as_no_loss(lm: Backbone, w
         RankAligning.build(RankAlign(delta=1000.0, batch=8, steps=3), lm, words_task, 0, None)
 
 
+def test_an_item_is_above_another_by_more_than_delta_alone() -> None:
+    ranking = Ranking({}, {3: 1.0, 5: 2.0, 8: 2.0 + 1e-9, 9: 4.0}, None, delta=1.0)
+    assert ranking.above([9, 3, 8, 5]).tolist() == [
+        [False, True, True, True],
+        [False, False, False, False],
+        [False, True, False, False],  # by a little more than 1; item 5 by just 1
+        [False, False, False, False],
+    ]
+
+
+def test_a_weighted_loss_of_few_pairs_is_their_mean() -> None:
+    ranking = Ranking({}, {}, {1: 0.5, 2: -0.25}, delta=0.0)
+    scores = torch.tensor([2.0, 1.0])
+    weights = torch.tensor([[0.0, 0.02], [0.01, 0.0]], dtype=torch.float64)
+    each = [minus_log_sigmoid(x) for x in ((2.0 - 0.5) - (1.0 + 0.25), (1.0 + 0.25) - (2.0 - 0.5))]
+    want = (0.02 * each[0] + 0.01 * each[1]) / 0.03
+    loss = ranking.loss([1, 2], scores, weights)
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(want, rel=1e-5)
+
+
+def test_the_automatic_delta_is_taken_of_what_teaches(lm: Backbone, words_task: Task) -> None:
+    config = RankAlign(direction="both", delta="auto", reference=True, batch=8, steps=2)
+    method = RankAligning.build(config, lm, words_task, 3, None)
+    met = reached(36, 8, 2, 3)
+    gap = accord.measure_gap(lm, words_task, resamples=0).scores
+    for name, column in (("g2v", "generator_logodds"), ("v2g", "validator_logodds")):
+        ranking = method.rankings[name]
+        assert list(ranking.teacher) == list(ranking.pairs) == list(ranking.reference or {}) == met
+        scored = gap[column].to_numpy()[met]
+        assert list(ranking.teacher.values()) == pytest.approx(scored.tolist(), abs=1e-4)
+        assert ranking.delta == median_difference(list(ranking.teacher.values()), 3)
+        distances = [abs(x - y) for i, x in enumerate(scored) for j, y in enumerate(scored) if i != j]
+        assert ranking.delta == pytest.approx(median(distances), rel=0.1)
+        assert method.batch(lm, 1).counts[f"delta_{name}"] == ranking.delta
+    first = RankAlign(generated="first", delta=0.1, batch=8, steps=2)
+    teacher = RankAligning.build(first, lm, words_task, 3, None).rankings["g2v"].teacher
+    assert list(teacher.values()) == pytest.approx(gap["generator_first_logodds"].to_numpy()[met].tolist(), abs=1e-4)
+
+
 def test_the_automatic_delta_keeps_half_of_the_pairs() -> None:
     values = torch.randn(400, generator=torch.Generator().manual_seed(0)).tolist()
     delta = median_difference(values, seed=0)
@@ -167,11 +206,24 @@ def test_consistency_keeps_what_both_forms_say(lm: Backbone, words_task: Task) -
     assert 0 < len(agreed) < 20
     assert method.memory == {"round": 0, "kept": agreed}
     assert len(batch.pairs) == sum(2 if yes else 1 for _, yes in agreed)
+    assert batch.counts == {"pairs": len(batch.pairs), "kept": len(agreed)}
+    wanted = []
+    for i in drawn(len(agreed), 50, 0, 0):
+        prompts, yes = words_task.prompts(words_task.items[agreed[i][0]]), agreed[i][1]
+        wanted += [(prompts[0], " " + words_task.items[agreed[i][0]].answer)] if yes else []
+        wanted.append((prompts[1], " Yes" if yes else " No"))
+    assert [texts(lm, PairBatch([pair], dict)).pop() for pair in batch.pairs] == wanted
     assert {answer for _, answer in texts(lm, batch)} >= {" Yes" if yes else " No" for _, yes in agreed}
-    method.batch(lm, 1)
-    assert method.memory["round"] == 0
-    method.batch(lm, 2)
+    other = Backbone(tiny_model(seed=1), tiny_tokenizer())  # what training may make of it
+    method.batch(other, 1)
+    assert method.memory == {"round": 0, "kept": agreed}  # a round is measured once
+    method.batch(other, 2)
     assert method.memory["round"] == 1
+    drawn_again, now = sorted(drawn(36, 20, 1, 0)), accord.measure_gap(other, words_task, resamples=0).scores
+    scored = now.iloc[drawn_again]
+    yes = scored["generator_logodds"] > scored["generator_logodds"].median()
+    both = [[i, y] for i, y, v in zip(drawn_again, yes, scored["validator_logodds"], strict=True) if y == (v > 0)]
+    assert method.memory["kept"] == both != agreed
     ranked = Agreeing.build(config.model_copy(update={"rank": 1}), lm, words_task, 0, None)
     ranked.batch(lm, 0)
     first = {i: rank == 1 for i, rank in zip(places, gap["generator_rank"], strict=True)}
@@ -194,6 +246,40 @@ def test_dpo_prefers_what_the_other_form_ranks_higher(lm: Backbone, words_task: 
     before = [float(s.total[0]) for s in scored]
     each = [minus_log_sigmoid(0.1 * float(values[i] - before[i] - values[36 + i] + before[36 + i])) for i in range(36)]
     assert total(batch, values) == pytest.approx(sum(each) / 36, rel=1e-5)
+
+
+def some_of(words_task: Task, n: int) -> Task:
+    return Task(**{**vars(words_task), "items": words_task.items[:n], "pool": ()})
+
+
+def test_the_item_in_the_middle_counts_as_a_no(lm: Backbone, words_task: Task) -> None:
+    """Of an odd number the median is an item's own score, which is not above itself."""
+    odd = some_of(words_task, 15)
+    gap = accord.measure_gap(lm, odd, resamples=0).scores
+    above = gap["generator_logodds"].rank() > 8
+    method = Preferring.build(DPO(batch=15, steps=1), lm, odd, 0, None)
+    assert sum(texts(lm, PairBatch([p.better], dict)).pop()[1] == " Yes" for p in method.preferences) == 7
+    agreeing = Agreeing.build(Consistency(rounds=1, items=15, batch=15, steps=1), lm, odd, 0, None)
+    agreeing.batch(lm, 0)
+    says = gap["validator_logodds"] > 0
+    assert agreeing.memory["kept"] == [[i, bool(above[i])] for i in range(15) if above[i] == says[i]]
+
+
+def test_dpo_scores_only_what_a_run_meets(lm: Backbone, words_task: Task) -> None:
+    method = Preferring.build(DPO(batch=4, steps=3), lm, words_task, 5, None)
+    prompts = {lm.tokenizer.decode(p.better.context, skip_special_tokens=True) for p in method.preferences}
+    met = sorted(drawn(36, 12, 0, 5))
+    assert prompts == {words_task.prompts(words_task.items[i])[1] for i in met} and len(method.preferences) == 12
+    batch = method.batch(lm, 2)
+    chosen = [method.preferences[i] for i in drawn(12, 4, 2, 5)]
+    assert list(batch.pairs) == [p.better for p in chosen] + [p.worse for p in chosen]
+    assert batch.counts == {"pairs": 4}
+    other = Preferring.build(DPO(direction="v2g", batch=4, steps=3), lm, words_task, 5, None)
+    assert len(other.preferences) == 12
+    for p in (*method.preferences, *other.preferences):
+        pairs = [accord.Query(pair.context, (pair.answer,)) for pair in (p.better, p.worse)]
+        better, worse = (float(s.total[0]) for s in accord.score(lm, pairs))
+        assert p.reference == pytest.approx(better - worse, abs=1e-4)
 
 
 def test_dpo_the_other_way_compares_answers_to_one_prompt(lm: Backbone, words_task: Task) -> None:

@@ -23,6 +23,8 @@ PAIRS: list[Scored] = [
     Pair((*PREFIX, 40), (50,)),  # the same again
     Odds((5, 6, 8, 70), ((3,),), ((4,),)),
     Odds((*PREFIX, 44, 45), ((58, 59), (60,)), ((61, 62, 63),)),  # of several tokens each
+    Pair((*PREFIX, 46), (61, 62, 63), per_token=True),
+    Pair((7, 6), (62, 63), per_token=True),
 ]
 
 
@@ -33,7 +35,7 @@ def one_at_a_time(model: Any, pairs: list[Scored]) -> Tensor:
 
     def value(pair: Scored) -> Tensor:
         if isinstance(pair, Pair):
-            return whole(pair.context, pair.answer)
+            return whole(pair.context, pair.answer) / (len(pair.answer) if pair.per_token else 1)
         plus, minus = (torch.stack([whole(pair.context, ids) for ids in side]) for side in (pair.plus, pair.minus))
         return plus.logsumexp(0) - minus.logsumexp(0)
 

@@ -2,12 +2,14 @@
 
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accord.errors import AccordError
 from accord.tasks.base import Item
+from accord.tasks.divided_words import _Pairs
 from accord.tasks.splits import both_words, mixed, nested_sides, random_sides, spread, unseen_sides
 
 WORDS = ("noun1", "noun2")
@@ -140,6 +142,67 @@ def test_the_order_is_a_permutation_that_the_seed_fixes():
 def test_spread_keeps_proportions_of_uneven_kinds():
     order = spread(["a"] * 30 + ["b"] * 10, [lambda x: x], Random(0))
     assert all(abs(order[:n].count("b") - n / 4) <= 1 for n in range(41))
+
+
+def test_the_cost_of_a_division_is_what_it_loses_and_how_uneven_it_is():
+    items = lexicon(2, categories=6, members=2)
+    triples = [(i.fields["noun1"], i.fields["noun2"], i.gold) for i in items]
+    categories = sorted(words(items, "noun2"))
+    for both in (True, False):
+        pairs = _Pairs(triples, 0.3, both)
+        for bits in range(64):
+            tests = np.array([bits >> k & 1 == 1 for k in range(6)])
+            testing, kept = pairs.place(tests)
+            assert testing.tolist() == [bool(tests[categories.index(category)]) for _, category, _ in triples]
+            if both:  # a member is on the side of most of its pairs; here each has two, and one that is torn keeps one
+                for noun in words(items, "noun1"):
+                    own = [i for i, (member, _, _) in enumerate(triples) if member == noun]
+                    assert sum(kept[own]) == (2 if testing[own[0]] == testing[own[1]] else 1)
+            else:
+                assert kept.all()
+            sides = [[t[2] for t, k, side in zip(triples, kept, testing, strict=True) if k and side == on] for on in
+                     (True, False)]  # fmt: skip
+            if not sides[0] or not sides[1]:
+                assert pairs.cost(tests) == float("inf")
+                continue
+            gold = [sum(side) / len(side) for side in (*sides, [g for _, _, g in triples])]
+            uneven = (gold[0] - gold[2]) ** 2 + (gold[1] - gold[2]) ** 2
+            size = len(sides[0]) / (len(sides[0]) + len(sides[1])) - 0.3
+            lost = 1 - sum(map(len, sides)) / len(triples)
+            assert pairs.cost(tests) == pytest.approx(lost + 16 * size**2 + 4 * uneven)
+
+
+def test_who_tests_stays_the_same_from_version_to_version():
+    """A repair is judged by whatever version comes after the one that made it."""
+    items = lexicon(1, categories=6, members=3)
+
+    def told(side):
+        return " ".join(f"{i.fields['noun1'][1:]}{'+' if i.gold else '-'}" for i in side)
+
+    assert told(mixed(items, 3)[:8]) == "5-0- 4-1+ 2-2- 4-0+ 0-1- 1-0+ 1-2- 1-2+"
+    assert told(random_sides(items, id, 0.25, 3).test) == "0-2+ 0-2- 2-1+ 2-1- 2-2- 3-2- 5-1+ 5-2+ 5-2-"
+    assert (
+        told(unseen_sides(items, WORDS, 0.25, 3, both=False).test)
+        == "0-0+ 0-1+ 0-2+ 2-0+ 2-1+ 2-2+ 3-0- 3-1- 3-2- 5-0- 5-2-"
+    )
+    assert (
+        told(unseen_sides(items, WORDS, 0.25, 3, both=True).test) == "2-0+ 2-0- 2-1+ 2-1- 2-2+ 5-0+ 5-0- 5-1+ 5-2+ 5-2-"
+    )
+    nested = nested_sides(items, WORDS, 0.25, 3)
+    assert told(nested.test) == "0-0+ 1-0+ 1-0- 1-1- 3-1+ 4-0-"
+    assert (told(nested.unseen_hypernyms), told(nested.unseen_both)) == (
+        "4-2-",
+        "2-0+ 2-0- 2-1+ 2-1- 2-2+ 5-0+ 5-0- 5-1+ 5-2+ 5-2-",
+    )
+    assert nested.dropped == 2
+
+
+@pytest.mark.parametrize(
+    ("units", "share", "tests"), [(1, 0.5, 0), (2, 0.01, 1), (2, 0.99, 1), (10, 0.26, 3), (3, 0.5, 2)]
+)
+def test_a_share_of_the_units_tests_and_neither_side_is_empty(units, share, tests):
+    items = [Item({"q": str(n)}, "x", True) for n in range(units)]
+    assert len(random_sides(items, lambda item: item.fields["q"], share, 0).test) == tests
 
 
 @pytest.mark.parametrize("seed", range(4))

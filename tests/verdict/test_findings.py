@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from accord.damage.result import Damage
+from accord.errors import AccordError
 from accord.gap.change import Change
 from accord.report.metric import Metric
 from accord.report.seeds import pooled
@@ -18,7 +19,7 @@ from accord.study.run_folder import Run
 from accord.verdict.findings import best, finding, rule, share
 from accord.verdict.frontier import undominated
 from accord.verdict.judged import JudgedRepair, JudgedSeed, RepairGroup
-from accord.verdict.result import Verdict
+from accord.verdict.result import Answers, Verdict
 from accord.verdict.tables import repair_table
 
 FAR = "test-unseen-both"
@@ -262,3 +263,89 @@ def test_a_clear_loss_is_marked_in_words_and_empty_columns_are_left_out(tmp_path
     assert row["Validator AUC"]["note"] == ""
     assert row["Generator AUC, change"] == {"value": ".000", "interval": "[−.010,\N{NO-BREAK SPACE}.010]", "note": ""}
     assert dict(zip(labels, table["base"], strict=True))["r, all"]["value"] == ".01"
+
+
+def test_what_was_not_measured_is_not_a_number() -> None:
+    near, odd = trial((0.5, 0.4, 0.6)), {"pearson_all": changed(0.1, (0.3, 0.2, 0.4))}
+    one = repair("a", [{"test": near, "task-x": odd}])
+    assert one.metric("test", "pearson_all") == (0.5, 0.4, 0.6)
+    assert one.metric("test", "pearson_all", "change") == pytest.approx((0.49, 0.39, 0.59))
+    assert one.metric("test", "pearson_all", "closure") == pytest.approx((0.49 / 0.99, 0.39 / 0.99, 0.59 / 0.99))
+    assert one.before("task-x", "pearson_all") == pytest.approx((0.1, 0.02, 0.18))
+    for metric in (
+        one.metric("test", "validator_auc", "closure"), one.metric("nowhere", "pearson_all"),
+        one.metric("task-x", "validator_auc"), one.before("nowhere", "pearson_all"),
+        one.mean_of(["nowhere"], "pearson_all"),
+    ):  # fmt: skip
+        assert not metric.known
+    assert (one.n("test"), one.n("nowhere")) == (511, 0)
+    assert not one.closes("nowhere") and not one.closes("test", "validator_auc")
+    # A trial that one of them lacks does not count in the mean; of one seed there is no interval.
+    mean = one.mean_of(["test", "nowhere", "task-x"], "pearson_all")
+    assert mean.value == pytest.approx(0.4) and math.isnan(mean.low) and math.isnan(mean.high)
+    assert one.mean_of(["test", "task-x"], "pearson_all", "before").value == pytest.approx((0.01 + 0.1) / 2)
+    some = repair("a", [{"test": near}, {FAR: trial((0.2, 0.1, 0.3))}, {"test": trial((0.7, 0.6, 0.8))}])
+    assert [m.value for m in some.each("test", "pearson_all", "after")] == [0.5, 0.7]
+    assert some.n(FAR) == 511
+    assert some.mean_of(["test", FAR], "pearson_all").value == pytest.approx((0.5 + 0.2 + 0.7) / 3)
+
+
+def test_the_gap_closes_only_where_every_interval_is_above_nothing() -> None:
+    def closes(*lows: float) -> bool:
+        sides = {"value": 0.6, "high": 0.7}
+        changes = [replace(changed(0.0, (0.6, 0.5, 0.7)), closure={**sides, "low": low}) for low in lows]
+        return repair("a", [{"test": {"pearson_all": change}} for change in changes]).closes("test")
+
+    assert closes(0.01) and not closes(0.0) and not closes(-0.01)
+    assert closes(0.2, 0.3, 0.01) and not closes(0.2, 0.3, 0.0)
+
+
+def test_a_repair_of_several_seeds_is_told_by_its_lowest() -> None:
+    one, three = repair("a", [{"test": trial((0.5, 0.4, 0.6))}]), good("b", broke=damage())
+    assert (one.first_named, three.first_named) == ("", "seed 0")
+    assert three.first is three.seeds[0] and [seed.seed for seed in three.seeds] == [0, 1, 2]
+    assert one.damages == [] and len(three.damages) == 3
+    assert (three.seconds.value, three.seconds.low, one.seconds.value) == (100.0, 100.0, 100.0)
+    assert math.isnan(JudgedSeed("a", replace(one.first.verdict, about={})).seconds)
+    about = {**one.first.verdict.about, "kind": "sft\u202e"}
+    assert JudgedRepair("a", [JudgedSeed("a", replace(one.first.verdict, about=about))]).kind == "sft"
+
+
+def test_scores_are_given_where_both_sides_have_them_of_the_same_items() -> None:
+    table = pd.DataFrame({"generator_prompt": ["a", "b"], "validator_prompt": "v", "answer": "x", "gold": True})
+    verdict = replace(repair("a", [{}]).first.verdict, after={"test": table, "more": table})
+    base = Answers({"test": table.assign(more=1), FAR: table})
+    seed = JudgedSeed("a", verdict, base)
+    before, after = seed.scores("test") or (None, None)
+    assert before is base.scores["test"] and after is table
+    assert seed.scores("more") is seed.scores(FAR) is seed.scores("nowhere") is None
+    assert JudgedSeed("a", verdict).scores("test") is None
+    with pytest.raises(AccordError, match="not of the same items"):
+        JudgedSeed("a", verdict, Answers({"test": table[::-1]})).scores("test")
+
+
+def test_trials_stand_by_their_distance_whatever_the_order_of_repairs() -> None:
+    r = trial((0.5, 0.4, 0.6))
+    names = ["task-x", FAR, "validator-true", "test", "generator-plain", "test-unseen-hypernyms"]
+    whole = group(repair("a", [dict.fromkeys(names[:2], r)]), repair("b", [{}, dict.fromkeys(names[2:], r)]))
+    nested = ["test", "test-unseen-hypernyms", FAR]
+    assert list(whole.trials) == [*nested, "task-x", "validator-true", "generator-plain"]
+    assert set(whole.trials.values()) == {"test items"}
+    assert (whole.near, whole.far) == ("test", FAR)
+    assert whole.reworded == ["validator-true", "generator-plain"]
+
+
+def test_numbers_of_a_verdict_are_named_by_trial_measure_and_side() -> None:
+    verdict = replace(good("a").first.verdict, n={"test": 511, FAR: 60})
+    metrics = verdict.metrics
+    assert metrics[f"{FAR}/pearson_all/after"] == {**verdict.changes[FAR]["pearson_all"].after, "n": 60}
+    assert metrics["test/pearson_all/closure"] == {**(verdict.changes["test"]["pearson_all"].closure or {}), "n": 511}
+    assert "test/validator_auc/change" in metrics and "test/validator_auc/closure" not in metrics
+    assert len(metrics) == sum(4 if change.closure else 3 for _, _, change in verdict.rows())
+    assert verdict.measures()[f"{FAR}: pearson_all"] == verdict.changes[FAR]["pearson_all"].after
+    assert verdict.measures()["test: pearson_all, closed"] == verdict.changes["test"]["pearson_all"].closure
+    assert "test: validator_auc, closed" not in verdict.measures()
+    assert verdict.headline() == "closed 0.83 [0.81, 0.85] on test items; r 0.01 to 0.83"
+    without = {"a": {}, "b": {"pearson_all": plain(0.5)}}
+    assert replace(verdict, changes=without).headline() == ""
+    assert replace(verdict, changes=without | dict(verdict.changes)).headline() == verdict.headline()

@@ -13,6 +13,7 @@ import accord
 from accord.gap import summarize
 from accord.lm import Backbone
 from accord.lm.edited import Readout, WithReadout
+from accord.repair.learned import marks
 from accord.verdict.measure import Trial, judge, score_trials, trials_of
 from accord.verdict.result import Answers
 
@@ -75,3 +76,58 @@ def test_a_constant_shift_moves_accuracy_and_no_correlation(lm: Backbone, tests:
     assert set(answers) == set(before)
     for name, table in answers.items():
         pd.testing.assert_frame_equal(table, before[name], check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("split_kind", "title"),
+    [("random", "test items"), ("unseen-hypernyms", "unseen categories"), ("unseen-both", "unseen words")],
+)
+def test_each_trial_is_asked_for_by_the_keys_of_its_kind(split_kind: str, title: str) -> None:
+    asked: list[dict[str, object]] = []
+
+    def noted(**keys: object) -> accord.Task:
+        asked.append(keys)
+        return made
+
+    made, other = make(limit=4), make(limit=6)
+    phrasings = {"generator": ["plain", "short"], "validator": ["true"]}
+    keys = {"phrasings": phrasings, "limit": 9, "phrasing_limit": 5, "others": {"x": other}}
+    trials = trials_of(noted, split_kind=split_kind, **keys)  # type: ignore[arg-type]
+    of_all = {"split_kind": split_kind, "split": "test"}
+    assert asked == [
+        {**of_all, "limit": 9},
+        {**of_all, "limit": 5, "generator_phrasing": "plain"},
+        {**of_all, "limit": 5, "generator_phrasing": "short"},
+        {**of_all, "limit": 5, "validator_phrasing": "true"},
+    ]
+    assert {trial.name: trial.title for trial in trials} == {
+        "test": title,
+        "generator-plain": "generator worded “plain”",
+        "generator-short": "generator worded “short”",
+        "validator-true": "validator worded “true”",
+        "task-x": "task x",
+    }
+    assert [trial.task for trial in trials] == [made] * 4 + [other]
+
+
+def test_titles_say_what_was_left_out() -> None:
+    learned = marks(make(split="test", limit=5))
+    both = {"split_kind": "random", "phrasings": {"generator": ["plain"]}, "learned": learned}
+    trials = trials_of(make, limit=12, phrasing_limit=3, **both)  # type: ignore[arg-type]
+    assert [trial.title for trial in trials] == [
+        "test items without 5 items learned from",
+        "generator worded “plain” without 5 items learned from",
+    ]
+    assert [len(trial.task.items) for trial in trials] == [12, 3]
+
+
+def test_finished_parts_are_kept_by_trial_and_progress_is_of_all(lm: Backbone, tmp_path: Path) -> None:
+    trials = [Trial("one", "", make(limit=3)), Trial("two", "", make(limit=2))]
+    told: list[tuple[int, int]] = []
+    scored = score_trials(lm, trials, parts=tmp_path, progress=lambda *of: told.append(of))
+    assert told == sorted(told) and told[-1] == (5, 5) and {total for _, total in told} == {5}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    about = judge(scored, scored, trials, about={"seed": 3})
+    assert about.about == {"seed": 3} and about.n == {"one": 3, "two": 2} and about.after == scored
+    assert judge(scored, scored, trials[:1]).about == {}
+    assert {len(table) for table in scored.values()} == {3, 2} == {len(t.task.items) for t in trials}

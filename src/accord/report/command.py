@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from accord.screen import tell
 from accord.study.command import RunFolder
 
 
@@ -15,7 +16,7 @@ def report(folder: RunFolder) -> None:
     """
     from accord.report import write_report
 
-    typer.echo(write_report(folder))
+    tell(write_report(folder))
 
 
 def export(
@@ -47,7 +48,7 @@ def export(
     from accord.report import export as write
 
     paths = write(folder, to, figures=figures, style=style, width=width, out=out, replace=replace)
-    typer.echo(f"{len(paths)} files in {out or folder / 'export'}")
+    tell(f"{len(paths)} files in {out or folder / 'export'}")
 
 
 COMMANDS = (report, export)

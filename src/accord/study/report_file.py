@@ -30,10 +30,10 @@ def bring_report(folder: Path) -> Path:
 
     Raises AccordError if there is nothing in the folder to show, or a result cannot be read.
     """
-    from accord.report import write_figures, write_report
-
     if report_is_new(folder):
         return folder / REPORT
+    from accord.report import write_figures, write_report
+
     if (folder / STUDY).is_file():  # the folder of a single stage has its own
         write_figures(folder)
     return write_report(folder)

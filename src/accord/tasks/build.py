@@ -104,7 +104,7 @@ class _Rows:
     generator: Template
     reading: ReadItems
     placed: Sequence[PlacedItem]
-    skipped: Mapping[str, int]
+    skipped: dict[str, int]
 
 
 # A study asks for the same items in many ways: every split of them, every limit, every wording. What they have in

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -20,6 +21,7 @@ from accord.errors import AccordError
 
 RECORD = "complete.json"
 COSTS = "costs.json"  # in the cache: what stages took, see accord.study.costs
+CHECKS = "checks"  # in the cache: what was found good, see `checked_once`
 FORMAT = 1  # raised when a conversion starts to give other numbers or tokens: older folders are then made again
 
 _SETTLED = 2_000_000_000  # ns after a file's last change from which the next change is sure to show in its times
@@ -111,6 +113,23 @@ def kept_hash(file: Path) -> str:
             beside.write_text(digest)
             beside.replace(note)
     return digest
+
+
+def checked_once(of: Any, check: Callable[[], None]) -> None:
+    """Run a check that was not passed on this machine before; that it was is kept in accord's cache.
+
+    Args:
+        of: all that the check depends on beside the code of these versions, as JSON.
+    """
+    versions = [version(name) for name in ("accord", "transformers", "tokenizers")]
+    text = json.dumps([versions, of], sort_keys=True)
+    note = cache_root() / CHECKS / hashlib.sha256(text.encode()).hexdigest()
+    if note.is_file():
+        return
+    check()
+    with suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from accord.arguments import checked
-from accord.cache import COSTS, cache_root, is_whole
+from accord.cache import CHECKS, COSTS, cache_root, is_whole
 from accord.disk import disk_use, is_locked, lock
 from accord.errors import AccordError, nearest
 from accord.lm.catalog import CATALOG
@@ -90,7 +90,8 @@ def remove(name: str) -> Cached:
     if entry.place == "hub":  # not by the hash of its revisions, as the hub's library does: copies of it share that
         shutil.rmtree(entry.folder)
     elif entry.name == BOOKKEEPING:
-        shutil.rmtree(cache_root() / _HASHES, ignore_errors=True)
+        for folder in (_HASHES, CHECKS):
+            shutil.rmtree(cache_root() / folder, ignore_errors=True)
         (cache_root() / COSTS).unlink(missing_ok=True)
     else:
         with lock(_made_in(entry.folder)):

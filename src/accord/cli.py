@@ -17,6 +17,7 @@ import typer
 from accord import capabilities
 from accord.disk import DISK_FULL
 from accord.errors import AccordError
+from accord.screen import tell, visible
 from accord.terminal import as_command
 
 GROUND = ("accord.lm", "accord.tasks", "accord.study", "accord.report")
@@ -37,11 +38,13 @@ class Commands(typer.core.TyperGroup):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise typer.Exit(141) from None
             if type(error).__module__.startswith(("typer", "click")):  # usage errors, exits
+                if hasattr(error, "message"):  # quotes what was typed
+                    error.message = visible(str(error.message))
                 raise
             if ctx.params.get("debug"):
-                traceback.print_exc()
+                tell(traceback.format_exc(), err=True)
             message, code = _explain(error)
-            typer.echo(message, err=True)
+            tell(message, err=True)
             raise typer.Exit(code) from None
 
 
@@ -74,7 +77,7 @@ def _version(show: bool) -> None:
     if show:
         from accord import __version__
 
-        typer.echo(f"accord {__version__}")
+        tell(f"accord {__version__}")
         raise typer.Exit
 
 
@@ -114,7 +117,7 @@ class _SaysThatTorchLoads(MetaPathFinder):
         """Find nothing: the finders after this one do."""
         if fullname == "torch":
             sys.meta_path.remove(self)
-            typer.echo("loading PyTorch", err=True)
+            tell("loading PyTorch", err=True)
 
 
 def main() -> None:

@@ -36,6 +36,8 @@ class MissingLibrary(AccordError):
     exit_code = 2
 
 
+_LONGEST = 80  # letters of a word that is looked for among names
+
 # Names that people know a thing by, and ours.
 _CALLED = {"surgery": ("direction", "concepts")}
 
@@ -49,5 +51,5 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     names = sorted(choices)
     if ours := [name for name in _CALLED.get(word, ()) if name in names]:
         return ", ".join(names) + f" ({word} is here {' or '.join(map(repr, ours))})"
-    close = get_close_matches(word, names, n=1, cutoff=0.5)
+    close = get_close_matches(word[:_LONGEST], names, n=1, cutoff=0.5)  # in time that grows with the word
     return ", ".join(names) + (f" (did you mean {close[0]!r}?)" if close else "")

@@ -19,6 +19,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from accord.screen import Screen, visible
+
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
 
@@ -55,7 +57,7 @@ class Display:
     ) -> None:
         self.title = title
         self._expected = dict(expected or {})
-        self._console = console or Console(stderr=True)
+        self._console = console or Screen(stderr=True)
         self._note = note
         self._begun = time.monotonic()
         self._started = _now()
@@ -71,7 +73,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        self._console.print(Text(_plain(line)), soft_wrap=not self._console.is_terminal)
+        self._console.print(Text(visible(line)), soft_wrap=not self._console.is_terminal)
 
     def doing(self, what: str) -> None:
         """Something that takes a while within a step, such as loading a model; it is told until the step moves on."""
@@ -165,7 +167,7 @@ class Display:
     # How it is shown
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield Text(_plain(self._whole()), style="bold", no_wrap=True, overflow="ellipsis")
+        yield Text(_line(self._whole()), style="bold", no_wrap=True, overflow="ellipsis")
         grid = Table.grid(padding=(0, 1))
         for justify in ("left", "left", "right", "left"):
             grid.add_column(justify=justify, no_wrap=True, overflow="ellipsis")
@@ -173,8 +175,8 @@ class Display:
         known = share is not None
         bar = ProgressBar(1.0 if known else None, share or 0.0, width=24, pulse=not known, complete_style="cyan")
         told = self._doing or self._far()
-        name = Text(_plain(self._name or "…"))
-        grid.add_row(name, bar, Text(clock(time.monotonic() - self._since)), Text(_plain(told)))
+        name = Text(_line(self._name or "…"))
+        grid.add_row(name, bar, Text(clock(time.monotonic() - self._since)), Text(_line(told)))
         yield grid
 
     def _beat(self) -> None:
@@ -258,11 +260,9 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _plain(text: str) -> str:
-    """Text without what would move a terminal's cursor or colours."""
-    return "".join(
-        " " if letter in "\t\n\r" else letter for letter in text if letter.isprintable() or letter in "\t\n\r"
-    )
+def _line(text: str) -> str:
+    """Text that takes one line."""
+    return visible(" ".join(text.split()))
 
 
 def _now() -> str:

@@ -21,7 +21,6 @@ import annotated_types
 import typer
 from pydantic.fields import FieldInfo
 from rich import box
-from rich.console import Console
 from rich.padding import Padding
 from rich.segment import Segment, Segments
 from rich.table import Table
@@ -29,6 +28,7 @@ from rich.text import Text
 
 from accord.errors import AccordError
 from accord.progress import Display
+from accord.screen import Screen, tell
 from accord.section import Section
 from accord.study.config import from_options
 
@@ -365,14 +365,14 @@ def _made(stage: "Stage", folder: Path, *, announce: bool, replace: bool, keep: 
                       say=display.say)  # fmt: skip
         result = result_types()[stage.kind].read(folder)
     if announce:
-        typer.echo(f"{folder}: {'written' if new else 'up to date'}", err=True)
+        tell(f"{folder}: {'written' if new else 'up to date'}", err=True)
     return result
 
 
 def _read(name: str, folder: Path, what: str) -> Any:
     from accord.study.run_folder import result_types
 
-    typer.echo(f"{folder}: {what}", err=True)
+    tell(f"{folder}: {what}", err=True)
     return result_types()[name.partition("/")[0]].read(folder)
 
 
@@ -395,16 +395,16 @@ def refuse_damaged(*runs: Path) -> None:
 
 def in_terminal() -> bool:
     """Whether a person sees what is printed, so that it should be short."""
-    return Console().is_terminal
+    return Screen().is_terminal
 
 
 def print_text(text: str, widest: int = 100) -> None:
     """A paragraph, wrapped between words in a terminal; without one as it is."""
     if in_terminal():
-        console = Console(highlight=False, markup=False, emoji=False)
+        console = Screen()
         console.print(text, width=min(widest, console.width))
     else:
-        typer.echo(text)
+        tell(text)
 
 
 def print_table(
@@ -412,17 +412,17 @@ def print_table(
 ) -> None:
     """A table as wide as the terminal, or as `widest`; without a terminal plain and complete, however wide."""
     plain = not in_terminal()
-    width = 10_000 if plain else min(widest or 10_000, Console().width)
-    console = Console(highlight=False, markup=False, emoji=False, width=width)
+    width = 10_000 if plain else min(widest or 10_000, Screen().width)
+    console = Screen(width=width)
     table = Table(*header, title=None if plain else title, box=None if plain else box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*row)
     console.print(table)
 
 
-def screen() -> Console:
+def screen() -> Screen:
     """Where results are printed: as wide as the terminal, and without one so wide that nothing is cut."""
-    return Console(highlight=False, markup=False, emoji=False, width=None if Console().is_terminal else 10_000)
+    return Screen(width=None if in_terminal() else 10_000)
 
 
 def plain_table(header: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Iterable[str] = ()) -> Table:
@@ -456,9 +456,9 @@ def print_listing(header: Sequence[str], rows: Sequence[Sequence[str | Text]], r
 
 def print_record(name: str, about: str, properties: Mapping[str, str]) -> None:
     """A name, what it is, and its properties, a line each: complete in any width."""
-    typer.echo(f"{name}: {about}")
+    tell(f"{name}: {about}")
     for label, text in properties.items():
-        typer.echo(f"  {label:<24}" + text.replace("\n", "\n" + " " * 26))
+        tell(f"  {label:<24}" + text.replace("\n", "\n" + " " * 26))
 
 
 def decimals(value: float | None, missing: str = "undefined") -> str:
@@ -482,9 +482,9 @@ def confirmed(question: str, yes: bool) -> bool:
     return typer.confirm(question)
 
 
-def progress_console() -> Console:
+def progress_console() -> Screen:
     """Where progress is drawn: standard error, apart from results."""
-    return Console(stderr=True)
+    return Screen(stderr=True)
 
 
 # Remarks that several commands make
@@ -499,7 +499,7 @@ def say_if_little(mass: float, remedy: str, of: str = "") -> None:
     """
     if mass < _LITTLE:
         warning = f"{of}Only {mass:.0%} of the probability is on the label words: the validator's score means little."
-        typer.echo(f"{warning}\nWhat it says instead, and what helps: {remedy}", err=True)
+        tell(f"{warning}\nWhat it says instead, and what helps: {remedy}", err=True)
 
 
 def say_how_read(task: "Task") -> None:
@@ -507,4 +507,4 @@ def say_how_read(task: "Task") -> None:
     from accord.tasks import left_out
 
     if line := left_out(task):
-        typer.echo(line, err=True)
+        tell(line, err=True)

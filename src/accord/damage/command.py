@@ -8,6 +8,7 @@ import typer
 from accord.damage.config import DamageSection
 from accord.lm.config import BackboneSection
 from accord.repair.repaired import before_and_after, say_if_unknown, say_left_out
+from accord.screen import tell
 from accord.tasks.config import QuestionSection
 from accord.terminal import (
     DEVICE,
@@ -125,7 +126,7 @@ def _print(result: "Damage", title: str) -> None:
         for row in result.table.to_dict("records")
     ]
     print_table(header, rows, title=title)
-    typer.echo(result.sentence)
+    tell(result.sentence)
 
 
 def _cells(row: dict[Any, Any]) -> list[str]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -17,10 +17,12 @@ from accord.progress import Progress
 from accord.study.plan import Plan, Unplanned, planned_once
 from accord.study.stage import Needs, Stage
 from accord.study.work import Work, to_make
-from accord.text import Batch, Corpus, EmbeddingStore, batches, corpus, extract
 from accord.text.catalog import TEXTS
+from accord.text.corpora import Corpus, corpus
 from accord.text.sources import is_local, source_fingerprint
-from accord.text.store import store_bytes
+
+if TYPE_CHECKING:
+    from accord.text import Batch, EmbeddingStore
 
 VERSION = 3  # raise it when the same settings give other files or numbers
 _CHARACTERS = 6  # of a token, at the most that is usual
@@ -117,6 +119,8 @@ def _stage(plan: Plan, section: TextSection, source: str, looked: Looked | None)
     known = (looked and looked.tokens) or ExpectedTokens(section.max_tokens or 0, section.held_out_tokens or 0)
 
     def make(work: Work) -> Embeddings:
+        from accord.text import extract
+
         # Concepts and heads are judged on the held-out side: that is a measure, see `accord.study.work.to_make`.
         lms = {TRAIN: work.backbone(base.section, to_make=True), HELD_OUT: work.backbone(base.section)}
         texts = read_corpus(section, source, plan.seed)
@@ -139,6 +143,8 @@ def _stage(plan: Plan, section: TextSection, source: str, looked: Looked | None)
         return Embeddings(work.folder, {**_describe(texts), **sizes})
 
     def needs() -> Needs:
+        from accord.text.store import store_bytes
+
         tokens = known.train + known.held_out
         disk = store_bytes(tokens, plan.width or 0, len(numbers), section.dtype)
         return Needs(plan.weights(plan.backbone, to_make(plan.backbone)), disk)
@@ -192,11 +198,12 @@ def read_corpus(section: TextSection, source: str, seed: int) -> Corpus:
 
 
 def shuffled(
-    store: EmbeddingStore, layer: int, size: int, seed: int, steps: int, progress: Progress
-) -> Callable[[int], Iterator[Batch]]:
+    store: "EmbeddingStore", layer: int, size: int, seed: int, steps: int, progress: Progress
+) -> "Callable[[int], Iterator[Batch]]":
     """Training batches from any step on, as the trainer takes them; `progress` gets step and steps."""
+    from accord.text import batches
 
-    def supply(start: int) -> Iterator[Batch]:
+    def supply(start: int) -> "Iterator[Batch]":
         for step, batch in enumerate(batches(store, layer, size, seed=seed, start_step=start), start):
             progress(step, steps)
             yield batch
@@ -204,7 +211,7 @@ def shuffled(
     return supply
 
 
-def _write_texts(rows: pd.DataFrame, store: EmbeddingStore, path: Path) -> None:
+def _write_texts(rows: pd.DataFrame, store: "EmbeddingStore", path: Path) -> None:
     """Write the texts up to the last that has a row in the store; `text` in the store is the number of its row here."""
     skipped = store.layout.left_out["beyond"]
     last = len(rows) - skipped

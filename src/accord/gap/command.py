@@ -9,6 +9,7 @@ from accord.errors import AccordError
 from accord.gap.config import GapSection
 from accord.gap.shown import show_as_read, show_command, show_items
 from accord.lm.config import BackboneSection
+from accord.screen import tell
 from accord.terminal import (
     DEVICE,
     QUESTION,
@@ -80,9 +81,9 @@ def show(
     if section.chat and backbone is None:
         raise AccordError("--chat puts prompts into a model's own template.", fix="name the model, with --model")
     task = _task(section, seed)
-    typer.echo(f"{task.name}, {task.split}: {len(task.items)} items")
+    tell(f"{task.name}, {task.split}: {len(task.items)} items")
     words = " or ".join("/".join(each) for each in task.labels.words.values())
-    typer.echo(f"validator answers: {words}; between a prompt and its answer: {task.generator.join!r}")
+    tell(f"validator answers: {words}; between a prompt and its answer: {task.generator.join!r}")
     if backbone is None:
         show_items(task, number)
         return
@@ -115,9 +116,9 @@ def _print(gap: "Gap", title: str, remedy: str) -> None:
         ("metric", "value", "low", "high"), [[name, *_cells(metric)] for name, metric in metrics.items()], title=title
     )
     for reason, names in _reasons(metrics).items():
-        typer.echo(f"No interval for {', '.join(names)}: {reason}.")
+        tell(f"No interval for {', '.join(names)}: {reason}.")
     clashes, items = (int(metrics[name]["value"]) for name in ("first_token_clashes", "task_items"))
-    typer.echo(counted_words(gap.answer_score, clashes, items))
+    tell(counted_words(gap.answer_score, clashes, items))
     say_if_little(metrics["yes_no_mass"]["value"], remedy)
     _say_if_blank(metrics["blank_first_tokens"]["value"], metrics["n"]["value"])
 
@@ -143,7 +144,7 @@ def _reasons(metrics: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
 def _say_if_blank(blank: float | None, n: float) -> None:
     """A warning where answers begin with a token that is white space alone."""
     if blank:
-        typer.echo(
+        tell(
             f"The first token of {blank:.0f} of {n:.0f} answers is white space alone: what is said of first "
             'tokens tells how likely a space is. A task in a language without spaces takes join = "".',
             err=True,

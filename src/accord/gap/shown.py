@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from accord.screen import tell
 from accord.tasks.config import QuestionSection
 from accord.terminal import print_table
 
@@ -31,9 +30,9 @@ def show_as_read(lm: "LanguageModel", section: "GapSection", task: "Task", numbe
     seen = preview(lm, task, items=number)
     for item in seen.items:
         _print_item(item, task)
-    typer.echo()
+    tell()
     for line in _about(seen):
-        typer.echo(line)
+        tell(line)
     if seen.mass < ENOUGH:
         _print_remedies(lm, section, task, seen, make)
 
@@ -43,9 +42,9 @@ def show_items(task: "Task", number: int) -> None:
     for item in task.items[:number]:
         about = [f"answer: {item.answer}", f"gold: {task.labels.right(item)}"]
         about += [f"{key}: {value}" for key in ("group", "similarity") if (value := getattr(item, key))]
-        typer.echo("\n" + ", ".join(about))
+        tell("\n" + ", ".join(about))
         for form, prompt in zip(("generator", "validator"), task.prompts(item), strict=True):
-            typer.echo(f"{form}:\n" + _indented(prompt))
+            tell(f"{form}:\n" + _indented(prompt))
 
 
 def show_command(model: str, question: QuestionSection) -> str:
@@ -75,14 +74,14 @@ def _indented(prompt: str) -> str:
 
 
 def _print_item(read: "AsRead", task: "Task") -> None:
-    typer.echo(f"\nanswer: {read.item.answer}, gold: {task.labels.right(read.item)}")
+    tell(f"\nanswer: {read.item.answer}, gold: {task.labels.right(read.item)}")
     for form, prompt in (("generator", read.generator), ("validator", read.validator)):
-        typer.echo(f"{form}, as the model reads it:\n" + _indented(prompt))
+        tell(f"{form}, as the model reads it:\n" + _indented(prompt))
         if form == "generator":
             clash = "; the first does not tell it from an answer of the other kind" if read.clashes else ""
-            typer.echo(f"  answer's tokens: {_weighed(read.answer)}{clash}")
+            tell(f"  answer's tokens: {_weighed(read.answer)}{clash}")
         else:
-            typer.echo(f"  label words: {_weighed(read.labels[:_WORDS])}, …; together {_share(read.mass)}")
+            tell(f"  label words: {_weighed(read.labels[:_WORDS])}, …; together {_share(read.mass)}")
 
 
 def _about(seen: "Preview") -> list[str]:
@@ -105,19 +104,19 @@ def _print_remedies(lm: "LanguageModel", section: "GapSection", task: "Task", se
     changed, how = _remedies(lm, section, task, make)
     tried = try_out(lm, changed)
     if not tried:
-        typer.echo("Nothing else to try: no other wording, no chat template, no items to spare for worked examples.")
+        tell("Nothing else to try: no other wording, no chat template, no items to spare for worked examples.")
         return
     rows = [[name, _share(mass), "see below" if "\n" in how[name] else how[name]] for name, mass in tried.items()]
     rows.sort(key=lambda row: -tried[row[0]])
-    typer.echo("\nWhat else was tried:")
+    tell("\nWhat else was tried:")
     print_table(("change", "label words get", "how"), [["as it is", _share(seen.mass), ""], *rows])
     if max(tried.values()) <= 1.5 * seen.mass:
         words = "take label words that it does say (yes = […], no = […])"
-        typer.echo(f"None of them helps much: {words}, or a model tuned to instructions.")
+        tell(f"None of them helps much: {words}, or a model tuned to instructions.")
         return
     for remedy in (how[name] for name in tried):
         if "\n" in remedy:
-            typer.echo(f"\nWorked examples, made of the task's own items, to put into its file:\n{remedy}")
+            tell(f"\nWorked examples, made of the task's own items, to put into its file:\n{remedy}")
 
 
 def _remedies(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from accord.cache import checked_once
 from accord.errors import AccordError, nearest
 from accord.gap.config import GapSection
 from accord.gap.result import Gap
@@ -80,11 +81,19 @@ def check_words(plan: Plan, task: Task, who: str) -> None:
 
     It is not tried on a model that must be fetched first.
     """
-    from accord.gap.questions import LabelWords
-
     task.labels.check_yes_or_no(who, task.name)
-    if (tokenizer := plan.tokenizer) is not None:
-        LabelWords.of(SimpleNamespace(tokenizer=tokenizer), task).tokens(task, who)
+    weights = plan.named(plan.backbone).identity["weights"]
+    if weights is None:
+        return
+
+    def check() -> None:
+        from accord.gap.questions import LabelWords
+
+        LabelWords.of(SimpleNamespace(tokenizer=plan.tokenizer), task).tokens(task, who)
+
+    prompt = task.validator.prompt(task.items[0]) if task.items else ""
+    asked = [task.settings["chat"], task.validator.join, prompt]
+    checked_once(["single label words", weights, task.labels.as_json(), asked], check)
 
 
 def gap_stage(

@@ -1,7 +1,6 @@
 """`accord train`: the concept models and heads of a study, and nothing else of it."""
 
-import typer
-
+from accord.screen import tell
 from accord.terminal import Replace, Study, StudyOut, progress_console
 
 
@@ -12,7 +11,7 @@ def train(study: Study, out: StudyOut = None, replace: Replace = False) -> None:
     """
     from accord.study.engine import run
 
-    typer.echo(run(study, out, console=progress_console(), only=["concepts", "heads"], replace=replace))
+    tell(run(study, out, console=progress_console(), only=["concepts", "heads"], replace=replace))
 
 
 COMMANDS = (train,)

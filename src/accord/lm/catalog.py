@@ -112,9 +112,9 @@ CATALOG = {
 
 def say_on_stderr(line: str) -> None:
     """Print a line of progress where it does not mix with results."""
-    from rich.console import Console
+    from accord.screen import Screen
 
-    Console(stderr=True, highlight=False, soft_wrap=True).print(line, style="dim", markup=False)
+    Screen(stderr=True, soft_wrap=True).print(line, style="dim")
 
 
 def resolve(

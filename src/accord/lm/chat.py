@@ -1,11 +1,21 @@
-"""Conversations as a model's chat template writes them, and what goes wrong there."""
+"""Conversations as a model's chat template writes them, and what goes wrong there.
+
+A template is a program from elsewhere. It reaches nothing but its messages (jinja2's sandbox); that it ends, and takes and
+writes no more than it may, is seen to here.
+"""
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError, meta
+from jinja2 import TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from transformers import PreTrainedTokenizerBase
 
@@ -14,6 +24,11 @@ from accord.errors import AccordError, nearest
 Message = Mapping[str, str]
 
 _REPLY = "reply"
+# What a template may take for one conversation; those of models take thousandths of a second, and write a few words.
+_SECONDS = 5.0
+_LINES = 64  # after so many lines of it, the clock is looked at
+_MEMORY = 2**31
+_LETTERS = 100_000  # around the messages, and ten times as many as these have
 
 
 def chat_text(
@@ -74,9 +89,13 @@ def _rendered(
 ) -> str:
     own = [dict(message) for message in messages]  # a template may change what it gets
     try:
-        text = tokenizer.apply_chat_template(
-            own, tokenize=False, add_generation_prompt=add_generation_prompt, **options
-        )
+        _check_powers(tokenizer.get_chat_template())
+        with _limited():
+            text = tokenizer.apply_chat_template(
+                own, tokenize=False, add_generation_prompt=add_generation_prompt, **options
+            )
+        if len(text) > _LETTERS + 10 * sum(len(message["content"]) for message in messages):
+            raise ValueError(f"it writes {len(text):,} letters")
         return str(text)
     # A template is a program from elsewhere: whatever it raises is an error of the template.
     except (
@@ -87,6 +106,8 @@ def _rendered(
         AttributeError,
         ArithmeticError,
         RecursionError,
+        MemoryError,
+        TimeoutError,
     ) as error:
         has_system = messages[0]["role"] == "system"
         roles = dict.fromkeys(message["role"] for message in messages)
@@ -101,6 +122,60 @@ def _rendered(
         ) from None
 
 
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Within, a template that has no end raises TimeoutError, and one that takes too much memory MemoryError."""
+    until, before, lines = time.thread_time() + _SECONDS, sys.gettrace(), count(1)
+
+    def line(frame: Any, event: str, argument: Any) -> Any:
+        if not next(lines) % _LINES and time.thread_time() > until:
+            raise TimeoutError(f"no end after {_SECONDS:.0f} s of work")
+        return line
+
+    def call(frame: Any, event: str, argument: Any) -> Any:
+        file = frame.f_code.co_filename
+        return line(frame, event, argument) if file == "<template>" or "jinja2" in file else None
+
+    sys.settrace(call)
+    try:
+        with _limited_memory():
+            yield
+    finally:
+        sys.settrace(before)
+
+
+@contextmanager
+def _limited_memory() -> Iterator[None]:
+    """Within, this process gets at most so much more; where the system has no such limit, there is none."""
+    kept = None
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        if soft == resource.RLIM_INFINITY or now + _MEMORY < soft:
+            resource.setrlimit(resource.RLIMIT_AS, (now + _MEMORY, hard))
+            kept = (soft, hard)
+    try:
+        yield
+    finally:
+        if kept is not None:
+            resource.setrlimit(resource.RLIMIT_AS, kept)
+
+
+def _check_powers(template: str) -> None:
+    """ValueError for a template with powers: 10 ** 10 ** 10 is one step, which nothing interrupts."""
+    if _parsed(template).find(nodes.Pow) is not None:
+        raise ValueError("it raises numbers to powers")
+
+
+@lru_cache(maxsize=8)
+def _parsed(template: str) -> nodes.Template:
+    template = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", template)
+    environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
+    return environment.parse(template)
+
+
 def _check_options(tokenizer: PreTrainedTokenizerBase, options: Mapping[str, Any]) -> None:
     """AccordError for an option that would not reach the template, or that it does not read."""
     if not options:
@@ -108,7 +183,7 @@ def _check_options(tokenizer: PreTrainedTokenizerBase, options: Mapping[str, Any
     arguments = set(inspect.signature(tokenizer.apply_chat_template).parameters) - {"kwargs"}
     try:
         variables = _variables(tokenizer) - arguments - {"messages"}
-    except TemplateError:
+    except (TemplateError, RecursionError):
         return  # rendering it gives the better error
     for name in options:
         if name in arguments or name not in variables:
@@ -121,9 +196,7 @@ def _check_options(tokenizer: PreTrainedTokenizerBase, options: Mapping[str, Any
 
 def _variables(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     """The names that a template reads and does not set."""
-    template = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", tokenizer.get_chat_template())
-    environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
-    return meta.find_undeclared_variables(environment.parse(template))
+    return meta.find_undeclared_variables(_parsed(tokenizer.get_chat_template()))
 
 
 def _name(tokenizer: PreTrainedTokenizerBase) -> str:

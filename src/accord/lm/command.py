@@ -8,6 +8,7 @@ from accord.amounts import in_bytes, on_day
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
 from accord.report.metric import plain
+from accord.screen import tell
 from accord.terminal import DEVICE, confirmed, print_listing, print_record, print_table
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ def prove(backbone: Annotated[BackboneSection, DEVICE.but(argument="model")]) ->
         made = f"the same, bfloat16 beside float32 (mean {mean:.1e}); embeddings, adapters and texts are made in it"
         rows.append(["made in", "", f"{largest:.1e}", "", made])
     print_table(("proof", "verdict", "difference", "allowed", "what it says"), rows, title=lm.name)
-    typer.echo(_limits(proven))
+    tell(_limits(proven))
     if lm is not proven:
-        typer.echo(f"Proven is {proven.name}, on which this model stands; what changes it was not tried.")
+        tell(f"Proven is {proven.name}, on which this model stands; what changes it was not tried.")
 
 
 def _limits(lm: "Backbone") -> str:
@@ -102,12 +103,12 @@ def cache(
 
     if remove is not None:
         entry = cached.find(remove)
-        typer.echo(f"{entry.folder}: {plain(entry.what)}, {in_bytes(entry.bytes)}")
+        tell(f"{entry.folder}: {plain(entry.what)}, {in_bytes(entry.bytes)}")
         if entry.place == "hub":
-            typer.echo("It lies in the hub's cache, which other programs use, too.")
+            tell("It lies in the hub's cache, which other programs use, too.")
         if confirmed("Remove it?", yes):
             cached.remove(remove)
-            typer.echo(f"{entry.name}: removed; it is fetched again when it is needed")
+            tell(f"{entry.name}: removed; it is fetched again when it is needed")
         return
     there = cached.entries()
     if there:
@@ -117,7 +118,7 @@ def cache(
         ]
         print_listing(("name", "size", "licence", "last read", "what it is"), rows, right=["size"])
     own = sum(entry.bytes for entry in there if entry.place == "accord")
-    typer.echo(f"{cached.cache_root()}: {in_bytes(own)} in all")
+    tell(f"{cached.cache_root()}: {in_bytes(own)} in all")
 
 
 COMMANDS = (models, prove, cache)

@@ -9,6 +9,7 @@ import typer
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
 from accord.names.config import AnyAnnotator, NamesSection, OpenAIAnnotator, TransformersAnnotator
+from accord.screen import tell
 from accord.terminal import OptionOf, Replace, decimals, made_in_run, options, print_table
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def names(
         name = f"names/{concepts.label}"
         _print(made_in_run(name, run, partial(stage, concepts), asked=asked, replace=replace), run / name)
         if notice := missing(run / name):
-            typer.echo(notice, err=True)
+            tell(notice, err=True)
 
 
 def _annotator(own: AnyAnnotator, given: dict[str, str]) -> AnyAnnotator:
@@ -106,9 +107,9 @@ def _print(named: "NamedDictionary", folder: Path) -> None:
     """What came of it: counts, scores, and where to look."""
     metrics = named.metrics
     counts = ", ".join(f"{metrics[key]} {key}" for key in ("live", "asked", "named", "failed"))
-    typer.echo(f"{metrics['concepts']}, {metrics['annotator']}: {counts}")
+    tell(f"{metrics['concepts']}, {metrics['annotator']}: {counts}")
     if metrics["failed"]:
-        typer.echo(f"why: {folder / 'failures.jsonl'}", err=True)
+        tell(f"why: {folder / 'failures.jsonl'}", err=True)
     rows = [
         [name, *(decimals(score[key]) for key in ("value", "low", "high")), str(score["n"])]
         for name, score in metrics.items()

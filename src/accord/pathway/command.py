@@ -9,6 +9,7 @@ from accord.errors import AccordError
 from accord.lm.config import BackboneSection
 from accord.pathway.config import PathwaySection
 from accord.repair.repaired import before_and_after, say_if_unknown, say_left_out
+from accord.screen import tell
 from accord.tasks.config import QuestionSection
 from accord.terminal import (
     DEVICE,
@@ -112,7 +113,7 @@ def _print(result: "Pathway", title: str) -> None:
         ]
         print_table(tuple(top.columns), cells, title="concepts that changed most")
     for sentence in result.summary()["sentences"]:
-        typer.echo(sentence)
+        tell(sentence)
 
 
 COMMANDS = (pathway,)

@@ -8,6 +8,7 @@ import typer
 from accord.embeddings.config import TextSection
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
+from accord.screen import tell
 from accord.terminal import Replace, StudyOut, decimals, options, print_table, progress_console
 
 MaybeStudy = Annotated[Path | None, typer.Argument(metavar="[STUDY.toml]", help="The study file.")]
@@ -40,7 +41,7 @@ def generate(
 
     prompts = None if prompt is None else [prompt]
     for sample in write(load(model), prompts=prompts, n=number, max_new_tokens=tokens, seed=seed):
-        typer.echo(f"--- {len(sample.ids)} tokens{'' if sample.finished else ', cut'}\n{sample.prompt}{sample.text}")
+        tell(f"--- {len(sample.ids)} tokens{'' if sample.finished else ', cut'}\n{sample.prompt}{sample.text}")
 
 
 def perplexity(
@@ -86,7 +87,7 @@ def _only(kind: str, study: Path | None, out: Path | None, replace: bool) -> Non
     from accord.study.engine import run
 
     assert study is not None
-    typer.echo(run(study, out, console=progress_console(), only=[kind], replace=replace))
+    tell(run(study, out, console=progress_console(), only=[kind], replace=replace))
 
 
 COMMANDS = (generate, perplexity)

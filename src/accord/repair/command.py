@@ -9,6 +9,7 @@ import typer
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
 from accord.repair.config import KINDS, RepairSection, Trained, read_repair
+from accord.screen import tell
 from accord.tasks.config import QuestionSection
 from accord.terminal import DEVICE, QUESTION, OptionOf, Replace, key_values, made, print_table, say_how_read
 
@@ -67,7 +68,7 @@ def repair(
     edited = None if concepts is None or layer is None else (concepts, layer)
     record: RepairRecord = made(single_repair_stage(config, task, backbone, seed, edited), out, replace=replace)
     for line in _reach(record):
-        typer.echo(line)
+        tell(line)
 
 
 def merge(

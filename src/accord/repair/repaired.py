@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import typer
+from accord.screen import tell
 
 if TYPE_CHECKING:
     from accord.lm.config import BackboneSection
@@ -29,7 +29,7 @@ def say_if_unknown(repaired: str) -> None:
     from accord.repair.learned import links
 
     if not links(repaired):
-        typer.echo(f"Nothing in {repaired} tells which items it learned from: they may be among the tests.", err=True)
+        tell(f"Nothing in {repaired} tells which items it learned from: they may be among the tests.", err=True)
 
 
 def say_left_out(tasks: "Iterable[Task]") -> None:
@@ -38,4 +38,4 @@ def say_left_out(tasks: "Iterable[Task]") -> None:
 
     for task in tasks:
         if left := left_out(task):
-            typer.echo(f"{task.name}, {task.split}: {left}", err=True)
+            tell(f"{task.name}, {task.split}: {left}", err=True)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from accord.screen import tell
 from accord.study.command import RunFolder
 from accord.terminal import refuse_damaged
 
@@ -16,7 +17,7 @@ def report(folder: RunFolder) -> None:
     """
     from accord.report import write_report
 
-    typer.echo(write_report(folder))
+    tell(write_report(folder))
     refuse_damaged(folder)
 
 
@@ -50,7 +51,7 @@ def export(
     from accord.report import export as write
 
     paths = write(folder, to, figures=figures, style=style, width=width, out=out, replace=replace)
-    typer.echo(f"{len(paths)} files in {out or folder / 'export'}")
+    tell(f"{len(paths)} files in {out or folder / 'export'}")
     refuse_damaged(folder)
 
 

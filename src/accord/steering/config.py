@@ -1,9 +1,11 @@
 """`[steering]`: which concepts are turned off and up, how far, and how the effects are measured."""
 
+from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PlainValidator, model_validator
 
+from accord.errors import MissingLibrary
 from accord.section import PATH, TIMES, Section
 
 
@@ -97,3 +99,13 @@ def sections() -> dict[str, Any]:
             Field(default=None, description="Concepts turned off and up, and what it does."),
         )
     }
+
+
+def check_sentiment() -> None:
+    """MissingLibrary unless the package that scores sentiment is installed."""
+    if find_spec("vaderSentiment") is None:
+        raise MissingLibrary(
+            "Sentiment is scored by a package that is not installed.",
+            wanted="vaderSentiment",
+            fix='pip install "accord[sentiment]"',
+        )

@@ -5,7 +5,6 @@ Both are independent of the concepts that are steered: neither reads them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,11 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from accord.arguments import checked
-from accord.errors import AccordError, MissingLibrary
+from accord.errors import AccordError
 from accord.lm.batching import in_batches
 from accord.lm.marked import backbone_states
 from accord.lm.model import LanguageModel
 from accord.lm.windows import tokenize
+from accord.steering.config import check_sentiment
 from accord.text.reader import in_order
 from accord.text.store import EmbeddingStore
 
@@ -48,16 +48,6 @@ class Scorer(Protocol):
     def __call__(self, texts: Sequence[str]) -> Floats:
         """A number for each text; NaN for one that cannot be scored."""
         ...
-
-
-def check_sentiment() -> None:
-    """MissingLibrary unless the package that scores sentiment is installed."""
-    if find_spec("vaderSentiment") is None:
-        raise MissingLibrary(
-            "Sentiment is scored by a package that is not installed.",
-            wanted="vaderSentiment",
-            fix='pip install "accord[sentiment]"',
-        )
 
 
 class Sentiment:

@@ -9,9 +9,8 @@ from accord.embeddings.config import TextSection
 from accord.embeddings.result import Embeddings
 from accord.embeddings.stage import column_of_labels, embeddings
 from accord.errors import AccordError
-from accord.steering.config import SteeringSection
+from accord.steering.config import SteeringSection, check_sentiment
 from accord.steering.result import Effects
-from accord.steering.scorers import check_sentiment
 from accord.study.plan import Named, Plan
 from accord.study.stage import Needs, Stage
 from accord.study.work import Work

@@ -41,10 +41,10 @@ def check_capacity(stages: Sequence[Stage], folder: Path, device: str, least: Ca
         device: of the backbone, as the study names it.
         least: gives the bytes of memory that the backbone takes.
     """
-    from accord.lm.opening import pick_device
-
     if not stages:
         return
+    from accord.lm.opening import pick_device
+
     needs = {stage.name: stage.needs() for stage in stages}
     problems, always = [], least()
     name, most = max(((name, max(need.memory, always)) for name, need in needs.items()), key=lambda each: each[1])

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from accord.report.metric import plain
+from accord.screen import tell
 from accord.terminal import Replace, Study, confirmed, print_table, progress_console, refuse_damaged
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder of `accord gap --out`.")]
@@ -50,16 +50,16 @@ def run(
     if not dry_run:
         from accord.study.engine import run as run_study
 
-        typer.echo(run_study(study, out, console=progress_console(), only=only or [], replace=replace))
+        tell(run_study(study, out, console=progress_console(), only=only or [], replace=replace))
         return
     from accord.study.preview import dry_run as preview
     from accord.study.shown import print_dry_run
 
     found = preview(study, out, only=only or [])
     for note in found.notes:
-        typer.echo(note, err=True)
+        tell(note, err=True)
     print_dry_run(found, replace=replace)
-    typer.echo(f"{study}: no problem found; nothing was fetched or written")
+    tell(f"{study}: no problem found; nothing was fetched or written")
 
 
 def init(
@@ -72,7 +72,7 @@ def init(
     from accord.study import write_template
 
     write_template(file, replace=replace)
-    typer.echo(f"{file}: fill it in, then: accord run {file}")
+    tell(f"{file}: fill it in, then: accord run {file}")
 
 
 def check(folder: RunFolder) -> None:
@@ -87,11 +87,11 @@ def check(folder: RunFolder) -> None:
     problems = check_files(folder)
     for mend, same in groupby(problems, lambda problem: (problem.path.parent, problem.mend)):
         for problem in same:
-            typer.echo(plain(f"{problem.path}: {problem.what}"))
-        typer.echo(plain(f"    {mend[1]}"))
+            tell(f"{problem.path}: {problem.what}")
+        tell(f"    {mend[1]}")
     if problems:
         raise typer.Exit(1)
-    typer.echo(f"{folder}: all files are as they were written")
+    tell(f"{folder}: all files are as they were written")
 
 
 def diff(
@@ -151,10 +151,10 @@ def search(
     ]
     print_table(("trial", "objective", *names), rows)
     if len(finished) > _SHOWN:
-        typer.echo(f"and {len(finished) - _SHOWN} more, in {folder / 'trials.csv'}")
+        tell(f"and {len(finished) - _SHOWN} more, in {folder / 'trials.csv'}")
     if len(finished) < trials:
-        typer.echo(f"{trials - len(finished)} trials are still under way in other processes", err=True)
-    typer.echo(folder / BEST)
+        tell(f"{trials - len(finished)} trials are still under way in other processes", err=True)
+    tell(folder / BEST)
 
 
 def runs(
@@ -176,7 +176,7 @@ def runs(
         if any(run.problem for run in found):
             raise typer.Exit(1)
     else:
-        typer.echo(f"{folder}: no runs in it; accord run STUDY.toml makes one", err=True)
+        tell(f"{folder}: no runs in it; accord run STUDY.toml makes one", err=True)
 
 
 def status(folder: RunFolder) -> None:
@@ -207,9 +207,9 @@ def open(folder: RunFolder) -> None:
     if not (path.is_file() and is_locked(folder.resolve())):  # a run that lives writes it itself
         path = bring_report(folder)
     path = path.resolve()
-    typer.echo(path)
+    tell(path)
     if not _has_display() or not webbrowser.open(path.as_uri()):
-        typer.echo(f"There is no browser here to open it in. Its address: {path.as_uri()}", err=True)
+        tell(f"There is no browser here to open it in. Its address: {path.as_uri()}", err=True)
     refuse_damaged(folder)
 
 
@@ -234,7 +234,7 @@ def rm(
     print_removal(found)
     if confirmed("Remove it?", yes):
         found.carry_out()
-        typer.echo(f"{found.folder}: removed")
+        tell(f"{found.folder}: removed")
 
 
 def _has_display() -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from accord.study.root import Study
 
 S = TypeVar("S", bound=Section)
+_SHOWN = 20  # problems of a study that are told; who sees so many mends those, or begins anew
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,13 @@ def validated(path: Path, text: str, content: Mapping[str, Any]) -> StudyFile:
     try:
         return StudyFile(path, text, model.model_validate(content))
     except ValidationError as error:
-        problems = []
-        for detail in error.errors():
-            place = _untagged(detail, content)
-            line = line_of(text, place)
-            problems.append((line, problem(detail, model, f"{path}:{line}, {_spell_value(place, content)}")))
-        raise together([found for _, found in sorted(problems, key=lambda each: each[0])], path) from None
+        found = [(line_of(text, place := _untagged(detail, content)), place, detail) for detail in error.errors()]
+        found.sort(key=lambda each: each[0])
+        problems = [
+            problem(detail, model, f"{path}:{line}, {_spell_value(place, content)}")
+            for line, place, detail in found[:_SHOWN]
+        ]
+        raise together(problems, path, len(found)) from None
 
 
 def from_options(section: type[S], values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> S:
@@ -110,12 +112,19 @@ def from_options(section: type[S], values: Mapping[str, Any], names: Mapping[str
         raise together(problems, None) from None
 
 
-def together(problems: Sequence[AccordError], path: Path | None) -> AccordError:
-    """One error that lists all problems."""
-    if len(problems) == 1:
+def together(problems: Sequence[AccordError], path: Path | None, count: int | None = None) -> AccordError:
+    """One error that lists the problems, the first of them where there are many.
+
+    Args:
+        count: how many there are, where these are only the first.
+    """
+    count = count or len(problems)
+    if count == 1:
         return problems[0]
+    told = [str(problem) for problem in problems[:_SHOWN]]
     where = "" if path is None else f" in {path}"
-    return AccordError("\n".join([f"{len(problems)} problems{where}:", *map(str, problems)]))
+    more = [f"and {count - len(told)} more"] if count > len(told) else []
+    return AccordError("\n".join([f"{count} problems{where}:", *told, *more]))
 
 
 def _read(path: Path) -> str:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from accord.arguments import checked
 from accord.disk import aside, lock, sha256, write_whole
 from accord.errors import AccordError
 from accord.progress import Display, Progress, clock
+from accord.screen import Screen, visible
 from accord.study import costs, store
 from accord.study.capacity import check_capacity, check_downloads, check_may_write
 from accord.study.check import stage_folders
@@ -52,13 +54,13 @@ def run(
     the folder holds something else, or another process works on it; and, without `replace`, when it holds whole
     results of other settings.
     """
-    console = console or Console(stderr=True)
+    console = console or Screen(stderr=True)
     file = load(path)
     folder = folder_of(file, out)
     kept: dict[str, Any] = {}
     graph = plan_study(file, kept=kept)
     for line in graph.notes:
-        console.print(line, highlight=False, markup=False)
+        console.print(Text(visible(line)))
     graph.chosen(only)
     check_folder(folder, file)
     check_downloads(graph.downloads)

@@ -6,13 +6,13 @@ from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from accord.amounts import in_bytes, in_time, on_clock
 from accord.report.metric import plain
 from accord.report.wording import count
+from accord.screen import Screen
 from accord.terminal import plain_table, print_listing, screen
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def _hanging(line: str, width: int) -> str:
     """A line whose second and later lines stand further in."""
     if len(line) <= width:
         return line
-    return "\n    ".join(str(part).rstrip() for part in Text(line).wrap(Console(width=width - 4), width - 4))
+    return "\n    ".join(str(part).rstrip() for part in Text(line).wrap(Screen(width=width - 4), width - 4))
 
 
 def _roughly(seconds: float) -> str:

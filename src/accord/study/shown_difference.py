@@ -9,10 +9,9 @@ from itertools import takewhile
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from accord.progress import Display
 from accord.report.metric import plain
+from accord.screen import tell
 from accord.study.difference import Difference, MetricDifference, RunDifference, StagePair
 from accord.terminal import in_terminal, print_table, print_text
 
@@ -274,7 +273,7 @@ def _print(header: Sequence[str], rows: Sequence[Sequence[str]], *, cut: bool = 
     if not rows:
         return
     if not in_terminal():
-        typer.echo()
+        tell()
     shown = rows[:_ROWS] if cut and in_terminal() else rows
     print_table(header, shown, widest=_WIDEST)
     if len(rows) > len(shown):
@@ -355,7 +354,7 @@ def show_rerun(difference: RunDifference) -> None:
         return
     with Display("rerun") as display:
         again = rerun(difference, stage, display)
-    typer.echo()
+    tell()
     print_text(f"Made again here: {_name(stage)}. {verdict(again, stage)}", _WIDEST)
     for remade, folder in ((again.first, difference.first), (again.second, difference.second)):
         for line in _apart(remade):

@@ -2,10 +2,17 @@
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 Path = Sequence[str | int]
+Place = tuple[str | int, ...]
+
+# What ends a statement, or only looks as if it did: strings, comments, brackets, ends of lines.
+_MARKS = re.compile(
+    r'"""(?:\\.|[^\\])*?"{3,5}|' r"'''.*?'{3,5}|" r'"(?:\\.|[^"\\\n])*"|' r"'[^'\n]*'|#[^\n]*|[\[\]{}\n]", re.DOTALL
+)
 
 
 def line_of(text: str, path: Path) -> int:
@@ -14,25 +21,12 @@ def line_of(text: str, path: Path) -> int:
     >>> line_of("seeds = [0]\n[text]\nlimit = 9", ("text", "limit"))
     3
 
-    The text must be valid TOML. TOML can be cut after any whole statement and stays valid: the statement
-    that brings a value into being is the one after which the text first contains it. The TOML parser of the
-    standard library does the parsing, so every spelling of keys and tables is understood.
+    The text must be valid TOML.
     """
-    while not _contains(tomllib.loads(text), path):
-        path = path[:-1]
-    if not path:
-        return 1
-    lines = [line + "\n" for line in text.split("\n")]
-    start = 0
-    for end in range(1, len(lines) + 1):
-        try:
-            content = tomllib.loads("".join(lines[:end]))
-        except tomllib.TOMLDecodeError:
-            continue  # cut within a statement that spans lines
-        if _contains(content, path):
-            return start + _key_line(lines[start:end], path)
-        start = end
-    raise AssertionError("unreachable: the whole text contains the path")
+    lines, place = _lines(text), tuple(path)
+    while place and place not in lines:
+        place = place[:-1]
+    return lines[place] if place else 1
 
 
 def put(content: Any, path: Path, value: Any) -> None:
@@ -49,16 +43,62 @@ def value_at(content: Any, path: Path) -> Any:
     return content
 
 
-def _contains(content: Any, path: Path) -> bool:
-    try:
-        value_at(content, path)
-    except (LookupError, TypeError):
-        return False
-    return True
+@lru_cache(maxsize=4)
+def _lines(text: str) -> Mapping[Place, int]:
+    """The line of every value. Each statement is read once, by the TOML parser of the standard library, so that every
+    spelling of keys and tables is understood.
+    """
+    lines: dict[Place, int] = {}
+    lengths: dict[Place, int] = {}  # of the arrays of tables, so far
+    table: Place = ()
+    for number, statement in _statements(text):
+        content = tomllib.loads(statement)
+        if statement.lstrip().startswith("["):
+            table = ()
+            while content:
+                ((key, inner),) = content.items()
+                table = (*table, key)
+                lines.setdefault(table, number)
+                if isinstance(inner, list):
+                    lengths[table] = lengths.get(table, 0) + 1
+                    inner = inner[0]
+                if table in lengths:
+                    table = (*table, lengths[table] - 1)
+                    lines.setdefault(table, number)
+                content = inner
+        else:
+            below = _key_lines(statement)
+            for place in _places(content):
+                lines.setdefault((*table, *place), number + below.get(place[-1], 0))
+    return lines
 
 
-def _key_line(statement: list[str], path: Path) -> int:
-    """Within a statement of several lines (an inline table or array), the line of the path's last key."""
-    key = re.compile(rf"(?<![\w-])[\"']?{re.escape(str(path[-1]))}[\"']?\s*=")
-    numbers = [number for number, line in enumerate(statement, 1) if key.search(line)]
-    return numbers[0] if len(numbers) == 1 else 1
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """The headers and the values of a text, each with the line that it begins on."""
+    begin, line, depth, number = 0, 1, 0, 1
+    for mark in _MARKS.finditer(text + "\n"):
+        number += mark[0].count("\n")
+        depth += (mark[0] in "[{") - (mark[0] in "]}")
+        if mark[0] == "\n" and not depth:
+            if statement := text[begin : mark.end()].strip():
+                yield line, statement
+            begin, line = mark.end(), number
+
+
+def _places(content: Any) -> Iterator[Place]:
+    """Every key and every table or list within a value; a number or a word in a list has the place of the list."""
+    inner: Any = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in inner:
+        if isinstance(key, str) or isinstance(value, dict | list):
+            yield (key,)
+        if isinstance(value, dict | list):
+            yield from ((key, *place) for place in _places(value))
+
+
+def _key_lines(statement: str) -> Mapping[str | int, int]:
+    """How far down each key of a statement of several lines (an inline table or array) stands, if it is there once."""
+    found: dict[str | int, list[int]] = {}
+    for below, line in enumerate(statement.split("\n")):
+        for key in re.findall(r"(?<![\w-])[\"']?([\w-]+)[\"']?\s*=", line):
+            found.setdefault(key, []).append(below)
+    return {key: below[0] for key, below in found.items() if len(below) == 1}

@@ -161,13 +161,16 @@ class PlacedItem:
 class ReadItems:
     """All items of a data file, and the places of the entries that yield none, by reason."""
 
-    items: list[PlacedItem]
+    items: Sequence[PlacedItem]
     skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Definition:
-    """A kind of task: how its data is read, how it may be phrased, and its worked examples."""
+    """A kind of task: how its data is read, how it may be phrased, and its worked examples.
+
+    There is one of each, so that what is made by one is kept under it.
+    """
 
     name: str
     asks: str  # one sentence: what the task asks

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from accord.errors import AccordError, nearest
-from accord.tasks.base import ANSWER_SCORES, Definition, Example, Form, Item, PlacedItem, Task, Template
+from accord.tasks.base import ANSWER_SCORES, Definition, Example, Form, Item, PlacedItem, ReadItems, Task, Template
 from accord.tasks.chat import Chat
 from accord.tasks.readers import DataFile, usual_delimiter
 from accord.tasks.splits import Sides, both_words, mixed, nested_sides, random_sides, unseen_sides
@@ -42,12 +43,9 @@ def build(definition: Definition, data: Path | None, choices: TaskChoices) -> Ta
     generator = _generator_form(definition, choices)
     validator = _validator_form(definition, choices)
     chat = _chat(definition, choices)
-    source = DataFile.open(_data_path(definition, data))
-    reading = definition.read(source)
-    if not reading.items:
-        raise AccordError("The data file yields no items", where=source.path, got=_counts(reading.skipped) or "no rows")
-    placed, skipped = _clean(reading.items, definition, generator.template, validator.template)
-    items, dropped = _side(placed, definition, generator.template, choices)
+    rows = _rows(definition, DataFile.open(_data_path(definition, data)), generator.template, validator.template)
+    source, reading, placed, skipped = rows.source, rows.reading, rows.placed, rows.skipped
+    items, dropped = _side(rows, choices)
     if not items:
         raise AccordError(
             f"The {choices.split} split has no items",
@@ -95,6 +93,37 @@ def build(definition: Definition, data: Path | None, choices: TaskChoices) -> Ta
         answer_score=answer_score,
         pool=tuple(row.item for row in placed),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """What a data file gives to a task that is asked with two templates, before it is divided."""
+
+    definition: Definition
+    source: DataFile
+    generator: Template
+    reading: ReadItems
+    placed: Sequence[PlacedItem]
+    skipped: dict[str, int]
+
+
+# A study asks for the same items in many ways: every split of them, every limit, every wording. What they have in
+# common is read, cleaned and divided once.
+
+
+@lru_cache(maxsize=32)
+def _rows(definition: Definition, source: DataFile, generator: Template, validator: Template) -> _Rows:
+    first, reading = _read(definition, source)
+    placed, skipped = _clean(reading.items, definition, generator, validator)
+    return _Rows(definition, first, generator, reading, placed, skipped)
+
+
+@lru_cache(maxsize=8)
+def _read(definition: Definition, source: DataFile) -> tuple[DataFile, ReadItems]:
+    reading = definition.read(source)
+    if not reading.items:
+        raise AccordError("The data file yields no items", where=source.path, got=_counts(reading.skipped) or "no rows")
+    return source, reading
 
 
 def _chat(definition: Definition, choices: TaskChoices) -> Chat | None:
@@ -228,16 +257,13 @@ def _clean(
     return [row for (question, *_), row in distinct.items() if question.lower() not in examples], dict(skipped)
 
 
-def _side(
-    placed: Sequence[PlacedItem], definition: Definition, generator: Template, choices: TaskChoices
-) -> tuple[list[Item], dict[str, int]]:
+def _side(rows: _Rows, choices: TaskChoices) -> tuple[list[Item], dict[str, int]]:
     """The items of the chosen split, and how many belong to neither side, where that can be."""
-    items = [row.item for row in placed]
-    if choices.split == "all" or not items:
-        return items, {}
-    if placed[0].split is not None:
-        return [row.item for row in placed if row.split == choices.split], {}
-    sides = _divide(items, definition, generator, choices)
+    if choices.split == "all" or not rows.placed:
+        return [row.item for row in rows.placed], {}
+    if rows.placed[0].split is not None:
+        return [row.item for row in rows.placed if row.split == choices.split], {}
+    sides = _divide(rows, choices.split_kind, choices.seed)
     dropped = {"crossing pairs": sides.dropped} if choices.split_kind in ("unseen-both", "nested") else {}
     parts = {
         "train": sides.train,
@@ -255,13 +281,15 @@ def _divides(placed: Sequence[PlacedItem], definition: Definition) -> bool:
     return len({row.item.fields[definition.words[1]] for row in placed}) > 1
 
 
-def _divide(items: Sequence[Item], definition: Definition, generator: Template, choices: TaskChoices) -> Sides:
-    share, seed, words = definition.test_share, choices.seed, definition.words
+@lru_cache(maxsize=32)
+def _divide(rows: _Rows, split_kind: str, seed: int) -> Sides:
+    items = [row.item for row in rows.placed]
+    share, words = rows.definition.test_share, rows.definition.words
     if words is None:
         # the right and the wrong answer to one question must not stand on two sides
-        return random_sides(items, lambda item: generator.fill(item.fields), share, seed)
-    if choices.split_kind == "random":
+        return random_sides(items, lambda item: rows.generator.fill(item.fields), share, seed)
+    if split_kind == "random":
         return random_sides(items, both_words(words), share, seed)
-    if choices.split_kind == "nested":
+    if split_kind == "nested":
         return nested_sides(items, words, share, seed)
-    return unseen_sides(items, words, share, seed, both=choices.split_kind == "unseen-both")
+    return unseen_sides(items, words, share, seed, both=split_kind == "unseen-both")

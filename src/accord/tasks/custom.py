@@ -3,7 +3,8 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -147,7 +148,21 @@ def _line(path: Path, text: str, key: str) -> str:
 
 
 def definition(custom: CustomTask) -> Definition:
-    """The definition that a custom task amounts to."""
+    """The definition that a custom task amounts to; the same for the same task."""
+    return _defined(_Alike(custom, (custom.model_dump_json(), frozenset(custom.model_fields_set))))
+
+
+@dataclass(frozen=True)
+class _Alike:
+    """A task that stands for all of the same content."""
+
+    custom: CustomTask = field(compare=False)
+    content: tuple[str, frozenset[str]]
+
+
+@lru_cache(maxsize=64)
+def _defined(alike: _Alike) -> Definition:
+    custom = alike.custom
     columns = _Columns(custom)
     rows = [DataRow(shot, f"{custom.name}: shots, row {n}") for n, shot in enumerate(custom.shots, start=1)]
     shots = [columns.item(row) for row in rows]

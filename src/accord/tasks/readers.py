@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, time
 from decimal import Decimal
 from functools import cached_property
@@ -27,7 +27,7 @@ class DataFile:
     """A data file read once: its bytes, uncompressed, and the fingerprint of the file."""
 
     path: Path
-    data: bytes
+    data: bytes = field(compare=False, repr=False)
     sha256: str
 
     @classmethod
@@ -147,7 +147,7 @@ def as_text(value: object) -> str | None:
 
 def _encodes(text: str) -> bool:
     """False for half of a surrogate pair, written as an escape: no tokenizer takes it."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def sift(rows: Sequence[DataRow], make: Callable[[DataRow], Iterable[Made]]) -> tuple[list[Made], dict[str, list[str]]]:
@@ -266,20 +266,23 @@ def read_table(source: DataFile, *, columns: Sequence[str] | None = None) -> lis
             raise AccordError("The header names a column twice, or none", where=where, got=", ".join(header))
     rows, short = [], []
     for where, cells in lines:
-        wrong = AccordError(
-            "A line has the wrong number of columns",
-            where=where,
-            got=f"{len(cells)}: {' | '.join(cells)[:80]}",
-            wanted=f"{len(names)}: {', '.join(names)}",
-        )
         if columns is None and any(cells[len(names) :]):
-            raise wrong
-        short += [wrong] if len(cells) < len(names) else []
+            raise _wrong_width(where, cells, names)
+        short += [(where, cells)] if len(cells) < len(names) else []
         padded = [*cells, *[None] * (len(names) - len(cells))]
         rows.append(DataRow({name: cell for name, cell in zip(names, padded, strict=False) if name}, where))
     if rows and len(short) == len(rows):
-        raise short[0]
+        raise _wrong_width(*short[0], names)
     return rows
+
+
+def _wrong_width(where: str, cells: Sequence[str], names: Sequence[str]) -> AccordError:
+    return AccordError(
+        "A line has the wrong number of columns",
+        where=where,
+        got=f"{len(cells)}: {' | '.join(cells)[:80]}",
+        wanted=f"{len(names)}: {', '.join(names)}",
+    )
 
 
 def _lines(source: DataFile) -> Iterator[tuple[str, list[str]]]:

@@ -7,17 +7,18 @@ words that never do; other phrasings of either form; other tasks.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from accord.gap.change import compare
-from accord.gap.measure import measure_gap
-from accord.lm.model import LanguageModel
 from accord.progress import Progress
 from accord.repair.learned import left_out, unlearned
 from accord.tasks import Task
 from accord.verdict.result import Verdict
+
+if TYPE_CHECKING:
+    from accord.lm import LanguageModel
 
 NEAREST = "test"
 _NESTED = {
@@ -82,7 +83,7 @@ def _titled(name: str, title: str, task: Task) -> Trial:
 
 
 def score_trials(
-    lm: LanguageModel,
+    lm: "LanguageModel",
     trials: Sequence[Trial],
     *,
     parts: Path | None = None,
@@ -94,6 +95,8 @@ def score_trials(
         parts: a folder for finished parts; what is whole there already is not computed again.
         progress: called with (items done, items in all).
     """
+    from accord.gap import measure_gap
+
     total, done, tables = sum(len(trial.task.items) for trial in trials), 0, {}
     for trial in trials:
 

@@ -378,14 +378,13 @@ def _read(name: str, folder: Path, what: str) -> Any:
 
 def refuse_damaged(*runs: Path) -> None:
     """End a command that left out what is damaged in these run folders: say what, and what to do, with exit code 1."""
-    from accord.report.metric import plain
     from accord.study.run_folder import damage
 
     found = [(run, name, what) for run in runs for name, what in damage(run).items()]
     for run, name, what in found:
-        typer.echo(plain(f"{run / name}: damaged, and left out: {what}"), err=True)
+        tell(f"{run / name}: damaged, and left out: {what}", err=True)
     for run in dict.fromkeys(run for run, _, _ in found):
-        typer.echo(f"What to do about it: accord check {run}", err=True)
+        tell(f"What to do about it: accord check {run}", err=True)
     if found:
         raise typer.Exit(1)
 

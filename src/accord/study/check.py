@@ -1,5 +1,6 @@
 """Is a run still what accord wrote? Every file is read and compared with its hash, and all that is wrong is told."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,9 +126,11 @@ def _check_stage(folder: Path, mend: str) -> Iterator[Problem]:
 
 def _check_report(folder: Path) -> Iterator[Problem]:
     if (folder / REPORT).exists() and not report_is_intact(folder):
-        yield Problem(folder / REPORT, "changed", f"accord report {folder} writes it anew")
+        yield Problem(folder / REPORT, "changed, or of an earlier version", f"accord report {folder} writes it anew")
 
 
 def _again(plan: KeptPlan | None) -> str:
     """The command that makes a run's stages again."""
-    return plan.command if plan is not None and plan.command.startswith("accord ") else "accord run STUDY.toml"
+    if plan is None or not plan.command.startswith("accord "):
+        return "accord run STUDY.toml"
+    return re.sub(r" --only[ =]\S+| --replace\b", "", plan.command)

@@ -88,7 +88,7 @@ def check(folder: RunFolder) -> None:
     for mend, same in groupby(problems, lambda problem: (problem.path.parent, problem.mend)):
         for problem in same:
             typer.echo(plain(f"{problem.path}: {problem.what}"))
-        typer.echo(plain(f"    {mend[1]}"))
+        typer.echo(f"    to mend: {plain(mend[1])}")
     if problems:
         raise typer.Exit(1)
     typer.echo(f"{folder}: all files are as they were written")

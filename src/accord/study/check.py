@@ -81,7 +81,10 @@ def _check_run(run: Path, there: list[Path]) -> Iterator[Problem]:
         yield Problem(run / name, what, f"accord open {run} draws it anew" if "/" in name else again)
     names = {stage.relative_to(run).as_posix() for stage in there} | (listed or RunList()).stages.keys()
     for name in sorted(names):
-        mend = again if plan is None or name in plan.stages else f"accord rm {run} {name}"
+        mend = again
+        if plan is not None and name not in plan.stages:  # no run makes it again
+            rm = f"accord rm {run} {name}"
+            mend = rm if read_manifest(run / name) else f"put it back from a copy, or remove its folder; then: {again}"
         yield from _check_listed(run, name, listed, mend)
     yield from _check_report(run)
 

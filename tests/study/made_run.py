@@ -11,9 +11,9 @@ from accord import cli
 from accord.disk import sha256
 from accord.sealed import DIGEST, sealed, sealed_json
 from accord.study.made_from import MARK, sources
-from accord.study.manifest import read_manifest
+from accord.study.manifest import MANIFEST, read_manifest
 from accord.study.run_folder import Run
-from accord.study.run_list import list_stage
+from accord.study.run_list import begin_list, list_stage
 
 STUDY = 'name = "demo"\n[backbone]\nmodel = "smollm2-135m"\n'
 FOUND = "readout closes 52% of the gap, perplexity × 1.00"
@@ -52,6 +52,15 @@ def make_run(folder, stages=("gap/a", "gap/b"), *, planned=(), day=1, study=STUD
     if report:
         write_page(folder, f'<meta name="description" content="{FOUND}">')
     return folder
+
+
+def listed(run):
+    """The same run with a list of what is in it, as `accord run` keeps it."""
+    begin_list(run, "demo", ["study.toml", "plan.json"])
+    for name, manifest in Run(run).manifests.items():
+        assert manifest["name"] == name
+        list_stage(run / name, name, sha256(run / name / MANIFEST))
+    return run
 
 
 def progress(folder, **values):

@@ -69,4 +69,4 @@ def test_a_report_beside_the_results_is_no_part_of_them(run):
     write_page(stage)
     assert problems(run) == []
     (stage / "report.html").write_text((stage / "report.html").read_text().replace("utf-8", "utf-9"))
-    assert problems(run) == [("report.html", "changed")]
+    assert problems(run) == [("report.html", "changed, or of an earlier version")]

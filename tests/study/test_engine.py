@@ -1,7 +1,9 @@
 """A run does what is new, changed or unfinished, and nothing else."""
 
 import io
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from tests.tiny import tiny_hub_folder
 
 from accord.errors import AccordError
 from accord.study import engine
+from accord.study.check import check
 from accord.study.stage import Stage
 
 STUDY = """
@@ -187,6 +190,35 @@ def test_a_damaged_stage_is_done_again(run):
     Path(f"runs/s/{SECOND}/scores.txt").unlink()
     done, shown = run()
     assert done == [SECOND, "report"] and "gone or changed" in shown
+
+
+def test_a_run_mends_what_was_changed_in_its_folder(run):
+    run()
+    for name in ("study.toml", "plan.json", "run.json"):
+        Path("runs/s", name).write_text("x")
+        assert check(Path("runs/s")) != []
+        assert run()[0] in ([], ["report"]) and check(Path("runs/s")) == []
+        Path("runs/s", name).unlink()
+        assert run()[0] in ([], ["report"]) and check(Path("runs/s")) == []
+    Path("runs/s", FIRST, "manifest.json").unlink()
+    done, shown = run()
+    assert done == [FIRST, "report"] and f"{FIRST}: what accord did not write there is now in" in shown
+    assert Path(f"runs/s/{FIRST}.kept/scores.txt").is_file() and check(Path("runs/s")) == []
+    shutil.rmtree(Path("runs/s", SECOND))
+    assert run()[0] == [SECOND, "report"] and check(Path("runs/s")) == []
+
+
+def test_a_run_of_an_earlier_version_gets_a_list_and_nothing_is_made_again(run):
+    run()
+    for path in Path("runs/s").rglob("manifest.json"):
+        manifest = json.loads(path.read_text())
+        del manifest["digest"]
+        path.write_text(json.dumps(manifest))
+    Path("runs/s/run.json").unlink()
+    assert "an earlier version" in check(Path("runs/s"))[0].what
+    assert run()[0] == ["report"] and check(Path("runs/s")) == []
+    path.write_text(path.read_text().replace("hypernymy", "Hypernymy", 1))
+    assert len(check(Path("runs/s"))) == 1
 
 
 def test_an_interrupted_run_goes_on(run, fakes):

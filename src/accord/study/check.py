@@ -1,5 +1,6 @@
 """Is a run still what accord wrote? Every file is read and compared with its hash, and all that is wrong is told."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,10 @@ def _check_run(run: Path, there: list[Path]) -> Iterator[Problem]:
         yield Problem(run / name, what, f"accord open {run} draws it anew" if "/" in name else again)
     names = {stage.relative_to(run).as_posix() for stage in there} | (listed or RunList()).stages.keys()
     for name in sorted(names):
-        mend = again if plan is None or name in plan.stages else f"accord rm {run} {name}"
+        mend = again
+        if plan is not None and name not in plan.stages:  # no run makes it again
+            rm = f"accord rm {run} {name}"
+            mend = rm if read_manifest(run / name) else f"put it back from a copy, or remove its folder; then: {again}"
         yield from _check_listed(run, name, listed, mend)
     yield from _check_report(run)
 
@@ -125,9 +129,11 @@ def _check_stage(folder: Path, mend: str) -> Iterator[Problem]:
 
 def _check_report(folder: Path) -> Iterator[Problem]:
     if (folder / REPORT).exists() and not report_is_intact(folder):
-        yield Problem(folder / REPORT, "changed", f"accord report {folder} writes it anew")
+        yield Problem(folder / REPORT, "changed, or of an earlier version", f"accord report {folder} writes it anew")
 
 
 def _again(plan: KeptPlan | None) -> str:
     """The command that makes a run's stages again."""
-    return plan.command if plan is not None and plan.command.startswith("accord ") else "accord run STUDY.toml"
+    if plan is None or not plan.command.startswith("accord "):
+        return "accord run STUDY.toml"
+    return re.sub(r" --only[ =]\S+| --replace\b", "", plan.command)

@@ -88,7 +88,7 @@ def check(folder: RunFolder) -> None:
     for mend, same in groupby(problems, lambda problem: (problem.path.parent, problem.mend)):
         for problem in same:
             tell(f"{problem.path}: {problem.what}")
-        tell(f"    {mend[1]}")
+        tell(f"    to mend: {mend[1]}")
     if problems:
         raise typer.Exit(1)
     tell(f"{folder}: all files are as they were written")

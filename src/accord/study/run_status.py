@@ -152,6 +152,8 @@ class RunStatus:
     def _told(self) -> tuple[str, str]:
         """The first finding, and what keeps it from being told."""
         try:
+            if self._run.damaged:
+                return "", ""  # see `problem`
             return headline(self._run), ""
         except AccordError as error:
             return "", plain(f"damaged: {error.problem} {error.where or ''}")

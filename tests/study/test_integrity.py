@@ -1,0 +1,303 @@
+"""What is read is what was written: whatever was changed, swapped or deleted is named, and no number of it is told."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from tests.report.run_folder import publish_result
+from tests.study.made_run import FOUND, change, listed, make_run, said, write_page
+
+import accord
+from accord import cache
+from accord.disk import sha256
+from accord.errors import AccordError
+from accord.study import store
+from accord.study.check import check
+from accord.study.manifest import MANIFEST, open_manifest, read_manifest
+from accord.study.report_file import bring_report
+from accord.study.run_folder import Run, damage
+from accord.study.run_list import LIST, begin_list, changed_list, list_files, read_list
+from accord.study.run_status import status
+from accord.study.stage import Stage
+from accord.study.work import Models
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of two gaps and two damages, with a figure and a page."""
+    run = make_run(tmp_path / "runs" / "demo", ["gap/a", "gap/b", "damage/x", "damage/y"], report=False)
+    (run / "figures").mkdir()
+    (run / "figures" / "closure.svg").write_text("<svg/>")
+    listed(run)
+    list_files(run, {"figures/closure.svg": sha256(run / "figures" / "closure.svg")})
+    write_page(run, f'<meta name="description" content="{FOUND}">')
+    return run
+
+
+def problems(run):
+    return [(problem.path.relative_to(run).as_posix(), problem.what) for problem in check(run)]
+
+
+def flip(path, bit=3, byte=0):
+    content = bytearray(path.read_bytes())
+    content[byte] ^= 1 << bit
+    path.write_bytes(bytes(content))
+
+
+def test_a_run_is_as_it_was_written(run):
+    assert problems(run) == [] and damage(run) == {} and said("check", run)[0] == said("status", run)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("gap/a/manifest.json", "missing"),
+        ("gap/a/numbers.txt", "missing"),
+        ("gap/a", "missing"),
+        ("gap", "missing"),
+        ("figures/closure.svg", "missing"),
+        ("study.toml", "missing"),
+        ("run.json", "missing"),
+    ],
+)
+def test_what_is_deleted_is_found(run, name, what):
+    path = run / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    found = problems(run)
+    assert (name, what) in found or ((f"{name}/a", what) in found and (f"{name}/b", what) in found)
+    code, text = said("check", run)
+    assert code == 1 and "to mend: accord " in text
+    if name.startswith("gap"):
+        assert status(run).count("damaged") == (2 if name == "gap" else 1) and said("runs", run.parent)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["gap/a/numbers.txt", "gap/a/manifest.json", "study.toml", "plan.json", "run.json", "figures/closure.svg"]
+)
+@pytest.mark.parametrize("content", [None, "", "\udcff{", "[1]", "{}"])
+def test_what_is_changed_is_found_with_all_else_that_is(run, name, content):
+    """One fault hides no other."""
+    flip(run / name) if content is None else (run / name).write_bytes(content.encode(errors="surrogateescape"))
+    flip(run / "damage" / "x" / "numbers.txt")
+    found = dict(problems(run))
+    assert name in found and found["damage/x/numbers.txt"] == "changed"
+    assert said("check", run)[0] == said("status", run)[0] == said("runs", run.parent)[0] == 1
+    assert name == "run.json" or damage(run).keys() >= {"damage/x"}
+
+
+def test_two_stages_that_were_swapped_are_found(run):
+    """With the list by their hashes, and without it by their names."""
+    for a, b in (("x", "aside"), ("y", "x"), ("aside", "y")):
+        (run / "damage" / a).rename(run / "damage" / b)
+    what = "not the one that this run wrote, but that of damage/y"
+    assert ("damage/x/manifest.json", what) in problems(run) and len(problems(run)) == 2
+    assert list(Run(run)) == ["gap/a", "gap/b"]
+    (run / LIST).unlink()
+    assert ("damage/x/manifest.json", "this is damage/y, in the place of damage/x") in problems(run)
+    assert list(Run(run)) == ["gap/a", "gap/b"] and damage(run).keys() == {"damage/x", "damage/y"}
+
+
+def test_every_bit_of_a_manifest_and_of_the_list_counts(run):
+    """None crashes anything, and no manifest with another bit is ever taken for one."""
+    for path, read in ((run / "gap/a" / MANIFEST, lambda: read_manifest(run / "gap/a")), (run / LIST, listing(run))):
+        data = path.read_bytes()
+        assert read() is not None
+        with mock.patch("accord.study.manifest.listed_as", return_value=None):  # what covers itself needs no list
+            for bit in range(0, 8 * len(data), 5):  # of every byte some, of all bits in turn
+                changed = bytearray(data)
+                changed[bit // 8] ^= 1 << bit % 8
+                path.write_bytes(bytes(changed))
+                assert read() is None, bit
+        path.write_bytes(data)
+
+
+def listing(run):
+    def read():
+        try:
+            return read_list(run)
+        except AccordError:
+            return None
+
+    return read
+
+
+def test_a_manifest_of_an_earlier_version_is_read(run):
+    """It covers itself only where the list of a run has it; one with another key is none."""
+    place = run / "gap" / "a"
+    manifest = json.loads((place / MANIFEST).read_text())
+    del manifest["digest"]
+    (place / MANIFEST).write_text(json.dumps(manifest))
+    assert "not the one that this run wrote" in dict(problems(run))["gap/a/manifest.json"]
+    (run / LIST).unlink()
+    assert open_manifest(place)["settings"] == {"model": "m"}
+    (place / MANIFEST).write_text(json.dumps({**manifest, "dagest": "0" * 64}))
+    assert read_manifest(place) is None
+
+
+@pytest.mark.parametrize(
+    "files", [{"../../x": {"bytes": 1, "sha256": "0"}}, {"/x": {"bytes": 1, "sha256": "0"}}, {"a": {}}, {"a": 3}, []]
+)
+def test_no_manifest_leads_out_of_its_folder(run, files):
+    change(run / "gap" / "a" / MANIFEST, files=files)
+    assert read_manifest(run / "gap" / "a") is None and said("status", run)[0] == 1
+
+
+def test_a_large_file_is_hashed_once_and_a_flipped_bit_found_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCORD_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "_SETTLED", 0)
+    monkeypatch.setattr("accord.study.manifest._KEPT", 10)
+    place = publish_result(tmp_path, "embeddings", "", None, files={"shard": "1" * 100})
+    hashed: list[str] = []
+    real = cache.hash_file
+    monkeypatch.setattr(cache, "hash_file", lambda path: hashed.append(path.name) or real(path))
+    assert damage(place) == damage(place) == {} and hashed == ["shard"]
+    before = (place / "shard").stat()
+    flip(place / "shard", byte=50)
+    os.utime(place / "shard", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert damage(place) == {"": "shard: changed"}
+    with pytest.raises(AccordError, match="damaged"):
+        accord.concepts.load(place)  # type: ignore[attr-defined]
+
+
+def test_a_kept_hash_that_is_wrong_is_not_believed(tmp_path, monkeypatch):
+    monkeypatch.setattr("accord.study.manifest._KEPT", 10)
+    monkeypatch.setattr("accord.study.manifest.kept_hash", lambda path: "0" * 64)
+    place = publish_result(tmp_path, "embeddings", "", None, files={"shard": "1" * 100})
+    assert damage(place) == {}
+
+
+def test_a_later_stage_is_not_made_from_a_damaged_one(run):
+    made: list[str] = []
+    base = store.stage_in(run, "gap/a")
+    later = Stage("verdict", "v", lambda work: made.append("v"), {}, 0, 1, {"base": base})
+    flip(run / "gap" / "a" / "numbers.txt")
+    with pytest.raises(AccordError, match=r"damaged[\s\S]*gap/a[\s\S]*numbers\.txt: changed"):
+        store.publish(later, run / "verdict" / "v", models=Models(), at=lambda of: run / of.name)
+    assert made == [] and not (run / "verdict" / "v").exists()
+
+
+def remake(run, name="gap/a", k=2):
+    """Make a stage of a run again, with other settings; what was said of it."""
+    told: list[str] = []
+    kind, _, label = name.partition("/")
+
+    def make(work):
+        (work.folder / "numbers.txt").write_text("new")
+
+    stage = Stage(kind, label, make, {"k": k}, 0, 1)
+    store.publish(stage, run / name, models=Models(), replace=True, say=told.append)
+    return told
+
+
+def test_what_a_user_put_into_a_stage_is_moved_aside(run, tmp_path):
+    for i, kept in enumerate(("a.kept", "a.kept-2")):
+        (run / "gap" / "a" / "notes").mkdir()
+        (run / "gap" / "a" / "notes" / "mine.txt").write_text(f"years {i}")
+        (run / "gap" / "a" / "link").symlink_to(tmp_path)
+        (told,) = remake(run, k=i)
+        assert told == f"gap/a: what accord did not write there is now in {run / 'gap' / kept}"
+        assert (run / "gap" / kept / "notes" / "mine.txt").read_text() == f"years {i}"
+        assert (run / "gap" / kept / "link").is_symlink() and tmp_path.exists()
+        assert sorted(path.name for path in (run / "gap" / kept).iterdir()) == ["link", "notes"]
+    assert remake(run, k=5) == [] and (run / "gap" / "a" / "numbers.txt").read_text() == "new"
+    assert damage(run) == {} and problems(run) == []
+
+
+def test_of_a_stage_with_a_damaged_manifest_all_is_kept(run):
+    flip(run / "gap" / "a" / MANIFEST)
+    (told,) = remake(run)
+    assert "a.kept" in told and (run / "gap" / "a.kept" / "numbers.txt").read_text() == "gap/a"
+    (run / "gap" / "b" / MANIFEST).unlink()
+    assert "b.kept" in remake(run, "gap/b")[0] and damage(run) == {}
+
+
+def test_what_a_cut_swap_left_of_the_user_is_kept(run):
+    (run / "gap" / "a" / "mine.txt").write_text("years")
+    shutil.copytree(run / "gap" / "a", run / "gap" / ".a.old")
+    (run / "gap" / "a" / "mine.txt").unlink()
+    remake(run)
+    assert (run / "gap" / "a.kept" / "mine.txt").read_text() == "years"
+
+
+def test_what_is_not_accords_is_not_taken_into_an_unfinished_stage(run):
+    def make(work):
+        (work.folder / "numbers.txt").write_text("half")
+        if not made:
+            work.facts["unfinished"] = "one answer"
+        made.append(1)
+
+    made: list[int] = []
+    stage = Stage("names", "n", make, {}, 0, 1)
+    store.publish(stage, run / "names" / "n", models=Models())
+    (run / "names" / "n" / "mine.txt").write_text("years")
+    store.publish(stage, run / "names" / "n", models=Models(), say=lambda line: None)
+    assert read_manifest(run / "names" / "n")["files"].keys() == {"numbers.txt"}
+    assert (run / "names" / "n.kept" / "mine.txt").read_text() == "years"
+
+
+def test_a_swap_that_is_cut_is_gone_on_with(run, monkeypatch):
+    """Killed once the new stage is listed, and before it stands in its place: nothing is lost, and nothing damaged."""
+
+    def killed(folder, partial):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_swap_in", killed)
+        with pytest.raises(KeyboardInterrupt):
+            remake(run)
+    assert damage(run) == {} and problems(run) == [("gap/.a.partial", "unfinished")]
+    assert open_manifest(run / "gap" / "a")["settings"] == {"model": "m"}
+    assert remake(run) == [] and problems(run) == []
+    flip(run / "gap" / "a" / "numbers.txt")
+    (run / "gap" / "a").rename(run / "gap" / ".a.partial")  # damaged before it is put in place
+    assert remake(run) == [] and problems(run) == []
+
+
+def test_the_order_is_that_of_the_study_however_stages_were_begun(run):
+    names = ["gap/b", "damage/y", "gap/a", "damage/x"]
+    for name in names:
+        change(run / name / MANIFEST, started="2026-03-01T10:00:00+00:00")
+    change(run / "plan.json", stages=dict.fromkeys(names, "0"))
+    begin_list(run, "demo", ["plan.json"])
+    assert list(Run(run)) == names
+    change(run / "gap" / "b" / MANIFEST, started="2026-03-01T10:00:01+00:00")
+    assert list(Run(run)) == names
+
+
+def test_figures_are_drawn_again_where_they_are_not_as_they_were_drawn(run, monkeypatch):
+    drawn: list[Path] = []
+
+    def draw(folder):
+        from accord.study.made_from import sources
+
+        drawn.append(folder)
+        (folder / "figures" / "closure.svg").write_text("<svg/>")
+        hashes = {"figures/closure.svg": sha256(folder / "figures" / "closure.svg")}
+        list_files(folder, hashes, figures=sources(Run(folder, verified=True)))
+
+    monkeypatch.setattr("accord.report.write_figures", draw)
+    monkeypatch.setattr("accord.report.write_report", write_page)
+    bring_report(run)
+    assert len(drawn) == 1
+    bring_report(run)
+    assert len(drawn) == 1
+    (run / "figures" / "closure.svg").write_text("mine")
+    bring_report(run)
+    assert len(drawn) == 2 and problems(run) == []
+    remake(run)
+    bring_report(run)
+    assert len(drawn) == 3
+
+
+def test_a_stage_that_is_removed_is_no_longer_listed(run):
+    assert said("rm", run, "damage/x", "--yes")[0] == 0
+    assert problems(run) == [] and "damage/x" not in read_list(run).stages
+
+
+def test_two_processes_list_their_stages_both(run):
+    with changed_list(run) as first:
+        first.stages["gap/new"] = "0"
+    assert {"gap/new", "gap/a"} <= read_list(run).stages.keys()

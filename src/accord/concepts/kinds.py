@@ -13,6 +13,7 @@ from accord.concepts.checkpoint import save_tensors
 from accord.concepts.config import KINDS, ConceptConfig, read_config
 from accord.errors import AccordError
 from accord.kinds import code_of
+from accord.unfinished import check_finished
 
 VERSION = 1  # of the folder format
 
@@ -58,6 +59,7 @@ def save(model: ConceptModel, folder: Path | str) -> None:
 def load(folder: Path | str, device: torch.device | str = "cpu") -> ConceptModel:
     """The model that `save` wrote, ready to evaluate; raises AccordError if the folder is damaged."""
     folder = Path(folder)
+    check_finished(folder)
     try:
         table = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "weights.safetensors", device=str(device))

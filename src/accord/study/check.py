@@ -9,6 +9,7 @@ from accord.disk import sha256
 from accord.errors import AccordError
 from accord.study.run_folder import Run
 from accord.study.store import MANIFEST, files_of, read_manifest
+from accord.unfinished import check_finished
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ def check(folder: Path) -> list[Problem]:
     stages = stage_folders(folder)
     unfinished = sorted(path for path in folder.rglob(".*.partial") if path.is_dir())
     if not stages and not unfinished:
+        check_finished(folder)
         raise AccordError(
             "There are no results here.",
             where=folder,

@@ -28,7 +28,7 @@ from accord.study.store import (
     is_exported,
     read_manifest,
 )
-from accord.study.work import RECORD
+from accord.unfinished import RECORD
 
 # What accord writes into a run folder beside stages; each may have been cut while it was written.
 _TOP = (STUDY, PLAN, PROGRESS, REPORT, SEARCH, "trials.csv", "best.toml")

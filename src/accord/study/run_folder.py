@@ -10,6 +10,7 @@ from accord.arguments import checked
 from accord.capabilities import CAPABILITIES, part, parts
 from accord.errors import AccordError, nearest
 from accord.study.store import MANIFEST, STUDY, read_manifest
+from accord.unfinished import check_finished
 
 R = TypeVar("R")
 
@@ -151,5 +152,6 @@ def read(folder: Path) -> Run:
     """
     run = Run(Path(folder))
     if not run.manifests:
+        check_finished(folder)
         raise AccordError("There are no results here.", where=folder, wanted="a run folder of accord run")
     return run

@@ -21,7 +21,8 @@ from accord.progress import Progress
 from accord.study import provenance
 from accord.study.replaced import MadeOtherwise, not_replaced
 from accord.study.stage import Recipe, Stage
-from accord.study.work import RECORD, Input, Models, Work
+from accord.study.work import Input, Models, Work
+from accord.unfinished import RECORD, check_finished, discard, is_sealed, sealed, unsealed
 
 MANIFEST = "manifest.json"
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
@@ -93,7 +94,7 @@ def publish(
             return False
         if before == "unfinished":
             _go_on(folder, partial, recipe)
-        if read_manifest(partial, recipe) is None:
+        if not _is_made(partial, recipe):
             work = Work(partial, at or _nowhere, models, progress or _unseen)
             _make(stage, work)
         _swap_in(folder, partial)
@@ -129,6 +130,7 @@ def stage_in(run: Path, name: str) -> Stage:
     """
     manifest = read_manifest(run / name)
     if manifest is None:
+        check_finished(run / name)
         raise AccordError("There is no such stage in this folder.", where=run / name)
     if "inputs" not in manifest:
         raise AccordError(
@@ -211,26 +213,44 @@ def _recover(folder: Path) -> None:
 
 def _go_on(folder: Path, partial: Path, recipe: Recipe) -> None:
     """Begin a partial with what an unfinished stage holds, unless there is one already."""
-    begun = read_json(partial / RECORD) or read_manifest(partial) or {}
+    begun = _recorded(partial) or read_manifest(partial) or {}
     if begun.get("fingerprint") == recipe.fingerprint:
         return
     manifest = read_manifest(folder)
     assert manifest is not None  # see `state`
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(folder, partial, ignore=shutil.ignore_patterns(MANIFEST, REPORT, EXPORT))
-    _write_json(partial / RECORD, {"fingerprint": recipe.fingerprint, "started": manifest["started"]})
+    _record(partial, {"fingerprint": recipe.fingerprint, "started": manifest["started"]})
+
+
+def _is_made(partial: Path, recipe: Recipe) -> bool:
+    """Whether a partial holds a stage's results, and only the swap is left; if they are damaged, they are removed."""
+    manifest = read_manifest(partial, recipe)
+    if manifest is not None and not files_match(partial, manifest):
+        discard(partial)
+        return False
+    return manifest is not None
+
+
+def _record(partial: Path, content: Mapping[str, Any]) -> None:
+    _write_json(partial / RECORD, sealed(content))
+
+
+def _recorded(partial: Path) -> dict[str, Any] | None:
+    record = read_json(partial / RECORD)
+    return record if record is not None and is_sealed(record) else None
 
 
 def _open_partial(partial: Path, recipe: Recipe) -> tuple[str, float]:
     """Make or resume the partial; when its building began, and the seconds that were spent on it."""
-    record = read_json(partial / RECORD)
+    record = _recorded(partial)
     if record is not None and record.get("fingerprint") == recipe.fingerprint:
         return str(record["started"]), float(record.get("seconds", 0.0))
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     started = _now()
-    _write_json(partial / RECORD, {"fingerprint": recipe.fingerprint, "started": started})
+    _record(partial, {"fingerprint": recipe.fingerprint, "started": started, "command": provenance.command()})
     return started, 0.0
 
 
@@ -250,10 +270,10 @@ def _make(stage: Stage, work: Work) -> None:
     except BaseException:
         if not files_of(partial):  # nothing to go on from
             shutil.rmtree(partial, ignore_errors=True)
-        elif (record := read_json(partial / RECORD)) is not None:
+        elif (record := _recorded(partial)) is not None:
             spent = float(record.get("seconds", 0.0)) + time.monotonic() - begun
             with suppress(OSError):  # a full disk, perhaps: what stopped it counts
-                _write_json(partial / RECORD, {**record, "seconds": spent})
+                _record(partial, {**unsealed(record), "seconds": spent})
         raise
 
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accord.disk import lock, write_whole
+from accord.disk import lock, read_object, write_whole
 from accord.errors import AccordError
 from accord.study.ranges import Choices, Range
 from accord.study.search_config import SearchSection
+from accord.unfinished import discard, is_sealed, sealed
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -87,9 +88,10 @@ class Trials:
         from optuna.trial import TrialState
 
         record = {"trial": claim.number, "values": dict(claim.values), "value": value, "reason": reason}
-        write_whole(claim.folder / RESULT, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-        with self.alone():
-            self.study.tell(claim.number, value, state=TrialState.FAIL if value is None else TrialState.COMPLETE)
+        write_whole(claim.folder / RESULT, json.dumps(sealed(record), indent=2, ensure_ascii=False) + "\n")
+        state = TrialState.FAIL if value is None else TrialState.COMPLETE
+        with self.alone():  # one whose record was damaged is told already
+            self.study.tell(claim.number, value, state=state, skip_if_finished=True)
 
     def finished(self) -> list[SearchTrial]:
         """The finished trials, the best first, and those that failed at the end."""
@@ -103,7 +105,10 @@ class Trials:
 
     def _left_behind(self, held: ExitStack) -> Claim | None:
         for trial in self._trials():
-            if not trial.state.is_finished() and self._hold(trial.number, held):
+            damaged = (self.place(trial.number) / RESULT).is_file() and self._record(trial) is None
+            if (damaged or not trial.state.is_finished()) and self._hold(trial.number, held):
+                if damaged:
+                    discard(self.place(trial.number) / RESULT)
                 if trial.params.keys() == {span.name for span in self.ranges}:
                     return Claim(trial.number, self._values(trial.params), self.place(trial.number))
                 self._void(trial)
@@ -134,10 +139,19 @@ class Trials:
         self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _counts(self, trial: "FrozenTrial") -> bool:
-        return trial.state.is_finished() and (self.place(trial.number) / RESULT).is_file()
+        return trial.state.is_finished() and self._record(trial) is not None
+
+    def _record(self, trial: "FrozenTrial") -> dict[str, Any] | None:
+        """What was recorded of a finished trial; None if there is nothing, or it is damaged."""
+        try:
+            record = read_object(self.place(trial.number) / RESULT, "values", "value", "reason")
+        except AccordError:
+            return None
+        return record if is_sealed(record) else None
 
     def _read(self, trial: "FrozenTrial") -> SearchTrial:
-        record = json.loads((self.place(trial.number) / RESULT).read_text(encoding="utf-8"))
+        record = self._record(trial)
+        assert record is not None  # see `_counts`
         return SearchTrial(trial.number, record["values"], record["value"], record["reason"])
 
     def _trials(self) -> list["FrozenTrial"]:

@@ -116,6 +116,12 @@ def test_other_trouble_with_a_lock_is_told(tmp_path: Path, monkeypatch: pytest.M
         pass
 
 
+def test_an_error_of_the_disk_names_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too large") as caught, lock(tmp_path / "run"):
+        raise OSError(errno.EFBIG, "File too large")
+    assert _explain(caught.value) == (f"error: File too large: {tmp_path / 'run'}", 1)
+
+
 def no_room(path: Path) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 

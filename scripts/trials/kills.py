@@ -18,9 +18,8 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from tiny_study import begin, ended, prepare, results
+from tiny_study import begin, ended, half_made, prepare, results
 
 SIGNALS = {"kill": [signal.SIGKILL], "int": [signal.SIGINT], "int x3": [signal.SIGINT] * 3, "term": [signal.SIGTERM]}
 _HEARD = 60.0  # seconds in which a signal must have ended a run
@@ -51,7 +50,7 @@ def main() -> None:
 
 def _round(study: Path, folder: Path, took: float, draw: random.Random) -> Counter[str]:
     """Stop runs until one ends; what was found."""
-    found: Counter[str] = Counter({"other results": 0, "tracebacks": 0, "not heard": 0, "called a bug": 0, "failed": 0})
+    found = Counter(dict.fromkeys(("other results", "tracebacks", "not heard", "called a bug", "failed"), 0))
     told = folder.with_suffix(".said")
     while True:
         process = begin(told, "run", study, "--out", folder)
@@ -75,7 +74,7 @@ def _round(study: Path, folder: Path, took: float, draw: random.Random) -> Count
             found["not heard"] += 1
             print(f"{name}: {code} after {time.monotonic() - sent:.0f} s", file=sys.stderr, flush=True)
         _look(told.read_text(), found)
-        found["half-made folders"] += _half_made(folder)
+        found["half-made folders"] += half_made(folder)
 
 
 def _look(said: str, found: Counter[str]) -> None:
@@ -83,17 +82,6 @@ def _look(said: str, found: Counter[str]) -> None:
     found["called a bug"] += "a bug in accord" in said
     if "Traceback" in said or "error" in said:
         print(said[-1500:], file=sys.stderr, flush=True)
-
-
-def _half_made(folder: Path) -> int:
-    """Folders of stages that are in their place and not whole."""
-    count = 0
-    for path in folder.rglob("manifest.json"):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts):
-            continue
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        count += any(not (path.parent / name).is_file() for name in manifest["files"])
-    return count
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import resource
 import sys
 import time
 import traceback
@@ -62,8 +63,12 @@ def prepare(folder: Path) -> Path:
     return folder / "study.toml"
 
 
-def begin(said: Path, *words: object) -> int:
-    """Begin the command `accord` in a process of its own, which has torch already; its id. It writes into `said`."""
+def begin(said: Path, *words: object, most: int | None = None) -> int:
+    """Begin the command `accord` in a process of its own, which has torch already; its id. It writes into `said`.
+
+    Args:
+        most: bytes of the largest file that it may write.
+    """
     import accord.heads.folder
     import accord.repair.loop
     import accord.study.engine  # noqa: F401 - imported here, where it is imported once
@@ -80,6 +85,8 @@ def begin(said: Path, *words: object) -> int:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+        if most is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
         sys.argv = ["accord", *map(str, words)]
         main()
         code = 0
@@ -101,6 +108,16 @@ def ended(process: int, seconds: float) -> int | None:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.01)
     return None
+
+
+def half_made(folder: Path) -> int:
+    """Stages of a run that are in their place and not whole."""
+    count = 0
+    for path in folder.rglob("manifest.json"):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            files = json.loads(path.read_text(encoding="utf-8"))["files"]
+            count += any(not (path.parent / name).is_file() for name in files)
+    return count
 
 
 def results(folder: Path) -> dict[str, str]:

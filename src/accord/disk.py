@@ -121,7 +121,7 @@ def lock(folder: Path, *, wait: bool = False, waits: Callable[[], None] | None =
     a file stands for it that names its owner, who touches it all the time: that of a process of this machine that is
     gone counts no longer, nor, for one that waits, that of any that gave no sign of life for ten minutes.
 
-    An error of a full disk, which often names no file, is made to name the folder.
+    An error of the disk that names no file, as that of a full one often does, is made to name the folder.
 
     Args:
         waits: called before it waits.
@@ -142,6 +142,8 @@ def lock(folder: Path, *, wait: bool = False, waits: Callable[[], None] | None =
     except Exception as error:
         if not isinstance(error, DiskFull) and _ran_out(error, folder.parent):
             raise DiskFull(folder) from error
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename = error.filename or str(folder)
         raise
     finally:
         if not isinstance(held, SoftFileLease):  # which removes its own

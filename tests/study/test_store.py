@@ -12,12 +12,20 @@ from types import SimpleNamespace
 
 import pytest
 
+from accord.concepts import load as load_concepts
 from accord.disk import lock
 from accord.errors import AccordError
-from accord.study import store
+from accord.lm.catalog import resolve
+from accord.loading import check_model
+from accord.repair.merging import _check as merge_check
+from accord.repair.result import base_of
+from accord.study import read, store
+from accord.study import status as run_status
+from accord.study.check import check
 from accord.study.stage import Recipe, Stage, settings_that_differ
 from accord.study.store import read_manifest, state
 from accord.study.work import Models, Work
+from accord.unfinished import check_finished
 
 RECIPE = Recipe("gap", 1, {"task": "t", "limit": 8}, 0)
 OTHER = Recipe("gap", 1, {"task": "t", "limit": 9}, 0)
@@ -158,7 +166,7 @@ def test_who_asks_for_what_is_not_finished_is_told_so(tmp_path, monkeypatch):
         publish(folder, RECIPE, stopped)
     for asks in (check_finished, base_of, check_model, resolve, read, check, run_status, merge_check, load_concepts):
         with pytest.raises(AccordError, match="This is not finished") as caught:
-            asks(folder if asks is not resolve else str(folder))
+            asks(str(folder) if asks in (resolve, check_model) else folder)
         told = str(caught.value)
         assert f"where:  {folder}" in told and f"fix:    go on with it: accord repair --out {folder}" in told
     record = tmp_path / ".repaired.partial" / "partial.json"

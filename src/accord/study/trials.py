@@ -59,14 +59,18 @@ class Trials:
         self.folder, self.section, self.ranges = folder, section, ranges
         journal = folder / TRIALS / JOURNAL
         journal.parent.mkdir(parents=True, exist_ok=True)
-        with self.alone():
-            self.study: Study = optuna.create_study(
-                # A lock by a file that must not exist works on every file system, over the network too.
-                storage=JournalStorage(JournalFileBackend(str(journal), JournalFileOpenLock(str(journal)))),
-                study_name=name,
-                direction=section.direction,
-                load_if_exists=True,
-            )
+        try:
+            with self.alone():
+                self.study: Study = optuna.create_study(
+                    # A lock by a file that must not exist works on every file system, over the network too.
+                    storage=JournalStorage(JournalFileBackend(str(journal), JournalFileOpenLock(str(journal)))),
+                    study_name=name,
+                    direction=section.direction,
+                    load_if_exists=True,
+                )
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            fix = "remove it: trials are drawn again, and what is whole of them is not made again"
+            raise AccordError("The list of trials is damaged.", where=journal, got=error, fix=fix) from error
 
     def alone(self) -> AbstractContextManager[None]:
         """Keep other processes from the list of trials for a moment."""

@@ -116,7 +116,16 @@ def test_wrong_usage_is_exit_code_2():
     [
         (AccordError("wrong", got="x"), 1, ["error: wrong", "got:    x"]),
         (KeyboardInterrupt(), 130, ["interrupted; the same command goes on"]),
-        (OSError(errno.ENOSPC, "No space left on device", "{tmp}/gap"), 1, ["disk is full", "{tmp}", "MB free"]),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "{tmp}/gap"),
+            1,
+            ["disk is full", "{tmp}", " free", "more than"],
+        ),
+        (
+            RuntimeError("I/O error: No space left on device (os error 28)"),
+            1,
+            ["The disk is full", " free", "more than"],
+        ),
         (PermissionError(errno.EACCES, "Permission denied", "/root/x"), 1, ["Permission denied", "/root/x"]),
         (ZeroDivisionError("division by zero"), 1, ["a bug in accord", "ZeroDivisionError", "--debug"]),
     ],

@@ -10,8 +10,7 @@
 ['value', 'low', 'high']
 """
 
-from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from accord.lazy import exports
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from accord.study.run_folder import read
     from accord.tasks import Item, Task, task
 
-__version__ = version("accord")
+__version__: str
 
 __all__ = [
     "AccordError",
@@ -45,4 +44,12 @@ __all__ = [
     "task",
 ]
 
-__getattr__ = exports(__name__)
+_exported = exports(__name__)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":  # the library that knows it takes a while to import
+        from importlib.metadata import version
+
+        return version("accord")
+    return _exported(name)

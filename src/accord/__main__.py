@@ -1,5 +1,18 @@
-"""`python -m accord` is the command `accord`."""
+"""`accord`, and `python -m accord`: heard before anything is imported that takes a while."""
 
-from accord.cli import main
+from accord import signals
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    signals.install()
+    from accord.study.provenance import command
+
+    signals.install(command)
+    from accord.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

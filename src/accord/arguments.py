@@ -12,7 +12,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, Protocol, TypeVar, Union, get_args, get_origin
 
-from accord.disk import DISK_FULL
+from accord.disk import is_full
 from accord.errors import AccordError, nearest
 from accord.progress import bar
 
@@ -66,7 +66,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         except OSError as error:
             # Of libraries, some name the file in their message alone.
             about_file = isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError)
-            if error.errno in DISK_FULL or not (about_file or (error.strerror and error.filename is not None)):
+            if is_full(error) or not (about_file or (error.strerror and error.filename is not None)):
                 raise
             raise AccordError(error.strerror or str(error).splitlines()[0], where=error.filename) from error
 

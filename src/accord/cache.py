@@ -8,15 +8,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from accord.disk import DISK_FULL
+from accord.disk import aside, is_full, lock, say_full, sync
 from accord.errors import AccordError
 
 RECORD = "complete.json"
@@ -50,18 +48,14 @@ def install(folder: Path, sha256: str, fetch: Fetch, convert: Convert, say: Say,
     try:
         if is_whole(folder, thorough=thorough):
             return folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder, say):
+        with lock(folder, wait=True, waits=lambda: say(f"Another process is preparing {folder.name}; waiting for it")):
             if not is_whole(folder, thorough=thorough):
                 _make(folder, sha256, fetch, convert)
     except OSError as error:
-        full = error.errno in DISK_FULL
-        raise AccordError(
-            "The disk is full." if full else "The cache cannot be used.",
-            where=folder,
-            got=error,
-            fix="free some space, or set ACCORD_HOME to a folder on another disk",
-        ) from error
+        fix = "free some space, or set ACCORD_HOME to a folder on another disk"
+        if is_full(error):
+            raise say_full(error, folder, fix) from error
+        raise AccordError("The cache cannot be used.", where=folder, got=error, fix=fix) from error
     return folder
 
 
@@ -132,24 +126,10 @@ def checked_once(of: Any, check: Callable[[], None]) -> None:
         note.touch()
 
 
-@contextmanager
-def _locked(folder: Path, say: Say) -> Iterator[None]:
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"Another process is preparing {folder.name}; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _make(folder: Path, sha256: str, fetch: Fetch, convert: Convert) -> None:
-    aside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)  # of a killed run: nobody else is in it, since we hold the lock
-    download, converted = aside / "download", aside / "made"
+    room = aside(folder, "partial")
+    shutil.rmtree(room, ignore_errors=True)  # of a killed run: nobody else is in it, since we hold the lock
+    download, converted = room / "download", room / "made"
     try:
         download.mkdir(parents=True)
         converted.mkdir()
@@ -165,11 +145,13 @@ def _make(folder: Path, sha256: str, fetch: Fetch, convert: Convert) -> None:
             )
         convert(source, converted)
         _seal(converted, sha256)
+        for path in [*converted.iterdir(), converted]:
+            sync(path)
         if folder.exists():
             shutil.rmtree(folder)
         converted.rename(folder)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(room, ignore_errors=True)
 
 
 def _seal(folder: Path, sha256: str) -> None:

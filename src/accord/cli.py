@@ -4,20 +4,18 @@ Rooms are imported inside the commands, so that `accord --help` does not wait fo
 """
 
 import os
-import shutil
-import signal
 import sys
 import traceback
 from importlib.abc import MetaPathFinder
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from accord import capabilities
-from accord.disk import DISK_FULL
+from accord import capabilities, signals
+from accord.disk import is_full, say_full
 from accord.errors import AccordError
 from accord.screen import tell, visible
+from accord.study.provenance import command
 from accord.terminal import as_command
 
 GROUND = ("accord.lm", "accord.tasks", "accord.study", "accord.report")
@@ -30,10 +28,13 @@ class Commands(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()  # a reader that is gone is noticed here, not at exit
+            with signals.working():
+                result = super().invoke(ctx)
+                sys.stdout.flush()  # a reader that is gone is noticed here, not at exit
             return result
         except (Exception, KeyboardInterrupt) as error:
+            if signals.received() is not None:
+                signals.leave()
             if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise typer.Exit(141) from None
@@ -53,24 +54,15 @@ def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, AccordError):
         return f"error: {error}", error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; the same command goes on from what is done", 130
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
-        return f"error: {_no_space(error)}", 1
+        return signals.message(), signals.exit_code()
+    if is_full(error):
+        return f"error: {say_full(error)}", 1
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"error: {error.strerror}: {error.filename}", 1
     if isinstance(error, MemoryError):
         return "error: Memory ran out. Ask for less at a time.", 1
     problem = f"{type(error).__name__}: {error}".splitlines()[0]
     return f"error: {problem}\nThis is a bug in accord. For the traceback: accord --debug COMMAND …", 1
-
-
-def _no_space(error: OSError) -> AccordError:
-    folder = Path(error.filename or ".").absolute()
-    while not folder.is_dir():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    fix = "free some, or name a folder on another disk; then run again to go on"
-    return AccordError("The disk is full.", where=folder, got=f"{free / 1e6:.1f} MB free", fix=fix)
 
 
 def _version(show: bool) -> None:
@@ -102,8 +94,8 @@ def application() -> typer.Typer:
     commands.callback()(accord)
     for package in (*GROUND, *capabilities.CAPABILITIES):
         module = capabilities.part(package, "command")
-        for command in () if module is None else module.COMMANDS:
-            commands.command()(as_command(command))
+        for function in () if module is None else module.COMMANDS:
+            commands.command()(as_command(function))
     return commands
 
 
@@ -122,13 +114,9 @@ class _SaysThatTorchLoads(MetaPathFinder):
 
 def main() -> None:
     """Run the command line."""
+    signals.install(command)
     # Bars of libraries would tear accord's own; what matters of their logs is in its errors.
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     sys.meta_path.insert(0, _SaysThatTorchLoads())
-    signal.signal(signal.SIGTERM, _interrupted)  # schedulers and containers stop a run so
     app(prog_name="accord")
-
-
-def _interrupted(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt

@@ -1,22 +1,89 @@
-"""What folders of results need of the disk: whole writes, locks, hashes."""
+"""What folders of results need of the disk: whole writes, locks, hashes, and words for one that is full."""
 
+import _thread
 import errno
 import hashlib
 import json
+import logging
 import math
 import os
+import platform
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
+from accord.amounts import in_bytes
 from accord.errors import AccordError
 
 _AGAIN = "make it again, or take it from a copy"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_SAY_FULL = ("No space left on device", "Disk quota exceeded", "os error 28", "os error 122")
+_NO_ROOM = 2**16  # bytes: with so little left, it is the disk that a library's nameless error is about
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)  # of a file system that has none
+_SILENT, _BEAT = 600.0, 10.0  # seconds without a sign of life that a lock without the system is held; between two
+_log = logging.getLogger("accord")
+
+
+class DiskFull(OSError):
+    """No space was left while something was written.
+
+    Attributes:
+        needed: bytes that it takes, at the least; 0 where nothing is known.
+    """
+
+    def __init__(self, where: Path, needed: int = 0) -> None:
+        super().__init__(errno.ENOSPC, "No space left on device", str(where))
+        self.needed = needed
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a full disk, or a quota, is behind an error: libraries have errors of their own for it.
+
+    >>> is_full(RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"))
+    True
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return True
+        if any(words in str(error) for words in _SAY_FULL):
+            return True
+        error = error.__cause__
+    return False
+
+
+def say_full(error: BaseException, place: Path | None = None, fix: str | None = None) -> AccordError:
+    """What to tell of an error that a full disk is behind: which place, what it needs, what is free.
+
+    Args:
+        place: that is told instead of the file that was written.
+        fix: what to do instead of naming another folder.
+    """
+    named = error.filename if isinstance(error, OSError) else None
+    place = place or Path(os.fsdecode(named) if isinstance(named, str | bytes) else ".").absolute()
+    free = shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free
+    needed = max(free, error.needed if isinstance(error, DiskFull) else 0)
+    return AccordError(
+        "The disk is full.",
+        where=place,
+        got=f"{in_bytes(free)} free",
+        wanted=f"more than {in_bytes(needed)}",
+        fix=fix or "free some, or name a folder on another disk; then run again to go on",
+    )
+
+
+def _ran_out(error: BaseException, folder: Path) -> bool:
+    """Whether a full disk stopped what was written into a folder, while what was written is still there."""
+    if is_full(error):
+        return True
+    unknown = isinstance(error, OSError) and error.errno is None  # as image encoders have it
+    with suppress(OSError):
+        return unknown and shutil.disk_usage(folder).free < _NO_ROOM
+    return False
 
 
 def read_object(path: Path, *needs: str, fix: str = _AGAIN) -> dict[str, Any]:
@@ -48,52 +115,104 @@ def aside(folder: Path, what: str) -> Path:
 
 
 @contextmanager
-def lock(folder: Path, *, wait: bool = False) -> Iterator[None]:
+def lock(folder: Path, *, wait: bool = False, waits: Callable[[], None] | None = None) -> Iterator[None]:
     """Keep other processes out of `folder`; an AccordError if another is in there, or `wait` until it has left.
 
-    The error of a full disk, which often names no file, is made to name the folder.
+    The system holds the lock, and opens it when the process dies, however it dies. Where the file system has no locks,
+    a file stands for it that names its owner, who touches it all the time: that of a process of this machine that is
+    gone counts no longer, nor, for one that waits, that of any that gave no sign of life for ten minutes.
+
+    An error of the disk that names no file, as that of a full one often does, is made to name the folder.
+
+    Args:
+        waits: called before it waits.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    path = aside(folder, "lock")
-    file_lock = FileLock(path)
     try:
-        file_lock.acquire(blocking=wait)
+        held = _acquired(folder, wait=False)
     except Timeout:
-        raise AccordError(
-            "Another accord process is working on this folder.",
-            where=folder,
-            fix="Wait for it, or name another.",
-        ) from None
+        if not wait:
+            raise _busy(folder) from None
+        if waits is not None:
+            waits()
+        held = _acquired(folder, wait=True)
     try:
         yield
-    except OSError as error:
-        if error.errno in DISK_FULL:
+    except AccordError:
+        raise
+    except Exception as error:
+        if not isinstance(error, DiskFull) and _ran_out(error, folder.parent):
+            raise DiskFull(folder) from error
+        if isinstance(error, OSError) and error.errno is not None:
             error.filename = error.filename or str(folder)
         raise
     finally:
-        with suppress(OSError):  # while it is held: whoever waits sees that the file is gone and makes another
-            path.unlink()
-        file_lock.release()
+        if not isinstance(held, SoftFileLease):  # which removes its own
+            with suppress(OSError):  # while it is held: whoever waits sees that the file is gone and makes another
+                aside(folder, "lock").unlink()
+        held.release()
 
 
 def is_locked(folder: Path) -> bool:
     """Whether a process works on `folder` now, so that `lock` would refuse it; leaves no file where there was none."""
-    path = aside(folder, "lock")
-    if not path.exists():
+    if not any(aside(folder, name).exists() for name in ("lock", "held.lock")):
         return False
-    file_lock = FileLock(path)
     try:
-        file_lock.acquire(blocking=False)
+        _acquired(folder, wait=False).release()
     except Timeout:
         return True
     except OSError:  # not ours to open: nobody can tell
         return False
-    file_lock.release()
     return False
 
 
+def _acquired(folder: Path, *, wait: bool) -> BaseFileLock:
+    """The lock of a folder, held; Timeout if another process holds it."""
+    path = aside(folder, "lock")
+    held: BaseFileLock = FileLock(path, fallback_to_soft=False)
+    try:
+        held.acquire(blocking=wait)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        path.unlink(missing_ok=True)  # it holds nobody off
+        held = SoftFileLease(
+            aside(folder, "held.lock"), lease_duration=_SILENT, heartbeat_interval=_BEAT, on_compromise=_lost
+        )
+        held.acquire(blocking=wait)
+        return held
+    with suppress(OSError):
+        path.write_text(f"{os.getpid()}\n{platform.node()}\n", encoding="utf-8")  # for `_busy`
+    return held
+
+
+def _lost(lost: Any) -> None:
+    """Stop this process, which can no longer keep others out: its lock was removed, or taken over."""
+    _log.error("The lock %s is no longer this process's own: it stops here.", lost.lock_file)
+    _thread.interrupt_main()
+
+
+def _busy(folder: Path) -> AccordError:
+    """The error for a folder that another process holds: which, where, and what to do if that cannot be."""
+    fix, who = "Wait for it, or name another.", None
+    path = aside(folder, "held.lock")
+    with suppress(OSError, ValueError, IndexError):
+        if (owner := SoftFileLease(path, lease_duration=_SILENT).owner) is not None:
+            silent = max(0.0, time.time() - path.stat().st_mtime)
+            who = f"process {owner.pid} on {owner.hostname}, with a sign of life {silent:.0f} s ago"
+            fix = f"Wait for it, or name another. If that process is gone: rm {path}"
+        else:
+            pid, host = aside(folder, "lock").read_text(encoding="utf-8").splitlines()
+            who = f"process {int(pid)} on {host}"
+    return AccordError("Another accord process is working on this folder.", where=folder, got=who, fix=fix)
+
+
 def disk_use(folder: Path) -> int:
-    """Bytes of all files in a folder and below; links are not followed, and what cannot be read counts as nothing."""
+    """Bytes of a file, or of all files in a folder and below; links are not followed, and what cannot be read counts as
+    nothing.
+    """
+    if folder.is_file():
+        return folder.stat().st_size
     total, folders = 0, [folder]
     while folders:
         with suppress(OSError), os.scandir(folders.pop()) as entries:
@@ -114,8 +233,11 @@ def whole(path: Path) -> Iterator[Path]:
         yield beside
         sync(beside)
         beside.replace(path)
-    except BaseException:
+    except BaseException as error:
+        full, written = _ran_out(error, beside.parent), disk_use(beside)
         beside.unlink(missing_ok=True)
+        if full and not isinstance(error, AccordError):
+            raise DiskFull(path, written) from error
         raise
 
 
@@ -138,8 +260,11 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         beside.replace(folder)
         shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
+    except BaseException as error:
+        full, written = _ran_out(error, beside.parent), disk_use(beside)
         shutil.rmtree(beside, ignore_errors=True)
+        if full and not isinstance(error, AccordError):
+            raise DiskFull(folder, written) from error
         raise
 
 

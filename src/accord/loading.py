@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from accord.arguments import checked
 from accord.cache import kept_hash
 from accord.errors import AccordError
+from accord.unfinished import check_finished
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -111,6 +112,7 @@ def check_model(model: str) -> None:
     from accord.lm.catalog import CATALOG, adapter_base, is_adapter, resolve
 
     path = Path(model).expanduser()
+    check_finished(path)
     opener = _opener(model)
     if is_adapter(path) and opener is None:
         base = adapter_base(path)

@@ -1,18 +1,112 @@
-"""Parts of a piece of work on disk, each whole or not there: a killed run goes on from them."""
+"""Parts of a piece of work on disk, each whole or not there: a killed run goes on from them.
+
+What a part held when it was written is noted as a hash: in a note beside a file or a folder (`kept`), within a record
+of JSON (`sealed`). A part that is not so any more is thrown away, with a word, and made again. What carries no hash is
+of an earlier version, and taken as it is.
+"""
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from accord.disk import whole
+from accord.disk import aside, is_locked, read_object, sha256, whole, whole_folder, write_whole
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
+
+RECORD = "partial.json"  # in a stage that is being made: the recipe that it is made by
+_OWNER = "made-for.json"  # among parts: which piece of work they belong to
+_NOTE = ".note"  # after the name of a part
+_SEAL = "check"  # in a record
+_log = logging.getLogger("accord")  # to standard error, unless a program that uses accord says otherwise
+
+
+@contextmanager
+def kept(path: Path, *, note: Path | None = None, folder: bool = False) -> Iterator[Path]:
+    """A neighbour of a part to fill instead of it; it is brought to the disk, noted, and put in place.
+
+    Args:
+        note: the file of its size and hash, if that is not the one that `is_intact` looks for by itself.
+        folder: whether the part is a folder, with files in it.
+    """
+    with (whole_folder if folder else whole)(path) as beside:
+        yield beside
+        # First the note: a kill between the two leaves a note of nothing, never a part that nothing vouches for.
+        write_whole(note or _beside(path), json.dumps(_measured(beside)))
+
+
+def is_intact(path: Path, note: Path | None = None) -> bool:
+    """Whether a part is there, and as it was when it was written."""
+    note = note or _beside(path)
+    if not path.exists():
+        return False
+    try:
+        return not note.exists() or bool(json.loads(note.read_text(encoding="utf-8")) == _measured(path))
+    except (OSError, ValueError):
+        return False
+
+
+def discard(path: Path, why: object = "not as it was written") -> None:
+    """Throw a part away that cannot be used, and say so; nothing, where there is none."""
+    if path.exists():
+        _log.warning("%s is damaged (%s): it is made again", path, why)
+    remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a part, if it is there, and its note."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    _beside(path).unlink(missing_ok=True)
+
+
+def check_finished(folder: Path | str) -> None:
+    """AccordError if nothing is in a folder yet, and what makes it is at work or was stopped: with what goes on."""
+    folder = Path(folder).expanduser().absolute()
+    if not folder.name:
+        return
+    partial = aside(folder, "partial")
+    try:
+        there = folder.exists() and (folder.is_file() or any(folder.iterdir()))
+        if there or not (partial / RECORD).is_file():
+            return
+    except OSError:  # whoever asks for it tells what is wrong with the place
+        return
+    if is_locked(folder.resolve()):
+        raise AccordError("This is not finished: another process is making it.", where=folder, fix="wait for it")
+    fix = "run what makes it again: it goes on from there"
+    with suppress(AccordError):  # of an earlier version, which did not note the command
+        command = str(read_object(partial / RECORD, "command")["command"])
+        fix = f"go on with it: {''.join(letter for letter in command if letter.isprintable())}"
+    raise AccordError(
+        "This is not finished: what makes it was stopped.", where=folder, got=f"unfinished work in {partial}", fix=fix
+    )
+
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of JSON with a hash of what it says in it.
+
+    >>> is_sealed(sealed({"answer": "birds"})), is_sealed({**sealed({"answer": "birds"}), "answer": "words"})
+    (True, False)
+    """
+    return {**record, _SEAL: _hash(record)}
+
+
+def is_sealed(record: Mapping[str, Any]) -> bool:
+    """Whether a record says what it said when it was sealed; one that never was is taken as it is."""
+    return _SEAL not in record or record[_SEAL] == _hash(unsealed(record))
+
+
+def unsealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record without its hash."""
+    return {key: value for key, value in record.items() if key != _SEAL}
 
 
 def once(parts: Path | None, name: str, make: Callable[[], T]) -> T:
@@ -29,12 +123,21 @@ def once(parts: Path | None, name: str, make: Callable[[], T]) -> T:
         return make()
     path = parts / name
     write, read = _KINDS[path.suffix]
-    if not path.exists():
-        value = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as aside:
-            write(value, aside)
-    part: T = read(path)
+    part: T
+    if is_intact(path):
+        try:
+            part = read(path)
+            return part
+        except Exception as error:  # of any reader beneath
+            if _beside(path).exists():  # it is as it was written: something else is wrong
+                raise
+            discard(path, error)
+    discard(path)
+    value = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with kept(path) as beside:
+        write(value, beside)
+    part = read(path)
     return part
 
 
@@ -48,12 +151,31 @@ def belongs(parts: Path | None, to: Mapping[str, Any]) -> None:
         return
     parts.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(json.dumps(to, sort_keys=True, default=str).encode()).hexdigest()
-    if once(parts, "made-for.json", lambda: {"sha256": digest})["sha256"] != digest:
+    if (parts / _OWNER).exists() and not is_intact(parts / _OWNER):  # nobody knows what they are parts of
+        for part in [path for path in parts.rglob("*") if _beside(path).exists()]:
+            discard(part, f"nothing tells what it is a part of: {_OWNER} is not as it was written")
+    if once(parts, _OWNER, lambda: {"sha256": digest})["sha256"] != digest:
         raise AccordError(
             "This folder holds parts of other work: of another model, or of other questions.",
             where=parts,
             fix="name another folder, or remove this one",
         )
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + _NOTE)
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    """Size and hash of a file; of a folder, those of all files in it together."""
+    if not path.is_dir():
+        return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    files = {file.relative_to(path).as_posix(): _measured(file) for file in path.rglob("*") if not file.is_dir()}
+    return {"bytes": sum(file["bytes"] for file in files.values()), "sha256": _hash(files)}
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _write_table(table: "pd.DataFrame", path: Path) -> None:

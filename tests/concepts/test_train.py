@@ -80,7 +80,7 @@ def test_a_killed_process_resumes_with_the_same_bits(tmp_path: Path) -> None:
         [sys.executable, "-c", KILLED, str(tmp_path)], env=os.environ | {"PYTHONPATH": path}, timeout=120
     )
     assert killed.returncode == -signal.SIGKILL
-    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000032"]
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-00000032", "step-00000032.note"]
     # As if killed while writing the next one, too.
     (tmp_path / "checkpoints/.step-00000048.partial").mkdir()
     (tmp_path / "checkpoints/.step-00000048.partial/model.safetensors").write_bytes(b"half")
@@ -100,7 +100,9 @@ def test_what_a_run_leaves_behind(tmp_path: Path) -> None:
     assert all(row["loss"] == pytest.approx(row["mse"] + row["aux"], abs=1e-6) for row in rows)
     assert {"fvu", "fvu_hard", "l0", "alive"} <= rows[1].keys()
     names = sorted(p.name for p in (tmp_path / "checkpoints").rglob("*"))
-    assert names == ["model.safetensors", "optimizer.safetensors", "state.json", "step-00000060"]
+    assert names == [
+        *("model.safetensors", "optimizer.safetensors", "state.json", "step-00000060", "step-00000060.note")
+    ]
     assert not model.training
     # A finished run is not run again.
     again = fresh({"kind": "topk", "size": 12, "k": 2})
@@ -122,12 +124,29 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
         fit(fresh({"kind": "topk", "size": 12, "k": 2}), TRUTH.batches(32), other, folder=tmp_path)
 
 
-def test_a_damaged_checkpoint_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", ["optimizer.safetensors", "state.json", "../step-00000048.note"])
+def test_a_damaged_checkpoint_is_not_gone_on_from(
+    damaged: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     table: dict[str, object] = {"kind": "topk", "size": 12, "k": 2}
-    fit(fresh(table), TRUTH.batches(32), SHORT, folder=tmp_path)
-    (tmp_path / "checkpoints/step-00000060/optimizer.safetensors").write_bytes(b"cut off")
-    with pytest.raises(AccordError, match=r"(?s)damaged.*step-00000060"):
-        fit(fresh(table), TRUTH.batches(32), SHORT, folder=tmp_path)
+    whole = fresh(table)
+    fit(whole, TRUTH.batches(32), SHORT)
+
+    def stop(row: dict[str, float]) -> None:
+        if row["step"] == 50:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        fit(fresh(table), TRUTH.batches(32), SHORT, folder=tmp_path, progress=stop)
+    path = tmp_path / "checkpoints/step-00000048" / damaged
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    resumed = fresh(table)
+    fit(resumed, TRUTH.batches(32), SHORT, folder=tmp_path)
+    assert same_bits(whole, resumed)
+    assert "step-00000048 is damaged" in caplog.text
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-00000060", "step-00000060.note"]
 
 
 def test_half_precision_embeddings_train_in_single(table: dict[str, object]) -> None:

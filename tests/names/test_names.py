@@ -19,7 +19,7 @@ from accord.names import (
     score_names,
 )
 from accord.names.annotators import Local
-from accord.names.answers import ANSWERS, Reply, Request, Unusable, ask, parse, read_answers
+from accord.names.answers import ANSWERS, FAILURES, Reply, Request, Unusable, ask, parse, read_answers
 from accord.names.judges import ListJudge, LogOddsJudge, Numbers, Quiz, TokensJudge
 from accord.names.prompts import marked, naming_prompt, question
 from accord.names.scores import balanced_accuracy
@@ -83,6 +83,33 @@ def test_nothing_is_asked_twice(tmp_path):
     assert [answered[f"name:{i}"].concept for i in range(5)] == ["name:0", "name:1", "name:2", "at last", "name:4"]
     assert len(read_answers(tmp_path)) == 5
     assert all(json.loads(line) for line in (tmp_path / ANSWERS).read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    "harm", [("name:1 is", "name:1 was"), ('"attempts"', '"attempt!"'), ('"key"', "key"), ("}\n", "\n")]
+)
+def test_a_damaged_answer_is_asked_for_again(harm, tmp_path, caplog):
+    requests = [Request(f"name:{i}", "") for i in range(3)]
+    ask(Scripted(lambda request: Answer(concept=f"{request.key} is")), requests, tmp_path)
+    lines = (tmp_path / ANSWERS).read_text().splitlines(keepends=True)
+    lines[1] = lines[1].replace(*harm)
+    (tmp_path / ANSWERS).write_text("".join(lines))
+    assert read_answers(tmp_path).keys() == {"name:0", "name:2"}
+    (tmp_path / FAILURES).write_text('{"key": "name:2", "rea\n')
+    again = Scripted(lambda request: Answer(concept="again"))
+    answered, _ = ask(again, requests, tmp_path)
+    assert again.keys == ["name:1"] and answered["name:1"].concept == "again"
+    assert "1 of 3 lines are damaged" in caplog.text
+    kept = (tmp_path / ANSWERS).read_text().splitlines(keepends=True)
+    assert kept[:2] == [lines[0], lines[2]] and len(kept) == 3
+
+
+def test_an_answer_of_an_earlier_version_counts(tmp_path):
+    asked = Request("name:0", "").hash
+    line = {"key": "name:0", "asked": asked, "answer": {"concept": "x"}, "attempts": 1, "seconds": 0.1}
+    (tmp_path / ANSWERS).write_text(json.dumps(line) + "\n")
+    answered, _ = ask(Scripted(lambda request: Answer(concept="y")), [Request("name:0", "")], tmp_path)
+    assert answered["name:0"].concept == "x"
 
 
 def test_another_question_of_the_same_key_is_asked(tmp_path):

@@ -263,6 +263,32 @@ def test_two_claims_are_two_trials(tmp_path):
         assert again == first  # given up without a result, so left behind
 
 
+def test_what_was_recorded_of_a_trial_is_what_counts(tmp_path, caplog):
+    from accord.study.ranges import Range
+    from accord.study.search_config import SearchSection
+
+    section, ranges = SearchSection(objective="x", direction="maximize"), [Range(("x",), "x", Interval(low=0, high=9))]
+    trials = Trials(tmp_path, "s", section, ranges)
+    for value in (0.25, 0.5):
+        with trials.claim(2) as claim:
+            claim.folder.mkdir()
+            trials.finish(claim, value)
+    record = tmp_path / "trials" / "0001" / "trial.json"
+    for damaged in (record.read_text().replace("0.5", "9.5"), record.read_text()[:-20]):
+        record.write_text(damaged)
+        assert [trial.value for trial in trials.finished()] == [0.25]
+        with trials.claim(2) as claim:  # it is gone on with
+            assert claim.number == 1
+            trials.finish(claim, 0.5)
+        assert [trial.value for trial in trials.finished()] == [0.5, 0.25] and "trial.json is damaged" in caplog.text
+    journal = tmp_path / "trials" / "optuna.log"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join([lines[0], lines[1][:9], "\n", *lines[2:]]))
+    with pytest.raises(AccordError, match="list of trials is damaged") as caught:
+        Trials(tmp_path, "s", section, ranges)
+    assert str(journal) in str(caught.value)
+
+
 def test_other_folders_are_left_alone(run, made, tmp_path, quick):
     run(trials=1)
     wider = STUDY.replace("high = 1e-2", "high = 1e-1")

@@ -12,13 +12,21 @@ from types import SimpleNamespace
 
 import pytest
 
+from accord.concepts import load as load_concepts
 from accord.disk import lock
 from accord.errors import AccordError
-from accord.study import store
+from accord.lm.catalog import resolve
+from accord.loading import check_model
+from accord.repair.merging import _check as merge_check
+from accord.repair.result import base_of
+from accord.study import read, store
+from accord.study import status as run_status
+from accord.study.check import check
 from accord.study.manifest import missing, read_manifest
 from accord.study.stage import Recipe, Stage, settings_that_differ
 from accord.study.store import state
 from accord.study.work import Models, Work
+from accord.unfinished import check_finished
 
 RECIPE = Recipe("gap", 1, {"task": "t", "limit": 8}, 0)
 OTHER = Recipe("gap", 1, {"task": "t", "limit": 9}, 0)
@@ -114,6 +122,60 @@ def test_a_full_disk_is_told_with_the_folder(tmp_path):
     with pytest.raises(OSError, match="No space") as caught:
         publish(tmp_path / "gap", RECIPE, make)
     assert caught.value.filename == str(tmp_path / "gap")
+
+
+def test_results_that_were_damaged_before_the_swap_are_made_again(tmp_path, monkeypatch, caplog):
+    folder = tmp_path / "gap"
+    with monkeypatch.context() as killed:
+        killed.setattr(store, "_swap_in", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            publish(folder, RECIPE, writer("old"))
+    scores = tmp_path / ".gap.partial" / "scores.txt"
+    scores.write_text("OLD")
+    assert publish(folder, RECIPE, writer("new")) and (folder / "scores.txt").read_text() == "new"
+    assert ".gap.partial is damaged" in caplog.text
+
+
+def test_the_seconds_of_a_damaged_record_do_not_count(tmp_path):
+    folder = tmp_path / "gap"
+
+    def stopped(work):
+        (work.folder / "part").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(folder, RECIPE, stopped)
+    record = tmp_path / ".gap.partial" / "partial.json"
+    table = json.loads(record.read_text())
+    record.write_text(json.dumps({**table, "seconds": 12345.0}))
+    publish(folder, RECIPE, writer())
+    assert read_manifest(folder)["seconds"] < 100 and not (folder / "part").exists()
+
+
+def test_who_asks_for_what_is_not_finished_is_told_so(tmp_path, monkeypatch):
+    folder = tmp_path / "repaired"
+    check_finished(folder)
+
+    def stopped(work):
+        (work.folder / "part").write_text("half")
+        with pytest.raises(AccordError, match="another process is making it"):
+            check_finished(folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["accord", "repair", "--out", str(folder)])
+    with pytest.raises(KeyboardInterrupt):
+        publish(folder, RECIPE, stopped)
+    for asks in (check_finished, base_of, check_model, resolve, read, check, run_status, merge_check, load_concepts):
+        with pytest.raises(AccordError, match="This is not finished") as caught:
+            asks(str(folder) if asks in (resolve, check_model) else folder)
+        told = str(caught.value)
+        assert f"where:  {folder}" in told and f"fix:    go on with it: accord repair --out {folder}" in told
+    record = tmp_path / ".repaired.partial" / "partial.json"
+    record.write_text("{}")  # of an earlier version
+    with pytest.raises(AccordError, match="run what makes it again"):
+        base_of(folder)
+    publish(folder, RECIPE, writer())
+    check_finished(folder)
 
 
 def test_work_of_other_settings_is_wiped(tmp_path):

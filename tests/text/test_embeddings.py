@@ -172,14 +172,14 @@ def test_kill_9_ends_with_the_same_bytes(tmp_path: Path) -> None:
     folder, threads = tmp_path / "killed", torch.get_num_threads()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["src", ".", *sys.path])}
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder)], env=environment)
-    while len(list(folder.glob("shard-*.json"))) < 3:
+    while len(list(folder.glob("shard-*.safetensors"))) < 3:
         assert child.poll() is None
         time.sleep(0.005)
     child.send_signal(signal.SIGKILL)
     child.wait()
     with pytest.raises(AccordError, match="not whole"):
         EmbeddingStore(folder)
-    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("shard-*.json")}
+    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("shard-*.safetensors")}
     torch.set_num_threads(1)  # as the child did
     resumed = extract(LM, KILLED, folder, layers=[1, 3], shard_tokens=60)
     whole = extract(LM, KILLED, tmp_path / "whole", layers=[1, 3], shard_tokens=60)
@@ -242,6 +242,19 @@ def test_memory_that_runs_out(tmp_path: Path) -> None:
     torch.testing.assert_close(
         rows_of(small, 3)["x"], rows_of(extract(LM, TEXTS, tmp_path / "whole"), 3)["x"], atol=1e-5, rtol=1e-4
     )
+
+
+def test_shards_whose_layout_is_damaged_are_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    extract(LM, TEXTS, tmp_path, shard_tokens=100)
+    before, whole = files_of(tmp_path), (tmp_path / "store.json").read_text()
+    for content in (whole[:-9], whole.replace("100", "101", 1), whole.replace('"texts": ', '"text": '), "[]"):
+        assert content != whole
+        (tmp_path / "store.json").write_text(content)
+        with pytest.raises(AccordError, match="no embeddings that this version can read"):
+            EmbeddingStore(tmp_path)
+        extract(LM, TEXTS, tmp_path, shard_tokens=100).verify()
+        assert files_of(tmp_path) == before and "store.json is not as it was written" in caplog.text
+        caplog.clear()
 
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """Checkpoints of a training: whole or absent, and enough to go on with the same final bits.
 
 A checkpoint is a folder `step-00001234` with the model's and the optimiser's tensors (safetensors) and a JSON
-state. It is written aside under a dotted name, flushed, and renamed: a kill at any moment leaves the last
-whole one. Nothing is pickled.
+state. It is written aside under a dotted name, flushed, hashed (see `accord.unfinished`), and renamed: a kill at any
+moment leaves the last whole one, and one that was damaged since is not gone on from. Nothing is pickled.
 """
 
 import json
@@ -17,8 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from accord.disk import sync, whole_folder
+from accord.disk import sync
 from accord.errors import AccordError
+from accord.unfinished import discard, is_intact, kept
 
 Best = Mapping[str, Tensor]
 
@@ -64,7 +65,7 @@ def write_checkpoint(
     final = folder / f"step-{state.step:08d}"
     if final.exists():
         return
-    with whole_folder(final) as partial:
+    with kept(final, folder=True) as partial:
         save_tensors(model.state_dict(), partial / "model.safetensors")
         save_tensors(_moments(model, optimizer), partial / "optimizer.safetensors")
         if best is not None:
@@ -72,25 +73,29 @@ def write_checkpoint(
         (partial / "state.json").write_text(json.dumps(vars(state)), encoding="utf-8")
     sync(folder)
     for older in folder.glob("step-*"):
-        if older != final:
-            shutil.rmtree(older)
+        if not older.name.startswith(final.name):
+            shutil.rmtree(older) if older.is_dir() else older.unlink()
 
 
 def read_checkpoint(
     folder: Path, model: Trainee, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
 ) -> tuple[State, Best | None] | None:
-    """Load the newest checkpoint in `folder` into model and optimiser; None where there is none.
+    """Load the newest whole checkpoint in `folder` into model and optimiser; None where there is none.
 
-    Raises AccordError if it belongs to a training with other settings, or is damaged.
+    Those that are damaged are thrown away.
+
+    Raises AccordError if it belongs to a training with other settings, or no model of these settings fits it.
     """
-    newest = max(folder.glob("step-*"), default=None)
-    if newest is None:
-        return None
-    try:
-        return _read(newest, model, optimizer, settings)
-    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        fix = "remove this folder: training then starts anew"
-        raise AccordError("a checkpoint is damaged", where=newest, got=str(error), fix=fix) from None
+    for newest in sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True):
+        if not is_intact(newest):
+            discard(newest)
+            continue
+        try:
+            return _read(newest, model, optimizer, settings)
+        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+            fix = "remove this folder: training then starts anew"
+            raise AccordError("a checkpoint cannot be read", where=newest, got=str(error), fix=fix) from None
+    return None
 
 
 def _read(

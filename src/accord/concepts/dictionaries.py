@@ -9,6 +9,7 @@ from accord.cache import hash_file
 from accord.concepts import gemma_scope, saelens, sparsify
 from accord.concepts.hooks import residual_layer
 from accord.concepts.imported import Imported
+from accord.disk import is_full, say_full
 from accord.errors import AccordError
 
 _PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
@@ -124,6 +125,8 @@ def _fetch(repository: str, inside: str) -> Path:
     try:
         folder = Path(snapshot_download(repository, allow_patterns=allow, ignore_patterns=ignore)) / inside
     except Exception as error:  # a dozen classes, some of the HTTP library beneath
+        if is_full(error):
+            raise say_full(error, fix="free some, or set HF_HOME to a folder on another disk") from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         fix = "check the name; log in with `hf auth login` where it is gated; offline, name a folder on this machine"
         where = "the hub, as there is no folder of this name here"

@@ -14,6 +14,7 @@ from accord.concepts.config import KINDS, ConceptConfig, read_config
 from accord.errors import AccordError
 from accord.kinds import code_of
 from accord.study.manifest import check_if_stage
+from accord.unfinished import check_finished
 
 VERSION = 1  # of the folder format
 
@@ -59,6 +60,7 @@ def save(model: ConceptModel, folder: Path | str) -> None:
 def load(folder: Path | str, device: torch.device | str = "cpu") -> ConceptModel:
     """The model that `save` wrote, ready to evaluate; raises AccordError if the folder is damaged."""
     folder = Path(folder)
+    check_finished(folder)
     check_if_stage(folder)
     try:
         table = json.loads((folder / "config.json").read_text(encoding="utf-8"))

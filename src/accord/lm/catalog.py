@@ -9,11 +9,12 @@ from pathlib import Path
 
 from accord import hub
 from accord.cache import FORMAT, Say, cache_root, hash_file, install, is_whole, pip_download
-from accord.disk import read_object
+from accord.disk import is_full, read_object
 from accord.errors import AccordError, nearest
 from accord.lm.checkpoint import INDEX, WEIGHTS, adapter_weights, weight_files
 from accord.lm.fingerprint import ADAPTER_CONFIG, adapter_fingerprint, folder_fingerprint
 from accord.lm.gguf import convert
+from accord.unfinished import check_finished
 
 __all__ = ["CATALOG", "CatalogEntry", "Source", "cache_root", "entries", "resolve"]
 
@@ -146,6 +147,7 @@ def resolve(
         if is_adapter(path):
             return _with_base(model, path, thorough, say, fetch)
         return Source(model, path.resolve(), folder_fingerprint(_usable(path)))
+    check_finished(path)
     if path.is_file():
         return _own_gguf(model, path, thorough, say)
     if entry := CATALOG.get(model):
@@ -336,7 +338,7 @@ def _hub_failed(model: str, error: Exception) -> AccordError:
         (Exception, "could not be fetched from the hub", "try again: what has arrived is kept"),
     ]
     problem, fix = next((problem, fix) for kind, problem, fix in reasons if isinstance(error, kind))
-    if "No space left" in str(error):
+    if is_full(error):
         problem, fix = "does not fit on the disk", "free some space, or set HF_HOME to a folder elsewhere"
     return AccordError(
         f"{model} {problem}.",

@@ -1,12 +1,12 @@
 """A GGUF file becomes a folder in hub layout (float32 safetensors, config, tokenizer), made once."""
 
 import copy
-import errno
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from accord.disk import DiskFull, is_full
 from accord.errors import AccordError
 
 # How a byte-level vocabulary cuts text before merging. transformers knows some of the kinds that GGUF files
@@ -45,8 +45,8 @@ def convert(source: Path, folder: Path) -> None:
     except AccordError:
         raise
     except Exception as error:
-        if "No space left" in str(error):  # safetensors has its own error for it
-            raise OSError(errno.ENOSPC, "No space left on device") from error
+        if is_full(error):
+            raise DiskFull(folder) from error
         raise AccordError(
             "transformers cannot open this GGUF file.",
             where=source,

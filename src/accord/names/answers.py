@@ -1,13 +1,15 @@
 """Asking an annotator: every answer is on disk before the next one counts, and what has an answer is not asked again.
 
-answers.jsonl   a line an answer, in the order they came: key, asked (a hash of the prompt), answer, attempts, seconds;
-                where the prompt of a key changes, its answer counts no longer
+answers.jsonl   a line an answer, in the order they came: key, asked (a hash of the prompt), answer, attempts, seconds,
+                check (a hash of these: a line that is damaged is no answer); where the prompt of a key changes, its
+                answer counts no longer
 failures.jsonl  a line a request that has no answer: key, asked, reason, attempts, runs (in how many it failed while
-                others were answered), for_good (it is not asked again)
+                others were answered), for_good (it is not asked again), check
 """
 
 import hashlib
 import json
+import logging
 import os
 import re
 import unicodedata
@@ -21,14 +23,16 @@ import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from accord.arguments import checked
-from accord.disk import write_whole
+from accord.disk import whole, write_whole
 from accord.errors import AccordError
 from accord.names.prompts import naming_prompt, one_line
+from accord.unfinished import is_sealed, sealed, unsealed
 
 ANSWERS, FAILURES = "answers.jsonl", "failures.jsonl"
 LONGEST = 120  # letters of a name
 _IN_A_ROW = 20  # failures one after another: the annotator is gone, and waiting for each would take hours
 _RUNS = 3  # in which a request may fail for the annotator's sake while others are answered: it is this request, then
+_log = logging.getLogger("accord")
 _JOINERS = "\u200c\u200d"  # these change how letters and emoji look, and are part of words
 _BEGIN = re.compile(r'\{\s*["}]')  # of a JSON object
 _LOOKS = 50  # places where an answer's JSON may begin, the last ones: each may take as long as the answer is
@@ -164,6 +168,8 @@ def ask(
     next call goes on from it. Once an annotator has answered anything, requests that failed in an earlier call too do
     not count toward that.
     """
+    for name in (ANSWERS, FAILURES):
+        _keep_sound(folder / name)
     by_key, known, old = {request.key: request for request in requests}, read_answers(folder), failures_of(folder)
     answered = {
         key: request.form.model_validate(known[key]["answer"])
@@ -203,15 +209,14 @@ def ask(
                 "runs": runs, "for_good": runs >= _RUNS if reply.unreachable else reached,
             }  # fmt: skip
         unanswered = (record for key, record in {**old, **failures}.items() if key not in answered)
-        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in unanswered)
-        write_whole(folder / FAILURES, "".join(lines))
+        write_whole(folder / FAILURES, "".join(map(_line, unanswered)))
     if gone is not None:
         raise gone
     return answered, {key: str(record["reason"]) for key, record in failures.items()}
 
 
 def read_answers(folder: Path) -> dict[str, dict[str, Any]]:
-    """Key -> record of all answers in a folder; a line that a kill cut is no answer."""
+    """Key -> record of all answers in a folder; a line that a kill cut, or that is damaged, is no answer."""
     return {record["key"]: record for record in _lines(folder / ANSWERS)}
 
 
@@ -275,15 +280,41 @@ def _open(path: Path) -> Any:
 
 
 def _append(file: Any, record: Mapping[str, Any]) -> None:
-    file.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+    file.write(_line(record).encode())
     file.flush()
     os.fsync(file.fileno())
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(sealed(unsealed(record)), ensure_ascii=False) + "\n"
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    lines = (line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n"))
+    return [record for line in lines if (record := _record(line)) is not None]
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """What a line holds; None if it is not as it was written."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and "key" in record and is_sealed(record) else None
+
+
+def _keep_sound(path: Path) -> None:
+    """Drop the lines of a file that are damaged, but for one that a kill cut, and say so."""
+    if not path.exists():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    sound = [line for line in lines if not line.endswith(b"\n") or _record(line) is not None]
+    if len(sound) < len(lines):
+        _log.warning("%s: %d of %d lines are damaged: that is asked again", path, len(lines) - len(sound), len(lines))
+        with whole(path) as beside:
+            beside.write_bytes(b"".join(sound))
 
 
 def _short(text: str) -> str:

@@ -1,6 +1,5 @@
 """The stage that makes the dictionary of a concept model, has its concepts named, and scores the names."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accord.concepts.stage import check_concepts, concepts_for
-from accord.disk import whole_folder
 from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
 from accord.embeddings.stage import embeddings
 from accord.errors import AccordError
@@ -19,6 +17,7 @@ from accord.study.manifest import UNFINISHED
 from accord.study.plan import Plan
 from accord.study.stage import Needs, Stage
 from accord.study.work import Work
+from accord.unfinished import discard, is_intact, kept, remove
 
 if TYPE_CHECKING:
     from accord.concepts import ConceptModel
@@ -117,7 +116,7 @@ def names_stage(
             notice = f"{left} of what was asked has no answer ({FAILURES}); the same command asks for that again"
             work.facts[UNFINISHED] = notice
         else:
-            shutil.rmtree(work.folder / _PART)
+            remove(work.folder / _PART)
         return NamedDictionary.of(dictionary, names, None if scores is None else scores.table, metrics)
 
     settings = {
@@ -135,13 +134,14 @@ def _dictionary(section: NamesSection, about: ConceptsToName, seed: int, lm: "Ba
     from accord.names import Dictionary, Shown, Side, build_dictionary
 
     place = work.folder / _PART
-    if not place.exists():
+    if not is_intact(place):
+        discard(place)
         model: ConceptModel = load(work.at(about.concepts), lm.device)
         texts = Embeddings.read(work.at(about.embeddings))
         shown = Shown(held_out=section.held_out, top=max(12, section.examples))
         train, held_out = (Side(texts.store(side), texts.table(side)) for side in (TRAIN, HELD_OUT))
         assert about.layer is not None  # known when anything is made
-        with whole_folder(place) as aside:
+        with kept(place, folder=True) as aside:
             build_dictionary(model, lm, about.layer, train, held_out, shown=shown, seed=seed).write(aside)
     return Dictionary.read(place)
 

@@ -19,6 +19,7 @@ from accord.study.plan import Plan, identity, read_by_model
 from accord.study.stage import Needs, Stage
 from accord.study.work import Work
 from accord.tasks import Task
+from accord.unfinished import check_finished
 
 if TYPE_CHECKING:
     from accord.concepts import ConceptModel
@@ -121,6 +122,7 @@ def pair_stage(
     if concepts is not None:
         path = concepts[0] / "weights.safetensors"
         if not path.is_file():
+            check_finished(concepts[0])
             raise AccordError("This folder holds no concept model.", where=concepts[0], wanted=path.name)
         weights = hash_file(path)
 

@@ -31,6 +31,7 @@ from accord.repair.result import DESCRIPTION, MERGED, base_of, is_repaired
 from accord.study.replaced import MadeOtherwise, not_replaced
 from accord.study.store import foreign
 from accord.tasks.labels import NO, YES
+from accord.unfinished import check_finished
 
 # Beside the task's own prompts, ordinary text.
 _NEUTRAL = (
@@ -155,6 +156,7 @@ def _check(folder: Path) -> dict[str, Any]:
     if is_repaired(folder):
         described = read_object(folder / DESCRIPTION, "change", "base")
     elif not is_adapter(folder):
+        check_finished(folder)
         wanted = "one that accord repair wrote, or a PEFT adapter"
         raise AccordError("this is no folder of an adapter", where=folder, wanted=wanted)
     kind = described["change"]["kind"] if described else "adapter"

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from accord.arguments import checked
 from accord.capabilities import CAPABILITIES, part
-from accord.disk import is_locked, sha256
+from accord.disk import DiskFull, is_full, is_locked, sha256
 from accord.errors import AccordError
 from accord.report import header, search_page, style
 from accord.report.chapter import Chapter
@@ -28,6 +28,7 @@ from accord.study.manifest import damaged
 from accord.study.run_folder import Run, capability_of
 from accord.study.run_list import list_files
 from accord.study.store import REPORT
+from accord.unfinished import check_finished
 
 FIGURES = "figures"  # in the run folder
 RELOAD = 15  # seconds after which the page of a run that is under way loads itself again
@@ -57,6 +58,8 @@ def write_report(run_folder: Path, *, coming: Sequence[str] | None = None) -> Pa
         aside.replace(target)
     except OSError as error:
         aside.unlink(missing_ok=True)
+        if is_full(error):
+            raise DiskFull(target, len(text.encode())) from error
         raise AccordError("The report cannot be written.", where=target, got=error) from error
     return target
 
@@ -81,6 +84,7 @@ def write_figures(run_folder: Path) -> list[Path]:
 def opened(folder: Path) -> Run:
     """A run folder, or the folder of a single stage, whose stages are verified; AccordError if there is none."""
     if not Path(folder).is_dir():
+        check_finished(folder)
         fix = "give the folder that `accord run` made"
         raise AccordError("There is no such run folder.", where=folder, fix=fix)
     return Run(Path(folder), verified=True)

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
+from accord.disk import whole
 from accord.report.wording import in_figure
 
 # Okabe and Ito's colours, which people with any colour vision tell apart; shape and line style say the same again.
@@ -203,11 +204,13 @@ def quiet(axes: Axes) -> None:
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write STEM.svg and STEM.png, on a light ground, so that they can go into a paper or a slide."""
-    paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
-    figure.savefig(paths[0], metadata=NO_METADATA)
+    svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
+    with whole(svg) as beside:
+        figure.savefig(beside, format="svg", metadata=NO_METADATA)
     figure.set_layout_engine("none")  # everything has its place now; finding it is half of the time
-    figure.savefig(paths[1], dpi=180)
-    return paths
+    with whole(png) as beside:
+        figure.savefig(beside, format="png", dpi=180)
+    return [svg, png]
 
 
 def inline_svg(figure: Figure, prefix: str) -> str:

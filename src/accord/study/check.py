@@ -15,6 +15,7 @@ from accord.study.run_folder import Run, misplaced
 from accord.study.run_list import LIST, RunList, read_list
 from accord.study.search_config import SEARCH
 from accord.study.store import REPORT, files_of
+from accord.unfinished import check_finished
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def check(folder: Path) -> list[Problem]:
     unfinished = sorted(path for path in folder.rglob(".*.partial") if path.is_dir())
     runs = [path.parent for path in sorted(folder.rglob(LIST))]
     if not stages and not unfinished and not runs:
+        check_finished(folder)
         raise AccordError(
             "There are no results here.",
             where=folder,

@@ -18,7 +18,7 @@ from accord.study.engine import check_folder, check_may_be_made, folder_of
 from accord.study.graph import made_otherwise, plan_study, why
 from accord.study.manifest import MANIFEST, read_manifest
 from accord.study.stage import Stage
-from accord.study.work import RECORD
+from accord.unfinished import RECORD
 
 
 @dataclass(frozen=True)

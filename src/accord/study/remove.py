@@ -29,7 +29,7 @@ from accord.study.store import (
     is_exported,
     remove_empty,
 )
-from accord.study.work import RECORD
+from accord.unfinished import RECORD
 
 # What accord writes into a run folder beside stages; each may have been cut while it was written.
 _TOP = (STUDY, PLAN, LIST, PROGRESS, REPORT, SEARCH, "trials.csv", "best.toml")

@@ -13,6 +13,7 @@ from accord.study.kept_plan import read_plan
 from accord.study.manifest import MANIFEST, checked_manifest, damaged, fault, is_cut, open_manifest
 from accord.study.run_list import LIST, kept_list, read_list
 from accord.study.store import STUDY
+from accord.unfinished import check_finished
 
 R = TypeVar("R")
 
@@ -222,5 +223,6 @@ def read(folder: Path) -> Run:
     if not run.manifests and (wrong := next((name for name in run.damaged if (run.folder / name).is_dir()), None)):
         raise damaged(run.folder / wrong, run.damaged[wrong])
     if not run.manifests:
+        check_finished(folder)
         raise AccordError("There are no results here.", where=folder, wanted="a run folder of accord run")
     return run

@@ -24,6 +24,7 @@ from accord.study.run_list import kept_list
 from accord.study.run_progress import PROGRESS, RunProgress, read_progress
 from accord.study.search_config import SEARCH
 from accord.study.store import REPORT, STUDY
+from accord.unfinished import check_finished
 
 StageState = Literal["whole", "unfinished", "outdated", "damaged", "begun", "to do", "left over"]
 _TRIAL = "trials/*/trial.json"
@@ -201,6 +202,7 @@ def status(folder: Path) -> RunStatus:
     Raises AccordError if this is no run folder.
     """
     if not is_run(folder):
+        check_finished(folder)
         wanted = "a run folder of accord run or search, or a folder of accord gap --out"
         raise AccordError("There is no run here.", where=folder, wanted=wanted)
     return _status(folder)

@@ -33,7 +33,8 @@ from accord.study.manifest import (
 from accord.study.replaced import MadeOtherwise, not_replaced
 from accord.study.run_list import list_stage
 from accord.study.stage import Recipe, Stage
-from accord.study.work import RECORD, Input, Models, Work
+from accord.study.work import Input, Models, Work
+from accord.unfinished import RECORD, check_finished, discard, is_sealed, sealed, unsealed
 
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
 REPORT, EXPORT = "report.html", "export"  # made anew from the results whenever asked for, so no part of them
@@ -105,12 +106,9 @@ def publish(
             return False
         if before == "unfinished":
             _go_on(folder, partial, recipe)
-        sealed = read_manifest(partial, recipe)
-        if sealed is None or fault(partial, sealed) is not None:
+        if not _is_made(partial, recipe):
             for source in stage.inputs.values():
                 checked_manifest((at or _nowhere)(source))
-            if sealed is not None:  # whole, and damaged before it was put in place
-                shutil.rmtree(partial)
             work = Work(partial, at or _nowhere, models, progress or _unseen)
             _make(stage, work)
         # Listed first: whatever stops this between the two, the next call puts in place what is listed.
@@ -148,6 +146,7 @@ def stage_in(run: Path, name: str) -> Stage:
     Raises AccordError if there is none of this name, or its manifest is damaged.
     """
     if not (run / name).is_dir():
+        check_finished(run / name)
         raise AccordError("There is no such stage in this folder.", where=run / name)
     manifest = open_manifest(run / name)
     if "inputs" not in manifest:
@@ -221,7 +220,7 @@ def _recover(folder: Path) -> None:
 
 def _go_on(folder: Path, partial: Path, recipe: Recipe) -> None:
     """Begin a partial with what an unfinished stage holds, unless there is one already."""
-    begun = read_json(partial / RECORD) or read_manifest(partial) or {}
+    begun = _recorded(partial) or read_manifest(partial) or {}
     if begun.get("fingerprint") == recipe.fingerprint:
         return
     manifest = read_manifest(folder)
@@ -231,19 +230,37 @@ def _go_on(folder: Path, partial: Path, recipe: Recipe) -> None:
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(folder / name, partial / name)
     partial.mkdir(parents=True, exist_ok=True)
-    _write_json(partial / RECORD, {"fingerprint": recipe.fingerprint, "started": manifest["started"]})
+    _record(partial, {"fingerprint": recipe.fingerprint, "started": manifest["started"]})
+
+
+def _is_made(partial: Path, recipe: Recipe) -> bool:
+    """Whether a partial holds a stage's results, and only the swap is left; if they are damaged, they are removed."""
+    manifest = read_manifest(partial, recipe)
+    if manifest is not None and fault(partial, manifest) is not None:
+        discard(partial)
+        return False
+    return manifest is not None
+
+
+def _record(partial: Path, content: Mapping[str, Any]) -> None:
+    _write_json(partial / RECORD, sealed(content))
+
+
+def _recorded(partial: Path) -> dict[str, Any] | None:
+    record = read_json(partial / RECORD)
+    return record if record is not None and is_sealed(record) else None
 
 
 def _open_partial(partial: Path, recipe: Recipe) -> tuple[str, float]:
     """Make or resume the partial; when its building began, and the seconds that were spent on it."""
-    record = read_json(partial / RECORD)
+    record = _recorded(partial)
     if record is not None and record.get("fingerprint") == recipe.fingerprint:
         return str(record["started"]), float(record.get("seconds", 0.0))
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     started = _now()
-    _write_json(partial / RECORD, {"fingerprint": recipe.fingerprint, "started": started})
+    _record(partial, {"fingerprint": recipe.fingerprint, "started": started, "command": provenance.command()})
     return started, 0.0
 
 
@@ -263,10 +280,10 @@ def _make(stage: Stage, work: Work) -> None:
     except BaseException:
         if not files_of(partial):  # nothing to go on from
             shutil.rmtree(partial, ignore_errors=True)
-        elif (record := read_json(partial / RECORD)) is not None:
+        elif (record := _recorded(partial)) is not None:
             spent = float(record.get("seconds", 0.0)) + time.monotonic() - begun
             with suppress(OSError):  # a full disk, perhaps: what stopped it counts
-                _write_json(partial / RECORD, {**record, "seconds": spent})
+                _record(partial, {**unsealed(record), "seconds": spent})
         raise
 
 

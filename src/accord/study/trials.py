@@ -16,8 +16,9 @@ import numpy as np
 from accord.disk import lock, read_object, sha256, write_whole
 from accord.errors import AccordError
 from accord.study.ranges import Choices, Range
-from accord.study.run_list import kept_list, list_files
+from accord.study.run_list import list_files
 from accord.study.search_config import SearchSection
+from accord.unfinished import discard, is_sealed, sealed
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -59,14 +60,18 @@ class Trials:
         self.folder, self.section, self.ranges = folder, section, ranges
         journal = folder / TRIALS / JOURNAL
         journal.parent.mkdir(parents=True, exist_ok=True)
-        with self.alone():
-            self.study: Study = optuna.create_study(
-                # A lock by a file that must not exist works on every file system, over the network too.
-                storage=JournalStorage(JournalFileBackend(str(journal), JournalFileOpenLock(str(journal)))),
-                study_name=name,
-                direction=section.direction,
-                load_if_exists=True,
-            )
+        try:
+            with self.alone():
+                self.study: Study = optuna.create_study(
+                    # A lock by a file that must not exist works on every file system, over the network too.
+                    storage=JournalStorage(JournalFileBackend(str(journal), JournalFileOpenLock(str(journal)))),
+                    study_name=name,
+                    direction=section.direction,
+                    load_if_exists=True,
+                )
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            fix = "remove it: trials are drawn again, and what is whole of them is not made again"
+            raise AccordError("The list of trials is damaged.", where=journal, got=error, fix=fix) from error
 
     def alone(self) -> AbstractContextManager[None]:
         """Keep other processes from the list of trials for a moment."""
@@ -88,10 +93,11 @@ class Trials:
         from optuna.trial import TrialState
 
         record = {"trial": claim.number, "values": dict(claim.values), "value": value, "reason": reason}
-        write_whole(claim.folder / RESULT, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        write_whole(claim.folder / RESULT, json.dumps(sealed(record), indent=2, ensure_ascii=False) + "\n")
         list_files(claim.folder, {RESULT: sha256(claim.folder / RESULT)})
-        with self.alone():
-            self.study.tell(claim.number, value, state=TrialState.FAIL if value is None else TrialState.COMPLETE)
+        state = TrialState.FAIL if value is None else TrialState.COMPLETE
+        with self.alone():  # one whose record was damaged is told already
+            self.study.tell(claim.number, value, state=state, skip_if_finished=True)
 
     def finished(self) -> list[SearchTrial]:
         """The finished trials, the best first, and those that failed at the end."""
@@ -105,7 +111,10 @@ class Trials:
 
     def _left_behind(self, held: ExitStack) -> Claim | None:
         for trial in self._trials():
-            if not trial.state.is_finished() and self._hold(trial.number, held):
+            damaged = (self.place(trial.number) / RESULT).is_file() and self._record(trial) is None
+            if (damaged or not trial.state.is_finished()) and self._hold(trial.number, held):
+                if damaged:
+                    discard(self.place(trial.number) / RESULT)
                 if trial.params.keys() == {span.name for span in self.ranges}:
                     return Claim(trial.number, self._values(trial.params), self.place(trial.number))
                 self._void(trial)
@@ -136,15 +145,19 @@ class Trials:
         self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _counts(self, trial: "FrozenTrial") -> bool:
-        return trial.state.is_finished() and (self.place(trial.number) / RESULT).is_file()
+        return trial.state.is_finished() and self._record(trial) is not None
+
+    def _record(self, trial: "FrozenTrial") -> dict[str, Any] | None:
+        """What was recorded of a finished trial; None if there is nothing, or it is damaged."""
+        try:
+            record = read_object(self.place(trial.number) / RESULT, "values", "value", "reason")
+        except AccordError:
+            return None
+        return record if is_sealed(record) else None
 
     def _read(self, trial: "FrozenTrial") -> SearchTrial:
-        path = self.place(trial.number) / RESULT
-        now = sha256(path)
-        if kept_list(path.parent).files.get(RESULT, now) != now:
-            fix = "put it back from a copy, or begin the search anew with --replace"
-            raise AccordError("The result of this trial was changed since it was written.", where=path, fix=fix)
-        record = read_object(path, "values", "value", "reason")
+        record = self._record(trial)
+        assert record is not None  # see `_counts`
         return SearchTrial(trial.number, record["values"], record["value"], record["reason"])
 
     def _trials(self) -> list["FrozenTrial"]:

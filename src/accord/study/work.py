@@ -10,13 +10,13 @@ from accord.disk import read_object, write_json
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
 from accord.progress import Progress
+from accord.unfinished import RECORD
 
 if TYPE_CHECKING:
     from accord.lm import Backbone, LanguageModel
 
 L = TypeVar("L", bound="LanguageModel")
 
-RECORD = "partial.json"  # in a stage that is being made: the recipe that it is made by
 PARTS, CHECKPOINTS = "parts", "checkpoints"  # what only an interrupted stage needs; trainers keep the latter
 _FOUND = "found.json"  # beside it: the device and precision that this was begun with
 
@@ -129,7 +129,7 @@ class Work:
         self.facts |= {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch.")}
         note = self.folder / _FOUND
         begun = {key: self.facts[key] for key in ("device", "dtype")}
-        if not note.exists() or read_object(note) != begun:
+        if not note.exists() or _read(note) != begun:
             for left in self.folder.iterdir():
                 if left.name != RECORD:
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
@@ -141,3 +141,11 @@ class Work:
         for name in (PARTS, CHECKPOINTS):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         (self.folder / _FOUND).unlink(missing_ok=True)
+
+
+def _read(note: Path) -> dict[str, Any]:
+    """What a note says; nothing, if it is damaged."""
+    try:
+        return read_object(note)
+    except AccordError:
+        return {}

@@ -20,7 +20,16 @@ from accord.lm.marked import backbone_states
 from accord.lm.model import LanguageModel
 from accord.lm.windows import TokenTexts, Window, tokenize
 from accord.progress import Progress
-from accord.text.store import NO_NEXT, EmbeddingStore, Layout, is_intact, prepare, texts_fingerprint, write_shard
+from accord.text.store import (
+    NO_NEXT,
+    EmbeddingStore,
+    Layout,
+    discard,
+    is_intact,
+    prepare,
+    texts_fingerprint,
+    write_shard,
+)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -62,7 +71,7 @@ def extract(
     Raises:
         AccordError: a setting makes no sense, no text has a token, `folder` holds other embeddings, a state is not
             finite in `dtype`, or one window exceeds memory.
-        OSError: the shards cannot be written.
+        DiskFull: there is no room for the shards.
     """
     folder = Path(folder)
     numbers = sorted({lm.n_layers} if layers is None else set(layers))
@@ -97,6 +106,7 @@ def extract(
         writing: Future[None] | None = None
         for number, shard in enumerate(shards):
             if not is_intact(folder, number):
+                discard(folder, number)
                 tensors = compute(shard)
                 if writing:
                     writing.result()

@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from accord.disk import is_full, say_full
 from accord.errors import AccordError, MissingLibrary
 from accord.text.rows import TextRow, choose_split, whole_columns
 
@@ -54,6 +55,8 @@ def _splits(source: str) -> Any:
     try:
         return datasets.load_dataset(name, config or None, trust_remote_code=False)
     except Exception as error:  # a dozen classes, some of the HTTP library beneath
+        if is_full(error):
+            raise say_full(error, fix="free some, or set HF_HOME to a folder on another disk") from error
         raise AccordError(
             "the data set could not be loaded",
             where=source,

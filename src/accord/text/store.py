@@ -1,15 +1,14 @@
 """The sharded store of token embeddings: what lies in its folder, written whole, checked by size and SHA-256.
 
-    store.json              what the store holds and by which settings it was made
+    store.json              what the store holds and by which settings it was made, and a hash of that
     shard-00000.safetensors layer.L [n, d_model] for each layer L; token, next, text, position [n], int32
-    shard-00000.json        bytes and sha256 of the shard, written after it: a shard without it does not count
+    shard-00000.json        bytes and sha256 of the shard: one without it does not count
 
 Row i of a shard is one token of one text, in the order of the texts. `token` is its id, `next` the id that follows
 in the text (-1 at its end), `text` the number of the text in the list that was given, `position` its place among the
 text's tokens, from 0. Any safetensors reader opens a shard by itself.
 """
 
-import errno
 import hashlib
 import json
 from collections.abc import Mapping
@@ -19,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from accord.cache import hash_file
-from accord.disk import whole, write_whole
+from accord import unfinished
+from accord.disk import write_whole
 from accord.errors import AccordError
 
 FORMAT = 1
@@ -125,10 +124,11 @@ def store_bytes(tokens: int, d_model: int, layers: int, dtype: str) -> int:
 
 
 def read_layout(folder: Path) -> Layout | None:
-    """What a folder's store is to hold, or None if there is no store of this format in it."""
+    """What a folder's store is to hold, or None if there is no store of this format in it, or it is damaged."""
     try:
         content = json.loads((folder / STORE).read_text(encoding="utf-8"))
-        return Layout(**content) if content["format"] == FORMAT else None
+        sound = content["format"] == FORMAT and unfinished.is_sealed(content)
+        return Layout(**unfinished.unsealed(content)) if sound else None
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
 
@@ -136,41 +136,45 @@ def read_layout(folder: Path) -> Layout | None:
 def prepare(folder: Path, layout: Layout) -> None:
     """Make `folder` ready for the shards of `layout`, keeping those that it has.
 
+    Where the layout of those is damaged, nobody knows what they are shards of: they are removed.
+
     Raises AccordError if the folder holds something else.
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = asdict(layout)
-    if read_layout(folder) == Layout(**json.loads(json.dumps(content))):
+    if (there := read_layout(folder)) == Layout(**json.loads(json.dumps(content))):
         return
+    if there is None and _is_damaged(folder):
+        for path in (*folder.glob("shard-*"), folder / STORE):
+            unfinished.discard(path, f"{STORE} is not as it was written")
     if any(folder.glob("shard-*")) or (folder / STORE).exists():
         raise AccordError(
             "This folder holds embeddings of other settings or texts",
             where=folder,
             fix="name another folder, or remove this one",
         )
-    write_json(folder / STORE, content)
+    write_json(folder / STORE, unfinished.sealed(content))
 
 
 def is_intact(folder: Path, number: int) -> bool:
     """Whether a shard is there with the size and the SHA-256 that were noted when it was written."""
-    return _is_there(folder, number) and hash_file(folder / _name(number)) == _read_note(folder, number).get("sha256")
+    return _note_file(folder, number).exists() and unfinished.is_intact(
+        folder / _name(number), _note_file(folder, number)
+    )
+
+
+def discard(folder: Path, number: int) -> None:
+    """Throw a damaged shard away, and say so; nothing, where there is none."""
+    unfinished.discard(folder / _name(number))
 
 
 def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor]) -> None:
-    """Write a shard aside, bring it to the disk, rename it, and note its size and hash.
+    """Write a shard aside, bring it to the disk, note its size and hash, and put it in place.
 
-    Raises OSError if that fails, as on a full disk.
+    Raises DiskFull if there is no room for it.
     """
-    path = folder / _name(number)
-    _note_file(folder, number).unlink(missing_ok=True)  # that of a damaged shard must not vouch for the new one
-    with whole(path) as aside:
-        try:
-            save_file(dict(tensors), aside)
-        except SafetensorError as error:
-            full = "No space left" in str(error)
-            raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(aside)) from error
-        note = {"bytes": aside.stat().st_size, "sha256": hash_file(aside)}
-    write_json(_note_file(folder, number), note)
+    with unfinished.kept(folder / _name(number), note=_note_file(folder, number)) as aside:
+        save_file(dict(tensors), aside)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -185,6 +189,17 @@ def texts_fingerprint(texts: list[str]) -> str:
         data = text.encode("utf-8")
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
+
+
+def _is_damaged(folder: Path) -> bool:
+    """Whether a store's layout is there and is not what it was when it was written, by its hash or as JSON."""
+    try:
+        content = json.loads((folder / STORE).read_text(encoding="utf-8"))
+    except OSError:
+        return False
+    except ValueError:
+        return True
+    return not isinstance(content, dict) or not unfinished.is_sealed(content)
 
 
 def _name(number: int) -> str:

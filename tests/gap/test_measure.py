@@ -1,5 +1,6 @@
 """The measurement end to end: against a plain reference, resumed, by layer, and on the small real model."""
 
+import gc
 import json
 import math
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 import accord
 from accord.errors import AccordError
 from accord.gap import NO_FORMS, YES_FORMS, measure_gap, summarize
-from accord.lm import Backbone
+from accord.lm import Backbone, Query, score
 from accord.tasks import Chat, Form, Item, Task, Template
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -140,6 +141,21 @@ def test_parts_of_a_killed_run_are_used_and_give_the_same_numbers(
     assert sum(calls) == 2 * 14
     assert again.metrics == whole.metrics
     pd.testing.assert_frame_equal(again.scores, whole.scores)
+
+
+def test_queries_are_made_for_a_part_at_a_time(lm: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held of all items is their token ids alone, 4 bytes each."""
+    monkeypatch.setattr("accord.gap.measure._PART", 5)
+    alive: list[int] = []
+
+    def counted(lm: Any, queries: Any, **options: Any) -> Any:
+        alive.append(sum(type(each) is Query for each in gc.get_objects()))
+        return score(lm, queries, **options)
+
+    monkeypatch.setattr("accord.gap.measure.score", counted)
+    before = sum(type(each) is Query for each in gc.get_objects())
+    measure_gap(lm, pairs(60), resamples=0)
+    assert len(alive) == 12 and max(alive) - before <= 2 * 2 * 5
 
 
 def test_written_tables_read_back(lm: Backbone, tmp_path: Path) -> None:

@@ -278,10 +278,10 @@ def test_a_conversation_has_a_system_message_options_and_a_turn_for_each_example
         "[user]Sind Bienen Holz? Antwort:[fast]"
     )
     [item] = [item for item in task.items if item.answer == "Holz"]
-    query = LabelWords.of(lm, task).queries(lm, task, item)[1]
+    query = LabelWords.of(lm, task).queries(lm, task, [item])[0][1]
     assert lm.tokenizer.decode(list(query.context)) == text
     flat = make({**JA, "shots": shots}, **keys, chat_turns=False)
-    query = LabelWords.of(lm, flat).queries(lm, flat, item)[1]
+    query = LabelWords.of(lm, flat).queries(lm, flat, [item])[0][1]
     assert lm.tokenizer.decode(list(query.context)) == f"[system]Kurz![user]{flat.prompts(item)[1]}[fast]"
     own = make({**JA, "shots": shots, "system": "Kurz!", "chat_options": {"mode": "fast"}}, chat=True)
     assert own.settings == {**task.settings, "data_sha256": own.settings["data_sha256"]}

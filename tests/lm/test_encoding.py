@@ -1,10 +1,14 @@
 """Where a prompt ends and an answer begins, for tokenizers of several habits."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import processors
+from transformers import PreTrainedTokenizerFast
 
 from accord.errors import AccordError
 from accord.lm.chat import chat_text
-from accord.lm.encoding import encode_answer, encode_prompt, single_tokens, start_id
+from accord.lm.encoding import encode_answer, encode_answers, encode_prompt, encode_prompts, single_tokens, start_id
 from tests.tiny import tiny_tokenizer
 
 TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}{{ '[assistant]\n' }}"
@@ -57,8 +61,6 @@ def test_an_empty_prompt_needs_something_to_stand_for_it() -> None:
 
 
 def test_an_eos_that_closes_every_text_is_not_part_of_a_prompt() -> None:
-    from tokenizers import processors
-
     tokenizer = tiny_tokenizer()
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
@@ -88,3 +90,67 @@ def test_chat_text_has_its_bos_once() -> None:
     context, answer = encode_answer(tokenizer, text, "Yes", special=False)
     assert context == ids
     assert tokenizer.decode(list(answer)) == "Yes"
+
+
+def _closing() -> PreTrainedTokenizerFast:
+    """A tokenizer that opens and closes every text, and whose file asks for padding and for short texts."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    tokenizer.backend_tokenizer.enable_padding(length=40)
+    tokenizer.backend_tokenizer.enable_truncation(8)
+    return tokenizer
+
+
+_TOKENIZERS = [tiny_tokenizer(), tiny_tokenizer(bos=False), _closing()]
+_PIECES = ["", " ", "\n", "food", " Yes", "kind of", "crème", "<s>", "</s>", "[user] ", "🐦", "A bird"]
+_texts = st.lists(st.sampled_from(_PIECES), max_size=4).map("".join)
+
+
+def _singly(tokenizer: PreTrainedTokenizerFast, prompt: str, join: str, answer: str, special: bool) -> object:
+    """Context and answer of one text as the tokenizer gives them, and the prompt alone; None where it has no answer."""
+    if not prompt or prompt[-1].isspace():
+        join = join.lstrip()
+    before, space = prompt + join.rstrip(" "), join[len(join.rstrip(" ")) :]
+    encoded = tokenizer(before + space + answer, add_special_tokens=special, return_offsets_mapping=True)
+    ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+    own = [i for i, (_, end) in enumerate(offsets) if end > len(before)]
+    alone = tokenizer(before, add_special_tokens=special)["input_ids"]
+    if special and alone[-1:] == [2] != [tokenizer.bos_token_id]:
+        alone = alone[:-1]
+    start = tokenizer.bos_token_id or tokenizer.eos_token_id
+    if not own or not answer.strip():
+        return None
+    context, rest = ids[: own[0]] or [start], ids[own[0] : own[-1] + 1]
+    return tuple(context), tuple(rest), tuple(alone or [start])
+
+
+@given(
+    st.lists(st.tuples(_texts, st.sampled_from([" ", "", ": ", "\n"]), _texts), max_size=7),
+    st.sampled_from(_TOKENIZERS),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_texts_together_have_the_tokens_of_each_by_itself(
+    texts: list[tuple[str, str, str]], tokenizer: PreTrainedTokenizerFast, special: bool
+) -> None:
+    wanted = {text: _singly(tokenizer, *text, special) for text in texts}
+    whole = [text for text in texts if wanted[text]]
+    prompts = encode_prompts(tokenizer, [(prompt, join) for prompt, join, _ in whole], special=special)
+    both = encode_answers(tokenizer, whole, special=special)
+    assert [(*pair, prompt) for pair, prompt in zip(both, prompts, strict=True)] == [wanted[text] for text in whole]
+    if len(whole) < len(texts):
+        with pytest.raises(AccordError, match="no tokens"):
+            encode_answers(tokenizer, texts, special=special)
+
+
+def test_many_texts_are_tokenised_in_few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer, sizes, call = tiny_tokenizer(), [], PreTrainedTokenizerFast.__call__
+    monkeypatch.setattr(
+        PreTrainedTokenizerFast,
+        "__call__",
+        lambda self, texts, **k: sizes.append(len(texts)) or call(self, texts, **k),  # type: ignore[func-returns-value]
+    )
+    assert len(encode_prompts(tokenizer, [(f"a kind of {i}", " ") for i in range(600)])) == 600
+    assert sum(sizes) == 600 and len(sizes) <= 3

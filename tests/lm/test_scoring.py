@@ -13,6 +13,7 @@ from accord.errors import AccordError
 from accord.lm import Backbone, LanguageModel, Query, score
 from accord.lm.edited import Readout, Steered, WithReadout
 from accord.lm.prefix_tree import grow
+from accord.lm.scoring import _log_sum
 from accord.lm.states import end_states
 from accord.steering.edits import AddDirection
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
@@ -136,14 +137,34 @@ def test_answers_that_are_compared_differ_at_each_layer_as_their_log_probabiliti
         np.testing.assert_allclose(*differences, atol=1e-5)
         for name in ("first", "logodds", "total"):  # at the top nothing changes
             np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-6)
-        np.testing.assert_array_equal(one.rank, other.rank)
+    # Nobody reads the rank of a word that is only compared with others.
+    assert not any(other.rank.size for other in found[1:6]) and all(one.rank.size for one in wanted)
+    np.testing.assert_array_equal(found[-2].rank, wanted[-2].rank)
     assert np.isnan(found[2].layer_logodds[:-1]).all() and not np.isnan(found[1].layer_logodds).any()
     np.testing.assert_allclose(found[-2].layer_first, wanted[-2].layer_first, atol=1e-5)
 
 
-def test_answers_of_several_tokens_are_not_compared() -> None:
-    with pytest.raises(AccordError, match="of a token each"):
-        score(backbone(), [Query((1, 2), ((3, 4),), compared=True)])
+def test_answers_of_several_tokens_that_are_compared_lose_their_ranks_alone() -> None:
+    lm, answers = backbone(), ((5,), (9, 3), (7, 1, 2))
+    whole, compared = (score(lm, [Query((11, 12, 13), answers, compared=c)], layers=True, every_token=True)[0]
+                       for c in (False, True))  # fmt: skip
+    assert whole.layer_steps is not None and compared.layer_steps is not None
+    for name in ("first", "logodds", "total", "layer_first", "layer_logodds"):
+        np.testing.assert_array_equal(getattr(compared, name), getattr(whole, name))
+    for one, other in zip((*whole.steps, *whole.layer_steps), (*compared.steps, *compared.layer_steps), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert compared.rank.size == 0 and whole.rank.size == 3
+
+
+@pytest.mark.parametrize("spread", [1.0, 30.0, 400.0])
+def test_the_sum_over_the_vocabulary_is_that_in_float64(spread: float) -> None:
+    """Also where most of it underflows, and where tokens are shut out."""
+    logits = torch.randn(5, 2000, generator=torch.Generator().manual_seed(0)) * spread
+    logits[:, 7] = -torch.inf
+    logits[3:, 11] = 2000.0
+    best, norm = _log_sum(logits, torch.empty(8, 2000))
+    assert torch.equal(best[:, 0], logits.max(-1).values)
+    torch.testing.assert_close(norm[:, 0].double(), logits.double().logsumexp(-1), rtol=1e-6, atol=1e-6)
 
 
 def test_without_a_usable_cache_the_numbers_are_the_same() -> None:

@@ -166,6 +166,18 @@ def test_the_best_do_not_depend_on_the_cuts(entries, data):
         assert [c for k, c in zip(*columns(best, "concept", "chance"), strict=True) if k == concept] == kept
 
 
+def test_keeping_the_best_sorts_no_more_than_comes_in(monkeypatch):
+    """However many batches there are: not all that is kept, for each of them."""
+    draw, sizes, lexsort = np.random.default_rng(0), [], np.lexsort
+    monkeypatch.setattr(np, "lexsort", lambda keys: sizes.append(len(keys[0])) or lexsort(keys))
+    best, batches, entries = Best(100, size=50), 200, 60
+    for _ in range(batches):
+        concept, rank = draw.integers(0, 100, entries), draw.random(entries)
+        best.add({"concept": concept, "type": concept, "rank": rank, "chance": rank})
+    assert len(best.columns["rank"]) == 100 * 50
+    assert sum(sizes) < 3 * batches * entries
+
+
 @pytest.mark.parametrize("kind", [*KINDS, "lcblm-shared"])
 def test_what_a_concept_writes_is_its_mean_ablation_effect(kind, sides, lm):
     model, side = make(kind, sides), sides["train"]

@@ -21,7 +21,7 @@ from accord.names import (
 from accord.names.annotators import Local
 from accord.names.answers import ANSWERS, FAILURES, Reply, Request, Unusable, ask, parse, read_answers
 from accord.names.judges import ListJudge, LogOddsJudge, Numbers, Quiz, TokensJudge
-from accord.names.prompts import marked, naming_prompt, question
+from accord.names.prompts import examples_to_show, marked, naming_prompt, question
 from accord.names.scores import balanced_accuracy
 from tests.names.conftest import LAYER, make
 
@@ -142,13 +142,17 @@ def test_names_of_tokens(dictionary, tmp_path):
 def test_the_prompt_shows_training_examples_alone(dictionary):
     concept = dictionary.concepts["concept"].iloc[0]
     own = dictionary.examples[dictionary.examples["concept"] == concept]
-    text = naming_prompt(own[own["side"] == "train"], [" birds", "\n"], 9)
+    shown = examples_to_show(dictionary.examples[dictionary.examples["side"] == "train"], 9)
+    text = naming_prompt(shown[concept], [" birds", "\n"])
     lines = [line for line in text.splitlines() if line[0].isdigit()]
     top, drawn = (own[own["kind"] == kind] for kind in ("top", "quantile"))
     assert len(lines) == 9 and all("<<" in line and ">>" in line for line in lines)
-    shown = [marked(*row) for row in top.head(6)[["before", "token", "after"]].itertuples(index=False)]
+    strongest = [marked(*row) for row in top.head(6)[["before", "token", "after"]].itertuples(index=False)]
     strong = drawn[drawn["band"] == 4].iloc[0]
-    assert [line.partition(" ")[2] for line in lines[:7]] == [*shown, marked(strong.before, strong.token, strong.after)]
+    assert [line.partition(" ")[2] for line in lines[:7]] == [
+        *strongest,
+        marked(strong.before, strong.token, strong.after),
+    ]
     assert "birds" in text and "JSON" in text and "{" not in text  # nothing to copy
 
 

@@ -85,7 +85,7 @@ def test_a_merge_that_fails_leaves_no_half_model(
     out = repair.train(str(base), words_task, SMALL, folder=tmp_path / "out")
     prompts = json.loads((out / "repair.json").read_text())["about"]["prompt_ids"]
     lm = accord.load(base)
-    queries = [LabelWords.of(lm, words_task).queries(lm, words_task, item)[1] for item in words_task.items[:8]]
+    queries = [asked for _, asked in LabelWords.of(lm, words_task).queries(lm, words_task, words_task.items[:8])]
     assert [tuple(ids) for ids in prompts] == [query.context for query in queries]
 
     def fail(*_: Any) -> None:

@@ -197,7 +197,7 @@ def _ask(lm: LanguageModel, words: LabelWords, task: Task, parts: Path | None, c
 
 
 def _ask_all(lm: LanguageModel, words: LabelWords, task: Task, progress: Progress | None) -> dict[str, Tensor]:
-    pairs = [words.queries(lm, task, item) for item in task.items]
+    pairs = words.queries(lm, task, task.items)
     contexts = [list(dict.fromkeys(pair[form].context for pair in pairs)) for form in (0, 1)]
     prompts = {context for side in contexts for context in side}
     ends: dict[Ids, States] = {}  # each [1, d]

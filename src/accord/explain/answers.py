@@ -63,7 +63,7 @@ class AnswersByState:
             raise AccordError("no such layer", got=layer, wanted=f"0 to {lm.n_layers} in {lm.name}")
         words = LabelWords.of(lm, task)
         yes, no = words.tokens(task, "an explanation by concepts")
-        queries = [words.queries(lm, task, item) for item in task.items]
+        queries = words.queries(lm, task, task.items)
         if form == "generator":
             counted = AnswerScore.of(lm, task).counted
             answers = [query.answers[0][: 1 if counted == "first" else None] for query, _ in queries]

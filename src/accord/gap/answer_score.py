@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from accord.gap.questions import generator_query
+from accord.gap.questions import generator_queries
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import Counted, Floats, Score, answer_logodds
@@ -78,15 +78,14 @@ def answer_ids(lm: LanguageModel, task: Task, items: Sequence[Item]) -> list[Ids
 
     An answer is tokenised once for each word that a prompt before it ends in, as no tokenizer looks further back.
     """
-    cache: dict[tuple[str, str], Ids] = {}
-    ids = []
-    for item in items:
-        prompt = task.generator.prompt(item)
-        key = ((prompt.rsplit(maxsplit=1) or [""])[-1], item.answer)
-        if key not in cache:
-            cache[key] = generator_query(lm, task, item).answers[0]
-        ids.append(cache[key])
-    return ids
+    # What stands before the filled-in template is the same for all.
+    keys = [((task.generator.filled(item).rsplit(maxsplit=1) or [""])[-1], item.answer) for item in items]
+    first: dict[tuple[str, str], Item] = {}
+    for key, item in zip(keys, items, strict=True):
+        first.setdefault(key, item)
+    queries = generator_queries(lm, task, list(first.values()))
+    ids = {key: query.answers[0] for key, query in zip(first, queries, strict=True)}
+    return [ids[key] for key in keys]
 
 
 def clashing(ids: Sequence[Ids], gold: Sequence[bool]) -> list[bool]:

@@ -14,5 +14,5 @@ from accord.tasks import Item, Task
 def label_masses(lm: LanguageModel, task: Task, items: Sequence[Item], *, progress: Progress | None = None) -> Floats:
     """Σ p(label words | V) of each item [item]."""
     words = LabelWords.of(lm, task)
-    scored = score(lm, [words.queries(lm, task, item)[1] for item in items], progress=progress)
+    scored = score(lm, [validator for _, validator in words.queries(lm, task, items)], progress=progress)
     return np.array([float(np.exp(np.logaddexp.reduce(validator.total))) for validator in scored])

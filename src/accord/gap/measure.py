@@ -1,14 +1,16 @@
 """The gap of a model on a task: both forms of every item scored, as tables that other tools open."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from accord.arguments import checked
 from accord.errors import AccordError
@@ -55,61 +57,112 @@ def measure_gap(
     task = as_task(task)
     if not task.items:
         raise AccordError("the task has no items", where=task.name, got=f"split {task.split!r}")
-    words, answer = LabelWords.of(lm, task), AnswerScore.of(lm, task)
-    prompts = [task.prompts(item) for item in task.items]
-    queries = [words.queries(lm, task, item) for item in task.items]
-    check_queries(lm, [query for pair in queries for query in pair])
-    questions = _Questions(
-        words, answer, [task.labels.target(item) for item in task.items], task.labels.chooses, queries, layers
-    )
-    # Neighbours in this order share prompts, so that a part computes few of them twice.
-    order = sorted(range(len(queries)), key=lambda i: (prompts[i], i))
-    tables = []
-    for start in range(0, len(order), _PART):
+    questions = _Questions(lm, task, layers)
+    n, answer = len(task.items), questions.answer
+    order = questions.order()
+    tables, by_layer = [], _ByLayer(n, lm.n_layers + 1, task.labels.chooses) if layers else None
+    for start in range(0, n, _PART):
         which = order[start : start + _PART]
-        within = _within(progress, start, len(which), len(order))
-        tables.append(once(parts, f"{start:08d}.parquet", partial(_part, lm, questions, which, within)))
+        within = _within(progress, start, len(which), n)
+        part = once(parts, f"{start:08d}.parquet", partial(_part, questions, which, within))
+        tables.append(part[part["layer"] == lm.n_layers])
+        if by_layer:
+            by_layer.add(part)
         if progress:
-            progress(start + len(which), len(order))
-    values = pd.concat(tables).sort_values(["layer", "item"], kind="stable")
-    top = values[values["layer"] == lm.n_layers].set_index("item")
-    scores = _score_table(task, prompts, top)
+            progress(start + len(which), n)
+    scores = _score_table(task, pd.concat(tables).set_index("item").sort_index())
     scores.attrs |= answer.about
     metrics = {**summarize(scores, resamples=resamples), **answer.metrics}
-    if not layers:
+    if by_layer is None:
         return Gap(scores, metrics, answer.counted)
-    columns = ["item", "layer", "generator_logodds", "validator_logodds"]
-    by_layer = values[columns + [name for name in ("validator_choice",) if name in values]].reset_index(drop=True)
+    table = by_layer.table()
     return Gap(
         scores,
         metrics,
         answer.counted,
-        layers=by_layer,
-        layer_metrics=summarize_layers(scores, by_layer, resamples=resamples),
-        layer_matrix=layer_matrix(scores, by_layer),
-        lens=_token_map(lm, scores, queries),
+        layers=table,
+        layer_metrics=summarize_layers(scores, table, resamples=resamples),
+        layer_matrix=layer_matrix(scores, table),
+        lens=_token_map(questions, scores),
     )
 
 
-@dataclass(frozen=True)
 class _Questions:
-    """The questions of all items; lists have an entry an item."""
+    """The questions of all items, made and checked before the first is asked.
 
-    words: LabelWords
-    answer: AnswerScore
-    targets: list[str]  # the label whose log-odds are l_V
-    chooses: bool
-    queries: list[tuple[Query, Query]]
-    layers: bool
+    Of each item the context and answer of the generator and the context of the validator are kept, in 4 bytes a token:
+    as tuples in queries they take 36.
+    """
+
+    def __init__(self, lm: LanguageModel, task: Task, layers: bool) -> None:
+        self.lm, self.task, self.layers = lm, task, layers
+        self.words, self.answer = LabelWords.of(lm, task), AnswerScore.of(lm, task)
+        self._ids, self._ends = array("i"), array("q", [0])
+        for start in range(0, len(task.items), _PART):
+            pairs = self.words.queries(lm, task, task.items[start : start + _PART])
+            check_queries(lm, [query for pair in pairs for query in pair])
+            for generator, validator in pairs:
+                for ids in (generator.context, generator.answers[0], validator.context):
+                    self._ids.extend(ids)
+                    self._ends.append(len(self._ids))
+
+    def queries(self, item: int) -> tuple[Query, Query]:
+        """Generator's and validator's."""
+        ends = self._ends[3 * item : 3 * item + 4]
+        context, answer, asked = (tuple(self._ids[a:b]) for a, b in pairwise(ends))
+        return Query(context, (answer,)), Query(asked, self.words.all, compared=True)
+
+    def order(self) -> list[int]:
+        """All items, by prompt: neighbours in this order share prompts, so that a part computes few of them twice."""
+        forms, items = (self.task.generator, self.task.validator), self.task.items
+        # Worked examples stand before all of them.
+        return sorted(range(len(items)), key=lambda i: tuple(form.filled(items[i]) for form in forms))
 
 
-def _part(lm: LanguageModel, questions: _Questions, which: Sequence[int], progress: Progress | None) -> pd.DataFrame:
-    """Scores of some items, a row an item and layer."""
-    every_token = questions.answer.counted != "first" or not questions.words.single
-    queries = [query for i in which for query in questions.queries[i]]
-    scored = score(lm, queries, layers=questions.layers, every_token=every_token, progress=progress)
-    triples = zip(which, scored[::2], scored[1::2], strict=True)
-    return pd.DataFrame(row for triple in triples for row in _rows(lm, questions, *triple))
+def _part(questions: _Questions, which: Sequence[int], progress: Progress | None) -> pd.DataFrame:
+    """Scores of some items, a row an item and layer; most columns are of the top layer alone."""
+    lm, words, answer = questions.lm, questions.words, questions.answer
+    queries = [questions.queries(i) for i in which]
+    scored = score(
+        lm,
+        [query for pair in queries for query in pair],
+        layers=questions.layers,
+        every_token=answer.counted != "first" or not words.single,
+        progress=progress,
+    )
+    generator, validator = scored[::2], scored[1::2]
+    logodds = np.array([[answer.logodds(each)] for each in generator])  # [item, layer]
+    logprobs = np.stack([each.total for each in validator])[:, None]  # [item, layer, sequence]
+    if questions.layers:
+        below = np.stack([answer.by_layer(each)[:-1] for each in generator])
+        logodds = np.concatenate([below, logodds], axis=1)
+        logprobs = np.concatenate([np.stack([_by_layer(words, each)[:-1] for each in validator]), logprobs], axis=1)
+    layers = range(lm.n_layers + 1 - logodds.shape[1], lm.n_layers + 1)
+    labels = questions.task.labels
+    targets = np.array([labels.target(questions.task.items[i]) for i in which], dtype=object)
+    asked = np.empty_like(logodds)
+    for label in set(targets):
+        asked[targets == label] = words.logodds(logprobs[targets == label], label)
+    table = pd.DataFrame(
+        {
+            "item": np.repeat(which, len(layers)),
+            "layer": np.tile(layers, len(which)),
+            "generator_logodds": logodds.ravel(),
+            "validator_logodds": asked.ravel(),
+            **({"validator_choice": words.choice(logprobs).ravel()} if labels.chooses else {}),
+        }
+    )
+    tokens = [pair[0].answers[0][0] for pair in queries]
+    shown = {token: lm.tokenizer.decode([token]) for token in dict.fromkeys(tokens)}
+    top = {
+        "generator_first_logodds": [each.logodds[0] for each in generator],
+        "generator_logprob": [each.total[0] for each in generator],
+        "generator_tokens": [len(each.steps[0]) for each in generator],
+        "generator_rank": [each.rank[0] for each in generator],
+        "answer_token": [shown[token] for token in tokens],
+        "yes_no_mass": np.exp(np.logaddexp.reduce(logprobs[:, -1], axis=-1)),
+    }
+    return table.join(pd.DataFrame(top, index=table.index[table["layer"] == lm.n_layers]))
 
 
 def _within(progress: Progress | None, start: int, size: int, n: int) -> Progress | None:
@@ -129,42 +182,40 @@ def _by_layer(words: LabelWords, validator: Score) -> Floats:
     return np.stack([-np.logaddexp(0, -steps).sum(-1) for steps in validator.layer_steps], axis=-1)
 
 
-def _rows(
-    lm: LanguageModel, questions: _Questions, item: int, generator: Score, validator: Score
-) -> Iterator[dict[str, Any]]:
-    def validated(logprobs: Floats) -> dict[str, Any]:
-        row = {"validator_logodds": float(questions.words.logodds(logprobs, questions.targets[item]))}
-        return {**row, "validator_choice": questions.words.choice(logprobs)} if questions.chooses else row
+class _ByLayer:
+    """The columns of every item and layer [layer, item], filled in part by part."""
 
-    if questions.layers:
-        by_layer = zip(
-            questions.answer.by_layer(generator)[:-1], _by_layer(questions.words, validator)[:-1], strict=True
+    def __init__(self, n: int, layers: int, choices: bool) -> None:
+        self._columns: dict[str, NDArray[Any]] = {
+            name: np.empty((layers, n)) for name in ("generator_logodds", "validator_logodds")
+        }
+        if choices:
+            self._columns["validator_choice"] = np.empty((layers, n), dtype=object)
+
+    def add(self, part: pd.DataFrame) -> None:
+        """Take in the rows of a part."""
+        place = part["layer"].to_numpy(), part["item"].to_numpy()
+        for name, column in self._columns.items():
+            column[place] = part[name].to_numpy()
+
+    def table(self) -> pd.DataFrame:
+        """A row an item and layer, in the order of layers, then of items."""
+        layers, n = self._columns["generator_logodds"].shape
+        columns = {name: column.ravel() for name, column in self._columns.items()}
+        return pd.DataFrame(
+            {"item": np.tile(np.arange(n), layers), "layer": np.repeat(np.arange(layers), n), **columns}
         )
-        for layer, (g, v) in enumerate(by_layer):
-            yield {"item": item, "layer": layer, "generator_logodds": g, **validated(v)}
-    yield {
-        "item": item,
-        "layer": lm.n_layers,
-        "generator_logodds": questions.answer.logodds(generator),
-        **validated(validator.total),
-        "generator_first_logodds": generator.logodds[0],
-        "generator_logprob": generator.total[0],
-        "generator_tokens": len(generator.steps[0]),
-        "generator_rank": int(generator.rank[0]),
-        "answer_token": lm.tokenizer.decode(list(questions.queries[item][0].answers[0][:1])),
-        "yes_no_mass": float(np.exp(np.logaddexp.reduce(validator.total))),
-    }
 
 
-def _score_table(task: Task, prompts: Sequence[tuple[str, str]], top: pd.DataFrame) -> pd.DataFrame:
+def _score_table(task: Task, top: pd.DataFrame) -> pd.DataFrame:
     ours = pd.DataFrame(
         {
             "group": [item.group for item in task.items],
             "similarity": [item.similarity for item in task.items],
             "gold": [item.gold for item in task.items],
             "answer": [item.answer for item in task.items],
-            "generator_prompt": [generator for generator, _ in prompts],
-            "validator_prompt": [validator for _, validator in prompts],
+            "generator_prompt": [task.generator.prompt(item) for item in task.items],
+            "validator_prompt": [task.validator.prompt(item) for item in task.items],
             **({"label": [item.label for item in task.items]} if task.labels.chooses else {}),
         }
     ).join(top.drop(columns="layer"))
@@ -176,12 +227,12 @@ def _score_table(task: Task, prompts: Sequence[tuple[str, str]], top: pd.DataFra
 
 
 @torch.no_grad()
-def _token_map(lm: LanguageModel, scores: pd.DataFrame, queries: Sequence[tuple[Query, Query]]) -> pd.DataFrame:
+def _token_map(questions: _Questions, scores: pd.DataFrame) -> pd.DataFrame:
     """The lens' most probable token at each layer and position, for the item whose two forms differ most in rank."""
     disagreement = (scores["generator_logodds"].rank() - scores["validator_logodds"].rank()).abs()
     item = int(disagreement.to_numpy().argmax())
-    rows = []
-    for form, query in zip(("generator", "validator"), queries[item], strict=True):
+    rows, lm = [], questions.lm
+    for form, query in zip(("generator", "validator"), questions.queries(item), strict=True):
         ids = query.context
         positions = range(max(0, len(ids) - _LENS_POSITIONS), len(ids))
         states = after_prompt(lm, len(ids)).hidden(

@@ -32,6 +32,7 @@ from accord.intervals import (
     auc,
     pearson,
     pearson_estimate,
+    pearson_matrix,
     spearman,
     spearman_estimate,
 )
@@ -136,6 +137,6 @@ def layer_matrix(scores: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
     gold = scores.loc[generator.columns, "gold"].to_numpy(dtype=bool)
     parts = {"pearson": np.ones_like(gold), "pearson_yes": gold, "pearson_no": ~gold}
     x, y = generator.to_numpy(), validator.to_numpy()
-    columns = {name: pearson(x[:, None, where], y[None, :, where]).ravel() for name, where in parts.items()}
+    columns = {name: pearson_matrix(x[:, where], y[:, where]).ravel() for name, where in parts.items()}
     index = pd.MultiIndex.from_product([generator.index, validator.index], names=["generator_layer", "validator_layer"])
     return pd.DataFrame(columns, index=index).reset_index()

@@ -74,7 +74,7 @@ def preview(lm: LanguageModel, task: Task, *, items: int = 3, tried: int = 12) -
     clash = {id(item): clashed for item, clashed in zip(pool, clashing(every, [i.gold for i in pool]), strict=True)}
     words = LabelWords.of(lm, task)
     some = task.items[: max(items, tried)]
-    queries = [words.queries(lm, task, item) for item in some]
+    queries = words.queries(lm, task, some)
     scored = score(lm, [query for pair in queries for query in pair])
     read = []
     for item, pair, generator, validator in zip(some, queries, scored[::2], scored[1::2], strict=True):

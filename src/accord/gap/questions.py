@@ -4,27 +4,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accord.errors import AccordError
 from accord.lm.model import LanguageModel, Tokenizing
 from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import Floats, Query
 from accord.tasks import Item, Task
-from accord.tasks.as_read import Prompt, as_read
+from accord.tasks.as_read import Prompt, answered, as_read, contexts
 
 
-def generator_query(lm: LanguageModel, task: Task, item: Item) -> Query:
-    """The generator form of an item, with its answer."""
-    context, answer = as_read(lm.tokenizer, task, task.generator, item).answered(lm, item.answer)
-    return Query(context, (answer,))
+def generator_queries(lm: LanguageModel, task: Task, items: Sequence[Item]) -> list[Query]:
+    """The generator form of items, each with its answer."""
+    prompts = [as_read(lm.tokenizer, task, task.generator, item) for item in items]
+    both = answered(lm, prompts, [item.answer for item in items])
+    return [Query(context, (answer,)) for context, answer in both]
 
 
 def contexts_of(lm: LanguageModel, task: Task, form: str, items: Sequence[Item] | None = None) -> list[Ids]:
     """Token ids of the "generator" or "validator" prompts of items, all of the task's by default."""
     items = task.items if items is None else items
     if form == "generator":
-        return [generator_query(lm, task, item).context for item in items]
-    return [as_read(lm.tokenizer, task, task.validator, item).context(lm) for item in items]
+        return [query.context for query in generator_queries(lm, task, items)]
+    return contexts(lm, [as_read(lm.tokenizer, task, task.validator, item) for item in items])
 
 
 YES_FORMS = ("Yes", " Yes", "YES", "yes", " yes")
@@ -71,10 +73,11 @@ class LabelWords:
         """Whether all of them are single tokens."""
         return all(len(ids) == 1 for ids in self.all)
 
-    def queries(self, lm: LanguageModel, task: Task, item: Item) -> tuple[Query, Query]:
-        """The generator's query (its answer) and the validator's (every label's sequences, `all`)."""
-        context = as_read(lm.tokenizer, task, task.validator, item).context(lm)
-        return generator_query(lm, task, item), Query(context, self.all, compared=self.single)
+    def queries(self, lm: LanguageModel, task: Task, items: Sequence[Item]) -> list[tuple[Query, Query]]:
+        """Of each item the generator's query (its answer) and the validator's (every label's sequences, `all`)."""
+        words = self.all
+        validator = [Query(context, words, compared=True) for context in contexts_of(lm, task, "validator", items)]
+        return list(zip(generator_queries(lm, task, items), validator, strict=True))
 
     def against(self, label: str) -> tuple[tuple[Ids, ...], tuple[Ids, ...]]:
         """A label's sequences, and those of all others.
@@ -109,13 +112,14 @@ class LabelWords:
         logsum = np.logaddexp.reduce
         return np.asarray(logsum(logprobs[..., own], -1) - logsum(logprobs[..., ~own], -1))
 
-    def choice(self, logprobs: Floats) -> str:
-        """The most probable label, from log-probabilities [sequence] in the order of `all`.
+    def choice(self, logprobs: Floats) -> NDArray[np.object_]:
+        """The most probable label [...], from log-probabilities [..., sequence] in the order of `all`.
 
-        >>> LabelWords({"yes": ((1,), (2,)), "no": ((3,),)}).choice(np.log([0.3, 0.2, 0.4]))
-        'yes'
+        >>> LabelWords({"yes": ((1,), (2,)), "no": ((3,),)}).choice(np.log([[0.3, 0.2, 0.4], [0.1, 0.2, 0.4]])).tolist()
+        ['yes', 'no']
         """
-        return max(self.sequences, key=lambda label: float(self.logodds(logprobs, label)))
+        logodds = np.stack([self.logodds(logprobs, label) for label in self.sequences])
+        return np.array(list(self.sequences), dtype=object)[logodds.argmax(0)]
 
 
 def _counted(lm: Tokenizing, word: str, prompt: Prompt, task: Task) -> Iterator[Ids]:

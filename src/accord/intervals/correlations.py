@@ -29,6 +29,14 @@ def pearson(x: Floats, y: Floats) -> Floats:
     return np.asarray(np.clip((x * y).mean(-1), -1.0, 1.0))
 
 
+def pearson_matrix(x: Floats, y: Floats) -> Floats:
+    """Pearson's r of every row of x [i, unit] with every row of y [j, unit]: [i, j]; nan as in `pearson`."""
+    n = x.shape[-1]
+    if n < 3:
+        return np.full((len(x), len(y)), np.nan)
+    return np.asarray(np.clip(_standard(x) @ _standard(y).T / n, -1.0, 1.0))
+
+
 def spearman(x: Floats, y: Floats) -> Floats:
     """Spearman's rho along the last axis: Pearson's r of mid-ranks.
 

@@ -1,16 +1,27 @@
 """Text to token ids: where a prompt ends and its answer begins, and which words are single tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 
 from transformers import PreTrainedTokenizerBase
 
 from accord.errors import AccordError
+from accord.lm.prefix_tree import Ids
+
+_AT_ONCE = 256  # texts given to a tokenizer
 
 
 def encode_answer(
     tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, *, join: str = " ", special: bool = True
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Ids of the context and of the answer that continues it.
+) -> tuple[Ids, Ids]:
+    """Ids of the context and of the answer that continues it; see `encode_answers`."""
+    return encode_answers(tokenizer, [(prompt, join, answer)], special=special)[0]
+
+
+def encode_answers(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, str, str]], *, special: bool = True
+) -> list[tuple[Ids, Ids]]:
+    """Ids of the context and of the answer that continues it, of each (prompt, join, answer).
 
     Prompt, join and answer are tokenised together, because that is what a model reads. The answer begins with the
     first token that reaches past what stands before it: a token that straddles the join belongs to the answer. Spaces
@@ -18,46 +29,73 @@ def encode_answer(
     ends in white space, the join brings no further white space.
 
     Args:
-        join: what stands between prompt and answer: a space, or nothing in languages that write none.
+        texts: the join is what stands between prompt and answer: a space, or nothing in languages that write none.
         special: let the tokenizer add its special tokens (BOS); off for text that a chat template made.
 
     Raises:
-        AccordError: the answer has no tokens, or nothing at all stands before it.
+        AccordError: an answer has no tokens, or nothing at all stands before it.
     """
-    before, space = _joined(prompt, join)
     if not tokenizer.is_fast:
         raise AccordError(
             "this tokenizer cannot tell which characters a token covers",
             got=type(tokenizer).__name__,
             wanted="a fast tokenizer (tokenizer.json beside the weights)",
         )
-    encoded = tokenizer(before + space + answer, add_special_tokens=special, return_offsets_mapping=True)
-    ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
-    # Special tokens cover no characters (0, 0): a BOS stays with the context, an EOS after the answer is dropped.
-    covered = [i for i, end in enumerate(ends) if end > len(before)]
-    if not covered or not any(letter.isprintable() and not letter.isspace() for letter in answer):
-        raise AccordError("an answer has no tokens", where=f"after the prompt {prompt[-60:]!r}", got=repr(answer))
-    context = tuple(ids[: covered[0]])
-    if not context:
-        context = (start_id(tokenizer),)
-    return context, tuple(ids[covered[0] : covered[-1] + 1])
+    befores = [_joined(prompt, join) for prompt, join, _ in texts]
+    whole = [before + space + answer for (before, space), (*_, answer) in zip(befores, texts, strict=True)]
+    encoded = _encoded(tokenizer, whole, special, offsets=True)
+    found = []
+    for (prompt, _, answer), (before, _), (ids, ends) in zip(texts, befores, encoded, strict=True):
+        # Special tokens cover no characters (0, 0): a BOS stays with the context, an EOS after the answer is dropped.
+        covered = [i for i, end in enumerate(ends) if end > len(before)]
+        if not covered or not any(letter.isprintable() and not letter.isspace() for letter in answer):
+            raise AccordError("an answer has no tokens", where=f"after the prompt {prompt[-60:]!r}", got=repr(answer))
+        context = ids[: covered[0]] or (start_id(tokenizer),)
+        found.append((context, ids[covered[0] : covered[-1] + 1]))
+    return found
 
 
-def encode_prompt(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, *, join: str = "", special: bool = True
-) -> tuple[int, ...]:
-    """Ids of a prompt that the model goes on from; never empty, so that there is a position to read.
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, *, join: str = "", special: bool = True) -> Ids:
+    """Ids of a prompt that the model goes on from; see `encode_prompts`."""
+    return encode_prompts(tokenizer, [(prompt, join)], special=special)[0]
+
+
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, str]], *, special: bool = True
+) -> list[Ids]:
+    """Ids of each (prompt, join) that the model goes on from; never empty, so that there is a position to read.
 
     Args:
-        join: what comes before an answer (see `encode_answer`): all of it but spaces at its end is read too.
+        texts: the join is what comes before an answer (see `encode_answers`): all of it but spaces at its end is read
+            too.
 
     Raises:
-        AccordError: the prompt is empty and the tokenizer has no BOS to stand for it.
+        AccordError: a prompt is empty and the tokenizer has no BOS to stand for it.
     """
-    ids = tuple(tokenizer(_joined(prompt, join)[0], add_special_tokens=special)["input_ids"])
-    if special and ids and ids[-1] == tokenizer.eos_token_id != tokenizer.bos_token_id:
-        ids = ids[:-1]  # some tokenizers close every text; a prompt is to be continued
-    return ids or (start_id(tokenizer),)
+    # Some tokenizers close every text; a prompt is to be continued.
+    closing = tokenizer.eos_token_id if special and tokenizer.eos_token_id != tokenizer.bos_token_id else None
+    befores = [_joined(prompt, join)[0] for prompt, join in texts]
+    encoded = (ids for ids, _ in _encoded(tokenizer, befores, special))
+    opened = (ids[:-1] if closing is not None and ids[-1:] == (closing,) else ids for ids in encoded)
+    return [ids or (start_id(tokenizer),) for ids in opened]
+
+
+def _encoded(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], special: bool, *, offsets: bool = False
+) -> Iterator[tuple[Ids, list[int]]]:
+    """Ids of each text and, with `offsets`, where each token ends in it.
+
+    Many texts a call take half the time of one; all in one would hold far more than their ids.
+    """
+    for begin in range(0, len(texts), _AT_ONCE):
+        encoded = tokenizer(
+            list(texts[begin : begin + _AT_ONCE]),
+            add_special_tokens=special,
+            return_attention_mask=False,
+            return_offsets_mapping=offsets,
+        )
+        ends = ([end for _, end in each] for each in encoded["offset_mapping"]) if offsets else repeat([])
+        yield from zip(map(tuple, encoded["input_ids"]), ends, strict=False)
 
 
 def _joined(prompt: str, join: str) -> tuple[str, str]:

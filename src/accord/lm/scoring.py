@@ -7,6 +7,7 @@ plain reference that reads prompts singly.
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import log
 from operator import index
 from typing import Literal
@@ -19,7 +20,6 @@ from torch import Tensor
 from accord.arguments import checked
 from accord.errors import AccordError
 from accord.lm.backbone import not_finite
-from accord.lm.batching import check_fits
 from accord.lm.encoding import start_id
 from accord.lm.marked import States
 from accord.lm.model import LanguageModel, lens_of
@@ -31,11 +31,16 @@ from accord.progress import Progress
 Floats = NDArray[np.float64]
 Counted = Literal["first", "whole", "per_token"]
 """What of an answer counts: its first token; all its tokens; all of them, as the geometric mean of a token."""
+_Scratch = Callable[[torch.device], Tensor]
+"""A place on a device for numbers of [row, token]: memory that is asked for anew is given page by page."""
 Seen = Callable[[Sequence[Ids], States], None]
 """Called with sequences of token ids, and the top layer's states [sequence, d_model] at their ends."""
 
-# Logits are made this many numbers at a time: 64 MB in float32, whatever the vocabulary.
-_LOGIT_CHUNK = 2**24
+# Logits are made this many numbers at a time: 16 MB in float32 on a CPU, where more leaves its caches and is given
+# back to the system each time; but for rows enough to be worth reading the head's weights.
+_LOGIT_CHUNK = {"cpu": 2**22}
+_LOGIT_CHUNK_GPU = 2**24
+_FEWEST_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,9 @@ class Query:
     Query(context=(1, 2), answers=((3,), (4, 5)), compared=False)
 
     Attributes:
-        compared: its answers, of a token each, are only compared with one another. By the lens of the layers below the
-            top, `first` then lacks a constant, the same for all of them, and `logodds` are NaN: neither takes the whole
-            vocabulary.
+        compared: its answers are only compared with one another, so that they have no `rank`. If all are of a token
+            each, then by the lens of the layers below the top `first` lacks a constant, the same for all of them, and
+            `logodds` are NaN: neither takes the whole vocabulary.
     """
 
     context: Ids
@@ -89,7 +94,8 @@ class Score:
         first: log p(first token of the answer | context).
         logodds: log p − log(1 − p) of the same, computed without cancellation for p near 1.
         total: log p of the whole answer, the sum over its tokens.
-        rank: rank of the first token among the vocabulary, 1 = most probable; ties share the best rank.
+        rank: rank of the first token among the vocabulary, 1 = most probable; ties share the best rank. Empty for
+            answers that are only compared: each takes another look at the whole vocabulary.
         steps: of each answer [token], the log-odds of each of its tokens after those before it; see `answer_logodds`.
         layer_first: [layer, answer] `first` by the lens of each layer 0..L, or None; see `Query.compared`.
         layer_logodds: [layer, answer] `logodds` likewise, or None.
@@ -152,48 +158,71 @@ def score(
     if isinstance(lm, Prompted):
         return _by_length(lm, encoded, layers, every_token, batch_tokens, progress)
     check_queries(lm, encoded)
-    targets: dict[Ids, dict[int, int]] = defaultdict(dict)  # context -> token -> its place in the read
+    numbers: dict[Ids, int] = {}  # sequence -> its number
+    targets: list[dict[int, int]] = []  # of each sequence: token -> its place in what is read there
+
+    def number_of(sequence: Ids) -> int:
+        number = numbers.setdefault(sequence, len(numbers))
+        if number == len(targets):
+            targets.append({})
+        return number
+
+    asked: list[_Asked] = []
+    ranked: set[int] = set()
+    whole: set[int] = set()  # where the whole vocabulary is looked at by the lens of every layer
+    lens_wanted: set[int] = set()
     for query in encoded:
+        context = number_of(query.context)
+        compared = query.compared and all(len(answer) == 1 for answer in query.answers)
+        answers: list[_Steps] = []
         for answer in query.answers:
-            for i, token in enumerate(answer):
-                places = targets[query.context + answer[:i]]
-                places.setdefault(token, len(places))
-    sequences = list(targets)
-    whole = {
-        query.context + a[:i] for query in encoded if not query.compared for a in query.answers for i in range(len(a))
-    }
-    lens_wanted = set(sequences if every_token else (query.context for query in encoded)) if layers else set()
-    results: dict[tuple[Ids, int], _Read] = {}
+            sequences = [context, *(number_of(query.context + answer[:i]) for i in range(1, len(answer)))]
+            answers.append(
+                [(n, targets[n].setdefault(t, len(targets[n]))) for n, t in zip(sequences, answer, strict=True)]
+            )
+            lens_wanted.update(sequences if every_token else [context])
+            whole.update([] if compared else sequences)
+        ranked.update([] if query.compared else [context])
+        asked.append(_Asked(context, answers, not query.compared))
+    results: dict[tuple[int, int], _Read] = {}  # by number of the sequence, and layer
+    ids = list(numbers)
+    chunk = _LOGIT_CHUNK.get(lm.device.type, _LOGIT_CHUNK_GPU)
+    size = max(_FEWEST_ROWS, chunk // lm.vocab_size)
+
+    @cache
+    def scratch(device: torch.device) -> Tensor:
+        return torch.empty(size, lm.vocab_size, device=device)
 
     def read(layer: int, states: States, which: list[int]) -> None:
         top = layer == lm.n_layers
         if seen is not None and top:
-            seen([sequences[i] for i in which], states)
-        rows = [j for j, i in enumerate(which) if top or sequences[i] in lens_wanted]
-        compared = [] if top else [j for j in rows if sequences[which[j]] not in whole]
-        size = max(1, _LOGIT_CHUNK // lm.vocab_size)
-        for kind, places in ((_reduce, sorted(set(rows) - set(compared))), (_compare, compared)):
+            seen([ids[i] for i in which], states)
+        rows = [j for j, i in enumerate(which) if top or i in lens_wanted]
+        reduced = [j for j in rows if top or which[j] in whole]
+        compared = [j for j in rows if not (top or which[j] in whole)]
+        for rule, places in ((_reduce, reduced), (_compare, compared)):
             for begin in range(0, len(places), size):
                 part = places[begin : begin + size]
-                contexts = [sequences[which[j]] for j in part]
-                tokens, where = [list(targets[context]) for context in contexts], f"{lm.name}, layer {layer}"
-                reads = kind(lm, states[part], tokens, where, top)
-                results.update({(context, layer): r for context, r in zip(contexts, reads, strict=True)})
+                own = [which[j] for j in part]
+                tokens, where = [list(targets[i]) for i in own], f"{lm.name}, layer {layer}"
+                reads = rule(lm, states[part], tokens, where, [top and i in ranked for i in own], scratch)
+                results.update({(i, layer): each for i, each in zip(own, reads, strict=True)})
 
-    depth = range(lm.n_layers + 1) if layers else [lm.n_layers]
-    end_states(lm, sequences, read, layers=depth, batch_tokens=batch_tokens, progress=progress)
-    return [_assemble(query, targets, results, list(depth), every_token) for query in encoded]
+    depth = list(range(lm.n_layers + 1)) if layers else [lm.n_layers]
+    end_states(lm, ids, read, layers=depth, batch_tokens=batch_tokens, progress=progress)
+    return [_assemble(each, results, depth, every_token) for each in asked]
 
 
 def check_queries(lm: LanguageModel, queries: Sequence[Query]) -> None:
     """Raise AccordError if a context or answer is empty, longer than the model reads, or has a token that it lacks."""
+    longest = largest = 0
     for query in queries:
-        if query.compared and any(len(answer) != 1 for answer in query.answers):
-            raise AccordError("answers that are compared with one another are of a token each", got=query)
         if not query.context or not query.answers or not all(query.answers):
             raise AccordError("a query needs a context and answers of at least one token", got=query)
-    sequences = (query.context + answer[:-1] for query in queries for answer in query.answers)
-    check_fits(lm, sequences, (answer for query in queries for answer in query.answers))
+        # A context and an answer but for its last token, after which nothing is read.
+        longest = max(longest, len(query.context) + max(map(len, query.answers)) - 1)
+        largest = max(largest, max(query.context), *map(max, query.answers))
+    lm.limits.check(lm.name, longest=longest, largest=largest)
 
 
 def _by_length(
@@ -219,82 +248,111 @@ def _by_length(
     return [results[i] for i in range(len(queries))]
 
 
+_Steps = list[tuple[int, int]]
+"""Of an answer, where each of its tokens is read: the number of the sequence before it, and its place there."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A query by numbers of sequences: that of its context, and the steps of its answers."""
+
+    context: int
+    answers: list[_Steps]
+    ranked: bool
+
+
 @dataclass
 class _Read:
     """Numbers at the end of a sequence, an entry for each of its target tokens."""
 
     first: Floats
     logodds: Floats
-    rank: NDArray[np.int64] | None = None  # at the top layer only
+    rank: NDArray[np.int64] | None = None  # where it is wanted
 
 
-def _assemble(
-    query: Query,
-    targets: dict[Ids, dict[int, int]],
-    results: dict[tuple[Ids, int], _Read],
-    depth: list[int],
-    every_token: bool,
-) -> Score:
+def _assemble(asked: _Asked, results: dict[tuple[int, int], _Read], depth: list[int], every_token: bool) -> Score:
     top = depth[-1]
-    places = [targets[query.context][answer[0]] for answer in query.answers]
+    places = [steps[0][1] for steps in asked.answers]
 
-    def steps(answer: Ids, layer: int) -> list[tuple[_Read, int]]:
-        """What was read of each token, and its place there."""
-        before = ((query.context + answer[:i], token) for i, token in enumerate(answer))
-        return [(results[context, layer], targets[context][token]) for context, token in before]
+    def logodds(steps: _Steps, layer: int) -> Floats:
+        return np.array([results[sequence, layer].logodds[place] for sequence, place in steps])
 
-    def logodds(answer: Ids, layer: int) -> Floats:
-        return np.array([read.logodds[place] for read, place in steps(answer, layer)])
-
-    final = results[query.context, top]
-    assert final.rank is not None
-    lens = [results[query.context, layer] for layer in depth] if len(depth) > 1 else None
+    final = results[asked.context, top]
+    total = final.first[places]
+    for i, steps in enumerate(asked.answers):
+        total[i] += sum(results[sequence, top].first[place] for sequence, place in steps[1:])
+    rank = np.empty(0, dtype=np.int64)
+    if asked.ranked:
+        assert final.rank is not None
+        rank = final.rank[places]
+    lens = [results[asked.context, layer] for layer in depth] if len(depth) > 1 else None
     by_layer = None
     if lens and every_token:
-        by_layer = tuple(np.stack([logodds(answer, layer) for layer in depth]) for answer in query.answers)
+        by_layer = tuple(np.stack([logodds(steps, layer) for layer in depth]) for steps in asked.answers)
     return Score(
         first=final.first[places],
         logodds=final.logodds[places],
-        total=np.array([float(sum(read.first[place] for read, place in steps(a, top))) for a in query.answers]),
-        rank=final.rank[places],
-        steps=tuple(logodds(answer, top) for answer in query.answers),
+        total=total,
+        rank=rank,
+        steps=tuple(logodds(steps, top) for steps in asked.answers),
         layer_first=np.stack([read.first[places] for read in lens]) if lens else None,
         layer_logodds=np.stack([read.logodds[places] for read in lens]) if lens else None,
         layer_steps=by_layer,
     )
 
 
-def _reduce(lm: LanguageModel, states: States, targets: list[list[int]], where: str, ranks: bool) -> list[_Read]:
-    """Log-probabilities, log-odds and, where asked for, ranks of each row's target tokens, from states [row, d_model].
-
-    A rank takes another look at the whole vocabulary for each target.
-    """
+def _reduce(
+    lm: LanguageModel, states: States, targets: list[list[int]], where: str, ranked: list[bool], scratch: _Scratch
+) -> list[_Read]:
+    """Log-probabilities and log-odds of each row's target tokens, from states [row, d_model]; ranks in some rows."""
     logits = lm.lens(states)
     width = max(map(len, targets))
     index = torch.tensor([row + [row[0]] * (width - len(row)) for row in targets], device=logits.device)
-    norm = logits.logsumexp(-1, keepdim=True)
+    room = scratch(logits.device)
+    best, norm = _log_sum(logits, room)
     if not bool(torch.isfinite(norm).all()):
         raise not_finite(where)
     chosen = logits.gather(-1, index)
     first = (chosen - norm).cpu().double()  # on the CPU: not every accelerator has float64
     logodds = first - _log1mexp(first)
     # Only the most probable token can have p > 1/2, where 1 − p cancels: sum the others instead.
-    best, argmax = logits.max(-1)
-    for row in (best.unsqueeze(-1) - norm > log(0.5)).squeeze(-1).nonzero().flatten().tolist():
-        top, numbers = int(argmax[row]), logits[row].cpu().double()
-        others = torch.cat([numbers[:top], numbers[top + 1 :]]).logsumexp(-1)
-        logodds[row][index[row].cpu() == top] = numbers[top] - others
+    sure = (best - norm > log(0.5)).squeeze(-1).nonzero().squeeze(-1)
+    if len(sure):
+        others = logits[sure]
+        top = others.argmax(-1, keepdim=True)
+        rest = _log_sum(others.scatter_(-1, top, -torch.inf), room)[1]
+        odds = best[sure].cpu().double() - rest.cpu().double()
+        sure, most_probable = sure.cpu(), index[sure].cpu() == top.cpu()
+        logodds[sure] = torch.where(most_probable, odds, logodds[sure])
     reads = [
         _Read(f[: len(row)], o[: len(row)]) for f, o, row in zip(first.numpy(), logodds.numpy(), targets, strict=True)
     ]
-    if ranks:
-        each = torch.stack([(logits > chosen[:, j : j + 1]).sum(-1) + 1 for j in range(width)], dim=-1)
-        for read, rank, row in zip(reads, each.cpu().numpy(), targets, strict=True):
-            read.rank = rank[: len(row)]
+    some = [i for i, wanted in enumerate(ranked) if wanted]
+    if some:
+        rows = logits if len(some) == len(logits) else logits[some]
+        for i, rank in zip(some, _ranks(rows, chosen[some], room), strict=True):
+            reads[i].rank = rank[: len(targets[i])]
     return reads
 
 
-def _compare(lm: LanguageModel, states: States, targets: list[list[int]], where: str, _: bool) -> list[_Read]:
+def _log_sum(logits: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest logit of each row and log Σ exp, both [row, 1]; `room` is for as many rows or more.
+
+    In powers of 2: on a CPU they are four times as quick as PyTorch's exp, and thirty times where results underflow.
+    """
+    best = logits.amax(-1, keepdim=True)
+    total = torch.sub(logits, best, out=room[: len(logits)]).mul_(1 / log(2)).exp2_().sum(-1, keepdim=True)
+    return best, best + total.log()
+
+
+def _ranks(logits: Tensor, chosen: Tensor, room: Tensor) -> NDArray[np.int64]:
+    """How many logits of each row are above its chosen ones [row, n], and one; `room` is for as many rows or more."""
+    # In float32 they are added up more quickly than as bool, and exactly up to 16 million.
+    columns = [torch.gt(logits, one, out=room[: len(logits)]).sum(-1) for one in chosen.split(1, dim=-1)]
+    return (torch.stack(columns, dim=-1).cpu().numpy() + 1).astype(np.int64)
+
+
+def _compare(lm: LanguageModel, states: States, targets: list[list[int]], where: str, *_: object) -> list[_Read]:
     """Logits of each row's target tokens, from states [row, d_model]: log-probabilities but for a constant a row."""
     tokens = sorted({token for row in targets for token in row})
     place = {token: i for i, token in enumerate(tokens)}

@@ -25,7 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from accord.arguments import checked
 from accord.disk import whole, write_whole
 from accord.errors import AccordError
-from accord.names.prompts import naming_prompt, one_line
+from accord.names.prompts import examples_to_show, naming_prompt, one_line
 from accord.unfinished import is_sealed, sealed, unsealed
 
 ANSWERS, FAILURES = "answers.jsonl", "failures.jsonl"
@@ -132,11 +132,11 @@ def annotate(
     Raises:
         AccordError: as `ask`.
     """
-    train = {int(str(concept)): own for concept, own in examples[examples["side"] == "train"].groupby("concept")}
+    train = examples_to_show(examples[examples["side"] == "train"], shown)
     requests = [
         Request(
             f"name:{row['concept']}",
-            naming_prompt(train[row["concept"]], [str(entry["token"]) for entry in row["promoted"]], shown),
+            naming_prompt(train[row["concept"]], [str(entry["token"]) for entry in row["promoted"]]),
             words=tuple(str(entry["token"]) for entry in row["types"]),
         )
         for row in concepts[["concept", "promoted", "types"]].to_dict("records")

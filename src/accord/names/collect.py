@@ -18,7 +18,8 @@ from accord.text.reader import Batch, in_order
 from accord.text.store import EmbeddingStore
 
 BEFORE, AFTER = 16, 8  # tokens of an example's context
-_ROWS = 4096  # read at a time
+_ROWS = 4096  # read at a time, and fewer where strengths of all concepts would be more than _STRENGTHS numbers
+_STRENGTHS = 2**25
 _LONGEST = 8 * _ROWS  # a longer text is seen in pieces
 _SHORTEST = 5  # tokens of a text that may be a top text
 
@@ -76,7 +77,7 @@ def collect(
     labels: TextLabels | None = None,
     first_label: int = 0,
     seed: int = 0,
-    rows: int = _ROWS,
+    rows: int | None = None,
 ) -> Collected:
     """Read the store once.
 
@@ -84,9 +85,11 @@ def collect(
         types: [vocab] the type of each token: forms that count as the same word share one.
         labels: takes in which texts excite which concepts; the store's first text is number `first_label` in it.
         seed: fixes what is drawn.
-        rows: read at a time, more or less: results do not depend on it, float rounding aside.
+        rows: read at a time, more or less: results do not depend on it, float rounding aside. By default as many as
+            suit the number of concepts.
     """
     collected = Collected(model, sizes)
+    rows = rows or max(1, min(_ROWS, _STRENGTHS // model.K))
     drawn = np.random.default_rng(seed).choice(store.tokens, min(sizes.pool, store.tokens), replace=False)
     pool = np.sort(drawn)
     collected.quiet = collected.quiet[: len(pool)]

@@ -17,10 +17,11 @@ One record a concept; what is not known is left out. Its keys, which `page.js` r
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from accord.explain.result import Explanation
@@ -74,29 +75,30 @@ class Embedded:
 
 def embed(named: NamedDictionary, effects: Effects | None, explanation: Explanation | None, budget: int) -> Embedded:
     """The fullest records that fit the budget; where even the leanest are too large, those of the first concepts."""
+    rows, examples = named.concepts.to_dict("records"), _Examples(named.examples)
     more = _more(effects, explanation)
-    for fill in FILLS:
-        lines = _lines(named, fill, more)
-        if sum(len(line.encode()) + 1 for line in lines) <= budget:
-            return Embedded(f"[{','.join(lines)}]", fill, len(lines))
-    spent = 0
     first: list[str] = []
-    for line in lines:
-        spent += len(line.encode()) + 1
-        if spent > budget and first:
-            break
-        first.append(line)
+    for fill in FILLS:
+        first, spent = [], 0
+        for line in _lines(rows, examples, fill, more):
+            spent += len(line.encode()) + 1
+            if spent > budget:
+                if fill == FILLS[-1] and not first:
+                    first.append(line)
+                break
+            first.append(line)
+        if spent <= budget:
+            return Embedded(f"[{','.join(first)}]", fill, len(first))
     return Embedded(f"[{','.join(first)}]", FILLS[-1], len(first))
 
 
-def _lines(named: NamedDictionary, fill: Fill, more: Mapping[int, dict[str, Any]]) -> list[str]:
-    examples = _examples(named.examples, fill)
-    rows = named.concepts.to_dict("records")
-    return [
-        _dumped(_concept({str(k): v for k, v in row.items()}, fill) | {"ex": examples.get(int(row["concept"]), [])}
-                | more.get(int(row["concept"]), {}))
-        for row in rows
-    ]  # fmt: skip
+def _lines(
+    rows: Sequence[Mapping[Hashable, Any]], examples: "_Examples", fill: Fill, more: Mapping[int, dict[str, Any]]
+) -> Iterator[str]:
+    for row in rows:
+        concept = int(row["concept"])
+        own = _concept({str(key): value for key, value in row.items()}, fill)
+        yield _dumped(own | {"ex": examples.of(concept, fill)} | more.get(concept, {}))
 
 
 def _dumped(record: Mapping[str, Any]) -> str:
@@ -127,21 +129,29 @@ def _concept(row: Mapping[str, Any], fill: Fill) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _examples(table: pd.DataFrame, fill: Fill) -> dict[int, list[list[Any]]]:
-    """Concept -> its examples from the training texts, the strongest first within each kind and band."""
-    rows = table[table["kind"].isin(KINDS)]
-    rows = rows.assign(place=rows["kind"].map(KINDS.index)).sort_values(
-        ["concept", "place", "band", "strength"], ascending=[True, True, False, False], kind="stable"
-    )
-    rank = rows.groupby(["concept", "place", "band"]).cumcount()
-    rows = rows[rank < rows["kind"].map(fill.examples)]
-    examples: dict[int, list[list[Any]]] = {}
-    columns = ("concept", "place", "band", "strength", "before", "token", "after")
-    for k, place, band, strength, before, token, after in zip(*(rows[c] for c in columns), strict=True):
-        start = str(before)[: 2 * fill.around] if place == 2 else str(before)[-fill.around :]
-        entry = [int(place), int(band), _round(strength), start, str(token), str(after)[: fill.around]]
-        examples.setdefault(int(k), []).append(entry)
-    return examples
+class _Examples:
+    """The examples from the training texts, the strongest first within each kind and band of a concept."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        rows = table[table["kind"].isin(KINDS)]
+        rows = rows.assign(place=rows["kind"].map(KINDS.index)).sort_values(
+            ["concept", "place", "band", "strength"], ascending=[True, True, False, False], kind="stable"
+        )
+        self._rank = rows.groupby(["concept", "place", "band"]).cumcount().tolist()
+        self._columns = [rows[name].tolist() for name in ("place", "band", "strength", "before", "token", "after")]
+        self._concept = rows["concept"].to_numpy()
+
+    def of(self, concept: int, fill: Fill) -> list[list[Any]]:
+        """Those of a concept that are shown, as they stand in its record."""
+        begin, end = np.searchsorted(self._concept, [concept, concept + 1])
+        entries = []
+        for rank, place, band, strength, before, token, after in zip(
+            self._rank[begin:end], *(column[begin:end] for column in self._columns), strict=True
+        ):
+            if rank < fill.examples(KINDS[place]):
+                start = str(before)[: 2 * fill.around] if place == 2 else str(before)[-fill.around :]
+                entries.append([int(place), int(band), _round(strength), start, str(token), str(after)[: fill.around]])
+        return entries
 
 
 def _more(effects: Effects | None, explanation: Explanation | None) -> dict[int, dict[str, Any]]:

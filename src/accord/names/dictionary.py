@@ -25,7 +25,6 @@ side's texts), position (of the token), token, before, after. Kinds:
     negative  held-out tokens drawn at random, with no token in the context on which it fires
 """
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,7 +134,7 @@ def build_dictionary(
     judged = collect(model, held_out.store, layer, types, judged_sizes, labels=labels, first_label=first, seed=seed)
     live = _live(learned, judged)
     table = _numbers(learned, judged, live)
-    table["types"] = pd.Series(list(_types(learned, live, names, shown.tokens)))
+    table["types"] = pd.Series(_types(learned, live, names, shown.tokens))
     states = next(batches(train.store, layer, min(_STATES, train.store.tokens), seed=seed)).x
     _add_effects(table, model, backbone, written(model, learned)[live], states, shown)
     if labels is not None:
@@ -180,18 +179,20 @@ def _numbers(learned: Collected, judged: Collected, live: Ints) -> pd.DataFrame:
     )
 
 
-def _types(learned: Collected, live: Ints, names: list[str], count: int) -> Iterator[list[dict[str, Any]]]:
+def _types(learned: Collected, live: Ints, names: list[str], count: int) -> list[list[dict[str, Any]]]:
     sample = pd.DataFrame({key: learned.sample.columns[key] for key in ("concept", "type", "strength")})
-    groups = dict(list(sample.groupby("concept")))
-    for concept in live.tolist():
-        by = groups[concept].groupby("type")["strength"].agg(["size", "mean"])
-        share, usual = by["size"] / by["size"].sum(), learned.frequency[by.index] / learned.tokens
-        by = by.assign(share=share, usual=usual, adds=share * np.log(share / usual))
-        by = by.sort_values(["adds", "mean"], ascending=False, kind="stable").head(count)
-        yield [
-            {"token": names[int(str(kind))], "share": row["share"], "usual": row["usual"], "strength": row["mean"]}
-            for kind, row in by.iterrows()
-        ]
+    by = sample.groupby(["concept", "type"])["strength"].agg(["size", "mean"]).reset_index()
+    share = by["size"] / by.groupby("concept")["size"].transform("sum")
+    usual = learned.frequency[by["type"]] / learned.tokens
+    by = by.assign(share=share, usual=usual, adds=share * np.log(share / usual))
+    by = by.sort_values(["concept", "adds", "mean"], ascending=[True, False, False], kind="stable")
+    by = by[by.groupby("concept").cumcount() < count]
+    entries: dict[int, list[dict[str, Any]]] = {}
+    columns = (by[name].tolist() for name in ("concept", "type", "share", "usual", "mean"))
+    for concept, kind, *numbers in zip(*columns, strict=True):
+        named = dict(zip(("share", "usual", "strength"), numbers, strict=True))
+        entries.setdefault(concept, []).append({"token": names[kind], **named})
+    return [entries[concept] for concept in live.tolist()]
 
 
 def _add_effects(
@@ -203,8 +204,9 @@ def _add_effects(
     shown: Shown,
 ) -> None:
     def words(pair: tuple[torch.Tensor, torch.Tensor]) -> list[list[dict[str, Any]]]:
+        written = {i: backbone.tokenizer.decode([i]) for i in pair[1].unique().tolist()}
         return [
-            [{"token": backbone.tokenizer.decode([i]), "id": i, "change": c} for i, c in zip(ids, change, strict=True)]
+            [{"token": written[i], "id": i, "change": c} for i, c in zip(ids, change, strict=True)]
             for change, ids in zip(pair[0].tolist(), pair[1].tolist(), strict=True)
         ]
 
@@ -219,58 +221,55 @@ def _add_effects(
     table["neighbours"] = pd.Series(near)
 
 
-def _training_examples(learned: Collected, live: Ints, shown: Shown) -> Iterator[dict[str, Any]]:
-    top, sample, texts = (_by_concept(best) for best in (learned.top, learned.sample, learned.texts))
-    for concept in live.tolist():
-        for entry in top[concept]:
-            yield {**_entry(entry), "kind": "top", "band": 0}
-        ranked = sorted(sample[concept], key=lambda entry: (entry["strength"], entry["chance"]))
-        for band in range(BANDS):
-            quarter = ranked[band * len(ranked) // BANDS : (band + 1) * len(ranked) // BANDS]
-            for entry in sorted(quarter, key=lambda entry: -entry["chance"])[: shown.band]:
-                yield {**_entry(entry), "kind": "quantile", "band": band + 1}
-        for entry in texts.get(concept, []):
-            text = {"text": int(entry["text"]), "position": -1, "strength": float(entry["rank"])}
-            yield {"concept": concept, "kind": "text", "band": 0, **text}
+def _training_examples(learned: Collected, live: Ints, shown: Shown) -> list[pd.DataFrame]:
+    top, sample, texts = (_entries(best, live) for best in (learned.top, learned.sample, learned.texts))
+    ranked = sample.sort_values(["concept", "strength", "chance"], kind="stable")
+    own = ranked.groupby("concept")
+    place, n = own.cumcount(), own["concept"].transform("size")
+    quarter = sum(((place >= n * band // BANDS).astype("int64") for band in range(1, BANDS)), start=1)
+    drawn = ranked.assign(kind="quantile", band=quarter)
+    drawn = drawn.sort_values(["concept", "band", "chance"], ascending=[True, True, False], kind="stable")
+    drawn = drawn[drawn.groupby(["concept", "band"]).cumcount() < shown.band]
+    return [
+        top.assign(kind="top", band=0),
+        drawn,
+        texts.assign(kind="text", band=0, position=-1, strength=texts["rank"]),
+    ]
 
 
-def _held_out_examples(judged: Collected, live: Ints, shown: Shown, seed: int) -> Iterator[dict[str, Any]]:
-    sample = _by_concept(judged.sample)
-    for concept in live.tolist():
-        entries = sorted(sample.get(concept, []), key=lambda entry: not entry["beside"])
-        for entry in entries:
-            yield {**_entry(entry), "kind": "on", "band": 0}
-        for entry in entries:
-            if entry["beside"]:
-                position = int(entry["position"] + entry["beside"])
-                yield {**_entry(entry), "kind": "off", "band": 0, "strength": 0.0, "position": position}
-        quiet = np.random.default_rng([seed, concept]).permutation(np.flatnonzero(judged.quiet[:, concept]))
-        for index in quiet[: shown.held_out].tolist():
-            place = dict(zip(("text", "position"), judged.pool[index], strict=True))
-            yield {"concept": concept, "kind": "negative", "band": 0, "strength": 0.0, **place}
+def _held_out_examples(judged: Collected, live: Ints, shown: Shown, seed: int) -> list[pd.DataFrame]:
+    on = _entries(judged.sample, live).assign(kind="on", band=0)
+    on = on.assign(alone=on["beside"] == 0).sort_values(["concept", "alone"], kind="stable")
+    off = on[~on["alone"]].assign(kind="off", strength=0.0)
+    off["position"] += off["beside"]
+    quiet, pool = np.ascontiguousarray(judged.quiet.T), np.array(judged.pool, dtype=np.int64).reshape(-1, 2)
+    chosen = [
+        np.random.default_rng([seed, concept]).permutation(np.flatnonzero(quiet[concept]))[: shown.held_out]
+        for concept in live.tolist()
+    ]
+    text, position = pool[np.concatenate(chosen)].T
+    negative = pd.DataFrame(
+        {"concept": np.repeat(live, [len(own) for own in chosen]), "text": text, "position": position}
+    )
+    return [on, off, negative.assign(kind="negative", band=0, strength=0.0)]
 
 
-def _by_concept(best: Best) -> dict[int, list[dict[str, Any]]]:
-    groups: dict[int, list[dict[str, Any]]] = {}
-    for row in pd.DataFrame(best.columns).to_dict("records") if best.columns else []:
-        groups.setdefault(int(row["concept"]), []).append({str(key): value for key, value in row.items()})
-    return groups
+def _entries(best: Best, live: Ints) -> pd.DataFrame:
+    """What is kept of the live concepts, concept by concept, the best first."""
+    names = ("concept", "strength", "text", "position", "chance", "rank", "beside")
+    table = pd.DataFrame(best.columns).reindex(columns=list(names))
+    return table[table["concept"].isin(live)]
 
 
-def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
-    numbers = {key: int(entry[key]) for key in ("concept", "text", "position")}
-    return {**numbers, "strength": float(entry["strength"])}
-
-
-def _places(examples: Iterator[dict[str, Any]], backbone: Backbone, side: Side, name: str) -> pd.DataFrame:
+def _places(examples: list[pd.DataFrame], backbone: Backbone, side: Side, name: str) -> pd.DataFrame:
     """The examples with their text."""
-    rows, texts = list(examples), list(side.texts["text"])
-    marked = [(row["text"], row["position"]) for row in rows if row["position"] >= 0]
-    around = contexts(backbone.tokenizer, texts, marked)
-    for row in rows:
-        if row["position"] >= 0:
-            row["before"], row["token"], row["after"] = around[row["text"], row["position"]]
-        else:
-            row["before"], row["token"], row["after"] = texts[row["text"]][:_BEGINNING], "", ""
-    columns = ["concept", "side", "kind", "band", "strength", "text", "position", "token", "before", "after"]
-    return pd.DataFrame([{**row, "side": name} for row in rows], columns=columns)
+    rows, texts = pd.concat(examples, ignore_index=True), list(side.texts["text"])
+    places = list(zip(rows["text"].astype("int64").tolist(), rows["position"].astype("int64").tolist(), strict=True))
+    around = contexts(backbone.tokenizer, texts, [place for place in places if place[1] >= 0])
+    found = [around[place] if place[1] >= 0 else (texts[place[0]][:_BEGINNING], "", "") for place in places]
+    before, token, after = zip(*found, strict=True) if found else ((), (), ())
+    rows = rows.assign(side=name, token=list(token), before=list(before), after=list(after))
+    numbers = {"concept": "int64", "band": "int64", "strength": "float64", "text": "int64", "position": "int64"}
+    return rows[["concept", "side", "kind", "band", "strength", "text", "position", "token", "before", "after"]].astype(
+        numbers
+    )

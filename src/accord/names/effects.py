@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from accord import onednn
 from accord.concepts.base import ConceptModel, Encoded
 from accord.heads.head import finish_slope, head_weights, norm_modules
 from accord.lm.backbone import Backbone
@@ -70,6 +71,7 @@ def through_lens(backbone: Backbone, states: Tensor, directions: Tensor) -> Tens
 
 
 @torch.no_grad()
+@onednn.products()
 def moved_tokens(backbone: Backbone, moved: Tensor, count: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The tokens whose logits `moved [K, d']` raises most and lowers most: change and id `[K, count]`, twice.
 
@@ -80,12 +82,13 @@ def moved_tokens(backbone: Backbone, moved: Tensor, count: int) -> tuple[tuple[T
     parts = []
     for part in torch.split(moved, _BLOCK):
         change = part @ weight.T
-        up, down = change.topk(count), (-change).topk(count)
-        parts.append((up.values.cpu(), up.indices.cpu(), -down.values.cpu(), down.indices.cpu()))
+        up, down = change.topk(count), change.topk(count, largest=False)
+        parts.append((up.values.cpu(), up.indices.cpu(), down.values.cpu(), down.indices.cpu()))
     up_by, up_ids, down_by, down_ids = (torch.cat(column) for column in zip(*parts, strict=True))
     return (up_by, up_ids), (down_by, down_ids)
 
 
+@onednn.products()
 def nearest(directions: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Cosine and number of the concepts whose directions `[K, d]` are nearest to each: `[K, min(count, K − 1)]`.
 

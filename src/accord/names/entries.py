@@ -7,6 +7,7 @@ into batches: the best of a whole are among the best of its parts, with the limi
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,40 +56,57 @@ def chance(seed: int, text: Ints, position: Ints, concept: Ints) -> Floats:
 class Best:
     """For every concept the `size` entries of highest `rank`, best first; with `each`, at most so many of a `type`.
 
-    Entries are columns of equal length: `concept`, `rank`, `chance` (decides ties), `type`, and any others.
+    Entries are columns of equal length: `concept`, `rank`, `chance` (decides ties), `type`, and any others. New ones
+    wait until they are as many as those that are kept: so sorting takes as long as what comes in, not what is kept.
     """
 
     concepts: int
     size: int
     each: int | None = None
-    columns: Columns = field(default_factory=dict)
+    _kept: Columns = field(default_factory=dict)
+    _waiting: list[Columns] = field(default_factory=list)
 
     def add(self, new: Mapping[str, NDArray[np.float64] | NDArray[np.int64]]) -> None:
         """Take in entries."""
         if self.size == 0:
             return
-        high = new["rank"] >= self._floor()[new["concept"]]
-        columns = {name: column[high] for name, column in new.items()}
-        if self.columns:
-            columns = {name: np.concatenate([self.columns[name], column]) for name, column in columns.items()}
+        high = new["rank"] >= self._floor[new["concept"]]
+        self._waiting.append({name: column[high] for name, column in new.items()})
+        kept = len(self._kept["rank"]) if self._kept else 0
+        if sum(len(columns["rank"]) for columns in self._waiting) >= kept:
+            self._sort()
+
+    @property
+    def columns(self) -> Columns:
+        """The best of all that came in."""
+        if self._waiting:
+            self._sort()
+        return self._kept
+
+    def _sort(self) -> None:
+        """Keep the best of what is kept and what waits."""
+        parts = [self._kept, *self._waiting] if self._kept else self._waiting
+        columns: Columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         if self.each is not None:
             order = np.lexsort((-columns["chance"], -columns["rank"], columns["type"], columns["concept"]))
-            columns = _first(columns, order, ("concept", "type"), self.each)
+            columns = first(columns, order, ("concept", "type"), self.each)
         order = np.lexsort((-columns["chance"], -columns["rank"], columns["concept"]))
-        self.columns = _first(columns, order, ("concept",), self.size)
+        self._kept, self._waiting = first(columns, order, ("concept",), self.size), []
+        self.__dict__.pop("_floor", None)
 
+    @cached_property
     def _floor(self) -> Floats:
         """Of each concept that has `size` entries, the lowest rank among them: what is below cannot get in."""
         floor = np.full(self.concepts, -np.inf)
-        if self.columns:
-            counts = np.bincount(self.columns["concept"], minlength=self.concepts)
+        if self._kept:
+            counts = np.bincount(self._kept["concept"], minlength=self.concepts)
             ends = counts.cumsum()
             full = counts == self.size
-            floor[full] = self.columns["rank"][ends[full] - 1]
+            floor[full] = self._kept["rank"][ends[full] - 1]
         return floor
 
 
-def _first(columns: Columns, order: Ints, keys: tuple[str, ...], count: int) -> Columns:
+def first(columns: Columns, order: Ints, keys: tuple[str, ...], count: int) -> Columns:
     """The columns in this order, of which only the first `count` of each run of equal keys."""
     ordered = {name: column[order] for name, column in columns.items()}
     starts = np.ones(len(order), dtype=bool)

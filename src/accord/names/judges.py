@@ -1,7 +1,8 @@
 """Who judges names: the tokens themselves, a local model by its log-odds of yes, or a server by lists of numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,8 @@ from accord.lm.encoding import encode_prompt, single_tokens
 from accord.names.answers import LONGEST, Annotator, Answer, Request, ask, plain
 from accord.names.entries import Floats
 from accord.names.prompts import list_question, question
+
+_AT_ONCE = 1000  # quizzes whose texts are tokenised together
 
 
 @dataclass(frozen=True)
@@ -59,19 +62,30 @@ class TokensJudge:
 
     def judge(self, quizzes: Sequence[Quiz]) -> list[Floats | None]:
         """See `Judge.judge`; values are 0 and 1."""
-        return [self._values(quiz) for quiz in quizzes]
+        values: list[Floats | None] = []
+        for begin in range(0, len(quizzes), _AT_ONCE):
+            part = quizzes[begin : begin + _AT_ONCE]
+            texts = ["".join(context) for quiz in part if quiz.task == "detection" for context in quiz.contexts]
+            kinds = self._kinds(list(dict.fromkeys(texts)))
+            values += [self._values(quiz, kinds) for quiz in part]
+        return values
 
-    def _values(self, quiz: Quiz) -> Floats:
+    def _values(self, quiz: Quiz, kinds: Mapping[str, list[str]]) -> Floats:
         words = set(quiz.name.alternatives)
         if quiz.task == "detection":
-            kinds = [self._kinds("".join(context)) for context in quiz.contexts]
+            own = (kinds["".join(context)] for context in quiz.contexts)
         else:
-            kinds = [{_fold(token)} for _, token, _ in quiz.contexts]
-        return np.array([float(bool(words & own)) for own in kinds])
+            own = ([_fold(token)] for _, token, _ in quiz.contexts)
+        return np.array([float(not words.isdisjoint(each)) for each in own])
 
-    def _kinds(self, text: str) -> set[str]:
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return {_fold(word) for word in self.tokenizer.batch_decode([[i] for i in ids])}
+    def _kinds(self, texts: list[str]) -> dict[str, list[str]]:
+        """The kinds of token in each text."""
+        if not texts:
+            return {}
+        encoded = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        distinct = sorted({i for ids in encoded for i in ids})
+        kind = dict(zip(distinct, map(_fold, self.tokenizer.batch_decode([[i] for i in distinct])), strict=True))
+        return {text: [kind[i] for i in ids] for text, ids in zip(texts, encoded, strict=True)}
 
 
 @dataclass
@@ -90,7 +104,7 @@ class LogOddsJudge:
         yes, no = single_tokens(tokenizer, YES_FORMS), single_tokens(tokenizer, NO_FORMS)
         answers = tuple((token,) for token in (*yes, *no))
         queries = [
-            Query(self._ids(question(quiz.task, quiz.name.concept, *context)), answers)
+            Query(self._ids(question(quiz.task, quiz.name.concept, *context)), answers, compared=True)
             for quiz in quizzes
             for context in quiz.contexts
         ]
@@ -149,6 +163,7 @@ class ListJudge:
         return [int(i) for i in draws.permutation(len(quiz.contexts))]
 
 
+@lru_cache(maxsize=2**16)
 def _fold(word: str) -> str:
     """A token as the annotator `Tokens` writes its kind; see `token_types`."""
     return plain(word.casefold())[:LONGEST] or word

@@ -1,30 +1,43 @@
 """What annotators and judges are asked."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
+
+Shown = tuple[str, str, str]
+"""A token as it is shown: what stands before it, the token, what stands after it."""
 
 OPEN, CLOSE = "<<", ">>"
 _PROMOTED = 5
 
 
-def naming_prompt(examples: pd.DataFrame, promoted: Sequence[str], shown: int) -> str:
-    """Ask for a concept's name, from its training examples and the tokens that it promotes.
+def examples_to_show(examples: pd.DataFrame, shown: int) -> dict[int, list[Shown]]:
+    """Of each concept the training examples that its name is asked from, `shown` of them.
 
     Two thirds are its strongest tokens; the others come from all its strengths, the stronger quarters first.
     """
     top = examples[examples["kind"] == "top"]
     drawn = examples[examples["kind"] == "quantile"]
-    turn = drawn.groupby("band").cumcount()
+    turn = drawn.groupby(["concept", "band"]).cumcount()
     drawn = drawn.assign(turn=turn).sort_values(["turn", "band"], ascending=[True, False], kind="stable")
-    rows = pd.concat([top.head(shown - shown // 3), drawn.head(shown // 3)])
-    lines = [f"{number}. {marked(*text)}" for number, text in enumerate(_texts(rows), 1)]
+    by_concept: dict[int, list[Shown]] = {}
+    for rows, most in ((top, shown - shown // 3), (drawn, shown // 3)):
+        first = rows[rows.groupby("concept").cumcount() < most]
+        columns = (first[name].tolist() for name in ("concept", "before", "token", "after"))
+        for concept, *context in zip(*columns, strict=True):
+            by_concept.setdefault(concept, []).append((context[0], context[1], context[2]))
+    return by_concept
+
+
+def naming_prompt(examples: Sequence[Shown], promoted: Sequence[str]) -> str:
+    """Ask for a concept's name, from some of its training examples and the tokens that it promotes."""
+    lines = [f"{number}. {marked(*example)}" for number, example in enumerate(examples, 1)]
     words = ", ".join(one_line(word) for word in promoted[:_PROMOTED])
     # No values are given to copy: a small model that is shown {"concept": "a name"} answers just that.
     return (
         f"A detector fires on the words between {OPEN} and {CLOSE} in these texts:\n"
         + "\n".join(lines)
-        + f"\nThe marked words alone: {', '.join(one_line(word) for word in rows['token'])}\n"
+        + f"\nThe marked words alone: {', '.join(one_line(token) for _, token, _ in examples)}\n"
         + f"After such a word, these become more likely: {words}\n"
         "What do the marked words, as they are used here, have in common? Answer with JSON only, with two keys: "
         "concept (its name, at most five words) and alternatives (a list of two other names)."
@@ -67,7 +80,3 @@ def marked(before: str, token: str, after: str) -> str:
 def one_line(text: str) -> str:
     """Without line breaks and runs of spaces."""
     return " ".join(text.split())
-
-
-def _texts(rows: pd.DataFrame) -> Iterable[tuple[str, str, str]]:
-    return rows[["before", "token", "after"]].itertuples(index=False, name=None)

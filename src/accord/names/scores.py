@@ -13,7 +13,6 @@ another concept: what a name scores there is what any name would.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ from accord.intervals import auc, mean_change, mean_estimate
 from accord.names.answers import Answer
 from accord.names.entries import Floats
 from accord.names.judges import Judge, Quiz
+from accord.names.prompts import Shown
 
 TASKS = {"detection": "negative", "fuzzing": "off"}
 """Task -> the kind of example that the name should not fit; it should fit those of kind `on`."""
@@ -57,39 +57,49 @@ def score_names(judge: Judge, names: Mapping[int, Answer], examples: pd.DataFram
 
     Raises AccordError as the judge does.
     """
-    held_out = {int(str(k)): own for k, own in examples[examples["side"] == "held_out"].groupby("concept")}
-    scored = sorted(concept for concept in names if concept in held_out)
+    held_out = examples[examples["side"] == "held_out"]
+    contexts = {kind: _contexts(held_out[held_out["kind"] == kind]) for kind in ("on", *TASKS.values())}
+    scored = sorted(names.keys() & set(held_out["concept"].tolist()))
     other = _others(scored, seed)
-    quizzes = [
-        Quiz(task, concept, names[named], control, *_contexts(held_out[concept], kind))
-        for task, kind in TASKS.items()
-        for concept in scored
-        for control, named in ((False, concept), (True, other[concept]))
-        if _enough(held_out[concept], kind) and not (control and named == concept)
-    ]
-    table = pd.DataFrame({"concept": sorted(names)}).set_index("concept")
-    for task in TASKS:
-        for end in ("", "_auc", "_shuffled", "_auc_shuffled"):
-            table[task + end] = np.nan
+    quizzes = []
+    for task, kind in TASKS.items():
+        for concept in scored:
+            on, off = (contexts[which].get(concept, []) for which in ("on", kind))
+            count = min(len(on), len(off))
+            both = on[:count] + off[:count]
+            for control, named in ((False, concept), (True, other[concept])):
+                if count >= _FEWEST and not (control and named == concept):
+                    quizzes.append(Quiz(task, concept, names[named], control, both, count))
+    columns = {
+        task + end: np.full(len(names), np.nan) for task in TASKS for end in ("", "_auc", "_shuffled", "_auc_shuffled")
+    }
+    place = {concept: i for i, concept in enumerate(sorted(names))}
+    alike: dict[tuple[str, bool, int], list[tuple[int, Floats]]] = {}  # those with as many contexts are scored together
     for quiz, values in zip(quizzes, judge.judge(quizzes), strict=True):
         if values is not None:
-            end = "_shuffled" if quiz.control else ""
-            table.loc[quiz.concept, quiz.task + end] = balanced_accuracy(values, quiz.positives, judge.threshold)
-            table.loc[quiz.concept, quiz.task + "_auc" + end] = float(auc(values, quiz.positives))
-    return Scores(table.reset_index(), summarise(table))
+            alike.setdefault((quiz.task, quiz.control, quiz.positives), []).append((place[quiz.concept], values))
+    for (task, control, positives), judged in alike.items():
+        rows, table = [row for row, _ in judged], np.stack([values for _, values in judged])
+        end = "_shuffled" if control else ""
+        columns[task + end][rows] = balanced_accuracy(table, positives, judge.threshold)
+        columns[task + "_auc" + end][rows] = auc(table, positives)
+    whole = pd.DataFrame({"concept": sorted(names), **columns})
+    return Scores(whole, summarise(whole.set_index("concept")))
 
 
-def balanced_accuracy(values: Floats, positives: int, threshold: float | None) -> float:
-    """Mean of the shares of positives (which come first) above the threshold and of negatives not above it.
+def balanced_accuracy(values: Floats, positives: int, threshold: float | None) -> Floats:
+    """Mean of the shares of positives (which come first) above the threshold and of negatives not above it, [...].
+
+    Of values [..., context].
 
     Without a threshold it is the median of the values: the classes are equally large, and the one that has the higher
     values is found without looking at a label.
 
-    >>> balanced_accuracy(np.array([0.9, 0.2, 0.1, 0.3]), positives=2, threshold=0.5)
+    >>> float(balanced_accuracy(np.array([0.9, 0.2, 0.1, 0.3]), positives=2, threshold=0.5))
     0.75
     """
-    above = values > (np.median(values) if threshold is None else threshold)
-    return float((above[:positives].mean() + 1 - above[positives:].mean()) / 2)
+    above = values > (np.median(values, axis=-1, keepdims=True) if threshold is None else threshold)
+    return np.asarray((above[..., :positives].mean(-1) + 1 - above[..., positives:].mean(-1)) / 2)
 
 
 def summarise(table: pd.DataFrame) -> dict[str, dict[str, float]]:
@@ -113,14 +123,10 @@ def _others(concepts: Sequence[int], seed: int) -> dict[int, int]:
     return dict(zip(circle, circle[1:] + circle[:1], strict=True))
 
 
-def _enough(examples: pd.DataFrame, kind: str) -> bool:
-    counts = examples["kind"].value_counts()
-    return min(counts.get("on", 0), counts.get(kind, 0)) >= _FEWEST
-
-
-def _contexts(examples: pd.DataFrame, kind: str) -> tuple[list[tuple[str, str, str]], int]:
-    """The contexts of a task, as many of each kind, those that the name should fit first; and how many of each."""
-    on, off = (examples[examples["kind"] == name] for name in ("on", kind))
-    count = min(len(on), len(off))
-    both: Any = pd.concat([on.head(count), off.head(count)])[["before", "token", "after"]]
-    return list(both.itertuples(index=False, name=None)), count
+def _contexts(examples: pd.DataFrame) -> dict[int, list[Shown]]:
+    """Concept -> its contexts."""
+    by_concept: dict[int, list[Shown]] = {}
+    columns = (examples[name].tolist() for name in ("concept", "before", "token", "after"))
+    for concept, before, token, after in zip(*columns, strict=True):
+        by_concept.setdefault(concept, []).append((before, token, after))
+    return by_concept

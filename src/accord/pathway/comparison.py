@@ -13,7 +13,7 @@ from accord.concepts.base import ConceptModel
 from accord.gap.answer_score import AnswerScore
 from accord.gap.measure import measure_gap
 from accord.gap.metrics import summarize_layers
-from accord.gap.questions import contexts_of, generator_query
+from accord.gap.questions import contexts_of, generator_queries
 from accord.gap.result import Gap
 from accord.gap.states import context_states
 from accord.lm.model import LanguageModel
@@ -182,5 +182,5 @@ def both_models(tables: Mapping[str, pd.DataFrame | None], layers: Sequence[int]
 def _generator_logodds(lm: LanguageModel, task: Task, progress: Progress | None) -> pd.DataFrame:
     """l_G of every item, by itself."""
     logodds = AnswerScore.of(lm, task).logodds
-    answers = score(lm, [generator_query(lm, task, item) for item in task.items], progress=progress)
+    answers = score(lm, generator_queries(lm, task, task.items), progress=progress)
     return pd.DataFrame({"generator_logodds": [logodds(answer) for answer in answers]})

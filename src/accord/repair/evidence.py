@@ -86,7 +86,7 @@ def gather(
         raise AccordError("no such layer", got=wrong[0], wanted=f"0 to {lm.n_layers} in {lm.name}")
     words, answer = LabelWords.of(lm, task), AnswerScore.of(lm, task)
     tokens = words.tokens(task, "a repair without training")
-    queries = [words.queries(lm, task, item) for item in task.items]
+    queries = words.queries(lm, task, task.items)
     scored = score(lm, [query for query, _ in queries], progress=progress)
     generator = np.array([answer.logodds(scores) for scores in scored])
     states, validator = _validator(lm, tokens, [query.context for _, query in queries], layers, progress)
@@ -137,6 +137,6 @@ def hold_out(items: Sequence[Item], share: float, seed: int) -> NDArray[np.int64
 def validator_logodds(lm: LanguageModel, task: Task, items: Sequence[Item]) -> Floats:
     """l_V of items under a model, float64 [item]."""
     words = LabelWords.of(lm, task)
-    scored = score(lm, [words.queries(lm, task, item)[1] for item in items])
+    scored = score(lm, [validator for _, validator in words.queries(lm, task, items)])
     targets = (task.labels.target(item) for item in items)
     return np.array([float(words.logodds(s.total, label)) for s, label in zip(scored, targets, strict=True)])

@@ -109,7 +109,7 @@ class GeneratorScores(NamedTuple):
 
 def frozen(lm: LanguageModel, pairs: Sequence[Scored], progress: Progress | None = None) -> list[float]:
     """The scores of pairs as a model gives them now, without gradients, shared prefixes computed once."""
-    queries = [Query(p.context, (p.answer,) if isinstance(p, Pair) else p.plus + p.minus) for p in pairs]
+    queries = [Query(p.context, (p.answer,) if isinstance(p, Pair) else p.plus + p.minus, compared=True) for p in pairs]
     scored = score(lm, queries, progress=progress)
     return [_value(pair, answers) for pair, answers in zip(pairs, scored, strict=True)]
 

@@ -1,12 +1,13 @@
 """A form of an item as a model reads it: in its chat template, where the task asks for one, and as token ids."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
 from accord.lm.chat import chat_text, reply_space
-from accord.lm.encoding import encode_answer, encode_prompt
+from accord.lm.encoding import encode_answers, encode_prompts
 from accord.lm.model import Tokenizing
 from accord.lm.prefix_tree import Ids
 from accord.tasks import Form, Item, Task
@@ -28,11 +29,24 @@ class Prompt:
 
     def context(self, lm: Tokenizing) -> Ids:
         """Token ids up to where an answer begins."""
-        return encode_prompt(lm.tokenizer, self.text, join=self.join, special=self.special)
+        return contexts(lm, [self])[0]
 
     def answered(self, lm: Tokenizing, answer: str) -> tuple[Ids, Ids]:
         """Token ids of the context, and of an answer that continues it."""
-        return encode_answer(lm.tokenizer, self.text, answer, join=self.join, special=self.special)
+        return answered(lm, [self], [answer])[0]
+
+
+def contexts(lm: Tokenizing, prompts: Sequence[Prompt]) -> list[Ids]:
+    """`Prompt.context` of many prompts of one task, tokenised together."""
+    special = all(prompt.special for prompt in prompts)
+    return encode_prompts(lm.tokenizer, [(prompt.text, prompt.join) for prompt in prompts], special=special)
+
+
+def answered(lm: Tokenizing, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[tuple[Ids, Ids]]:
+    """`Prompt.answered` of many prompts of one task, tokenised together."""
+    special = all(prompt.special for prompt in prompts)
+    texts = [(prompt.text, prompt.join, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    return encode_answers(lm.tokenizer, texts, special=special)
 
 
 def as_read(tokenizer: PreTrainedTokenizerBase, task: Task, form: Form, item: Item, *, negated: bool = False) -> Prompt:

@@ -46,6 +46,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
 }
 # Colours, layout and options are looked at, not computed with; what commands print is tested in folders of their own.
 DRAWN = ("page", "figures", "draw_*", "command", "glossary", "preview")
+# Folders with functions that run while modules load (measures are made of them): each mutant loads accord anew.
+COLD = ("gap",)
+LIBRARIES = ("torch", "transformers", "peft", "pandas", "scipy.stats", "pyarrow.parquet", "matplotlib.figure", "typer")
 # Lines that only say what is wrong. That an error comes is tested, and its words where they carry numbers.
 WORDS = [r"AccordError\(", r"\braise \w+\(", r"progress\.\w+\("]
 
@@ -121,17 +124,20 @@ def prepare(room: str, modules: Sequence[str], tests: list[str]) -> None:
         "do_not_mutate_patterns": WORDS,
         "also_copy": list(COPIED[1:]),
         "pytest_add_cli_args_test_selection": [*tests, "-m", "not real"],
-        "pytest_add_cli_args": [
-            "-p",
-            "no:unraisableexception",
-            "-p",
-            "no:cacheprovider",
-        ],  # a full collection takes 80 % of a run
+        # The first collects all garbage, which takes 80 % of a short run.
+        "pytest_add_cli_args": ["-p", "no:unraisableexception", "-p", "no:cacheprovider"],
         "process_isolation": "forkserver",  # a fork of a process that has run autograd cannot run it
     }
+    if room in COLD:
+        (work / "preloaded.txt").write_text("\n".join(LIBRARIES), encoding="utf-8")
+        settings |= {"forkserver_warmup": "import", "preload_modules_file": "preloaded.txt"}
     table = "\n".join(f"{key} = {json.dumps(value)}" for key, value in settings.items())
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    (work / "pyproject.toml").write_text(f"{project}\n[tool.mutmut]\n{table}\nuse_git_change_detection = false\n")
+    project = f"{project}\n[tool.mutmut]\n{table}\nuse_git_change_detection = false\n"
+    told = work / "pyproject.toml"
+    if not told.exists() or told.read_text(encoding="utf-8") != project:
+        shutil.rmtree(work / "mutants", ignore_errors=True)  # mutmut would take files that it did not mutate for done
+        told.write_text(project, encoding="utf-8")
     subprocess.run([sys.executable, "-c", MAKE], cwd=work, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -178,14 +184,17 @@ def equivalents() -> set[str]:
 def change(name: str, shown: str) -> str:
     """A mutant's function, the code that it takes away, and what it puts in its place, with tabs between."""
     function = name.rpartition("__mutmut_")[0].replace(".x_", ".").replace(".x\u01c1", ".").replace("\u01c1", ".")
-    lines = shown.splitlines()[4:]
-    sides = (" ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+")
-    return "\t".join([function.removeprefix("accord."), *sides])
+    return "\t".join([function.removeprefix("accord."), *_sides(shown)])
+
+
+def _sides(shown: str) -> list[str]:
+    lines = shown.splitlines()[4:]  # after what mutmut writes above a difference
+    return [" ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+"]
 
 
 def _only_strict(shown: str) -> bool:
     """Whether a mutant is lax where a zip is strict: nobody could notice, as long as the lengths are the same."""
-    old, new = ({re.sub(r"(, )?strict=\w+", "", l[1:]) for l in shown.splitlines()[4:] if l[0] == s} for s in "-+")
+    old, new = (re.sub(r"(, )?strict=\w+", "", side) for side in _sides(shown))
     return old == new
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from accord.concepts import ConceptModel, Step
+from accord.concepts import ConceptModel, Step, build, read_config
 from accord.concepts.base import Sparse
 from accord.concepts.gates import gate_entropy, rate_divergence, relaxed_bernoulli
 from accord.concepts.lcblm import block_overlap, similarity
 from accord.concepts.sparse import Pattern
-from accord.concepts.topk import CHUNK, count_fired, largest
+from accord.concepts.topk import CHUNK, aux_k, count_fired, largest
 
 Make = Callable[..., ConceptModel]
 Rows = Callable[..., torch.Tensor]
@@ -87,6 +87,22 @@ def test_aux_k_models_the_residual_with_dead_latents(
     alive = [k for k in range(12) if k not in dead]
     assert model.W_dec.grad[alive].abs().sum() == 0  # the residual is detached: only dead latents learn from it
     assert model.W_dec.grad[dead].abs().sum() > 0
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_aux_k_takes_one_dead_latent_of_a_row_where_dimensions_are_few(d: int) -> None:
+    model = build(read_config({"kind": "topk", "size": 6, "k": 2}), d, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    xs, residual = torch.randn(5, d, generator=generator), 0.1 * torch.randn(5, d, generator=generator)
+    dead = torch.tensor([0, 2, 5])
+    pre = (xs @ model.W_enc.T)[:, dead].relu()
+    best = dead[pre.argmax(1)]
+    left = (residual - pre.amax(1, keepdim=True) * model.W_dec[best]).square().sum()
+    want = left / (residual - residual.mean(0)).square().sum()
+    torch.testing.assert_close(aux_k(model, xs, residual, dead), want)
+    # A residual that does not vary has no variance to be compared with: the term is large, and a number.
+    still = aux_k(model, xs, torch.ones(5, d), dead)
+    assert torch.isfinite(still) and still > 1e6
 
 
 def test_a_latent_is_idle_for_as_many_tokens_as_it_has_been_zero(make: Make, embeddings: Rows) -> None:

@@ -75,6 +75,8 @@ def logodds(lm: Any, prompt: str, plus: list[str], minus: list[str], *, special:
     [
         (("Ja", "Nein"), SINGLE, ["Ja", " Ja"], ["Nein", " Nein"]),
         (("Ja", "Nein"), ("ĠJa", "Ja"), ["Ja", " Ja"], [" Nein"]),  # one token, and five
+        # The five forms of the source, where each is one token.
+        (("Yes", "No"), ("YES", "NO"), ["Yes", " Yes", "YES", "yes", " yes"], ["No", " No", "NO", "no", " no"]),
         (("True", "False"), (), [" True"], [" False"]),
         (("A", "B"), ("ĠA", "ĠB"), [" A", "A"], [" B", "B"]),
         (("ja wohl", "ja nicht"), (), [" ja wohl"], [" ja nicht"]),  # they begin alike

@@ -13,7 +13,7 @@ from accord.errors import AccordError
 from accord.lm import Backbone, LanguageModel, Query, score
 from accord.lm.edited import Readout, Steered, WithReadout
 from accord.lm.prefix_tree import grow
-from accord.lm.scoring import _log_sum
+from accord.lm.scoring import _log_sum, answer_logodds
 from accord.lm.states import end_states
 from accord.steering.edits import AddDirection
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
@@ -276,3 +276,66 @@ def test_end_states_are_the_states_of_the_whole_sequence() -> None:
         for i, ids in enumerate(sequences):
             for layer, state in lm.hidden(torch.tensor([ids]), layers=[0, 2]).items():
                 torch.testing.assert_close(got[layer, i], state[0, -1], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_logits_are_made_of_a_few_rows_at_a_time(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, queries, sizes = backbone(), random_queries(8), []
+    expected, lens = score(lm, queries, layers=True, every_token=True), lm.lens
+    monkeypatch.setattr("accord.lm.scoring._LOGIT_CHUNK", rows * 300)
+    monkeypatch.setattr(lm, "lens", lambda states: sizes.append(len(states)) or lens(states))
+    for a, b in zip(score(lm, queries, layers=True, every_token=True), expected, strict=True):
+        np.testing.assert_allclose(a.total, b.total, atol=1e-4)
+        np.testing.assert_array_equal(a.rank, b.rank)
+        for one, other in zip(a.layer_steps or (), b.layer_steps or (), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-4)
+    assert max(sizes) == max(rows, 1)
+
+
+class ByLength(Backbone):
+    """Another model for each length of prompt."""
+
+    def after_prompt(self, length: int) -> LanguageModel:
+        return Backbone(tiny_model(seed=length), tiny_tokenizer())
+
+
+@pytest.mark.parametrize("every_token", [False, True])
+def test_each_query_is_scored_by_the_model_for_its_length_of_prompt(every_token: bool) -> None:
+    lm = ByLength(tiny_model(), tiny_tokenizer())
+    queries = [Query(context, ((5, 6), (7,))) for context in ((1, 2), (3,), (1, 2, 3, 4), (2, 2), (9,))]
+    told: list[tuple[int, int]] = []
+    keys = {"layers": True, "every_token": every_token, "batch_tokens": 3}
+    found = score(lm, queries, progress=lambda *done: told.append(done), **keys)  # type: ignore[arg-type]
+    for query, got in zip(queries, found, strict=True):
+        [want] = score(lm.after_prompt(len(query.context)), [query], **keys)  # type: ignore[arg-type]
+        np.testing.assert_allclose(got.total, want.total, atol=1e-5)
+        np.testing.assert_allclose(got.layer_first, want.layer_first, atol=1e-5)
+        assert (got.layer_steps is None) == (want.layer_steps is None) == (not every_token)
+    assert told == [(2, 5), (4, 5), (5, 5)]
+    with pytest.raises(AccordError, match="at least one token"):
+        score(lm, [Query((), ((1,),))])
+
+
+def test_a_texts_score_is_read_from_the_start_token_on() -> None:
+    lm = backbone()
+    ids = tuple(lm.tokenizer("food of birds", add_special_tokens=False)["input_ids"])
+    assert Query.of_text(lm, "food of birds") == Query((1,), (ids,))
+    [got], [want] = score(lm, ["food of birds"]), score(lm, [Query((1,), (ids,))])
+    assert got.total == want.total and [len(steps) for steps in got.steps] == [len(ids)]
+    with pytest.raises(AccordError, match="no tokens"):
+        score(lm, [""])
+    with pytest.raises(AccordError, match="token ids"):
+        Query((1.5,), ((2,),))  # type: ignore[arg-type]
+    assert Query([1, 2], [[3], [4, 5]], True) == Query((1, 2), ((3,), (4, 5)), compared=True)  # type: ignore[arg-type]
+
+
+def test_log_odds_of_an_answer_are_those_of_its_probability() -> None:
+    steps = torch.tensor([[0.3, -1.0, 2.0], [-0.2, 0.1, -3.0]], dtype=torch.float64)
+    p = steps.sigmoid()
+    for counted, whole in (("first", p[:, 0]), ("whole", p.prod(-1)), ("per_token", p.prod(-1) ** (1 / 3))):
+        want = (whole / (1 - whole)).log()
+        for found in (answer_logodds(steps, counted), answer_logodds(steps.float(), counted).double()):  # type: ignore[arg-type]
+            torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-5)
+    certain = torch.full((1, 2), 200.0)
+    assert torch.isfinite(answer_logodds(certain, "whole")).all() and answer_logodds(certain, "whole") > 80
+    assert answer_logodds(certain.double(), "whole") > 600 - 410

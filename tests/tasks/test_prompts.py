@@ -67,8 +67,20 @@ def test_worked_examples_are_balanced_mixed_and_right(name):
         [False] * 2 + [True] * 2,
     )
     assert all(shot.gold for shot in definition.generator_shots)
-    questions = {next(iter(s.fields.values())) for s in definition.validator_shots}
-    assert questions == {next(iter(s.fields.values())) for s in definition.generator_shots}
+    right = {next(iter(shot.fields.values())): shot.answer for shot in definition.generator_shots}
+    assert {next(iter(shot.fields.values())) for shot in definition.validator_shots} == right.keys()
+    for shot in definition.validator_shots:
+        assert shot.gold == (shot.answer == right[next(iter(shot.fields.values()))])
+        assert shot.answer in shot.fields.values()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_worked_examples_are_answered_by_what_is_right(tmp_path, name):
+    made, _, validated = prompts(tmp_path, name, validator_shots="few")
+    right = {shot.answer for shot in TASKS[name].generator_shots}
+    for shot, example in zip(TASKS[name].validator_shots, made.validator.examples, strict=True):
+        assert example.answer == ("Yes" if shot.answer in right and shot.gold else "No")
+        assert f"{example.prompt} {example.answer}" in validated
 
 
 def test_zero_shot_hypernymy_reads_so(tmp_path):

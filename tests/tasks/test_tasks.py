@@ -80,6 +80,23 @@ def test_substitution_takes_the_best_and_the_worst_and_marks_the_target(files):
     assert made.settings["skipped"]["no best and worst substitute"] == 4
 
 
+def test_substitution_ranks_by_score_whatever_the_order_and_leaves_the_target_out(tmp_path):
+    def pair(*substitutes):
+        path = tmp_path / "s.json"
+        row = {"context": "He was glad.", "target": "glad", "substitutes": substitutes}
+        same = {"context": "She was glad.", "target": "glad", "substitutes": [["a", 2], ["b", 1]]}
+        path.write_text(json.dumps([row, same]))
+        items = task("substitution", data=path, split="all").items
+        return {item.answer: item.gold for item in items if item.fields["context"].startswith("He")}
+
+    assert pair(["mid", 5], ["low", -1.5], ["top", 7], ["Glad", 99]) == {"top": True, "low": False}
+    assert pair(["one", 7], ["two", 7], ["three", 0], ["four", 0]) == {
+        "one": True,
+        "four": False,
+    }  # ties: as in the file
+    assert pair(["one", 7], ["two", 7]) == pair(["glad", 7], ["two", 3]) == pair() == {}
+
+
 def test_substitution_marks_whole_words_before_parts(tmp_path):
     path = tmp_path / "s.json"
     rows = [

@@ -39,6 +39,7 @@ def test_trials_share_nothing_with_training_but_what_they_say(tests: list[Trial]
         "generator-plain",
         "validator-true",
     ]
+    assert [test.title for test in tests[:3]] == ["test items", "unseen categories", "unseen words"]
     assert [len(test.task.items) for test in tests] == [8, 8, 8, 6, 6]
     train = make(split="train", split_kind="nested")
     for field, strange in (("noun2", tests[1]), ("noun2", tests[2]), ("noun1", tests[2])):

@@ -119,7 +119,8 @@ class LabelWords:
         ['yes', 'no']
         """
         logodds = np.stack([self.logodds(logprobs, label) for label in self.sequences])
-        return np.array(list(self.sequences), dtype=object)[logodds.argmax(0)]
+        words: NDArray[np.object_] = np.array(list(self.sequences), dtype=object)
+        return np.asarray(words[logodds.argmax(0)])
 
 
 def _counted(lm: Tokenizing, word: str, prompt: Prompt, task: Task) -> Iterator[Ids]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accord import onednn
+from accord import on_cpu
 from accord.concepts.base import ConceptModel, Encoded
 from accord.heads.head import finish_slope, head_weights, norm_modules
 from accord.lm.backbone import Backbone
@@ -71,7 +71,7 @@ def through_lens(backbone: Backbone, states: Tensor, directions: Tensor) -> Tens
 
 
 @torch.no_grad()
-@onednn.products()
+@on_cpu.quick()
 def moved_tokens(backbone: Backbone, moved: Tensor, count: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The tokens whose logits `moved [K, d']` raises most and lowers most: change and id `[K, count]`, twice.
 
@@ -88,7 +88,7 @@ def moved_tokens(backbone: Backbone, moved: Tensor, count: int) -> tuple[tuple[T
     return (up_by, up_ids), (down_by, down_ids)
 
 
-@onednn.products()
+@on_cpu.quick()
 def nearest(directions: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Cosine and number of the concepts whose directions `[K, d]` are nearest to each: `[K, min(count, K − 1)]`.
 

@@ -301,3 +301,12 @@ def test_two_processes_list_their_stages_both(run):
     with changed_list(run) as first:
         first.stages["gap/new"] = "0"
     assert {"gap/new", "gap/a"} <= read_list(run).stages.keys()
+
+
+def test_a_removal_keeps_what_a_cut_swap_left_of_the_user(run):
+    shutil.copytree(run / "gap" / "a", run / "gap" / ".a.old")
+    (run / "gap" / ".a.old" / "mine.txt").write_text("years")
+    code, text = said("rm", run, "--yes")
+    assert code == 1 and "mine.txt" in text and (run / "gap" / ".a.old" / "mine.txt").is_file()
+    assert said("rm", run, "gap/a", "--yes")[0] == 0
+    assert (run / "gap" / "a.kept" / "mine.txt").read_text() == "years"

@@ -24,6 +24,7 @@ from accord.study.store import (
     LISTING,
     REPORT,
     STUDY,
+    clear_old,
     exported_files,
     files_of,
     is_exported,
@@ -35,7 +36,7 @@ from accord.unfinished import RECORD
 _TOP = (STUDY, PLAN, LIST, PROGRESS, REPORT, SEARCH, "trials.csv", "best.toml")
 _TRIAL = (STUDY, "trial.json")
 _JOURNAL = re.compile(r"trials/optuna\.log(\.lock.*)?")
-_ASIDE = re.compile(r"\..+\.(partial|old)")  # folders in which accord makes others, and what it replaces
+_ASIDE = re.compile(r"\..+\.partial")  # folders in which accord makes others
 _LOCK = re.compile(r"\..+\.lock")
 _WAIT = "stop it, or wait for its end"
 _NAMED = 3  # files that an error names
@@ -76,8 +77,8 @@ class Removal:
             if self.stage is None:
                 _remove_run(self.run)
             else:
-                for what in ("partial", "old"):
-                    shutil.rmtree(aside(self.folder, what), ignore_errors=True)
+                shutil.rmtree(aside(self.folder, "partial"), ignore_errors=True)
+                clear_old(self.folder)
                 _remove_stage(self.folder)
                 list_stage(self.run / self.stage, self.stage, None)
                 (self.run / REPORT).unlink(missing_ok=True)  # it tells of what is no longer there

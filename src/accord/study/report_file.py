@@ -17,11 +17,14 @@ def bring_report(folder: Path) -> Path:
 
     Raises AccordError if there is nothing in the folder to show.
     """
-    from accord.report import write_figures, write_report
-
     run = Run(folder, verified=True)
     new = report_is_new(run)
     # The folder of a single stage has its own figures; a run without a list is of a version that did not note them.
-    if (folder / STUDY).is_file() and not (figures_are_new(run) or (new and not kept_list(folder).study)):
+    drawn = not (folder / STUDY).is_file() or figures_are_new(run) or (new and not kept_list(folder).study)
+    if new and drawn:
+        return folder / REPORT
+    from accord.report import write_figures, write_report
+
+    if not drawn:
         write_figures(folder)
     return folder / REPORT if new else write_report(folder)

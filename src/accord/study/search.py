@@ -27,7 +27,7 @@ from accord.study.search_file import SearchFile
 from accord.study.search_file import load as load_search
 from accord.study.search_result import SearchedRange, SearchResult
 from accord.study.stage import Stage, settings_that_differ
-from accord.study.trials import TRIALS, Claim, SearchTrial, Trials
+from accord.study.trials import RESULT, TRIALS, Claim, SearchTrial, Trials
 from accord.study.work import Input, Models
 
 BEST = "best.toml"
@@ -168,6 +168,7 @@ def _bring(job: _Search, pool: Trials, count: int, display: Display) -> bool:
         else:
             pool.finish(claim, value)
             display.say(f"trial {claim.number}: {job.file.section.objective} = {value:.6g}")
+        list_files(claim.folder, {RESULT: sha256(claim.folder / RESULT)})
         return True
 
 

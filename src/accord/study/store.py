@@ -317,16 +317,16 @@ def _swap_in(folder: Path, partial: Path) -> Path | None:
     """Put a new folder in place of the old one; where that is now which somebody else had put into the old one."""
     (partial / RECORD).unlink(missing_ok=True)
     sync(partial)
-    _clear(folder)  # of an earlier swap that was cut
+    clear_old(folder)  # of an earlier swap that was cut
     if folder.exists():
         folder.rename(aside(folder, "old"))
     partial.rename(folder)
     sync(folder.parent)
-    return _clear(folder)
+    return clear_old(folder)
 
 
-def _clear(folder: Path) -> Path | None:
-    """Remove a folder that was replaced, but for what accord did not write: where that is now, if there is any.
+def clear_old(folder: Path) -> Path | None:
+    """Remove the folder that this one replaced, but for what accord did not write: where that is now, if there is any.
 
     Of a folder whose manifest is damaged nobody knows what accord wrote, and all of it stays.
     """

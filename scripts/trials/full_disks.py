@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tiny_study import begin, ended, half_made, prepare, results
+from tiny_study import begin, different, ended, half_made, prepare
 
 _TOLD = ("error: The disk is full.", "  where:", "  got:", " free", "  wanted: more than", "  fix:")
 _REFUSED = "This run needs about"
@@ -35,7 +35,7 @@ def main() -> None:
     choices = parser.parse_args()
     draw, counts = random.Random(choices.seed), Counter[str]()
     with TemporaryDirectory() as passing:
-        study, whole = prepare(Path(passing)), Path(passing) / "whole"
+        study, whole = prepare(Path(passing)), Path(passing) / "whole" / "run"
         said = Path(passing) / "said"
         if ended(begin(said, "run", study, "--out", whole), 3600) != 0:
             sys.exit(said.read_text())
@@ -48,7 +48,9 @@ def main() -> None:
                 disk.widen()
                 code = ended(begin(said, "run", study, "--out", disk.folder), 3600)
                 found["failed with room"] += code != 0
-                found["other results"] += results(disk.folder) != results(whole)
+                if differ := different(disk.folder, whole):
+                    found["other results"] += 1
+                    print(differ, file=sys.stderr, flush=True)
             counts.update(found)
             print(f"round {number}, {room / 1e6:.2f} MB: {json.dumps(+found)}", flush=True)
     print(json.dumps({"rounds": choices.rounds, **dict(sorted(counts.items()))}, indent=2))

@@ -1,9 +1,11 @@
 """A study of a tiny random model, for trials of what can go wrong while it runs; needs no network."""
 
+import faulthandler
 import hashlib
 import json
 import os
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -84,6 +86,7 @@ def begin(said: Path, *words: object, most: int | None = None) -> int:
         with said.open("wb") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
+        faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)  # a process that hangs can be asked where
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
         if most is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
@@ -120,8 +123,13 @@ def half_made(folder: Path) -> int:
     return count
 
 
-def results(folder: Path) -> dict[str, str]:
-    """A hash of each file of a run's stages, without what differs between runs that do the same."""
+def different(one: Path, other: Path) -> list[str]:
+    """The files of two runs' stages that are not the same, but for what differs between runs that do the same."""
+    here, there = _hashes(one), _hashes(other)
+    return sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+
+
+def _hashes(folder: Path) -> dict[str, str]:
     stages = [path.parent for path in folder.rglob("manifest.json") if "/." not in f"/{path.relative_to(folder)}"]
     files = (path for stage in stages for path in stage.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): _hash(path) for path in files}

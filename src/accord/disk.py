@@ -26,6 +26,7 @@ _SAY_FULL = ("No space left on device", "Disk quota exceeded", "os error 28", "o
 _NO_ROOM = 2**16  # bytes: with so little left, it is the disk that a library's nameless error is about
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)  # of a file system that has none
 _SILENT, _BEAT = 600.0, 10.0  # seconds without a sign of life that a lock without the system is held; between two
+_TRIES = 0.2  # seconds
 _log = logging.getLogger("accord")
 
 
@@ -179,7 +180,7 @@ def _acquired(folder: Path, *, wait: bool) -> BaseFileLock:
         held = SoftFileLease(
             aside(folder, "held.lock"), lease_duration=_SILENT, heartbeat_interval=_BEAT, on_compromise=_lost
         )
-        held.acquire(blocking=wait)
+        held.acquire(timeout=-1 if wait else _TRIES, poll_interval=_TRIES / 4)  # one is to find that its owner is gone
         return held
     with suppress(OSError):
         path.write_text(f"{os.getpid()}\n{platform.node()}\n", encoding="utf-8")  # for `_busy`

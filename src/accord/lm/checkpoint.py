@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.errors import AccordError
+from accord.lm.claims import shape_fits
 from accord.lm.quantization import quantization_config
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -72,7 +73,8 @@ def read_header(file: Path) -> Header:
         tensors = json.loads(text)
         tensors.pop("__metadata__", None)
         end = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
-    except (ValueError, AttributeError, KeyError, TypeError, IndexError):
+        end = end if all(map(shape_fits, tensors.values())) else -1
+    except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError):
         end = -1
     if end == size:
         return dict(tensors)

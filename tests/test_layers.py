@@ -26,7 +26,7 @@ _ALONE = [
     "accord.study.search_result",
     *(f"accord.report.{path.stem}" for path in Path(accord.__file__).parent.glob("report/[!_]*.py")),
 ]
-_LIGHT = ("config", "result", "page", "command")  # of a capability: what is read before anything is computed
+_LIGHT = ("config", "result", "page", "command", "stage")  # of a capability: what is read before anything is computed
 _FRAMES = {"study", "report", "capabilities", "terminal", "cli", "__main__"}
 
 

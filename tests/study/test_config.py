@@ -1,6 +1,9 @@
 """Every mistake in a study file is told with file, line, table, key, and what would be right."""
 
 import math
+import sys
+import time
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -13,6 +16,7 @@ from accord.study import plan_study
 from accord.study.config import from_options, load, models_in
 from accord.study.plan import Plan
 from accord.study.root import study_model
+from accord.tasks import TASKS, hypernymy, splits
 
 GOOD = """\
 name = "s"
@@ -288,3 +292,42 @@ task = "moods"
         plan_study(load(tmp_path / "s.toml"))
     said = str(caught.value)
     assert said.count("asked yes or no") == 2 and "any repair but sft needs" in said and "a pathway needs" in said
+
+
+def test_thousands_of_mistakes_are_told_in_a_moment(tmp_path):
+    """Each is found by one reading of the file, and the first are told."""
+    path, begun = tmp_path / "s.toml", time.process_time()
+    top = 'name = "s"\n[backbone]\nmodel = "smollm2-135m"\n'
+    for text, count, last in (
+        ("".join(f"key{i} = {i}\n" for i in range(3000)), 3000, "key19"),
+        ('[[gap]]\ntask = "hypernymy"\nlimit = "x"\nlayerz = 1\n' * 300, 600, "number 10, key layerz"),
+        ("list = [\n" + '  { a = 1, b = "]" },\n' * 3000 + "]\n", 1, "key list"),
+        (f"{'k' * 100_000} = 1\n", 1, "Unknown key"),
+    ):
+        path.write_text(top + text)
+        with pytest.raises(AccordError) as error:
+            load(path)
+        told = str(error.value)
+        assert last in told and told.count("where:") == min(count, 20)
+        assert (told.startswith(f"{count} problems") and told.endswith(f"and {count - 20} more")) or count == 1
+    assert time.process_time() - begun < 5
+
+
+def test_many_sections_about_the_same_data_read_and_divide_it_once(study, monkeypatch):
+    counts, build = {"read": 0, "divided": 0}, sys.modules["accord.tasks.build"]
+
+    def counted(what, function):
+        def call(*arguments):
+            counts[what] += 1
+            return function(*arguments)
+
+        return call
+
+    task = replace(hypernymy.DEFINITION, read=counted("read", hypernymy.read))
+    monkeypatch.setitem(TASKS, "hypernymy", task)
+    monkeypatch.setattr(build, "random_sides", counted("divided", splits.random_sides))
+    sections = "".join(f'[[gap]]\ntask = "hypernymy"\nname = "g{i}"\nlimit = {20 + i}\n' for i in range(100))
+    path = study()
+    path.write_text(GOOD.partition("[[gap]]")[0] + sections)
+    graph = plan_study(load(path))
+    assert len(graph.stages) == 100 and counts == {"read": 1, "divided": 1}

@@ -28,6 +28,7 @@ from accord.gap.result import Gap
 from accord.intervals import mean_change, ratio_difference
 from accord.names.result import NamedDictionary
 from accord.perplexity.result import JudgedTexts
+from accord.screen import Screen
 from accord.study import engine
 from accord.study.difference import Difference, RunDifference
 from accord.study.rerun import check_studies, rerun
@@ -345,8 +346,8 @@ def test_names_of_others_are_made_plain(tmp_path: Path, monkeypatch: pytest.Monk
 
 def on_a_terminal(difference: RunDifference, monkeypatch: pytest.MonkeyPatch) -> str:
     """What the command prints where a person reads it, 180 columns wide."""
-    terminal = lambda **keys: Console(**{"force_terminal": True, "width": 180, **keys}, _environ={})  # noqa: E731
-    monkeypatch.setattr("accord.terminal.Console", terminal)
+    terminal = lambda **keys: Screen(**{"force_terminal": True, "width": 180, **keys}, _environ={})  # noqa: E731
+    monkeypatch.setattr("accord.terminal.Screen", terminal)
     return shown(difference)
 
 

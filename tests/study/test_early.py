@@ -122,7 +122,7 @@ def test_all_weights_are_trained_in_full_precision_alone(folder):
 
 
 def test_packages_that_are_not_installed(refused, monkeypatch):
-    for module in ("accord.steering.scorers", "accord.text.hub"):
+    for module in ("accord.steering.config", "accord.text.hub"):
         monkeypatch.setattr(f"{module}.find_spec", lambda name: None)
     assert find_spec("datasets")
     assert "accord[sentiment]" in refused(TEXT + '[steering]\nlabel = "glad"')

@@ -1,7 +1,7 @@
 """Conversations as a model's chat template writes them, and what goes wrong there.
 
-A template is a program from elsewhere. It reaches nothing but its messages (jinja2's sandbox); that it ends, and takes and
-writes no more than it may, is seen to here.
+A template is a program from elsewhere. It reaches nothing but its messages (jinja2's sandbox); that it ends, and takes
+and writes no more than it may, is seen to here.
 """
 
 import inspect
@@ -28,6 +28,7 @@ _REPLY = "reply"
 _SECONDS = 5.0
 _LINES = 64  # after so many lines of it, the clock is looked at
 _MEMORY = 2**31
+_POWER = 100  # of a number, and the number itself
 _LETTERS = 100_000  # around the messages, and ten times as many as these have
 
 
@@ -164,9 +165,12 @@ def _limited_memory() -> Iterator[None]:
 
 
 def _check_powers(template: str) -> None:
-    """ValueError for a template with powers: 10 ** 10 ** 10 is one step, which nothing interrupts."""
-    if _parsed(template).find(nodes.Pow) is not None:
-        raise ValueError("it raises numbers to powers")
+    """ValueError for a template with other powers than small written ones: 10 ** 10 ** 10 nothing interrupts."""
+    with suppress(TemplateError):  # rendering it gives the better error
+        for power in _parsed(template).find_all(nodes.Pow):
+            numbers = [part.value if isinstance(part, nodes.Const) else None for part in (power.left, power.right)]
+            if not all(isinstance(number, int) and number < _POWER for number in numbers):
+                raise ValueError("it raises numbers to powers")
 
 
 @lru_cache(maxsize=8)
@@ -183,7 +187,7 @@ def _check_options(tokenizer: PreTrainedTokenizerBase, options: Mapping[str, Any
     arguments = set(inspect.signature(tokenizer.apply_chat_template).parameters) - {"kwargs"}
     try:
         variables = _variables(tokenizer) - arguments - {"messages"}
-    except (TemplateError, RecursionError):
+    except Exception:  # it cannot be read, or does not end even here, where its constants are computed
         return  # rendering it gives the better error
     for name in options:
         if name in arguments or name not in variables:
@@ -196,7 +200,10 @@ def _check_options(tokenizer: PreTrainedTokenizerBase, options: Mapping[str, Any
 
 def _variables(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     """The names that a template reads and does not set."""
-    return meta.find_undeclared_variables(_parsed(tokenizer.get_chat_template()))
+    template = tokenizer.get_chat_template()
+    _check_powers(template)
+    with _limited():
+        return meta.find_undeclared_variables(_parsed(template))
 
 
 def _name(tokenizer: PreTrainedTokenizerBase) -> str:

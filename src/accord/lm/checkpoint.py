@@ -13,6 +13,7 @@ from typing import Any
 
 from accord.disk import read_object
 from accord.errors import AccordError
+from accord.lm.claims import shape_fits
 from accord.lm.fingerprint import ADAPTER_WEIGHTS
 from accord.lm.quantization import quantization_config
 
@@ -94,7 +95,8 @@ def read_header(file: Path) -> Header:
         tensors = json.loads(text)
         tensors.pop("__metadata__", None)
         end = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
-    except (ValueError, AttributeError, KeyError, TypeError, IndexError):
+        end = end if all(map(shape_fits, tensors.values())) else -1
+    except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError):
         end = -1
     if end == size:
         return dict(tensors)

@@ -8,6 +8,7 @@ from typing import Any
 
 from accord.disk import DiskFull, is_full
 from accord.errors import AccordError
+from accord.lm.claims import check_gguf, check_size
 
 # How a byte-level vocabulary cuts text before merging. transformers knows some of the kinds that GGUF files
 # name, and takes GPT-2's cut for every other. That is right for these ...
@@ -33,6 +34,7 @@ def convert(source: Path, folder: Path) -> None:
     with source.open("rb") as stream:
         if stream.read(4) != b"GGUF":
             raise AccordError("This is not a GGUF file.", where=source, fix="check that it arrived complete")
+    check_gguf(source)
     try:
         # transformers also reads config and tokenizer files that lie beside a GGUF: give it a room of its own
         with tempfile.TemporaryDirectory() as room:
@@ -129,8 +131,10 @@ def _check_tokenizer(tokenizer: Any, reader: Any, source: Path) -> None:
 def _save_model(source: Path, reader: Any, folder: Path, ids: list[list[int]]) -> Any:
     """Save the weights, and return the logits that the model gave before it was saved."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
+    config = AutoConfig.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
+    check_size(AutoModelForCausalLM, config, [source], source)
     model, notes = AutoModelForCausalLM.from_pretrained(
         source.parent,
         gguf_file=source.name,

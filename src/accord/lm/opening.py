@@ -28,7 +28,8 @@ from accord.errors import AccordError
 from accord.lm.adapters import unwrapped, with_adapter
 from accord.lm.backbone import Backbone
 from accord.lm.catalog import Source, resolve
-from accord.lm.checkpoint import check_loaded, unjoined
+from accord.lm.checkpoint import check_loaded, read_header, unjoined, weight_files
+from accord.lm.claims import check_counts, check_size
 from accord.lm.fingerprint import memory_fingerprint, tokenizer_files
 from accord.lm.quantization import check_known, missing_library, stored_as
 
@@ -64,6 +65,7 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
     try:
         with _quiet() as log:
             tokenizer = read_tokenizer(source)
+            check_size(_auto_model(config), config, weight_files(source.folder), source.folder)
             network, notes = _auto_model(config).from_pretrained(
                 source.folder,
                 dtype="auto" if quantized and dtype == "auto" else kind,
@@ -196,6 +198,7 @@ def read_config(folder: Path) -> Any:
         if own_code or _names_kernel(settings):
             got = settings["auto_map"] if own_code else "an attention implementation from elsewhere"
             raise _needs_code(folder, got)
+        check_counts(settings, sum(len(read_header(file)) for file in weight_files(folder)), folder / "config.json")
         with _quiet():
             config = AutoConfig.from_pretrained(folder, **_CLOSED)
     except ImportError as error:

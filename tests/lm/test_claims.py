@@ -1,0 +1,129 @@
+"""No file makes anything larger than itself: what it claims to hold is compared with its size before it is believed."""
+
+import json
+import struct
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accord.errors import AccordError
+from accord.lm import load
+from accord.lm.checkpoint import read_header
+from accord.lm.claims import check_counts
+from accord.lm.gguf import convert
+from accord.loading import shape
+from tests.tiny import tiny_model, tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("model")
+    tiny_model().save_pretrained(made)
+    tiny_tokenizer().save_pretrained(made)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def at_once() -> Any:
+    """Each is refused in a moment: no layer is built, no array filled."""
+    begun = time.process_time()
+    yield
+    assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "got"),
+    [
+        ({"num_hidden_layers": 1_000_000}, "num_hidden_layers = 1,000,000"),
+        ({"num_hidden_layers": 10**12}, "num_hidden_layers"),
+        ({"text_config": {"experts": [{"num_local_experts": 10**9}]}}, "num_local_experts"),
+        ({"vocab_size": 10**9}, "numbers"),
+        ({"hidden_size": 4_000_000}, "numbers"),
+        ({"intermediate_size": 10**9}, "numbers"),
+    ],
+)
+def test_a_configuration_claims_no_more_than_its_weights_hold(folder: Path, changes: dict[str, Any], got: str) -> None:
+    file = folder / "config.json"
+    before = file.read_text()
+    settings = {**json.loads(before), **changes}
+    settings.pop("layer_types", None)
+    file.write_text(json.dumps(settings))
+    try:
+        read = partial(load, folder, device="cpu") if got == "numbers" else partial(shape, str(folder))
+        with pytest.raises(AccordError, match="claims more than its files hold") as error:
+            read()
+        assert got in error.value.got
+    finally:
+        file.write_text(before)
+
+
+def test_configurations_of_models_pass(tmp_path: Path) -> None:
+    check_counts({"num_hidden_layers": 80, "max_window_layers": 28, "max_position_embeddings": 10**7}, 12, tmp_path)
+    check_counts([{"num_hidden_layers": True}, None], 0, tmp_path)
+
+
+def safetensors(file: Path, header: Any, content: bytes = b"\0" * 16) -> Path:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text + content)
+    return file
+
+
+def test_a_tensor_has_the_bytes_of_its_shape(tmp_path: Path) -> None:
+    tensor = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+    assert read_header(safetensors(tmp_path / "good", {"a": tensor}))["a"] == tensor
+    odd = {"dtype": "F4", "shape": [32], "data_offsets": [0, 16]}  # of a type that is not known here
+    assert read_header(safetensors(tmp_path / "odd", {"a": odd}))["a"] == odd
+    for shape_ in ([2**40], [2, 1], [-2, -2], ["4"], [[2, 2]], None):
+        with pytest.raises(AccordError, match="damaged or cut short"):
+            read_header(safetensors(tmp_path / "bad", {"a": {**tensor, "shape": shape_}}))
+    for header in (
+        b"[" * 100_000,
+        b"{}" + b" " * 10,
+        b"[]",
+        b'{"a": 1}',
+        {"a": {**tensor, "data_offsets": [0, 2**60]}},
+    ):
+        with pytest.raises(AccordError, match="damaged or cut short"):
+            read_header(safetensors(tmp_path / "bad", header))
+
+
+def text(words: str) -> bytes:
+    return struct.pack("<Q", len(words)) + words.encode()
+
+
+def entry(name: str, kind: int, value: bytes) -> bytes:
+    return text(name) + struct.pack("<I", kind) + value
+
+
+MANY = struct.pack("<Q", 2**40)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "entries", "content", "got"),
+    [
+        (0, 2**40, b"", "1,099,511,627,776 entries"),
+        (2**40, 0, b"", "tensors"),
+        (0, 1, MANY, "letters in a name"),
+        (0, 1, entry("a", 8, MANY), "letters"),
+        (0, 1, entry("a", 9, struct.pack("<I", 0) + MANY), "values in a list"),
+        (0, 1, entry("a", 9, struct.pack("<I", 8) + MANY), "values in a list"),
+        (0, 1, entry("a", 9, struct.pack("<IQ", 9, 1) + struct.pack("<I", 9) + MANY), "values in a list"),
+        (0, 1, entry("a", 9, struct.pack("<IQ", 9, 1) * 20_000), "recursion"),
+        (0, 1, entry("a", 77, b""), "a value of type 77"),
+        (0, 1, entry("llama.block_count", 4, struct.pack("<I", 10**6)), "llama.block_count = 1,000,000"),
+        (0, 9, entry("a", 0, b"\0"), "letters|entries|buffer"),
+    ],
+)
+def test_a_gguf_file_claims_no_more_than_it_holds(
+    tmp_path: Path, tensors: int, entries: int, content: bytes, got: str
+) -> None:
+    file, made = tmp_path / "m.gguf", tmp_path / "made"
+    made.mkdir()
+    file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, tensors, entries) + content + b"\0" * 64)
+    with pytest.raises(AccordError) as error:
+        convert(file, made)
+    assert "damaged or cut short" in str(error.value) or entries == 9
+    assert any(word in error.value.got for word in got.split("|")) or entries == 9

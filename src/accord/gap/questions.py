@@ -119,7 +119,7 @@ class LabelWords:
         ['yes', 'no']
         """
         logodds = np.stack([self.logodds(logprobs, label) for label in self.sequences])
-        return np.array(list(self.sequences), dtype=object)[logodds.argmax(0)]
+        return np.asarray(np.array(list(self.sequences), dtype=object)[logodds.argmax(0)])
 
 
 def _counted(lm: Tokenizing, word: str, prompt: Prompt, task: Task) -> Iterator[Ids]:

@@ -1,11 +1,13 @@
 """Names and their scores: annotators without a server, what is kept of answers, judges, and the control."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from transformers import PreTrainedTokenizerFast
 
 from accord.lm import Query, score
 from accord.lm.encoding import encode_prompt, single_tokens
@@ -24,6 +26,7 @@ from accord.names.judges import ListJudge, LogOddsJudge, Numbers, Quiz, TokensJu
 from accord.names.prompts import examples_to_show, marked, naming_prompt, question
 from accord.names.scores import balanced_accuracy
 from tests.names.conftest import LAYER, make
+from tests.tiny import tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +132,28 @@ def test_an_answer_is_on_the_disk_before_the_next_is_asked_for(tmp_path):
         return Answer(concept="x")
 
     ask(Scripted(answer), [Request(f"name:{i}", "") for i in range(4)], tmp_path)
+
+
+def test_the_disk_is_waited_for_once_a_second_and_at_the_end(tmp_path, monkeypatch):
+    """Not for each of 20,000 answers, which cost nothing; a kill loses none of those that the system has."""
+    synced = []
+    monkeypatch.setattr("accord.names.answers.os.fsync", lambda number: synced.append(number))
+    moments = iter(np.arange(0, 100, 0.3))
+    monkeypatch.setattr("accord.names.answers.time", SimpleNamespace(monotonic=lambda: next(moments)))
+    requests = [Request(f"name:{i}", "") for i in range(10)]
+    ask(Scripted(lambda request: Answer(concept="x")), requests, tmp_path)
+    assert len(read_answers(tmp_path)) == 10
+    assert 3 <= len(synced) <= 4 + 2  # the file of failures is synced by itself
+
+
+def test_judging_tokenises_the_texts_of_many_quizzes_together(monkeypatch):
+    tokenizer, calls, call = tiny_tokenizer(), [], PreTrainedTokenizerFast.__call__
+    monkeypatch.setattr(
+        PreTrainedTokenizerFast, "__call__", lambda self, *a, **k: calls.append(a) or call(self, *a, **k)
+    )
+    quizzes = [Quiz("detection", k, contexts=CONTEXTS, **QUIZ) for k in range(50)]
+    judged = TokensJudge(tokenizer).judge(quizzes)
+    assert len(calls) == 1 and all(values.tolist() == judged[0].tolist() for values in judged)
 
 
 def test_names_of_tokens(dictionary, tmp_path):

@@ -27,6 +27,8 @@ from accord.unfinished import once
 
 # Items of one part file: what a killed run loses at most. Small beside a study, large beside a batch.
 _PART = 128
+# Items scored together where no part is kept: fuller batches, a fifth less time for a tiny model.
+_TOGETHER = 1024
 # Positions of the token map's picture: more are not legible.
 _LENS_POSITIONS = 16
 
@@ -61,8 +63,9 @@ def measure_gap(
     n, answer = len(task.items), questions.answer
     order = questions.order()
     tables, by_layer = [], _ByLayer(n, lm.n_layers + 1, task.labels.chooses) if layers else None
-    for start in range(0, n, _PART):
-        which = order[start : start + _PART]
+    size = _TOGETHER if parts is None else _PART
+    for start in range(0, n, size):
+        which = order[start : start + size]
         within = _within(progress, start, len(which), n)
         part = once(parts, f"{start:08d}.parquet", partial(_part, questions, which, within))
         tables.append(part[part["layer"] == lm.n_layers])
@@ -98,8 +101,8 @@ class _Questions:
         self.lm, self.task, self.layers = lm, task, layers
         self.words, self.answer = LabelWords.of(lm, task), AnswerScore.of(lm, task)
         self._ids, self._ends = array("i"), array("q", [0])
-        for start in range(0, len(task.items), _PART):
-            pairs = self.words.queries(lm, task, task.items[start : start + _PART])
+        for start in range(0, len(task.items), _TOGETHER):
+            pairs = self.words.queries(lm, task, task.items[start : start + _TOGETHER])
             check_queries(lm, [query for pair in pairs for query in pair])
             for generator, validator in pairs:
                 for ids in (generator.context, generator.answers[0], validator.context):

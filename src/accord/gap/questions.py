@@ -119,8 +119,7 @@ class LabelWords:
         ['yes', 'no']
         """
         logodds = np.stack([self.logodds(logprobs, label) for label in self.sequences])
-        words: NDArray[np.object_] = np.array(list(self.sequences), dtype=object)
-        return np.asarray(words[logodds.argmax(0)])
+        return np.asarray(np.array(list(self.sequences), dtype=object)[logodds.argmax(0)])
 
 
 def _counted(lm: Tokenizing, word: str, prompt: Prompt, task: Task) -> Iterator[Ids]:

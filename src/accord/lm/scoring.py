@@ -348,7 +348,8 @@ def _log_sum(logits: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
 def _ranks(logits: Tensor, chosen: Tensor, room: Tensor) -> NDArray[np.int64]:
     """How many logits of each row are above its chosen ones [row, n], and one; `room` is for as many rows or more."""
     # In float32 they are added up more quickly than as bool, and exactly up to 16 million.
-    columns = [torch.gt(logits, one, out=room[: len(logits)]).sum(-1) for one in torch.split(chosen, 1, dim=-1)]
+    above = room[: len(logits)]
+    columns = [torch.gt(logits, chosen[:, i : i + 1], out=above).sum(-1) for i in range(chosen.shape[1])]
     return (torch.stack(columns, dim=-1).cpu().numpy() + 1).astype(np.int64)
 
 

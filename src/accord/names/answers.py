@@ -1,4 +1,4 @@
-"""Asking an annotator: every answer is on disk before the next one counts, and what has an answer is not asked again.
+"""Asking an annotator: every answer is written before the next one counts, and what has an answer is not asked again.
 
 answers.jsonl   a line an answer, in the order they came: key, asked (a hash of the prompt), answer, attempts, seconds,
                 check (a hash of these: a line that is damaged is no answer); where the prompt of a key changes, its
@@ -12,12 +12,14 @@ import json
 import logging
 import os
 import re
+import time
 import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, BinaryIO, Protocol
 
 import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -30,6 +32,7 @@ from accord.unfinished import is_sealed, sealed, unsealed
 
 ANSWERS, FAILURES = "answers.jsonl", "failures.jsonl"
 LONGEST = 120  # letters of a name
+_SYNCED = 1.0  # seconds of answers that a power cut may lose
 _IN_A_ROW = 20  # failures one after another: the annotator is gone, and waiting for each would take hours
 _RUNS = 3  # in which a request may fail for the annotator's sake while others are answered: it is this request, then
 _log = logging.getLogger("accord")
@@ -270,19 +273,37 @@ def _gone(in_a_row: int, reason: str) -> AccordError:
     )
 
 
-def _open(path: Path) -> Any:
+@dataclass
+class _Answers:
+    """A file that answers are added to.
+
+    Each is with the system at once, so that a kill loses none, and on the disk within a second or by the end: waiting
+    for a disk takes longer than an answer for which no model is asked.
+    """
+
+    file: BinaryIO
+    synced: float
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[_Answers]:
     """For appending, behind the last whole line."""
-    file = path.open("a+b")
-    file.seek(0)
-    whole = file.read().rfind(b"\n") + 1
-    file.truncate(whole)
-    return file
+    with path.open("a+b") as file:
+        file.seek(0)
+        whole = file.read().rfind(b"\n") + 1
+        file.truncate(whole)
+        try:
+            yield _Answers(file, time.monotonic())
+        finally:
+            os.fsync(file.fileno())
 
 
-def _append(file: Any, record: Mapping[str, Any]) -> None:
-    file.write(_line(record).encode())
-    file.flush()
-    os.fsync(file.fileno())
+def _append(answers: _Answers, record: Mapping[str, Any]) -> None:
+    answers.file.write(_line(record).encode())
+    answers.file.flush()
+    if (now := time.monotonic()) - answers.synced >= _SYNCED:
+        os.fsync(answers.file.fileno())
+        answers.synced = now
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -204,7 +204,7 @@ def _add_effects(
     shown: Shown,
 ) -> None:
     def words(pair: tuple[torch.Tensor, torch.Tensor]) -> list[list[dict[str, Any]]]:
-        written = {i: backbone.tokenizer.decode([i]) for i in set(pair[1].flatten().tolist())}
+        written = {i: backbone.tokenizer.decode([i]) for i in {i for ids in pair[1].tolist() for i in ids}}
         return [
             [{"token": written[i], "id": i, "change": c} for i, c in zip(ids, change, strict=True)]
             for change, ids in zip(pair[0].tolist(), pair[1].tolist(), strict=True)

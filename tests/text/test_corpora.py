@@ -364,6 +364,8 @@ def test_hub_ids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         requests.append((name, config))
         return {"validation": datasets.Dataset.from_dict({"text": ["a", "b"]})}
 
+    kind = type("Builder", (), {"name": "parquet"})
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_: kind)
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert len(corpus("org/name").table) == 2
     assert len(corpus("org/name:config-1").table) == 2

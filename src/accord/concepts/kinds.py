@@ -68,7 +68,8 @@ def load(folder: Path | str, device: torch.device | str = "cpu") -> ConceptModel
         raise AccordError("not a concept model of accord", where=folder / "config.json")
     if table.get("version") != VERSION:
         raise AccordError("a concept model of another version", where=folder, got=table.get("version"), wanted=VERSION)
-    config = read_config(table.get("config", {}), folder / "config.json")
+    settings = table.get("config")
+    config = read_config(settings if isinstance(settings, dict) else {}, folder / "config.json")
     try:
         model = build(config, table.get("d", 0)).to(device)
         model.load_state_dict(weights)

@@ -13,9 +13,10 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 import accord
-from accord import concepts
+from accord import cli, concepts
 from accord.concepts import import_dictionary
 from accord.errors import AccordError
 from accord.heads import ConceptLM, Reader, build_head, save_concept_lm
@@ -217,6 +218,15 @@ def test_a_configuration_of_no_model_is_refused_before_it_is_loaded(
     reconfigure(folder / "config.json", **change)
     with pytest.raises(AccordError):
         (accord.load if "hidden_act" in change else lambda path: check_opens(str(path)))(folder)
+
+
+@pytest.mark.parametrize("config", ["[]", '{"model_type": "llama", "num_attention_heads": 0}'])
+def test_a_check_of_a_study_finds_it(made: Path, tmp_path: Path, config: str) -> None:
+    shutil.copytree(made / "model", tmp_path / "m")
+    (tmp_path / "m" / "config.json").write_text(config)
+    (tmp_path / "s.toml").write_text('name = "s"\n[backbone]\nmodel = "m"\n[[gap]]\ntask = "hypernymy"\n')
+    done = CliRunner().invoke(cli.app, ["run", str(tmp_path / "s.toml"), "--check"])
+    assert done.exit_code == 1 and "s.toml:3, [backbone], key model" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_tokens_that_end_a_text_are_numbers(made: Path, tmp_path: Path) -> None:

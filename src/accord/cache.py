@@ -68,7 +68,7 @@ def is_whole(folder: Path, *, thorough: bool = False) -> bool:
             and (not thorough or hash_file(folder / name) == entry["sha256"])
             for name, entry in record["files"].items()
         )
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 

@@ -284,7 +284,7 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AccordError, match="cannot read"):
         import_saelens(tmp_path)
     (tmp_path / "cfg.json").write_text("[]")
-    with pytest.raises(AccordError, match="no settings"):
+    with pytest.raises(AccordError, match="damaged"):
         import_saelens(tmp_path)
 
 

@@ -230,7 +230,7 @@ def test_a_missing_column_names_those_present_and_the_nearest():
         DataRow({"golden": "yes", "city": "Rome"}, "d:1").flag("gold")
 
 
-@pytest.mark.parametrize("value", ["  ", None, [], {"a": 1}, float("nan"), b"x"])
+@pytest.mark.parametrize("value", ["  ", None, [], {"a": 1}, float("nan"), float("inf"), b"x"])
 def test_a_cell_without_text_is_an_error(value):
     with pytest.raises(AccordError, match=r"'city' is (empty|not text)"):
         DataRow({"city": value}, "d:1").text("city")

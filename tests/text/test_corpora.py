@@ -120,6 +120,19 @@ def test_duplicates_are_kept_and_counted(tmp_path: Path) -> None:
     assert "3 repeat another" in texts.describe()
 
 
+def test_labels_that_are_none(tmp_path: Path) -> None:
+    rows = [{"text": f"text {i}", "n": i} for i in range(9)]
+    odd = ['{"text": "a", "n": NaN}', '{"text": "b", "n": Infinity}', '{"text": "c", "n": -1e999}',
+           '{"text": "d", "n": "\\ud800"}', '{"text": "e", "n": ' + "9" * 5000 + "}"]  # fmt: skip
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join([*map(json.dumps, rows), *odd]))
+    texts = corpus(path, label="n")
+    assert texts.table["label"].dtype == "float64" and texts.table["label"].isna().sum() == 3
+    assert len(texts.table) == 12 and set(texts.table["text"]) >= {"a", "b", "c"}
+    path.write_text("\n".join([*map(json.dumps, rows), '{"text": "e", "n": ' + "9" * 4000 + "}"]))
+    assert corpus(path, label="n").table["label"].str.len().max() == 4000
+
+
 def test_labels(tmp_path: Path) -> None:
     rows = [{"text": str(i), "n": n, "s": s} for i, (n, s) in enumerate([("1", "good"), (2.5, "bad"), (None, None)])]
     path = jsonl(tmp_path / "a.jsonl", *rows)
@@ -364,6 +377,8 @@ def test_hub_ids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         requests.append((name, config))
         return {"validation": datasets.Dataset.from_dict({"text": ["a", "b"]})}
 
+    kind = type("Builder", (), {"name": "parquet"})
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_: kind)
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert len(corpus("org/name").table) == 2
     assert len(corpus("org/name:config-1").table) == 2

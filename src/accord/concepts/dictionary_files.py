@@ -1,6 +1,5 @@
 """Reading the files of another tool's dictionary: what cannot be read or is not expected raises AccordError."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,20 +8,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from accord.disk import read_object
 from accord.errors import AccordError
 
 
 def read_table(file: Path) -> dict[str, Any]:
     """A JSON table."""
-    try:
-        table = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AccordError("cannot read a dictionary's settings", where=file, got=str(error)) from None
-    if not isinstance(table, dict):
-        raise AccordError(
-            "These are no settings of a dictionary.", where=file, got=type(table).__name__, wanted="a table"
-        )
-    return table
+    return read_object(file, fix="download the dictionary again")
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from accord.arguments import checked
 from accord.concepts.base import ConceptModel
 from accord.concepts.checkpoint import save_tensors
 from accord.concepts.config import KINDS, ConceptConfig, read_config
+from accord.disk import read_object
 from accord.errors import AccordError
 from accord.kinds import code_of
 from accord.study.manifest import check_if_stage
@@ -63,17 +64,19 @@ def load(folder: Path | str, device: torch.device | str = "cpu") -> ConceptModel
     check_finished(folder)
     check_if_stage(folder)
     try:
-        table = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        table = read_object(folder / "config.json")
         weights = load_file(folder / "weights.safetensors", device=str(device))
     except (OSError, ValueError, SafetensorError) as error:
         raise AccordError("cannot read a concept model", where=folder, got=str(error)) from None
-    if not isinstance(table, dict) or table.get("format") != "accord.concepts":
+    if table.get("format") != "accord.concepts":
         raise AccordError("not a concept model of accord", where=folder / "config.json")
     if table.get("version") != VERSION:
         raise AccordError("a concept model of another version", where=folder, got=table.get("version"), wanted=VERSION)
-    model = build(read_config(table["config"], folder / "config.json"), table["d"]).to(device)
+    settings = table.get("config")
+    config = read_config(settings if isinstance(settings, dict) else {}, folder / "config.json")
     try:
+        model = build(config, table.get("d", 0)).to(device)
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError, ArithmeticError) as error:
         raise AccordError("weights do not fit their config.json", where=folder, got=str(error)) from None
     return model.eval()

@@ -45,7 +45,7 @@ def is_concept_lm(folder: Path | str) -> bool:
     """Whether `save_concept_lm` wrote this folder, whole; of any version."""
     try:
         table = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(table, dict) and table.get("format") == FORMAT
 
@@ -92,7 +92,7 @@ def load_concept_lm(
     check_if_stage(folder)
     try:
         return _load(folder, device, dtype, backbone)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         got = str(error).strip() or type(error).__name__
         raise AccordError("cannot read a concept language model", where=folder, got=got) from error
 
@@ -155,7 +155,10 @@ def _probe(backbone: Backbone, layer: int) -> Tensor:
 
 def base_of(folder: Path) -> str:
     """The backbone that a concept language model names."""
-    return str(read_object(folder / "config.json", "backbone")["backbone"]["name"])
+    backbone = read_object(folder / "config.json", "backbone")["backbone"]
+    if not isinstance(backbone, dict) or not isinstance(backbone.get("name"), str):
+        raise AccordError("this folder does not name its backbone", where=folder / "config.json", got=backbone)
+    return str(backbone["name"])
 
 
 is_model, load_folder = is_concept_lm, load_concept_lm  # as `accord.loading.FOLDERS` asks for them

@@ -248,7 +248,11 @@ def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozens
     """The tokens that end a text: the tokenizer's EOS, and all that the model's generation config names."""
     named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     ends = named if isinstance(named, list | tuple) else [named]
-    return frozenset(int(token) for token in (*ends, tokenizer.eos_token_id) if token is not None)
+    try:
+        return frozenset(int(token) for token in (*ends, tokenizer.eos_token_id) if token is not None)
+    except (TypeError, ValueError):
+        problem = "The tokens that end a text are no numbers."
+        raise AccordError(problem, where="generation_config.json", got=f"eos_token_id = {named!r}") from None
 
 
 def not_finite(where: str) -> AccordError:

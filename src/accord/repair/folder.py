@@ -103,7 +103,7 @@ def load_repaired(folder: Path | str, *, device: str = "auto", dtype: str = "aut
         if described["change"]["kind"] == "adapter":
             return _with_adapter(base, folder)
         return with_edits(base, _edits_of(folder, described["change"]["edits"], base), name=str(folder))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         got = str(error).strip() or type(error).__name__
         raise AccordError("cannot read a repaired model", where=folder, got=got) from error
 

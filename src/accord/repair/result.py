@@ -59,7 +59,7 @@ def is_repaired(folder: Path | str) -> bool:
     """Whether this folder holds a repaired model, whole; of any version."""
     try:
         described = json.loads((Path(folder) / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(described, dict) and described.get("format") == FORMAT
 
@@ -79,9 +79,15 @@ def base_of(folder: Path | str) -> str:
         fix = "name the model: --base MODEL"
         raise AccordError("this folder does not say what it was repaired from", where=folder, fix=fix)
     base = read_object(folder / DESCRIPTION, "base")["base"]
+    if not isinstance(base, dict) or not all(isinstance(base.get(key, ""), str) for key in ("model", "folder", "path")):
+        raise AccordError("this folder does not say what it was repaired from", where=folder / DESCRIPTION, got=base)
     if "folder" not in base:
-        return str(base["model"])
-    beside = (folder / base["folder"]).resolve()
+        return str(base.get("model"))
+    try:
+        beside = (folder / base["folder"]).resolve()
+    except (ValueError, OSError) as error:  # no path at all
+        problem = "the model that this one was repaired from has no place on a disk"
+        raise AccordError(problem, where=folder / DESCRIPTION, got=error) from None
     places = [beside, *([Path(base["path"])] if "path" in base else [])]
     if there := next((place for place in places if place.exists()), None):
         return str(there)

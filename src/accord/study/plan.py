@@ -151,7 +151,7 @@ class Plan:
         here = self.fetch or is_here(section.model)
         if not here:
             self.miss(section.model, "a model", partial(bytes_to_fetch, section.model))
-        if here and section.model != self.backbone.model:  # which is opened first of all
+        if here:
             check_opens(section.model)
         return identity(section, fetch=self.fetch, here=here)
 

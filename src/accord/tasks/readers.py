@@ -133,7 +133,7 @@ class DataRow:
 
 
 def as_text(value: object) -> str | None:
-    """A single value as stripped text ("" for null and not-a-number); None for a list or a table, which has no text.
+    """A single value as stripped text ("" for null and not-a-number); None for what has none: lists, tables, infinity.
 
     >>> as_text(" 3 "), as_text(0.5), as_text(None), as_text([1])
     ('3', '0.5', '', None)
@@ -142,6 +142,8 @@ def as_text(value: object) -> str | None:
         return "true" if value else "false"
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if isinstance(value, float) and math.isinf(value):
+        return None
     return str(value).strip() if isinstance(value, str | int | float | Decimal | date | time) else None
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,11 +142,12 @@ def _sort_out(
         document = row.document or (row.where if is_list else None)
         places = [f"{row.where}, element {n}" for n in range(1, len(value) + 1)] if is_list else [row.where]
         for where, text in zip(places, value if is_list else [value], strict=True):
-            if problem := row.problem or _problem(text, column):
+            own = _value(row.values, label) if label else None
+            wrong_label = NOT_UTF8 if isinstance(own, str) and not _encodes(own) else None
+            if problem := row.problem or _problem(text, column) or wrong_label:
                 rejected.setdefault(problem, []).append(where)
                 columns.update(_columns(row.values))
                 continue
-            own = _value(row.values, label) if label else None
             texts.append(_Text(text.strip(), where, None if own is _ABSENT else own, document))
     if not texts:
         raise AccordError(
@@ -191,20 +193,21 @@ def _problem(text: object, column: str) -> str | None:
         return "not text"
     if not text.strip():
         return "empty"
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:  # half of a pair, written as an escape: no tokenizer takes it
-        return NOT_UTF8
-    return None
+    return None if _encodes(text) else NOT_UTF8
+
+
+def _encodes(text: str) -> bool:
+    """False for half of a surrogate pair, written as an escape: no tokenizer takes it, and no table holds it."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _label_column(labels: list[Any]) -> pd.Series:
-    """Labels as numbers if all that are not missing are numbers; else as strings."""
+    """Labels as numbers if all that are not missing are numbers, where infinity counts as missing; else as strings."""
     present = [None if value is None or str(value).strip() == "" else value for value in labels]
     try:
         numbers = [float("nan") if value is None else float(value) for value in present]
-        return pd.Series(numbers, dtype="float64")
-    except (TypeError, ValueError):
+        return pd.Series(numbers, dtype="float64").replace([math.inf, -math.inf], math.nan)
+    except (TypeError, ValueError, OverflowError):
         return pd.Series([None if value is None else str(value).strip() for value in present], dtype="object")
 
 

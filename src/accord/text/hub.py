@@ -10,6 +10,9 @@ from accord.disk import is_full, say_full
 from accord.errors import AccordError, MissingLibrary
 from accord.text.rows import TextRow, choose_split, whole_columns
 
+# What `datasets` reads rows of text with. Others of its kinds open pickled tensors, archives, pictures.
+_READERS = ("arrow", "csv", "json", "parquet", "text")
+
 
 def hub_rows(
     source: str, columns: Sequence[str], *, split: str | None, limit: int | None, seed: int
@@ -53,7 +56,13 @@ def _splits(source: str) -> Any:
     datasets.disable_progress_bars()
     name, _, config = (source, "", "") if Path(source).is_dir() else source.partition(":")
     try:
+        reader = datasets.load_dataset_builder(name, config or None).name
+        if reader not in _READERS:
+            wanted = ", ".join(_READERS)
+            raise AccordError("The files of this data set are of a kind that is not read.", got=reader, wanted=wanted)
         return datasets.load_dataset(name, config or None, trust_remote_code=False)
+    except AccordError:
+        raise
     except Exception as error:  # a dozen classes, some of the HTTP library beneath
         if is_full(error):
             raise say_full(error, fix="free some, or set HF_HOME to a folder on another disk") from error

@@ -180,5 +180,5 @@ def _saved_files(folder: Path, split: str | None) -> list[Path]:
             raise AccordError("This data set has no splits", where=folder, got=f"split = {split!r}")
         entries = json.loads((folder / _SAVED).read_text(encoding="utf-8"))["_data_files"]
         return [folder / Path(str(entry["filename"])).name for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise AccordError("This data set was not saved whole", where=folder, got=repr(error)) from error

@@ -98,9 +98,13 @@ class EmbeddingStore:
             raise AccordError(
                 "This layer was not extracted", where=self.folder, got=layer, wanted=", ".join(map(str, self.layers))
             )
-        with safe_open(self.folder / _name(number), "pt") as file:
-            labels = {name: file.get_tensor(name) for name in ("token", "next", "text", "position")}
-            return {"x": file.get_tensor(f"layer.{layer}"), **labels}
+        try:
+            with safe_open(self.folder / _name(number), "pt") as file:
+                labels = {name: file.get_tensor(name) for name in ("token", "next", "text", "position")}
+                return {"x": file.get_tensor(f"layer.{layer}"), **labels}
+        except (SafetensorError, OSError) as error:
+            where = self.folder / _name(number)
+            raise AccordError("Embeddings are damaged", where=where, got=error, fix="extract them again") from error
 
     def verify(self) -> None:
         """Compare every shard with its hash (reads everything); AccordError if one is damaged."""
@@ -127,9 +131,13 @@ def read_layout(folder: Path) -> Layout | None:
     """What a folder's store is to hold, or None if there is no store of this format in it, or it is damaged."""
     try:
         content = json.loads((folder / STORE).read_text(encoding="utf-8"))
-        sound = content["format"] == FORMAT and unfinished.is_sealed(content)
-        return Layout(**unfinished.unsealed(content)) if sound else None
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        if not unfinished.is_sealed(content):
+            return None
+        layout = Layout(**unfinished.unsealed(content))
+        numbers = [layout.d_model, *layout.shards, *layout.settings["layers"]]
+        whole = all(isinstance(number, int) and number >= 0 for number in numbers)
+        return layout if whole and layout.format == FORMAT else None
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -213,7 +221,7 @@ def _note_file(folder: Path, number: int) -> Path:
 def _read_note(folder: Path, number: int) -> dict[str, Any]:
     try:
         content = json.loads(_note_file(folder, number).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

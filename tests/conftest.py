@@ -4,6 +4,12 @@ from collections import Counter
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Of what is tried at random: the same in every run of the suite, without a clock; other examples in every `make fuzz`.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.register_profile("fuzz", deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+settings.load_profile("suite")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

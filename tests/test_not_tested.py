@@ -14,7 +14,8 @@ def test_the_last_line_tells_what_was_not_tested(tmp_path):
         "@pytest.mark.parametrize('wave', range(12))\n"
         "@pytest.mark.skipif(True, reason='of the sea (bring a boat)')\n"
         "def test_sea(wave): ...\n"
-        "def test_sky(): pytest.skip('of the sky (bring wings)')\n"
+        "@pytest.mark.skip(reason='of the sky (bring wings)')\n"
+        "def test_sky(): ...\n"
     )
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "--noconftest", str(tmp_path)]
     alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

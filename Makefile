@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Twice quiet: errors only. Warnings, such as dozens about places in a machine's own settings of pip, are not about accord.
 PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
 
-.PHONY: setup demo test test-oldest lint bench mutants clean
+.PHONY: setup demo test fuzz test-oldest lint bench mutants clean
 
 setup: .venv/.ready
 
@@ -25,13 +25,19 @@ lint: setup
 test: lint
 	$(BIN)/python -m pytest
 
+# What the tests of tests/fuzz try, with a hundred times as many examples, others each time: about half an hour. A failure
+# prints the example; it stays in its test as @example(...).
+LONGER ?= 100
+fuzz: setup
+	LONGER=$(LONGER) $(BIN)/python -m pytest --hypothesis-profile=fuzz tests/fuzz
+
 # With the oldest versions that pyproject.toml allows, in an environment of its own: torch alone is a large download.
 test-oldest: .venv-oldest/.ready
 	.venv-oldest/bin/python -m pytest
 
 .venv-oldest/.ready: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python $(PIP_INSTALL) --constraint constraints-oldest.txt --editable '.[hub,sentiment]' pytest hypothesis scikit-learn nbclient ipykernel ipywidgets
+	.venv-oldest/bin/python $(PIP_INSTALL) --constraint constraints-oldest.txt --editable '.[hub,sentiment]' pytest hypothesis playwright scikit-learn nbclient ipykernel ipywidgets
 	touch $@
 
 bench: setup
@@ -45,4 +51,4 @@ mutants: setup
 
 # What make can make again. Results stay: remove runs/ yourself when you no longer need them.
 clean:
-	rm -rf .venv .venv-oldest build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache

@@ -1,6 +1,26 @@
 """What tests of several rooms need."""
 
+from collections import Counter
+from collections.abc import Generator
+
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Of what is tried at random: the same in every run of the suite, without a clock; other examples in every `make fuzz`.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.register_profile("fuzz", deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+settings.load_profile("suite")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
+    """The last line tells what was not tested. A reason to skip says what of, and how to have it tested."""
+    yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    if reasons:
+        reporter.write_line("not tested: " + ", ".join(f"{n} {reason}" for reason, n in reasons.items()))
 
 
 @pytest.fixture

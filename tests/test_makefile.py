@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 def planned(target):
     if shutil.which("make") is None:
-        pytest.skip("no make here")
+        pytest.skip("of the Makefile (apt install make)")
     made = subprocess.run(["make", "-n", "-B", target], cwd=ROOT, capture_output=True, text=True, check=True)
     return made.stdout
 

@@ -16,7 +16,7 @@ SIZES = st.tuples(st.integers(1, 80), st.integers(60, 200), st.integers(60, 200)
 def _taken(monkeypatch):
     """As on a machine whose products it is for: any that has oneDNN can run them."""
     if not on_cpu._works():
-        pytest.skip("this PyTorch has no oneDNN")
+        pytest.skip("of products by oneDNN (with a PyTorch that has it)")
     monkeypatch.setattr(on_cpu, "prefers_onednn", lambda: True)
 
 
@@ -156,7 +156,7 @@ def test_it_ends_with_its_block_also_after_an_error_and_can_be_nested(calls):
 def test_it_is_for_512_bit_units_that_are_not_of_intel(units, said, wanted, monkeypatch, tmp_path):
     monkeypatch.undo()
     if not (torch.backends.mkl.is_available() and on_cpu._works()):
-        pytest.skip("this PyTorch has one of the two libraries only")
+        pytest.skip("of the choice of oneDNN (with a PyTorch that has MKL too)")
     file = tmp_path / "cpuinfo"
     file.write_text(said)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)

@@ -106,6 +106,21 @@ def read_object(path: Path, *needs: str, fix: str = _AGAIN) -> dict[str, Any]:
     return content
 
 
+def path_of(name: str | Path) -> Path:
+    """The path that a user names; whether there is anything may be asked of it.
+
+    Raises AccordError for what no path can be on this machine, or what cannot be looked at.
+    """
+    try:
+        path = Path(name).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:  # too long; of a user without a home; in a folder that is not ours to see
+        got, problem = str(name), getattr(error, "strerror", None) or error
+        shown = got if len(got) <= 200 else f"{got[:200]}…"
+        raise AccordError("This path cannot be looked at.", where=shown, got=problem, fix="check the path") from None
+    return path
+
+
 def aside(folder: Path, what: str) -> Path:
     """A hidden neighbour of a folder.
 

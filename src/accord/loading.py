@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from accord.arguments import checked
 from accord.cache import kept_hash
+from accord.disk import path_of
 from accord.errors import AccordError
 from accord.unfinished import check_finished
 
@@ -48,7 +49,7 @@ def load(model: Any, tokenizer: Any = None, *, device: str = "auto", dtype: str 
     if tokenizer is not None:
         raise AccordError("a tokenizer is given for a model in memory only", got=model, fix="leave it out")
     if (opener := _opener(model)) is not None:
-        lm: LanguageModel = opener.load_folder(Path(model).expanduser(), device=device, dtype=dtype)
+        lm: LanguageModel = opener.load_folder(path_of(model), device=device, dtype=dtype)
         return lm
     from accord.lm import load as load_backbone
 
@@ -82,7 +83,7 @@ def load_tokenizer(model: str, *, fetch: bool = True) -> "PreTrainedTokenizerBas
         AccordError: no such model, or it has no tokenizer that can be read.
     """
     if (opener := _opener(model)) is not None:
-        return load_tokenizer(opener.base_of(Path(model).expanduser()), fetch=fetch)
+        return load_tokenizer(opener.base_of(path_of(model)), fetch=fetch)
     from accord.lm.opening import load_tokenizer as tokenizer_of
 
     return tokenizer_of(model, fetch=fetch)
@@ -98,7 +99,7 @@ def fingerprint(model: str, *, fetch: bool = True) -> str:
         from accord.lm.catalog import resolve
 
         return resolve(model, fetch=fetch).fingerprint
-    folder, digest = Path(model).expanduser(), hashlib.sha256()
+    folder, digest = path_of(model), hashlib.sha256()
     for path in sorted({path for pattern in opener.FILES for path in folder.glob(pattern)}):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{kept_hash(path)}\n".encode())
     return f"{opener.MARK}:{digest.hexdigest()[:16]}"
@@ -111,7 +112,7 @@ def check_model(model: str) -> None:
     """
     from accord.lm.catalog import CATALOG, adapter_base, is_adapter, resolve
 
-    path = Path(model).expanduser()
+    path = path_of(model)
     check_finished(path)
     opener = _opener(model)
     if is_adapter(path) and opener is None:
@@ -128,7 +129,7 @@ def is_here(model: str) -> bool:
     """Whether a model that `check_model` lets through, and all that it stands on, is on this machine."""
     from accord.lm.catalog import CATALOG, adapter_base, is_adapter, is_cached
 
-    path = Path(model).expanduser()
+    path = path_of(model)
     if (opener := _opener(model)) is not None:
         return is_here(str(opener.base_of(path)))
     if is_adapter(path) and Path(base := adapter_base(path)) != path.resolve():
@@ -145,7 +146,7 @@ def is_hub_id(model: str) -> bool:
     (True, False, False)
     """
     like_a_hub_id = re.fullmatch(r"\w[\w.-]*/[\w.-]*\w", model) is not None and not model.lower().endswith(".gguf")
-    return like_a_hub_id and not Path(model).expanduser().exists()
+    return like_a_hub_id and not path_of(model).exists()
 
 
 def shape(model: str, *, fetch: bool = True) -> tuple[int, int | None]:
@@ -172,7 +173,7 @@ def check_opens(model: str) -> None:
     from accord.lm.catalog import CATALOG, resolve
 
     if (opener := _opener(model)) is not None:
-        return check_opens(str(opener.base_of(Path(model).expanduser())))
+        return check_opens(str(opener.base_of(path_of(model))))
     if model not in CATALOG and is_here(model):
         from accord.lm.opening import check_files
 
@@ -210,7 +211,7 @@ def weights_bytes(model: str, *, device: str = "auto", dtype: str = "auto") -> i
     from accord.lm.quantization import stored_as
 
     if (opener := _opener(model)) is not None:
-        return weights_bytes(str(opener.base_of(Path(model).expanduser())), device=device, dtype=dtype)
+        return weights_bytes(str(opener.base_of(path_of(model))), device=device, dtype=dtype)
     size = pick_dtype(dtype, pick_device(device)).itemsize
     if model in CATALOG and not Path(model).exists():
         return CATALOG[model].parameters * size
@@ -225,7 +226,7 @@ def weights_bytes(model: str, *, device: str = "auto", dtype: str = "auto") -> i
 
 def _opener(model: str | Path) -> Any:
     """The module that opens this folder; None, without a slow import, for the name or folder of a backbone."""
-    folder = Path(model).expanduser()
+    folder = path_of(model)
     for file, name in FOLDERS.items():
         if (folder / file).is_file():
             opener = import_module(name)

@@ -1,10 +1,43 @@
 """What tables of a study file are made of: their base, and the types of keys that several of them have."""
 
+import hashlib
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 
-FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # needs no quoting anywhere
+LONGEST_NAME = 100  # letters: beside what a stage adds to it, a file system takes 255 bytes
+
+
+def _no_file_of_ours(name: str) -> str:
+    if name.lower() == "manifest.json":  # a folder of that name would hide what lies beside it
+        raise ValueError("another name: accord calls a file of its own so")
+    return name
+
+
+FolderName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST_NAME),  # needs no quoting anywhere
+    AfterValidator(_no_file_of_ours),
+]
+_FOLDER_NAME = TypeAdapter[str](FolderName)
+
+
+def folder_name(text: str) -> str:
+    """The `FolderName` of any text: what such a name may have of it, with a hash of the text where that is not enough.
+
+    >>> folder_name("capitals, few"), folder_name("日本")
+    ('capitals-few', 'cf2abf')
+    """
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")
+    try:
+        return _FOLDER_NAME.validate_python(name)
+    except ValidationError:
+        digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+        return f"{name[:60]}-{digest}".lstrip("-")
+
+
+TaskName = Annotated[str, Field(min_length=1)]  # of `accord tasks` or the study, or a task file
 Layer = int | Literal["last"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every library takes
 

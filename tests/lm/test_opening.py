@@ -137,7 +137,7 @@ def test_the_package_that_reads_quantized_weights_is_named(tmp_path: Path, confi
     from importlib.util import find_spec
 
     if find_spec(package.replace("-", "_").replace("optimum_", "optimum.").partition(".")[0]):
-        pytest.skip(f"{package} is installed")
+        pytest.skip(f"of what is said where {package} is missing (without it)")
     tiny_hub_folder(tmp_path)
     reconfigure(tmp_path / "config.json", quantization_config=config)
     with pytest.raises(MissingLibrary, match=f"fix: +pip install {package}") as caught:

@@ -385,7 +385,7 @@ ask(annotator(At, concurrency=4), requests(120), Path(sys.argv[2]))
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="of kill -9 (on a system that has it)")
 def test_a_killed_run_goes_on_with_what_is_missing(tmp_path):
     slow = lambda prompt: time.sleep(0.02) or {"concept": prompt}  # noqa: E731
     root = Path(__file__).parents[2]

@@ -239,7 +239,9 @@ def test_letters_that_pdflatex_lacks_are_told(
     assert tex.splitlines()[1] == "% and xelatex or lualatex, with a font that has 昆虫"
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="sets a page with pdflatex, which is not installed here")
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None, reason="of LaTeX in a page (apt install texlive-latex-recommended)"
+)
 def test_tables_and_figures_are_set_in_a_page(hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accord.report.style.inline_svg", lambda figure, prefix: "")
     export(hostile, "latex", out=tmp_path)

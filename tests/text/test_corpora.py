@@ -254,7 +254,7 @@ def test_a_file_that_is_not_utf_8_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("splits", [False, True])
 def test_a_data_set_saved_to_disk(tmp_path: Path, splits: bool) -> None:
-    datasets = pytest.importorskip("datasets")
+    datasets = pytest.importorskip("datasets", reason="of data sets in the format of the hub (pip install datasets)")
     data = datasets.Dataset.from_dict({"doc": [{"text": f"d{i}"} for i in range(20)], "n": list(range(20))})
     saved = datasets.DatasetDict({"train": data, "test": data.select([3, 5])}) if splits else data
     saved.save_to_disk(tmp_path / "saved", num_shards={"train": 2, "test": 1} if splits else 2)
@@ -336,7 +336,7 @@ def test_no_such_source(source: str) -> None:
 
 @pytest.fixture
 def hub_folder(tmp_path: Path) -> Path:
-    pytest.importorskip("datasets")
+    pytest.importorskip("datasets", reason="of data sets in the format of the hub (pip install datasets)")
     folder = tmp_path / "org" / "set"
     folder.mkdir(parents=True)
     jsonl(
@@ -368,7 +368,7 @@ def test_a_folder_in_hub_layout(hub_folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_hub_ids(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
+    datasets = pytest.importorskip("datasets", reason="of data sets in the format of the hub (pip install datasets)")
     monkeypatch.chdir(tmp_path)
     requests: list[tuple[str, str | None]] = []
 

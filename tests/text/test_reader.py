@@ -118,7 +118,7 @@ def test_memory_stays_small(tmp_path: Path) -> None:
         return int(fields["Private_Dirty"].split()[0]) // 1024 + int(fields["Anonymous"].split()[0]) // 1024
 
     if not Path("/proc/self/smaps_rollup").exists():
-        pytest.skip("no /proc here")
+        pytest.skip("of the memory that a reader holds (on Linux)")
     before = resident()
     stream = batches(store, 2, 64)
     held = [next(stream).token for _ in range(10)]

@@ -9,7 +9,7 @@ from accord.cache import hash_file
 from accord.concepts import gemma_scope, saelens, sparsify
 from accord.concepts.hooks import residual_layer
 from accord.concepts.imported import Imported
-from accord.disk import is_full, say_full
+from accord.disk import is_full, path_of, say_full
 from accord.errors import AccordError
 
 _PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
@@ -51,7 +51,7 @@ def locate(source: str | Path, subfolder: str = "") -> tuple[Path, str]:
 
     The path is that of the folder here, or its place on the hub. Raises AccordError where there is none.
     """
-    folder = Path(source).expanduser()
+    folder = path_of(source)
     if folder.is_dir():
         folder = folder / subfolder
         if not folder.is_dir():

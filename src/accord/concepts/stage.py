@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accord.concepts.config import ConceptSection, ImportedSection, TrainedSection
 from accord.concepts.result import ConceptMetrics
+from accord.disk import path_of
 from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
 from accord.embeddings.stage import embeddings, shuffled, tokens_to_train_on
 from accord.errors import AccordError, nearest
@@ -242,7 +242,7 @@ def _source(plan: Plan, source: str) -> str:
     beside = plan.file.beside(source)
     if beside.is_dir():
         return str(beside)
-    if Path(source).expanduser().is_dir():
+    if path_of(source).is_dir():
         return source
     if not is_hub_place(source):
         fix = "name a folder, or one on the hub: org/name/folder"

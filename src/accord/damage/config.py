@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from accord.section import PATH, TASK_FILE, TIMES, Section
+from accord.section import PATH, TASK_FILE, TIMES, Section, TaskName
 
 
 class DamageSection(Section):
@@ -30,7 +30,7 @@ class DamageSection(Section):
         "plural, colour), at most; 0 for none, without it all.",
         examples=[10],
     )
-    tasks: list[str] = Field(
+    tasks: list[TaskName] = Field(
         default=[],
         description="Other tasks whose answers should stay: tasks with built-in items, or task files.",
         json_schema_extra=TASK_FILE,

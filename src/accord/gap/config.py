@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from accord.section import FolderName
+from accord.section import FolderName, folder_name
 from accord.tasks.config import QuestionSection
 
 # Keys that make another question of a task: what stands before the value in a folder name, and the value left out.
@@ -74,7 +73,7 @@ class GapSection(QuestionSection):
         how = [self.system, self.chat_options, self.chat_turns]
         if how != [None, None, None]:  # too long for a name
             words.append(hashlib.sha256(json.dumps(how).encode()).hexdigest()[:6])
-        return re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(words)).strip("-.")
+        return folder_name("-".join(words))
 
 
 def sections() -> dict[str, Any]:

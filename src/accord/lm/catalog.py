@@ -9,7 +9,7 @@ from pathlib import Path
 
 from accord import hub
 from accord.cache import FORMAT, Say, cache_root, hash_file, install, is_whole, pip_download
-from accord.disk import is_full, read_object
+from accord.disk import is_full, path_of, read_object
 from accord.errors import AccordError, nearest
 from accord.lm.checkpoint import INDEX, WEIGHTS, adapter_weights, weight_files
 from accord.lm.fingerprint import ADAPTER_CONFIG, adapter_fingerprint, folder_fingerprint
@@ -142,7 +142,7 @@ def resolve(
             base is not there; weights that cannot be fetched, are not the expected ones, or cannot be converted; no
             room on the disk.
     """
-    path = Path(model).expanduser()
+    path = path_of(model)
     if model.strip() and path.is_dir():
         if is_adapter(path):
             return _with_base(model, path, thorough, say, fetch)
@@ -188,7 +188,7 @@ def adapter_base(folder: Path) -> str:
     if not isinstance(named, str) or not named.strip():
         fix = 'write it there as "base_model_name_or_path": a catalog name, a hub id, or a folder'
         raise AccordError("This adapter does not name the model it goes on.", where=folder / ADAPTER_CONFIG, fix=fix)
-    places = (folder / named, Path(named).expanduser())
+    places = (folder / named, path_of(named))
     base = next((place.resolve() for place in places if place.exists()), None)
     if {WEIGHTS, INDEX} & names and base != folder.resolve():
         raise AccordError(
@@ -302,7 +302,7 @@ def bytes_to_fetch(model: str) -> tuple[int, Path]:
     """
     if (entry := CATALOG.get(model)) is not None:
         return entry.download + 4 * entry.parameters, entry.folder  # what is fetched, and what is made of it
-    size = None if Path(model).expanduser().exists() else hub.bytes_to_fetch(model, allow=_ALLOW, ignore=_IGNORE)
+    size = None if path_of(model).exists() else hub.bytes_to_fetch(model, allow=_ALLOW, ignore=_IGNORE)
     return size or 0, hub.cache_folder()
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from accord.disk import read_object
 from accord.errors import AccordError
 from accord.lm.claims import shape_fits
@@ -23,6 +25,8 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _AHEAD = re.compile(r"(^|\.)(mtp\w*|nextn\w*|medusa\w*|v_head)\.")
 # ... and heads of a reward model or classifier, spare only where the files hold a head for next tokens, too.
 _HEADS = {"score", "classifier", "value_head", "reward_head", "regression_head"}
+_LARGEST = 2**50  # bytes of a file
+_LONGEST_HEADER = 100_000_000  # bytes, as safetensors has it
 # Causal masks that old files hold as if they were weights; the model makes its own.
 _MASKS = re.compile(r"\.(attn|attention)\.(bias|masked_bias)$")
 _NAMED = 4  # keys that an error names
@@ -90,7 +94,7 @@ def read_header(file: Path) -> Header:
     with file.open("rb") as stream:
         begin = stream.read(8)
         length = int.from_bytes(begin, "little")
-        text = stream.read(length) if len(begin) == 8 and 8 + length <= size else b""
+        text = stream.read(length) if len(begin) == 8 and length <= min(size, _LONGEST_HEADER) else b""
     try:
         tensors = json.loads(text)
         tensors.pop("__metadata__", None)
@@ -98,16 +102,25 @@ def read_header(file: Path) -> Header:
         end = end if all(map(shape_fits, tensors.values())) else -1
     except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError):
         end = -1
-    if end == size:
+    if end == size and _is_sound(file):
         return dict(tensors)
     pointer = begin.startswith(b"version ")
     raise AccordError(
         "This file of weights is damaged or cut short.",
         where=file,
         got="a pointer of git-lfs, in place of the weights" if pointer else f"{size:,} bytes",
-        wanted=f"{end:,} bytes" if end > 0 else "a safetensors file",
+        wanted=f"{end:,} bytes" if type(end) is int and size < end < _LARGEST else "a safetensors file",
         fix="git lfs pull" if pointer else "download the model again",
     )
+
+
+def _is_sound(file: Path) -> bool:
+    """Whether the header of a safetensors file tells of whole tensors, one after another, of types that there are."""
+    try:
+        with safe_open(file, "np"):
+            return True
+    except SafetensorError:
+        return False
 
 
 def check_loaded(model: Any, notes: Mapping[str, Any], config: Any, folder: Path) -> None:

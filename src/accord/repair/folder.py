@@ -23,7 +23,7 @@ from torch import Tensor
 
 from accord import concepts as concept_models
 from accord.arguments import checked
-from accord.disk import write_whole
+from accord.disk import path_of, write_whole
 from accord.errors import AccordError
 from accord.heads.reader import edits_as_json, edits_from_json
 from accord.lm.adapters import with_adapter
@@ -168,7 +168,7 @@ def _begin(folder: Path | str) -> Path:
 def _describe(folder: Path, base: str, about: Mapping[str, Any], change: Mapping[str, Any]) -> None:
     from accord.loading import fingerprint
 
-    path = Path(base).expanduser()
+    path = path_of(base)
     named = {"model": base}
     if path.exists():
         named = {"folder": os.path.relpath(path.resolve(), folder.resolve()), "path": str(path.resolve())}

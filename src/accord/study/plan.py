@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
+from accord.disk import DISK_FULL, path_of
 from accord.errors import AccordError, nearest
 from accord.lm.config import BackboneSection
 from accord.section import Layer, Section
@@ -123,7 +124,7 @@ class Plan:
 
     def model(self, name: str) -> BackboneSection:
         """A model as a section of its own: on the backbone's device, in its precision."""
-        beside = self.file.beside(name).absolute()  # saved models name it, and are loaded from anywhere
+        beside = path_of(self.file.beside(name)).absolute()  # saved models name it, and are loaded from anywhere
         return self.study.backbone.model_copy(update={"model": str(beside) if beside.exists() else name})
 
     def named(self, section: BackboneSection) -> Named:
@@ -276,6 +277,8 @@ class _At:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        if isinstance(error, OSError) and error.filename is not None and error.errno not in DISK_FULL:
+            error = AccordError(error.strerror or str(error), where=error.filename)  # of a file that the study names
         if isinstance(error, AccordError):
             key = () if self.section is None else _quoted_key(str(error), self.plan.file, self.section)
             self.plan.problem(error, *self.place, *key)

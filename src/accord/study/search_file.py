@@ -11,6 +11,7 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 from tomlkit.items import InlineTable
 
+from accord.disk import path_of
 from accord.errors import AccordError
 from accord.study import config, ranges
 from accord.study.ranges import Range
@@ -95,8 +96,8 @@ class SearchFile(Ranged):
         for span in self.ranges:
             put(document, span.path, values[span.name])
         for place, path in _paths(file.study):
-            beside = file.beside(path)
-            if not Path(path).expanduser().is_absolute() and (beside.exists() or is_local(str(beside))):
+            beside = path_of(file.beside(path))
+            if not path_of(path).is_absolute() and (beside.exists() or is_local(str(beside))):
                 there = os.path.relpath(self.path.parent.resolve() / path, folder.resolve())
                 put(document, place, Path(there).as_posix())
         return tomlkit.dumps(document)

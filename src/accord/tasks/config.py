@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue
 
-from accord.section import PATH, TASK_FILE, Section
+from accord.section import PATH, TASK_FILE, Section, TaskName
 
 Shots = Literal["zero", "few"]
 InChat = Annotated[bool, Field(description="Put the prompts into the model's chat template.")]
@@ -33,8 +33,7 @@ AnswerScore = Literal["auto", "whole", "first", "per_token"]
 class QuestionSection(Section):
     """A task, and how its questions are put."""
 
-    task: str = Field(
-        min_length=1,
+    task: TaskName = Field(
         description="A built-in task (see `accord tasks`), a [tasks.NAME] of this file, or a task file.",
         examples=["hypernymy"],
         json_schema_extra=TASK_FILE,

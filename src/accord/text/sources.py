@@ -8,6 +8,7 @@ from pathlib import Path
 
 from accord import hub
 from accord.cache import cache_root, hash_file
+from accord.disk import path_of
 from accord.errors import AccordError, nearest
 from accord.text.catalog import TEXTS, is_cached, texts_file
 from accord.text.hub import check_installed, fetch_data, hub_rows
@@ -27,7 +28,7 @@ def source_rows(
     Raises:
         AccordError: there is no such source, it cannot be read, or an option does not go with it.
     """
-    path = Path(source).expanduser()
+    path = path_of(source)
     files = _files(path)
     is_folder = path.is_dir() and bool(source.strip())
     saved = is_folder and any((path / name).is_file() for name in (_SAVED, _SAVED_SPLITS))
@@ -63,7 +64,7 @@ def no_such_source(source: str) -> AccordError:
 
 def is_local(source: str) -> bool:
     """Whether the source is on this machine, so that looking at it fetches nothing."""
-    path = Path(source).expanduser()
+    path = path_of(source)
     return bool(_files(path)) or (path.is_dir() and bool(source.strip()))
 
 
@@ -104,7 +105,7 @@ def is_hub_name(source: str) -> bool:
 
 def source_fingerprint(source: str) -> str:
     """Identity of what a source holds: a hash of its files, which are not parsed; its name, if it is not local."""
-    path = Path(source).expanduser()
+    path = path_of(source)
     files = _files(path) or (sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [])
     if not files:
         return source

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from accord.section import TASK_FILE, Section
+from accord.section import TASK_FILE, Section, TaskName
 
 
 class VerdictSection(Section):
@@ -20,7 +20,7 @@ class VerdictSection(Section):
     )
     phrasings: bool = Field(default=True, description="Also try the other wordings of both forms.")
     phrasing_limit: int | None = Field(default=100, ge=1, description="At most so many items for each other wording.")
-    tasks: list[str] = Field(
+    tasks: list[TaskName] = Field(
         default=[],
         description="Other tasks to try: built-in ones, [tasks.NAME] of this file, or task files.",
         json_schema_extra=TASK_FILE,

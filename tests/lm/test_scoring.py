@@ -322,3 +322,14 @@ def test_log_odds_of_an_answer_are_those_of_its_probability() -> None:
     certain = torch.full((1, 2), 200.0)
     assert torch.isfinite(answer_logodds(certain, "whole")).all() and answer_logodds(certain, "whole") > 80
     assert answer_logodds(certain.double(), "whole") > 600 - 410
+
+
+def test_the_last_token_of_an_answer_is_not_read_and_may_stand_beyond_the_longest_sequence() -> None:
+    lm = Backbone(tiny_model("gpt2", n_positions=64), tiny_tokenizer())
+    prompt = tuple(range(10, 74))
+    for n, answer in ((64, (5,)), (62, (5, 6, 7))):
+        [got] = score(lm, [Query(prompt[:n], (answer, answer[:1]))])
+        assert np.isfinite(got.total).all()
+    for n, answer in ((64, (5, 6)), (62, (5, 6, 7, 8))):
+        with pytest.raises(AccordError, match="64"):
+            score(lm, [Query(prompt[:n], (answer[:1], answer))])

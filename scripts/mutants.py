@@ -46,9 +46,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
 }
 # Colours, layout and options are looked at, not computed with; what commands print is tested in folders of their own.
 DRAWN = ("page", "figures", "draw_*", "command", "glossary", "preview")
-# Folders with functions that run while modules load (measures are made of them): each mutant loads accord anew.
-COLD = ("gap",)
-LIBRARIES = ("torch", "transformers", "peft", "pandas", "scipy.stats", "pyarrow.parquet", "matplotlib.figure", "typer")
+# Its functions run while modules load, before mutmut puts a mutant in place: none could be killed.
+LOADED = ("sample",)
 # Lines that only say what is wrong. That an error comes is tested, and its words where they carry numbers.
 WORDS = [r"AccordError\(", r"\braise \w+\(", r"progress\.\w+\("]
 
@@ -120,7 +119,7 @@ def prepare(room: str, modules: Sequence[str], tests: list[str]) -> None:
     shutil.rmtree(work / "mutants" / "tests", ignore_errors=True)
     settings = {
         "only_mutate": [f"src/accord/{room}/{name}.py" for name in modules],
-        "do_not_mutate": [f"src/accord/{room}/{name}.py" for name in DRAWN],
+        "do_not_mutate": [f"src/accord/{room}/{name}.py" for name in DRAWN + LOADED],
         "do_not_mutate_patterns": WORDS,
         "also_copy": list(COPIED[1:]),
         "pytest_add_cli_args_test_selection": [*tests, "-m", "not real"],
@@ -128,9 +127,6 @@ def prepare(room: str, modules: Sequence[str], tests: list[str]) -> None:
         "pytest_add_cli_args": ["-p", "no:unraisableexception", "-p", "no:cacheprovider"],
         "process_isolation": "forkserver",  # a fork of a process that has run autograd cannot run it
     }
-    if room in COLD:
-        (work / "preloaded.txt").write_text("\n".join(LIBRARIES), encoding="utf-8")
-        settings |= {"forkserver_warmup": "import", "preload_modules_file": "preloaded.txt"}
     table = "\n".join(f"{key} = {json.dumps(value)}" for key, value in settings.items())
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     project = f"{project}\n[tool.mutmut]\n{table}\nuse_git_change_detection = false\n"

@@ -331,11 +331,25 @@ def test_a_texts_score_is_read_from_the_start_token_on() -> None:
 
 def test_log_odds_of_an_answer_are_those_of_its_probability() -> None:
     steps = torch.tensor([[0.3, -1.0, 2.0], [-0.2, 0.1, -3.0]], dtype=torch.float64)
-    p = steps.sigmoid()
-    for counted, whole in (("first", p[:, 0]), ("whole", p.prod(-1)), ("per_token", p.prod(-1) ** (1 / 3))):
-        want = (whole / (1 - whole)).log()
-        for found in (answer_logodds(steps, counted), answer_logodds(steps.float(), counted).double()):  # type: ignore[arg-type]
-            torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-5)
+    for n in (1, 2, 3):
+        p = steps[:, :n].sigmoid()
+        for counted, whole in (("first", p[:, 0]), ("whole", p.prod(-1)), ("per_token", p.prod(-1) ** (1 / n))):
+            want = (whole / (1 - whole)).log()
+            for each in (steps[:, :n], steps[:, :n].float()):
+                found = answer_logodds(each, counted)  # type: ignore[arg-type]
+                torch.testing.assert_close(found.double(), want, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(answer_logodds(steps[1, :n], counted), want[1])  # type: ignore[arg-type]
     certain = torch.full((1, 2), 200.0)
     assert torch.isfinite(answer_logodds(certain, "whole")).all() and answer_logodds(certain, "whole") > 80
     assert answer_logodds(certain.double(), "whole") > 600 - 410
+
+
+def test_the_last_token_of_an_answer_is_not_read_and_may_stand_beyond_the_longest_sequence() -> None:
+    lm = Backbone(tiny_model("gpt2", n_positions=64), tiny_tokenizer())
+    prompt = tuple(range(10, 74))
+    for n, answer in ((64, (5,)), (62, (5, 6, 7))):
+        [got] = score(lm, [Query(prompt[:n], (answer, answer[:1]))])
+        assert np.isfinite(got.total).all()
+    for n, answer in ((64, (5, 6)), (62, (5, 6, 7, 8))):
+        with pytest.raises(AccordError, match="64"):
+            score(lm, [Query(prompt[:n], (answer[:1], answer))])

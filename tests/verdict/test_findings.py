@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ import pytest
 from accord.damage.result import Damage
 from accord.errors import AccordError
 from accord.gap.change import Change
+from accord.pathway.result import Pathway
+from accord.repair.result import RepairRecord
 from accord.report.metric import Metric
 from accord.report.seeds import pooled
 from accord.study.run_folder import Run
 from accord.verdict.findings import best, finding, rule, share
 from accord.verdict.frontier import undominated
-from accord.verdict.judged import JudgedRepair, JudgedSeed, RepairGroup
+from accord.verdict.judged import JudgedRepair, JudgedSeed, RepairGroup, judged_repairs
 from accord.verdict.result import Answers, Verdict
 from accord.verdict.tables import repair_table
 
@@ -302,7 +305,8 @@ def test_the_gap_closes_only_where_every_interval_is_above_nothing() -> None:
 
 def test_a_repair_of_several_seeds_is_told_by_its_lowest() -> None:
     one, three = repair("a", [{"test": trial((0.5, 0.4, 0.6))}]), good("b", broke=damage())
-    assert (one.first_named, three.first_named) == ("", "seed 0")
+    two = repair("c", [{"test": trial((0.5, 0.4, 0.6))}] * 2)
+    assert (one.first_named, two.first_named, three.first_named) == ("", "seed 0", "seed 0")
     assert three.first is three.seeds[0] and [seed.seed for seed in three.seeds] == [0, 1, 2]
     assert one.damages == [] and len(three.damages) == 3
     assert (three.seconds.value, three.seconds.low, one.seconds.value) == (100.0, 100.0, 100.0)
@@ -349,3 +353,34 @@ def test_numbers_of_a_verdict_are_named_by_trial_measure_and_side() -> None:
     without = {"a": {}, "b": {"pearson_all": plain(0.5)}}
     assert replace(verdict, changes=without).headline() == ""
     assert replace(verdict, changes=without | dict(verdict.changes)).headline() == verdict.headline()
+
+
+def test_repairs_are_grouped_by_what_they_are_compared_with_seeds_in_their_order() -> None:
+    def verdict(title: str, seed: int, base: str, task: str = "t") -> Verdict:
+        return replace(
+            repair(title, [{}]).first.verdict, about={"repair": title, "seed": seed, "base": base, "task": task}
+        )
+
+    verdicts = {
+        "b-s1": verdict("b\n", 1, "x"), "a-s0": verdict("a", 0, "x"), "b-s0": verdict("b\n", 0, "x"),
+        "c-s0": verdict("c", 0, "y"), "d-s0": verdict("d", 0, "x", "u"), "own": replace(verdict("e", 0, "x"), about={}),
+    }  # fmt: skip
+    held: dict[Any, dict[str, Any]] = {
+        RepairRecord: {"a-s0": "made a", "b-s1": "made b", "other": "no verdict"},
+        Answers: {"x": "answers x"},
+        Damage: {"b-s0": "broke b"},
+        Pathway: {"c-s0": "where c"},
+        Verdict: verdicts,
+    }
+    groups = judged_repairs(SimpleNamespace(of=held.__getitem__))  # type: ignore[arg-type]
+    told = [(g.task, [(r.label, [s.label for s in r.seeds]) for r in g.repairs]) for g in groups]
+    assert told == [
+        ("t", [("a", ["a-s0"]), ("b", ["b-s0", "b-s1"])]),
+        ("t", [("c", ["c-s0"])]),
+        ("u", [("d", ["d-s0"])]),
+    ]
+    first, last = groups[0].repairs[1].seeds
+    assert (first.verdict, first.base, first.record, first.damage) == (verdicts["b-s0"], "answers x", None, "broke b")
+    assert (last.verdict, last.record, last.damage, last.pathway) == (verdicts["b-s1"], "made b", None, None)
+    other = groups[1].repairs[0].first
+    assert (other.base, other.pathway) == (None, "where c")

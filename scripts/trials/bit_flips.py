@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ def main() -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("--manifest-bits", type=int, default=200, help="random bits of manifests and of the run's list")
     parser.add_argument("--pages", type=int, default=20, help="faults of which the page is written")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="no fault is begun after these")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as passing:
@@ -42,15 +44,16 @@ def main() -> int:
         if problems := check(run):
             print(f"this run is damaged already: {problems[0].path}: {problems[0].what}")
             return 1
-        counts = _Trial(run, random.Random(options.seed)).all(options.manifest_bits, options.pages)
+        trial = _Trial(run, random.Random(options.seed), until=time.monotonic() + options.seconds)
+        counts = trial.all(options.manifest_bits, options.pages)
     for name, count in sorted(counts.items()):
         print(f"{name}: {count}")
     return 1 if any(counts[bad] for bad in ("missed", "crashed", "wrong number printed")) else 0
 
 
 class _Trial:
-    def __init__(self, run: Path, draw: random.Random) -> None:
-        self.run, self.draw = run, draw
+    def __init__(self, run: Path, draw: random.Random, until: float) -> None:
+        self.run, self.draw, self.until = run, draw, until
         self.numbers = _numbers(write_report(run))
         self.headline = status(run).finding
         self.counts: Counter[str] = Counter()
@@ -61,8 +64,12 @@ class _Trial:
         covers = [path for path in files if path.name in ("manifest.json", LIST)]
         flips = [path for path in files if path.stat().st_size]
         flips += [self.draw.choice(covers) for _ in range(manifest_bits)]
+        self.draw.shuffle(flips)
         drawn = set(self.draw.sample(range(len(flips)), min(pages, len(flips))))
         for i, path in enumerate(flips):
+            if time.monotonic() > self.until:
+                self.counts["left out for want of time"] = len(flips) - i
+                break
             bit = self.draw.randrange(8 * path.stat().st_size)
             with _flipped(path, bit):
                 self._try(path, bit, page=i in drawn)
@@ -82,12 +89,25 @@ class _Trial:
                 report = self.run / "report.html"
                 with _kept(report):
                     others = _numbers(write_report(self.run)) - self.numbers
+                    others -= self._without(path) if others else set()
                 if others:
                     self._note("wrong number printed", f"{name}: {sorted(others)[:5]}")
         except AccordError:
             self.counts["refused with an error"] += 1
         except Exception as error:
             self._note("crashed", f"{name}: {type(error).__name__}: {error}")
+
+    def _without(self, path: Path) -> set[str]:
+        """The numbers of the page where the stage of a file is not there at all: others may then be told otherwise."""
+        stage = next(above for above in path.parents if above == self.run or (above / "manifest.json").exists())
+        if stage == self.run:
+            return set()
+        hidden = self.run.parent / "hidden"
+        stage.rename(hidden)
+        try:
+            return _numbers(write_report(self.run))
+        finally:
+            hidden.rename(stage)
 
     def _note(self, what: str, name: str) -> None:
         self.counts[what] += 1

@@ -1,5 +1,6 @@
 """Damage as stages of a run: the base observed once, every repaired model beside it."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +24,7 @@ from accord.study import load as load_study
 from accord.study.plan import Plan
 from accord.study.stage import Stage
 from accord.study.store import publish
-from accord.study.work import Models
+from accord.study.work import Models, Work
 from accord.tasks import Task
 from accord.tasks import task as make_task
 from accord.verdict.measure import NEAREST
@@ -44,9 +45,13 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "study.toml").write_text('name = "s"\n[backbone]\nmodel = "model"\ndevice = "cpu"\n')
     for seed in (0, 1):
         vector = torch.randn(32, generator=torch.Generator().manual_seed(seed))
-        save_edits(
-            [AddDirection(2, vector)], tmp_path / f"run/repair/noise-s{seed}", base=str(tmp_path / "model"), about={}
-        )
+        made = tmp_path / f"made-{seed}"
+        save_edits([AddDirection(2, vector)], made, base=str(tmp_path / "model"), about={})
+
+        def fill(work: Work, made: Path = made) -> None:
+            shutil.copytree(made, work.folder, dirs_exist_ok=True)
+
+        make(tmp_path, Stage("repair", f"noise-s{seed}", fill, {}, seed, 1))
     return tmp_path
 
 
@@ -82,7 +87,8 @@ def repaired(folder: Path, own: Task, seed: int, version: int = 1) -> tuple[Repa
     node = RepairNode(section_of("direction")(), seed, own, stage)  # type: ignore[call-arg]
     lm = load(folder / "run" / stage.name, device="cpu")
     after = {NEAREST: measure_gap(lm, own, resamples=0).scores}
-    Verdict({}, {}, {}, after).write(folder / "run/verdict" / stage.label)
+    made = Stage("verdict", stage.label, lambda work: Verdict({}, {}, {}, after), {}, seed, 1, {"repair": stage})
+    make(folder, made)
     return node, Stage("verdict", stage.label, never, {}, seed, 1, {"repair": stage})
 
 

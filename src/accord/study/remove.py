@@ -34,7 +34,7 @@ from accord.unfinished import RECORD
 
 # What accord writes into a run folder beside stages; each may have been cut while it was written.
 _TOP = (STUDY, PLAN, LIST, PROGRESS, REPORT, SEARCH, "trials.csv", "best.toml")
-_TRIAL = (STUDY, "trial.json")
+_TRIAL = (STUDY, LIST, "trial.json")
 _JOURNAL = re.compile(r"trials/optuna\.log(\.lock.*)?")
 _ASIDE = re.compile(r"\..+\.partial")  # folders in which accord makes others
 _LOCK = re.compile(r"\..+\.lock")

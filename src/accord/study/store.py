@@ -331,6 +331,8 @@ def clear_old(folder: Path) -> Path | None:
     Of a folder whose manifest is damaged nobody knows what accord wrote, and all of it stays.
     """
     old = aside(folder, "old")
+    if not old.exists():
+        return None
     listed = (read_manifest(old) or {"files": {}})["files"]
     exported = {f"{EXPORT}/{name}": digest for name, digest in exported_files(old / EXPORT).items()}
     exported_now = [name for name in exported if is_exported(old, name, exported)]

@@ -26,14 +26,14 @@ from accord.names.answers import Reply, Request, Unusable, parse
 from accord.names.config import OpenAIAnnotator
 
 
-class _Elsewhere(Exception):
+class Redirected(Exception):
     """The server sends what it is asked on to another one, which nobody named."""
 
 
 # The server may be gone, or refuse whatever is asked; or it is this one prompt that it cannot bear.
 _GONE = (
     openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError, openai.AuthenticationError,
-    openai.PermissionDeniedError, openai.NotFoundError, TimeoutError, _Elsewhere,
+    openai.PermissionDeniedError, openai.NotFoundError, TimeoutError, Redirected,
 )  # fmt: skip
 _LARGEST = 2**20  # bytes of a response, unpacked
 _REACHED = 10.0  # seconds that a first sign of life is waited for
@@ -74,7 +74,7 @@ class ServerAnnotator:
             fix = f"check the environment variable {self.section.key_variable}"
             where, got = self.section.base_url, self._said(error)
             raise AccordError("The server does not take this key.", where=where, got=got, fix=fix) from error
-        except (openai.APIConnectionError, TimeoutError, _Elsewhere) as error:
+        except (openai.APIConnectionError, TimeoutError, Redirected) as error:
             problem, got = "The server that names concepts does not answer.", self._said(error)
             fix = "start it, check base_url, or name the concepts later: leave out [names] for now"
             raise AccordError(problem, where=self.section.base_url, got=got, fix=fix) from error
@@ -111,7 +111,7 @@ class ServerAnnotator:
                 with attempt:
                     answer = await self._ask(client, request)
             return Reply(request.key, answer, attempts, time.monotonic() - started)
-        except (openai.OpenAIError, Unusable, _Elsewhere, TimeoutError, ValueError, RecursionError) as error:
+        except (openai.OpenAIError, Unusable, Redirected, TimeoutError, ValueError, RecursionError) as error:
             seconds = time.monotonic() - started
             return Reply(request.key, None, attempts, seconds, self._said(error), isinstance(error, _GONE))
 
@@ -154,7 +154,7 @@ class ServerAnnotator:
         except TimeoutError:
             raise TimeoutError(f"timed out: no whole response within {seconds:g} s") from None
         except openai.APIConnectionError as error:
-            if isinstance(error.__cause__, Unusable | _Elsewhere):
+            if isinstance(error.__cause__, Unusable | Redirected):
                 raise error.__cause__ from None
             raise
 
@@ -189,12 +189,12 @@ async def _checked(response: httpx2.Response) -> None:
 
     Raises:
         Unusable: it is larger than it may be, unpacked, or packed in a way that was not asked for.
-        _Elsewhere: it redirects to another server, which would be sent the prompt.
+        Redirected: it redirects to another server, which would be sent the prompt.
     """
     if response.has_redirect_location:
         target = response.url.join(response.headers["location"])
         if (target.scheme, target.host, target.port) != (response.url.scheme, response.url.host, response.url.port):
-            raise _Elsewhere(f"the server redirects to {target}: if it is meant, name that as base_url")
+            raise Redirected(f"the server redirects to {target}: if it is meant, name that as base_url")
     assert isinstance(response.stream, httpx2.AsyncByteStream)
     content = b""
     async for part in response.stream:

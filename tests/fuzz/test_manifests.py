@@ -44,6 +44,10 @@ def test_the_run_itself_is_read(run: Path) -> None:
     assert said("status", run)[0] == 0 and list(accord.read(run)) == ["gap/a", "gap/b"]
 
 
+def test_a_plan_with_half_a_character(run: Path) -> None:
+    tried(run, "plan.json", b'{"command": "x", "stages": {"gap/\\ud800": "y"}}', ["status"])
+
+
 @examples(25)
 @given(name=st.sampled_from(FILES[:3]), command=st.sampled_from(COMMANDS), data=st.data())
 def test_any_tables(run: Path, name: str, command: list[str], data: st.DataObject) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from accord.disk import aside, is_locked, read_object, sha256, whole, whole_folder, write_whole
+from accord.disk import aside, is_locked, path_of, read_object, sha256, whole, whole_folder, write_whole
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def remove(path: Path) -> None:
 
 def check_finished(folder: Path | str) -> None:
     """AccordError if nothing is in a folder yet, and what makes it is at work or was stopped: with what goes on."""
-    folder = Path(folder).expanduser().absolute()
+    folder = path_of(folder).absolute()
     if not folder.name:
         return
     partial = aside(folder, "partial")

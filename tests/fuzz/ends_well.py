@@ -6,6 +6,7 @@ import resource
 import signal
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -65,6 +66,13 @@ def _at_most(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
     assert time.process_time() - begin < seconds  # what cannot be interrupted, such as a regular expression
+
+
+def assert_told(code: int, output: str) -> None:
+    """A command ended as commands do, and what it wrote does nothing to a terminal."""
+    assert code in (0, 1, 2), output
+    assert "Traceback" not in output and "bug in accord" not in output, output
+    assert all(letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cs") for letter in output), output
 
 
 # Bad input

@@ -40,6 +40,8 @@ def read_plan(folder: Path) -> KeptPlan | None:
         if kept_list(folder).files.get(PLAN, now) != now:
             return None
         content = read_object(folder / PLAN, "command", "stages")
+        for name in content["stages"]:
+            name.encode()  # half a character names no folder
         return KeptPlan(str(content["command"]), {str(name): str(of) for name, of in content["stages"].items()})
-    except (AccordError, AttributeError, OSError):
+    except (AccordError, AttributeError, TypeError, UnicodeEncodeError, OSError):
         return None

@@ -76,13 +76,15 @@ class AnswerScore:
 def answer_ids(lm: LanguageModel, task: Task, items: Sequence[Item]) -> list[Ids]:
     """The tokens of each item's answer, as they are after its generator prompt.
 
-    An answer is tokenised once for each word that a prompt before it ends in, as no tokenizer looks further back.
+    An answer is tokenised once for each word that a prompt before it ends in, with the space before that word if there
+    is one, as no tokenizer looks further back.
     """
     cache: dict[tuple[str, str], Ids] = {}
     ids = []
     for item in items:
         prompt = task.generator.prompt(item)
-        key = ((prompt.rsplit(maxsplit=1) or [""])[-1], item.answer)
+        word = (prompt.rsplit(maxsplit=1) or [""])[-1]
+        key = (prompt[-len(word) - 1 :], item.answer)
         if key not in cache:
             cache[key] = generator_query(lm, task, item).answers[0]
         ids.append(cache[key])

@@ -13,9 +13,10 @@ import torch
 import accord
 from accord.errors import AccordError
 from accord.gap import AnswerScore, measure_gap
-from accord.gap.answer_score import clashing
+from accord.gap.answer_score import answer_ids, clashing
 from accord.gap.change import compare
 from accord.gap.measure import Gap
+from accord.gap.questions import generator_query
 from accord.lm import Backbone
 from accord.lm.scoring import Query, answer_logodds, score
 from accord.pathway.comparison import _generator_logodds
@@ -108,6 +109,16 @@ def test_an_item_clashes_with_another_answer_of_the_other_gold_that_begins_alike
         False,
     ]
     assert clashing([(1, 2), (1,), (1, 3)], [True, True, True]) == [False] * 3
+
+
+def test_an_answer_is_tokenised_as_it_is_after_its_own_prompt(lm: Backbone, tmp_path: Path) -> None:
+    """Without a join "Y" and "es" are one token, which belongs to the answer."""
+    (tmp_path / "words.csv").write_text("n,a,ok\nbird Y,es,yes\nbird X,es,no\nfood Y,es,no\nY,es,yes\n")
+    table = {"data": str(tmp_path / "words.csv"), "generator": "{n}", "validator": "{n}{a}?", "join": ""}
+    task = accord.task({**table, "answer": "a", "gold": "ok"}, split="all")
+    found = answer_ids(lm, task, task.items)
+    assert found == [generator_query(lm, task, item).answers[0] for item in task.items]
+    assert {len(ids) for ids in found} == {1, 2}
 
 
 def test_one_clash_in_a_hundred_is_left_alone(lm: Backbone, tmp_path: Path) -> None:

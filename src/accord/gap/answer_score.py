@@ -76,16 +76,27 @@ class AnswerScore:
 def answer_ids(lm: LanguageModel, task: Task, items: Sequence[Item]) -> list[Ids]:
     """The tokens of each item's answer, as they are after its generator prompt.
 
-    An answer is tokenised once for each word that a prompt before it ends in, as no tokenizer looks further back.
+    An answer is tokenised once for each word that a prompt before it ends in, with the space before that word if there
+    is one, as no tokenizer looks further back.
     """
     # What stands before the filled-in template is the same for all.
-    keys = [((task.generator.filled(item).rsplit(maxsplit=1) or [""])[-1], item.answer) for item in items]
+    keys = [(_end(task.generator.filled(item)), item.answer) for item in items]
     first: dict[tuple[str, str], Item] = {}
     for key, item in zip(keys, items, strict=True):
         first.setdefault(key, item)
     queries = generator_queries(lm, task, list(first.values()))
     ids = {key: query.answers[0] for key, query in zip(first, queries, strict=True)}
     return [ids[key] for key in keys]
+
+
+def _end(text: str) -> str:
+    """The last word, with what stands right before it.
+
+    >>> _end("A bee is a kind of")
+    ' of'
+    """
+    word = (text.rsplit(maxsplit=1) or [""])[-1]
+    return text[-len(word) - 1 :]
 
 
 def clashing(ids: Sequence[Ids], gold: Sequence[bool]) -> list[bool]:

@@ -16,7 +16,7 @@ from accord.gap import AnswerScore, measure_gap
 from accord.gap.answer_score import answer_ids, clashing
 from accord.gap.change import compare
 from accord.gap.measure import Gap
-from accord.gap.questions import generator_query
+from accord.gap.questions import generator_queries
 from accord.lm import Backbone
 from accord.lm.scoring import Query, answer_logodds, score
 from accord.pathway.comparison import _generator_logodds
@@ -117,7 +117,7 @@ def test_an_answer_is_tokenised_as_it_is_after_its_own_prompt(lm: Backbone, tmp_
     table = {"data": str(tmp_path / "words.csv"), "generator": "{n}", "validator": "{n}{a}?", "join": ""}
     task = accord.task({**table, "answer": "a", "gold": "ok"}, split="all")
     found = answer_ids(lm, task, task.items)
-    assert found == [generator_query(lm, task, item).answers[0] for item in task.items]
+    assert found == [generator_queries(lm, task, [item])[0].answers[0] for item in task.items]
     assert {len(ids) for ids in found} == {1, 2}
 
 

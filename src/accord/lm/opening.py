@@ -203,8 +203,8 @@ def read_config(folder: Path) -> Any:
         if own_code or _names_kernel(settings):
             got = settings["auto_map"] if own_code else "an attention implementation from elsewhere"
             raise _needs_code(folder, got)
-        _check_sizes(settings, folder / "config.json")
         check_counts(settings, sum(len(read_header(file)) for file in weight_files(folder)), folder / "config.json")
+        _check_sizes(settings, folder / "config.json")
         with _quiet():
             config = AutoConfig.from_pretrained(folder, **_CLOSED)
             config.get_text_config().to_dict()  # which it cannot, where its part for text is none

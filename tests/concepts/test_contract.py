@@ -157,7 +157,7 @@ def test_save_and_load(kind: str, tmp_path: Path, make: Make, embeddings: Rows) 
 
 
 def test_damaged_folders_say_what_is_wrong(tmp_path: Path, make: Make) -> None:
-    with pytest.raises(AccordError, match="cannot read"):
+    with pytest.raises(AccordError, match="cannot be read"):
         load(tmp_path)
     save(make("topk"), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())

@@ -283,6 +283,7 @@ def test_logits_are_made_of_a_few_rows_at_a_time(rows: int, monkeypatch: pytest.
     lm, queries, sizes = backbone(), random_queries(8), []
     expected, lens = score(lm, queries, layers=True, every_token=True), lm.lens
     monkeypatch.setattr("accord.lm.scoring._LOGIT_CHUNK", rows * 300)
+    monkeypatch.setattr("accord.lm.scoring._FEWEST_ROWS", 1)
     monkeypatch.setattr(lm, "lens", lambda states: sizes.append(len(states)) or lens(states))
     for a, b in zip(score(lm, queries, layers=True, every_token=True), expected, strict=True):
         np.testing.assert_allclose(a.total, b.total, atol=1e-4)

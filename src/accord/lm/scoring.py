@@ -38,8 +38,7 @@ Seen = Callable[[Sequence[Ids], States], None]
 
 # Logits are made this many numbers at a time: 16 MB in float32 on a CPU, where more leaves its caches and is given
 # back to the system each time; but for rows enough to be worth reading the head's weights.
-_LOGIT_CHUNK = {"cpu": 2**22}
-_LOGIT_CHUNK_GPU = 2**24
+_LOGIT_CHUNK, _LOGIT_CHUNK_GPU = 2**22, 2**24
 _FEWEST_ROWS = 64
 
 
@@ -186,7 +185,7 @@ def score(
         asked.append(_Asked(context, answers, not query.compared))
     results: dict[tuple[int, int], _Read] = {}  # by number of the sequence, and layer
     ids = list(numbers)
-    chunk = _LOGIT_CHUNK.get(lm.device.type, _LOGIT_CHUNK_GPU)
+    chunk = _LOGIT_CHUNK if lm.device.type == "cpu" else _LOGIT_CHUNK_GPU
     size = max(_FEWEST_ROWS, chunk // lm.vocab_size)
 
     @cache

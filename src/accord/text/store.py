@@ -131,7 +131,7 @@ def read_layout(folder: Path) -> Layout | None:
     """What a folder's store is to hold, or None if there is no store of this format in it, or it is damaged."""
     try:
         content = json.loads((folder / STORE).read_text(encoding="utf-8"))
-        if not unfinished.is_sealed(content):
+        if not isinstance(content, dict) or not unfinished.is_sealed(content):
             return None
         layout = Layout(**unfinished.unsealed(content))
         numbers = [layout.d_model, *layout.shards, *layout.settings["layers"]]

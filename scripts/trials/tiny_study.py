@@ -80,6 +80,9 @@ def begin(said: Path, *words: object, most: int | None = None) -> int:
     sys.stdout.flush()
     if process := os.fork():
         return process
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored, where a shell began the trials in its background
     signals.install()
     code = 1
     try:

@@ -26,6 +26,7 @@ def test_yes_or_no_scores_yes_whatever_is_right() -> None:
 def test_a_choice_scores_the_right_label_which_is_its_own_word() -> None:
     labels = Labels.choice([" good", "bad", "so so"])
     assert labels.words == {"good": ("good",), "bad": ("bad",), "so so": ("so so",)} and labels.chooses
+    assert list(Labels.choice(["good", "bad"]).words) == ["good", "bad"]
     for label in labels.words:
         one = item(True, label)
         assert labels.right(one) == labels.target(one) == labels.word(one) == label
@@ -35,7 +36,7 @@ def test_a_choice_scores_the_right_label_which_is_its_own_word() -> None:
 
 @pytest.mark.parametrize("labels", [["a"], ["a", "A "], ["a", " a"], ["a", "b", "B"], ["a", " "]])
 def test_labels_that_are_no_choice_are_refused(labels: list[str]) -> None:
-    with pytest.raises(AccordError):
+    with pytest.raises(AccordError, match="here"):
         Labels.choice(labels, "here")
 
 

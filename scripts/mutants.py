@@ -9,7 +9,7 @@
 mutmut changes one thing in one function (+ to -, < to <=, an argument to None, ...), runs the tests of that folder
 that reach the function, quick ones first, and stops at the first that fails: the mutant is killed. What survives is
 printed as a difference, unless scripts/equivalent_mutants.tsv says why nobody could notice it. Everything happens in a
-copy, in build/mutants; remove it after changes to helpers of tests, as it remembers which test reaches which function.
+copy, in build/mutants; remove it after changes to what tests share, as it remembers which test reaches which function.
 """
 
 import argparse

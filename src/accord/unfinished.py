@@ -1,8 +1,8 @@
 """Parts of a piece of work on disk, each whole or not there: a killed run goes on from them.
 
 What a part held when it was written is noted as a hash: in a note beside a file or a folder (`kept`), within a record
-of JSON (`sealed`). A part that is not so any more is thrown away, with a word, and made again. What carries no hash is
-of an earlier version, and taken as it is.
+of JSON (`with_check`). A part that is not so any more is thrown away, with a word, and made again. What carries no hash
+is of an earlier version, and taken as it is.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ T = TypeVar("T")
 RECORD = "partial.json"  # in a stage that is being made: the recipe that it is made by
 _OWNER = "made-for.json"  # among parts: which piece of work they belong to
 _NOTE = ".note"  # after the name of a part
-_SEAL = "check"  # in a record
+_CHECK = "check"  # in a record
 _log = logging.getLogger("accord")  # to standard error, unless a program that uses accord says otherwise
 
 
@@ -90,23 +90,24 @@ def check_finished(folder: Path | str) -> None:
     )
 
 
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+def with_check(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record of JSON with a hash of what it says in it.
 
-    >>> is_sealed(sealed({"answer": "birds"})), is_sealed({**sealed({"answer": "birds"}), "answer": "words"})
+    >>> record = with_check({"answer": "birds"})
+    >>> passes_check(record), passes_check({**record, "answer": "words"})
     (True, False)
     """
-    return {**record, _SEAL: _hash(record)}
+    return {**record, _CHECK: _hash(record)}
 
 
-def is_sealed(record: Mapping[str, Any]) -> bool:
-    """Whether a record says what it said when it was sealed; one that never was is taken as it is."""
-    return _SEAL not in record or record[_SEAL] == _hash(unsealed(record))
+def passes_check(record: Mapping[str, Any]) -> bool:
+    """Whether a record still says what it was checked for; one without a hash is taken as it is."""
+    return _CHECK not in record or record[_CHECK] == _hash(without_check(record))
 
 
-def unsealed(record: Mapping[str, Any]) -> dict[str, Any]:
+def without_check(record: Mapping[str, Any]) -> dict[str, Any]:
     """The record without its hash."""
-    return {key: value for key, value in record.items() if key != _SEAL}
+    return {key: value for key, value in record.items() if key != _CHECK}
 
 
 def once(parts: Path | None, name: str, make: Callable[[], T]) -> T:

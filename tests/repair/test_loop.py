@@ -114,7 +114,7 @@ def test_a_run_goes_on_with_its_memory_its_rows_and_its_time(tmp_path: Path, mon
     with trainable(lm, config, 0) as trainee, pytest.raises(Killed):
         loop.fit(trainee, Fixed(), config, seed=0, folder=folder, settings={"a": 1}, progress=stop)
     assert told == [(step, 6) for step in range(1, 6)]
-    assert [path.name for path in (folder / "checkpoints").glob("step-*")] == ["step-00000004"]
+    assert [path.name for path in (folder / "checkpoints").glob("step-????????")] == ["step-00000004"]
     method = Fixed()
     with trainable(lm, config, 0) as trainee:
         rows = loop.fit(trainee, method, config, seed=0, folder=folder, settings={"a": 1})
@@ -122,4 +122,4 @@ def test_a_run_goes_on_with_its_memory_its_rows_and_its_time(tmp_path: Path, mon
     assert [row["seconds"] for row in rows] == [10, 20, 30, 40, 50, 60]
     assert [row["loss"] for row in rows] == [row["loss"] for row in straight]
     assert [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()] == rows
-    assert [path.name for path in (folder / "checkpoints").glob("step-*")] == ["step-00000006"]
+    assert [path.name for path in (folder / "checkpoints").glob("step-????????")] == ["step-00000006"]

@@ -189,7 +189,7 @@ def test_a_damaged_stage_is_done_again(run):
     run()
     Path(f"runs/s/{SECOND}/scores.txt").unlink()
     done, shown = run()
-    assert done == [SECOND, "report"] and "gone or changed" in shown
+    assert _made(done) == [SECOND] and "gone or changed" in shown
 
 
 def test_a_run_mends_what_was_changed_in_its_folder(run):
@@ -202,10 +202,15 @@ def test_a_run_mends_what_was_changed_in_its_folder(run):
         assert run()[0] in ([], ["report"]) and check(Path("runs/s")) == []
     Path("runs/s", FIRST, "manifest.json").unlink()
     done, shown = run()
-    assert done == [FIRST, "report"] and f"{FIRST}: what accord did not write there is now in" in shown
+    assert _made(done) == [FIRST] and f"{FIRST}: what accord did not write there is now in" in shown
     assert Path(f"runs/s/{FIRST}.kept/scores.txt").is_file() and check(Path("runs/s")) == []
     shutil.rmtree(Path("runs/s", SECOND))
-    assert run()[0] == [SECOND, "report"] and check(Path("runs/s")) == []
+    assert _made(run()[0]) == [SECOND] and check(Path("runs/s")) == []
+
+
+def _made(done):
+    """Without the page, which stays where the same numbers are made within the same second."""
+    return [name for name in done if name != "report"]
 
 
 def test_a_run_of_an_earlier_version_gets_a_list_and_nothing_is_made_again(run):

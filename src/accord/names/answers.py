@@ -28,7 +28,7 @@ from accord.arguments import checked
 from accord.disk import whole, write_whole
 from accord.errors import AccordError
 from accord.names.prompts import examples_to_show, naming_prompt, one_line
-from accord.unfinished import is_sealed, sealed, unsealed
+from accord.unfinished import passes_check, with_check, without_check
 
 ANSWERS, FAILURES = "answers.jsonl", "failures.jsonl"
 LONGEST = 120  # letters of a name
@@ -307,7 +307,7 @@ def _append(answers: _Answers, record: Mapping[str, Any]) -> None:
 
 
 def _line(record: Mapping[str, Any]) -> str:
-    return json.dumps(sealed(unsealed(record)), ensure_ascii=False) + "\n"
+    return json.dumps(with_check(without_check(record)), ensure_ascii=False) + "\n"
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -323,7 +323,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and "key" in record and is_sealed(record) else None
+    return record if isinstance(record, dict) and "key" in record and passes_check(record) else None
 
 
 def _keep_sound(path: Path) -> None:

@@ -8,7 +8,6 @@ folder, or none, and a partial that the next `publish` with the same recipe goes
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,6 +18,7 @@ from typing import Any, Literal
 from accord.disk import aside, lock, sha256, sync, write_whole
 from accord.errors import AccordError
 from accord.progress import Progress
+from accord.screen import tell
 from accord.sealed import sealed_json
 from accord.study import provenance
 from accord.study.manifest import (
@@ -34,7 +34,7 @@ from accord.study.replaced import MadeOtherwise, not_replaced
 from accord.study.run_list import list_stage
 from accord.study.stage import Recipe, Stage
 from accord.study.work import Input, Models, Work
-from accord.unfinished import RECORD, check_finished, discard, is_sealed, sealed, unsealed
+from accord.unfinished import RECORD, check_finished, discard, passes_check, with_check, without_check
 
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
 REPORT, EXPORT = "report.html", "export"  # made anew from the results whenever asked for, so no part of them
@@ -174,7 +174,7 @@ def _unseen(done: int, total: int) -> None:
 
 
 def _on_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
+    tell(line, err=True)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -243,12 +243,12 @@ def _is_made(partial: Path, recipe: Recipe) -> bool:
 
 
 def _record(partial: Path, content: Mapping[str, Any]) -> None:
-    _write_json(partial / RECORD, sealed(content))
+    _write_json(partial / RECORD, with_check(content))
 
 
 def _recorded(partial: Path) -> dict[str, Any] | None:
     record = read_json(partial / RECORD)
-    return record if record is not None and is_sealed(record) else None
+    return record if record is not None and passes_check(record) else None
 
 
 def _open_partial(partial: Path, recipe: Recipe) -> tuple[str, float]:
@@ -283,7 +283,7 @@ def _make(stage: Stage, work: Work) -> None:
         elif (record := _recorded(partial)) is not None:
             spent = float(record.get("seconds", 0.0)) + time.monotonic() - begun
             with suppress(OSError):  # a full disk, perhaps: what stopped it counts
-                _record(partial, {**unsealed(record), "seconds": spent})
+                _record(partial, {**without_check(record), "seconds": spent})
         raise
 
 

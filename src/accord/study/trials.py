@@ -17,7 +17,7 @@ from accord.disk import lock, read_object, write_whole
 from accord.errors import AccordError
 from accord.study.ranges import Choices, Range
 from accord.study.search_config import SearchSection
-from accord.unfinished import discard, is_sealed, sealed
+from accord.unfinished import discard, passes_check, with_check
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -92,7 +92,7 @@ class Trials:
         from optuna.trial import TrialState
 
         record = {"trial": claim.number, "values": dict(claim.values), "value": value, "reason": reason}
-        write_whole(claim.folder / RESULT, json.dumps(sealed(record), indent=2, ensure_ascii=False) + "\n")
+        write_whole(claim.folder / RESULT, json.dumps(with_check(record), indent=2, ensure_ascii=False) + "\n")
         state = TrialState.FAIL if value is None else TrialState.COMPLETE
         with self.alone():  # one whose record was damaged is told already
             self.study.tell(claim.number, value, state=state, skip_if_finished=True)
@@ -151,7 +151,7 @@ class Trials:
             record = read_object(self.place(trial.number) / RESULT, "values", "value", "reason")
         except AccordError:
             return None
-        return record if is_sealed(record) else None
+        return record if passes_check(record) else None
 
     def _read(self, trial: "FrozenTrial") -> SearchTrial:
         record = self._record(trial)

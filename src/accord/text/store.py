@@ -131,9 +131,9 @@ def read_layout(folder: Path) -> Layout | None:
     """What a folder's store is to hold, or None if there is no store of this format in it, or it is damaged."""
     try:
         content = json.loads((folder / STORE).read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or not unfinished.is_sealed(content):
+        if not isinstance(content, dict) or not unfinished.passes_check(content):
             return None
-        layout = Layout(**unfinished.unsealed(content))
+        layout = Layout(**unfinished.without_check(content))
         numbers = [layout.d_model, *layout.shards, *layout.settings["layers"]]
         whole = all(isinstance(number, int) and number >= 0 for number in numbers)
         return layout if whole and layout.format == FORMAT else None
@@ -161,7 +161,7 @@ def prepare(folder: Path, layout: Layout) -> None:
             where=folder,
             fix="name another folder, or remove this one",
         )
-    write_json(folder / STORE, unfinished.sealed(content))
+    write_json(folder / STORE, unfinished.with_check(content))
 
 
 def is_intact(folder: Path, number: int) -> bool:
@@ -207,7 +207,7 @@ def _is_damaged(folder: Path) -> bool:
         return False
     except ValueError:
         return True
-    return not isinstance(content, dict) or not unfinished.is_sealed(content)
+    return not isinstance(content, dict) or not unfinished.passes_check(content)
 
 
 def _name(number: int) -> str:

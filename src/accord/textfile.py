@@ -1,13 +1,14 @@
-"""Text from files that people bring: whether compressed, in which encoding, what stands between a table's cells."""
+"""Text from files that people bring: whether compressed, in which encoding, what parts the cells of a table; TOML."""
 
 import codecs
 import csv
 import gzip
 import io
+import tomllib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from accord.errors import AccordError
 
@@ -19,6 +20,7 @@ _MARKS = (  # UTF-32's little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF8, "utf-8"),
 )
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+_DEEPEST = 20  # tables within tables in a TOML file: studies need five
 BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 """What reading a compressed file that is cut off or damaged raises."""
 
@@ -170,3 +172,22 @@ def _trimmed(cells: list[str]) -> list[str]:
 
 def _fitting(text: str, delimiter: str, width: int) -> int:
     return sum(isinstance(cells, list) and len(_trimmed(cells)) == width for _, cells in records(text, delimiter))
+
+
+def tables(text: str) -> dict[str, Any]:
+    """What a TOML text holds.
+
+    >>> tables("[text]\\nlimit = 9")
+    {'text': {'limit': 9}}
+
+    Raises ValueError (or RecursionError) if it is not valid, or nested deeper than any of our files is.
+    """
+    content, depth = tomllib.loads(text), 0
+    level: list[Any] = [content]
+    while level:
+        depth += 1
+        if depth > _DEEPEST:
+            raise ValueError(f"nested more than {_DEEPEST} deep")
+        parts = (part.values() if isinstance(part, dict) else part for part in level)
+        level = [inner for inside in parts for inner in inside if isinstance(inner, dict | list)]
+    return content

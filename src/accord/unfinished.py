@@ -50,7 +50,7 @@ def is_intact(path: Path, note: Path | None = None) -> bool:
         return False
     try:
         return not note.exists() or bool(json.loads(note.read_text(encoding="utf-8")) == _measured(path))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 

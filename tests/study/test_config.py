@@ -114,6 +114,7 @@ def test_a_good_study(study, monkeypatch, tmp_path_factory):
         ("[[gap]]", "[gap]", 11, ["not valid TOML", "fix:    write [[gap]] each time, as there may be several"]),
         ("[tasks.mine]", "[gap]\n[tasks.mine]", 15, ["twice", "fix:    write [[gap]] each time"]),
         ("[[gap]]", "[explain]\n[explain]\n[[gap]]", 8, ["not valid TOML", "twice"]),
+        ("[[gap]]", ".".join("a" * 3000) + " = 1\n[[gap]]", 22, ["not valid TOML", "nested more than 20 deep"]),
     ],
 )
 def test_mistakes_of_form(study, old, new, line, words):

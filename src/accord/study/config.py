@@ -1,7 +1,6 @@
 """Reading a study file: every problem in it becomes an error that points into it."""
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from accord.errors import AccordError, nearest
 from accord.section import Section
 from accord.study.ranges import find as find_ranges
 from accord.study.toml_lines import line_of, value_at
+from accord.textfile import tables
 
 if TYPE_CHECKING:
     from accord.study.root import Study
@@ -58,7 +58,7 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
     """The text of a study file and the tables in it; AccordError if there is none or it is not TOML."""
     text = _read(path)
     try:
-        return text, tomllib.loads(text)
+        return text, tables(text)
     except (ValueError, RecursionError) as error:  # also brackets in thousands of brackets
         line = re.search(r"at line (\d+)", str(error))
         number = int(line[1]) if line else text.count("\n") + 1

@@ -1,7 +1,6 @@
 """A task of your own: any table (CSV, TSV, JSON lines, Parquet) and two templates, from a task file or a study file."""
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -17,6 +16,7 @@ from accord.tasks.base import Definition, Item, PlacedItem, ReadItems, Template,
 from accord.tasks.chat import Chat
 from accord.tasks.labels import NO, YES, Labels
 from accord.tasks.readers import DataFile, DataRow, read_rows, sift
+from accord.textfile import tables
 
 Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
@@ -113,7 +113,7 @@ class CustomTask(BaseModel):
         """A task from a .toml file, named after the file; its data path is relative to the file's folder."""
         text = DataFile.open(path).text
         try:
-            table = tomllib.loads(text)
+            table = tables(text)
         except (ValueError, RecursionError) as error:
             raise AccordError(f"The task file is not valid TOML: {error}", where=path) from None
         try:

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,24 @@ def test_the_system_s_lock_says_whose_it_is(tmp_path: Path) -> None:
     with lock(tmp_path / "run"), pytest.raises(AccordError) as caught, lock(tmp_path / "run"):
         pass
     assert f"got:    process {os.getpid()} on {platform.node()}" in str(caught.value) and "rm " not in str(caught.value)
+
+
+def test_a_look_at_a_lock_refuses_nobody(tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            is_locked(tmp_path / "run")
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(50):
+            with lock(tmp_path / "run"):
+                pass
+    finally:
+        over.set()
+        looking.join()
 
 
 def test_other_trouble_with_a_lock_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

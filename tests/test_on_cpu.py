@@ -164,6 +164,16 @@ def test_it_is_for_512_bit_units_that_are_not_of_intel(units, said, wanted, monk
     assert on_cpu.prefers_onednn.__wrapped__() is wanted
 
 
+def test_arguments_may_stand_in_their_places_and_sparse_matrices_stay_pytorch_s(monkeypatch, calls):
+    monkeypatch.setattr(on_cpu, "multiplies_bfloat16", lambda: True)
+    q, sparse, dense = torch.randn(1, 2, 5, 8), torch.eye(900).to_sparse(), torch.randn(900, 900)
+    with on_cpu.quick():
+        ours = scaled_dot_product_attention(q, q, q, None, 0.0, True)
+        assert torch.equal(torch.mm(sparse, dense), dense)
+    assert torch.equal(ours, scaled_dot_product_attention(q, q, q, None, 0.0, True))
+    assert calls == []
+
+
 @pytest.mark.parametrize("masked", [None, "bool", "added"])
 @pytest.mark.parametrize("learns", [False, True])
 def test_attention_in_bfloat16_is_that_of_pytorch(masked, learns, monkeypatch):

@@ -174,7 +174,7 @@ def is_locked(folder: Path) -> bool:
     if not any(aside(folder, name).exists() for name in ("lock", "held.lock")):
         return False
     try:
-        _acquired(folder, wait=False).release()
+        _acquired(folder, wait=False, looks=True).release()
     except Timeout:
         return True
     except OSError:  # not ours to open: nobody can tell
@@ -182,12 +182,16 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def _acquired(folder: Path, *, wait: bool) -> BaseFileLock:
-    """The lock of a folder, held; Timeout if another process holds it."""
+def _acquired(folder: Path, *, wait: bool, looks: bool = False) -> BaseFileLock:
+    """The lock of a folder, held; Timeout if another process holds it.
+
+    Args:
+        looks: only to see whether it is held. Who wants it for work tries a little longer than such a look takes.
+    """
     path = aside(folder, "lock")
     held: BaseFileLock = FileLock(path, fallback_to_soft=False)
     try:
-        held.acquire(blocking=wait)
+        held.acquire(timeout=-1 if wait else 0 if looks else _TRIES, poll_interval=_TRIES / 10)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
@@ -198,7 +202,8 @@ def _acquired(folder: Path, *, wait: bool) -> BaseFileLock:
         held.acquire(timeout=-1 if wait else _TRIES, poll_interval=_TRIES / 4)  # one is to find that its owner is gone
         return held
     with suppress(OSError):
-        path.write_text(f"{os.getpid()}\n{platform.node()}\n", encoding="utf-8")  # for `_busy`
+        if not looks:
+            path.write_text(f"{os.getpid()}\n{platform.node()}\n", encoding="utf-8")  # for `_busy`
     return held
 
 

@@ -104,6 +104,7 @@ def _fits(x: Tensor, W: Tensor, b: Tensor | None) -> bool:
     given = (x, W) if b is None else (x, W, b)
     return (
         all(type(t) in (Tensor, nn.Parameter) and t.dtype is torch.float32 and t.device.type == "cpu" for t in given)
+        and all(t.layout is torch.strided for t in given)
         and x.ndim > 1
         and W.ndim == 2
         and x.shape[-1] == W.shape[1]
@@ -144,14 +145,16 @@ def _addmm(b: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return _linear(x, y.T, b) if b.ndim == 1 and _fits(x, y.T, b) else torch.addmm(b, x, y)
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any) -> Tensor:
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *rest: Any, **options: Any
+) -> Tensor:
     learns = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value))
     if not learns or query.device.type != "cpu" or query.dtype is not torch.bfloat16:
-        return nn.functional.scaled_dot_product_attention(query, key, value, attn_mask, **options)
+        return nn.functional.scaled_dot_product_attention(query, key, value, attn_mask, *rest, **options)
     if attn_mask is not None and attn_mask.is_floating_point():
         attn_mask = attn_mask.float()
     wide = (query.float(), key.float(), value.float())
-    return nn.functional.scaled_dot_product_attention(*wide, attn_mask, **options).to(query.dtype)
+    return nn.functional.scaled_dot_product_attention(*wide, attn_mask, *rest, **options).to(query.dtype)
 
 
 _Table = dict[Callable[..., Any], Callable[..., Tensor]]

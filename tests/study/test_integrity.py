@@ -16,7 +16,7 @@ from accord.disk import sha256
 from accord.errors import AccordError
 from accord.study import store
 from accord.study.check import check
-from accord.study.manifest import MANIFEST, open_manifest, read_manifest
+from accord.study.manifest import MANIFEST, check_if_stage, open_manifest, read_manifest
 from accord.study.report_file import bring_report
 from accord.study.run_folder import Run, damage
 from accord.study.run_list import LIST, begin_list, changed_list, list_files, read_list
@@ -254,6 +254,45 @@ def test_a_swap_that_is_cut_is_gone_on_with(run, monkeypatch):
     flip(run / "gap" / "a" / "numbers.txt")
     (run / "gap" / "a").rename(run / "gap" / ".a.partial")  # damaged before it is put in place
     assert remake(run) == [] and problems(run) == []
+
+
+def _numbers(k: int) -> Stage:
+    def make(work):
+        (work.folder / "numbers.txt").write_text(f"k = {k}")
+
+    return Stage("gap", "a", make, {"k": k}, 0, 1)
+
+
+def test_a_swap_that_is_cut_and_not_gone_on_with_leaves_what_is_in_place_whole(run, monkeypatch):
+    def publish(stage, **keys):
+        return store.publish(stage, run / "gap" / "a", models=Models(), say=lambda line: None, **keys)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    assert publish(_numbers(1), replace=True)
+    for next_one in (_numbers(1), Stage("gap", "a", killed, {"k": 3}, 0, 1)):
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "_swap_in", killed)
+            with pytest.raises(KeyboardInterrupt):
+                publish(_numbers(2), replace=True)
+        if next_one.settings == {"k": 1}:
+            assert not publish(next_one)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                publish(next_one, replace=True)
+        assert damage(run) == {}
+        assert store.state(run / "gap" / "a", _numbers(1).recipe) == "whole"
+    with pytest.raises(AccordError, match="other settings"):  # not replaced as if it were damaged
+        publish(_numbers(3))
+
+
+def test_a_stage_whose_manifest_is_gone_is_opened_by_nobody(run):
+    check_if_stage(run / "gap" / "a")
+    (run / "gap" / "a" / MANIFEST).unlink()
+    with pytest.raises(AccordError, match="damaged"):
+        check_if_stage(run / "gap" / "a")
+    check_if_stage(run.parent)  # no stage at all
 
 
 def test_the_order_is_that_of_the_study_however_stages_were_begun(run):

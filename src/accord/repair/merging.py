@@ -28,6 +28,7 @@ from accord.loading import fingerprint
 from accord.repair.folder import checked_base
 from accord.repair.learned import links
 from accord.repair.result import DESCRIPTION, MERGED, base_of, is_repaired
+from accord.study.manifest import check_if_stage
 from accord.study.replaced import MadeOtherwise, not_replaced
 from accord.study.store import foreign
 from accord.tasks.labels import NO, YES
@@ -79,6 +80,7 @@ def merge(
             of adapter cannot be merged, or it acts on one of several layers that share a weight.
     """
     folder, out = Path(folder), Path(out)
+    check_if_stage(folder)
     described = _check(folder)
     made_from = {"model": fingerprint(str(folder)), "dtype": dtype}
     with lock(out):

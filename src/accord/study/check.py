@@ -63,7 +63,7 @@ def check(folder: Path) -> list[Problem]:
         stages = [stage for stage in stages if stage not in own]
     for stage in stages:  # in no run
         problems += _check_stage(stage, "the command that made it makes it again")
-    if not (folder / MANIFEST).exists() and not problems:
+    if not (folder / MANIFEST).exists():
         other, mend = "made from other results than those that are here now", _again(read_plan(folder)) + " --replace"
         problems += [Problem(folder / name, other, mend) for name in Run(folder).outdated]
     return problems + [Problem(path, "unfinished", "the same command again goes on from it") for path in unfinished]

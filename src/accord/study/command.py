@@ -50,7 +50,9 @@ def run(
     if not dry_run:
         from accord.study.engine import run as run_study
 
-        tell(run_study(study, out, console=progress_console(), only=only or [], replace=replace))
+        made = run_study(study, out, console=progress_console(), only=only or [], replace=replace)
+        tell(made)
+        refuse_damaged(made if made.is_dir() else made.parent)
         return
     from accord.study.preview import dry_run as preview
     from accord.study.shown import print_dry_run

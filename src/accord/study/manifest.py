@@ -149,8 +149,8 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
 
 
 def check_if_stage(folder: Path) -> None:
-    """AccordError if a folder is a stage's and not as it was written; one without a manifest may hold anything."""
-    if (folder / MANIFEST).is_file():
+    """AccordError if a folder is a stage's and not as it was written; one that no run made may hold anything."""
+    if (folder / MANIFEST).is_file() or listed_as(folder) is not None:
         checked_manifest(folder)
 
 

@@ -31,7 +31,7 @@ from accord.study.manifest import (
     read_manifest,
 )
 from accord.study.replaced import MadeOtherwise, not_replaced
-from accord.study.run_list import list_stage
+from accord.study.run_list import list_stage, listed_as
 from accord.study.stage import Recipe, Stage
 from accord.study.work import Input, Models, Work
 from accord.unfinished import RECORD, check_finished, discard, passes_check, with_check, without_check
@@ -100,6 +100,8 @@ def publish(
         if before == "other" and not replace:
             raise not_replaced(made_otherwise(stage, folder), named, keep)
         partial = aside(folder, "partial")
+        if before in ("whole", "other", "unfinished") and (before == "whole" or not _is_made(partial, recipe)):
+            _relist(named, stage.name)
         if before == "whole":
             if partial.exists():
                 shutil.rmtree(partial)  # of settings that are no longer asked for
@@ -116,6 +118,13 @@ def publish(
         if (kept := _swap_in(folder, partial)) is not None:
             (say or _on_stderr)(f"{stage.name}: what accord did not write there is now in {kept}")
         return True
+
+
+def _relist(folder: Path, name: str) -> None:
+    """Note that a run has what is in place, where a swap to other results was cut and is not gone on with."""
+    there = sha256(folder / MANIFEST)
+    if listed_as(folder) not in (None, there):
+        list_stage(folder, name, there)
 
 
 def made_here(run: Path, name: str) -> bool:

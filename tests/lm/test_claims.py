@@ -11,8 +11,9 @@ import pytest
 
 from accord.errors import AccordError
 from accord.lm import load
+from accord.lm.adapters import check_adapter
 from accord.lm.checkpoint import read_header
-from accord.lm.claims import check_counts
+from accord.lm.claims import check_counts, check_size
 from accord.lm.gguf import convert
 from accord.loading import shape
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -127,3 +128,28 @@ def test_a_gguf_file_claims_no_more_than_it_holds(
         convert(file, made)
     assert "damaged or cut short" in str(error.value) or entries == 9
     assert any(word in error.value.got for word in got.split("|")) or entries == 9
+
+
+def test_what_a_model_computes_for_itself_has_a_bound(folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, GPTJConfig
+
+    small = {"n_embd": 16, "n_layer": 1, "n_head": 2, "rotary_dim": 8, "vocab_size": 300}
+    files = [folder / "model.safetensors"]
+    check_size(AutoModelForCausalLM, GPTJConfig(**small, n_positions=2048), files, folder)
+    with pytest.raises(AccordError, match="claims more than its files hold") as error:
+        check_size(AutoModelForCausalLM, GPTJConfig(**small, n_positions=50_000_000), files, folder)
+    assert "that it computes" in error.value.got
+
+
+@pytest.mark.parametrize("settings", [{"r": 3_000_000}, {"r": 2, "rank_pattern": {"q_proj": 3_000_000}}])
+def test_an_adapter_is_of_no_higher_rank_than_its_file_has_numbers(settings: dict[str, Any], tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    get_peft_model(tiny_model(), LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")).save_pretrained(
+        tmp_path
+    )
+    check_adapter(tmp_path)
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+    with pytest.raises(AccordError, match="claims more than its file holds"):
+        check_adapter(tmp_path)

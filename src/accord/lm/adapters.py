@@ -1,6 +1,7 @@
 """PEFT adapters, from a folder or in a model: the plain module that runs with the adapter in it."""
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from transformers import PreTrainedModel
 
 from accord.disk import read_object
 from accord.errors import AccordError
-from accord.lm.checkpoint import adapter_weights
+from accord.lm.checkpoint import adapter_weights, read_header
 from accord.lm.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 _PROBE_TOKENS = 6
@@ -82,8 +83,9 @@ def check_adapter(folder: Path) -> None:
 
     Weights that are gone, pickled or damaged are refused, too.
     """
-    adapter_weights(folder)
+    weights = adapter_weights(folder)
     settings = read_object(folder / ADAPTER_CONFIG)
+    _check_ranks(settings, weights, folder / ADAPTER_CONFIG)
     where, kind = folder / ADAPTER_CONFIG, settings.get("peft_type")
     if not isinstance(kind, str) or kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
         kinds = ", ".join(sorted(getattr(member, "value", str(member)) for member in PEFT_TYPE_TO_CONFIG_MAPPING))
@@ -104,6 +106,18 @@ def check_adapter(folder: Path) -> None:
             got=", ".join(unknown),
             fix="pip install --upgrade peft",
         )
+
+
+def _check_ranks(settings: Mapping[str, Any], weights: Path, where: Path) -> None:
+    """AccordError if an adapter is of a higher rank than its file has numbers: peft would make what it lacks."""
+    pattern = settings.get("rank_pattern")
+    ranks = [settings.get(key) for key in ("r", "init_r", "target_r")]
+    ranks += pattern.values() if isinstance(pattern, dict) else ()
+    rank = max((value for value in ranks if isinstance(value, int)), default=0)
+    numbers = sum(math.prod(tensor["shape"]) for tensor in read_header(weights).values())
+    if rank > numbers:
+        got, wanted = f"rank {rank:,}", f"one that {numbers:,} numbers hold"
+        raise AccordError("This adapter claims more than its file holds.", where=where, got=got, wanted=wanted)
 
 
 def _check_kind(config: type[PeftConfig], settings: Mapping[str, Any]) -> None:

@@ -14,6 +14,9 @@ from accord.errors import AccordError
 # so many more are let through.
 _COUNTED = re.compile(r"(^|[._])(layers?|blocks?|block_count|experts?|expert_count|depth)$")
 _MORE = 1000
+# Numbers that a model may compute for itself when it is made, such as masks and angles by position, beside four times
+# its weights. A mask of 2,048 positions in 24 layers takes 2**27.
+_COMPUTED = 2**28
 _NUMBERS = 8  # numbers that a byte holds at the most: weights of one bit
 # GGUF: bytes of a value by its type; 8 is a text, 9 a list.
 _WIDTHS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -70,14 +73,15 @@ def check_size(kind: Any, config: Any, files: Iterable[Path], where: Path) -> No
         with torch.device("meta"):
             model = kind.from_config(copy.deepcopy(config), trust_remote_code=False)
         numbers = sum(math.prod(weight.shape) for weight in model.parameters())
+        computed = sum(math.prod(table.shape) for table in model.buffers())
     except Exception:  # a model that is not made so: what is wrong with it, opening it tells
         return
     size = sum(file.stat().st_size for file in files)
-    if numbers > _NUMBERS * size:
+    if numbers > _NUMBERS * size or computed > 4 * numbers + _COMPUTED:
         raise AccordError(
             "This configuration claims more than its files hold.",
             where=where,
-            got=f"a model of {numbers:,} numbers",
+            got=f"a model of {numbers:,} numbers and {computed:,} that it computes",
             wanted=f"one that {size:,} bytes hold",
             fix="download the model again",
         )

@@ -45,7 +45,8 @@ vocabulary = "observed"
 training = { steps = 20, batch = 64, evaluate_every = 10 }
 """
 _TASK = 'data = "pairs.csv"\ngenerator = "{One} is a"\nvalidator = "Is {one} a {two}?"\nanswer = "two"\ngold = "same"\n'
-_CHANGING = ("digest", "seconds", "started", "finished", "command", "sha256", "bytes", "path", "files")  # from run to run
+# What is another in every run.
+_CHANGING = ("digest", "seconds", "started", "finished", "command", "sha256", "bytes", "path", "files")
 
 
 def prepare(folder: Path) -> Path:

@@ -7,7 +7,6 @@ what is free), and that ended; and what must not be: other errors, half-made fol
 not root has no file larger than a random size instead (RLIMIT_FSIZE), which stands for a full disk.
 """
 
-import argparse
 import errno
 import json
 import os
@@ -21,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tiny_study import begin, different, ended, half_made, prepare
+from tiny_study import begin, choices, different, ended, half_made, prepare
 
 _TOLD = ("error: The disk is full.", "  where:", "  got:", " free", "  wanted: more than", "  fix:")
 _REFUSED = "This run needs about"
@@ -29,11 +28,8 @@ _REFUSED = "This run needs about"
 
 def main() -> None:
     """Run the trials and print the counts."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rounds", type=int, nargs="?", default=15)
-    parser.add_argument("--seed", type=int, default=0)
-    choices = parser.parse_args()
-    draw, counts = random.Random(choices.seed), Counter[str]()
+    asked = choices(__doc__)
+    draw, counts = random.Random(asked.seed), Counter[str]()
     with TemporaryDirectory() as passing:
         study, whole = prepare(Path(passing)), Path(passing) / "whole" / "run"
         said = Path(passing) / "said"
@@ -41,7 +37,7 @@ def main() -> None:
             sys.exit(said.read_text())
         size = sum(path.stat().st_size for path in whole.rglob("*") if path.is_file())
         print(f"undisturbed: {size / 1e6:.1f} MB", flush=True)
-        for number in range(choices.rounds):
+        for number in range(asked.rounds):
             room = int(draw.uniform(0.02, 1.3) * size)
             with _disk(Path(passing) / f"disk-{number}", room) as disk:
                 found = _round(study, disk, said)
@@ -53,7 +49,7 @@ def main() -> None:
                     print(differ, file=sys.stderr, flush=True)
             counts.update(found)
             print(f"round {number}, {room / 1e6:.2f} MB: {json.dumps(+found)}", flush=True)
-    print(json.dumps({"rounds": choices.rounds, **dict(sorted(counts.items()))}, indent=2))
+    print(json.dumps({"rounds": asked.rounds, **dict(sorted(counts.items()))}, indent=2))
 
 
 class Disk:

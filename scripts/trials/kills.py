@@ -7,7 +7,6 @@ as often as it takes until one run ends by itself. Counted are rounds whose resu
 half-made folders, tracebacks, signals that were not heard, and runs that called something a bug.
 """
 
-import argparse
 import json
 import os
 import random
@@ -19,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tiny_study import begin, different, ended, half_made, prepare
+from tiny_study import begin, choices, different, ended, half_made, prepare
 
 SIGNALS = {"kill": [signal.SIGKILL], "int": [signal.SIGINT], "int x3": [signal.SIGINT] * 3, "term": [signal.SIGTERM]}
 _HEARD = 60.0  # seconds in which a signal must have ended a run
@@ -27,11 +26,8 @@ _HEARD = 60.0  # seconds in which a signal must have ended a run
 
 def main() -> None:
     """Run the trials and print the counts."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rounds", type=int, nargs="?", default=15)
-    parser.add_argument("--seed", type=int, default=0)
-    choices = parser.parse_args()
-    draw, counts = random.Random(choices.seed), Counter[str]()
+    asked = choices(__doc__)
+    draw, counts = random.Random(asked.seed), Counter[str]()
     with TemporaryDirectory() as passing:
         study = prepare(Path(passing))
         begun = time.monotonic()
@@ -40,14 +36,14 @@ def main() -> None:
             sys.exit((Path(passing) / "said").read_text())
         took = time.monotonic() - begun
         print(f"undisturbed: {took:.0f} s", flush=True)
-        for number in range(choices.rounds):
+        for number in range(asked.rounds):
             found = _round(study, Path(passing) / f"run-{number}", took, draw)
             if differ := different(Path(passing) / f"run-{number}", Path(passing) / "whole"):
                 found["other results"] += 1
                 print(differ, file=sys.stderr, flush=True)
             counts.update(found)
             print(f"round {number}: {json.dumps(+found)}", flush=True)
-    print(json.dumps({"rounds": choices.rounds, **dict(sorted(counts.items()))}, indent=2))
+    print(json.dumps({"rounds": asked.rounds, **dict(sorted(counts.items()))}, indent=2))
 
 
 def _round(study: Path, folder: Path, took: float, draw: random.Random) -> Counter[str]:

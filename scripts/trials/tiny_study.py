@@ -1,5 +1,6 @@
 """A study of a tiny random model, for trials of what can go wrong while it runs; needs no network."""
 
+import argparse
 import faulthandler
 import hashlib
 import json
@@ -47,6 +48,14 @@ training = { steps = 20, batch = 64, evaluate_every = 10 }
 _TASK = 'data = "pairs.csv"\ngenerator = "{One} is a"\nvalidator = "Is {one} a {two}?"\nanswer = "two"\ngold = "same"\n'
 # What is another in every run.
 _CHANGING = ("digest", "seconds", "started", "finished", "command", "sha256", "bytes", "path", "files")
+
+
+def choices(about: str) -> argparse.Namespace:
+    """What the command line asks for: `rounds` and `seed`."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("rounds", type=int, nargs="?", default=15)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
 
 
 def prepare(folder: Path) -> Path:

@@ -15,7 +15,6 @@ from accord import capabilities, signals
 from accord.disk import is_full, say_full
 from accord.errors import AccordError
 from accord.screen import tell, visible
-from accord.study.provenance import command
 from accord.terminal import as_command
 
 GROUND = ("accord.lm", "accord.tasks", "accord.study", "accord.report")
@@ -113,8 +112,7 @@ class _SaysThatTorchLoads(MetaPathFinder):
 
 
 def main() -> None:
-    """Run the command line."""
-    signals.install(command)
+    """Run the command line; `accord.__main__` hears signals before this is imported."""
     # Bars of libraries would tear accord's own; what matters of their logs is in its errors.
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -66,7 +66,7 @@ def say_full(error: BaseException, place: Path | None = None, fix: str | None = 
     """
     named = error.filename if isinstance(error, OSError) else None
     place = place or Path(os.fsdecode(named) if isinstance(named, str | bytes) else ".").absolute()
-    free = shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free
+    free = free_disk(place)
     needed = max(free, error.needed if isinstance(error, DiskFull) else 0)
     return AccordError(
         "The disk is full.",
@@ -119,6 +119,27 @@ def path_of(name: str | Path) -> Path:
         shown = got if len(got) <= 200 else f"{got[:200]}…"
         raise AccordError("This path cannot be looked at.", where=shown, got=problem, fix="check the path") from None
     return path
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes that are free on the disk of a folder, which need not be there yet."""
+    return shutil.disk_usage(standing(folder)).free
+
+
+def may_write(folder: Path) -> bool:
+    """Whether a folder, which need not be there yet, may be written into, or made."""
+    there = standing(folder)
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+def standing(folder: Path) -> Path:
+    """The folder, or the nearest around it that is there.
+
+    >>> standing(Path("/no/such/folder")).as_posix()
+    '/'
+    """
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def aside(folder: Path, what: str) -> Path:

@@ -1,32 +1,9 @@
-"""What this machine has left: memory, and room on its disks."""
+"""What this machine has left of memory."""
 
-import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
 _LIMIT = Path("/sys/fs/cgroup/memory.max")  # of the container that this process is in
-
-
-def free_disk(folder: Path) -> int:
-    """Bytes that are free on the disk of a folder, which need not be there yet."""
-    return shutil.disk_usage(standing(folder)).free
-
-
-def may_write(folder: Path) -> bool:
-    """Whether a folder, which need not be there yet, may be written into, or made."""
-    there = standing(folder)
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-
-
-def standing(folder: Path) -> Path:
-    """The folder, or the nearest around it that is there.
-
-    >>> standing(Path("/no/such/folder")).as_posix()
-    '/'
-    """
-    folder = folder.absolute()
-    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def free_memory(device: str = "auto") -> int:

@@ -83,8 +83,7 @@ def check_finished(folder: Path | str) -> None:
         raise AccordError("This is not finished: another process is making it.", where=folder, fix="wait for it")
     fix = "run what makes it again: it goes on from there"
     with suppress(AccordError):  # of an earlier version, which did not note the command
-        command = str(read_object(partial / RECORD, "command")["command"])
-        fix = f"go on with it: {''.join(letter for letter in command if letter.isprintable())}"
+        fix = f"go on with it: {read_object(partial / RECORD, 'command')['command']}"
     raise AccordError(
         "This is not finished: what makes it was stopped.", where=folder, got=f"unfinished work in {partial}", fix=fix
     )

@@ -9,7 +9,7 @@ from rich.console import Console
 from tests.tiny import tiny_hub_folder, tiny_texts
 
 import accord
-from accord import hub, machine
+from accord import disk, hub, machine
 from accord.errors import AccordError
 from accord.lm.catalog import CATALOG, bytes_to_fetch
 from accord.loading import weights_bytes
@@ -156,7 +156,7 @@ def test_a_folder_that_may_not_be_written_is_refused(made, tmp_path, monkeypatch
 
 
 def test_this_machine(tmp_path, monkeypatch):
-    assert machine.free_disk(tmp_path / "not" / "there") > 0 and machine.may_write(tmp_path / "not" / "there")
+    assert disk.free_disk(tmp_path / "not" / "there") > 0 and disk.may_write(tmp_path / "not" / "there")
     assert machine.free_memory("cpu") > 0
     (tmp_path / "limit").write_text("1000\n")
     monkeypatch.setattr(machine, "_LIMIT", tmp_path / "limit")

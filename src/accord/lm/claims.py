@@ -14,6 +14,8 @@ from accord.errors import AccordError
 # so many more are let through.
 _COUNTED = re.compile(r"(^|[._])(layers?|blocks?|block_count|experts?|expert_count|depth)$")
 _MORE = 1000
+_SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size")
+_LARGEST = 10**7  # of these, and of whatever else is numbered
 # Numbers that a model may compute for itself when it is made, such as masks and angles by position, beside four times
 # its weights. A mask of 2,048 positions in 24 layers takes 2**27.
 _COMPUTED = 2**28
@@ -31,12 +33,13 @@ _BITS = {
 
 
 def check_counts(settings: Any, tensors: int, where: Path) -> None:
-    """AccordError if a configuration has many more layers or experts than its files have tensors.
+    """AccordError if a configuration has many more layers or experts than its files have tensors, or none of what any
+    model has, or so much of anything that no model does.
 
-    Building each takes time and memory.
+    Building each takes time and memory, and with none it would fail later.
     """
-    for key, number in _counts(settings):
-        if number > tensors + _MORE:
+    for key, number in _numbers(settings):
+        if number > tensors + _MORE and _COUNTED.search(key):
             raise AccordError(
                 "This configuration claims more than its files hold.",
                 where=where,
@@ -44,17 +47,20 @@ def check_counts(settings: Any, tensors: int, where: Path) -> None:
                 wanted=f"no more than {tensors:,} tensors have",
                 fix="download the model again",
             )
+        least = 1 if key in _SIZES else -math.inf
+        if (key in _SIZES or key.startswith("num_")) and not least <= number <= _LARGEST:
+            wanted = f"{1 if key in _SIZES else 0:,} to {_LARGEST:,}"
+            raise AccordError("No model is of this size.", where=where, got=f"{key} = {number!r}", wanted=wanted)
 
 
-def _counts(settings: Any) -> Iterator[tuple[str, int]]:
+def _numbers(settings: Any) -> Iterator[tuple[str, float]]:
+    """All numbers of a configuration that have a key, however deep."""
     parts = [settings]
     while parts:
         part = parts.pop()
         if isinstance(part, Mapping):
             parts += part.values()
-            for key, value in part.items():
-                if isinstance(value, int) and _COUNTED.search(str(key)):
-                    yield str(key), value
+            yield from ((str(key), value) for key, value in part.items() if isinstance(value, int | float))
         elif isinstance(part, list):
             parts += part
 

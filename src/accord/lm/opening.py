@@ -36,9 +36,6 @@ from accord.lm.quantization import check_known, missing_library, stored_as
 # Files of which a tokenizer has one at least.
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Numbers of a configuration that are at least 1, in the models that have them; and no number of anything is larger.
-_LARGEST = 10**7
-_SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size")
 # A folder that nobody can have made: transformers puts an adapter on that it finds, whatever base that names.
 _NOWHERE = "\0"
 # With trust_remote_code=None transformers would ask at the keyboard, and run the code after a "y".
@@ -204,7 +201,6 @@ def read_config(folder: Path) -> Any:
             got = settings["auto_map"] if own_code else "an attention implementation from elsewhere"
             raise _needs_code(folder, got)
         check_counts(settings, sum(len(read_header(file)) for file in weight_files(folder)), folder / "config.json")
-        _check_sizes(settings, folder / "config.json")
         with _quiet():
             config = AutoConfig.from_pretrained(folder, **_CLOSED)
             config.get_text_config().to_dict()  # which it cannot, where its part for text is none
@@ -218,16 +214,6 @@ def read_config(folder: Path) -> Any:
         raise AccordError("config.json names other weights than model.safetensors.", where=folder, got=weights)
     check_known(config, folder)
     return config
-
-
-def _check_sizes(part: Any, where: Path) -> None:
-    """AccordError for a model of no layers, of no heads, of billions of labels: it would fail later, or fill memory."""
-    for key, value in part.items() if isinstance(part, dict) else ():
-        size = isinstance(value, int | float) and (key in _SIZES or key.startswith("num_"))
-        if (size and not (value >= 1 or key not in _SIZES)) or (size and value > _LARGEST):
-            wanted = f"{1 if key in _SIZES else 0:,} to {_LARGEST:,}"
-            raise AccordError("No model is of this size.", where=where, got=f"{key} = {value!r}", wanted=wanted)
-        _check_sizes(value, where)
 
 
 def _auto_model(config: Any) -> Any:

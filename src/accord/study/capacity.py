@@ -6,8 +6,9 @@ from pathlib import Path
 
 from accord.amounts import in_bytes
 from accord.cache import cache_root
+from accord.disk import free_disk, may_write, standing
 from accord.errors import AccordError
-from accord.machine import free_disk, free_memory, may_write, standing
+from accord.machine import free_memory
 from accord.study.config import together
 from accord.study.stage import Stage
 

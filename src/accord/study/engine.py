@@ -135,8 +135,8 @@ def make(
     def at(other: Input) -> Path:
         return folder.absolute() / other.name
 
-    replace = True  # see `check_replaced`
-    new = store.publish(stage, at(stage), at=at, models=models, progress=progress, replace=replace, say=say)
+    # What would be replaced unasked was refused before, see `check_replaced`.
+    new = store.publish(stage, at(stage), at=at, models=models, progress=progress, replace=True, say=say)
     if new and (manifest := read_manifest(folder / stage.name)) is not None:
         costs.note(stage, manifest["seconds"])
     return new

@@ -9,8 +9,7 @@ from statistics import median
 from accord.amounts import moment
 from accord.arguments import checked
 from accord.cached import Download, cache_root, download_of
-from accord.disk import aside, disk_use, is_locked
-from accord.machine import free_disk, standing
+from accord.disk import aside, disk_use, free_disk, is_locked, standing
 from accord.study import costs, store
 from accord.study.check import stage_folders
 from accord.study.config import load

@@ -63,7 +63,7 @@ def fakes(monkeypatch):
     monkeypatch.setattr("accord.gap.stage.gap_stage", fakes.gap_stage)
     monkeypatch.setattr("accord.report.write_figures", lambda folder: None)
     monkeypatch.setattr("accord.report.write_report", fakes.write_report)
-    monkeypatch.setattr("accord.study.engine.result_types", dict)  # what the fakes write is no gap
+    monkeypatch.setattr("accord.study.making.result_types", dict)  # what the fakes write is no gap
     return fakes
 
 

@@ -140,4 +140,15 @@ def perplexity_stage(plan: Plan, section: PerplexitySection, texts: Stage, name:
     settings = {"row": name, "judge": judge.identity, "own_texts": section.own_texts}
     models = [judge.section, *([] if node is None else [plan.backbone])]
     needs = lambda: Needs(plan.weights(*models))  # noqa: E731
-    return Stage("perplexity", texts.label, make, settings, texts.seed, VERSION, inputs, needs, seconds=10)
+    return Stage(
+        "perplexity",
+        texts.label,
+        make,
+        settings,
+        texts.seed,
+        VERSION,
+        inputs,
+        needs,
+        seconds=10,
+        model=judge.section.model,
+    )

@@ -10,7 +10,7 @@ from accord.disk import free_disk, may_write, standing
 from accord.errors import AccordError
 from accord.machine import free_memory
 from accord.study.config import together
-from accord.study.stage import Stage
+from accord.study.stage import Needs, Stage
 
 _NAMED = 3  # stages that an error names
 
@@ -33,13 +33,13 @@ def check_downloads(downloads: Mapping[str, Callable[[], tuple[int, Path]]]) -> 
         raise together(problems, None)
 
 
-def check_capacity(stages: Sequence[Stage], folder: Path, device: str, least: Callable[[], int] = int) -> None:
+def check_capacity(stages: Sequence[Stage], folder: Path, device: str | None, least: Callable[[], int] = int) -> None:
     """AccordError if memory or disk of this machine cannot suffice for making stages, or the device is not there.
 
     Args:
         stages: those that are to be made.
         folder: the run folder, which need not be there yet.
-        device: of the backbone, as the study names it.
+        device: of the backbone, as the study names it; None where other machines make them, and only the disk counts.
         least: gives the bytes of memory that the backbone takes.
     """
     if not stages:
@@ -47,9 +47,9 @@ def check_capacity(stages: Sequence[Stage], folder: Path, device: str, least: Ca
     from accord.lm.opening import pick_device
 
     needs = {stage.name: stage.needs() for stage in stages}
-    problems, always = [], least()
-    name, most = max(((name, max(need.memory, always)) for name, need in needs.items()), key=lambda each: each[1])
-    if most > (free := free_memory(device)):
+    problems, always = [], 0 if device is None else least()
+    name, most = largest_need(needs, always)
+    if device is not None and most > (free := free_memory(device)):
         problem = f"{name} needs about {in_bytes(most)} of memory, {in_bytes(free)} are free."
         fix = 'close other programs, take a smaller model or dtype = "bfloat16", or make what it trains smaller'
         problems.append(AccordError(problem, where=f"device {pick_device(device)}", fix=fix))
@@ -61,6 +61,11 @@ def check_capacity(stages: Sequence[Stage], folder: Path, device: str, least: Ca
         problems.append(AccordError(problem, got=_largest(sizes), fix=fix))
     if problems:
         raise together(problems, None)
+
+
+def largest_need(needs: Mapping[str, Needs], least: int) -> tuple[str, int]:
+    """The stage that takes most memory at once, and how many bytes; `least` is what each takes."""
+    return max(((name, max(need.memory, least)) for name, need in needs.items()), key=lambda each: each[1])
 
 
 def check_may_write(folder: Path) -> None:

@@ -36,6 +36,14 @@ def run(
         ),
     ] = False,
     replace: Replace = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="serial: a stage at a time, in this process; ray: several, by workers. As [machines] has it."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster: HOST:PORT or auto. Else Ray starts on this machine.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="How many workers at most.")] = None,
 ) -> None:
     """Run a study: what is new or changed in it, or was interrupted.
 
@@ -46,11 +54,16 @@ def run(
     - `accord run study.toml`
     - `accord run study.toml --dry-run`
     - `accord run study.toml --only damage`
+    - `accord run study.toml --engine ray --address auto`
     """
+    from accord.study.config import load
+    from accord.study.engine import machines_of
+
+    machines = machines_of(load(study), engine=engine, address=address, workers=workers)
     if not dry_run:
         from accord.study.engine import run as run_study
 
-        made = run_study(study, out, console=progress_console(), only=only or [], replace=replace)
+        made = run_study(study, out, console=progress_console(), only=only or [], replace=replace, machines=machines)
         tell(made)
         refuse_damaged(made if made.is_dir() else made.parent)
         return

@@ -1,8 +1,6 @@
 """From a study file to a run folder: check everything, fetch, run what is not up to date, write the report."""
 
-import math
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +8,24 @@ from rich.console import Console
 from rich.text import Text
 
 from accord.arguments import checked
-from accord.disk import aside, lock, sha256, write_whole
+from accord.cluster.config import MachinesSection
+from accord.disk import lock, sha256, write_whole
 from accord.errors import AccordError
-from accord.progress import Display, Progress, clock
 from accord.screen import Screen, visible
-from accord.study import costs, store
 from accord.study.capacity import check_capacity, check_downloads, check_may_write
-from accord.study.check import stage_folders
-from accord.study.config import StudyFile, load, read
-from accord.study.graph import TO_DO, Graph, made_otherwise, plan_study, to_be_made, why
+from accord.study.config import StudyFile, from_options, load, read
+from accord.study.graph import Graph, made_otherwise, plan_study, to_be_made
 from accord.study.kept_plan import PLAN, keep_plan
-from accord.study.manifest import MANIFEST, missing, read_manifest
+from accord.study.making import GrowingPage, ToMake, headline_of, make
+from accord.study.manifest import MANIFEST, missing
 from accord.study.replaced import not_replaced
 from accord.study.report_file import bring_report
-from accord.study.run_folder import Run, capability_of, result_types
+from accord.study.run_folder import Run
 from accord.study.run_list import begin_list, changed_list, kept_list
-from accord.study.run_progress import PROGRESS
 from accord.study.search_config import SEARCH
 from accord.study.stage import Stage
 from accord.study.store import STUDY
-from accord.study.work import Input, Models
-
-_PAGE_SHARE = 20  # a page that took a second is not written again for so many
+from accord.study.work import Models
 
 
 @checked
@@ -42,13 +36,14 @@ def run(
     console: Console | None = None,
     only: Sequence[str] = (),
     replace: bool = False,
+    machines: MachinesSection | None = None,
 ) -> Path:
     """Bring the run folder of a study up to date; returns the report's path.
 
     The folder is `out`, or runs/NAME below the current folder. Stages that are whole and unchanged are left
     alone; when all are, no weights are loaded. With `only`, nothing runs but the stages of these kinds or names, and
     what they are made from. Then, and for a study that makes nothing but embeddings, no report is written, and the run
-    folder is returned.
+    folder is returned. The stages are made on `machines`, by default those of the study.
 
     Raises AccordError, before weights are loaded, for anything wrong in the study file, its data or the model; when
     the folder holds something else, or another process works on it; and, without `replace`, when it holds whole
@@ -56,6 +51,7 @@ def run(
     """
     console = console or Screen(stderr=True)
     file = load(path)
+    machines = machines or machines_of(file)
     folder = folder_of(file, out)
     kept: dict[str, Any] = {}
     graph = plan_study(file, kept=kept)
@@ -70,17 +66,42 @@ def run(
     with lock(folder.resolve()):
         check_replaced(asked, folder, replace=replace)
         to_make = to_be_made(asked, folder)
-        check_capacity(to_make, folder, file.study.backbone.device, graph.least)
+        alone = machines.engine == "serial"  # else memory is that of the workers' machines
+        check_capacity(to_make, folder, file.study.backbone.device if alone else None, graph.least)
         for stage in to_make:
             if stage.reach is not None and missing(folder / stage.name) is None:  # what lacks a part may go on
                 stage.reach()
         _keep_study(file, folder)
         keep_plan(graph.stages, folder)
         _keep_list(graph, file, folder)
-        _make_all(file.study.name, graph, asked, to_make, folder, console, page=shown)
+        make_on = _engine(machines) if to_make else make_all
+        make_on(ToMake(file, graph, asked, to_make, folder, page=shown), console, machines)
         if not shown:
             return folder
         return bring_report(folder)
+
+
+def machines_of(file: StudyFile, **given: Any) -> MachinesSection:
+    """What a study is made on. Raises AccordError for what goes with no serial run.
+
+    Args:
+        given: keys in place of the study's; those that are None are not given.
+    """
+    keys = {key: value for key, value in given.items() if value is not None}
+    section = file.study.machines or MachinesSection()
+    chosen = from_options(MachinesSection, {**section.model_dump(), **keys})
+    if chosen.engine == "serial" and (idle := [key for key in keys if key != "engine"]):
+        got = ", ".join(f"--{key}" for key in idle)
+        raise AccordError("A serial run has one worker, on this machine.", got=got, fix="add --engine ray")
+    return chosen
+
+
+def _engine(machines: MachinesSection) -> Callable[[ToMake, Console, MachinesSection], None]:
+    if machines.engine == "serial":
+        return make_all
+    from accord.cluster.run import make_all as make_all_on_ray
+
+    return make_all_on_ray
 
 
 def folder_of(file: StudyFile, out: Path | None = None) -> Path:
@@ -88,58 +109,20 @@ def folder_of(file: StudyFile, out: Path | None = None) -> Path:
     return Path("runs") / file.study.name if out is None else out
 
 
-def _make_all(
-    title: str, graph: Graph, asked: Sequence[Stage], todo: list[Stage], folder: Path, console: Console, *, page: bool
-) -> None:
-    """Make the stages that are to do, and write the page whenever a capability has all of its own."""
-    reasons = {stage.name: why(stage, folder / stage.name) for stage in todo}
-    expected = {stage.name: costs.expected(stage) for stage in todo}
-    with Display(title, expected, console=console, note=folder / PROGRESS) as display:
-        display.say(f"{title}: {_counted(len(todo), len(asked), sum(expected.values()))}")
-        for name, reason in reasons.items():
-            if reason != TO_DO:
-                display.say(f"{name}: {reason}")
-        for line in _left_over(graph, folder):
-            display.say(line)
+def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
+    """Make the stages that are to do, one after the other."""
+    with what.display(console) as display:
         models = Models(display.doing)
-        written, took = -math.inf, 0.0  # the page: when, and in how many seconds
-        for stage in asked:
-            if stage.name not in expected:
-                if aside(folder / stage.name, "partial").exists():
-                    make(stage, folder, models)  # removes what an interrupted one with other settings left
+        page = GrowingPage(what)
+        for stage in what.asked:
+            if stage.name not in what.expected:
+                what.clear(stage)
                 continue
-            with display.step(stage.name, lambda stage=stage: _headline(stage, folder)) as progress:  # type: ignore[misc]
-                make(stage, folder, models, progress, display.say)
-            if lacking := missing(folder / stage.name):
+            with display.step(stage.name, lambda stage=stage: headline_of(stage, what.folder)) as progress:  # type: ignore[misc]
+                make(stage, what.folder, models, progress, display.say)
+            if lacking := missing(what.folder / stage.name):
                 display.say(f"{stage.name}: {lacking}")
-            todo.remove(stage)
-            coming = list(dict.fromkeys(capability_of(other.kind) for other in todo))
-            if not (page and coming) or capability_of(stage.kind) in coming:
-                continue
-            if (begun := time.monotonic()) - written >= _PAGE_SHARE * took:
-                from accord.report import write_report
-
-                write_report(folder, coming=coming)
-                written, took = time.monotonic(), time.monotonic() - begun
-
-
-def make(
-    stage: Stage,
-    folder: Path,
-    models: Models,
-    progress: Progress | None = None,
-    say: Callable[[str], None] | None = None,
-) -> bool:
-    """Make a stage of a run folder, all of whose inputs are there; False if it is up to date. `say`: see `publish`."""
-
-    def at(other: Input) -> Path:
-        return folder.absolute() / other.name
-
-    # What would be replaced unasked was refused before, see `check_replaced`.
-    new = store.publish(stage, at(stage), at=at, models=models, progress=progress, replace=True, say=say)
-    if new and (manifest := read_manifest(folder / stage.name)) is not None:
-        costs.note(stage, manifest["seconds"])
-    return new
+            page.grow(stage)
 
 
 def check_replaced(stages: Sequence[Stage], folder: Path, *, replace: bool) -> None:
@@ -158,30 +141,6 @@ def check_may_be_made(graph: Graph, folder: Path, device: str) -> None:
     check_replaced(graph.stages, folder, replace=True)
     check_downloads(graph.downloads)
     check_capacity(to_be_made(graph.stages, folder), folder, device, graph.least)
-
-
-def _headline(stage: Stage, folder: Path) -> str:
-    """What a stage found, in a few words."""
-    result = result_types().get(stage.kind)
-    if result is None or not hasattr(result, "headline"):
-        return ""
-    return str(result.read(folder / stage.name).headline())
-
-
-def _counted(todo: int, asked: int, seconds: float) -> str:
-    if not todo:
-        return f"all {asked} stages are up to date"
-    rest = f", {asked - todo} up to date" if todo < asked else ""
-    return f"{todo} of {asked} stages to do{rest}" + (f", about {clock(seconds)}" if seconds >= 1 else "")
-
-
-def _left_over(graph: Graph, folder: Path) -> Iterator[str]:
-    """The results in a run folder that the study no longer asks for, a line each."""
-    if folder.is_dir():
-        planned = {folder / stage.name for stage in graph.stages}
-        for left in stage_folders(folder):
-            if left not in planned:
-                yield f"{left.relative_to(folder)}: no longer in the study, left as it is"
 
 
 def is_new(folder: Path, first: str) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import Field, create_model
 
 from accord.capabilities import parts
+from accord.cluster.config import MachinesSection
 from accord.lm.config import BackboneSection
 from accord.section import FolderName, Section, Seed
 from accord.study.search_config import SearchSection
@@ -33,6 +34,9 @@ class Study(Section):
     backbone: BackboneSection
     tasks: dict[str, CustomTask] = Field(default={}, description="Tasks of your own.")
     search: SearchSection | None = Field(default=None, description="How accord search looks for the best values.")
+    machines: MachinesSection | None = Field(
+        default=None, description="What the stages are made on: one after another, or by several workers at once."
+    )
 
     if TYPE_CHECKING:  # the sections of capabilities, which `study_model` adds
 

@@ -77,6 +77,8 @@ class Stage:
         reach: tries what making it needs of other machines; raises AccordError where that does not answer.
         from_manifest: the recipe as a manifest has it, for a stage that is only read (see `store.stage_in`).
         seconds: what one takes in the demo on two cores: its weight beside others before any was made on this machine.
+        model: which it loads first, by name; "backbone" is the study's own. Empty where it needs none, nor a GPU. A worker
+            that has it loaded is preferred; no part of the recipe.
     """
 
     kind: str
@@ -90,6 +92,7 @@ class Stage:
     reach: Callable[[], None] | None = None
     from_manifest: Recipe | None = None
     seconds: float = 5.0
+    model: str = "backbone"
 
     @property
     def name(self) -> str:

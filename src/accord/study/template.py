@@ -25,7 +25,7 @@ from accord.study.config import models_in
 from accord.study.root import Study, study_model
 
 # Sections that come first, in this order; those of all other capabilities follow as these are listed.
-_FIRST, _LAST = ("gap", "tasks", "text", "concepts", "heads", "perplexity"), ("search",)
+_FIRST, _LAST = ("gap", "tasks", "text", "concepts", "heads", "perplexity"), ("search", "machines")
 _WIDTH = 112
 _MANY = 3  # keys of another section to which it is worth to refer
 _COLUMN = 36  # where explanations begin at the latest, behind the settings

@@ -1,0 +1,127 @@
+"""What a driver and its workers say to each other, whatever the workers run on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Make:
+    """Make a stage.
+
+    Attributes:
+        with_: workers that train it together with this one, which is the first rank; empty for a stage made alone.
+    """
+
+    worker: str
+    stage: str
+    with_: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Help:
+    """Compute what nobody is at of a stage that another worker makes."""
+
+    worker: str
+    stage: str
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Leave the stage that is helped: there is something to make."""
+
+    worker: str
+
+
+Order = Make | Help | Recall
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A worker is there, and idle.
+
+    Attributes:
+        host: the machine that it is on.
+        card: whether it may run models: it has a GPU, or there are none in the whole cluster.
+    """
+
+    worker: str
+    host: str
+    card: bool = True
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker is gone, and what it was doing is not done."""
+
+    worker: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """A worker made a stage.
+
+    Attributes:
+        seconds: that it took, those before an interruption included.
+        found: what came of it, in a few words.
+        lacking: what it lacks, where it is not whole.
+    """
+
+    worker: str
+    stage: str
+    seconds: float = 0.0
+    found: str = ""
+    lacking: str = ""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A stage could not be made, and would not be by another worker either.
+
+    Attributes:
+        reason: in a line.
+    """
+
+    worker: str
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Helped:
+    """A worker has nothing left to help with."""
+
+    worker: str
+    stage: str
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How far a worker is.
+
+    Attributes:
+        doing: what takes a while at the moment, such as loading a model.
+    """
+
+    worker: str
+    stage: str
+    done: int = 0
+    total: int = 0
+    doing: str = ""
+
+
+Event = Joined | Lost | Made | Failed | Helped | Moved
+
+
+class Pool(Protocol):
+    """Workers that take orders."""
+
+    def start(self, order: Order) -> None:
+        """Give an order to a worker that is idle, or to be recalled; returns at once."""
+
+    def wait(self, timeout: float) -> Sequence[Event]:
+        """What happened since; waits for something to happen, but no longer than `timeout` seconds."""
+
+    def replace(self, worker: str) -> None:
+        """End a worker at once, whatever it is doing: another comes in its place. It is not told as lost."""

@@ -1,0 +1,317 @@
+"""Workers as actors of Ray. Everything of Ray is in here, in `start` and in `room`."""
+
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from accord.cluster.config import MachinesSection
+from accord.cluster.pool import Event, Failed, Help, Helped, Joined, Lost, Made, Make, Moved, Order, Recall
+from accord.cluster.room import Room, alive, room
+from accord.cluster.worker import Done, Hello, Told, Worker
+from accord.errors import AccordError
+
+_LOOK = 0.05  # seconds from one question how far a worker is to the next one's
+_SAME = 2.0  # seconds from one to the same worker to the next
+_GROW = 15.0  # seconds between looks for machines that have joined
+_PATIENCE = 300.0  # seconds until the first worker is there
+_GRACE = 30.0  # seconds in which workers may leave by themselves
+_DEATHS = 3  # of a worker in a row before it has joined
+
+
+@dataclass
+class _Actor:
+    """One life of a worker."""
+
+    handle: Any
+    card: bool
+    order: Order | None = None
+    refs: dict[str, Any] = field(default_factory=dict)  # what it was asked and has not answered
+    joined: bool = False
+    asked: float = 0.0
+
+
+class RayPool:
+    """Workers on the machines of a cluster; see `accord.cluster.pool.Pool`.
+
+    Args:
+        prints: name of a stage -> fingerprint of its recipe.
+        memory: bytes that a worker takes, where there are no cards.
+        plain: whether there is something to do that needs no card.
+        say: told a line of what goes wrong with a machine.
+    """
+
+    def __init__(
+        self,
+        ray: Any,
+        machines: MachinesSection,
+        told: Told,
+        prints: Mapping[str, str],
+        *,
+        memory: int = 0,
+        plain: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._ray, self._machines, self._told, self._prints = ray, machines, told, prints
+        self._memory, self._plain, self._say = memory, plain, say
+        self._actors: dict[str, _Actor] = {}
+        self._deaths: dict[str, int] = {}
+        self._answers: queue.SimpleQueue[tuple[str, _Actor, str, Any]] = queue.SimpleQueue()
+        self._events: deque[Event] = deque()
+        self._ranks: dict[str, dict[str, Done]] = {}  # stage -> what those that train it have answered
+        self._begun = False  # whether an order was ever given
+        self._busy: deque[str] = deque()  # whom to ask next how far it is
+        self._looked = self._grown = time.monotonic()
+        self._room = self._seen_room()
+        if not self._room.workers:
+            wanted = f"{machines.cpus_per_stage} CPUs"
+            if self._room.cards:
+                wanted = f"{machines.gpus_per_model} GPUs and {wanted}"
+            raise AccordError(
+                "No machine of the cluster has room for a worker.",
+                got="; ".join(_resources(node) for node in alive(ray)) or "no machine",
+                wanted=f"{wanted} on one machine" + (f", {memory} bytes of memory" if memory else ""),
+                fix="ask for less: gpus_per_model, cpus_per_stage of [machines]",
+            )
+        self._grow(self._room)
+
+    @property
+    def workers(self) -> int:
+        """How many there are, or are to come."""
+        return len(self._actors)
+
+    # As `Pool` has it
+
+    def start(self, order: Order) -> None:
+        """Give an order."""
+        self._begun = True
+        actor = self._actors.get(order.worker)
+        if actor is None:
+            return  # its end is told already, or will be
+        if isinstance(order, Recall):
+            actor.handle.leave.remote()
+            return
+        actor.order = order
+        print_ = self._prints[order.stage]
+        if isinstance(order, Help):
+            self._ask(order.worker, "help", actor.handle.help.remote(order.stage, print_))
+        elif not order.with_:
+            self._ask(order.worker, "make", actor.handle.make.remote(order.stage, print_))
+        else:
+            self._start_ranks(order, actor)
+        self._busy.append(order.worker)
+
+    def wait(self, timeout: float) -> Sequence[Event]:
+        """What happened since."""
+        until = time.monotonic() + timeout
+        while not self._events:
+            self._look()
+            left = until - time.monotonic()
+            try:
+                self._take(*self._answers.get(timeout=max(0.0, min(left, 0.2))))
+                while True:
+                    self._take(*self._answers.get_nowait())
+            except queue.Empty:
+                if left <= 0:
+                    break
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def replace(self, worker: str) -> None:
+        """End a worker at once; another comes in its place."""
+        if (actor := self._actors.get(worker)) is not None:
+            self._end(worker)
+            self._new(worker, actor.card)
+
+    # Beginning and end
+
+    def open(self) -> None:
+        """Wait for the first worker. Raises AccordError if none comes, or one cannot work."""
+        until = time.monotonic() + _PATIENCE
+        while not any(isinstance(event, Joined) for event in self._events):
+            if time.monotonic() > until:
+                fix = "see what keeps them: ray status"
+                raise AccordError(f"No worker has started in {_PATIENCE:.0f} s.", fix=fix)
+            with suppress(queue.Empty):
+                self._take(*self._answers.get(timeout=1.0))
+
+    def close(self) -> None:
+        """Have all workers leave what they are at, and end them: nothing is half written, and what is done stays."""
+        for actor in self._actors.values():
+            if actor.order is not None:
+                actor.handle.leave.remote()
+        until = time.monotonic() + _GRACE
+        while any(actor.order is not None for actor in self._actors.values()) and time.monotonic() < until:
+            with suppress(queue.Empty, KeyboardInterrupt):  # which comes again and again, see `accord.signals`
+                _, actor, what, _ = self._answers.get(timeout=0.5)
+                if what in ("make", "help"):
+                    actor.order = None
+        for worker in [*self._actors]:
+            with suppress(KeyboardInterrupt):
+                self._end(worker)
+
+    # Workers come and go
+
+    def _seen_room(self) -> Room:
+        return room(alive(self._ray), self._machines, self._memory, self._plain)
+
+    def _grow(self, now: Room) -> None:
+        """Start as many workers as there is room for; those that are there stay."""
+        for card, wanted in ((True, now.workers), (False, now.plain)):
+            there = sum(actor.card == card for actor in self._actors.values())
+            for _ in range(wanted - there):
+                self._new(f"worker {len(self._actors) + 1}", card)
+
+    def _new(self, worker: str, card: bool) -> None:
+        machines, environment = self._machines, _threads(self._machines.cpus_per_stage)
+        resources: dict[str, Any] = {"num_cpus": machines.cpus_per_stage}
+        if not self._room.cards:
+            resources["memory"] = self._memory or None
+        elif card:
+            resources["num_gpus"] = machines.gpus_per_model  # Ray gives an actor all of one machine
+        else:
+            environment["CUDA_VISIBLE_DEVICES"] = ""
+        handle = (
+            self._ray.remote(Worker)
+            .options(max_concurrency=2, max_restarts=0, runtime_env={"env_vars": environment}, **resources)
+            .remote(worker, self._told)
+        )
+        self._actors[worker] = _Actor(handle, card)
+        self._ask(worker, "hello", handle.hello.remote())
+
+    def _end(self, worker: str) -> None:
+        actor = self._actors.pop(worker)
+        with suppress(Exception):  # it may be gone
+            self._ray.kill(actor.handle)
+
+    # Questions and answers
+
+    def _ask(self, worker: str, what: str, ref: Any) -> None:
+        actor = self._actors[worker]
+        actor.refs[what] = ref
+        ref.future().add_done_callback(lambda answer: self._answers.put((worker, actor, what, answer)))
+
+    def _take(self, worker: str, actor: _Actor, what: str, answer: Any) -> None:
+        actor.refs.pop(what, None)
+        if self._actors.get(worker) is not actor:
+            return  # of an earlier life
+        error = answer.exception()
+        if error is not None:
+            if what != "far":  # its death is told by what it was at
+                self._fails(worker, actor, what, error)
+        elif what == "hello":
+            self._joins(worker, actor, answer.result())
+        elif what == "far":
+            done, total, doing = answer.result()
+            if actor.order is not None and not isinstance(actor.order, Recall | Help):
+                self._events.append(Moved(worker, actor.order.stage, done, total, doing))
+        else:
+            self._ends(worker, actor, answer.result())
+
+    def _joins(self, worker: str, actor: _Actor, hello: Hello) -> None:
+        if hello.wrong:
+            problem = f"Workers on {hello.host} cannot work in the run folder: {hello.wrong}."
+            if not self._begun:
+                fix = "name a folder with --out that all machines share, under the same path"
+                raise AccordError(problem, where=f"{self._told.folder} on {hello.host}", fix=fix)
+            self._say(problem)
+            self._end(worker)
+            return
+        if self._room.cards and actor.card and hello.free < self._memory and not self._begun:
+            raise AccordError(
+                f"The largest stage needs {self._memory} bytes of a GPU's memory.",
+                where=hello.host,
+                got=f"{hello.free} free",
+                fix="take larger GPUs, or more of them for a model: gpus_per_model of [machines]",
+            )
+        actor.joined = True
+        self._deaths.pop(worker, None)
+        self._events.append(Joined(worker, hello.host, actor.card))
+
+    def _ends(self, worker: str, actor: _Actor, done: Done) -> None:
+        order, actor.order = actor.order, None
+        if isinstance(order, Help):
+            self._events.append(Helped(worker, order.stage))
+        elif isinstance(order, Make):
+            if order.with_ and done.how == "made":
+                answers = self._ranks.setdefault(order.stage, {})
+                answers[worker] = done
+                if len(answers) <= len(order.with_):
+                    return
+                worker, done = order.worker, answers[order.worker]
+            self._ranks.pop(order.stage, None)
+            if done.how == "made":
+                self._events.append(Made(worker, order.stage, done.seconds, done.found, done.lacking))
+            elif done.how == "failed":
+                self._events.append(Failed(worker, order.stage, done.reason))
+            else:  # it lost the lock of the stage
+                self._events.append(Lost(worker, "it left the stage"))
+                self.replace(worker)
+
+    def _fails(self, worker: str, actor: _Actor, what: str, error: BaseException) -> None:
+        if what == "hello":
+            self._deaths[worker] = self._deaths.get(worker, 0) + 1
+            if self._deaths[worker] >= _DEATHS or not _is_death(self._ray, error):
+                problem = "A worker cannot start."
+                raise AccordError(problem, got=_first_line(error), fix="see its log: ray logs cluster") from error
+        else:
+            if isinstance(actor.order, Make):
+                self._ranks.pop(actor.order.stage, None)
+            self._events.append(Lost(worker, _why(error)))
+        self.replace(worker)
+
+    def _look(self) -> None:
+        """Ask one of the busy workers how far it is; and, seldom, whether there are more machines."""
+        now = time.monotonic()
+        if now - self._looked >= _LOOK and self._busy:
+            self._looked = now
+            worker = self._busy.popleft()
+            actor = self._actors.get(worker)
+            if actor is not None and actor.order is not None:
+                self._busy.append(worker)
+                if now - actor.asked >= _SAME and "far" not in actor.refs:
+                    actor.asked = now
+                    self._ask(worker, "far", actor.handle.how_far.remote())
+        if now - self._grown >= _GROW:
+            self._grown = now
+            self._grow(self._seen_room())
+
+    def _start_ranks(self, order: Make, first: _Actor) -> None:
+        address = self._ray.get(first.handle.free_port.remote(), timeout=60)
+        workers = (order.worker, *order.with_)
+        for rank, worker in enumerate(workers):
+            if (actor := self._actors.get(worker)) is not None:
+                actor.order = order
+                call = actor.handle.make.remote(order.stage, self._prints[order.stage], rank, len(workers), address)
+                self._ask(worker, "make", call)
+
+
+def _threads(number: int) -> dict[str, str]:
+    """What has libraries compute with so many threads, and as quietly as the command line has them."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    quiet = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    return {**dict.fromkeys(names, str(number)), **quiet}
+
+
+def _is_death(ray: Any, error: BaseException) -> bool:
+    return isinstance(error, ray.exceptions.RayActorError)
+
+
+def _why(error: BaseException) -> str:
+    """Why a worker is gone, in words."""
+    said = str(error)
+    if "node has died" in said or "node is dead" in said.lower():
+        return "its machine left"
+    return "its process was killed, or memory ran out"
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _resources(node: Mapping[str, float]) -> str:
+    return ", ".join(f"{node[name]:g} {name}" for name in ("CPU", "GPU", "memory") if name in node)

@@ -1,0 +1,160 @@
+"""A run on Ray: its stages made by the workers of a cluster, while this process plans, tells and writes the page."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from rich.console import Console
+
+from accord.cluster.config import MachinesSection
+from accord.cluster.driver import Driver
+from accord.cluster.log import log_of
+from accord.cluster.ray_pool import RayPool
+from accord.cluster.schedule import Job, Schedule
+from accord.cluster.shared import left_a_mark
+from accord.cluster.start import connected
+from accord.cluster.worker import Told, command_words
+from accord.errors import AccordError
+from accord.progress import Display, Progress
+from accord.report.wording import count
+from accord.study.capacity import largest_need
+from accord.study.making import GrowingPage, ToMake
+from accord.study.provenance import command
+from accord.study.stage import Stage
+
+_NAMED = 20  # stages that failed, as an error lists them
+
+
+def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
+    """Make the stages that are to do, each as soon as what it is made from is there.
+
+    Raises AccordError if any could not be made, once all others are; where Ray is not installed, does not start or
+    answer; and where a machine does not see the run folder, or is too small.
+    """
+    device = what.file.study.backbone.device
+    if ":" in device:
+        fix = f'write device = "{device.partition(":")[0]}": each worker has cards of its own'
+        raise AccordError("A worker cannot be given the card of a number.", got=device, fix=fix)
+    for stage in what.asked:
+        if stage.name not in what.expected:
+            what.clear(stage)
+    _, memory = largest_need({stage.name: stage.needs() for stage in what.todo}, what.graph.least())
+    schedule = Schedule(jobs(what.todo, what.expected), ranks=machines.ranks)
+    prints = {stage.name: stage.recipe.fingerprint for stage in what.todo}
+    with what.display(console) as display, left_a_mark(what.folder) as mark:
+        display.doing("starting Ray")
+        with connected(machines) as ray:
+            told = Told(
+                text=what.file.text,
+                path=str(what.file.path.absolute()),
+                folder=str(what.folder.absolute()),
+                device=device,
+                mark=mark,
+                threads=machines.cpus_per_stage,
+                command=tuple(command_words(command())),
+            )
+            plain = schedule.needs_plain
+            pool = RayPool(ray, machines, told, prints, memory=memory, plain=plain, say=display.say)
+            shown = Shown(display, what)
+            try:
+                pool.open()
+                Driver(schedule, pool, shown).run()
+            finally:
+                pool.close()
+                shown.close()
+    if schedule.failed:
+        shown.page.write()
+        raise _failed(what.folder, schedule.failed, schedule.waiting)
+
+
+def jobs(stages: Sequence[Stage], seconds: Mapping[str, float]) -> list[Job]:
+    """Stages that are to do as a schedule takes them; `seconds` are those that each is expected to take."""
+    return [
+        Job(
+            name=stage.name,
+            inputs=tuple({source.name: None for source in stage.inputs.values() if source.name in seconds}),
+            seconds=seconds[stage.name],
+            model=stage.model,
+            spreads=getattr(stage, "spreads", False),
+            trains=getattr(stage, "trains", False),
+        )
+        for stage in stages
+    ]
+
+
+class Shown:
+    """Tells on the display what a driver is told, and lets the page grow."""
+
+    def __init__(self, display: Display, what: ToMake) -> None:
+        self.page = GrowingPage(what)
+        self._display, self._folder = display, what.folder
+        self._stages = {stage.name: stage for stage in what.todo}
+        self._hosts: dict[str, str] = {}
+        self._open: dict[str, tuple[ExitStack, Progress]] = {}
+        self._found: dict[str, str] = {}
+
+    def joined(self, worker: str, host: str) -> None:
+        """A worker is there."""
+        self._hosts[worker] = host
+        self._display.workers = len(self._hosts)
+
+    def begun(self, stage: str, worker: str) -> None:
+        """A line of its own for the stage, until it has ended."""
+        at = f"{worker} on {self._hosts.get(worker, '')}"
+        steps = ExitStack()
+        progress = steps.enter_context(self._display.step(stage, lambda: self._found.pop(stage, ""), at=at))
+        self._open[stage] = steps, progress
+
+    def moved(self, stage: str, done: int, total: int, doing: str) -> None:
+        """How far a stage is."""
+        if doing:
+            self._display.doing(doing, stage)
+        elif total and stage in self._open:
+            self._open[stage][1](done, total)
+
+    def made(self, stage: str, found: str, lacking: str) -> None:
+        """A stage is whole."""
+        self._found[stage] = found
+        self._open.pop(stage)[0].close()
+        if lacking:
+            self._display.say(f"{stage}: {lacking}")
+        self.page.grow(self._stages[stage])
+
+    def failed(self, stage: str, reason: str) -> None:
+        """A stage cannot be made."""
+        self._leave(stage)
+        self._display.say(f"{stage} failed: {reason} (log: {log_of(self._folder, stage)})")
+
+    def lost(self, worker: str, why: str, stage: str) -> None:
+        """A worker is gone."""
+        self._leave(stage)
+        host = self._hosts.pop(worker, "")
+        again = f"; {stage} is made again elsewhere" if stage else ""
+        self._display.say(f"{worker} on {host} is gone: {why}{again}")
+
+    def close(self) -> None:
+        """Nothing is under way any more."""
+        for stage in [*self._open]:
+            self._leave(stage)
+
+    def _leave(self, stage: str) -> None:
+        """End the line of a stage that has not been made."""
+        if stage in self._open:
+            with suppress(_Left):
+                self._open.pop(stage)[0].__exit__(_Left, _Left(), None)
+
+
+class _Left(Exception):
+    """A stage was left before its end: the display then does not tell what came of it."""
+
+
+def _failed(folder: Path, failed: Mapping[str, str], waiting: Mapping[str, None]) -> AccordError:
+    """What a run ends with that could not make all of its stages."""
+    lines = [f"{name}: {reason} (log: {log_of(folder, name)})" for name, reason in [*failed.items()][:_NAMED]]
+    if len(failed) > _NAMED:
+        lines.append(f"and {len(failed) - _NAMED} more")
+    rest = f", and {len(waiting)} more wait for what they would be made from" if waiting else ""
+    return AccordError(
+        "\n  ".join([f"{count(len(failed), 'stage')} could not be made{rest}; all others are.", *lines]),
+        fix="mend that; the same command goes on from what is done",
+    )

@@ -1,0 +1,314 @@
+"""Which worker makes which stage next: what is on the longest path first, by whom has its model loaded.
+
+Plain bookkeeping, which knows nothing of Ray, models or files. What an event takes grows with the logarithm of the
+number of stages, and with nothing else but the stages that become ready by it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+
+from accord.cluster.help_queue import HelpQueue
+from accord.cluster.idle import Idle
+from accord.cluster.pool import Help, Make, Order, Recall
+from accord.cluster.ready import Ready
+
+LOADING = 30.0
+"""Seconds that loading a model counts as: a worker takes a stage for a model that it has, unless one for another model
+is on a path that is longer by more."""
+
+TRIES = 3
+"""How often a stage is begun, where the worker that makes it dies."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage to be made.
+
+    Attributes:
+        inputs: the stages among those to be made that must be whole before.
+        seconds: that it is expected to take.
+        model: which it loads first; empty for one that needs none, and no card.
+        spreads: whether idle workers may help with it.
+        trains: whether several may train it together.
+    """
+
+    name: str
+    inputs: tuple[str, ...] = ()
+    seconds: float = 1.0
+    model: str = ""
+    spreads: bool = False
+    trains: bool = False
+
+
+@dataclass
+class _Worker:
+    card: bool
+    models: set[str] = field(default_factory=set)  # those that it has loaded
+    makes: str = ""
+    helps: str = ""
+    gathered: bool = False
+
+
+class Schedule:
+    """The stages of a run and its workers, told of what happens; gives the orders that follow from it.
+
+    >>> schedule = Schedule([Job("a", seconds=2), Job("b", seconds=1), Job("c", ("a", "b"))])
+    >>> schedule.join("worker 1"), [*schedule.orders()]
+    (None, [Make(worker='worker 1', stage='a', with_=())])
+    >>> schedule.made("a"), [*schedule.orders()]
+    (None, [Make(worker='worker 1', stage='b', with_=())])
+
+    Attributes:
+        failed: stage -> why it could not be made.
+        waiting: stages that were not made because one of these is among what they are made from.
+    """
+
+    def __init__(self, jobs: Sequence[Job], *, ranks: int = 1) -> None:
+        self._jobs = {job.name: job for job in jobs}
+        self._ranks = ranks
+        self._lacks = {job.name: len(job.inputs) for job in jobs}
+        self._users: dict[str, list[str]] = defaultdict(list)
+        for job in jobs:
+            for name in job.inputs:
+                self._users[name].append(job.name)
+        self.path = longest_paths(jobs)
+        self._ready = {card: Ready(self.path) for card in (True, False)}
+        self._idle = {card: Idle() for card in (True, False)}
+        self._workers: dict[str, _Worker] = {}
+        self._at: dict[str, list[str]] = {}  # stage under way -> its workers, the first rank first
+        self._begun: dict[str, int] = defaultdict(int)  # how often
+        self._help = HelpQueue(self.path)
+        self._helpers: dict[str, None] = {}  # those that may be recalled
+        self._recalled: set[str] = set()  # those that were, and have not left yet
+        self._gathering, self._gathered = "", list[str]()  # a stage that waits for all its ranks, and those it has
+        self.failed: dict[str, str] = {}
+        self.waiting: dict[str, None] = {}
+        self._left = len(self._jobs)
+        for name, lacks in self._lacks.items():
+            if not lacks:
+                self._make_ready(name)
+
+    # What is known
+
+    @property
+    def over(self) -> bool:
+        """Whether every stage was made, failed, or waits for one that did."""
+        return self._left == 0
+
+    @property
+    def workers(self) -> int:
+        """How many there are."""
+        return len(self._workers)
+
+    @property
+    def needs_plain(self) -> bool:
+        """Whether there are stages that need no card."""
+        return any(not job.model for job in self._jobs.values())
+
+    def at(self, stage: str) -> Sequence[str]:
+        """The workers that make a stage, the first rank first; empty while nobody does."""
+        return self._at.get(stage, ())
+
+    def making(self, worker: str) -> str:
+        """The stage that a worker makes; empty if it makes none."""
+        return self._workers[worker].makes if worker in self._workers else ""
+
+    # What happens
+
+    def join(self, worker: str, card: bool = True) -> None:
+        """A worker is there, and idle."""
+        self._workers[worker] = _Worker(card)
+        self._rest(worker)
+
+    def made(self, stage: str) -> None:
+        """A stage is whole: what waits for it alone is ready now."""
+        if self._end(stage):
+            for name in self._users[stage]:
+                self._lacks[name] -= 1
+                if not self._lacks[name] and name not in self.waiting:
+                    self._make_ready(name)
+
+    def fail(self, stage: str, reason: str, worker: str = "") -> Sequence[str]:
+        """A stage cannot be made, and so none that is made from it.
+
+        Returns the workers that trained it together with the one that says so: they wait for it, and must be replaced;
+        they are forgotten.
+        """
+        if stage not in self._at:
+            return ()
+        others = [other for other in self._at[stage] if other != worker] if worker else []
+        for other in others:
+            self._at[stage].remove(other)
+            del self._workers[other]
+        self._end(stage)
+        self.failed[stage] = reason
+        below = [*self._users[stage]]
+        while below:
+            name = below.pop()
+            if name not in self.waiting:
+                self.waiting[name] = None
+                self._left -= 1
+                below += self._users[name]
+        return others
+
+    def leave(self, worker: str, why: str = "") -> tuple[str, Sequence[str]]:
+        """A worker is gone: its stage, and the workers that trained it with it, who are forgotten as in `fail`.
+
+        The stage is begun again, unless it was as often as `TRIES`: then it failed.
+        """
+        gone = self._workers.pop(worker, None)
+        if gone is None:
+            return "", ()
+        self._idle[gone.card].remove(worker)
+        self._helpers.pop(worker, None)
+        self._recalled.discard(worker)
+        if gone.gathered:
+            self._gathered.remove(worker)
+        if gone.helps:
+            self._help.left(gone.helps)
+        if not (stage := gone.makes):
+            return "", ()
+        others = [other for other in self._at[stage] if other != worker]
+        for other in others:
+            del self._workers[other]
+        if self._begun[stage] >= TRIES:
+            self._at[stage] = []
+            self.fail(stage, f"{why or 'its worker died'}, {TRIES} times")
+        else:
+            del self._at[stage]
+            self._help.remove(stage)
+            self._make_ready(stage)
+        return stage, others
+
+    def helped(self, worker: str, now: float = 0.0) -> None:
+        """A worker found nothing more to help with; others are sent there only after a while."""
+        if (of := self._workers.get(worker)) is not None and of.helps:
+            self._help.left(of.helps, now)
+            of.models.add(self._jobs[of.helps].model)
+            self._rest(worker)
+
+    # What follows
+
+    def orders(self, now: float = 0.0) -> Iterator[Order]:
+        """What idle workers shall do; each order counts as taken.
+
+        Args:
+            now: seconds on any clock that does not go back.
+        """
+        for card in (True, False):  # those with cards do what needs none only where nothing else is to do
+            yield from self._match(self._ready[card], self._idle[card])
+        yield from self._match(self._ready[False], self._idle[True])
+        yield from self._recalls()
+        if self._gathering or self._ready[True]:
+            return
+        for card in (True, False):
+            while self._idle[card] and (name := self._help.take(now, card)):
+                worker = self._idle[card].take(self._jobs[name].model)
+                of = self._workers[worker]
+                of.helps = name
+                self._helpers[worker] = None
+                yield Help(worker, name)
+
+    def _match(self, ready: Ready, idle: Idle) -> Iterator[Order]:
+        while True:
+            if self._gathering:
+                yield from self._gather(idle)
+                if self._gathering:
+                    return
+            if not (ready and idle):
+                return
+            name = ready.first()
+            worker = idle.take(self._jobs[name].model)
+            name = self._best(ready, self._workers[worker].models)
+            ready.remove(name, self._jobs[name].model)
+            if self._ranks > 1 and self._jobs[name].trains:
+                self._gathering = name
+                self._keep(worker)
+                continue
+            yield self._begin(name, [worker])
+
+    def _best(self, ready: Ready, models: set[str]) -> str:
+        """The stage on the longest path, where one for a model that must be loaded counts as shorter."""
+        first = ready.first()
+        own = max((name for model in models if (name := ready.first(model))), key=self.path.__getitem__, default=first)
+        return own if self.path[own] + LOADING >= self.path[first] else first
+
+    def _gather(self, idle: Idle) -> Iterator[Order]:
+        """Bring workers together until there are as many as ranks, or all there are."""
+        model = self._jobs[self._gathering].model
+        if bool(model) != (idle is self._idle[True]):
+            return
+        while idle and len(self._gathered) < self._ranks:
+            self._keep(idle.take(model))
+        able = sum(of.card for of in self._workers.values()) if model else len(self._workers)
+        if self._gathered and len(self._gathered) >= min(self._ranks, able):
+            name, workers = self._gathering, self._gathered
+            self._gathering, self._gathered = "", []
+            yield self._begin(name, workers)
+
+    def _keep(self, worker: str) -> None:
+        self._gathered.append(worker)
+        self._workers[worker].gathered = True
+
+    def _begin(self, name: str, workers: list[str]) -> Make:
+        job = self._jobs[name]
+        self._at[name] = workers
+        self._begun[name] += 1
+        for worker in workers:
+            of = self._workers[worker]
+            of.makes, of.gathered = name, False
+        if job.spreads and len(workers) == 1:
+            self._help.add(name, bool(job.model))
+        return Make(workers[0], name, tuple(workers[1:]))
+
+    def _recalls(self) -> Iterator[Recall]:
+        """Of those that help, as many as there are stages that wait for a worker."""
+        waits = len(self._ready[True]) + len(self._ready[False])
+        waits += self._ranks - len(self._gathered) if self._gathering else 0
+        while len(self._recalled) < waits and self._helpers:
+            worker = next(iter(self._helpers))
+            del self._helpers[worker]
+            self._recalled.add(worker)
+            yield Recall(worker)
+
+    def _make_ready(self, name: str) -> None:
+        model = self._jobs[name].model
+        self._ready[bool(model)].add(name, model)
+
+    def _end(self, stage: str) -> bool:
+        """Forget who makes a stage, and let them rest; False if nobody does, so that its end was told before."""
+        if stage not in self._at:
+            return False
+        for worker in self._at.pop(stage):
+            self._workers[worker].models.add(self._jobs[stage].model)
+            self._rest(worker)
+        self._help.remove(stage)
+        self._left -= 1
+        return True
+
+    def _rest(self, worker: str) -> None:
+        of = self._workers[worker]
+        of.makes = of.helps = ""
+        of.models.discard("")
+        self._helpers.pop(worker, None)
+        self._recalled.discard(worker)
+        self._idle[of.card].add(worker, of.models)
+
+
+def longest_paths(jobs: Sequence[Job]) -> Mapping[str, float]:
+    """Seconds from the beginning of each stage to the end of the last that follows from it, were there workers enough.
+
+    >>> longest_paths([Job("a", seconds=2.0), Job("b", ("a",), seconds=3.0)])
+    {'b': 3.0, 'a': 5.0}
+    """
+    known = {job.name: job for job in jobs}
+    users: dict[str, list[str]] = {job.name: [] for job in jobs}
+    for job in jobs:
+        for name in job.inputs:
+            users[name].append(job.name)
+    path: dict[str, float] = {}
+    for name in TopologicalSorter(users).static_order():
+        path[name] = known[name].seconds + max((path[user] for user in users[name]), default=0.0)
+    return path

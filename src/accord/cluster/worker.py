@@ -1,0 +1,239 @@
+"""A worker: makes stages of a study, of which it knows what it is told as text, and keeps the models that it loads.
+
+It plans the study again, so that nothing but text crosses between processes and machines. Nothing here knows of Ray.
+"""
+
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from accord.cluster.log import log_of, logged
+from accord.cluster.shared import what_is_wrong
+from accord.disk import is_full, say_full
+from accord.errors import AccordError
+from accord.study.graph import Graph, plan_study
+from accord.study.making import headline_of, make
+from accord.study.manifest import missing, read_manifest
+from accord.study.stage import Stage
+from accord.study.work import Input, Models
+
+_SEEN = 120.0  # seconds until what another machine has put in place is seen here
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a worker is told of a run.
+
+    Attributes:
+        text: of the study.
+        path: the study file, for files beside it.
+        folder: the run folder.
+        device: of the backbone, as the study names it.
+        mark: see `accord.cluster.shared.left_a_mark`.
+        threads: that compute a stage.
+        command: the command line, for manifests.
+    """
+
+    text: str
+    path: str
+    folder: str
+    device: str
+    mark: str
+    threads: int
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a worker says of itself.
+
+    Attributes:
+        free: bytes of memory that a model may take: of its GPU, or of the machine.
+        wrong: why it cannot work in the run folder; empty if it can.
+    """
+
+    host: str
+    free: int
+    wrong: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """How an order ended.
+
+    Attributes:
+        how: made; helped; failed: it would fail elsewhere, too; left: it was told to leave.
+        seconds: that the stage took, those before an interruption included.
+        found: what came of it, in a few words.
+        lacking: what it lacks, where it is not whole.
+        reason: why it failed, in a line.
+    """
+
+    how: Literal["made", "helped", "failed", "left"]
+    seconds: float = 0.0
+    found: str = ""
+    lacking: str = ""
+    reason: str = ""
+
+
+class Worker:
+    """Makes stages one at a time; `how_far` and `leave` may be called meanwhile, by another thread."""
+
+    def __init__(self, name: str, told: Told) -> None:
+        self._name, self._told = name, told
+        self._folder = Path(told.folder)
+        self._kept: dict[str, Any] = {}
+        self._stages: Mapping[str, Stage] = {}
+        self._models = Models(self._does)
+        self._done = self._total = 0
+        self._doing, self._leaves = "", False
+        sys.argv[:] = told.command
+
+    def hello(self) -> Hello:
+        """Get ready, and say what there is here."""
+        import torch
+
+        from accord.machine import free_memory
+
+        torch.set_num_threads(self._told.threads)
+        wrong = what_is_wrong(self._folder, self._told.mark)
+        return Hello(platform.node(), free_memory(self._told.device), wrong)
+
+    def make(self, name: str, fingerprint: str, rank: int = 0, ranks: int = 1, address: str = "") -> Done:
+        """Make a stage.
+
+        Args:
+            fingerprint: of its recipe, as the driver has it.
+            rank: of this worker, where several train the stage; only the first writes.
+            ranks: how many there are.
+            address: HOST:PORT of the first.
+        """
+        who = f"{self._name} on {platform.node()}" + (f", rank {rank} of {ranks}" if ranks > 1 else "")
+        log = log_of(self._folder, name if not rank else f"{name}.rank{rank}")
+        self._begin()
+        try:
+            with logged(log, who):
+                try:
+                    return self._made(name, fingerprint, rank, ranks, address)
+                except BaseException:
+                    traceback.print_exc()
+                    raise
+        except KeyboardInterrupt:  # of `_moves`, or of a lock that was lost
+            return Done("left")
+        except Exception as error:
+            return Done("failed", reason=_in_a_line(error))
+        finally:
+            self._begin()
+
+    def help(self, name: str, fingerprint: str) -> Done:
+        """Compute what nobody is at of a stage that another worker makes."""
+        self._begin()
+        try:
+            from accord.study import store
+
+            stage = self._stage(name, fingerprint)
+            while store.help_make(stage, self._folder / name, models=self._models, at=self._at, progress=self._moves):
+                pass
+        except (Exception, KeyboardInterrupt):  # whoever makes the stage meets the same, and tells it
+            pass
+        finally:
+            self._begin()
+        return Done("helped")
+
+    def how_far(self) -> tuple[int, int, str]:
+        """What is done, of how much, and what takes a while at the moment."""
+        return self._done, self._total, self._doing
+
+    def leave(self) -> None:
+        """Leave what is under way at its next step: what is done of it stays, for whoever goes on."""
+        self._leaves = True
+
+    def free_port(self) -> str:
+        """HOST:PORT here, where other machines reach this one."""
+        import socket
+
+        with socket.socket() as found:
+            found.bind(("", 0))
+            return f"{self._address()}:{found.getsockname()[1]}"
+
+    def _address(self) -> str:
+        return platform.node()
+
+    def _made(self, name: str, fingerprint: str, rank: int, ranks: int, address: str) -> Done:
+        stage = self._stage(name, fingerprint)
+        self._wait_for(stage)
+        make(stage, self._folder, self._models, self._moves, partial(print, flush=True), wait=True)
+        seconds = (read_manifest(self._folder / name) or {}).get("seconds", 0.0)
+        lacking = missing(self._folder / name) or ""
+        return Done("made", float(seconds), headline_of(stage, self._folder), lacking)
+
+    def _stage(self, name: str, fingerprint: str) -> Stage:
+        """A stage, as this machine plans it. Raises AccordError if that is not as the driver does."""
+        if name not in self._stages:
+            self._does("planning")
+            graph = self._plan()
+            self._stages = {stage.name: stage for stage in graph.stages}
+        if self._stages[name].recipe.fingerprint != fingerprint:
+            raise AccordError(
+                "This machine would make something else of the stage than the one that accord run was started on.",
+                where=platform.node(),
+                fix="have the same version of accord, and the same models and texts, on both",
+            )
+        return self._stages[name]
+
+    def _plan(self) -> Graph:
+        from accord.study.config import validated
+        from accord.textfile import tables
+
+        file = validated(Path(self._told.path), self._told.text, tables(self._told.text))
+        graph = plan_study(file, kept=self._kept)
+        return plan_study(file, fetch=True, kept=self._kept) if graph.missing else graph
+
+    def _wait_for(self, stage: Stage) -> None:
+        """Wait until what the stage is made from is seen here: another machine may just have put it in place."""
+        until = time.monotonic() + _SEEN
+        for source in stage.inputs.values():
+            folder = self._at(source)
+            while (read_manifest(folder) or {}).get("fingerprint") != source.recipe.fingerprint:
+                if time.monotonic() > until:
+                    return  # who opens it tells what is wrong with it
+                self._moves(0, 0)
+                time.sleep(0.2)
+                list(folder.parent.parent.glob("*/"))  # else the machine may not ask again what is there
+
+    def _at(self, stage: Input) -> Path:
+        return self._folder.absolute() / stage.name
+
+    def _begin(self) -> None:
+        self._done, self._total, self._doing, self._leaves = 0, 0, "", False
+
+    def _does(self, what: str) -> None:
+        self._doing = what
+
+    def _moves(self, done: int, total: int) -> None:
+        self._done, self._total, self._doing = done, total, ""
+        if self._leaves:
+            raise KeyboardInterrupt
+
+
+def _in_a_line(error: Exception) -> str:
+    """What went wrong, in a line; the log has the rest."""
+    error = say_full(error) if is_full(error) else error
+    if isinstance(error, AccordError):
+        got = "" if error.got is None else f" ({error.got})"
+        return " ".join(f"{error.problem}{got}".split())
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def command_words(command: str) -> Sequence[str]:
+    """The words of a command line, as `accord.study.provenance.command` writes it."""
+    import shlex
+
+    return shlex.split(command)

@@ -2,6 +2,8 @@
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from rich.console import Console
@@ -98,11 +100,13 @@ def test_a_step_that_goes_over_its_items_again_says_so(time):
     with display.step("a") as told:
         time.passes(10)
         told(1, 2)
-        assert display._far() == "50 %" and display.left() == 50  # what was expected is more than what the share tells
+        assert (
+            display._steps()[0].far == "50 %" and display.left() == 50
+        )  # what was expected is more than what the share tells
         told(2, 2)
         told(0, 4)
         told(1, 4)
-        assert display._far() == "25 % of pass 2"
+        assert display._steps()[0].far == "25 % of pass 2"
         time.passes(70)
         assert display.left() == pytest.approx(80 * 3 / 2)  # this pass began half way at the latest
 
@@ -128,6 +132,106 @@ def test_a_terminal_shows_the_whole_and_the_step_under_way():
     assert all(len(line) <= 60 for line in text(console).splitlines())
 
 
+def test_several_steps_are_under_way_at_once(time):
+    console = log()
+    expected = {"gap/a": 60.0, "gap/b": 60.0, "repair/c": 30.0, "repair/d": 30.0}
+    with Display("demo", expected, console=console, workers=2) as display, ExitStack() as first, ExitStack() as second:
+        one = first.enter_context(display.step("gap/a", lambda: "r 0.10", "worker 1 on node7"))
+        two = second.enter_context(display.step("gap/b", at="worker 2 on node9"))
+        time.passes(30)
+        one(1, 2)
+        two(1, 4)
+        display.doing("loading tiny", "gap/a")
+        assert [(step.share, step.doing) for step in display._steps()] == [(0.5, "loading tiny"), (0.25, "")]
+        first.close()
+        one = first.enter_context(display.step("repair/c", at="worker 1 on node7"))
+        time.passes(60)
+        second.close()
+    assert text(console).splitlines() == [
+        "[1/4] gap/a (worker 1 on node7), about 1:00",
+        "[2/4] gap/b (worker 2 on node9), about 1:00",
+        "[1/4] gap/a (worker 1 on node7): 0:30   r 0.10",
+        "[3/4] repair/c (worker 1 on node7), about 0:30",
+        "[2/4] gap/b (worker 2 on node9): 1:30",
+        "[3/4] repair/c (worker 1 on node7): 1:00",
+    ]
+
+
+def test_the_work_that_is_left_is_divided_among_the_workers(time):
+    display = Display("demo", {"a": 40.0, "b": 40.0, "c": 40.0, "d": 60.0}, console=log(), workers=2)
+    assert display.left() == 90
+    with display.step("a"), display.step("b"), display.step("c"):  # more than are said to be there
+        assert display.left() == 60
+        display.workers = 8
+        assert display.left() == 60  # no step is divided
+        display.workers = 1
+        time.passes(10)
+        assert display.left() == pytest.approx(60)
+
+
+def test_a_step_that_fails_leaves_the_others_as_they_are(time):
+    console = log()
+    display = Display("demo", {"a": 1.0, "b": 1.0}, console=console)
+    with display, display.step("a", at="worker 1"):
+        with pytest.raises(ZeroDivisionError), display.step("b", at="worker 2"):
+            raise ZeroDivisionError
+        assert [step.name for step in display._steps()] == ["a"]
+    assert "[1/2] a (worker 1): 0:00" in text(console) and "b (worker 2):" not in text(console)
+
+
+def test_a_log_has_a_handful_of_lines_of_many_steps(monkeypatch):
+    monkeypatch.setattr(progress, "_LINES", 0.0)
+    console = log()
+    names = [f"gap/{i}" for i in range(40)]
+    with Display("demo", dict.fromkeys(names, 9.0), console=console, workers=40) as display, ExitStack() as stack:
+        told = [stack.enter_context(display.step(name, at=f"worker {i}")) for i, name in enumerate(names)]
+        told[0](1, 2)
+        while text(console).count("more under way") < 2:
+            pass
+    lines = text(console).splitlines()[40:]
+    whole = lines.index(next(line for line in lines if line.startswith("demo · 0 of 40 done, 40 under way · ")))
+    assert lines[whole + 1].startswith("[ 1/40] gap/0 (worker 0): 50 %, 0:00 gone")
+    assert lines[whole + 6] == "and 35 more under way"
+
+
+def test_a_terminal_has_a_line_for_each_worker_as_far_as_they_fit():
+    names = [f"gap/{i}" for i in range(40)]
+    for n in (3, 40):
+        console = terminal(80)
+        display = Display("demo", dict.fromkeys(names, 9.0), console=console, workers=n)
+        with ExitStack() as stack:
+            for i, name in reversed(list(enumerate(names[:n]))):
+                stack.enter_context(display.step(name, at=f"worker {i} on node{i % 2}"))(i, 40)
+            console.print(display)
+            whole, *lines = text(console).splitlines()
+        assert whole.startswith(f"demo · 0 of 40 done, {n} under way · 0:00 gone · about ")
+        for i, line in enumerate(lines[: min(n, 20)]):  # worker 2 stands before worker 10
+            assert line.startswith(f"gap/{i} ") and line.rstrip().endswith(f"worker {i} on node{i % 2}"), line
+            assert f"{100 * i / 40:.0f} %" in line
+        assert lines[20:] == (["and 20 more"] if n == 40 else [])
+        assert len(lines) + 1 <= 22 and all(len(line) <= 80 for line in lines)
+
+
+def test_any_thread_may_begin_move_and_end_steps(tmp_path):
+    """Without the lock, lists change while they are walked."""
+    console, note = terminal(), tmp_path / "progress.json"
+    names = [f"stage {i}" for i in range(40)]
+    with Display("demo", dict.fromkeys(names, 1.0), console=console, note=note, workers=8) as display:
+
+        def work(name):
+            with display.step(name, at=name) as told:
+                for i in range(5):
+                    told(i, 5)
+                    assert display.left() is not None
+                    display._write_note(force=True)
+                    json.loads(note.read_text())
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, names))
+        assert display._steps() == [] and display.left() == 0
+    assert text(console).count("[") >= 40
+
+
 def test_names_of_others_move_no_cursor_and_are_no_markup():
     for console in (log(), terminal()):
         display = Display("[/b]\x1b[2J", {"gap/\x1b[31m[red]a\r": 1.0}, console=console)
@@ -148,6 +252,8 @@ def test_other_processes_can_read_how_far_it_is(tmp_path):
             later = json.loads(note.read_text())
     assert (told["stage"], told["number"], told["of"]) == ("gap/a", 1, 2)
     assert (later["stage"], later["number"], later["done"], later["total"]) == ("repair/b", 2, 1, 2)
+    assert later["ended"] == 1
+    assert later["running"] == [{"stage": "repair/b", "at": "", "done": 1, "total": 2, "elapsed": 0}]
     assert not list(tmp_path.iterdir())
 
 

@@ -4,36 +4,45 @@ import json
 import math
 import os
 import platform
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from accord.screen import Screen, visible
+from accord.steps import OpenStep, time_left
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
 
 _LINES = 30.0  # seconds from one line of a log to the next
 _NOTES = 2.0  # seconds from one note for other processes to the next
-_TELLING = 0.1  # of a step: from here on, how far it is says more of its end than what such steps took before
+_ROWS = 24  # of a terminal, at most: the lines of the steps leave some of them to what was said before
+_SHORT = 12  # characters: a bar beside which there is more to tell
+_HANDFUL = 5  # of the steps that are under way, as many as have a line in a log each time
 
 
 class Display:
     """Tells how a series of steps goes on, and how long the rest will take.
 
-    In a terminal two lines stay at the bottom: the whole, and the step that is under way. Elsewhere a line is written
-    when a step begins, every 30 seconds, and when it ends.
+    In a terminal lines stay at the bottom: one of the whole, and one of each step that is under way, as many as fit.
+    Elsewhere a line is written when a step begins, every 30 seconds, and when it ends; of many steps at once, every 30
+    seconds one of the whole and of the five that have taken longest.
+
+    Several steps may be under way at once, begun, moved and ended in any order and by any thread. How long the rest
+    will take is then the work that is left divided by the workers, and never less than the longest step that is left:
+    see `accord.steps.time_left`.
 
     >>> with Display("tea", {"boil": 1.0, "brew": 2.0}) as display:  # doctest: +SKIP
     ...     with display.step("boil") as progress:
@@ -45,6 +54,7 @@ class Display:
             taken; they are not counted.
         console: where; standard error by default.
         note: a JSON file for other processes to read, which is removed at the end.
+        workers: how many steps may be under way at once; it may be changed as workers come and go.
     """
 
     def __init__(
@@ -54,16 +64,17 @@ class Display:
         *,
         console: Console | None = None,
         note: Path | None = None,
+        workers: int = 1,
     ) -> None:
-        self.title = title
+        self.title, self.workers = title, workers
         self._expected = dict(expected or {})
         self._console = console or Screen(stderr=True)
         self._note = note
         self._begun = time.monotonic()
         self._started = _now()
         self._taken: dict[str, float] = {}  # step -> seconds, of those that ended
-        self._name, self._since, self._doing = "", self._begun, ""
-        self._done, self._total, self._pass = 0, 0, 1
+        self._under_way: list[OpenStep] = []  # the one begun first is first
+        self._known = threading.RLock()  # around both; nothing is shown while it is held, as rich has locks of its own
         self._line = self._noted = self._begun
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -75,38 +86,44 @@ class Display:
         """A line that stays."""
         self._console.print(Text(visible(line)), soft_wrap=not self._console.is_terminal)
 
-    def doing(self, what: str) -> None:
-        """Something that takes a while within a step, such as loading a model; it is told until the step moves on."""
-        self._doing = what
+    def doing(self, what: str, step: str = "") -> None:
+        """Something that takes a while within a step, such as loading a model; it is told until the step moves on.
+
+        Args:
+            step: its name; the one begun last by default.
+        """
+        with self._known:
+            for one in [one for one in self._under_way if one.name == step or not step][-1:]:
+                one.doing = what
 
     @contextmanager
-    def step(self, name: str, result: Callable[[], str] | None = None) -> Iterator[Progress]:
+    def step(self, name: str, result: Callable[[], str] | None = None, at: str = "") -> Iterator[Progress]:
         """A step while it goes on; takes how far it is.
 
         Args:
             result: gives what came of it, in a few words, when it has ended.
+            at: by whom and where it is done, "worker 2 on node7", where several are at work.
         """
-        self._name, self._since, self._doing = name, time.monotonic(), ""
-        self._done, self._total, self._pass = 0, 0, 1
-        self._line = self._since
+        with self._known:
+            expected = self._expected.get(name)
+            number = 0 if expected is None else self._ended() + len(self._under_way) + 1
+            step = OpenStep(name, at, number=number, expected=expected or 0.0)
+            self._under_way.append(step)
+            if alone := len(self._under_way) == 1:
+                self._line = step.since
         if not self._console.is_terminal and name:
-            expected = self._expected.get(name, 0.0)
-            self.say(f"{self._place()}{name}" + (f", about {clock(expected)}" if expected >= 1 else ""))
-        self._write_note(force=True)
+            self.say(f"{self._called(step)}" + (f", about {clock(step.expected)}" if step.expected >= 1 else ""))
+        self._write_note(force=alone)
         try:
-            yield self._move
-            seconds = time.monotonic() - self._since
-            self._taken[name] = seconds
+            yield step.move
+            with self._known:
+                self._taken[name] = seconds = step.seconds
+                step.number = step.number and self._ended()
             found = result() if result is not None else ""
-            self.say(f"{self._place(ended=True)}{name}: {clock(seconds)}" + (f"   {found}" if found else ""))
+            self.say(f"{self._called(step)}: {clock(seconds)}" + (f"   {found}" if found else ""))
         finally:
-            self._name = ""
-
-    def _move(self, done: int, total: int) -> None:
-        before = self._share() or 0.0
-        self._done, self._total, self._doing = done, total, ""
-        if (self._share() or 0.0) < before:  # some steps go over their items more than once
-            self._pass += 1
+            with self._known:
+                self._under_way.remove(step)
 
     # What is known
 
@@ -117,48 +134,33 @@ class Display:
 
     def left(self) -> float | None:
         """Seconds that the rest is expected to take; None where nothing tells."""
-        if not self._expected:
-            return None
-        ended = [name for name in self._taken if name in self._expected]
-        pace = 1.0
-        if before := sum(self._expected[name] for name in ended):
-            pace = min(4.0, max(0.25, sum(self._taken[name] for name in ended) / before))
-        to_come = [name for name in self._expected if name not in self._taken and name != self._name]
-        return self._step_left(pace) + pace * sum(self._expected[name] for name in to_come)
+        with self._known:
+            running = [step for step in self._under_way if step.name not in self._taken]
+            return time_left(self._expected, self._taken, running, max(self.workers, len(running)))
 
-    def _step_left(self, pace: float) -> float:
-        if not self._name:
-            return 0.0
-        gone = time.monotonic() - self._since
-        share = self._share()
-        rest = max(0.0, pace * self._expected.get(self._name, 0.0) - gone)
-        if share is not None and share >= _TELLING and gone > 1:
-            told = gone * (1 - share) / share
-            return told if self._pass == 1 and not rest else max(rest, told / self._pass)
-        return rest
+    def _steps(self) -> list[OpenStep]:
+        """Those under way, the one begun first is first."""
+        with self._known:
+            return list(self._under_way)
 
-    def _share(self) -> float | None:
-        return min(1.0, self._done / self._total) if self._total else None
+    def _ended(self) -> int:
+        """How many of the expected steps have ended."""
+        with self._known:
+            return sum(name in self._expected for name in self._taken)
 
-    def _far(self) -> str:
-        """How far the step is, in words."""
-        share = self._share()
-        again = f" of pass {self._pass}" if self._pass > 1 else ""
-        return "" if share is None else f"{100 * share:.0f} %{again}"
-
-    def _place(self, *, ended: bool = False) -> str:
-        """Which step this is, of how many."""
-        if self._name not in self._expected or len(self._expected) < 2:
-            return ""
-        number = len([name for name in self._taken if name in self._expected]) + (not ended)
-        return f"[{number:>{len(str(len(self._expected)))}}/{len(self._expected)}] "
+    def _called(self, step: OpenStep) -> str:
+        """A step as a log has it: which one it is, of how many, and where it is done."""
+        of = len(self._expected)
+        place = f"[{step.number:>{len(str(of))}}/{of}] " if step.number and of > 1 else ""
+        return f"{place}{step.name}" + (f" ({step.at})" if step.at else "")
 
     def _whole(self) -> str:
         """The line of the whole."""
-        parts = [self.title]
-        if len(self._expected) > 1:
-            number = min(len(self._taken) + 1, len(self._expected))
-            parts.append(f"stage {number} of {len(self._expected)}")
+        parts, of, running = [self.title], len(self._expected), len(self._steps())
+        if self.workers > 1 or running > 1:
+            parts.append((f"{self._ended()} of {of} done, " if of else "") + f"{running} under way")
+        elif of > 1:
+            parts.append(f"stage {min(len(self._taken) + 1, of)} of {of}")
         parts.append(f"{clock(self.elapsed)} gone")
         if (left := self.left()) is not None:
             parts.append(f"about {clock(left)} left")
@@ -168,53 +170,68 @@ class Display:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(_line(self._whole()), style="bold", no_wrap=True, overflow="ellipsis")
-        grid = Table.grid(padding=(0, 1))
-        for justify in ("left", "left", "right", "left"):
-            grid.add_column(justify=justify, no_wrap=True, overflow="ellipsis")
-        share = self._share()
-        known = share is not None
-        bar = ProgressBar(1.0 if known else None, share or 0.0, width=24, pulse=not known, complete_style="cyan")
-        told = self._doing or self._far()
-        name = Text(_line(self._name or "…"))
-        grid.add_row(name, bar, Text(clock(time.monotonic() - self._since)), Text(_line(told)))
-        yield grid
+        steps = self._steps() or [OpenStep("…")]
+        if len(steps) == 1 and not steps[0].at:
+            told = steps[0].doing or steps[0].far
+            yield _grid([[Text(_line(steps[0].name)), _bar(steps[0], 24), *map(Text, (_clock(steps[0]), _line(told)))]])
+            return
+        steps.sort(key=lambda step: _natural(step.at))
+        room = max(1, min(_ROWS, console.height) - 4)  # for the whole, what is left out, and what was said before
+        yield _grid_of_several(steps[:room], options.max_width)
+        if len(steps) > room:
+            yield Text(f"and {len(steps) - room} more", style="dim")
 
     def _beat(self) -> None:
         """Lines of a log, and notes for other processes, while the step itself is busy."""
         while not self._over.wait(0.5):
-            if not self._console.is_terminal and self._name and time.monotonic() - self._line >= _LINES:
+            due = not self._console.is_terminal and time.monotonic() - self._line >= _LINES
+            if due and (steps := [step for step in self._steps() if step.name]):
                 self._line = time.monotonic()
-                self.say(self._log_line())
+                for line in self._log_lines(steps):
+                    self.say(line)
             self._write_note()
 
-    def _log_line(self) -> str:
-        gone, far = clock(time.monotonic() - self._since), self._doing or self._far()
-        far += ", " if far else ""
-        left = self.left()
-        rest = f"; {clock(self.elapsed)} gone of all" + (f", about {clock(left)} left" if left is not None else "")
-        return f"{self._place()}{self._name}: {far}{gone} gone" + (rest if len(self._expected) > 1 else "")
+    def _log_lines(self, steps: Sequence[OpenStep]) -> Iterator[str]:
+        several = len(steps) > 1
+        if several:
+            yield self._whole()
+        for step in steps[:_HANDFUL]:
+            far = f"{told}, " if (told := step.doing or step.far) else ""
+            left = self.left()
+            rest = f"; {clock(self.elapsed)} gone of all" + (f", about {clock(left)} left" if left is not None else "")
+            all_of_it = "" if several or len(self._expected) < 2 else rest
+            yield f"{self._called(step)}: {far}{clock(step.seconds)} gone{all_of_it}"
+        if len(steps) > _HANDFUL:
+            yield f"and {len(steps) - _HANDFUL} more under way"
 
     def _write_note(self, *, force: bool = False) -> None:
-        now = time.monotonic()
-        if self._note is None or not (force or now - self._noted >= _NOTES):
-            return
-        self._noted = now
-        beside = self._note.with_name(f".{self._note.name}.tmp")
-        with suppress(OSError):  # nothing depends on it
-            beside.write_text(json.dumps(self._state(), ensure_ascii=False), encoding="utf-8")
-            beside.replace(self._note)
+        with self._known:  # one thread at a time, as all write the same file
+            now = time.monotonic()
+            if self._note is None or not (force or now - self._noted >= _NOTES):
+                return
+            self._noted = now
+            beside = self._note.with_name(f".{self._note.name}.tmp")
+            with suppress(OSError):  # nothing depends on it
+                beside.write_text(json.dumps(self._state(), ensure_ascii=False), encoding="utf-8")
+                beside.replace(self._note)
 
     def _state(self) -> dict[str, Any]:
-        left = self.left()
+        left, steps = self.left(), self._steps()
+        ended = self._ended() if self._expected else len(self._taken)
+        running = [
+            {"stage": step.name, "at": step.at, "done": step.done, "total": step.total, "elapsed": round(step.seconds)}
+            for step in steps
+        ]
+        first = running[0] if running else {"stage": "", "done": 0, "total": 0}
         return {
             "pid": os.getpid(),
             "host": platform.node(),
             "started": self._started,
-            "stage": self._name,
-            "number": len(self._taken) + bool(self._name),
+            **{key: first[key] for key in ("stage", "done", "total")},  # as earlier versions of accord read it
+            "number": ended + bool(steps),
+            "ended": ended,
             "of": len(self._expected),
-            "done": self._done,
-            "total": self._total,
+            "running": running,
             "elapsed": round(self.elapsed, 1),
             "left": None if left is None else round(left, 1),
             "updated": _now(),
@@ -249,6 +266,38 @@ def bar(name: str, console: Console | None = None) -> Iterator[Progress]:
         yield progress
 
 
+def _grid(rows: Sequence[Sequence[RenderableType]], widest: Sequence[int | None] = (None,) * 4) -> Table:
+    """A line a step: what it is, a bar, its time, and what is told of it, each column as wide as may be."""
+    grid = Table.grid(padding=(0, 1))
+    for i, most in enumerate(widest):
+        grid.add_column(justify="right" if i == 2 else "left", max_width=most, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        grid.add_row(*row)
+    return grid
+
+
+def _grid_of_several(steps: Sequence[OpenStep], width: int) -> Table:
+    """Steps and where they are done: where there is too little room, names and places are cut, and no number is."""
+    names, fars = [_line(step.name) for step in steps], [step.far for step in steps]
+    places = [_line(": ".join(filter(None, (step.at, step.doing)))) for step in steps]
+    times = [_clock(step) for step in steps]
+    room = width - _SHORT - 4 - max(map(len, times)) - max(map(len, fars))
+    most = max(room // 2, room - max(map(len, places)))
+    name = max(1, min(most, max(map(len, names))))
+    columns = zip(names, (_bar(step, _SHORT) for step in steps), times, fars, places, strict=True)
+    rows = [[Text(part) if isinstance(part, str) else part for part in row] for row in columns]
+    return _grid(rows, (name, None, None, None, max(1, room - name)))
+
+
+def _bar(step: OpenStep, width: int) -> ProgressBar:
+    known = (share := step.share) is not None
+    return ProgressBar(1.0 if known else None, share or 0.0, width=width, pulse=not known, complete_style="cyan")
+
+
+def _clock(step: OpenStep) -> str:
+    return clock(step.seconds)
+
+
 def clock(seconds: float) -> str:
     """Seconds as people read them.
 
@@ -263,6 +312,11 @@ def clock(seconds: float) -> str:
 def _line(text: str) -> str:
     """Text that takes one line."""
     return visible(" ".join(text.split()))
+
+
+def _natural(text: str) -> list[str | int]:
+    """To sort names by the numbers in them: worker 2 before worker 10."""
+    return [int(word) if word.isdecimal() else word for word in re.split(r"(\d+)", text)]
 
 
 def _now() -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,51 @@ def test_a_run_that_lives(tmp_path):
         assert "A process of accord works on it now." in said("status", folder)[1]
         assert re.search(r"2 of 5 +busy", said("runs", folder.parent)[1])
     assert not list(folder.parent.glob(".*"))
+
+
+SEVERAL = [
+    {"stage": "gap/c", "at": "worker 1 on node7", "done": 2, "total": 5, "elapsed": 60},
+    {"stage": "gap/d", "at": "worker 2 on node9\x1b[2J", "done": 0, "total": 0, "elapsed": 9},
+]
+
+
+def test_a_run_whose_stages_are_made_by_several_workers(tmp_path):
+    folder = make_run(tmp_path / "runs" / "demo", planned=["gap/c", "gap/d", "gap/e"])
+    progress(folder, running=SEVERAL, ended=2, of=5)
+    with lock(folder.resolve()):
+        code, text = said("status", folder, COLUMNS="120")
+        assert code == 0
+        assert "Running: 2 stages at once, 2 of 5 done; 2 min so far, about 4 min left." in text
+        assert re.search(r"gap/c +being made 40%, worker 1 on node7", text)
+        assert re.search(r"gap/d +being made, worker 2 on node9", text) and "\x1b[2J" not in text
+        assert re.search(r"gap/e +to do", text)
+        assert "running, 2 stages at once, 4 min left" in said("runs", folder.parent, COLUMNS="200")[1]
+        progress(folder, running=SEVERAL[:1], ended=2, of=5)
+        assert "Running: gap/c (3 of 5) at 40%, worker 1 on node7; 2 min so far" in said("status", folder)[1]
+        progress(folder, running=[], ended=2, of=5)
+        assert "Running: no stage (2 of 5 done); 2 min so far" in said("status", folder)[1]
+
+
+def test_workers_elsewhere_are_seen_from_here(tmp_path):
+    """A stage that is not there because it is being made on another machine is no damage."""
+    folder = make_run(tmp_path / "runs" / "demo", planned=["gap/c", "gap/d"])
+    (folder / "gap" / ".d.partial").mkdir()
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    progress(folder, running=SEVERAL, ended=2, of=4, host="far", updated=now)
+    code, text = said("status", folder, COLUMNS="120")
+    assert code == 0
+    assert re.search(r"Running on far, as it said .* ago: 2 stages at once, 2 of 4 done\.", text)
+    assert re.search(r"gap/d +being made, worker 2 on node9", text) and "To do" not in text
+    assert "running on far, 2 stages at once" in said("runs", folder.parent, COLUMNS="200")[1]
+
+
+@pytest.mark.parametrize("running", [None, 7, [None, 7, {}], [{"stage": ["x"], "at": {}, "done": "many", "total": -1}]])
+def test_whatever_a_note_says_of_what_runs_is_no_error(tmp_path, running):
+    folder = make_run(tmp_path / "runs" / "demo", planned=["gap/c"])
+    progress(folder, running=running, ended="all", number=1e300)
+    with lock(folder.resolve()):
+        code, text = said("status", folder)
+        assert code == 0 and "Running: " in text
 
 
 def test_a_run_that_was_killed(tmp_path):

@@ -3,6 +3,7 @@
 import math
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,26 @@ PROGRESS = "progress.json"  # in the run folder while a run lives; one that dies
 Life = Literal["running", "stopped", "elsewhere"]
 
 
+_QUIET = 120  # seconds without a word from another machine, from which on a run there may be gone
+
+
+@dataclass(frozen=True)
+class StageProgress:
+    """How far a stage is that is being made.
+
+    Attributes:
+        stage: its name.
+        at: by whom and where it is made, "worker 2 on node7"; empty where there are no workers.
+        share: how much of it is done, from 0 to 1; None while that is not known.
+        elapsed: seconds since it was begun; None where that is not known.
+    """
+
+    stage: str
+    at: str
+    share: float | None
+    elapsed: float | None
+
+
 @dataclass(frozen=True)
 class RunProgress:
     """What a run said of itself last.
@@ -25,8 +46,8 @@ class RunProgress:
         life: running; stopped: its process is gone, and this is what it left; elsewhere: it runs, or ran, on another
             machine, which cannot be asked.
         host: the machine it was started on.
-        stage: the one that is being made; `number` of `of` that this run has to do.
-        share: how much of that stage is done, from 0 to 1; None while that is not known.
+        making: the stages that are being made, the one begun first is first.
+        number: which one the first of them is of the `of` stages that this run has to do; `ended` of these are made.
         elapsed: seconds since the run began.
         left: seconds that the rest is expected to take; None where that is not known.
         updated: when it said so.
@@ -34,13 +55,26 @@ class RunProgress:
 
     life: Life
     host: str
-    stage: str
+    making: tuple[StageProgress, ...]
     number: int
+    ended: int
     of: int
-    share: float | None
     elapsed: float | None
     left: float | None
     updated: datetime | None
+
+    @property
+    def silent(self) -> float | None:
+        """Seconds since it said so; None where that is not known."""
+        if self.updated is None:
+            return None
+        return max(0.0, (datetime.now().astimezone() - self.updated).total_seconds())
+
+    @property
+    def lives(self) -> bool:
+        """Whether it runs; of one on another machine, whether it was heard of in the last minutes."""
+        silent = self.silent
+        return self.life == "running" or (self.life == "elsewhere" and silent is not None and silent < _QUIET)
 
 
 def read_progress(folder: Path) -> RunProgress | None:
@@ -49,17 +83,31 @@ def read_progress(folder: Path) -> RunProgress | None:
         said = read_object(folder / PROGRESS)
     except AccordError:
         return None
-    host, done, total = plain(str(said.get("host", ""))), _number(said.get("done")), _number(said.get("total"))
+    host, number = plain(str(said.get("host", ""))), int(_number(said.get("number")) or 0)
+    listed = said.get("running")
+    making = (
+        listed if isinstance(listed, list) else [said | {"elapsed": None}]
+    )  # as earlier versions of accord wrote it
     return RunProgress(
         life=_life(folder, host, said.get("pid")),
         host=host,
-        stage=plain(str(said.get("stage", ""))),
-        number=int(_number(said.get("number")) or 0),
+        making=tuple(_stage(of) for of in making if isinstance(of, dict) and of.get("stage")),
+        number=number,
+        ended=max(0, int(_number(said.get("ended", number - 1)) or 0)),
         of=int(_number(said.get("of")) or 0),
-        share=min(1.0, max(0.0, done / total)) if done is not None and total else None,
         elapsed=_number(said.get("elapsed")),
         left=_number(said.get("left")),
         updated=moment(said.get("updated")),
+    )
+
+
+def _stage(said: Mapping[str, Any]) -> StageProgress:
+    done, total = _number(said.get("done")), _number(said.get("total"))
+    return StageProgress(
+        stage=plain(str(said["stage"])),
+        at=plain(str(said.get("at", ""))),
+        share=min(1.0, max(0.0, done / total)) if done is not None and total else None,
+        elapsed=_number(said.get("elapsed")),
     )
 
 

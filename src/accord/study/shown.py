@@ -18,10 +18,8 @@ from accord.terminal import plain_table, print_listing, screen
 if TYPE_CHECKING:
     from accord.study.preview import DryRun, Room, ToDo
     from accord.study.remove import Removal
-    from accord.study.run_progress import RunProgress
+    from accord.study.run_progress import RunProgress, StageProgress
     from accord.study.run_status import RunStatus, StageStatus
-
-_QUIET = 120  # seconds without a word from another machine, from which on a run there may be gone
 
 
 def print_runs(runs: Sequence["RunStatus"]) -> None:
@@ -42,8 +40,10 @@ def _facts(run: "RunStatus", short: bool) -> list[str | Text]:
 
 def _when(run: "RunStatus", short: bool) -> str:
     progress = run.progress
-    if progress is not None and progress.life == "running":
-        return "running" + (f", {in_time(progress.left)} left" if progress.left is not None else "")
+    if progress is not None and progress.lives:
+        at_once = f", {len(progress.making)} stages at once" if len(progress.making) > 1 else ""
+        where = "" if progress.life == "running" else f" on {progress.host}"
+        return f"running{where}{at_once}" + (f", {in_time(progress.left)} left" if progress.left is not None else "")
     if run.busy:
         return "busy"
     if progress is not None and progress.life == "elsewhere":
@@ -83,7 +83,9 @@ def _rows(run: "RunStatus", together: bool) -> Iterator[tuple[str, list["StageSt
     making = _making(run)
 
     def key(stage: "StageStatus") -> str:
-        return _kind(stage.name) if together and stage.state == "to do" and stage.name != making else f"/{stage.name}"
+        return (
+            _kind(stage.name) if together and stage.state == "to do" and stage.name not in making else f"/{stage.name}"
+        )
 
     for _, group in groupby(run.stages, key):
         stages = list(group)
@@ -91,9 +93,10 @@ def _rows(run: "RunStatus", together: bool) -> Iterator[tuple[str, list["StageSt
         yield stages[0].name if alone else f"{_kind(stages[0].name)}, {len(stages)} stages", stages
 
 
-def _making(run: "RunStatus") -> str:
-    """The stage that is being made now; empty where none is."""
-    return run.progress.stage if run.progress is not None and run.progress.life == "running" else ""
+def _making(run: "RunStatus") -> dict[str, "StageProgress"]:
+    """The stages that are being made now, by their names."""
+    progress = run.progress
+    return {of.stage: of for of in progress.making} if progress is not None and progress.lives else {}
 
 
 def _life(run: "RunStatus") -> Iterator[str]:
@@ -102,8 +105,7 @@ def _life(run: "RunStatus") -> Iterator[str]:
         if run.busy:
             yield "A process of accord works on it now."
         return
-    at = f"{progress.stage} ({progress.number} of {progress.of})" if progress.of else progress.stage
-    at += "" if progress.share is None else f" at {progress.share:.0%}"
+    at = _under_way(progress)
     if progress.life == "running":
         so_far = "" if progress.elapsed is None else f"; {in_time(progress.elapsed)} so far"
         left = "" if progress.left is None else f", about {in_time(progress.left)} left"
@@ -115,10 +117,21 @@ def _life(run: "RunStatus") -> Iterator[str]:
         yield from _elsewhere(progress, at)
 
 
+def _under_way(progress: "RunProgress") -> str:
+    """Which stages are being made: the one, or how many of them."""
+    if len(progress.making) > 1:
+        ended = f", {progress.ended} of {progress.of} done" if progress.of else ""
+        return f"{len(progress.making)} stages at once{ended}"
+    if not progress.making:
+        return f"no stage ({progress.ended} of {progress.of} done)" if progress.of else "no stage"
+    stage = progress.making[0]
+    at = f"{stage.stage} ({progress.number} of {progress.of})" if progress.of else stage.stage
+    return at + ("" if stage.share is None else f" at {stage.share:.0%}") + (f", {stage.at}" if stage.at else "")
+
+
 def _elsewhere(progress: "RunProgress", at: str) -> Iterator[str]:
-    now = datetime.now().astimezone()
-    silent = None if progress.updated is None else max(0.0, (now - progress.updated).total_seconds())
-    if silent is not None and silent < _QUIET:
+    silent = progress.silent
+    if silent is not None and progress.lives:
         yield f"Running on {progress.host}, as it said {in_time(silent)} ago: {at}."
         return
     since = "" if silent is None else f" {in_time(silent)} ago"
@@ -127,9 +140,9 @@ def _elsewhere(progress: "RunProgress", at: str) -> Iterator[str]:
 
 
 def _state(stage: "StageStatus", run: "RunStatus") -> Text:
-    if run.progress is not None and stage.name == _making(run):
-        share = run.progress.share
-        return Text("being made" + ("" if share is None else f" {share:.0%}"), "green")
+    if (now := _making(run).get(stage.name)) is not None:
+        share = "" if now.share is None else f" {now.share:.0%}"
+        return Text(f"being made{share}" + (f", {now.at}" if now.at else ""), "green")
     words = "no longer in the study" if stage.state == "left over" else stage.state
     return Text(words, {"whole": "", "to do": "dim", "damaged": "red"}.get(stage.state, "yellow"))
 

@@ -24,7 +24,7 @@ _AGAIN = "make it again, or take it from a copy"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SAY_FULL = ("No space left on device", "Disk quota exceeded", "os error 28", "os error 122")
 _NO_ROOM = 2**16  # bytes: with so little left, it is the disk that a library's nameless error is about
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)  # of a file system that has none
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)  # of a file system that has none
 _SILENT, _BEAT = 600.0, 10.0  # seconds without a sign of life that a lock without the system is held; between two
 _TRIES = 0.2  # seconds
 _log = logging.getLogger("accord")
@@ -214,18 +214,23 @@ def _acquired(folder: Path, *, wait: bool, looks: bool = False) -> BaseFileLock:
     try:
         held.acquire(timeout=-1 if wait else 0 if looks else _TRIES, poll_interval=_TRIES / 10)
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
         path.unlink(missing_ok=True)  # it holds nobody off
-        held = SoftFileLease(
-            aside(folder, "held.lock"), lease_duration=_SILENT, heartbeat_interval=_BEAT, on_compromise=_lost
-        )
+        held = lease(aside(folder, "held.lock"))
         held.acquire(timeout=-1 if wait else _TRIES, poll_interval=_TRIES / 4)  # one is to find that its owner is gone
         return held
     with suppress(OSError):
         if not looks:
             path.write_text(f"{os.getpid()}\n{platform.node()}\n", encoding="utf-8")  # for `_busy`
     return held
+
+
+def lease(path: Path) -> SoftFileLease:
+    """What stands for a lock where the file system has none; it may be let go in another thread."""
+    return SoftFileLease(
+        path, lease_duration=_SILENT, heartbeat_interval=_BEAT, on_compromise=_lost, thread_local=False
+    )
 
 
 def _lost(lost: Any) -> None:

@@ -1,4 +1,4 @@
-"""Parts of a piece of work on disk, each whole or not there: a killed run goes on from them.
+"""Parts of a piece of work on disk, each whole or not there: a killed run goes on from them, workers share them.
 
 What a part held when it was written is noted as a hash: in a note beside a file or a folder (`kept`), within a record
 of JSON (`with_check`). A part that is not so any more is thrown away, with a word, and made again. What carries no hash
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from accord.disk import aside, is_locked, path_of, read_object, sha256, whole, whole_folder, write_whole
 from accord.errors import AccordError
+from accord.spread import NothingFree, at_work_on, is_helper, wait_or_leave
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +123,7 @@ def once(parts: Path | None, name: str, make: Callable[[], T]) -> T:
     if parts is None:
         return make()
     path = parts / name
-    write, read = _KINDS[path.suffix]
+    _, read = _KINDS[path.suffix]
     part: T
     if is_intact(path):
         try:
@@ -132,13 +133,47 @@ def once(parts: Path | None, name: str, make: Callable[[], T]) -> T:
             if _beside(path).exists():  # it is as it was written: something else is wrong
                 raise
             discard(path, error)
-    discard(path)
-    value = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with kept(path) as beside:
-        write(value, beside)
+    _put(path, make)
     part = read(path)
     return part
+
+
+def each(parts: Path | None, makes: Mapping[str, Callable[[], T]]) -> Iterator[T]:
+    """What `once` gives for each of a series of parts, in its order; none is made when its turn comes, but all before.
+
+    Parts that other workers are at are passed over and come back to.
+
+    >>> list(each(None, {"one.json": lambda: 1, "two.json": lambda: 2}))
+    [1, 2]
+
+    Args:
+        makes: name -> what makes it; parts that do not need each other.
+    """
+    elsewhere = False
+    for name, make in makes.items() if parts is not None else ():
+        path = Path(parts or "", name)
+        try:
+            if not is_intact(path):
+                _put(path, make, wait=False)
+        except NothingFree:
+            elsewhere = True
+    if elsewhere:
+        wait_or_leave()
+    for name, make in makes.items():
+        yield once(parts, name, make)
+
+
+def _put(path: Path, make: Callable[[], T], *, wait: bool = True) -> None:
+    """Put a part in place, unless another worker has done so meanwhile; see `at_work_on`."""
+    write, _ = _KINDS[path.suffix]
+    with at_work_on(path, wait=wait):
+        if is_intact(path):
+            return
+        discard(path)
+        value = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with kept(path) as beside:
+            write(value, beside)
 
 
 def belongs(parts: Path | None, to: Mapping[str, Any]) -> None:
@@ -149,9 +184,10 @@ def belongs(parts: Path | None, to: Mapping[str, Any]) -> None:
     """
     if parts is None:
         return
-    parts.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(json.dumps(to, sort_keys=True, default=str).encode()).hexdigest()
     if (parts / _OWNER).exists() and not is_intact(parts / _OWNER):  # nobody knows what they are parts of
+        if is_helper():
+            raise NothingFree
         for part in [path for path in parts.rglob("*") if _beside(path).exists()]:
             discard(part, f"nothing tells what it is a part of: {_OWNER} is not as it was written")
     if once(parts, _OWNER, lambda: {"sha256": digest})["sha256"] != digest:

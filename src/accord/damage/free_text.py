@@ -13,7 +13,7 @@ from accord.lm.model import LanguageModel
 from accord.lm.perplexity import perplexity
 from accord.lm.sampling import generate
 from accord.progress import Progress
-from accord.unfinished import once
+from accord.unfinished import each, once
 
 _PART = 32  # texts that a kill can cost
 # As usual, but without a repetition penalty, which would hide what is looked for.
@@ -26,20 +26,21 @@ def write_free(
 ) -> pd.DataFrame:
     """A row a sample: prompt, text, tokens, finished, judge_nll, judge_tokens (nan without a judge)."""
     openings = questions.openings
-    tables = [pd.DataFrame({name: [] for name in _COLUMNS})]
-    for start in range(0, len(openings), _PART):
-        make = partial(_part, lm, questions, openings[start : start + _PART], start)
-        tables.append(once(parts, f"free-{start:06}.parquet", make))
-        if progress:
-            progress(start + len(tables[-1]), len(openings))
-    table = pd.concat(tables[1:] or tables, ignore_index=True)
+    makes = {
+        f"free-{start:06}.parquet": partial(_part, lm, questions, openings[start : start + _PART], start, progress)
+        for start in range(0, len(openings), _PART)
+    }
+    tables = list(each(parts, makes)) or [pd.DataFrame({name: [] for name in _COLUMNS})]
+    table = pd.concat(tables, ignore_index=True)
     if judge is None or table.empty:
         return table.assign(judge_nll=np.nan, judge_tokens=np.nan)
     judged = once(parts, "judged.safetensors", partial(_judged, judge, table))
     return table.assign(judge_nll=judged["nll"].numpy(), judge_tokens=judged["tokens"].numpy())
 
 
-def _part(lm: LanguageModel, questions: Questions, openings: list[str], start: int) -> pd.DataFrame:
+def _part(
+    lm: LanguageModel, questions: Questions, openings: list[str], start: int, progress: Progress | None
+) -> pd.DataFrame:
     # A seed of its own for every part: `generate` numbers its prompts from 0.
     seed = int(np.random.SeedSequence([questions.seed, start]).generate_state(1)[0])
     samples = generate(
@@ -50,6 +51,8 @@ def _part(lm: LanguageModel, questions: Questions, openings: list[str], start: i
         batch_size=_PART,
         **_DRAW,  # type: ignore[arg-type]
     )
+    if progress:
+        progress(start + len(samples), len(questions.openings))
     rows = [(sample.prompt, sample.text, len(sample.ids), sample.finished) for sample in samples]
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 

@@ -4,10 +4,11 @@ States of the top layer are kept beside the scores, at the prompts' ends and at 
 two models can then be compared without running the first again, and are never stored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,10 +26,11 @@ from accord.lm.model import LanguageModel
 from accord.lm.perplexity import Perplexity, read_tokens, token_losses
 from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import score
-from accord.lm.windows import tokenize
+from accord.lm.windows import TokenTexts, tokenize
 from accord.progress import Progress
+from accord.spread import apart, onward
 from accord.tasks import Task
-from accord.unfinished import belongs, once
+from accord.unfinished import belongs, each
 
 Floats = NDArray[np.float64]
 
@@ -102,54 +104,43 @@ def observe(
     belongs(parts, settings)
     own = questions.own if scores is None else None
     sizes = [len(questions.texts), *(len(task.items) for task in questions.all_tasks), len(own.items) if own else 0]
-    count = _Count(progress, sum(sizes) + questions.samples)
-    texts, owner, states = _read(lm, questions.texts, parts, count)
-    words = {task.name: LabelWords.of(lm, task) for task in questions.all_tasks}
-    tasks = {task.name: _ask(lm, words[task.name], task, parts, count) for task in questions.all_tasks}
-    if own is not None:
-        scores = measure_gap(
-            lm, own, resamples=0, parts=None if parts is None else parts / "own", progress=count.of(len(own.items))
-        ).scores
-        count.add(len(own.items))
-    free = write_free(lm, questions, judge, parts, count.of(questions.samples))
-    count.add(questions.samples)
-    return Observed(texts, owner, states, tasks, scores, free)
+    sizes.append(questions.samples)
+    progress = onward(progress)
+    bars = [_within(progress, size, sum(sizes[:i]), sum(sizes)) for i, size in enumerate(sizes)]
+    steps: list[Callable[[], Any]] = [
+        partial(_read, lm, questions.texts, parts, bars[0]),
+        partial(_ask, lm, questions.all_tasks, parts, bars[1:-2]),
+        lambda: scores if own is None else _score_own(lm, own, parts, bars[-2]),
+        partial(write_free, lm, questions, judge, parts, bars[-1]),
+    ]
+    (texts, owner, states), tasks, found, free = apart(steps)
+    if progress:
+        progress(sum(sizes), sum(sizes))
+    return Observed(texts, owner, states, tasks, found, free)
 
 
-@dataclass
-class _Count:
-    """Progress of many steps as one."""
+def _within(progress: Progress | None, size: int, begun: int, total: int) -> Progress | None:
+    """Progress of a step that is worth `size`, as progress of the whole."""
+    if progress is None:
+        return None
+    return lambda done, of: progress(begun + size * done // max(of, 1), total)
 
-    progress: Progress | None
-    total: int
-    done: int = 0
 
-    def of(self, size: int) -> Progress | None:
-        """Progress of a step that is worth `size`."""
-        if self.progress is None:
-            return None
-        whole, begun = self.progress, self.done
-        return lambda done, total: whole(begun + size * done // max(total, 1), self.total)
-
-    def add(self, size: int) -> None:
-        """A step is done."""
-        self.done += size
-        if self.progress:
-            self.progress(self.done, self.total)
+def _score_own(lm: LanguageModel, own: Task, parts: Path | None, progress: Progress | None) -> pd.DataFrame:
+    return measure_gap(lm, own, resamples=0, parts=parts and parts / "own", progress=progress).scores
 
 
 def _read(
-    lm: LanguageModel, texts: Sequence[str], parts: Path | None, count: _Count
+    lm: LanguageModel, texts: Sequence[str], parts: Path | None, progress: Progress | None
 ) -> tuple[Perplexity, NDArray[np.int64], States]:
-    read_parts: list[dict[str, Tensor]] = []
-    before = 0
+    makes, room = {}, STATES
     for start in range(0, len(texts), _TEXTS):
         some = texts[start : start + _TEXTS]
-        read = partial(_read_part, lm, some, STATES - before, count.of(len(some)))
-        part = once(parts, f"texts-{start:06}.safetensors", read)
-        read_parts.append({**part, "owner": part["owner"] + start})
-        before += len(part["owner"])
-        count.add(len(some))
+        read = tokenize(lm, some, max_length=_MAX_LENGTH)
+        within = _within(progress, len(some), start, len(texts))
+        makes[f"texts-{start:06}.safetensors"] = partial(_read_part, lm, read, room, within)
+        room -= len(_owners(read, room))
+    read_parts = [{**part, "owner": part["owner"] + _TEXTS * number} for number, part in enumerate(each(parts, makes))]
     if not any(part["tokens"].any() for part in read_parts):
         raise AccordError("no text has a token to score", got=f"{len(texts)} texts", wanted="longer ones")
     nll, tokens, owner = (torch.cat([part[key] for part in read_parts]).numpy() for key in ("nll", "tokens", "owner"))
@@ -158,12 +149,11 @@ def _read(
 
 
 @torch.no_grad()
-def _read_part(lm: LanguageModel, texts: Sequence[str], room: int, progress: Progress | None) -> dict[str, Tensor]:
-    """nll and tokens [text]; owner and states (none without a token) of the first `room` scored tokens."""
-    tokens = tokenize(lm, texts, max_length=_MAX_LENGTH)
-    nll, counts = np.zeros(len(texts)), np.zeros(len(texts), dtype=np.int64)
+def _read_part(lm: LanguageModel, tokens: TokenTexts, room: int, progress: Progress | None) -> dict[str, Tensor]:
+    """nll and tokens [text]; owner and states (none without a token) of the scored tokens among the first `room`."""
+    texts = len(tokens.offsets) - 1
+    nll, counts = np.zeros(texts), np.zeros(texts, dtype=np.int64)
     size = min(len(tokens.ids), max(room, 0))
-    owners = np.full(size, -1)  # stays so for a first token that no start token predicts
     slots: list[NDArray[np.int64]] = []  # the places of tokens in the order they are read in
     pieces: list[States] = []  # and the states before them
 
@@ -176,21 +166,39 @@ def _read_part(lm: LanguageModel, texts: Sequence[str], room: int, progress: Pro
         if len(near):
             pieces.append(states[torch.from_numpy(near)].cpu())
             slots.append(slot[near])
-            owners[slot[near]] = owner[near]
 
     read_tokens(lm, tokens, visit, progress=progress)
     read = {"nll": torch.from_numpy(nll), "tokens": torch.from_numpy(counts)}
-    read["owner"] = torch.from_numpy(owners[owners >= 0])
+    read["owner"] = torch.from_numpy(_owners(tokens, room))
     if pieces:
         in_order = joined(pieces)[torch.from_numpy(np.concatenate(slots).argsort())]
         read |= as_tensors(in_order, "states")
     return read
 
 
-def _ask(lm: LanguageModel, words: LabelWords, task: Task, parts: Path | None, count: _Count) -> TaskAnswers:
-    bar = count.of(len(task.items))
-    answers = once(parts, f"task-{task.name}.safetensors", lambda: _ask_all(lm, words, task, bar))
-    count.add(len(task.items))
+def _owners(tokens: TokenTexts, room: int) -> NDArray[np.int64]:
+    """The text of each token among the first `room` that is scored: a first one is not without a start token."""
+    lengths = np.diff(tokens.offsets)
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    scored = np.ones(len(owners), dtype=bool)
+    if not tokens.lead:
+        scored[tokens.offsets[:-1][lengths > 0]] = False
+    size = max(room, 0)
+    return owners[:size][scored[:size]]
+
+
+def _ask(
+    lm: LanguageModel, tasks: Sequence[Task], parts: Path | None, progress: Sequence[Progress | None]
+) -> dict[str, TaskAnswers]:
+    words = {task.name: LabelWords.of(lm, task) for task in tasks}
+    makes = {
+        f"task-{task.name}.safetensors": partial(_ask_all, lm, words[task.name], task, bar)
+        for task, bar in zip(tasks, progress, strict=True)
+    }
+    return {task.name: _answers(part) for task, part in zip(tasks, each(parts, makes), strict=True)}
+
+
+def _answers(answers: Mapping[str, Tensor]) -> TaskAnswers:
     states = {form: from_tensors(answers, f"{form}_states") for form in ("generator", "validator")}
     logprob, logodds, mass = (answers[key].numpy() for key in ("generator_logprob", "validator_logodds", "yes_no_mass"))
     return TaskAnswers(logprob, logodds, mass, states)

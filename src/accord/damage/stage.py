@@ -110,8 +110,10 @@ def observation_stage(plan: Plan, items: DamageItems, question: str) -> Stage:
 
         lm = base.load(work)
         observe(lm, items.questions(), judge=items.judge_model(work), parts=work.folder, progress=work.progress)
+        work.all_parts_made()
 
-    return Stage("observation", question, make, {**base.identity, **items.settings()}, items.seed, VERSION, seconds=12)
+    settings = {**base.identity, **items.settings()}
+    return Stage("observation", question, make, settings, items.seed, VERSION, spreads=True, seconds=12)
 
 
 def damage_stage(plan: Plan, items: DamageItems, base: Stage, node: RepairNode, verdict: Stage) -> Stage:
@@ -125,6 +127,7 @@ def damage_stage(plan: Plan, items: DamageItems, base: Stage, node: RepairNode, 
         before = observe(first, questions, judge=judge, parts=work.at(base))
         scores = Verdict.read(work.at(verdict)).after[NEAREST]
         after = observe(lm, questions, judge=judge, scores=scores, parts=work.parts, progress=work.progress)
+        work.all_parts_made()
         return compare(first, before, lm, after, questions, seed=items.seed, resamples=items.section.resamples)
 
     inputs = {"base": base, "repair": node.stage, "verdict": verdict}
@@ -134,7 +137,9 @@ def damage_stage(plan: Plan, items: DamageItems, base: Stage, node: RepairNode, 
         judge = [] if items.judge is None else [items.judge.section]
         return Needs(plan.weights(plan.backbone) + plan.weights(plan.backbone, *judge))
 
-    return Stage("damage", node.stage.label, make, settings, items.seed, VERSION, inputs, needs, seconds=10)
+    return Stage(
+        "damage", node.stage.label, make, settings, items.seed, VERSION, inputs, needs, spreads=True, seconds=10
+    )
 
 
 def pair_stage(items: DamageItems, base: BackboneSection, repaired: BackboneSection) -> Stage:

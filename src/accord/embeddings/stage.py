@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
 from accord.errors import AccordError
 from accord.heads.rows import Row, all_rows
 from accord.progress import Progress
+from accord.spread import apart
 from accord.study.plan import Plan, Unplanned, planned_once
 from accord.study.stage import Needs, Stage
 from accord.study.work import Work, to_make
@@ -124,22 +126,27 @@ def _stage(plan: Plan, section: TextSection, source: str, looked: Looked | None)
         # Concepts and heads are judged on the held-out side: that is a measure, see `accord.study.work.to_make`.
         lms = {TRAIN: work.backbone(base.section, to_make=True), HELD_OUT: work.backbone(base.section)}
         texts = read_corpus(section, source, plan.seed)
-        sizes = {}
-        for side, budget in ((HELD_OUT, section.held_out_tokens), (TRAIN, section.max_tokens)):
-            rows = texts.table[texts.table["held_out"] == (side == HELD_OUT)]
-            store = extract(
+        budgets = {HELD_OUT: section.held_out_tokens, TRAIN: section.max_tokens}
+        rows = {side: texts.table[texts.table["held_out"] == (side == HELD_OUT)] for side in budgets}
+
+        def extracted(side: str) -> "EmbeddingStore":
+            return extract(
                 lms[side],
-                list(rows["text"]),
+                list(rows[side]["text"]),
                 work.folder / side,
                 layers=[number for number in numbers if number is not None],
                 max_length=section.max_length,
                 stride=section.stride,
                 dtype=section.dtype,
-                max_tokens=budget,
+                max_tokens=budgets[side],
                 progress=work.progress,
             )
-            _write_texts(rows, store, work.folder / f"{side}_texts.parquet")
-            sizes[f"{side}_tokens"] = store.tokens
+
+        stores = dict(zip(budgets, apart([partial(extracted, side) for side in budgets]), strict=True))
+        work.all_parts_made()
+        for side, store in stores.items():
+            _write_texts(rows[side], store, work.folder / f"{side}_texts.parquet")
+        sizes = {f"{side}_tokens": store.tokens for side, store in stores.items()}
         return Embeddings(work.folder, {**_describe(texts), **sizes})
 
     def needs() -> Needs:
@@ -156,7 +163,7 @@ def _stage(plan: Plan, section: TextSection, source: str, looked: Looked | None)
         "source": source_fingerprint(source),
         "layers": numbers,
     }
-    return Stage("embeddings", "", make, settings, plan.seed, VERSION, needs=needs, seconds=40)
+    return Stage("embeddings", "", make, settings, plan.seed, VERSION, needs=needs, spreads=True, seconds=40)
 
 
 def _layers(plan: Plan) -> list[int | None]:

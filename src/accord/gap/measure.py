@@ -1,7 +1,7 @@
 """The gap of a model on a task: both forms of every item scored, as tables that other tools open."""
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,7 @@ from accord.lm.prompted import after_prompt
 from accord.lm.scoring import Floats, Query, Score, check_queries, score
 from accord.progress import Progress
 from accord.tasks import Task, as_task
-from accord.unfinished import once
+from accord.unfinished import each
 
 # Items of one part file: what a killed run loses at most. Small beside a study, large beside a batch.
 _PART = 128
@@ -64,15 +64,17 @@ def measure_gap(
     order = questions.order()
     tables, by_layer = [], _ByLayer(n, lm.n_layers + 1, task.labels.chooses) if layers else None
     size = _TOGETHER if parts is None else _PART
+    makes: dict[str, Callable[[], pd.DataFrame]] = {}
     for start in range(0, n, size):
         which = order[start : start + size]
         within = _within(progress, start, len(which), n)
-        part = once(parts, f"{start:08d}.parquet", partial(_part, questions, which, within))
+        makes[f"{start:08d}.parquet"] = partial(_part, questions, which, within)
+    for part in each(parts, makes):
         tables.append(part[part["layer"] == lm.n_layers])
         if by_layer:
             by_layer.add(part)
-        if progress:
-            progress(start + len(which), n)
+    if progress:
+        progress(n, n)
     scores = _score_table(task, pd.concat(tables).set_index("item").sort_index())
     scores.attrs |= answer.about
     metrics = {**summarize(scores, resamples=resamples), **answer.metrics}

@@ -118,8 +118,9 @@ def gap_stage(
         lm = load(work)
         work.progress(0, len(task.items))
         gap = measure_gap(lm, task, layers=section.layers, parts=work.parts, progress=work.progress)
+        work.all_parts_made()
         write_gap_figures(gap, work.folder / "figures")
         return gap
 
     settings = {**identity, "task": task.settings, "layers": section.layers}
-    return Stage("gap", section.folder, make, settings, seed, VERSION, inputs or {}, seconds=45)
+    return Stage("gap", section.folder, make, settings, seed, VERSION, inputs or {}, spreads=True, seconds=45)

@@ -26,7 +26,7 @@ from accord.pathway.readout import readout_curve
 from accord.pathway.tables import ALL, BASE, INTO_BASE, REPAIRED
 from accord.progress import Progress
 from accord.tasks import Task
-from accord.unfinished import once
+from accord.unfinished import each, once
 
 GENERATOR, VALIDATOR = FORMS = ("generator", "validator")
 LayerStates = dict[int, Tensor]
@@ -99,7 +99,7 @@ class Comparison:
             return table.astype({"value": float, "low": float, "high": float})
 
         return pd.concat(
-            [once(self.parts, f"cka-{form}.parquet", partial(of, form)) for form in FORMS], ignore_index=True
+            each(self.parts, {f"cka-{form}.parquet": partial(of, form) for form in FORMS}), ignore_index=True
         )
 
     def readout(self, train: Task, scores: pd.DataFrame, steps: Steps) -> pd.DataFrame:
@@ -119,7 +119,7 @@ class Comparison:
             return table.assign(model=model)[["model", *table.columns]]
 
         return pd.concat(
-            [once(self.parts, f"readout-{m}.parquet", partial(of, m)) for m in self.models], ignore_index=True
+            each(self.parts, {f"readout-{m}.parquet": partial(of, m) for m in self.models}), ignore_index=True
         )
 
     def _scores(self, name: str, task: Task, first: pd.DataFrame, steps: Steps) -> pd.DataFrame:

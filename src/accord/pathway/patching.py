@@ -6,7 +6,7 @@ the first), the receiver's upper layers go on from it, and one looks how far its
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from accord.pathway.patch_runs import Patching, group_table
 from accord.pathway.receiver import Receiver
 from accord.progress import Progress
 from accord.tasks import Task
-from accord.unfinished import once
+from accord.unfinished import each
 
 # Root mean square difference of l_V in nats below which two models answer alike and there is no effect to recover:
 # far above float error, far below what anyone would call a repair.
@@ -70,7 +70,8 @@ def patch(
     groups: dict[int, list[int]] = defaultdict(list)
     for i, context in enumerate(contexts):
         groups[len(context)].append(i)
-    tables, done = [], 0
+    makes: dict[str, Callable[[], pd.DataFrame]] = {}
+    done = 0
     for length, items in sorted(groups.items()):
 
         def make(length: int = length, items: list[int] = items, before: int = done) -> pd.DataFrame:
@@ -80,9 +81,9 @@ def patch(
 
             return group_table(patching, contexts, items, length - 1 if not every_position else 1, report)
 
-        tables.append(once(parts, f"length-{length:05d}.parquet", make))
+        makes[f"length-{length:05d}.parquet"] = make
         done += len(items)
-    return pd.concat(tables, ignore_index=True).sort_values(["layer", "what", "item"], ignore_index=True)
+    return pd.concat(each(parts, makes), ignore_index=True).sort_values(["layer", "what", "item"], ignore_index=True)
 
 
 def recovered(table: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:

@@ -95,12 +95,16 @@ def _of_repair(plan: Plan, section: PathwaySection, node: RepairNode) -> Stage:
         lm = base.load(work)
         models = (lm, node.load(work, plan.backbone))
         model_and_layer = None if concepts is None else (concepts.at, concepts.load(work, lm))
-        return measure(section, items, models, plan.seed, work, model_and_layer)
+        pathway = measure(section, items, models, plan.seed, work, model_and_layer)
+        work.all_parts_made()
+        return pathway
 
     settings = {**settings_of(section), **base.identity, "questions": items.settings(plan.read)}
     inputs = {"repair": node.stage} | ({} if concepts is None else {"concepts": concepts.stage})
     needs = lambda: Needs(2 * plan.weights(plan.backbone))  # noqa: E731 - the base, and apart from it what was made of it
-    return Stage("pathway", node.stage.label, make, settings, plan.seed, VERSION, inputs, needs, seconds=70)
+    return Stage(
+        "pathway", node.stage.label, make, settings, plan.seed, VERSION, inputs, needs, spreads=True, seconds=70
+    )
 
 
 def pair_stage(

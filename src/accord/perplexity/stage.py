@@ -1,6 +1,7 @@
 """Stages in which every model of a study writes texts, and a third-party model judges them."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,10 +17,13 @@ from accord.perplexity.result import JudgedTexts, WrittenTexts
 from accord.study.plan import Plan
 from accord.study.stage import Needs, Stage
 from accord.study.work import Work
-from accord.unfinished import once
+from accord.unfinished import each
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from accord.lm import LanguageModel
+    from accord.lm.perplexity import Perplexity
 
 TEXTS_VERSION = 2  # raise these when the same settings give other files or numbers
 VERSION = 2
@@ -66,13 +70,16 @@ def texts_stage(
     def make(work: Work) -> WrittenTexts:
         lm = work.backbone(plan.backbone) if node is None else node.load(work, plan, to_make=True)
         write = _by_model if node is not None else _random
-        tables = []
-        for first in range(0, section.samples, _PART):
+
+        def part(first: int) -> pd.DataFrame:
             n = min(_PART, section.samples - first)
-            part = lambda first=first, n=n: pd.DataFrame(write(lm, section, seed, first, n))  # noqa: E731
-            tables.append(once(work.parts, f"{first:06}.parquet", part))
+            texts = pd.DataFrame(write(lm, section, seed, first, n))
             work.progress(first + n, section.samples)
-        table = pd.concat(tables, ignore_index=True)
+            return texts
+
+        makes = {f"{first:06}.parquet": partial(part, first) for first in range(0, section.samples, _PART)}
+        table = pd.concat(each(work.parts, makes), ignore_index=True)
+        work.all_parts_made()
         return WrittenTexts(pd.concat([pd.DataFrame({"row": name, "seed": seed, "index": table.index}), table], axis=1))
 
     settings: dict[str, Any] = {
@@ -83,7 +90,7 @@ def texts_stage(
     inputs = {} if node is None else {"model": node.stage}
     if node is None:
         settings["weights"] = plan.named(plan.backbone).identity["weights"]
-    return Stage("texts", f"{label}-s{seed}", make, settings, seed, TEXTS_VERSION, inputs, seconds=4)
+    return Stage("texts", f"{label}-s{seed}", make, settings, seed, TEXTS_VERSION, inputs, spreads=True, seconds=4)
 
 
 def _by_model(lm: "LanguageModel", section: PerplexitySection, seed: int, first: int, n: int) -> list[dict[str, Any]]:
@@ -112,15 +119,19 @@ def perplexity_stage(plan: Plan, section: PerplexitySection, texts: Stage, name:
     inputs = {"texts": texts} | ({} if node is None else {"model": node.stage, "held out": embeddings(plan)})
 
     def make(work: Work) -> JudgedTexts:
-        from accord.lm.perplexity import perplexity
+        from accord.lm.perplexity import Perplexity, perplexity
         from accord.text import measure_diversity
 
         samples = list(WrittenTexts.read(work.at(texts)).table["text"])
-        scores = perplexity(judge.load(work), samples, progress=work.progress)
-        summary, own = scores.summary(), None
+        lm = judge.load(work)
+        makes = {"judged.safetensors": lambda: _as_tensors(perplexity(lm, samples, progress=work.progress))}
         if node is not None:
-            held_out = Embeddings.read(work.at(inputs["held out"])).texts(HELD_OUT)
-            own = perplexity(node.load(work, plan), held_out[: section.own_texts]).token_weighted
+            held_out = Embeddings.read(work.at(inputs["held out"])).texts(HELD_OUT)[: section.own_texts]
+            makes["own.safetensors"] = lambda: _as_tensors(perplexity(node.load(work, plan), held_out))
+        read = [Perplexity(part["nll"].numpy(), part["tokens"].numpy()) for part in each(work.parts, makes)]
+        work.all_parts_made()
+        scores, own = read[0], read[1].token_weighted if node is not None else None
+        summary = scores.summary()
         return JudgedTexts(
             {
                 "row": name,
@@ -149,6 +160,13 @@ def perplexity_stage(plan: Plan, section: PerplexitySection, texts: Stage, name:
         VERSION,
         inputs,
         needs,
+        spreads=True,
         seconds=10,
         model=judge.section.model,
     )
+
+
+def _as_tensors(scores: "Perplexity") -> "dict[str, Tensor]":
+    import torch
+
+    return {"nll": torch.from_numpy(scores.nll), "tokens": torch.from_numpy(scores.tokens)}

@@ -28,7 +28,7 @@ from accord.steering.target import Target
 from accord.steering.typical import Typical, measure_typical
 from accord.steering.writing import NEUTRAL, Writing
 from accord.text import in_order
-from accord.unfinished import once
+from accord.unfinished import each
 
 ROWS_AT_ONCE = 4096
 
@@ -103,13 +103,15 @@ def _read(
     reading = Reading.of(target, texts.texts(HELD_OUT)[: section.texts], max_length=length)
     options: dict[str, Any] = {"places": section.places, "seed": seed, "states": first}
     others = equal_rates(typical, chosen, seed)
-    rows = []
-    for done, (concept, own) in enumerate(tokens.items(), 1):
-        measure = partial(promoted_effects, reading, typical, {concept: own}, others, doses, **options)
-        rows += once(parts, f"promoted-{concept}.json", measure)
+
+    def measured(done: int, concept: int) -> list[dict[str, Any]]:
+        rows = promoted_effects(reading, typical, {concept: tokens[concept]}, others, doses, **options)
         if progress:
             progress(done, len(tokens))
-    return rows, tokens
+        return rows
+
+    makes = {f"promoted-{concept}.json": partial(measured, done, concept) for done, concept in enumerate(tokens, 1)}
+    return [row for rows in each(parts, makes) for row in rows], tokens
 
 
 def _write(
@@ -127,15 +129,22 @@ def _write(
     directions = {k: 1 if score > 0 else -1 for k, score in chosen.items()}
     others = equal_rates(typical, list(directions), seed)
     options: dict[str, Any] = {"seed": seed}
-    rows: list[dict[str, Any]] = []
-    texts: list[dict[str, Any]] = []
-    for done, (concept, way) in enumerate(directions.items(), 1):
-        measure = partial(written_effects, target, typical, writing, {concept: way}, others, doses, **options)
-        own, wrote = once(parts, f"written-{concept}.json", measure)
-        rows += own
-        texts += [text for text in wrote if done == 1 or text["control"] != "none"]  # the unsteered ones once
+
+    def measured(done: int, concept: int, way: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        found = written_effects(target, typical, writing, {concept: way}, others, doses, **options)
         if progress:
             progress(done, len(directions))
+        return found
+
+    makes = {
+        f"written-{concept}.json": partial(measured, done, concept, way)
+        for done, (concept, way) in enumerate(directions.items(), 1)
+    }
+    rows: list[dict[str, Any]] = []
+    texts: list[dict[str, Any]] = []
+    for number, (own, wrote) in enumerate(each(parts, makes)):
+        rows += own
+        texts += [text for text in wrote if number == 0 or text["control"] != "none"]  # the unsteered ones once
     return rows, texts
 
 

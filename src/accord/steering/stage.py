@@ -45,7 +45,7 @@ def steering_stage(plan: Plan, section: SteeringSection, node: ConceptNode, judg
         lm = work.backbone(plan.backbone)
         model = node.load(work, lm)
         about = {"name": node.title, "kind": model.settings()["model"]["kind"], "layer": node.at, "seed": node.seed}
-        return measure_effects(
+        effects = measure_effects(
             lm,
             model,
             node.at,
@@ -57,6 +57,8 @@ def steering_stage(plan: Plan, section: SteeringSection, node: ConceptNode, judg
             parts=work.parts,
             progress=work.progress,
         )
+        work.all_parts_made()
+        return effects
 
     settings = {
         "section": section.model_dump(exclude={"concepts", "judge"}),
@@ -65,7 +67,9 @@ def steering_stage(plan: Plan, section: SteeringSection, node: ConceptNode, judg
     }
     models = [plan.backbone, *([] if judge is None else [judge.section])]
     needs = lambda: Needs(plan.weights(*models))  # noqa: E731
-    return Stage("steering", node.stage.label, make, settings, node.seed, VERSION, inputs, needs, seconds=20)
+    return Stage(
+        "steering", node.stage.label, make, settings, node.seed, VERSION, inputs, needs, spreads=True, seconds=20
+    )
 
 
 def check_label(section: SteeringSection, labels: pd.Series | None) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from accord import spread
 from accord.arguments import checked
 from accord.disk import aside, is_locked, lock
 from accord.errors import AccordError
@@ -77,7 +78,9 @@ class Removal:
             if self.stage is None:
                 _remove_run(self.run)
             else:
-                shutil.rmtree(aside(self.folder, "partial"), ignore_errors=True)
+                partial = aside(self.folder, "partial")
+                spread.close(partial)
+                shutil.rmtree(partial, ignore_errors=True)
                 clear_old(self.folder)
                 _remove_stage(self.folder)
                 list_stage(self.run / self.stage, self.stage, None)

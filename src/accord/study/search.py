@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from accord import spread
 from accord.disk import lock, read_object, sha256, write_whole
 from accord.errors import AccordError
 from accord.progress import Display
@@ -162,7 +163,7 @@ def _bring(job: _Search, pool: Trials, count: int, display: Display) -> bool:
             value = _value(job, claim, display)
         except AccordError as error:
             for partial in claim.folder.rglob(".*.partial"):  # nobody will go on from it
-                shutil.rmtree(partial)
+                spread.remove(partial)
             pool.finish(claim, None, str(error))
             display.say(f"trial {claim.number}: failed. {error}")
         else:

@@ -76,6 +76,8 @@ class Stage:
         needs: says what making it takes of a machine; no part of the recipe.
         reach: tries what making it needs of other machines; raises AccordError where that does not answer.
         from_manifest: the recipe as a manifest has it, for a stage that is only read (see `store.stage_in`).
+        spreads: whether several workers may compute its parts at once: until `Work.all_parts_made`, making it writes
+            nothing but parts.
         seconds: what one takes in the demo on two cores: its weight beside others before any was made on this machine.
         model: which it loads first, by name; "backbone" is the study's own. Empty where it needs none, nor a GPU. A worker
             that has it loaded is preferred; no part of the recipe.
@@ -91,6 +93,7 @@ class Stage:
     needs: Callable[[], Needs] = Needs
     reach: Callable[[], None] | None = None
     from_manifest: Recipe | None = None
+    spreads: bool = False
     seconds: float = 5.0
     model: str = "backbone"
 

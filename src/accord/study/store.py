@@ -10,11 +10,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from accord import spread
 from accord.disk import aside, lock, sha256, sync, write_whole
 from accord.errors import AccordError
 from accord.progress import Progress
@@ -104,7 +105,7 @@ def publish(
             _relist(named, stage.name)
         if before == "whole":
             if partial.exists():
-                shutil.rmtree(partial)  # of settings that are no longer asked for
+                spread.remove(partial)  # of settings that are no longer asked for
             return False
         if before == "unfinished":
             _go_on(folder, partial, recipe)
@@ -118,6 +119,44 @@ def publish(
         if (kept := _swap_in(folder, partial)) is not None:
             (say or _on_stderr)(f"{stage.name}: what accord did not write there is now in {kept}")
         return True
+
+
+def help_make(
+    stage: Stage,
+    folder: Path,
+    *,
+    models: Models,
+    at: Callable[[Input], Path] | None = None,
+    progress: Progress | None = None,
+) -> bool:
+    """Compute parts of a stage that another worker publishes into `folder`; whether there were any to compute.
+
+    It waits for nobody, and leaves as soon as others are at all parts that are left. Nothing is done where the stage
+    cannot be shared, where nobody has begun it with this recipe, or where this worker would make it on another device
+    or in another precision. What the making raises passes through, unless the stage was finished meanwhile.
+
+    Args:
+        at, progress: see `publish`.
+    """
+    folder = folder.resolve()
+    partial = aside(folder, "partial")
+    word = spread.word_of(partial) if stage.spreads else None
+    record = _recorded(partial) or {}  # after the word: this is what the folder was opened for
+    if word is None or record.get("fingerprint") != stage.recipe.fingerprint:
+        return False
+    from accord import on_cpu
+
+    work = Work(partial, at or _nowhere, models, progress or _unseen, helping=True)
+    with spread.helping(partial, word) as hands:
+        try:
+            with on_cpu.quick():
+                stage.make(work)
+        except spread.NothingFree:
+            pass
+        except Exception:
+            if spread.word_of(partial) == word:
+                raise
+    return hands.parts > 0
 
 
 def _relist(folder: Path, name: str) -> None:
@@ -234,7 +273,8 @@ def _go_on(folder: Path, partial: Path, recipe: Recipe) -> None:
         return
     manifest = read_manifest(folder)
     assert manifest is not None  # see `state`
-    shutil.rmtree(partial, ignore_errors=True)
+    if partial.exists():
+        spread.remove(partial)
     for name in manifest["files"]:
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(folder / name, partial / name)
@@ -266,7 +306,7 @@ def _open_partial(partial: Path, recipe: Recipe) -> tuple[str, float]:
     if record is not None and record.get("fingerprint") == recipe.fingerprint:
         return str(record["started"]), float(record.get("seconds", 0.0))
     if partial.exists():
-        shutil.rmtree(partial)
+        spread.remove(partial)
     partial.mkdir(parents=True)
     started = _now()
     _record(partial, {"fingerprint": recipe.fingerprint, "started": started, "command": provenance.command()})
@@ -279,8 +319,9 @@ def _make(stage: Stage, work: Work) -> None:
     partial, begun = work.folder, time.monotonic()
     try:
         started, before = _open_partial(partial, stage.recipe)
-        with on_cpu.quick():
+        with on_cpu.quick(), spread.owning(partial) if stage.spreads else nullcontext():
             result = stage.make(work)
+        spread.close(partial)
         if result is not None:
             result.write(partial)
         if UNFINISHED not in work.facts:

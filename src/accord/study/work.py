@@ -10,6 +10,7 @@ from accord.disk import read_object, write_json
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
 from accord.progress import Progress
+from accord.spread import NothingFree, close, open_to_helpers
 from accord.unfinished import RECORD
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Work:
         progress: called with (work done, work in all).
         facts: what is known only once the stage is made, for its manifest. The device and the precision that "auto"
             stood for are among them.
+        helping: another worker makes the stage, and this one computes parts that nobody is at; it writes nothing else,
+            see `accord.spread`.
     """
 
     folder: Path
@@ -86,6 +89,7 @@ class Work:
     models: Models
     progress: Progress = lambda done, total: None
     facts: dict[str, Any] = field(default_factory=dict)
+    helping: bool = False
 
     @property
     def parts(self) -> Path:
@@ -122,19 +126,31 @@ class Work:
         """The same model. The first model of a stage decides on which device and in which precision the stage is made.
 
         What an interrupted call left that was made on another device or in another precision is removed: parts of two
-        machines are never mixed.
+        machines are never mixed. So a helper leaves where the owner began otherwise: that raises NothingFree.
         """
         if "device" in self.facts:
             return lm
         self.facts |= {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch.")}
         note = self.folder / _FOUND
         begun = {key: self.facts[key] for key in ("device", "dtype")}
-        if not note.exists() or _read(note) != begun:
+        same = note.exists() and _read(note) == begun
+        if self.helping:
+            if not same:
+                raise NothingFree
+            return lm
+        if not same:
+            close(self.folder)
             for left in self.folder.iterdir():
                 if left.name != RECORD:
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
             write_json(note, begun)
+        open_to_helpers()
         return lm
+
+    def all_parts_made(self) -> None:
+        """Where a stage that is shared has nothing left but to put its parts together: a helper leaves here."""
+        if self.helping:
+            raise NothingFree
 
     def finish(self) -> None:
         """Remove what only an interrupted stage needs."""

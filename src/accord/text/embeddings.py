@@ -6,6 +6,7 @@ does not depend on when the extraction was interrupted: resumed, it ends with th
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from accord.lm.marked import backbone_states
 from accord.lm.model import LanguageModel
 from accord.lm.windows import TokenTexts, Window, tokenize
 from accord.progress import Progress
+from accord.spread import NothingFree, at_work_on, wait_or_leave
 from accord.text.store import (
     NO_NEXT,
     EmbeddingStore,
     Layout,
     discard,
-    is_intact,
+    is_made,
     prepare,
+    shard_file,
     texts_fingerprint,
     write_shard,
 )
@@ -93,30 +96,56 @@ def extract(
     }
     layout = Layout(settings, lm.d_model, [_fresh(shard) for shard in shards], *_left_out(tokens, windows))
     prepare(folder, layout)
-    total, done = sum(layout.shards), 0
+    total = sum(layout.shards)
 
-    def compute(shard: list[Window]) -> dict[str, Tensor]:
+    def compute(number: int) -> dict[str, Tensor]:
+        done = sum(layout.shards[:number])
+
         def report(part: int, whole: int) -> None:
             if progress:  # `part` of `whole` counts tokens that are read; `progress` takes those that are stored
-                progress(done + _fresh(shard) * part // whole, total)
+                progress(done + layout.shards[number] * part // whole, total)
 
-        return _compute(lm, tokens, shard, numbers, _DTYPES[dtype], batch_tokens, report)
+        return _compute(lm, tokens, shards[number], numbers, _DTYPES[dtype], batch_tokens, report)
 
+    if left := _fill(folder, range(len(shards)), compute, wait=False):
+        wait_or_leave()
+        _fill(folder, left, compute, wait=True)
+    if progress:
+        progress(total, total)
+    return EmbeddingStore(folder)
+
+
+def _fill(
+    folder: Path, numbers: Sequence[int], compute: Callable[[int], dict[str, Tensor]], *, wait: bool
+) -> list[int]:
+    """Put shards in place; the numbers of those that other workers are at, if it does not wait for them."""
+    elsewhere = []
     with ThreadPoolExecutor(1) as writer:  # a shard is written and hashed while the next one is computed
         writing: Future[None] | None = None
-        for number, shard in enumerate(shards):
-            if not is_intact(folder, number):
+        for number in numbers:
+            if is_made(folder, number):
+                continue
+            with ExitStack() as claim:
+                try:
+                    claim.enter_context(at_work_on(shard_file(folder, number), wait=wait))
+                except NothingFree:
+                    elsewhere.append(number)
+                    continue
+                if is_made(folder, number):
+                    continue
                 discard(folder, number)
-                tensors = compute(shard)
+                tensors = compute(number)
                 if writing:
                     writing.result()
-                writing = writer.submit(write_shard, folder, number, tensors)
-            done += _fresh(shard)
-            if progress:
-                progress(done, total)
+                writing = writer.submit(_write, folder, number, tensors, claim.pop_all())
         if writing:
             writing.result()
-    return EmbeddingStore(folder)
+    return elsewhere
+
+
+def _write(folder: Path, number: int, tensors: dict[str, Tensor], claim: ExitStack) -> None:
+    with claim:
+        write_shard(folder, number, tensors)
 
 
 def _check(

@@ -25,6 +25,7 @@ from torch import Tensor
 from accord import unfinished
 from accord.disk import write_whole
 from accord.errors import AccordError
+from accord.spread import NothingFree, is_helper
 
 FORMAT = 1
 NO_NEXT = -1
@@ -99,11 +100,11 @@ class EmbeddingStore:
                 "This layer was not extracted", where=self.folder, got=layer, wanted=", ".join(map(str, self.layers))
             )
         try:
-            with safe_open(self.folder / _name(number), "pt") as file:
+            with safe_open(shard_file(self.folder, number), "pt") as file:
                 labels = {name: file.get_tensor(name) for name in ("token", "next", "text", "position")}
                 return {"x": file.get_tensor(f"layer.{layer}"), **labels}
         except (SafetensorError, OSError) as error:
-            where = self.folder / _name(number)
+            where = shard_file(self.folder, number)
             raise AccordError("Embeddings are damaged", where=where, got=error, fix="extract them again") from error
 
     def verify(self) -> None:
@@ -148,10 +149,11 @@ def prepare(folder: Path, layout: Layout) -> None:
 
     Raises AccordError if the folder holds something else.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     content = asdict(layout)
     if (there := read_layout(folder)) == Layout(**json.loads(json.dumps(content))):
         return
+    if is_helper():  # whoever makes the store has not begun with it
+        raise NothingFree
     if there is None and _is_damaged(folder):
         for path in (*folder.glob("shard-*"), folder / STORE):
             unfinished.discard(path, f"{STORE} is not as it was written")
@@ -161,19 +163,25 @@ def prepare(folder: Path, layout: Layout) -> None:
             where=folder,
             fix="name another folder, or remove this one",
         )
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / STORE, unfinished.with_check(content))
 
 
 def is_intact(folder: Path, number: int) -> bool:
     """Whether a shard is there with the size and the SHA-256 that were noted when it was written."""
     return _note_file(folder, number).exists() and unfinished.is_intact(
-        folder / _name(number), _note_file(folder, number)
+        shard_file(folder, number), _note_file(folder, number)
     )
+
+
+def is_made(folder: Path, number: int) -> bool:
+    """Whether a shard need not be computed. A helper looks at its size alone: whoever makes the store reads it all."""
+    return _is_there(folder, number) if is_helper() else is_intact(folder, number)
 
 
 def discard(folder: Path, number: int) -> None:
     """Throw a damaged shard away, and say so; nothing, where there is none."""
-    unfinished.discard(folder / _name(number))
+    unfinished.discard(shard_file(folder, number))
 
 
 def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor]) -> None:
@@ -181,7 +189,7 @@ def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor]) -> Non
 
     Raises DiskFull if there is no room for it.
     """
-    with unfinished.kept(folder / _name(number), note=_note_file(folder, number)) as aside:
+    with unfinished.kept(shard_file(folder, number), note=_note_file(folder, number)) as aside:
         save_file(dict(tensors), aside)
 
 
@@ -210,6 +218,11 @@ def _is_damaged(folder: Path) -> bool:
     return not isinstance(content, dict) or not unfinished.passes_check(content)
 
 
+def shard_file(folder: Path, number: int) -> Path:
+    """Where a shard is, or will be."""
+    return folder / _name(number)
+
+
 def _name(number: int) -> str:
     return f"shard-{number:05}.safetensors"
 
@@ -227,5 +240,5 @@ def _read_note(folder: Path, number: int) -> dict[str, Any]:
 
 
 def _is_there(folder: Path, number: int) -> bool:
-    path = folder / _name(number)
+    path = shard_file(folder, number)
     return path.is_file() and path.stat().st_size == _read_note(folder, number).get("bytes")

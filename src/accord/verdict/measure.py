@@ -6,6 +6,8 @@ words that never do; other phrasings of either form; other tasks.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ import pandas as pd
 from accord.gap.change import compare
 from accord.progress import Progress
 from accord.repair.learned import left_out, unlearned
+from accord.spread import apart, onward
 from accord.tasks import Task
 from accord.verdict.result import Verdict
 
@@ -97,17 +100,19 @@ def score_trials(
     """
     from accord.gap import measure_gap
 
-    total, done, tables = sum(len(trial.task.items) for trial in trials), 0, {}
-    for trial in trials:
+    progress = onward(progress)
+    ends = list(accumulate((len(trial.task.items) for trial in trials), initial=0))
 
-        def report(now: int, _: int, before: int = done) -> None:
+    def scored(trial: Trial, begun: int) -> pd.DataFrame:
+        def report(now: int, _: int) -> None:
             if progress:
-                progress(before + now, total)
+                progress(begun + now, ends[-1])
 
         folder = None if parts is None else parts / trial.name
-        tables[trial.name] = measure_gap(lm, trial.task, resamples=0, parts=folder, progress=report).scores
-        done += len(trial.task.items)
-    return tables
+        return measure_gap(lm, trial.task, resamples=0, parts=folder, progress=report).scores
+
+    tables = apart([partial(scored, trial, begun) for trial, begun in zip(trials, ends, strict=False)])
+    return {trial.name: table for trial, table in zip(trials, tables, strict=True)}
 
 
 def judge(

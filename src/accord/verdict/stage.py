@@ -84,9 +84,11 @@ def answers(plan: Plan) -> dict[str, Stage]:
         settings = {**base.identity, "trials": {trial.name: plan.read(trial.task).settings for trial in trials}}
 
         def make(work: Work) -> Answers:
-            return Answers(score_trials(base.load(work), trials, parts=work.parts, progress=work.progress))
+            scores = score_trials(base.load(work), trials, parts=work.parts, progress=work.progress)
+            work.all_parts_made()
+            return Answers(scores)
 
-        return Stage("answers", question, make, settings, plan.seed, VERSION, seconds=20)
+        return Stage("answers", question, make, settings, plan.seed, VERSION, spreads=True, seconds=20)
 
     return {question: stage(question, trials) for question, trials in question_trials(plan).items()}
 
@@ -106,13 +108,14 @@ def verdict_stage(plan: Plan, node: RepairNode, trials: Sequence[Trial]) -> Stag
     def make(work: Work) -> Verdict:
         lm = node.load(work, plan.backbone)
         after = score_trials(lm, trials, parts=work.parts, progress=work.progress)
+        work.all_parts_made()
         manifest = read_manifest(work.at(node.stage))
         about = {**node.stage.settings["about"], "base": base.label}
         about["seconds"] = manifest and manifest["facts"].get("seconds")
         return judge(Answers.read(work.at(base)).scores, after, trials, about=about)
 
     inputs = {"base": base, "repair": node.stage}
-    return Stage("verdict", node.stage.label, make, settings, node.seed, VERSION, inputs, seconds=15)
+    return Stage("verdict", node.stage.label, make, settings, node.seed, VERSION, inputs, spreads=True, seconds=15)
 
 
 def pair_stage(trials: Sequence[Trial], base: BackboneSection, repaired: BackboneSection, seed: int) -> Stage:

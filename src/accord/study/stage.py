@@ -76,6 +76,7 @@ class Stage:
         needs: says what making it takes of a machine; no part of the recipe.
         reach: tries what making it needs of other machines; raises AccordError where that does not answer.
         from_manifest: the recipe as a manifest has it, for a stage that is only read (see `store.stage_in`).
+        trains: whether several ranks can make it together (`accord.ranks`); no part of the recipe.
         seconds: what one takes in the demo on two cores: its weight beside others before any was made on this machine.
     """
 
@@ -89,6 +90,7 @@ class Stage:
     needs: Callable[[], Needs] = Needs
     reach: Callable[[], None] | None = None
     from_manifest: Recipe | None = None
+    trains: bool = False
     seconds: float = 5.0
 
     @property

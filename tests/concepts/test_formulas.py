@@ -99,9 +99,9 @@ def test_aux_k_takes_one_dead_latent_of_a_row_where_dimensions_are_few(d: int) -
     best = dead[pre.argmax(1)]
     left = (residual - pre.amax(1, keepdim=True) * model.W_dec[best]).square().sum()
     want = left / (residual - residual.mean(0)).square().sum()
-    torch.testing.assert_close(aux_k(model, xs, residual, dead), want)
+    torch.testing.assert_close(aux_k(model, xs, residual, dead, step()), want)
     # A residual that does not vary has no variance to be compared with: the term is large, and a number.
-    still = aux_k(model, xs, torch.ones(5, d), dead)
+    still = aux_k(model, xs, torch.ones(5, d), dead, step())
     assert torch.isfinite(still) and still > 1e6
 
 
@@ -118,7 +118,7 @@ def test_a_latent_is_idle_for_as_many_tokens_as_it_has_been_zero(make: Make, emb
     for value in (0.0, 1.0):  # among the k largest, and 0 after the ReLU: it has not fired
         pattern = Pattern.of_rows(torch.tensor([[5], [5]]), 12)
         model.idle.fill_(7)
-        count_fired(model, Sparse(pattern, torch.tensor([0.0, value])))
+        count_fired(model, Sparse(pattern, torch.tensor([0.0, value])), step())
         assert model.idle.tolist() == [0 if k == 5 and value else 9 for k in range(12)]
 
 
@@ -190,9 +190,9 @@ def test_relaxed_gates_follow_their_formula() -> None:
         sigmoid((v + math.log(q) - math.log(1 - q)) / 0.5)
         for v, q in zip(logits[0].tolist(), u[0].tolist(), strict=True)
     ]
-    got = relaxed_bernoulli(logits, 0.5, torch.Generator().manual_seed(7))
+    got = relaxed_bernoulli(logits, 0.5, step())
     assert got[0].tolist() == pytest.approx(want, rel=1e-4)
-    many = relaxed_bernoulli(torch.full((20_000, 1), -1.0), 0.05, torch.Generator().manual_seed(1))
+    many = relaxed_bernoulli(torch.full((20_000, 1), -1.0), 0.05, step())
     assert (many > 0.5).float().mean().item() == pytest.approx(sigmoid(-1.0), abs=0.01)
 
 
@@ -203,18 +203,18 @@ def test_rate_divergence_and_entropy() -> None:
     for k in range(2):
         r = sum(row[k] for row in alpha) / 3
         kl += (r * math.log(r / 0.2) + (1 - r) * math.log((1 - r) / 0.8)) / 2
-    assert rate_divergence(logits.sigmoid(), 0.2).item() == pytest.approx(kl, rel=1e-5)
+    assert rate_divergence(logits.sigmoid().mean(0), 0.2).item() == pytest.approx(kl, rel=1e-5)
     H = [-a * math.log(a) - (1 - a) * math.log(1 - a) if 0 < a < 1 else 0.0 for row in alpha for a in row]
-    assert gate_entropy(logits).item() == pytest.approx(sum(H) / 6, rel=1e-4)
+    assert gate_entropy(logits).mean().item() == pytest.approx(sum(H) / 6, rel=1e-4)
 
 
 def test_bernoulli(make: Make, embeddings: Rows) -> None:
     model, x = make("bernoulli"), embeddings(6)
     logits = torch.tensor(pre_activations(model, x))
-    c = relaxed_bernoulli(logits, 0.5, torch.Generator().manual_seed(7))
+    c = relaxed_bernoulli(logits, 0.5, step())
     terms = model.loss(x, step())
     assert terms["mse"].item() == pytest.approx(mse(model, x, reconstruction(model, c.tolist())), rel=1e-4)
-    assert terms["rate"].item() == pytest.approx(10 * rate_divergence(logits.sigmoid(), 0.2).item(), rel=1e-4)
+    assert terms["rate"].item() == pytest.approx(10 * rate_divergence(logits.sigmoid().mean(0), 0.2).item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["cosine", "inner", "distance"])
@@ -265,9 +265,9 @@ def test_lcblm(encoder: str, decoder: str, make: Make, embeddings: Rows) -> None
         for k in range(K):
             cosine = (e[n, k] @ model.h[k] / e[n, k].norm() / model.h[k].norm()).item()
             logits[n, k] = model.s.item() * cosine
-    generator = torch.Generator().manual_seed(7)
-    c = relaxed_bernoulli(logits, 0.5, generator)
-    noise = torch.randn(4, K, E, generator=generator)
+    noisy = step()
+    c = relaxed_bernoulli(logits, 0.5, noisy)
+    noise = torch.randn(4, K, E, generator=noisy.generator)
     xhat = torch.zeros(4, 5)
     gamma = 0.0
     for n in range(4):
@@ -281,8 +281,10 @@ def test_lcblm(encoder: str, decoder: str, make: Make, embeddings: Rows) -> None
     terms = model.loss(x, step(index=1, total=10))  # half of the warm-up of 0.2
     assert terms["mse"].item() == pytest.approx(mse(model, x, xhat.tolist()), rel=1e-4)
     assert terms["prototype"].item() == pytest.approx(gamma, rel=1e-4)
-    assert terms["rate"].item() == pytest.approx(0.5 * 4 * rate_divergence(logits.sigmoid(), 0.3).item(), rel=1e-3)
-    assert terms["entropy"].item() == pytest.approx(0.5 * gate_entropy(logits).item(), rel=1e-4)
+    assert terms["rate"].item() == pytest.approx(
+        0.5 * 4 * rate_divergence(logits.sigmoid().mean(0), 0.3).item(), rel=1e-3
+    )
+    assert terms["entropy"].item() == pytest.approx(0.5 * gate_entropy(logits).mean().item(), rel=1e-4)
     if decoder == "stacked":
         assert terms["ortho"].item() == pytest.approx(0.25 * block_overlap(model.W_dec).item(), rel=1e-5)
     encoded = model.encode(x)
@@ -301,9 +303,9 @@ def test_lcblm_shared(make: Make, embeddings: Rows) -> None:
     f = (x - model.mean) / model.scale
     e = torch.nn.functional.gelu(f @ model.W_enc.T + model.b_enc)
     logits = torch.stack([torch.stack([model.s * (r @ h) / r.norm() / h.norm() for h in model.h]) for r in e]).detach()
-    generator = torch.Generator().manual_seed(7)
-    c = relaxed_bernoulli(logits, 0.5, generator)
-    noise = torch.randn(4, 6, 3, generator=generator)
+    noisy = step()
+    c = relaxed_bernoulli(logits, 0.5, noisy)
+    noise = torch.randn(4, 6, 3, generator=noisy.generator)
     xhat = model.b_dec.detach().repeat(4, 1)
     for n in range(4):
         for k in range(6):

@@ -40,6 +40,7 @@ def logged(path: Path, who: str) -> Iterator[None]:
         os.truncate(path, before)
         if not before:
             path.unlink()
+            path.parent.rmdir()  # where no other log is in it
 
 
 @contextmanager

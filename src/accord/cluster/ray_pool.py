@@ -34,6 +34,18 @@ class _Actor:
     asked: float = 0.0
 
 
+class RayWorker(Worker):
+    """A worker that is an actor of Ray."""
+
+    def free_address(self) -> str:
+        """HOST:PORT of this machine as the others reach it, with a port that is free."""
+        import ray
+
+        from accord.ranks import free_address
+
+        return free_address(ray.util.get_node_ip_address())
+
+
 class RayPool:
     """Workers on the machines of a cluster; see `accord.cluster.pool.Pool`.
 
@@ -176,7 +188,7 @@ class RayPool:
         else:
             environment["CUDA_VISIBLE_DEVICES"] = ""
         handle = (
-            self._ray.remote(Worker)
+            self._ray.remote(RayWorker)
             .options(max_concurrency=2, max_restarts=0, runtime_env={"env_vars": environment}, **resources)
             .remote(worker, self._told)
         )
@@ -281,7 +293,7 @@ class RayPool:
             self._grow(self._seen_room())
 
     def _start_ranks(self, order: Make, first: _Actor) -> None:
-        address = self._ray.get(first.handle.free_port.remote(), timeout=60)
+        address = self._ray.get(first.handle.free_address.remote(), timeout=60)
         workers = (order.worker, *order.with_)
         for rank, worker in enumerate(workers):
             if (actor := self._actors.get(worker)) is not None:

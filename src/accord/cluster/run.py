@@ -46,7 +46,8 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
         with connected(machines) as ray:
             told = Told(
                 text=what.file.text,
-                path=str(what.file.path.absolute()),
+                path=str(what.file.path),
+                cwd=str(Path.cwd()),
                 folder=str(what.folder.absolute()),
                 device=device,
                 mark=mark,
@@ -75,8 +76,8 @@ def jobs(stages: Sequence[Stage], seconds: Mapping[str, float]) -> list[Job]:
             inputs=tuple({source.name: None for source in stage.inputs.values() if source.name in seconds}),
             seconds=seconds[stage.name],
             model=stage.model,
-            spreads=getattr(stage, "spreads", False),
-            trains=getattr(stage, "trains", False),
+            spreads=stage.spreads,
+            trains=stage.trains,
         )
         for stage in stages
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 from accord.cluster.log import LOGS
 from accord.disk import is_locked, write_whole
 
+MARK = ".seen-"  # how the name of the file begins
 _SEEN = 30.0  # seconds until a file of another machine is seen: network file systems remember that there was none
 
 
@@ -23,9 +24,9 @@ def left_a_mark(folder: Path) -> Iterator[str]:
     """
     logs = folder / LOGS
     logs.mkdir(parents=True, exist_ok=True)
-    for old in logs.glob(".seen-*"):
+    for old in logs.glob(f"{MARK}*"):
         old.unlink(missing_ok=True)  # of a driver that was killed
-    mark = logs / f".seen-{secrets.token_hex(8)}"
+    mark = logs / f"{MARK}{secrets.token_hex(8)}"
     write_whole(mark, "")
     try:
         yield mark.name

@@ -9,20 +9,27 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from accord.cluster.log import log_of, logged
 from accord.cluster.shared import what_is_wrong
 from accord.disk import is_full, say_full
 from accord.errors import AccordError
+from accord.study import store
+from accord.study.config import validated
 from accord.study.graph import Graph, plan_study
 from accord.study.making import headline_of, make
 from accord.study.manifest import missing, read_manifest
 from accord.study.stage import Stage
 from accord.study.work import Input, Models
+from accord.textfile import tables
+
+if TYPE_CHECKING:
+    from accord.ranks import Ranks
 
 _SEEN = 120.0  # seconds until what another machine has put in place is seen here
 
@@ -33,7 +40,7 @@ class Told:
 
     Attributes:
         text: of the study.
-        path: the study file, for files beside it.
+        path: the study file, for files beside it, as it was typed in the folder `cwd`.
         folder: the run folder.
         device: of the backbone, as the study names it.
         mark: see `accord.cluster.shared.left_a_mark`.
@@ -43,6 +50,7 @@ class Told:
 
     text: str
     path: str
+    cwd: str
     folder: str
     device: str
     mark: str
@@ -94,7 +102,12 @@ class Worker:
         self._models = Models(self._does)
         self._done = self._total = 0
         self._doing, self._leaves = "", False
+        self._path = Path(told.path)
         sys.argv[:] = told.command
+        try:
+            os.chdir(told.cwd)
+        except OSError:  # a machine that has no such folder has the study's files elsewhere, or needs none
+            self._path = Path(told.cwd) / self._path
 
     def hello(self) -> Hello:
         """Get ready, and say what there is here."""
@@ -136,8 +149,6 @@ class Worker:
         """Compute what nobody is at of a stage that another worker makes."""
         self._begin()
         try:
-            from accord.study import store
-
             stage = self._stage(name, fingerprint)
             while store.help_make(stage, self._folder / name, models=self._models, at=self._at, progress=self._moves):
                 pass
@@ -155,21 +166,16 @@ class Worker:
         """Leave what is under way at its next step: what is done of it stays, for whoever goes on."""
         self._leaves = True
 
-    def free_port(self) -> str:
-        """HOST:PORT here, where other machines reach this one."""
-        import socket
-
-        with socket.socket() as found:
-            found.bind(("", 0))
-            return f"{self._address()}:{found.getsockname()[1]}"
-
-    def _address(self) -> str:
-        return platform.node()
-
     def _made(self, name: str, fingerprint: str, rank: int, ranks: int, address: str) -> Done:
         stage = self._stage(name, fingerprint)
         self._wait_for(stage)
-        make(stage, self._folder, self._models, self._moves, partial(print, flush=True), wait=True)
+        with _joined(rank, ranks, address) as among:
+            if rank:
+                assert among is not None
+                store.train_along(stage, self._folder / name, models=self._models, at=self._at, ranks=among)
+                return Done("made")
+            say = partial(print, flush=True)
+            make(stage, self._folder, self._models, self._moves, say, wait=True, ranks=among)
         seconds = (read_manifest(self._folder / name) or {}).get("seconds", 0.0)
         lacking = missing(self._folder / name) or ""
         return Done("made", float(seconds), headline_of(stage, self._folder), lacking)
@@ -189,10 +195,7 @@ class Worker:
         return self._stages[name]
 
     def _plan(self) -> Graph:
-        from accord.study.config import validated
-        from accord.textfile import tables
-
-        file = validated(Path(self._told.path), self._told.text, tables(self._told.text))
+        file = validated(self._path, self._told.text, tables(self._told.text))
         graph = plan_study(file, kept=self._kept)
         return plan_study(file, fetch=True, kept=self._kept) if graph.missing else graph
 
@@ -221,6 +224,15 @@ class Worker:
         self._done, self._total, self._doing = done, total, ""
         if self._leaves:
             raise KeyboardInterrupt
+
+
+def _joined(rank: int, ranks: int, address: str) -> "AbstractContextManager[Ranks | None]":
+    """The ranks that train together; None where there is but one."""
+    if ranks == 1:
+        return nullcontext()
+    from accord.ranks import join
+
+    return join(rank, ranks, address)
 
 
 def _in_a_line(error: Exception) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from accord.lazy import exports
 
 if TYPE_CHECKING:
-    from accord.concepts.base import ConceptModel, Edit, Encoded, Scale, Set, Sparse, Step
+    from accord.concepts.base import ConceptModel, Edit, Encoded, Scale, Set, Sparse
     from accord.concepts.config import ConceptConfig, Training, read_config, register
     from accord.concepts.dictionaries import import_dictionary
     from accord.concepts.imported import Imported
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from accord.concepts.quality import Quality
     from accord.concepts.saelens import export_saelens, import_saelens
     from accord.concepts.sparse import Pattern, sparse_decode, sparse_encode
+    from accord.concepts.step import Step
     from accord.concepts.synthetic import (
         Match,
         Superposition,

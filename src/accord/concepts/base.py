@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from accord.concepts.config import Settings
 from accord.concepts.quality import quality_of
 from accord.concepts.sparse import Pattern
+from accord.concepts.step import Step
 from accord.errors import AccordError
 
 
@@ -104,23 +105,6 @@ class Encoded:
         return self.sparse.pattern.K if self.sparse is not None else self.strength.shape[1]
 
 
-@dataclass(frozen=True)
-class Step:
-    """Where in training a loss is taken: step `index` of `total`, and the noise source of this step."""
-
-    index: int
-    total: int
-    generator: torch.Generator | None = None
-
-    def ramp(self, share: float) -> float:
-        """A weight's warm-up: from 0 at the start to 1 after `share` of training.
-
-        >>> Step(index=50, total=1000).ramp(0.1)
-        0.5
-        """
-        return min(1.0, self.index / (share * self.total)) if share > 0 else 1.0
-
-
 class Learner(nn.Module, ABC):
     """What the trainer asks of a module: a loss of a batch, a judgement, and what happens around an update.
 
@@ -129,6 +113,8 @@ class Learner(nn.Module, ABC):
 
     ramp = 0.0  # share of training after which the loss's weights stand still
     objective = "loss"  # the measure of `judge` that `patience` waits for; lower is better
+    # Does `loss` ask its step for whatever is of the whole batch? Only then may several ranks train it.
+    by_ranks = False
 
     @property
     def device(self) -> torch.device:
@@ -143,16 +129,23 @@ class Learner(nn.Module, ABC):
     def receive(self, batch: Any) -> tuple[Any, int]:
         """The batch on this device, and how many rows it has; raises AccordError if it does not fit."""
 
+    def rows_of(self, batch: Any, rows: slice) -> Any:
+        """These rows of a received batch."""
+        return batch[rows]
+
     @abstractmethod
     def loss(self, batch: Any, step: Step) -> dict[str, Tensor]:
-        """Named terms whose sum is the training loss of a received batch."""
+        """Named terms whose sum is the training loss of a received batch; with several ranks, of the rows of one.
+
+        Then the terms are those of the whole batch all the same: see `accord.concepts.step`.
+        """
 
     @abstractmethod
     def judge(self, batches: Iterable[Any]) -> dict[str, float]:
         """Named measures on held-out batches, `objective` among them."""
 
     def reseed(self, batch: Any, step: Step) -> Tensor:
-        """Give dead concepts a new start; returns their numbers."""
+        """Give dead concepts a new start, from a whole received batch; returns their numbers."""
         return torch.empty(0, dtype=torch.int64)
 
     def concept_parameters(self) -> dict[str, nn.Parameter]:
@@ -305,7 +298,7 @@ class ConceptModel(Learner):
         return {name: getattr(quality, name) for name in ("fvu", "fvu_hard", "l0", "alive")}
 
     @torch.no_grad()
-    def count_idle(self, fired: Tensor, tokens: int) -> None:
-        """In training mode, note which concepts `fired [K]` in a batch of so many tokens."""
+    def count_idle(self, fired: Tensor, tokens: int, step: Step) -> None:
+        """In training mode, note which concepts `fired [K]` in the rows of a batch that are here, so many tokens."""
         if self.training:
-            self.idle.add_(tokens).masked_fill_(fired, 0)
+            self.idle.add_(step.count(tokens)).masked_fill_(step.any(fired), 0)

@@ -8,10 +8,11 @@ running mean of the smallest active latent of the training batches.
 import torch
 from torch import Tensor
 
-from accord.concepts.base import Encoded, Sparse, Step
+from accord.concepts.base import Encoded, Sparse
 from accord.concepts.config import BatchTopKConfig
 from accord.concepts.sae import SAE, dead_concepts
 from accord.concepts.sparse import Pattern, sparse_encode
+from accord.concepts.step import Step
 from accord.concepts.topk import aux_k, count_fired
 
 MEMORY = 0.99  # of the running mean: the last few hundred batches
@@ -29,13 +30,14 @@ class BatchTopK(SAE):
         # One number for every concept; a vector, so that imported JumpReLU autoencoders fit.
         self.register_buffer("threshold", torch.zeros(self.K))
 
-    def _encode(self, xs: Tensor, whole_batch: bool) -> Sparse:
+    def _encode(self, xs: Tensor, step: Step | None = None) -> Sparse:
+        """By the threshold; with a step, the largest of its whole batch."""
         with torch.no_grad():
             pre = self.pre(xs)
-            if whole_batch:
-                flat = pre.relu_().flatten().topk(len(xs) * self.k, sorted=False).indices.sort().values
-            else:
+            if step is None:
                 flat = (pre > self.threshold.clamp_min(0)).flatten().nonzero().squeeze(1)
+            else:
+                flat = step.largest(pre.relu_(), self.k)
             values = pre.flatten()[flat]
         pattern = Pattern.of_flat(flat, len(xs), self.K)
         return Sparse(pattern, sparse_encode(xs, self.b_dec, self.W_enc, self.b_enc, pattern, values).relu())
@@ -43,21 +45,20 @@ class BatchTopK(SAE):
     def encode(self, x: Tensor) -> Encoded:
         """Raw embeddings `[n, d]` to concepts; every row for itself."""
         self.check(x)
-        return Encoded(self._encode(self.standardise(x), whole_batch=False))
+        return Encoded(self._encode(self.standardise(x)))
 
     def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
         """`mse` over rows and dimensions, and `aux`, with the latents chosen over the batch."""
         xs = self.standardise(x)
-        z = self._encode(xs, whole_batch=True)
+        z = self._encode(xs, step)
         residual = xs - self.reconstruct(z)
         dead = dead_concepts(self, self.dead_after)
-        aux = aux_k(self, xs, residual.detach(), dead)
-        count_fired(self, z)
-        self._follow_threshold(z.values.detach(), first=step.index == 0)
-        return {"mse": residual.square().mean(), "aux": self.aux_weight * aux}
+        aux = aux_k(self, xs, residual.detach(), dead, step)
+        count_fired(self, z, step)
+        self._follow_threshold(z.values.detach(), step)
+        return {"mse": step.mean(residual.square()), "aux": self.aux_weight * aux}
 
-    def _follow_threshold(self, values: Tensor, first: bool) -> None:
-        active = values[values > 0]
-        if self.training and len(active):
-            least = active.min()
-            self.threshold.copy_(least if first else MEMORY * self.threshold + (1 - MEMORY) * least)
+    def _follow_threshold(self, values: Tensor, step: Step) -> None:
+        least = step.least(values[values > 0])
+        if self.training and torch.isfinite(least):
+            self.threshold.copy_(least if step.index == 0 else MEMORY * self.threshold + (1 - MEMORY) * least)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from accord.concepts.base import Encoded, Step
+from accord.concepts.base import Encoded
 from accord.concepts.config import BernoulliConfig
 from accord.concepts.gates import rate_divergence, relaxed_bernoulli
 from accord.concepts.sae import SAE, dead_concepts, worst_rows
+from accord.concepts.step import Step
 
 
 class Bernoulli(SAE):
@@ -37,10 +38,10 @@ class Bernoulli(SAE):
         """`mse` over rows and dimensions with sampled gates, and `rate`."""
         xs = self.standardise(x)
         logits = self.pre(xs)
-        c = relaxed_bernoulli(logits, self.temperature, step.generator)
-        self.count_idle((logits > 0).any(0), len(x))
-        rate = rate_divergence(logits.sigmoid(), self.prior)
-        return {"mse": (xs - self.reconstruct(c)).square().mean(), "rate": self.rate_weight * rate}
+        c = relaxed_bernoulli(logits, self.temperature, step)
+        self.count_idle((logits > 0).any(0), len(x), step)
+        rate = rate_divergence(step.mean_row(logits.sigmoid()), self.prior)
+        return {"mse": step.mean((xs - self.reconstruct(c)).square()), "rate": self.rate_weight * rate}
 
     @torch.no_grad()
     def reseed(self, x: Tensor, step: Step) -> Tensor:

@@ -19,9 +19,12 @@ from torch import Tensor
 
 from accord.disk import sync
 from accord.errors import AccordError
+from accord.ranks import Ranks
 from accord.unfinished import discard, is_intact, kept
 
 Best = Mapping[str, Tensor]
+
+_BACK = "put the setting back, or train in a new folder"
 
 
 class Trainee(Protocol):
@@ -98,31 +101,67 @@ def read_checkpoint(
     return None
 
 
+def begin_alike(
+    ranks: Ranks, begun: tuple[State, Best | None], model: Trainee, optimizer: torch.optim.Optimizer
+) -> tuple[State, Best | None]:
+    """Rank 0's weights, moments, state and best, for every rank to go on from; `begun` counts on rank 0 alone.
+
+    Raises AccordError where the settings of this rank are not those of rank 0.
+    """
+    state, best = begun
+    moments = _moments(model, optimizer)
+    shapes = {key: [str(t.dtype).removeprefix("torch."), list(t.shape)] for key, t in moments.items()}
+    told, shapes, has_best = ranks.told([vars(state), shapes, best is not None])
+    _same_settings(
+        told["settings"],
+        json.loads(json.dumps(state.settings)),
+        "rank 0",
+        "the training of rank 0 has",
+        "give every rank the same",
+    )
+    ranks.same(model.state_dict().values())
+    if ranks.rank > 0:
+        device = model.device
+        moments = {
+            key: torch.empty(shape, dtype=getattr(torch, dtype), device=device)
+            for key, (dtype, shape) in shapes.items()
+        }
+    ranks.same(moments.values())
+    _set_moments(model, optimizer, moments)
+    if has_best:
+        best = best or {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        ranks.same(best.values())
+    return State(**told), best
+
+
 def _read(
     folder: Path, model: Trainee, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
 ) -> tuple[State, Best | None]:
     state = State(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
-    _same_settings(state.settings, settings, folder)
+    _same_settings(state.settings, settings, folder, "the checkpoint was made with", _BACK)
     device = model.device
     model.load_state_dict(load_file(folder / "model.safetensors", device=str(device)))
-    saved = load_file(folder / "optimizer.safetensors")
-    for name, parameter in model.named_parameters():
-        moments = {key.rpartition("/")[2]: t for key, t in saved.items() if key.rpartition("/")[0] == name}
-        optimizer.state[parameter] = {key: t.to(device) for key, t in moments.items()}
+    _set_moments(model, optimizer, load_file(folder / "optimizer.safetensors"))
     best = folder / "best.safetensors"
     return state, load_file(best, device=str(device)) if best.exists() else None
 
 
-def _same_settings(saved: dict[str, Any], now: dict[str, Any], where: Path) -> None:
+def _same_settings(saved: dict[str, Any], now: dict[str, Any], where: object, whose: str, fix: str) -> None:
     for key in sorted(saved.keys() | now.keys()):
         if saved.get(key) != now.get(key):
             raise AccordError(
-                f"the checkpoint was made with another {key}",
+                f"{whose} another {key}",
                 where=where,
                 got=saved.get(key),
                 wanted=now.get(key),
-                fix="put the setting back, or train in a new folder",
+                fix=fix,
             )
+
+
+def _set_moments(model: Trainee, optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor]) -> None:
+    for name, parameter in model.named_parameters():
+        moments = {key.rpartition("/")[2]: t for key, t in saved.items() if key.rpartition("/")[0] == name}
+        optimizer.state[parameter] = {key: t.to(model.device) for key, t in moments.items()}
 
 
 def _moments(model: Trainee, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

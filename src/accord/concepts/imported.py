@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accord.concepts.base import ConceptModel, Encoded, Sparse, Step
+from accord.concepts.base import ConceptModel, Encoded, Sparse
 from accord.concepts.config import ImportedConfig
 from accord.concepts.sparse import Pattern, sparse_decode
+from accord.concepts.step import Step
 from accord.errors import AccordError
 
 

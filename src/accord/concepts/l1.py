@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from accord.concepts.base import Encoded, Step
+from accord.concepts.base import Encoded
 from accord.concepts.config import L1Config
 from accord.concepts.sae import SAE, dead_concepts, worst_rows
+from accord.concepts.step import Step
 
 
 class L1(SAE):
@@ -32,9 +33,9 @@ class L1(SAE):
         """
         xs = self.standardise(x)
         z = self.pre(xs).relu()
-        price = (z @ self.W_dec.norm(dim=1)).mean() / self.d
-        self.count_idle((z > 0).any(0), len(x))
-        mse = (xs - self.reconstruct(z)).square().mean()
+        price = step.mean(z @ self.W_dec.norm(dim=1)) / self.d
+        self.count_idle((z > 0).any(0), len(x), step)
+        mse = step.mean((xs - self.reconstruct(z)).square())
         return {"mse": mse, "sparsity": self.sparsity * step.ramp(self.ramp) * price}
 
     @torch.no_grad()

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accord.concepts.base import ConceptModel, Encoded, Step
+from accord.concepts.base import ConceptModel, Encoded
 from accord.concepts.config import LCBLMConfig, LCBLMFields
-from accord.concepts.gates import gate_entropy, normal_like, rate_divergence, relaxed_bernoulli
+from accord.concepts.gates import gate_entropy, rate_divergence, relaxed_bernoulli
 from accord.concepts.sae import dead_concepts, worst_rows
+from accord.concepts.step import Step
 
 SCALE_RANGE = (1.0, 100.0)  # s is learned within
 SCALE_START = 10.0
@@ -51,6 +52,7 @@ def block_overlap(W: Tensor) -> Tensor:
 class LCBLMBase(ConceptModel):
     """Gates, decoder and loss, which both kinds share. A kind adds its encoder and what a concept's z is."""
 
+    by_ranks = True
     gated = True
 
     def __init__(self, config: LCBLMFields, d: int) -> None:
@@ -80,22 +82,22 @@ class LCBLMBase(ConceptModel):
 
     def sampled(self, logits: Tensor, content: Tensor, step: Step) -> Tensor:
         """z_k = c_k (content_k + σ0 ε) with relaxed gates c, `[n, K, E]`."""
-        c = relaxed_bernoulli(logits, self.c.temperature, step.generator)
+        c = relaxed_bernoulli(logits, self.c.temperature, step)
         noisy = content.expand(len(c), -1, -1)
         if self.c.noise:
-            noisy = noisy + self.c.noise * normal_like(noisy, step.generator)
+            noisy = noisy + self.c.noise * step.normal_like(noisy)
         return c[:, :, None] * noisy
 
     def gate_terms(self, logits: Tensor, step: Step) -> dict[str, Tensor]:
         """Terms `rate`, `entropy` and `ortho`; those with weight 0 are left out."""
         ramp, terms = step.ramp(self.ramp), {}
         if self.c.rate_weight:
-            terms["rate"] = ramp * self.c.rate_weight * rate_divergence(logits.sigmoid(), self.c.prior)
+            terms["rate"] = ramp * self.c.rate_weight * rate_divergence(step.mean_row(logits.sigmoid()), self.c.prior)
         if self.c.entropy_weight:
-            terms["entropy"] = ramp * self.c.entropy_weight * gate_entropy(logits)
+            terms["entropy"] = ramp * self.c.entropy_weight * step.mean(gate_entropy(logits))
         if self.c.ortho_weight:
-            terms["ortho"] = ramp * self.c.ortho_weight * block_overlap(self.W_dec)
-        self.count_idle((logits > 0).any(0), len(logits))
+            terms["ortho"] = ramp * self.c.ortho_weight * step.once(block_overlap(self.W_dec))
+        self.count_idle((logits > 0).any(0), len(logits), step)
         return terms
 
     @torch.no_grad()
@@ -150,11 +152,11 @@ class LCBLM(LCBLMBase):
         xs = self.standardise(x)
         e = self.embed(xs)
         logits = self.logits(e)
-        terms = {"mse": (xs - self.write(self.sampled(logits, e, step))).square().mean()}
+        terms = {"mse": step.mean((xs - self.write(self.sampled(logits, e, step))).square())}
         if self.gamma:
             on = logits.detach().sigmoid()
             near, small = (e - self.h).square().mean(-1), e.square().mean(-1)
-            terms["prototype"] = self.gamma * (on * near + (1 - on) * small).mean()
+            terms["prototype"] = self.gamma * step.mean(on * near + (1 - on) * small)
         return terms | self.gate_terms(logits, step)
 
     def concept_parameters(self) -> dict[str, nn.Parameter]:
@@ -178,7 +180,7 @@ class LCBLM(LCBLMBase):
             towards = residual if self.hidden is None else features
             unit = F.normalize(towards, dim=1)
             reach = (features * unit).sum(1).clamp_min(1e-3)
-            h = normal_like(self.h[dead], step.generator).abs() + 0.1
+            h = step.normal_like(self.h[dead]).abs() + 0.1
             self.h[dead] = h
             self.W_enc[dead] = h[:, :, None] * (2 * unit / reach[:, None])[:, None, :]
             self.b_enc[dead] = -h

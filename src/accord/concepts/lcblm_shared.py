@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accord.concepts.base import Encoded, Step
+from accord.concepts.base import Encoded
 from accord.concepts.config import LCBLMSharedConfig
 from accord.concepts.lcblm import LCBLMBase
 from accord.concepts.sae import dead_concepts, worst_rows
+from accord.concepts.step import Step
 
 
 class LCBLMShared(LCBLMBase):
@@ -51,7 +52,7 @@ class LCBLMShared(LCBLMBase):
         xs = self.standardise(x)
         logits = self.logits(self.embed(xs))
         z = self.sampled(logits, self.h[None], step)
-        return {"mse": (xs - self.write(z)).square().mean()} | self.gate_terms(logits, step)
+        return {"mse": step.mean((xs - self.write(z)).square())} | self.gate_terms(logits, step)
 
     @torch.no_grad()
     def reseed(self, x: Tensor, step: Step) -> Tensor:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accord.concepts.base import ConceptModel, Encoded, Sparse, Step
+from accord.concepts.base import ConceptModel, Encoded, Sparse
 from accord.concepts.config import Settings
 from accord.concepts.sparse import sparse_decode
+from accord.concepts.step import Step
 
 
 class SAE(ConceptModel):
@@ -18,6 +19,7 @@ class SAE(ConceptModel):
     W_enc starts equal to W_dec, whose rows start as random unit vectors (Gao et al. 2024, appendix A).
     """
 
+    by_ranks = True
     unit_norm = False  # are decoder rows held at norm 1 during training?
 
     def __init__(self, config: Settings, d: int, K: int) -> None:

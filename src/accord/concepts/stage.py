@@ -146,10 +146,10 @@ def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | No
         from accord.concepts import build, fit, save
         from accord.text import in_order
 
-        lm, texts = work.backbone(plan.backbone), Embeddings.read(work.at(inputs["embeddings"]))
+        device, texts = work.device(plan.backbone), Embeddings.read(work.at(inputs["embeddings"]))
         train, held_out = texts.store(TRAIN), texts.store(HELD_OUT)
         training, at = section.training.schedule(train.tokens, seed), about["layer"]
-        model = build(section.config, train.d_model, seed).to(lm.device)
+        model = build(section.config, train.d_model, seed).to(device)
         model.fit_scale(batch.x for batch in in_order(train, at, ROWS_AT_ONCE))
         supply = shuffled(train, at, section.training.batch, seed, training.steps, work.progress)
         fitted = fit(
@@ -158,9 +158,15 @@ def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | No
             training,
             held_out=lambda: (batch.x for batch in in_order(held_out, at, ROWS_AT_ONCE)),
             folder=work.folder,
+            ranks=work.ranks,
         )
+        work.trained()
         save(model, work.folder)
-        metrics = {**about, **judge(lm, model, at, texts), "seconds": fitted.rows[-1]["seconds"]}
+        metrics = {
+            **about,
+            **judge(work.backbone(plan.backbone), model, at, texts),
+            "seconds": fitted.rows[-1]["seconds"],
+        }
         return ConceptMetrics(metrics)
 
     def needs() -> Needs:
@@ -170,7 +176,7 @@ def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | No
 
     settings = {**about, "model": section.config.model_dump(), "training": section.training.model_dump()}
     label = f"{section.title}{suffix(layer)}-s{seed}"
-    return Stage("concepts", label, make, settings, seed, VERSION, inputs, needs, seconds=20)
+    return Stage("concepts", label, make, settings, seed, VERSION, inputs, needs, trains=True, seconds=20)
 
 
 def _check_steps(plan: Plan, section: TrainedSection) -> None:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from accord.concepts.base import Encoded, Sparse, Step
+from accord.concepts.base import Encoded, Sparse
 from accord.concepts.config import TopKConfig
 from accord.concepts.sae import SAE, dead_concepts
 from accord.concepts.sparse import Pattern, sparse_encode
+from accord.concepts.step import Step
 
 # Rows whose dense pre-activations exist at one time: they then stay in cache between product and selection,
 # and the allocator reuses the block. On a GPU the whole batch is better.
@@ -44,9 +45,9 @@ class TopK(SAE):
         z = self._encode(xs)
         residual = xs - self.reconstruct(z)
         dead = dead_concepts(self, self.dead_after)
-        aux = aux_k(self, xs, residual.detach(), dead)
-        count_fired(self, z)
-        return {"mse": residual.square().mean(), "aux": self.aux_weight * aux}
+        aux = aux_k(self, xs, residual.detach(), dead, step)
+        count_fired(self, z, step)
+        return {"mse": step.mean(residual.square()), "aux": self.aux_weight * aux}
 
 
 @torch.no_grad()
@@ -58,14 +59,14 @@ def largest(sae: SAE, xs: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
 
 
-def count_fired(sae: SAE, z: Sparse) -> None:
+def count_fired(sae: SAE, z: Sparse, step: Step) -> None:
     """Keep the account of which latents fired in this batch."""
     fired = torch.zeros_like(sae.idle, dtype=torch.bool)
     fired[z.pattern.indices[z.values > 0]] = True
-    sae.count_idle(fired, z.pattern.n)
+    sae.count_idle(fired, z.pattern.n, step)
 
 
-def aux_k(sae: SAE, xs: Tensor, residual: Tensor, dead: Tensor) -> Tensor:
+def aux_k(sae: SAE, xs: Tensor, residual: Tensor, dead: Tensor, step: Step) -> Tensor:
     """What the d/2 largest dead latents leave of the residual's variance, times min(1, dead/(d/2)).
 
     The normaliser makes the term comparable between layers; the last factor (as in EleutherAI's sparsify)
@@ -77,6 +78,6 @@ def aux_k(sae: SAE, xs: Tensor, residual: Tensor, dead: Tensor) -> Tensor:
     pre = F.linear(xs - sae.b_dec, sae.W_enc[dead], sae.b_enc[dead]).relu()
     top = pre.topk(min(k_aux, len(dead)), sorted=False)
     z = torch.zeros_like(pre).scatter(1, top.indices, top.values)
-    left = (residual - z @ sae.W_dec[dead]).square().sum()
-    total = (residual - residual.mean(0)).square().sum().clamp_min(1e-12)
+    left = step.sum((residual - z @ sae.W_dec[dead]).square().sum())
+    total = step.sum((residual - step.mean_row(residual)).square().sum()).clamp_min(1e-12)
     return min(1.0, len(dead) / k_aux) * left / total

@@ -1,14 +1,15 @@
 """One trainer for whatever learns from batches (concept models, heads): curve and checkpoints out.
 
 Everything random in a step comes from (seed, step) and every batch from its step number, so a training that
-was killed and resumed ends with the same bits as one that was not.
+was killed and resumed ends with the same bits as one that was not. Several ranks (`accord.ranks`) draw the same
+batches, each takes its own rows of them, and their gradients are added up: so one may go on with what eight began.
 """
 
 import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from torch import Tensor
 
 from accord import on_cpu
 from accord.arguments import checked
-from accord.concepts.base import Learner, Step
-from accord.concepts.checkpoint import State, read_checkpoint, write_checkpoint
+from accord.concepts.base import Learner
+from accord.concepts.checkpoint import State, begin_alike, read_checkpoint, write_checkpoint
 from accord.concepts.config import Pace, Schedule
+from accord.concepts.step import Step
 from accord.disk import write_whole
 from accord.errors import AccordError
+from accord.ranks import Ranks
 
 Row = dict[str, float]
 
@@ -45,6 +48,7 @@ def fit(
     held_out: Callable[[], Iterable[Any]] | None = None,
     folder: Path | str | None = None,
     progress: Callable[[Row], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> Fit:
     """Train `model` in place; a concept model takes batches of raw embeddings `[n, d]`.
 
@@ -53,10 +57,16 @@ def fit(
     `folder/curve.jsonl`. `progress` gets every new row of the curve. With `patience`, the model ends as it
     was at its best held-out `objective`.
 
+    With `ranks`, every rank calls this with the same arguments and ends with the same model, which is, up to float
+    error, the one that a single rank trains. Batches are whole ones on all ranks, of any number of rows. Rank 0 alone
+    uses the folder.
+
     Raises AccordError when the loss or the gradient stops being a finite number (naming step and term), when
-    the batches run out early, or when the folder holds another training.
+    the batches run out early, when the folder holds another training, or when several ranks do not train the same or
+    cannot; RankLost when another rank is gone.
     """
-    trainer = _Trainer(model, training, held_out, Path(folder) if folder else None, progress)
+    first = ranks is None or ranks.rank == 0
+    trainer = _Trainer(model, training, held_out, Path(folder) if folder and first else None, progress, ranks)
     supply = iter(batches(trainer.state.step))
     model.train()
     while trainer.state.step < training.steps and not trainer.stopped:
@@ -78,12 +88,17 @@ class _Trainer:
         held_out: Callable[[], Iterable[Any]] | None,
         folder: Path | None,
         progress: Callable[[Row], None] | None,
+        ranks: Ranks | None,
     ) -> None:
         if training.patience and held_out is None:
             raise AccordError(
                 "patience needs held-out embeddings", got="held_out = None", fix="give some, or no patience"
             )
-        self.model, self.training, self.held_out = model, training, held_out
+        if ranks is not None and not model.by_ranks:
+            problem = "Several ranks cannot train this: its loss knows only the rows that it is given."
+            fix = "train it with one, or take what is of a whole batch from its step and set by_ranks"
+            raise AccordError(problem, got=type(model).__name__, fix=fix)
+        self.model, self.training, self.held_out, self.ranks = model, training, held_out, ranks
         self.folder, self.progress, self.started = folder, progress, time.monotonic()
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=training.lr, weight_decay=training.weight_decay, fused=True
@@ -92,6 +107,8 @@ class _Trainer:
         settings = {**model.settings(), "training": training.model_dump()}
         self.state, self.best = State(settings, 0, []), None
         saved = read_checkpoint(folder / "checkpoints", model, self.optimizer, settings) if folder else None
+        if ranks is not None:
+            saved = begin_alike(ranks, saved or (self.state, None), model, self.optimizer)
         if saved is not None:
             self.state, self.best = saved
         self.earlier = self.state.rows[-1]["seconds"] if self.state.rows else 0.0
@@ -101,26 +118,35 @@ class _Trainer:
         return self.training.patience is not None and self.state.stale >= self.training.patience
 
     def update(self, batch: Any) -> None:
-        model, t, done = self.model, self.training, self.state.step
+        model, t, done, ranks = self.model, self.training, self.state.step, self.ranks
         x, rows = model.receive(batch)
         rate = learning_rate(done, t)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        step = Step(done, t.steps, self.generator.manual_seed(mix(t.seed, done)))
+        step = Step(done, t.steps, self.generator.manual_seed(mix(t.seed, done)), ranks, rows)
         self.optimizer.zero_grad(set_to_none=True)
-        terms = model.loss(x, step)
+        terms = model.loss(x if ranks is None else model.rows_of(x, ranks.slice(rows)), step)
         loss = torch.stack(list(terms.values())).sum()
         _finite(loss, terms, done)
         loss.backward()  # type: ignore[no-untyped-call]
+        if ranks is not None:
+            ranks.add_gradients(model.parameters())
         model.before_update()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), t.clip or math.inf)
         _finite(norm, {"gradient norm": norm}, done)
         self.optimizer.step()
         model.after_update()
         if t.reseeds(done + 1):
-            forget(self.optimizer, model, model.reseed(x, step))
+            forget(self.optimizer, model, self._reseed(x, step))
         self.state.step += 1
         self._after(loss, terms, rate, rows)
+
+    def _reseed(self, x: Any, step: Step) -> Tensor:
+        """Reseed from the whole batch, on every rank alike."""
+        concepts = self.model.reseed(x, replace(step, ranks=None))
+        if self.ranks is not None:  # a last bit may decide which row is drawn, and machines may differ in it
+            self.ranks.same(self.model.state_dict().values())
+        return concepts
 
     def _after(self, loss: Tensor, terms: dict[str, Tensor], rate: float, rows: int) -> None:
         t, step = self.training, self.state.step
@@ -143,6 +169,8 @@ class _Trainer:
         self.model.eval()
         measures = self.model.judge(self.held_out())
         self.model.train()
+        if self.ranks is not None:  # what stops one rank stops all
+            measures = self.ranks.told(measures)
         value, state = measures[self.model.objective], self.state
         # While the loss's own weights still rise, FVU may rise with them: only afterwards does waiting count.
         settled = state.step >= self.training.steps * max(self.model.ramp, self.training.warmup)

@@ -26,13 +26,16 @@ def chunks(n: int, columns: int) -> list[slice]:
     return [slice(begin, min(begin + size, n)) for begin in range(0, n, size)]
 
 
-def mean_over_chunks(nll: Callable[[slice], Tensor], parts: Sequence[slice], parameters: Sequence[Tensor]) -> Tensor:
+def mean_over_chunks(
+    nll: Callable[[slice], Tensor], parts: Sequence[slice], parameters: Sequence[Tensor], rows: int | None = None
+) -> Tensor:
     """The mean of `nll(part)` [rows of the part] over all rows, with its gradient of `parameters`.
 
     The gradient reaches `parameters` alone, each of which `nll` must use; it costs one backward pass as usual, but
-    is computed here, chunk by chunk.
+    is computed here, chunk by chunk. With `rows`, the parts are some of so many, or none, and the result is their share
+    of the mean.
     """
-    n = sum(part.stop - part.start for part in parts)
+    n = rows or sum(part.stop - part.start for part in parts)
     leaves = list(parameters) if torch.is_grad_enabled() else []
     total: Tensor | None = None
     sums: list[Tensor] = []
@@ -42,6 +45,8 @@ def mean_over_chunks(nll: Callable[[slice], Tensor], parts: Sequence[slice], par
             gradients = torch.autograd.grad(loss, leaves)
             sums = [a.add_(b) for a, b in zip(sums, gradients, strict=True)] if sums else list(gradients)
         total = loss.detach() if total is None else total + loss.detach()
+    if total is None and rows:
+        total, sums = parameters[0].new_zeros(()), [torch.zeros_like(leaf) for leaf in leaves]
     if total is None:
         raise ValueError("no rows")
     if not leaves:

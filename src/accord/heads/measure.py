@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch.nn import functional as F
@@ -18,7 +17,7 @@ from accord.heads.train import cross_entropy, train_head, unigram_ce
 from accord.heads.vocabulary import next_counts
 from accord.lm import Backbone
 from accord.lm.perplexity import perplexity
-from accord.progress import Progress
+from accord.study.work import Work
 from accord.text import Batch, batches, in_order
 
 ROWS_AT_ONCE = 4096
@@ -47,14 +46,13 @@ def make_head(
     reader: Reader,
     rows: LayerRows,
     batch: int,
-    folder: Path,
-    progress: Progress,
+    work: Work,
 ) -> tuple[ConceptLM, dict[str, float]]:
     """The language model that a head makes, trained where it must be, and its held-out cross-entropies.
 
     Args:
         batch: embeddings of an update.
-        folder: for checkpoints and the curve of a training, which goes on from what is there.
+        work: with the folder for checkpoints and the curve of a training, which goes on from what is there.
     """
     counts = next_counts(rows.train(), lm.vocab_size)
     if isinstance(config, OriginalHead):
@@ -66,8 +64,9 @@ def make_head(
         sample = next(batches(train, rows.layer, min(_SAMPLE, train.tokens), seed=training.seed)).x
         head = build_head(config, lm, reader, sample, counts=counts).to(lm.device)
         start = cross_entropy(head, reader, rows.held_out())
-        supply = shuffled(train, rows.layer, batch, training.seed, training.steps, progress)
-        fitted = train_head(head, reader, supply, held_out=rows.held_out, folder=folder)
+        supply = shuffled(train, rows.layer, batch, training.seed, training.steps, work.progress)
+        fitted = train_head(head, reader, supply, held_out=rows.held_out, folder=work.folder, ranks=work.ranks)
+        work.trained()
         ce = cross_entropy(head, reader, rows.held_out())
         measures = {"held_out_ce": ce, "start_ce": start, "seconds": fitted.rows[-1]["seconds"]}
         model = ConceptLM(lm, rows.layer, reader, head)

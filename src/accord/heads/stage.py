@@ -94,7 +94,7 @@ def _stage(plan: Plan, row: Row, seed: int | None, concepts: ConceptNode | None)
         rows = LayerRows(Embeddings.read(work.at(inputs["embeddings"])), about["layer"])
         model = None if concepts is None else concepts.load(work, lm)
         reader = Reader(config.reads, model, config.hard)
-        head, measures = make_head(config, lm, reader, rows, batch or 0, work.folder, work.progress)
+        head, measures = make_head(config, lm, reader, rows, batch or 0, work)
         save_concept_lm(head, work.folder)
         return HeadMetrics({**about, **measures})
 
@@ -106,7 +106,9 @@ def _stage(plan: Plan, row: Row, seed: int | None, concepts: ConceptNode | None)
 
     settings = {**about, "config": config.model_dump(), "batch": batch}
     label = row.label + ("" if seed is None else f"-s{seed}")
-    return Stage("heads", label, make, settings, seed or 0, VERSION, inputs, needs, seconds=10)
+    return Stage(
+        "heads", label, make, settings, seed or 0, VERSION, inputs, needs, trains=training is not None, seconds=10
+    )
 
 
 def _inputs(plan: Plan, row: Row) -> int:

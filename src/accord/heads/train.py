@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from accord.arguments import checked
-from accord.concepts.base import Learner, Step
+from accord.concepts.base import Learner
+from accord.concepts.step import Step
 from accord.concepts.train import Fit, Row, fit
 from accord.errors import AccordError
 from accord.heads.chunked import chunks, mean_over_chunks
 from accord.heads.head import Head
 from accord.heads.reader import Reader
 from accord.heads.vocabulary import Rows
+from accord.ranks import Ranks
 
 
 @checked
@@ -27,6 +29,7 @@ def train_head(
     held_out: Callable[[], Iterable[Rows]] | None = None,
     folder: Path | str | None = None,
     progress: Callable[[Row], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> Fit:
     """Train `head` in place to predict the next token from what `reader` reads; its section says for how long.
 
@@ -35,9 +38,8 @@ def train_head(
 
     Raises AccordError as `fit` does, and when the reader does not fit the head.
     """
-    return fit(
-        HeadLearner(head, reader), batches, head.config.training, held_out=held_out, folder=folder, progress=progress
-    )
+    learner, training = HeadLearner(head, reader), head.config.training
+    return fit(learner, batches, training, held_out=held_out, folder=folder, progress=progress, ranks=ranks)
 
 
 @checked
@@ -61,6 +63,7 @@ def unigram_ce(counts: Tensor, batches: Iterable[Rows]) -> float:
 class HeadLearner(Learner):
     """A head and what it reads, as the trainer takes them; the parameters are those of the head alone."""
 
+    by_ranks = True
     objective = "held_out_ce"
 
     def __init__(self, head: Head, reader: Reader) -> None:
@@ -81,6 +84,10 @@ class HeadLearner(Learner):
             raise AccordError("no row of this batch has a next token", got=f"{len(batch.next)} rows")
         return (x, following), len(x)
 
+    def rows_of(self, batch: tuple[Tensor, Tensor], rows: slice) -> tuple[Tensor, Tensor]:
+        """These rows of states and next tokens."""
+        return batch[0][rows], batch[1][rows]
+
     def loss(self, batch: tuple[Tensor, Tensor], step: Step) -> dict[str, Tensor]:
         """`ce`: mean −log p of the next tokens."""
         x, following = batch
@@ -89,7 +96,8 @@ class HeadLearner(Learner):
             return self.head.nll(self.reader(x[part]), following[part])
 
         columns = self.head.vocabulary.columns
-        return {"ce": mean_over_chunks(nll, chunks(len(x), columns), list(self.head.parameters()))}
+        rows, weights = step.count(len(x)), list(self.head.parameters())
+        return {"ce": step.sum(mean_over_chunks(nll, chunks(len(x), columns), weights, rows))}
 
     @torch.no_grad()
     def judge(self, batches: Iterable[Rows]) -> dict[str, float]:

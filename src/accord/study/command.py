@@ -38,7 +38,7 @@ def run(
     replace: Replace = False,
     engine: Annotated[
         str | None,
-        typer.Option(help="serial: a stage at a time, in this process; ray: several, by workers. As [machines] has it."),
+        typer.Option(help="serial: one stage at a time, in this process; ray: several, by workers. See [machines]."),
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="Of a Ray cluster: HOST:PORT or auto. Else Ray starts on this machine.")

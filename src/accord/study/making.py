@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -21,6 +22,9 @@ from accord.study.run_folder import capability_of, result_types
 from accord.study.run_progress import PROGRESS
 from accord.study.stage import Stage
 from accord.study.work import Input, Models
+
+if TYPE_CHECKING:
+    from accord.ranks import Ranks
 
 _PAGE_SHARE = 20  # a page that took a second is not written again for so many
 
@@ -106,17 +110,20 @@ def make(
     say: Callable[[str], None] | None = None,
     *,
     wait: bool = False,
+    ranks: "Ranks | None" = None,
 ) -> bool:
     """Make a stage of a run folder, all of whose inputs are there; False if it is up to date.
 
-    What it took is kept for the next run (`accord.study.costs`). `say` and `wait`: see `accord.study.store.publish`.
+    What it took is kept for the next run (`accord.study.costs`). `say`, `wait`, `ranks`: as `store.publish` has them.
     """
 
     def at(other: Input) -> Path:
         return folder.absolute() / other.name
 
     # What would be replaced unasked was refused before, see `accord.study.engine.check_replaced`.
-    new = store.publish(stage, at(stage), at=at, models=models, progress=progress, replace=True, say=say, wait=wait)
+    new = store.publish(
+        stage, at(stage), at=at, models=models, progress=progress, replace=True, say=say, wait=wait, ranks=ranks
+    )
     if new and (manifest := read_manifest(folder / stage.name)) is not None:
         costs.note(stage, manifest["seconds"])
     return new

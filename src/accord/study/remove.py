@@ -11,6 +11,8 @@ from pathlib import Path
 
 from accord import spread
 from accord.arguments import checked
+from accord.cluster.log import LOGS
+from accord.cluster.shared import MARK
 from accord.disk import aside, is_locked, lock
 from accord.errors import AccordError
 from accord.study.kept_plan import PLAN
@@ -216,6 +218,8 @@ def _is_own(name: Path, path: Path) -> bool:
     if above[0] == "figures":  # each is there twice
         other = {".svg": ".png", ".png": ".svg"}.get(path.suffix)
         return other is not None and path.with_suffix(other).is_file()
+    if above[0] == LOGS:
+        return last.endswith(".log") or last.startswith(MARK)
     if above[0] == EXPORT:
         exports = path.parents[len(above) - 1]
         inside = path.relative_to(exports).as_posix()

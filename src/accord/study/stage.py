@@ -78,9 +78,10 @@ class Stage:
         from_manifest: the recipe as a manifest has it, for a stage that is only read (see `store.stage_in`).
         spreads: whether several workers may compute its parts at once: until `Work.all_parts_made`, making it writes
             nothing but parts.
+        trains: whether several ranks can make it together (`accord.ranks`); no part of the recipe.
         seconds: what one takes in the demo on two cores: its weight beside others before any was made on this machine.
-        model: which it loads first, by name; "backbone" is the study's own. Empty where it needs none, nor a GPU. A worker
-            that has it loaded is preferred; no part of the recipe.
+        model: which it loads first, by name; "backbone" is the study's own. Empty where it needs none, nor a GPU. A
+            worker that has it loaded is preferred; no part of the recipe.
     """
 
     kind: str
@@ -94,6 +95,7 @@ class Stage:
     reach: Callable[[], None] | None = None
     from_manifest: Recipe | None = None
     spreads: bool = False
+    trains: bool = False
     seconds: float = 5.0
     model: str = "backbone"
 

@@ -9,11 +9,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from accord import spread
 from accord.disk import aside, lock, sha256, sync, write_whole
@@ -34,8 +34,11 @@ from accord.study.manifest import (
 from accord.study.replaced import MadeOtherwise, not_replaced
 from accord.study.run_list import list_stage, listed_as
 from accord.study.stage import Recipe, Stage
-from accord.study.work import Input, Models, Work
+from accord.study.work import Input, Models, Trained, Work
 from accord.unfinished import RECORD, check_finished, discard, passes_check, with_check, without_check
+
+if TYPE_CHECKING:
+    from accord.ranks import Ranks
 
 STUDY = "study.toml"  # in the run folder: the text of the study that made it
 REPORT, EXPORT = "report.html", "export"  # made anew from the results whenever asked for, so no part of them
@@ -73,6 +76,7 @@ def publish(
     keep: str | None = "name another folder",
     wait: bool = False,
     say: Callable[[str], None] | None = None,
+    ranks: "Ranks | None" = None,
 ) -> bool:
     """Make `folder` hold a stage's results; False if it already does.
 
@@ -86,6 +90,7 @@ def publish(
         replace: replace whole results of another recipe, once the new ones are whole.
         keep: for the error without `replace`: how to have both, see `accord.study.replaced.not_replaced`.
         say: told where what was moved aside is; it is printed on stderr by default.
+        ranks: that make the stage together, of which this is rank 0; the others call `train_along`.
 
     Raises AccordError if `folder` holds something that accord did not write, or, without `replace`, whole results of
     another recipe; if an input is damaged; and if the folder is in use by another process (without `wait`). What the
@@ -93,7 +98,7 @@ def publish(
     """
     named, folder, recipe = folder, folder.resolve(), stage.recipe
     _check_place(folder)
-    with lock(folder, wait=wait):
+    with _heard(stage, ranks), lock(folder, wait=wait):
         _recover(folder)
         before = state(folder, recipe)
         if before == "foreign":
@@ -106,13 +111,16 @@ def publish(
         if before == "whole":
             if partial.exists():
                 spread.remove(partial)  # of settings that are no longer asked for
+            _tell(ranks, False)
             return False
         if before == "unfinished":
             _go_on(folder, partial, recipe)
-        if not _is_made(partial, recipe):
+        makes = not _is_made(partial, recipe)
+        _tell(ranks, makes)
+        if makes:
             for source in stage.inputs.values():
                 checked_manifest((at or _nowhere)(source))
-            work = Work(partial, at or _nowhere, models, progress or _unseen)
+            work = Work(partial, at or _nowhere, models, progress or _unseen, ranks=ranks)
             _make(stage, work)
         # Listed first: whatever stops this between the two, the next call puts in place what is listed.
         list_stage(named, stage.name, sha256(partial / MANIFEST))
@@ -157,6 +165,44 @@ def help_make(
             if spread.word_of(partial) == word:
                 raise
     return hands.parts > 0
+
+
+def train_along(
+    stage: Stage, folder: Path, *, models: Models, at: Callable[[Input], Path] | None = None, ranks: "Ranks"
+) -> bool:
+    """Train a stage with rank 0, which publishes it in `folder`; False if there is nothing to train.
+
+    Nothing is written into any folder. Arguments are those of `publish`; what the making raises passes through, and
+    rank 0 is told.
+    """
+    from accord import on_cpu
+
+    with _heard(stage, ranks), on_cpu.quick():
+        if not ranks.told():
+            return False
+        with suppress(Trained):
+            stage.make(Work(aside(folder.resolve(), "partial"), at or _nowhere, models, ranks=ranks))
+    return True
+
+
+@contextmanager
+def _heard(stage: Stage, ranks: "Ranks | None") -> Iterator[None]:
+    """Inside, what stops this rank stops the others."""
+    if ranks is not None and not stage.trains:
+        raise AccordError(
+            "Ranks have nothing to train in this stage.", where=stage.name, fix="make it with one process"
+        )
+    try:
+        yield
+    except BaseException as error:
+        if ranks is not None:
+            ranks.leave(error)
+        raise
+
+
+def _tell(ranks: "Ranks | None", makes: bool) -> None:
+    if ranks is not None:
+        ranks.told(makes)
 
 
 def _relist(folder: Path, name: str) -> None:

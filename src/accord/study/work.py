@@ -14,7 +14,10 @@ from accord.spread import NothingFree, close, open_to_helpers
 from accord.unfinished import RECORD
 
 if TYPE_CHECKING:
+    import torch
+
     from accord.lm import Backbone, LanguageModel
+    from accord.ranks import Ranks
 
 L = TypeVar("L", bound="LanguageModel")
 
@@ -69,6 +72,10 @@ def to_make(section: BackboneSection) -> BackboneSection:
     return section.model_copy(update={"dtype": "bfloat16"}) if chosen else section
 
 
+class Trained(Exception):
+    """What is left of a stage is rank 0's work: see `Work.trained`."""
+
+
 @dataclass
 class Work:
     """What a stage is made with.
@@ -82,6 +89,7 @@ class Work:
             stood for are among them.
         helping: another worker makes the stage, and this one computes parts that nobody is at; it writes nothing else,
             see `accord.spread`.
+        ranks: that train the stage together; None: this process alone. Rank 0 alone has the folder.
     """
 
     folder: Path
@@ -90,6 +98,7 @@ class Work:
     progress: Progress = lambda done, total: None
     facts: dict[str, Any] = field(default_factory=dict)
     helping: bool = False
+    ranks: "Ranks | None" = None
 
     @property
     def parts(self) -> Path:
@@ -122,13 +131,32 @@ class Work:
             raise AccordError("Concepts and heads are made on a backbone.", got=lm.name)
         return lm
 
+    def device(self, section: BackboneSection) -> "torch.device":
+        """Where a model of the run is, for a training that needs no more of it: other ranks do not load it."""
+        if self.writes:
+            device: torch.device = self.backbone(section).device
+            return device
+        from accord.lm.opening import pick_device
+
+        return pick_device(section.device)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process has the folder."""
+        return self.ranks is None or self.ranks.rank == 0
+
+    def trained(self) -> None:
+        """Say that the training is over, and that all that is left is rank 0's: raises Trained on the others."""
+        if not self.writes:
+            raise Trained
+
     def begun_with(self, lm: L) -> L:
         """The same model. The first model of a stage decides on which device and in which precision the stage is made.
 
         What an interrupted call left that was made on another device or in another precision is removed: parts of two
         machines are never mixed. So a helper leaves where the owner began otherwise: that raises NothingFree.
         """
-        if "device" in self.facts:
+        if "device" in self.facts or not self.writes:
             return lm
         self.facts |= {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch.")}
         note = self.folder / _FOUND

@@ -37,7 +37,7 @@ test-oldest: .venv-oldest/.ready
 
 .venv-oldest/.ready: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python $(PIP_INSTALL) --constraint constraints-oldest.txt --editable '.[hub,sentiment]' pytest hypothesis playwright scikit-learn nbclient ipykernel ipywidgets
+	.venv-oldest/bin/python $(PIP_INSTALL) --constraint constraints-oldest.txt --editable '.[hub,sentiment,ray]' pytest hypothesis playwright scikit-learn nbclient ipykernel ipywidgets
 	touch $@
 
 bench: setup

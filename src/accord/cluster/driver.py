@@ -24,8 +24,8 @@ class Told(Protocol):
     def moved(self, stage: str, done: int, total: int, doing: str) -> None:
         """How far a stage is."""
 
-    def made(self, stage: str, found: str, lacking: str) -> None:
-        """A stage is whole; what came of it, and what it lacks."""
+    def made(self, stage: str, seconds: float, found: str, lacking: str) -> None:
+        """A stage is whole; what it took, what came of it, and what it lacks."""
 
     def failed(self, stage: str, reason: str) -> None:
         """A stage cannot be made."""
@@ -49,6 +49,7 @@ class Driver:
         """
         seen = self._clock()
         while not self._schedule.over:
+            self._schedule.able = self._pool.workers
             for order in self._schedule.orders(self._clock()):
                 self._pool.start(order)
                 if isinstance(order, Make):
@@ -78,7 +79,7 @@ class Driver:
             pass  # of one that was replaced
         elif isinstance(event, Made):
             schedule.made(event.stage)
-            self._told.made(event.stage, event.found, event.lacking)
+            self._told.made(event.stage, event.seconds, event.found, event.lacking)
         elif isinstance(event, Failed):
             self._replace(schedule.fail(event.stage, event.reason, event.worker))
             self._told.failed(event.stage, event.reason)

@@ -117,6 +117,10 @@ Event = Joined | Lost | Made | Failed | Helped | Moved
 class Pool(Protocol):
     """Workers that take orders."""
 
+    @property
+    def workers(self) -> int:
+        """How many that may run models there are, or are to come."""
+
     def start(self, order: Order) -> None:
         """Give an order to a worker that is idle, or to be recalled; returns at once."""
 

@@ -74,6 +74,7 @@ class RayPool:
         self._answers: queue.SimpleQueue[tuple[str, _Actor, str, Any]] = queue.SimpleQueue()
         self._events: deque[Event] = deque()
         self._ranks: dict[str, dict[str, Done]] = {}  # stage -> what those that train it have answered
+        self._born = 0
         self._begun = False  # whether an order was ever given
         self._busy: deque[str] = deque()  # whom to ask next how far it is
         self._looked = self._grown = time.monotonic()
@@ -92,8 +93,8 @@ class RayPool:
 
     @property
     def workers(self) -> int:
-        """How many there are, or are to come."""
-        return len(self._actors)
+        """How many that may run models there are, or are to come."""
+        return sum(actor.card for actor in self._actors.values())
 
     # As `Pool` has it
 
@@ -172,11 +173,15 @@ class RayPool:
         return room(alive(self._ray), self._machines, self._memory, self._plain)
 
     def _grow(self, now: Room) -> None:
-        """Start as many workers as there is room for; those that are there stay."""
+        """Have as many workers as there is room for; those that are at work stay, as do those that are idle."""
         for card, wanted in ((True, now.workers), (False, now.plain)):
-            there = sum(actor.card == card for actor in self._actors.values())
-            for _ in range(wanted - there):
-                self._new(f"worker {len(self._actors) + 1}", card)
+            there = [worker for worker, actor in self._actors.items() if actor.card == card]
+            for _ in range(wanted - len(there)):
+                self._born += 1
+                self._new(f"worker {self._born}", card)
+            coming = [worker for worker in there if not self._actors[worker].joined]
+            for worker in coming[: max(0, len(there) - wanted)]:  # of machines that have left
+                self._end(worker)
 
     def _new(self, worker: str, card: bool) -> None:
         machines, environment = self._machines, _threads(self._machines.cpus_per_stage)

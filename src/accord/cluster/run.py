@@ -113,7 +113,7 @@ class Shown:
         elif total and stage in self._open:
             self._open[stage][1](done, total)
 
-    def made(self, stage: str, found: str, lacking: str) -> None:
+    def made(self, stage: str, seconds: float, found: str, lacking: str) -> None:
         """A stage is whole."""
         self._found[stage] = found
         self._open.pop(stage)[0].close()

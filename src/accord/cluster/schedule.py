@@ -61,13 +61,14 @@ class Schedule:
     (None, [Make(worker='worker 1', stage='b', with_=())])
 
     Attributes:
+        able: how many workers there are or are to come: no more ranks than that are waited for.
         failed: stage -> why it could not be made.
         waiting: stages that were not made because one of these is among what they are made from.
     """
 
     def __init__(self, jobs: Sequence[Job], *, ranks: int = 1) -> None:
         self._jobs = {job.name: job for job in jobs}
-        self._ranks = ranks
+        self._ranks = self.able = ranks
         self._lacks = {job.name: len(job.inputs) for job in jobs}
         self._users: dict[str, list[str]] = defaultdict(list)
         for job in jobs:
@@ -236,14 +237,13 @@ class Schedule:
         return own if self.path[own] + LOADING >= self.path[first] else first
 
     def _gather(self, idle: Idle) -> Iterator[Order]:
-        """Bring workers together until there are as many as ranks, or all there are."""
+        """Bring workers together until there are as many as ranks, or all that there will be."""
         model = self._jobs[self._gathering].model
         if bool(model) != (idle is self._idle[True]):
             return
         while idle and len(self._gathered) < self._ranks:
             self._keep(idle.take(model))
-        able = sum(of.card for of in self._workers.values()) if model else len(self._workers)
-        if self._gathered and len(self._gathered) >= min(self._ranks, able):
+        if self._gathered and len(self._gathered) >= min(self._ranks, self.able):
             name, workers = self._gathering, self._gathered
             self._gathering, self._gathered = "", []
             yield self._begin(name, workers)

@@ -10,6 +10,7 @@ class SimulatedPool:
     """Workers that take the given seconds for each stage; helpers leave at once.
 
     Attributes:
+        workers: that may run models.
         now: seconds since the beginning, by its own clock.
         busy: seconds that workers were at work, all together.
         timeline: worker, stage, begin and end of all that was made.
@@ -17,7 +18,7 @@ class SimulatedPool:
 
     def __init__(self, seconds: Mapping[str, float], workers: int, plain: int = 0) -> None:
         """`workers` may run models; `plain` more have no card."""
-        self._seconds = seconds
+        self._seconds, self.workers = seconds, workers
         self._events: list[tuple[float, int, Event]] = []
         self._number = 0
         self.now = self.busy = 0.0

@@ -66,9 +66,10 @@ class RayPool:
         memory: int = 0,
         plain: bool = False,
         say: Callable[[str], None] = lambda line: None,
+        worker: type[RayWorker] = RayWorker,
     ) -> None:
         self._ray, self._machines, self._told, self._prints = ray, machines, told, prints
-        self._memory, self._plain, self._say = memory, plain, say
+        self._memory, self._plain, self._say, self._worker = memory, plain, say, worker
         self._actors: dict[str, _Actor] = {}
         self._deaths: dict[str, int] = {}
         self._answers: queue.SimpleQueue[tuple[str, _Actor, str, Any]] = queue.SimpleQueue()
@@ -193,7 +194,7 @@ class RayPool:
         else:
             environment["CUDA_VISIBLE_DEVICES"] = ""
         handle = (
-            self._ray.remote(RayWorker)
+            self._ray.remote(self._worker)
             .options(max_concurrency=2, max_restarts=0, runtime_env={"env_vars": environment}, **resources)
             .remote(worker, self._told)
         )

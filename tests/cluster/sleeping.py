@@ -1,0 +1,72 @@
+"""Workers on Ray whose stages take no model: they sleep, wait for a file, fail, or kill their own process.
+
+What a worker is told as the text of a study is here a list of stages in JSON.
+"""
+
+import json
+import os
+import platform
+import signal
+import time
+from pathlib import Path
+
+from accord.cluster.ray_pool import RayWorker
+from accord.cluster.schedule import Job
+from accord.cluster.shared import what_is_wrong
+from accord.cluster.worker import Hello
+from accord.errors import AccordError
+from accord.study.graph import Graph
+from accord.study.stage import Stage
+
+
+def planned(text, folder):
+    """The stages of a text: each with `name`, `inputs`, and `how` it goes."""
+    stages = {}
+    for of in json.loads(text):
+        inputs = {name: stages[name] for name in of.get("inputs", [])}
+        kind, _, label = of["name"].partition("/")
+
+        def make(work, of=of, inputs=inputs):
+            does(of["how"], work, Path(folder).parent)
+            read = [(work.at(stage) / "found.txt").read_text() for stage in inputs.values()]
+            (work.folder / "found.txt").write_text(f"{of['name']}({', '.join(read)})")
+
+        stages[of["name"]] = Stage(kind, label, make, {"how": of["how"]}, 0, 1, inputs, model=of.get("model", "m"))
+    return list(stages.values())
+
+
+def does(how, work, folder):
+    what, _, about = how.partition(" ")
+    if what == "sleep":
+        time.sleep(float(about))
+    elif what == "wait":
+        for done in range(600):
+            work.progress(done, 600)
+            if (folder / about).exists():
+                return
+            time.sleep(0.1)
+        raise AccordError("nobody came")
+    elif what == "die" and not (folder / about).exists():
+        (folder / about).write_text("")
+        os.system("echo last words")
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif what == "fail":
+        print("before it fails")
+        raise AccordError("This cannot be made.", got=about)
+
+
+def jobs_of(text):
+    return [
+        Job(of["name"], tuple(of.get("inputs", ())), of.get("seconds", 1.0), of.get("model", "m"))
+        for of in json.loads(text)
+    ]
+
+
+class SleepingWorker(RayWorker):
+    """Plans such stages."""
+
+    def hello(self):
+        return Hello(platform.node(), 1, what_is_wrong(self._folder, self._told.mark, patience=2.0))
+
+    def _plan(self):
+        return Graph(planned(self._told.text, self._told.folder), {})

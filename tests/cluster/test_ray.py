@@ -1,0 +1,296 @@
+"""The engine on a real Ray of three machines in one: the same results as a serial run, and what fails."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tests.cluster import sleeping
+from tests.tiny import tiny_model, tiny_texts, tiny_tokenizer
+
+from accord.cluster.config import MachinesSection
+from accord.cluster.driver import Driver
+from accord.cluster.schedule import Schedule
+from accord.cluster.shared import left_a_mark
+from accord.cluster.worker import Told
+from accord.disk import is_locked, lock
+from accord.errors import AccordError
+from accord.study import engine
+from accord.study.check import check
+from accord.study.manifest import read_manifest
+from accord.study.remove import removal
+
+pytest.importorskip("ray", reason="of several workers (pip install 'accord[ray]')")
+
+STUDY = """\
+name = "s"
+
+[backbone]
+model = "model"
+device = "cpu"
+
+[[gap]]
+task = "hypernymy"
+validator_shots = "zero"
+layers = true
+limit = 24
+
+[text]
+source = "texts.csv"
+label = "mood"
+max_tokens = 250
+held_out_tokens = 120
+
+[[concepts]]
+kind = "topk"
+size = 24
+k = 4
+training = { steps = 4, batch = 64 }
+
+[[heads]]
+kind = "new"
+reads = "latents"
+training = { steps = 2, batch = 32 }
+
+[perplexity]
+judge = "judge"
+samples = 5
+max_new_tokens = 4
+own_texts = 4
+
+[steering]
+number = 3
+places = 6
+texts = 6
+factors = [0.0]
+strengths = []
+added = [2.0]
+written = 2
+samples = 1
+max_new_tokens = 3
+
+[[repair]]
+kind = "calibrate"
+validator_shots = "zero"
+limit = 16
+positions = 20
+allow_low_mass = true
+
+[verdict]
+limit = 10
+phrasings = false
+
+[damage]
+limit = 6
+facts = 2
+samples = 5
+new_tokens = 3
+resamples = 20
+
+[pathway]
+limit = 8
+train_limit = 16
+patch_items = 6
+draws = 1
+resamples = 20
+concepts = "topk"
+"""
+_TAKEN = ("seconds", "path")  # keys of JSON files that are another in every run
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Three machines of one CPU each, on this one."""
+    from accord.cluster.start import import_ray
+
+    import_ray()
+    from ray.cluster_utils import Cluster
+
+    small = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=small)
+    for _ in range(2):
+        cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    yield cluster
+    cluster.shutdown()
+
+
+@contextmanager
+def pool_of(cluster, folder, stages, shares=True):
+    """Workers that sleep, and the text of their stages."""
+    from accord.cluster.ray_pool import RayPool
+    from accord.cluster.start import connected
+
+    text, machines = json.dumps(stages), MachinesSection(engine="ray", address=cluster.address)
+    folder.mkdir(exist_ok=True)
+    with lock(folder.resolve()), left_a_mark(folder) as mark, connected(machines) as ray:
+        seen = mark if shares else "another"
+        told = Told(text, "s.toml", str(folder.parent), str(folder), "cpu", seen, 1, ("accord", "run", "s.toml"))
+        prints = {stage.name: stage.recipe.fingerprint for stage in sleeping.planned(text, folder)}
+        pool = RayPool(ray, machines, told, prints, worker=sleeping.SleepingWorker)
+        try:
+            yield pool
+        finally:
+            pool.close()
+
+
+class Notes:
+    def __init__(self, begun=lambda notes: None):
+        self.told, self._begun = [], begun
+
+    def __getattr__(self, name):
+        def note(*about):
+            self.told.append((name, *about))
+            if name == "begun":
+                self._begun(self)
+
+        return note
+
+    def of(self, name):
+        return [about for kind, *about in self.told if kind == name]
+
+
+# First, as it needs no run of its own, and the machines are all there
+
+
+def test_a_machine_that_sees_another_folder_is_named(cluster, tmp_path):
+    with pytest.raises(AccordError, match="does not see there what the driver") as raised:
+        with pool_of(cluster, tmp_path / "run", [{"name": "a", "how": "sleep 0"}], shares=False) as pool:
+            pool.open()
+    assert str(tmp_path / "run") in str(raised.value)
+
+
+@pytest.fixture(scope="module")
+def hard_run(cluster, tmp_path_factory):
+    """A run in which a machine leaves, a worker is killed, and a stage fails."""
+    folder = tmp_path_factory.mktemp("hard") / "run"
+    stages = [
+        *({"name": f"wait/{i}", "how": "wait go", "seconds": 9} for i in range(3)),
+        {"name": "dies/once", "how": "die died", "seconds": 8},
+        {"name": "fails", "how": "fail on purpose", "seconds": 7},
+        {"name": "after/failed", "how": "sleep 0", "inputs": ["fails", "wait/0"]},
+        {"name": "after/all", "how": "sleep 0", "inputs": ["wait/0", "wait/1", "wait/2", "dies/once"]},
+    ]
+
+    def begun(notes):
+        if len(notes.of("begun")) == 3:
+            cluster.remove_node(cluster.worker_nodes.copy().pop())
+            (folder.parent / "go").write_text("")
+
+    with pool_of(cluster, folder, stages) as pool:
+        pool.open()
+        schedule, notes = Schedule(sleeping.jobs_of(json.dumps(stages))), Notes(begun)
+        Driver(schedule, pool, notes).run()
+    cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    return folder, schedule, notes
+
+
+def test_all_that_can_be_made_is_made(hard_run):
+    folder, schedule, notes = hard_run
+    assert {stage for stage, *_ in notes.of("made")} == {"wait/0", "wait/1", "wait/2", "dies/once", "after/all"}
+    found = (folder / "after" / "all" / "found.txt").read_text()
+    assert found == "after/all(wait/0(), wait/1(), wait/2(), dies/once())"
+    assert read_manifest(folder / "after" / "all")["command"] == "accord run s.toml"
+    assert [*schedule.failed] == ["fails"] and [*schedule.waiting] == ["after/failed"]
+    assert schedule.failed["fails"] == "This cannot be made. (on purpose)"
+    assert not list(folder.glob("**/.*.partial"))
+
+
+def test_what_was_lost_is_made_again_elsewhere(hard_run):
+    _, _, notes = hard_run
+    lost = {stage: why for _, why, stage in notes.of("lost") if stage}
+    assert set(lost) == {"dies/once", *(stage for stage in lost if stage.startswith("wait/"))} and len(lost) == 2
+    assert {"its machine left"} == {why for stage, why in lost.items() if stage.startswith("wait/")}
+    begun = [stage for stage, _ in notes.of("begun")]
+    assert sorted(stage for stage in set(begun) if begun.count(stage) == 2) == sorted(lost)
+
+
+def test_the_logs_of_what_failed_or_died_are_in_the_run_folder(hard_run):
+    folder, _, _ = hard_run
+    logs = folder / "logs"
+    failed, died = (logs / "fails.log").read_text(), (logs / "dies" / "once.log").read_text()
+    assert "before it fails" in failed and "AccordError: This cannot be made." in failed
+    assert died.startswith("20") and "last words" in died and died.count("worker") == 1
+    assert not (logs / "after").exists()  # of what was made without a hitch nothing stays
+    assert [str(problem) for problem in check(folder)] == []
+
+
+def test_an_interrupted_driver_has_its_workers_leave_and_nothing_is_half_written(cluster, tmp_path):
+    folder = tmp_path / "run"
+
+    def begun(notes):
+        time.sleep(1.0)
+        raise KeyboardInterrupt
+
+    stages = [{"name": "wait/0", "how": "wait never"}]
+    with pytest.raises(KeyboardInterrupt):
+        with pool_of(cluster, folder, stages) as pool:
+            pool.open()
+            Driver(Schedule(sleeping.jobs_of(json.dumps(stages))), pool, Notes(begun)).run()
+    assert not (folder / "wait" / "0").exists()
+    assert not is_locked((folder / "wait" / "0").resolve())
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder with a model, a judge, texts and a study; and its serial run."""
+    folder = tmp_path_factory.mktemp("study")
+    for name, family in (("model", "llama"), ("judge", "gpt2")):
+        tiny_model(family).save_pretrained(folder / name)
+        tiny_tokenizer(bos=family == "llama").save_pretrained(folder / name)
+    rows = [f"{text},{len(text) % 5}" for text in tiny_texts()]
+    (folder / "texts.csv").write_text("\n".join(["text,mood", *rows]) + "\n")
+    (folder / "s.toml").write_text(STUDY)
+    engine.run(folder / "s.toml", folder / "serial", console=Console(file=io.StringIO()))
+    return folder
+
+
+def contents(run):
+    """Stage -> file -> its hash, or what is in it but for seconds."""
+    return {
+        path.parent.relative_to(run).as_posix(): {
+            name: _without_seconds(path.parent / name) if name.endswith((".json", ".jsonl")) else of["sha256"]
+            for name, of in read_manifest(path.parent)["files"].items()
+        }
+        for path in run.rglob("manifest.json")
+    }
+
+
+def _without_seconds(path):
+    lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
+    return [_bare(json.loads(line)) for line in lines]
+
+
+def _bare(content):
+    if isinstance(content, dict):
+        return {key: _bare(value) for key, value in content.items() if key not in _TAKEN}
+    return [*map(_bare, content)] if isinstance(content, list) else content
+
+
+def test_a_run_that_was_killed_goes_on_and_gives_what_a_serial_run_gives(cluster, prepared, monkeypatch):
+    monkeypatch.chdir(prepared.parent)
+    path, run = prepared / "s.toml", prepared / "parallel"
+    words = ["-m", "accord", "run", path, "--out", run, "--engine", "ray", "--address", cluster.address]
+    driver = subprocess.Popen([sys.executable, *map(str, words)], env=os.environ, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 240
+    while not list(run.glob("*/*/manifest.json")) and time.monotonic() < until and driver.poll() is None:
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGKILL)
+    said = driver.communicate()[1]
+    assert driver.returncode == -signal.SIGKILL, said
+    before = contents(run)
+    assert 0 < len(before) < len(contents(prepared / "serial")), said
+    console = Console(file=io.StringIO(), width=200)
+    machines = MachinesSection(engine="ray", address=cluster.address)
+    assert engine.run(path, run, console=console, machines=machines) == run / "report.html"
+    told = console.file.getvalue()
+    assert "(worker " in told and "failed" not in told
+    assert contents(run) == contents(prepared / "serial")
+    assert check(run) == []
+    assert removal(run).stages == len(contents(run))

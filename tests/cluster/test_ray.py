@@ -8,12 +8,9 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tests.cluster import sleeping
-from tests.tiny import tiny_model, tiny_texts, tiny_tokenizer
 
 from accord.cluster.config import MachinesSection
 from accord.cluster.driver import Driver
@@ -26,6 +23,8 @@ from accord.study import engine
 from accord.study.check import check
 from accord.study.manifest import read_manifest
 from accord.study.remove import removal
+from tests.cluster import sleeping
+from tests.tiny import tiny_model, tiny_texts, tiny_tokenizer
 
 pytest.importorskip("ray", reason="of several workers (pip install 'accord[ray]')")
 
@@ -160,9 +159,10 @@ class Notes:
 
 
 def test_a_machine_that_sees_another_folder_is_named(cluster, tmp_path):
-    with pytest.raises(AccordError, match="does not see there what the driver") as raised:
-        with pool_of(cluster, tmp_path / "run", [{"name": "a", "how": "sleep 0"}], shares=False) as pool:
-            pool.open()
+    stages = [{"name": "a", "how": "sleep 0"}]
+    seen = pytest.raises(AccordError, match="does not see there what the driver")
+    with pool_of(cluster, tmp_path / "run", stages, shares=False) as pool, seen as raised:
+        pool.open()
     assert str(tmp_path / "run") in str(raised.value)
 
 
@@ -229,10 +229,11 @@ def test_an_interrupted_driver_has_its_workers_leave_and_nothing_is_half_written
         raise KeyboardInterrupt
 
     stages = [{"name": "wait/0", "how": "wait never"}]
-    with pytest.raises(KeyboardInterrupt):
-        with pool_of(cluster, folder, stages) as pool:
-            pool.open()
-            Driver(Schedule(sleeping.jobs_of(json.dumps(stages))), pool, Notes(begun)).run()
+    with pool_of(cluster, folder, stages) as pool:
+        pool.open()
+        driver = Driver(Schedule(sleeping.jobs_of(json.dumps(stages))), pool, Notes(begun))
+        with pytest.raises(KeyboardInterrupt):
+            driver.run()
     assert not (folder / "wait" / "0").exists()
     assert not is_locked((folder / "wait" / "0").resolve())
 

@@ -1,6 +1,6 @@
 """A run on Ray: its stages made by the workers of a cluster, while this process plans, tells and writes the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -8,9 +8,10 @@ from rich.console import Console
 
 from accord.cluster.config import MachinesSection
 from accord.cluster.driver import Driver
+from accord.cluster.forecast import as_jobs
 from accord.cluster.log import log_of
 from accord.cluster.ray_pool import RayPool
-from accord.cluster.schedule import Job, Schedule
+from accord.cluster.schedule import Schedule
 from accord.cluster.shared import left_a_mark
 from accord.cluster.start import connected
 from accord.cluster.worker import Told, command_words
@@ -20,7 +21,6 @@ from accord.report.wording import count
 from accord.study.capacity import largest_need
 from accord.study.making import GrowingPage, ToMake
 from accord.study.provenance import command
-from accord.study.stage import Stage
 
 _NAMED = 20  # stages that failed, as an error lists them
 
@@ -39,7 +39,7 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
         if stage.name not in what.expected:
             what.clear(stage)
     _, memory = largest_need({stage.name: stage.needs() for stage in what.todo}, what.graph.least())
-    schedule = Schedule(jobs(what.todo, what.expected), ranks=machines.ranks)
+    schedule = Schedule(as_jobs(what.todo, what.expected), ranks=machines.ranks)
     prints = {stage.name: stage.recipe.fingerprint for stage in what.todo}
     with what.display(console) as display, left_a_mark(what.folder) as mark:
         display.doing("starting Ray")
@@ -66,21 +66,6 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
     if schedule.failed:
         shown.page.write()
         raise _failed(what.folder, schedule.failed, schedule.waiting)
-
-
-def jobs(stages: Sequence[Stage], seconds: Mapping[str, float]) -> list[Job]:
-    """Stages that are to do as a schedule takes them; `seconds` are those that each is expected to take."""
-    return [
-        Job(
-            name=stage.name,
-            inputs=tuple({source.name: None for source in stage.inputs.values() if source.name in seconds}),
-            seconds=seconds[stage.name],
-            model=stage.model,
-            spreads=stage.spreads,
-            trains=stage.trains,
-        )
-        for stage in stages
-    ]
 
 
 class Shown:

@@ -50,3 +50,25 @@ class SimulatedPool:
     def _at(self, moment: float, event: Event) -> None:
         self._number += 1
         heappush(self._events, (moment, self._number, event))
+
+
+class Unheard:
+    """Who is told of a run that only is played: nobody; see `accord.cluster.driver.Told`."""
+
+    def joined(self, worker: str, host: str) -> None:
+        """Nothing."""
+
+    def begun(self, stage: str, worker: str) -> None:
+        """Nothing."""
+
+    def moved(self, stage: str, done: int, total: int, doing: str) -> None:
+        """Nothing."""
+
+    def made(self, stage: str, seconds: float, found: str, lacking: str) -> None:
+        """Nothing."""
+
+    def failed(self, stage: str, reason: str) -> None:
+        """Nothing."""
+
+    def lost(self, worker: str, why: str, stage: str) -> None:
+        """Nothing."""

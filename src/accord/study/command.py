@@ -70,7 +70,7 @@ def run(
     from accord.study.preview import dry_run as preview
     from accord.study.shown import print_dry_run
 
-    found = preview(study, out, only=only or [])
+    found = preview(study, out, only=only or [], machines=machines)
     for note in found.notes:
         tell(note, err=True)
     print_dry_run(found, replace=replace)

@@ -135,8 +135,11 @@ def check_replaced(stages: Sequence[Stage], folder: Path, *, replace: bool) -> N
         raise not_replaced(found, folder, 'give the study another name (name = "…") or another folder (--out)')
 
 
-def check_may_be_made(graph: Graph, folder: Path, device: str) -> None:
-    """AccordError if a study could not be run in a folder: for what else is in it, or for want of memory or disk."""
+def check_may_be_made(graph: Graph, folder: Path, device: str | None) -> None:
+    """AccordError if a study could not be run in a folder: for what else is in it, or for want of memory or disk.
+
+    `device`: see `accord.study.capacity.check_capacity`.
+    """
     check_may_write(folder)
     check_replaced(graph.stages, folder, replace=True)
     check_downloads(graph.downloads)

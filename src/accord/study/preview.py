@@ -9,11 +9,13 @@ from statistics import median
 from accord.amounts import moment
 from accord.arguments import checked
 from accord.cached import Download, cache_root, download_of
+from accord.cluster.config import MachinesSection
+from accord.cluster.forecast import Forecast, forecast
 from accord.disk import aside, disk_use, free_disk, is_locked, standing
 from accord.study import costs, store
 from accord.study.check import stage_folders
 from accord.study.config import load
-from accord.study.engine import check_folder, check_may_be_made, folder_of
+from accord.study.engine import check_folder, check_may_be_made, folder_of, machines_of
 from accord.study.graph import made_otherwise, plan_study, why
 from accord.study.manifest import MANIFEST, read_manifest
 from accord.study.stage import Stage
@@ -77,6 +79,7 @@ class DryRun:
         otherwise: how many stages would replace whole results of other settings, which takes `replace`.
         busy: whether a process works on the folder now, so that a run would be refused.
         rooms: one for each disk that something is written to.
+        forecast: what it takes on several workers; None for a serial run, or where nothing is to do.
     """
 
     folder: Path
@@ -88,6 +91,7 @@ class DryRun:
     otherwise: int
     busy: bool
     rooms: tuple[Room, ...]
+    forecast: Forecast | None = None
 
     @property
     def to_do(self) -> list[ToDo]:
@@ -106,8 +110,10 @@ class DryRun:
 
 
 @checked
-def dry_run(path: Path, out: Path | None = None, *, only: Sequence[str] = ()) -> DryRun:
-    """What `accord run` would do with a study; nothing is fetched or written.
+def dry_run(
+    path: Path, out: Path | None = None, *, only: Sequence[str] = (), machines: MachinesSection | None = None
+) -> DryRun:
+    """What `accord run` would do with a study, on these machines or the study's; nothing is fetched or written.
 
     >>> study.dry_run("study.toml", only=["damage"]).to_do  # doctest: +SKIP
 
@@ -119,9 +125,12 @@ def dry_run(path: Path, out: Path | None = None, *, only: Sequence[str] = ()) ->
     graph = plan_study(file)
     chosen = graph.chosen(only)
     check_folder(folder, file)
-    check_may_be_made(graph, folder, file.study.backbone.device)
+    alone = machines is None or machines.engine == "serial"
+    check_may_be_made(graph, folder, file.study.backbone.device if alone else None)
     stages = tuple(_to_do(stage, folder) for stage in chosen)
     downloads = tuple(_download(name, what, graph.downloads.get(name)) for name, what in graph.missing.items())
+    machines, done = machines or machines_of(file), {stage.name for stage in stages if stage.up_to_date}
+    to_do = [stage for stage in chosen if stage.name not in done]
     planned = {folder / stage.name for stage in graph.stages}
     left = [] if not folder.is_dir() else [there for there in stage_folders(folder) if there not in planned]
     return DryRun(
@@ -134,6 +143,7 @@ def dry_run(path: Path, out: Path | None = None, *, only: Sequence[str] = ()) ->
         otherwise=0 if graph.missing else len(made_otherwise(chosen, folder)),
         busy=is_locked(folder.resolve()),
         rooms=tuple(_rooms(folder, stages, downloads)),
+        forecast=forecast(to_do, machines, graph.least) if machines.engine == "ray" else None,
     )
 
 

@@ -16,10 +16,13 @@ from accord.screen import Screen
 from accord.terminal import plain_table, print_listing, screen
 
 if TYPE_CHECKING:
+    from accord.cluster.forecast import Forecast
     from accord.study.preview import DryRun, Room, ToDo
     from accord.study.remove import Removal
     from accord.study.run_progress import RunProgress, StageProgress
     from accord.study.run_status import RunStatus, StageStatus
+
+_WORKERS, _STAGES = 16, 8  # of a run on several workers, as many are named
 
 
 def print_runs(runs: Sequence["RunStatus"]) -> None:
@@ -227,10 +230,27 @@ def _summary(dry: "DryRun", replace: bool) -> Iterator[str]:
         yield f"To fetch: {plain(download.name)}, {download.what}: {size}."
     for room in dry.rooms:
         yield _room(room)
+    if dry.forecast is not None:
+        yield from _on_workers(dry.forecast)
     if dry.otherwise and not replace:
         yield f"{count(dry.otherwise, 'stage')} would replace results of other settings: that takes --replace."
     if dry.busy:
         yield f"A process works on {dry.folder} now: a run would be refused until it has ended."
+
+
+def _on_workers(of: "Forecast") -> Iterator[str]:
+    """What a run takes on several workers."""
+    cards = f", {count(of.cards, 'GPU')} each" if of.cards else ""
+    more = f" and {of.plain} without" if of.plain else ""
+    hours = f"; {of.card_hours:.2g} GPU hours" if of.cards else ""
+    yield f"On Ray: {count(of.workers, 'worker')}{cards}{more}, {_roughly(of.seconds)} in all{hours}."
+    yield f"At least {_roughly(of.path_seconds)} whatever the workers: {' → '.join(map(plain, of.path))}."
+    for model in of.models:
+        size = f"{in_bytes(model.memory)} of memory at once" if model.memory else "an unknown amount of memory"
+        yield f"Model {plain(model.model)}: {count(model.stages, 'stage')}, {size} a worker."
+    for worker, stages in [*of.timeline.items()][:_WORKERS]:
+        rest = f" and {len(stages) - _STAGES} more" if len(stages) > _STAGES else ""
+        yield f"{worker}: {', '.join(map(plain, stages[:_STAGES]))}{rest}"
 
 
 def _room(room: "Room") -> str:

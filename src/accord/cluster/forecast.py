@@ -1,0 +1,144 @@
+"""What a run on several workers would take: its schedule, played through with the seconds that stages took before."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from accord.cluster.config import MachinesSection
+from accord.cluster.driver import Driver
+from accord.cluster.room import Room, alive, room
+from accord.cluster.schedule import Job, Schedule
+from accord.cluster.simulated import SimulatedPool, Unheard
+from accord.study import costs
+from accord.study.stage import Stage
+
+
+@dataclass(frozen=True)
+class ModelNeeds:
+    """What the stages take that load a model first.
+
+    Attributes:
+        model: by name; "backbone" is the study's own.
+        stages: how many there are.
+        memory: bytes, of the one that takes most, as far as that is known before.
+    """
+
+    model: str
+    stages: int
+    memory: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run on several workers would take.
+
+    Attributes:
+        workers: that may run models, and `plain` more that need no card.
+        cards: GPUs of each; 0 where there are none.
+        seconds: from the beginning to the end.
+        busy: seconds that workers are at work, all together.
+        path: the stages that follow from each other and take longest together, and `path_seconds`, which no number of
+            workers makes shorter.
+        timeline: worker -> the stages that it makes, in their order.
+        models: a line a model.
+    """
+
+    workers: int
+    plain: int
+    cards: int
+    seconds: float
+    busy: float
+    path: tuple[str, ...]
+    path_seconds: float
+    timeline: Mapping[str, Sequence[str]]
+    models: Sequence[ModelNeeds]
+
+    @property
+    def card_hours(self) -> float:
+        """GPUs times hours that they are held; 0 where there are none."""
+        return self.workers * self.cards * self.seconds / 3600
+
+
+def forecast(stages: Sequence[Stage], machines: MachinesSection, least: Callable[[], int] = int) -> Forecast | None:
+    """What making these stages would take; None if there are none. Asks a running cluster for its machines.
+
+    Args:
+        least: gives the bytes of memory that the backbone takes.
+
+    Raises AccordError if no cluster answers at the address of `machines`.
+    """
+    if not stages:
+        return None
+    seconds = {stage.name: costs.expected(stage) for stage in stages}
+    jobs = as_jobs(stages, seconds)
+    always, known = least(), {stage.name: stage for stage in stages}
+    memory = {job.name: max(known[job.name].needs().memory, always) for job in jobs}
+    schedule = Schedule(jobs, ranks=machines.ranks)
+    there = _room(machines, max(memory.values()), schedule.needs_plain)
+    pool = SimulatedPool(seconds, max(there.workers, 1), there.plain)
+    Driver(schedule, pool, Unheard(), clock=lambda: pool.now).run()
+    timeline: dict[str, list[str]] = {}
+    for worker, stage, _, _ in pool.timeline:
+        timeline.setdefault(worker, []).append(stage)
+    path = longest_path(jobs, schedule.path)
+    by_model: dict[str, list[int]] = {}
+    for job in jobs:
+        by_model.setdefault(job.model, []).append(memory[job.name])
+    return Forecast(
+        workers=there.workers,
+        plain=there.plain,
+        cards=machines.gpus_per_model if there.cards else 0,
+        seconds=pool.now,
+        busy=pool.busy,
+        path=path,
+        path_seconds=sum(seconds[name] for name in path),
+        timeline=timeline,
+        models=[ModelNeeds(model, len(of), max(of)) for model, of in by_model.items() if model],
+    )
+
+
+def as_jobs(stages: Sequence[Stage], seconds: Mapping[str, float]) -> list[Job]:
+    """Stages that are to do as a schedule takes them; `seconds` are those that each is expected to take."""
+    return [
+        Job(
+            name=stage.name,
+            inputs=tuple({source.name: None for source in stage.inputs.values() if source.name in seconds}),
+            seconds=seconds[stage.name],
+            model=stage.model,
+            spreads=stage.spreads,
+            trains=stage.trains,
+        )
+        for stage in stages
+    ]
+
+
+def longest_path(jobs: Sequence[Job], path: Mapping[str, float]) -> tuple[str, ...]:
+    """The stages of the longest path, in their order.
+
+    >>> jobs = [Job("a", seconds=2.0), Job("b", ("a",), seconds=3.0), Job("c", seconds=4.0)]
+    >>> longest_path(jobs, longest_paths(jobs))
+    ('a', 'b')
+    """
+    users: dict[str, list[str]] = {}
+    for job in jobs:
+        for name in job.inputs:
+            users.setdefault(name, []).append(job.name)
+    names = [max(path, key=path.__getitem__)]
+    while below := users.get(names[-1]):
+        names.append(max(below, key=path.__getitem__))
+    return tuple(names)
+
+
+def _room(machines: MachinesSection, memory: int, plain: bool) -> Room:
+    if machines.address:
+        from accord.cluster.start import connected
+
+        with connected(machines) as ray:
+            return room(alive(ray), machines, memory, plain)
+    import torch
+
+    from accord.machine import free_memory
+
+    cpus = max(os.cpu_count() or 1, (machines.workers or 0) * machines.cpus_per_stage)
+    here = {"CPU": float(cpus), "GPU": float(torch.cuda.device_count()), "memory": float(free_memory("cpu"))}
+    return room([here], machines, memory, plain)

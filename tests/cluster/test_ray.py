@@ -101,6 +101,7 @@ draws = 1
 resamples = 20
 concepts = "topk"
 """
+MACHINE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 _TAKEN = ("seconds", "path")  # keys of JSON files that are another in every run
 
 
@@ -112,10 +113,9 @@ def cluster():
     import_ray()
     from ray.cluster_utils import Cluster
 
-    small = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=small)
+    cluster = Cluster(initialize_head=True, head_node_args={**MACHINE, "include_dashboard": False})
     for _ in range(2):
-        cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+        cluster.add_node(**MACHINE)
     yield cluster
     cluster.shutdown()
 
@@ -187,7 +187,7 @@ def hard_run(cluster, tmp_path_factory):
         pool.open()
         schedule, notes = Schedule(sleeping.jobs_of(json.dumps(stages))), Notes(begun)
         Driver(schedule, pool, notes).run()
-    cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    cluster.add_node(**MACHINE)
     return folder, schedule, notes
 
 

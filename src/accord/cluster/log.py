@@ -7,7 +7,7 @@ it is there after whatever ends the process.
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,9 +32,9 @@ def logged(path: Path, who: str) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.stat().st_size if path.exists() else 0
-    with path.open("ab", buffering=0) as log:
-        log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {who}\n".encode())
-        with _sent_to(log.fileno()):
+    with path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace") as log:
+        log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {who}\n")
+        with _sent_to(log.fileno()), redirect_stdout(log), redirect_stderr(log):
             yield
     with suppress(OSError):  # it tells more than it must, no less
         os.truncate(path, before)

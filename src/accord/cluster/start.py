@@ -55,7 +55,7 @@ def _connect(ray: Any, machines: MachinesSection) -> None:
         if machines.workers is not None:
             cpus = max(machines.workers * machines.cpus_per_stage, os.cpu_count() or 1)
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=_STORE, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+    except Exception as error:  # of every kind, and some of none
         got = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if machines.address:
             fix = "start it: ray start --head; or leave the address out, and Ray starts on this machine"

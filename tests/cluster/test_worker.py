@@ -1,0 +1,137 @@
+"""A worker, without Ray: what it makes, what it says of what fails, and what it leaves."""
+
+import json
+import os
+import threading
+import time
+
+import pytest
+
+from accord.cluster import worker as module
+from accord.cluster.log import logged
+from accord.cluster.shared import left_a_mark, what_is_wrong
+from accord.cluster.worker import Told, Worker
+from accord.disk import DiskFull, lock
+from accord.study.graph import Graph
+from accord.study.manifest import read_manifest
+from tests.cluster import sleeping
+
+
+class Sleeper(Worker):
+    def _plan(self):
+        return Graph(sleeping.planned(self._told.text, self._told.folder), {})
+
+
+@pytest.fixture
+def worker(tmp_path, monkeypatch):
+    """A worker of stages that take no model, and their fingerprints; its command line is not the tests'."""
+    monkeypatch.setattr("sys.argv", [*module.sys.argv])
+    monkeypatch.chdir(tmp_path)
+
+    def worker(*stages):
+        text, folder = json.dumps(stages), tmp_path / "run"
+        folder.mkdir(exist_ok=True)
+        words = ("accord", "run", "s.toml")
+        one = Sleeper("worker 1", Told(text, "s.toml", str(tmp_path), str(folder), "cpu", "mark", 1, words))
+        return one, {stage.name: stage.recipe.fingerprint for stage in sleeping.planned(text, folder)}
+
+    return worker
+
+
+def test_a_stage_is_made_with_the_command_line_of_the_driver(worker, tmp_path):
+    one, prints = worker({"name": "a/x", "how": "sleep 0"})
+    done = one.make("a/x", prints["a/x"])
+    assert (done.how, done.found, done.lacking) == ("made", "", "") and done.seconds >= 0
+    manifest = read_manifest(tmp_path / "run" / "a" / "x")
+    assert manifest["command"] == "accord run s.toml" and manifest["seconds"] == done.seconds
+    assert not (tmp_path / "run" / "logs").exists() or not any((tmp_path / "run" / "logs").iterdir())
+    assert one.make("a/x", prints["a/x"]).how == "made"  # it is there already
+
+
+def test_what_fails_is_told_in_a_line_and_in_a_log(worker, tmp_path, capfd):
+    one, prints = worker({"name": "a/x", "how": "fail on\tpurpose"})
+    for _ in range(2):
+        done = one.make("a/x", prints["a/x"])
+        assert (done.how, done.reason) == ("failed", "This cannot be made. (on purpose)")
+    log = (tmp_path / "run" / "logs" / "a" / "x.log").read_text()
+    assert log.count("worker 1 on ") == log.count("before it fails") == log.count("Traceback") == 2
+    assert "before it fails" not in capfd.readouterr().out
+
+
+def test_a_full_disk_is_told_in_the_words_of_a_serial_run():
+    assert module._in_a_line(DiskFull(module.Path("/"))).startswith("The disk is full.")
+
+
+def test_a_machine_that_plans_another_stage_refuses(worker):
+    one, _ = worker({"name": "a/x", "how": "sleep 0"})
+    done = one.make("a/x", "of another version")
+    assert done.how == "failed" and done.reason.startswith("This machine would make something else of the stage")
+
+
+def test_what_is_told_to_leave_goes_on_later(worker, tmp_path):
+    one, prints = worker({"name": "a/x", "how": "wait go"})
+    done = []
+    thread = threading.Thread(target=lambda: done.append(one.make("a/x", prints["a/x"])))
+    thread.start()
+    while one.how_far()[1] != 600:
+        time.sleep(0.01)
+    one.leave()
+    thread.join(10)
+    assert [one.how for one in done] == ["left"]
+    assert one.how_far() == (0, 0, "")
+    (tmp_path / "go").write_text("")
+    assert one.make("a/x", prints["a/x"]).how == "made"
+
+
+def test_inputs_that_are_not_seen_yet_are_waited_for(worker, monkeypatch):
+    one, prints = worker({"name": "a", "how": "sleep 0"}, {"name": "b", "how": "sleep 0", "inputs": ["a"]})
+    thread = threading.Timer(0.5, lambda: one.make("a", prints["a"]))
+    other, _ = worker({"name": "a", "how": "sleep 0"}, {"name": "b", "how": "sleep 0", "inputs": ["a"]})
+    thread.start()
+    assert other.make("b", prints["b"]).how == "made"
+    thread.join()
+    monkeypatch.setattr(module, "_SEEN", 0.2)
+    one, prints = worker({"name": "c", "how": "sleep 0"}, {"name": "d", "how": "sleep 0", "inputs": ["c"]})
+    assert one.make("d", prints["d"]).how == "failed"
+
+
+def test_helping_never_fails(worker):
+    one, prints = worker({"name": "a", "how": "sleep 0"})
+    assert one.help("a", prints["a"]).how == "helped"
+    assert one.help("a", "of another version").how == "helped"
+
+
+def test_what_goes_well_leaves_no_log_and_what_was_there_stays(tmp_path):
+    path = tmp_path / "logs" / "a" / "x.log"
+    with logged(path, "me"):
+        os.write(1, b"of a library\n")
+        assert "of a library" in path.read_text()
+    assert not path.parent.exists()
+    with pytest.raises(ZeroDivisionError), logged(path, "me"):
+        print(1 / 0)
+    before = path.read_text()
+    assert before.endswith(" me\n")
+    with logged(path, "me"):
+        print("again")
+    assert path.read_text() == before
+
+
+def test_a_run_folder_is_tried_and_not_believed(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    with left_a_mark(run) as mark:
+        assert "a lock" in what_is_wrong(run, mark)
+        with lock(run.resolve()):
+            assert what_is_wrong(run, mark) == ""
+            assert "does not see" in what_is_wrong(run, ".seen-other", patience=0.1)
+            assert "does not see" in what_is_wrong(tmp_path / "other", mark, patience=0.1)
+    assert [*run.iterdir()] == []
+
+
+def test_what_a_killed_driver_left_is_removed(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / ".seen-old").write_text("")
+    (tmp_path / "logs" / "a.log").write_text("")
+    with left_a_mark(tmp_path) as mark:
+        assert {path.name for path in (tmp_path / "logs").iterdir()} == {mark, "a.log"}
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["a.log"]

@@ -55,6 +55,7 @@ training = { steps = 2, batch = 32 }
 
 [perplexity]
 judge = "judge"
+rows = ["topk-latents-new"]
 samples = 5
 max_new_tokens = 4
 own_texts = 4

@@ -65,7 +65,7 @@ def measure_effects(
         found = measure_typical(target.concepts, rows, None if labels is None else lambda text: labels[text.cpu()])
         return {name: torch.as_tensor(value) for name, value in vars(found).items()}
 
-    statistics = once(parts, "typical.safetensors", measured)
+    statistics: dict[str, Any] = once(parts, "typical.safetensors", measured)
     typical = Typical(**{**statistics, "tokens": int(statistics["tokens"])})
     doses = [Dose("factor", value) for value in section.factors]
     doses += [Dose("typical", value) for value in section.strengths]

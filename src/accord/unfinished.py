@@ -139,22 +139,24 @@ def once(parts: Path | None, name: str, make: Callable[[], T]) -> T:
 
 
 def each(parts: Path | None, makes: Mapping[str, Callable[[], T]]) -> Iterator[T]:
-    """What `once` gives for each of a series of parts, in its order; none is made when its turn comes, but all before.
+    """What `once` gives for each of a series of parts, in their order. All are made before the first is given.
 
-    Parts that other workers are at are passed over and come back to.
+    Parts that other workers are at are passed over and come back to, see `accord.spread`.
 
     >>> list(each(None, {"one.json": lambda: 1, "two.json": lambda: 2}))
     [1, 2]
 
     Args:
-        makes: name -> what makes it; parts that do not need each other.
+        makes: name -> what makes it. No part needs another one.
     """
+    if parts is None:
+        yield from (make() for make in makes.values())
+        return
     elsewhere = False
-    for name, make in makes.items() if parts is not None else ():
-        path = Path(parts or "", name)
+    for name, make in makes.items():
         try:
-            if not is_intact(path):
-                _put(path, make, wait=False)
+            if not is_intact(parts / name):
+                _put(parts / name, make, wait=False)
         except NothingFree:
             elsewhere = True
     if elsewhere:

@@ -28,7 +28,7 @@ from accord.steering.target import Target
 from accord.steering.typical import Typical, measure_typical
 from accord.steering.writing import NEUTRAL, Writing
 from accord.text import in_order
-from accord.unfinished import each
+from accord.unfinished import each, once
 
 ROWS_AT_ONCE = 4096
 
@@ -59,11 +59,14 @@ def measure_effects(
     """
     target = Target.of(lm, concepts, layer, section.keep_error)
     labels = _labels(texts, section, TRAIN) if section.written else None
-    typical = measure_typical(
-        target.concepts,
-        in_order(texts.store(TRAIN), layer, ROWS_AT_ONCE),
-        None if labels is None else lambda text: labels[text.cpu()],
-    )
+
+    def measured() -> dict[str, Tensor]:
+        rows = in_order(texts.store(TRAIN), layer, ROWS_AT_ONCE)
+        found = measure_typical(target.concepts, rows, None if labels is None else lambda text: labels[text.cpu()])
+        return {name: torch.as_tensor(value) for name, value in vars(found).items()}
+
+    statistics: dict[str, Any] = once(parts, "typical.safetensors", measured)
+    typical = Typical(**{**statistics, "tokens": int(statistics["tokens"])})
     doses = [Dose("factor", value) for value in section.factors]
     doses += [Dose("typical", value) for value in section.strengths]
     doses += [Dose("added", value) for value in section.added]

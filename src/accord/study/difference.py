@@ -46,7 +46,7 @@ class Difference:
 
     Attributes:
         kind: "setting", "seed", "code" (accord's own version of the stage), "input" (which stage plays a role),
-            "package" (its version), "machine" (device and dtype that were found, card and threads), "changed" (files are
+            "package" (its version), "machine" (device, dtype, card and threads that were found), "changed" (files are
             no longer as they were written) or "unknown" (nothing that is recorded).
         name: the key of the setting, the role of the input, the package, "device", "dtype", "card" or "threads".
         first, second: both values; `accord.study.stage.ABSENT` for a setting that one of them does not have.

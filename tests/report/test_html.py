@@ -221,7 +221,7 @@ def test_several_gaps(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) ->
     assert "Overview" in page.text
     verdicts = ["smollm2-135m knows more than it affirms", "gemma3-270m knows more than it says"]
     assert -1 < page.text.find(verdicts[0]) < page.text.find(verdicts[1])
-    assert [a["id"] for a in page.all("details") if a.get("class") == "stage"] == ["gap-2"]
+    assert [a["id"] for a in page.all("details") if a.get("class") == "stage"] == ["gap-2", "making"]
     assert [a["id"] for a in page.all("section") if a.get("class") == "stage"] == ["overview", "gap-1"]
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))

@@ -349,3 +349,27 @@ def test_a_removal_keeps_what_a_cut_swap_left_of_the_user(run):
     assert code == 1 and "mine.txt" in text and (run / "gap" / ".a.old" / "mine.txt").is_file()
     assert said("rm", run, "gap/a", "--yes")[0] == 0
     assert (run / "gap" / "a.kept" / "mine.txt").read_text() == "years"
+
+
+@pytest.mark.parametrize("lost", [["run.json"], ["run.json", "gap/a"], ["run.json", "gap", "damage"]])
+def test_a_stage_that_is_deleted_together_with_the_list_is_named_by_the_plan(run, lost):
+    for name in lost:
+        shutil.rmtree(run / name) if (run / name).is_dir() else (run / name).unlink()
+    gone = [name for name in ("damage/x", "damage/y", "gap/a", "gap/b") if not (run / name).exists()]
+    found = dict(problems(run))
+    assert found.pop("run.json").startswith("missing")
+    assert sorted(found) == gone and all("not here" in what for what in found.values())
+    assert len(gone) == {1: 0, 2: 1, 3: 4}[len(lost)]
+
+
+def test_a_run_is_known_by_its_study_where_its_list_and_its_plan_are_gone(run):
+    """Also that of a trial."""
+    (run / "trials").mkdir()
+    shutil.copytree(run, run.parent / "copy")
+    shutil.move(run.parent / "copy", run / "trials" / "0001")
+    for name in ("run.json", "plan.json", "trials/0001/run.json", "trials/0001/plan.json"):
+        (run / name).unlink()
+    assert [(name, what) for name, what in problems(run) if name.endswith("run.json")] == [
+        ("run.json", "missing"),
+        ("trials/0001/run.json", "missing"),
+    ]

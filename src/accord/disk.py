@@ -335,8 +335,13 @@ def sync(path: Path) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object; numbers that are not finite become null, which every reader of JSON takes."""
-    write_whole(path, json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write a JSON object, see `as_json`."""
+    write_whole(path, as_json(content))
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """A JSON object as a text; numbers that are not finite become null, which every reader of JSON takes."""
+    return json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def finite(content: Any) -> Any:

@@ -65,7 +65,11 @@ def check(folder: Path) -> list[Problem]:
     if not (folder / MANIFEST).exists():
         other, mend = "made from other results than those that are here now", _again(read_plan(folder)) + " --replace"
         problems += [Problem(folder / name, other, mend) for name in Run(folder).outdated]
-    return problems + [Problem(path, "unfinished", "the same command again goes on from it") for path in unfinished]
+    problems += [Problem(path, "unfinished", "the same command again goes on from it") for path in unfinished]
+    replaced = sorted(path for path in folder.rglob(".*.old") if path.is_dir())
+    return problems + [
+        Problem(path, "replaced, and not yet removed", "the same command again ends it") for path in replaced
+    ]
 
 
 def _run_folders(folder: Path, *marks: str) -> list[Path]:

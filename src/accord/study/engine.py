@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from accord.arguments import checked
-from accord.disk import aside, lock, sha256, write_whole
+from accord.disk import lock, sha256
 from accord.errors import AccordError
 from accord.progress import Display, Progress, clock
 from accord.screen import Screen, visible
@@ -19,12 +19,12 @@ from accord.study.capacity import check_capacity, check_downloads, check_may_wri
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile, load, read
 from accord.study.graph import TO_DO, Graph, made_otherwise, plan_study, to_be_made, why
-from accord.study.kept_plan import PLAN, keep_plan
+from accord.study.kept_plan import keep_plan
 from accord.study.manifest import MANIFEST, missing, read_manifest
 from accord.study.replaced import not_replaced
 from accord.study.report_file import bring_report
 from accord.study.run_folder import Run, capability_of, result_types
-from accord.study.run_list import begin_list, changed_list, kept_list
+from accord.study.run_list import begin_list, changed_list, kept_list, write_listed
 from accord.study.run_progress import PROGRESS
 from accord.study.search_config import SEARCH
 from accord.study.stage import Stage
@@ -74,9 +74,10 @@ def run(
         for stage in to_make:
             if stage.reach is not None and missing(folder / stage.name) is None:  # what lacks a part may go on
                 stage.reach()
-        _keep_study(file, folder)
-        keep_plan(graph.stages, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_listed(folder, {STUDY: file.text})
         _keep_list(graph, file, folder)
+        keep_plan(graph.stages, folder)
         _make_all(file.study.name, graph, asked, to_make, folder, console, page=shown)
         if not shown:
             return folder
@@ -105,8 +106,8 @@ def _make_all(
         written, took = -math.inf, 0.0  # the page: when, and in how many seconds
         for stage in asked:
             if stage.name not in expected:
-                if aside(folder / stage.name, "partial").exists():
-                    make(stage, folder, models)  # removes what an interrupted one with other settings left
+                if store.is_cut_short(folder / stage.name):
+                    make(stage, folder, models, say=display.say)  # ends what was cut, and removes what is not asked for
                 continue
             with display.step(stage.name, lambda stage=stage: _headline(stage, folder)) as progress:  # type: ignore[misc]
                 make(stage, folder, models, progress, display.say)
@@ -215,17 +216,9 @@ def _keep_list(graph: Graph, file: StudyFile, folder: Path) -> None:
     """Bring the run's list up to date: what is whole here and not in it, of an earlier version perhaps, is taken in;
     what is gone, and no longer in the study, is left out.
     """
-    begin_list(folder, file.study.name, [STUDY, PLAN])
+    begin_list(folder, file.study.name, [STUDY])
     run, planned = Run(folder, verified=True), {stage.name for stage in graph.stages}
     whole = {name: sha256(folder / name / MANIFEST) for name in run.manifests}
     with changed_list(folder) as listed:
         stages = {name: of for name, of in listed.stages.items() if name in planned or (folder / name).exists()}
         listed.stages = {**whole, **stages}
-
-
-def _keep_study(file: StudyFile, folder: Path) -> None:
-    """Keep the study's text with its results."""
-    folder.mkdir(parents=True, exist_ok=True)
-    copy = folder / STUDY
-    if not copy.exists() or copy.read_bytes() != file.text.encode():
-        write_whole(copy, file.text)

@@ -84,16 +84,17 @@ def publish(
         at: input -> its folder; not needed for a stage without inputs.
         replace: replace whole results of another recipe, once the new ones are whole.
         keep: for the error without `replace`: how to have both, see `accord.study.replaced.not_replaced`.
-        say: told where what was moved aside is; it is printed on stderr by default.
+        say: told where what is moved aside goes; it is printed on stderr by default.
 
     Raises AccordError if `folder` holds something that accord did not write, or, without `replace`, whole results of
     another recipe; if an input is damaged; and if the folder is in use by another process (without `wait`). What the
     making raises passes through; its work is kept for the next call.
     """
     named, folder, recipe = folder, folder.resolve(), stage.recipe
+    say = say or on_stderr
     _check_place(folder)
     with lock(folder, wait=wait):
-        _recover(folder)
+        _recover(folder, stage.name, say)
         before = state(folder, recipe)
         if before == "foreign":
             raise foreign(named)
@@ -115,8 +116,8 @@ def publish(
             _make(stage, work)
         # Listed first: whatever stops this between the two, the next call puts in place what is listed.
         list_stage(named, stage.name, sha256(partial / MANIFEST))
-        if (kept := _swap_in(folder, partial)) is not None:
-            (say or _on_stderr)(f"{stage.name}: what accord did not write there is now in {kept}")
+        _swap_in(folder, partial)
+        clear_old(folder, stage.name, say)
         return True
 
 
@@ -182,7 +183,8 @@ def _unseen(done: int, total: int) -> None:
     pass
 
 
-def _on_stderr(line: str) -> None:
+def on_stderr(line: str) -> None:
+    """Tell a line to who is at the terminal, beside what the command gives."""
     tell(line, err=True)
 
 
@@ -220,11 +222,17 @@ def _check_place(folder: Path) -> None:
         )
 
 
-def _recover(folder: Path) -> None:
-    """Undo a swap that was cut between its two renames."""
+def _recover(folder: Path, name: str, say: Callable[[str], None]) -> None:
+    """Undo a swap that was cut between its two renames, or end one that was cut after them."""
     old = aside(folder, "old")
     if old.exists() and not folder.exists():
         old.rename(folder)
+    clear_old(folder, name, say)
+
+
+def is_cut_short(folder: Path) -> bool:
+    """Whether something is left beside a stage's folder, of making or replacing it, that the next `publish` ends."""
+    return any(aside(folder, what).exists() for what in ("partial", "old"))
 
 
 def _go_on(folder: Path, partial: Path, recipe: Recipe) -> None:
@@ -322,40 +330,39 @@ def _seal(partial: Path, stage: Stage, facts: Mapping[str, Any], started: str, s
     write_whole(partial / MANIFEST, sealed_json(manifest))
 
 
-def _swap_in(folder: Path, partial: Path) -> Path | None:
-    """Put a new folder in place of the old one; where that is now which somebody else had put into the old one."""
+def _swap_in(folder: Path, partial: Path) -> None:
+    """Put a new folder in place of the old one, which stands aside then."""
     (partial / RECORD).unlink(missing_ok=True)
     sync(partial)
-    clear_old(folder)  # of an earlier swap that was cut
     if folder.exists():
         folder.rename(aside(folder, "old"))
     partial.rename(folder)
     sync(folder.parent)
-    return clear_old(folder)
 
 
-def clear_old(folder: Path) -> Path | None:
-    """Remove the folder that this one replaced, but for what accord did not write: where that is now, if there is any.
+def clear_old(folder: Path, name: str, say: Callable[[str], None]) -> None:
+    """Remove the folder that this one, of the stage `name`, replaced; what accord did not write is moved out of it.
 
-    Of a folder whose manifest is damaged nobody knows what accord wrote, and all of it stays.
+    Of a folder whose manifest is damaged nobody knows what accord wrote, and all of it stays. Where it goes is said
+    first: whatever stops this before it is there, the next call says it again.
     """
     old = aside(folder, "old")
     if not old.exists():
-        return None
+        return
     listed = (read_manifest(old) or {"files": {}})["files"]
-    exported = {f"{EXPORT}/{name}": digest for name, digest in exported_files(old / EXPORT).items()}
-    exported_now = [name for name in exported if is_exported(old, name, exported)]
-    for name in [*listed, *exported_now, f"{EXPORT}/{LISTING}", MANIFEST, RECORD, REPORT]:
+    exported = {f"{EXPORT}/{file}": digest for file, digest in exported_files(old / EXPORT).items()}
+    exported_now = [file for file in exported if is_exported(old, file, exported)]
+    for file in [*listed, *exported_now, f"{EXPORT}/{LISTING}", MANIFEST, RECORD, REPORT]:
         with suppress(OSError):  # a folder in its place is nothing of ours
-            (old / name).unlink()
+            (old / file).unlink()
     remove_empty(old)
     if not old.exists():
-        return None
+        return
     kept, i = folder.with_name(f"{folder.name}.kept"), 2
     while kept.exists():
         kept, i = folder.with_name(f"{folder.name}.kept-{i}"), i + 1
+    say(f"{name}: what accord did not write there is now in {kept}")
     old.rename(kept)
-    return kept
 
 
 def remove_empty(folder: Path) -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from accord.disk import aside, lock, sha256, sync, write_whole
+from accord.disk import DiskFull, aside, disk_use, lock, ran_out, sha256, sync, write_whole
 from accord.errors import AccordError
 from accord.progress import Progress
 from accord.screen import tell
@@ -113,12 +113,25 @@ def publish(
             for source in stage.inputs.values():
                 checked_manifest((at or _nowhere)(source))
             work = Work(partial, at or _nowhere, models, progress or _unseen)
-            _make(stage, work)
+            try:
+                _make(stage, work)
+            except Exception as error:
+                if ran_out(error, folder.parent) and not isinstance(error, AccordError):
+                    raise _no_room(error, stage, folder) from error
+                raise
         # Listed first: whatever stops this between the two, the next call puts in place what is listed.
         list_stage(named, stage.name, sha256(partial / MANIFEST))
         _swap_in(folder, partial)
         clear_old(folder, stage.name, say)
         return True
+
+
+def _no_room(error: Exception, stage: Stage, folder: Path) -> DiskFull:
+    """The error for a disk that was full while a stage was made: with what the rest of it takes, as far as is known."""
+    needs, written = stage.needs(), disk_use(aside(folder, "partial"))
+    known = error.needed if isinstance(error, DiskFull) else 0
+    where = Path(error.filename) if isinstance(error, DiskFull) else folder
+    return DiskFull(where, max(known, needs.disk + needs.passing - written))
 
 
 def _relist(folder: Path, name: str) -> None:

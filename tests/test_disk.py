@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import platform
+import signal
 import subprocess
 import sys
 import threading
@@ -89,7 +90,11 @@ def test_who_waits_takes_over_from_the_silent(no_locks: None, tmp_path: Path, mo
             pass
 
 
-def test_who_loses_its_lock_stops(no_locks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ignored", [False, True])
+def test_who_loses_its_lock_stops(
+    no_locks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignored: bool
+) -> None:
+    """Also where Ctrl-C is not heard, as in the background of a script."""
     monkeypatch.setattr(disk, "_SILENT", 0.6)
     monkeypatch.setattr(disk, "_BEAT", 0.1)
 
@@ -98,8 +103,15 @@ def test_who_loses_its_lock_stops(no_locks: None, tmp_path: Path, monkeypatch: p
             (tmp_path / ".run.held.lock").unlink()
             time.sleep(5)
 
-    with pytest.raises(KeyboardInterrupt):
-        work()
+    heard = {signal.SIGINT: signal.SIG_IGN if ignored else signal.default_int_handler,
+             signal.SIGTERM: signal.default_int_handler}  # fmt: skip
+    before = {number: signal.signal(number, handler) for number, handler in heard.items()}
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_the_system_s_lock_says_whose_it_is(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import math
 import os
 import platform
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -239,7 +240,10 @@ def _acquired(folder: Path, *, wait: bool, looks: bool = False) -> BaseFileLock:
 def _lost(lost: Any) -> None:
     """Stop this process, which can no longer keep others out: its lock was removed, or taken over."""
     _log.error("The lock %s is no longer this process's own: it stops here.", lost.lock_file)
-    _thread.interrupt_main()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a command that a script put into the background
+        os.kill(os.getpid(), signal.SIGTERM)
+    else:
+        _thread.interrupt_main()
 
 
 def _busy(folder: Path) -> AccordError:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import platform
+import signal
 import subprocess
 import sys
 import threading
@@ -89,7 +90,11 @@ def test_who_waits_takes_over_from_the_silent(no_locks: None, tmp_path: Path, mo
             pass
 
 
-def test_who_loses_its_lock_stops(no_locks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ignored", [False, True])
+def test_who_loses_its_lock_stops(
+    no_locks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignored: bool
+) -> None:
+    """Also where Ctrl-C is not heard, as in the background of a script."""
     monkeypatch.setattr(disk, "_SILENT", 0.6)
     monkeypatch.setattr(disk, "_BEAT", 0.1)
 
@@ -98,8 +103,15 @@ def test_who_loses_its_lock_stops(no_locks: None, tmp_path: Path, monkeypatch: p
             (tmp_path / ".run.held.lock").unlink()
             time.sleep(5)
 
-    with pytest.raises(KeyboardInterrupt):
-        work()
+    heard = {signal.SIGINT: signal.SIG_IGN if ignored else signal.default_int_handler,
+             signal.SIGTERM: signal.default_int_handler}  # fmt: skip
+    before = {number: signal.signal(number, handler) for number, handler in heard.items()}
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_the_system_s_lock_says_whose_it_is(tmp_path: Path) -> None:
@@ -168,7 +180,50 @@ def by_what_it_wraps(path: Path) -> None:
         raise RuntimeError("could not save the figure") from error
 
 
-@pytest.mark.parametrize("fail", [no_room, no_quota, by_safetensors, by_arrow, by_a_tokenizer, by_what_it_wraps])
+def while_it_was_handled(path: Path) -> None:
+    try:
+        no_room(path)
+    except OSError:
+        raise RuntimeError("could not save the figure")  # noqa: B904 - as others write it
+
+
+def and_says_so_to_nobody(path: Path) -> None:
+    try:
+        no_room(path)
+    except OSError:
+        raise RuntimeError("could not save the figure") from None
+
+
+FAILS = [
+    *(no_room, no_quota, by_safetensors, by_arrow, by_a_tokenizer),
+    *(by_what_it_wraps, while_it_was_handled, and_says_so_to_nobody),
+]
+
+
+def test_errors_that_came_of_each_other_are_looked_at_once() -> None:
+    first, second = RuntimeError("a"), RuntimeError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert not is_full(first)
+    second.__context__ = OSError(errno.ENOSPC, "full")
+    assert is_full(first)
+
+
+def test_what_is_known_of_the_size_of_a_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write() -> None:
+        with whole(tmp_path / "file", expected=10**15) as beside:
+            beside.write_bytes(bytes(1000))
+            no_room(beside)
+
+    with pytest.raises(DiskFull) as caught:
+        write()
+    assert caught.value.needed == 10**15 and "more than 1,000,000 GB" in str(say_full(caught.value))
+    monkeypatch.setattr(Path, "write_bytes", lambda path, data: no_room(path))
+    with pytest.raises(DiskFull) as caught:
+        disk.write_whole(tmp_path / "file", "é" * 500)
+    assert caught.value.needed == 1000
+
+
+@pytest.mark.parametrize("fail", FAILS)
 @pytest.mark.parametrize("where", ["file", "folder", "lock", "nowhere"])
 def test_a_full_disk_is_never_a_bug(where: str, fail: Callable[[Path], None], tmp_path: Path) -> None:
     place = tmp_path / "place"

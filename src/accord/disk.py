@@ -9,6 +9,7 @@ import math
 import os
 import platform
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -48,13 +49,21 @@ def is_full(error: BaseException | None) -> bool:
     >>> is_full(RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"))
     True
     """
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            return True
-        if any(words in str(error) for words in _SAY_FULL):
-            return True
-        error = error.__cause__
-    return False
+    return any(
+        (isinstance(each, OSError) and each.errno in DISK_FULL) or any(words in str(each) for words in _SAY_FULL)
+        for each in _behind(error)
+    )
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that it came of, whether or not whoever raised it said so."""
+    left, seen = [error], set[int]()
+    while left:
+        error = left.pop()
+        if error is not None and id(error) not in seen:
+            seen.add(id(error))
+            yield error
+            left += [error.__context__, error.__cause__]
 
 
 def say_full(error: BaseException, place: Path | None = None, fix: str | None = None) -> AccordError:
@@ -77,7 +86,7 @@ def say_full(error: BaseException, place: Path | None = None, fix: str | None = 
     )
 
 
-def _ran_out(error: BaseException, folder: Path) -> bool:
+def ran_out(error: BaseException, folder: Path) -> bool:
     """Whether a full disk stopped what was written into a folder, while what was written is still there."""
     if is_full(error):
         return True
@@ -178,7 +187,7 @@ def lock(folder: Path, *, wait: bool = False, waits: Callable[[], None] | None =
     except AccordError:
         raise
     except Exception as error:
-        if not isinstance(error, DiskFull) and _ran_out(error, folder.parent):
+        if not isinstance(error, DiskFull) and ran_out(error, folder.parent):
             raise DiskFull(folder) from error
         if isinstance(error, OSError) and error.errno is not None:
             error.filename = error.filename or str(folder)
@@ -236,7 +245,10 @@ def lease(path: Path) -> SoftFileLease:
 def _lost(lost: Any) -> None:
     """Stop this process, which can no longer keep others out: its lock was removed, or taken over."""
     _log.error("The lock %s is no longer this process's own: it stops here.", lost.lock_file)
-    _thread.interrupt_main()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a command that a script put into the background
+        os.kill(os.getpid(), signal.SIGTERM)
+    else:
+        _thread.interrupt_main()
 
 
 def _busy(folder: Path) -> AccordError:
@@ -273,18 +285,22 @@ def disk_use(folder: Path) -> int:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A neighbour of a file to write instead of it; it is brought to the disk, then put in place."""
+def whole(path: Path, *, expected: int = 0) -> Iterator[Path]:
+    """A neighbour of a file to write instead of it; it is brought to the disk, then put in place.
+
+    Args:
+        expected: bytes that the file will have, where that is known: for the error if there is no room.
+    """
     beside = path.with_name(path.name + ".tmp")
     try:
         yield beside
         sync(beside)
         beside.replace(path)
     except BaseException as error:
-        full, written = _ran_out(error, beside.parent), disk_use(beside)
+        full, written = ran_out(error, beside.parent), disk_use(beside)
         beside.unlink(missing_ok=True)
         if full and not isinstance(error, AccordError):
-            raise DiskFull(path, written) from error
+            raise DiskFull(path, max(written, expected)) from error
         raise
 
 
@@ -308,7 +324,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         beside.replace(folder)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException as error:
-        full, written = _ran_out(error, beside.parent), disk_use(beside)
+        full, written = ran_out(error, beside.parent), disk_use(beside)
         shutil.rmtree(beside, ignore_errors=True)
         if full and not isinstance(error, AccordError):
             raise DiskFull(folder, written) from error
@@ -317,8 +333,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file whole: aside, to the disk, then in place."""
-    with whole(path) as beside:
-        beside.write_bytes(text.encode())
+    data = text.encode()
+    with whole(path, expected=len(data)) as beside:
+        beside.write_bytes(data)
 
 
 def sha256(path: Path) -> str:
@@ -340,8 +357,13 @@ def sync(path: Path) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object; numbers that are not finite become null, which every reader of JSON takes."""
-    write_whole(path, json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write a JSON object, see `as_json`."""
+    write_whole(path, as_json(content))
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """A JSON object as a text; numbers that are not finite become null, which every reader of JSON takes."""
+    return json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def finite(content: Any) -> Any:

@@ -31,14 +31,15 @@ _log = logging.getLogger("accord")  # to standard error, unless a program that u
 
 
 @contextmanager
-def kept(path: Path, *, note: Path | None = None, folder: bool = False) -> Iterator[Path]:
+def kept(path: Path, *, note: Path | None = None, folder: bool = False, expected: int = 0) -> Iterator[Path]:
     """A neighbour of a part to fill instead of it; it is brought to the disk, noted, and put in place.
 
     Args:
         note: the file of its size and hash, if that is not the one that `is_intact` looks for by itself.
         folder: whether the part is a folder, with files in it.
+        expected: bytes that a file will have, where that is known.
     """
-    with (whole_folder if folder else whole)(path) as beside:
+    with whole_folder(path) if folder else whole(path, expected=expected) as beside:
         yield beside
         # First the note: a kill between the two leaves a note of nothing, never a part that nothing vouches for.
         write_whole(note or _beside(path), json.dumps(_measured(beside)))

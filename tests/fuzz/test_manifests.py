@@ -8,18 +8,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fuzz.ends_well import assert_told, broken_texts, changed, ends_well, examples, torn
-from tests.study.made_run import make_run, said
+from tests.fuzz.ends_well import assert_told, broken_texts, changed, ends_well, examples, plain_texts, torn
+from tests.study.made_run import listed, make_run, said
 
 import accord
+from accord.sealed import sealed_json
 
 COMMANDS = (["check"], ["status"], ["runs"], ["report"])
-FILES = ("gap/a/manifest.json", "plan.json", "progress.json", "study.toml")
+FILES = ("gap/a/manifest.json", "plan.json", "run.json", "progress.json", "study.toml")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = make_run(tmp_path_factory.mktemp("manifests") / "run", planned=("gap/c",))
+    run = listed(make_run(tmp_path_factory.mktemp("manifests") / "run", planned=("gap/c",)))
     (run / "progress.json").write_text(json.dumps({"pid": 1, "stage": "gap/c", "number": 3, "of": 4, "done": 2}))
     return run
 
@@ -49,10 +50,20 @@ def test_a_plan_with_half_a_character(run: Path) -> None:
 
 
 @examples(25)
-@given(name=st.sampled_from(FILES[:3]), command=st.sampled_from(COMMANDS), data=st.data())
+@given(name=st.sampled_from(FILES[:4]), command=st.sampled_from(COMMANDS), data=st.data())
 def test_any_tables(run: Path, name: str, command: list[str], data: st.DataObject) -> None:
     content: Any = data.draw(changed(json.loads((run / name).read_text()), broken_texts, none=True))
     tried(run, name, json.dumps(content).encode(), command)
+
+
+@examples(15)
+@given(command=st.sampled_from(COMMANDS), data=st.data())
+def test_any_list_that_covers_itself(run: Path, command: list[str], data: st.DataObject) -> None:
+    """As if accord had written it: no hash says that it is another."""
+    content = json.loads((run / "run.json").read_text())
+    del content["digest"]
+    content = data.draw(changed(content, plain_texts, none=True))
+    tried(run, "run.json", sealed_json(content).encode(), command)
 
 
 @examples(25)

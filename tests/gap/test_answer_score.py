@@ -196,3 +196,10 @@ def test_sums_of_the_small_real_model() -> None:
     """Under its tokenizer every number begins with the space; hypernymy has no clash, and keeps its numbers."""
     real = accord.load("smollm2-135m", device="cpu")
     assert AnswerScore.of(real, accord.task("hypernymy", limit=1)) == AnswerScore("first", "auto", 0, 3040)
+
+
+def test_the_counts_are_entries_of_a_table_without_intervals() -> None:
+    found = AnswerScore("first", "auto", clashes=3, items=40)
+    none = {"low": None, "high": None}
+    assert found.metrics == {"first_token_clashes": {"value": 3.0, **none}, "task_items": {"value": 40.0, **none}}
+    assert found.about == {"answer_score": "first", "first_token_clashes": 3, "task_items": 40}

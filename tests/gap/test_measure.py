@@ -3,6 +3,7 @@
 import gc
 import json
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import accord
 from accord.errors import AccordError
 from accord.gap import NO_FORMS, YES_FORMS, measure_gap, summarize
 from accord.lm import Backbone, Query, score
+from accord.lm.scoring import Score
 from accord.tasks import Chat, Form, Item, Task, Template
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -157,6 +159,32 @@ def test_queries_are_made_for_a_part_at_a_time(lm: Backbone, monkeypatch: pytest
     before = sum(type(each) is Query for each in gc.get_objects())
     measure_gap(lm, pairs(60), resamples=0)
     assert len(alive) == 12 and max(alive) - before <= 2 * 2 * 5
+
+
+def test_what_is_held_of_an_item_is_little(lm: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its token ids and the rows of its scores: a few hundred bytes, however many items there are."""
+    monkeypatch.setattr("accord.gap.measure._TOGETHER", 100)
+    held: list[int] = []
+
+    def faked(lm: Any, queries: list[Query], **options: Any) -> list[Score]:
+        held.append(tracemalloc.get_traced_memory()[0])
+        zeros = [np.zeros(len(query.answers)) for query in queries]
+        steps = [tuple(np.zeros(len(answer)) for answer in query.answers) for query in queries]
+        ranks = [np.ones(len(query.answers), dtype=np.int64) for query in queries]
+        return [Score(*[row] * 3, *rest) for row, *rest in zip(zeros, ranks, steps, strict=True)]
+
+    monkeypatch.setattr("accord.gap.measure.score", faked)
+    monkeypatch.setattr("accord.gap.measure._token_map", lambda *_: pd.DataFrame())
+    task = pairs(2_000)
+    tracemalloc.start()
+    try:
+        measure_gap(lm, task, resamples=0)
+    finally:
+        tracemalloc.stop()
+    assert len(held) == 20
+    first, *_, middle, last = held[0], held[10], held[-1]
+    each = (last - first) / 1_900
+    assert each < 500 and (last - middle) / 900 < 1.5 * each, held
 
 
 def test_written_tables_read_back(lm: Backbone, tmp_path: Path) -> None:

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from accord.errors import AccordError
-from accord.gap.metrics import MEASURES, PAIRED, RANK_THRESHOLDS, layer_matrix, sample, summarize, summarize_layers
+from accord.gap.metrics import (
+    MEASURES,
+    PAIRED,
+    RANK_THRESHOLDS,
+    _rank_accuracy,
+    layer_matrix,
+    sample,
+    summarize,
+    summarize_layers,
+)
 
 
 def table(seed: int = 0, n: int = 60, link: float = 1.0) -> pd.DataFrame:
@@ -54,6 +63,16 @@ def test_measures_equal_scipy_and_plain_loops(seed: int, n: int) -> None:
         stats.pearsonr(t["generator_logodds"], -np.log(t["generator_rank"])).statistic
     )
     assert (got["n"], got["n_yes"], got["n_no"]) == (len(t), len(yes), len(no))
+
+
+@pytest.mark.parametrize("threshold", RANK_THRESHOLDS)
+def test_accuracy_by_rank_is_a_share_of_the_generators_items(threshold: int) -> None:
+    """Made here, as what is made while a module loads is out of reach of mutation testing."""
+    t, measure = table(5, 90), _rank_accuracy(threshold)
+    right = [(row.generator_rank <= threshold) == row.gold for row in t.itertuples()]
+    assert measure(sample(t)) == pytest.approx(np.mean(right))
+    assert measure.estimate(sample(t)).value == pytest.approx(np.mean(right))
+    assert [column(sample(t)).tolist() for column in measure.scored] == [t["generator_logodds"].tolist()]
 
 
 def test_intervals_hold_the_value_narrow_with_n_and_repeat() -> None:
@@ -146,6 +165,7 @@ def test_the_layer_matrix_is_every_pairs_correlation() -> None:
     y = layers[layers["layer"] == 0].set_index("item")["validator_logodds"]
     for name, where in (("", slice(None)), ("_yes", scores["gold"]), ("_no", ~scores["gold"])):
         assert got.loc[(2, 0), f"pearson{name}"] == pytest.approx(np.corrcoef(x[where], y[where])[0, 1])
+    pd.testing.assert_frame_equal(layer_matrix(scores.astype({"gold": object}), layers), got.reset_index())
 
 
 def test_a_class_of_two_items_has_no_correlation_at_any_pair_of_layers() -> None:

@@ -61,6 +61,17 @@ def test_a_configuration_claims_no_more_than_its_weights_hold(folder: Path, chan
         file.write_text(before)
 
 
+@pytest.mark.parametrize("types", [[[["global", "local"], 10**9]], [["global", 10**9]], [[["x"] * 2000, 1]]])
+@pytest.mark.parametrize("deep", [False, True])
+def test_layers_that_are_spelt_as_kinds_and_how_often_are_counted(tmp_path: Path, types: Any, deep: bool) -> None:
+    """As GPT-Neo has them: its configuration writes them out in full."""
+    settings = {"attention_types": types}
+    with pytest.raises(AccordError, match="claims more than its files hold") as error:
+        check_counts({"text_config": [settings]} if deep else settings, 12, tmp_path)
+    assert "layers in attention_types" in error.value.got
+    check_counts({"attention_types": [[["global", "local"], 12]], "forced_ids": [["a", 50_257]]}, 12, tmp_path)
+
+
 def test_configurations_of_models_pass(tmp_path: Path) -> None:
     check_counts({"num_hidden_layers": 80, "max_window_layers": 28, "max_position_embeddings": 10**7}, 12, tmp_path)
     check_counts([{"num_hidden_layers": True}, None], 0, tmp_path)

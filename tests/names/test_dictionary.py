@@ -1,5 +1,6 @@
 """The dictionary against a plain loop over all tokens that keeps everything."""
 
+import sys
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import accord
+from accord.concepts import build, read_config
 from accord.concepts.synthetic import ablation_effects
 from accord.errors import AccordError
 from accord.lm import Backbone
@@ -318,3 +320,20 @@ def test_contexts_of_the_real_tokenizer():
         if "\ufffd" not in tokenizer.decode([token_id]):  # not a part of a letter
             assert token.strip() == tokenizer.decode([token_id]).strip()
         assert (before + token + after) in text
+
+
+def test_the_work_for_a_concept_does_not_grow_with_their_number(sides, lm):
+    """Counted in calls, so that a busy machine fails nothing: four times the concepts are four times the calls."""
+    calls = []
+    for size in (100, 400):
+        model = build(read_config({"kind": "topk", "size": size, "k": size // 5}), sides["train"].store.d_model, seed=3)
+        model.fit_scale([sides["train"].store.shard(0, LAYER)["x"]])
+        counts = Counter()
+        sys.setprofile(lambda frame, event, arg, counts=counts: counts.update([event]))
+        try:
+            table = build_dictionary(model.double().eval(), lm, LAYER, sides["train"], sides["held_out"]).concepts
+        finally:
+            sys.setprofile(None)
+        assert len(table) > size / 2  # most are live
+        calls.append(counts["call"] + counts["c_call"])
+    assert calls[1] < 5 * calls[0], calls

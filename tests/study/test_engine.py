@@ -95,6 +95,15 @@ def test_a_rerun_does_nothing(run):
     assert Path("runs/s/study.toml").read_text() == STUDY
 
 
+def test_a_swap_that_was_cut_is_ended_where_there_is_nothing_else_to_do(run):
+    run()
+    shutil.copytree(f"runs/s/{FIRST}", "runs/s/gap/.hypernymy.old")
+    Path("runs/s/gap/.hypernymy.old/mine.txt").write_text("years")
+    done, shown = run()
+    assert done == [] and f"{FIRST}: what accord did not write there is now in" in shown
+    assert Path("runs/s/gap/hypernymy.kept/mine.txt").read_text() == "years" and check(Path("runs/s")) == []
+
+
 def test_the_page_is_written_when_a_capability_is_done_and_says_what_is_to_come(run, fakes):
     fakes.kinds["hypernymy-validator-zero"] = "other"
     assert run()[0] == [FIRST, "report without other", "other/hypernymy-validator-zero", "report"]

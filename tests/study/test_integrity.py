@@ -7,19 +7,21 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from matplotlib.figure import Figure
 from tests.report.run_folder import publish_result
 from tests.study.made_run import FOUND, change, listed, make_run, said, write_page
 
 import accord
 from accord import cache
-from accord.disk import sha256
 from accord.errors import AccordError
+from accord.report.html import _save_listed
 from accord.study import store
 from accord.study.check import check
 from accord.study.manifest import MANIFEST, check_if_stage, open_manifest, read_manifest
+from accord.study.remove import removal
 from accord.study.report_file import bring_report
 from accord.study.run_folder import Run, damage
-from accord.study.run_list import LIST, begin_list, changed_list, list_files, read_list
+from accord.study.run_list import LIST, begin_list, changed_list, list_figures, read_list, write_listed
 from accord.study.run_status import status
 from accord.study.stage import Stage
 from accord.study.work import Models
@@ -30,9 +32,8 @@ def run(tmp_path):
     """A run of two gaps and two damages, with a figure and a page."""
     run = make_run(tmp_path / "runs" / "demo", ["gap/a", "gap/b", "damage/x", "damage/y"], report=False)
     (run / "figures").mkdir()
-    (run / "figures" / "closure.svg").write_text("<svg/>")
     listed(run)
-    list_files(run, {"figures/closure.svg": sha256(run / "figures" / "closure.svg")})
+    write_listed(run, {"figures/closure.svg": "<svg/>"})
     write_page(run, f'<meta name="description" content="{FOUND}">')
     return run
 
@@ -214,12 +215,44 @@ def test_of_a_stage_with_a_damaged_manifest_all_is_kept(run):
     assert "b.kept" in remake(run, "gap/b")[0] and damage(run) == {}
 
 
-def test_what_a_cut_swap_left_of_the_user_is_kept(run):
-    (run / "gap" / "a" / "mine.txt").write_text("years")
+def cut_swap(run):
+    """A swap that was cut once the new folder was in its place; a file of the user is in the old one."""
     shutil.copytree(run / "gap" / "a", run / "gap" / ".a.old")
-    (run / "gap" / "a" / "mine.txt").unlink()
-    remake(run)
-    assert (run / "gap" / "a.kept" / "mine.txt").read_text() == "years"
+    (run / "gap" / ".a.old" / "mine.txt").write_text("years")
+
+
+MOVED = "gap/a: what accord did not write there is now in {}"
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_what_a_cut_swap_left_of_the_user_is_kept_and_told_by_whoever_comes_next(run, k):
+    """Whether or not that replaces the stage once more."""
+    remake(run, k=1)
+    cut_swap(run)
+    assert problems(run) == [("gap/.a.old", "replaced, and not yet removed")]
+    assert remake(run, k=k) == [MOVED.format(run / "gap" / "a.kept")]
+    assert (run / "gap" / "a.kept" / "mine.txt").read_text() == "years" and problems(run) == []
+
+
+def test_what_is_moved_aside_is_told_again_where_it_was_cut(run, monkeypatch):
+    """Killed when it was told, and before it was there; and between the two renames."""
+    remake(run, k=1)
+    cut_swap(run)
+    real, told = Path.rename, []
+
+    def killed(self, target):
+        if ".kept" in str(target):
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.publish(_numbers(1), run / "gap" / "a", models=Models(), replace=True, say=told.append)
+    assert told == remake(run, k=1) == [MOVED.format(run / "gap" / "a.kept")]
+    (run / "gap" / "a" / "more.txt").write_text("years")
+    shutil.move(run / "gap" / "a", run / "gap" / ".a.old")
+    assert remake(run, k=2) == [MOVED.format(run / "gap" / "a.kept-2")]
 
 
 def test_what_is_not_accords_is_not_taken_into_an_unfinished_stage(run):
@@ -313,9 +346,8 @@ def test_figures_are_drawn_again_where_they_are_not_as_they_were_drawn(run, monk
         from accord.study.made_from import sources
 
         drawn.append(folder)
-        (folder / "figures" / "closure.svg").write_text("<svg/>")
-        hashes = {"figures/closure.svg": sha256(folder / "figures" / "closure.svg")}
-        list_files(folder, hashes, figures=sources(Run(folder, verified=True)))
+        write_listed(folder, {"figures/closure.svg": "<svg/>"})
+        list_figures(folder, sources(Run(folder, verified=True)))
 
     monkeypatch.setattr("accord.report.write_figures", draw)
     monkeypatch.setattr("accord.report.write_report", write_page)
@@ -347,5 +379,89 @@ def test_a_removal_keeps_what_a_cut_swap_left_of_the_user(run):
     (run / "gap" / ".a.old" / "mine.txt").write_text("years")
     code, text = said("rm", run, "--yes")
     assert code == 1 and "mine.txt" in text and (run / "gap" / ".a.old" / "mine.txt").is_file()
-    assert said("rm", run, "gap/a", "--yes")[0] == 0
+    code, text = said("rm", run, "gap/a", "--yes")
+    assert code == 0 and MOVED.format("").strip() in " ".join(text.split()) and "a.kept" in text
     assert (run / "gap" / "a.kept" / "mine.txt").read_text() == "years"
+
+
+@pytest.mark.parametrize("lost", [["run.json"], ["run.json", "gap/a"], ["run.json", "gap", "damage"]])
+def test_a_stage_that_is_deleted_together_with_the_list_is_named_by_the_plan(run, lost):
+    for name in lost:
+        shutil.rmtree(run / name) if (run / name).is_dir() else (run / name).unlink()
+    gone = [name for name in ("damage/x", "damage/y", "gap/a", "gap/b") if not (run / name).exists()]
+    found = dict(problems(run))
+    assert found.pop("run.json").startswith("missing")
+    assert sorted(found) == gone and all("not here" in what for what in found.values())
+    assert len(gone) == {1: 0, 2: 1, 3: 4}[len(lost)]
+
+
+def test_a_run_is_known_by_its_study_where_its_list_and_its_plan_are_gone(run):
+    """Also that of a trial."""
+    (run / "trials").mkdir()
+    shutil.copytree(run, run.parent / "copy")
+    shutil.move(run.parent / "copy", run / "trials" / "0001")
+    for name in ("run.json", "plan.json", "trials/0001/run.json", "trials/0001/plan.json"):
+        (run / name).unlink()
+    assert [(name, what) for name, what in problems(run) if name.endswith("run.json")] == [
+        ("run.json", "missing"),
+        ("trials/0001/run.json", "missing"),
+    ]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def killed_at_each_write(monkeypatch, do):
+    """Do it again and again, killed before and after each file is put in its place; then once to its end."""
+    real = Path.replace
+    for dies in range(1000):
+        puts = iter(range(1000))
+
+        def replace(self, target, dies=dies, puts=puts):
+            if (put := next(puts)) * 2 == dies:
+                raise Killed
+            real(self, target)
+            if put * 2 + 1 == dies:
+                raise Killed
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", replace)
+            try:
+                do()
+            except Killed:
+                yield dies
+            else:
+                return
+
+
+@pytest.mark.parametrize("names", [["study.toml"], ["plan.json", "new.toml"], ["figures/closure.svg"]])
+def test_whatever_stops_a_write_beside_the_stages_the_check_is_true(run, monkeypatch, names):
+    before = {name: (run / name).read_text() if (run / name).exists() else None for name in names}
+
+    def write():
+        write_listed(run, {name: f"new {name}" for name in names})
+
+    seen = set()
+    for _ in killed_at_each_write(monkeypatch, write):
+        assert [name for name, _ in problems(run) if name in names] == []
+        seen.add(tuple((run / name).exists() and (run / name).read_text() != before[name] for name in names))
+        for name in names:
+            if (run / name).exists():
+                flip(run / name)
+                assert (name, "changed") in problems(run) or name not in read_list(run).files
+                flip(run / name)
+    assert len(seen) == len(names) + 1 and not read_list(run).coming
+    assert all((run / name).read_text() == f"new {name}" for name in names)
+
+
+def test_whatever_stops_a_figure_the_check_is_true_and_it_may_be_removed(run, monkeypatch):
+    figure = Figure()
+    for _ in killed_at_each_write(monkeypatch, lambda: _save_listed(figure, run, "closure")):
+        assert [name for name, _ in problems(run) if name.startswith("figures")] == []
+    assert read_list(run).files.keys() > {"figures/closure.svg", "figures/closure.png"} and problems(run) == []
+    (run / "figures" / "closure.svg").rename(run / "figures" / "closure.svg.tmp")
+    removal(run)
+    (run / "figures" / "mine.svg.tmp").touch()
+    with pytest.raises(AccordError, match="did not write"):
+        removal(run)

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from accord.concepts import load as load_concepts
-from accord.disk import lock
+from accord.disk import DiskFull, disk_use, lock
 from accord.errors import AccordError
 from accord.lm.catalog import resolve
 from accord.loading import check_model
@@ -23,7 +23,7 @@ from accord.study import read, store
 from accord.study import status as run_status
 from accord.study.check import check
 from accord.study.manifest import missing, read_manifest
-from accord.study.stage import Recipe, Stage, settings_that_differ
+from accord.study.stage import Needs, Recipe, Stage, settings_that_differ
 from accord.study.store import state
 from accord.study.work import Models, Work
 from accord.unfinished import check_finished
@@ -122,6 +122,21 @@ def test_a_full_disk_is_told_with_the_folder(tmp_path):
     with pytest.raises(OSError, match="No space") as caught:
         publish(tmp_path / "gap", RECIPE, make)
     assert caught.value.filename == str(tmp_path / "gap")
+
+
+@pytest.mark.parametrize("known", [0, 10**16])
+def test_a_full_disk_is_told_with_what_the_rest_of_the_stage_takes(tmp_path, known):
+    def make(work):
+        (work.folder / "half").write_bytes(bytes(1000))
+        (work.folder / "partial.json").unlink()  # notes the seconds, however many digits they take
+        raise DiskFull(work.folder / "shard", known) if known else OSError(errno.ENOSPC, "No space left on device")
+
+    needs = lambda: Needs(disk=10**15, passing=10**14)  # noqa: E731
+    stage = Stage("gap", "a", make, {}, 0, 1, needs=needs)
+    with pytest.raises(DiskFull) as caught:
+        store.publish(stage, tmp_path / "gap", models=Models())
+    assert caught.value.filename == str(tmp_path / (".gap.partial/shard" if known else "gap"))
+    assert caught.value.needed == (known or 10**15 + 10**14 - disk_use(tmp_path / ".gap.partial"))
 
 
 def test_results_that_were_damaged_before_the_swap_are_made_again(tmp_path, monkeypatch, caplog):

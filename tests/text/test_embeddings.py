@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from accord import cache
 from accord.errors import AccordError
 from accord.lm import Backbone, load
 from accord.text.embeddings import extract
-from accord.text.reader import in_order
+from accord.text.reader import batches, in_order
 from accord.text.store import EmbeddingStore
 from tests.tiny import tiny_model, tiny_tokenizer
 
@@ -218,6 +219,33 @@ def test_a_damaged_shard_is_made_again(harm: Any, tmp_path: Path) -> None:
     assert files_of(tmp_path) == before
     changed = [path.name for path, seen in times.items() if path.stat().st_mtime_ns != seen]
     assert changed == ["shard-00001.safetensors"]
+
+
+def test_no_changed_bit_is_ever_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each shard is hashed once on a machine, by whoever reads it first."""
+    monkeypatch.setenv("ACCORD_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "_SETTLED", 0)
+    hashed: list[str] = []
+    real = cache.hash_file
+    monkeypatch.setattr(cache, "hash_file", lambda path: hashed.append(path.name) or real(path))
+    folder = tmp_path / "store"
+    shards = len(extract(LM, TEXTS, folder, layers=[2, 3], shard_tokens=100).layout.shards)
+    for _ in range(2):
+        store = EmbeddingStore(folder)
+        rows_of(store, 3)
+        rows_of(store, 2)
+    assert len(hashed) == len(set(hashed)) == shards
+    second = folder / "shard-00001.safetensors"
+    flip(second)
+    store = EmbeddingStore(folder)
+    store.shard(0, 3)
+    for read in (lambda: store.shard(1, 3), lambda: rows_of(store, 3), lambda: next(batches(store, 3, store.tokens))):
+        with pytest.raises(AccordError, match="damaged") as caught:
+            read()
+        assert caught.value.where == second and "changed since" in str(caught.value)
+    second.unlink()
+    with pytest.raises(AccordError, match="damaged"):
+        store.shard(1, 3)
 
 
 @pytest.mark.parametrize("other", [{"layers": [1]}, {"max_tokens": 9}, {"dtype": "float16"}, {"max_length": 9}])

@@ -37,7 +37,7 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
         raise AccordError("A worker cannot be given the card of a number.", got=device, fix=fix)
     for stage in what.asked:
         if stage.name not in what.expected:
-            what.clear(stage)
+            what.clear(stage, display.say)
     _, memory = largest_need({stage.name: stage.needs() for stage in what.todo}, what.graph.least())
     schedule = Schedule(as_jobs(what.todo, what.expected), ranks=machines.ranks)
     prints = {stage.name: stage.recipe.fingerprint for stage in what.todo}

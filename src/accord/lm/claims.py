@@ -14,6 +14,7 @@ from accord.errors import AccordError
 # so many more are let through.
 _COUNTED = re.compile(r"(^|[._])(layers?|blocks?|block_count|experts?|expert_count|depth)$")
 _MORE = 1000
+_KINDS = re.compile(r"(types|pattern|layers|blocks)$")  # of what layers may be spelt as [kinds, how often]
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size")
 _LARGEST = 10**7  # of these, and of whatever else is numbered
 # Numbers that a model may compute for itself when it is made, such as masks and angles by position, beside four times
@@ -51,6 +52,15 @@ def check_counts(settings: Any, tensors: int, where: Path) -> None:
         if (key in _SIZES or key.startswith("num_")) and not least <= number <= _LARGEST:
             wanted = f"{1 if key in _SIZES else 0:,} to {_LARGEST:,}"
             raise AccordError("No model is of this size.", where=where, got=f"{key} = {number!r}", wanted=wanted)
+    for key, layers in _repeats(settings):
+        if layers > tensors + _MORE:
+            raise AccordError(
+                "This configuration claims more than its files hold.",
+                where=where,
+                got=f"{layers:,} layers in {key}",
+                wanted=f"no more than {tensors:,} tensors have",
+                fix="download the model again",
+            )
 
 
 def _numbers(settings: Any) -> Iterator[tuple[str, float]]:
@@ -63,6 +73,20 @@ def _numbers(settings: Any) -> Iterator[tuple[str, float]]:
             yield from ((str(key), value) for key, value in part.items() if isinstance(value, int | float))
         elif isinstance(part, list):
             parts += part
+
+
+def _repeats(settings: Any) -> Iterator[tuple[str, int]]:
+    """How many layers are spelt as lists of [kinds, how often], however deep: 24 by [[["global", "local"], 12]]."""
+    parts = [("", settings)]
+    while parts:
+        key, part = parts.pop()
+        if isinstance(part, Mapping):
+            parts += [(str(name), value) for name, value in part.items()]
+        elif isinstance(part, list):
+            parts += [(key, value) for value in part]
+            pairs = [pair for pair in part if isinstance(pair, list) and len(pair) > 1 and _KINDS.search(key)]
+            counts = [(kinds, often) for kinds, often, *_ in pairs if isinstance(kinds, list | str)]
+            yield key, sum(len(kinds) * often for kinds, often in counts if isinstance(often, int))
 
 
 def check_size(kind: Any, config: Any, files: Iterable[Path], where: Path) -> None:

@@ -7,12 +7,14 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, FunctionLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from accord.arguments import checked
 from accord.capabilities import CAPABILITIES, part
@@ -26,7 +28,7 @@ from accord.study.kept_plan import read_plan
 from accord.study.made_from import MARK, sources
 from accord.study.manifest import damaged
 from accord.study.run_folder import Run, capability_of
-from accord.study.run_list import list_files
+from accord.study.run_list import list_figures, writing
 from accord.study.store import REPORT
 from accord.unfinished import check_finished
 
@@ -75,10 +77,17 @@ def write_figures(run_folder: Path) -> list[Path]:
             with style.house_style():
                 for picture in figures(run):
                     (run.folder / FIGURES).mkdir(exist_ok=True)
-                    paths += style.save(picture.figure, run.folder / FIGURES / picture.name)
-    drawn = {path.relative_to(run.folder).as_posix(): sha256(path) for path in paths}
-    list_files(run.folder, drawn, figures=sources(run))
+                    paths += _save_listed(picture.figure, run.folder, picture.name)
+    list_figures(run.folder, sources(run))
     return paths
+
+
+def _save_listed(figure: Figure, run: Path, name: str) -> list[Path]:
+    """Write a figure of a run, so that it is as the run's list says whenever this is stopped."""
+    with ExitStack() as listed, style.saved(figure, run / FIGURES / name) as files:
+        hashes = {path.relative_to(run).as_posix(): sha256(beside) for path, beside in files.items()}
+        listed.enter_context(writing(run, hashes))  # ends last, once the files are in their place
+    return list(files)
 
 
 def opened(folder: Path) -> Run:

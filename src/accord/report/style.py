@@ -204,13 +204,19 @@ def quiet(axes: Axes) -> None:
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write STEM.svg and STEM.png, on a light ground, so that they can go into a paper or a slide."""
+    with saved(figure, stem) as files:
+        return list(files)
+
+
+@contextmanager
+def saved(figure: Figure, stem: Path) -> Iterator[dict[Path, Path]]:
+    """The same, put in place at the end: STEM.svg and STEM.png, each with where it lies until then."""
     svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
-    with whole(svg) as beside:
-        figure.savefig(beside, format="svg", metadata=NO_METADATA)
-    figure.set_layout_engine("none")  # everything has its place now; finding it is half of the time
-    with whole(png) as beside:
-        figure.savefig(beside, format="png", dpi=180)
-    return [svg, png]
+    with whole(svg) as vectors, whole(png) as pixels:
+        figure.savefig(vectors, format="svg", metadata=NO_METADATA)
+        figure.set_layout_engine("none")  # everything has its place now; finding it is half of the time
+        figure.savefig(pixels, format="png", dpi=180)
+        yield {svg: vectors, png: pixels}
 
 
 def inline_svg(figure: Figure, prefix: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accord.arguments import checked
+from accord.disk import aside
 from accord.errors import AccordError
 from accord.sealed import DIGEST
 from accord.study.kept_plan import PLAN, KeptPlan, read_plan
@@ -14,7 +15,7 @@ from accord.study.manifest import MANIFEST, faults, is_cut, open_manifest, read_
 from accord.study.run_folder import Run, misplaced
 from accord.study.run_list import LIST, RunList, read_list
 from accord.study.search_config import SEARCH
-from accord.study.store import REPORT, files_of
+from accord.study.store import REPORT, STUDY, files_of
 from accord.unfinished import check_finished
 
 
@@ -46,7 +47,7 @@ def check(folder: Path) -> list[Problem]:
     """
     stages = stage_folders(folder)
     unfinished = sorted(path for path in folder.rglob(".*.partial") if path.is_dir())
-    runs = [path.parent for path in sorted(folder.rglob(LIST))]
+    runs = _run_folders(folder, LIST, PLAN)
     if not stages and not unfinished and not runs:
         check_finished(folder)
         raise AccordError(
@@ -54,10 +55,8 @@ def check(folder: Path) -> list[Problem]:
             where=folder,
             wanted=f"a run folder of accord run, or a folder of accord gap --out (they hold a {MANIFEST})",
         )
-    if folder not in runs and any((folder / name).is_file() for name in (PLAN, SEARCH)):
-        runs.insert(0, folder)  # its list is gone, or an earlier version made it
     problems: list[Problem] = []
-    for run in runs:
+    for run in _run_folders(folder, LIST, PLAN, SEARCH, STUDY):  # also if its list is gone, or never was
         own = [stage for stage in stages if run in stage.parents[:2]]
         problems += _check_run(run, own)
         stages = [stage for stage in stages if stage not in own]
@@ -66,7 +65,16 @@ def check(folder: Path) -> list[Problem]:
     if not (folder / MANIFEST).exists():
         other, mend = "made from other results than those that are here now", _again(read_plan(folder)) + " --replace"
         problems += [Problem(folder / name, other, mend) for name in Run(folder).outdated]
-    return problems + [Problem(path, "unfinished", "the same command again goes on from it") for path in unfinished]
+    problems += [Problem(path, "unfinished", "the same command again goes on from it") for path in unfinished]
+    replaced = sorted(path for path in folder.rglob(".*.old") if path.is_dir())
+    return problems + [
+        Problem(path, "replaced, and not yet removed", "the same command again ends it") for path in replaced
+    ]
+
+
+def _run_folders(folder: Path, *marks: str) -> list[Path]:
+    """The run folders in a folder, by the files that stand beside the stages of one."""
+    return sorted({path.parent for mark in marks for path in folder.rglob(mark)})
 
 
 def _check_run(run: Path, there: list[Path]) -> Iterator[Problem]:
@@ -81,7 +89,11 @@ def _check_run(run: Path, there: list[Path]) -> Iterator[Problem]:
             yield Problem(run / LIST, *_without_list(there, again))
     for name, what in [] if listed is None else listed.faults(run):
         yield Problem(run / name, what, f"accord open {run} draws it anew" if "/" in name else again)
-    names = {stage.relative_to(run).as_posix() for stage in there} | (listed or RunList()).stages.keys()
+    found = {stage.relative_to(run).as_posix() for stage in there}
+    for name in () if listed is not None or plan is None else plan.stages:
+        if name not in found and not aside(run / name, "partial").exists():  # which is told as unfinished
+            yield Problem(run / name, f"not here; without {LIST} nothing tells whether it ever was", again)
+    names = found | (listed or RunList()).stages.keys()
     for name in sorted(names):
         mend = again
         if plan is not None and name not in plan.stages:  # no run makes it again

@@ -9,19 +9,19 @@ from rich.text import Text
 
 from accord.arguments import checked
 from accord.cluster.config import MachinesSection
-from accord.disk import lock, sha256, write_whole
+from accord.disk import lock, sha256
 from accord.errors import AccordError
 from accord.screen import Screen, visible
 from accord.study.capacity import check_capacity, check_downloads, check_may_write
 from accord.study.config import StudyFile, from_options, load, read
 from accord.study.graph import Graph, made_otherwise, plan_study, to_be_made
-from accord.study.kept_plan import PLAN, keep_plan
+from accord.study.kept_plan import keep_plan
 from accord.study.making import GrowingPage, ToMake, headline_of, make
 from accord.study.manifest import MANIFEST, missing
 from accord.study.replaced import not_replaced
 from accord.study.report_file import bring_report
 from accord.study.run_folder import Run
-from accord.study.run_list import begin_list, changed_list, kept_list
+from accord.study.run_list import begin_list, changed_list, kept_list, write_listed
 from accord.study.search_config import SEARCH
 from accord.study.stage import Stage
 from accord.study.store import STUDY
@@ -71,9 +71,10 @@ def run(
         for stage in to_make:
             if stage.reach is not None and missing(folder / stage.name) is None:  # what lacks a part may go on
                 stage.reach()
-        _keep_study(file, folder)
-        keep_plan(graph.stages, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_listed(folder, {STUDY: file.text})
         _keep_list(graph, file, folder)
+        keep_plan(graph.stages, folder)
         make_on = _engine(machines) if to_make else make_all
         make_on(ToMake(file, graph, asked, to_make, folder, page=shown), console, machines)
         if not shown:
@@ -116,7 +117,7 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
         page = GrowingPage(what)
         for stage in what.asked:
             if stage.name not in what.expected:
-                what.clear(stage)
+                what.clear(stage, display.say)
                 continue
             with display.step(stage.name, lambda stage=stage: headline_of(stage, what.folder)) as progress:  # type: ignore[misc]
                 make(stage, what.folder, models, progress, display.say)
@@ -177,17 +178,9 @@ def _keep_list(graph: Graph, file: StudyFile, folder: Path) -> None:
     """Bring the run's list up to date: what is whole here and not in it, of an earlier version perhaps, is taken in;
     what is gone, and no longer in the study, is left out.
     """
-    begin_list(folder, file.study.name, [STUDY, PLAN])
+    begin_list(folder, file.study.name, [STUDY])
     run, planned = Run(folder, verified=True), {stage.name for stage in graph.stages}
     whole = {name: sha256(folder / name / MANIFEST) for name in run.manifests}
     with changed_list(folder) as listed:
         stages = {name: of for name, of in listed.stages.items() if name in planned or (folder / name).exists()}
         listed.stages = {**whole, **stages}
-
-
-def _keep_study(file: StudyFile, folder: Path) -> None:
-    """Keep the study's text with its results."""
-    folder.mkdir(parents=True, exist_ok=True)
-    copy = folder / STUDY
-    if not copy.exists() or copy.read_bytes() != file.text.encode():
-        write_whole(copy, file.text)

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from accord.disk import read_object, sha256, write_json
+from accord.disk import as_json, read_object, sha256
 from accord.errors import AccordError
 from accord.study import provenance
-from accord.study.run_list import kept_list, list_files
+from accord.study.run_list import kept_list, write_listed
 from accord.study.stage import Stage
 
 PLAN = "plan.json"  # in the run folder
@@ -29,8 +29,7 @@ class KeptPlan:
 def keep_plan(stages: Sequence[Stage], folder: Path) -> None:
     """Write the plan of a run into its folder, which is there."""
     prints = {stage.name: stage.recipe.fingerprint for stage in stages}
-    write_json(folder / PLAN, {"command": provenance.command(), "stages": prints})
-    list_files(folder, {PLAN: sha256(folder / PLAN)})
+    write_listed(folder, {PLAN: as_json({"command": provenance.command(), "stages": prints})})
 
 
 def read_plan(folder: Path) -> KeptPlan | None:

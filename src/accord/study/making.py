@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from accord.disk import aside
 from accord.progress import Display, Progress, clock
 from accord.study import costs, store
 from accord.study.check import stage_folders
@@ -64,10 +63,12 @@ class ToMake:
                 display.say(line)
             yield display
 
-    def clear(self, stage: Stage) -> None:
-        """Remove what an interrupted making with other settings left of a stage that is up to date."""
-        if aside(self.folder / stage.name, "partial").exists():
-            make(stage, self.folder, Models())
+    def clear(self, stage: Stage, say: Callable[[str], None]) -> None:
+        """End a swap that was cut at a stage that is up to date, and remove what an interrupted making of it with other
+        settings left.
+        """
+        if store.is_cut_short(self.folder / stage.name):
+            make(stage, self.folder, Models(), say=say)
 
 
 class GrowingPage:

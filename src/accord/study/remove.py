@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +31,7 @@ from accord.study.store import (
     exported_files,
     files_of,
     is_exported,
+    on_stderr,
     remove_empty,
 )
 from accord.unfinished import RECORD
@@ -71,8 +72,12 @@ class Removal:
     made_from_it: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
 
-    def carry_out(self) -> None:
-        """Remove it. Raises AccordError if accord did not write all that is there now, or works on it."""
+    def carry_out(self, say: Callable[[str], None] | None = None) -> None:
+        """Remove it. Raises AccordError if accord did not write all that is there now, or works on it.
+
+        Args:
+            say: told where what a replacement of the stage left of the user goes; on stderr by default.
+        """
         with ExitStack() as held:
             for folder in dict.fromkeys([self.run.resolve(), self.folder.resolve()]):
                 held.enter_context(lock(folder))
@@ -83,7 +88,7 @@ class Removal:
                 partial = aside(self.folder, "partial")
                 spread.close(partial)
                 shutil.rmtree(partial, ignore_errors=True)
-                clear_old(self.folder)
+                clear_old(self.folder, self.stage, say or on_stderr)
                 _remove_stage(self.folder)
                 list_stage(self.run / self.stage, self.stage, None)
                 (self.run / REPORT).unlink(missing_ok=True)  # it tells of what is no longer there
@@ -216,8 +221,9 @@ def _is_own(name: Path, path: Path) -> bool:
     if not above:
         return last in _TOP or last == f".{REPORT}.partial"
     if above[0] == "figures":  # each is there twice
-        other = {".svg": ".png", ".png": ".svg"}.get(path.suffix)
-        return other is not None and path.with_suffix(other).is_file()
+        drawn = path.with_name(last)
+        other = {".svg": ".png", ".png": ".svg"}.get(drawn.suffix)
+        return other is not None and any(drawn.with_suffix(end).is_file() for end in (other, f"{other}.tmp"))
     if above[0] == LOGS:
         return last.endswith(".log") or last.startswith(MARK)
     if above[0] == EXPORT:

@@ -3,12 +3,12 @@
 It is what tells a deleted stage from one that was never made, and a stage from one that was put in its place.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,19 +28,21 @@ class RunList:
         stages: name of a stage -> SHA-256 of its manifest.
         files: file beside the stages -> its SHA-256.
         figures: what the figures among these were drawn from, see `accord.study.made_from.sources`.
+        coming: file beside the stages that is being written -> SHA-256 of what will be in it.
     """
 
     study: str = ""
     stages: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     figures: str = ""
+    coming: dict[str, str] = field(default_factory=dict)
 
     def faults(self, run: Path) -> Iterator[tuple[str, str]]:
         """The files beside the stages that are not as they were written, each with what is wrong."""
         for name, digest in self.files.items():
             if not (run / name).is_file():
                 yield name, "missing"
-            elif sha256(run / name) != digest:
+            elif sha256(run / name) not in (digest, self.coming.get(name)):
                 yield name, "changed"
 
 
@@ -52,6 +54,7 @@ class _Shape(BaseModel):
     stages: dict[str, str]
     files: dict[str, str]
     figures: str
+    coming: dict[str, str] = {}  # earlier versions wrote none
 
 
 def read_list(run: Path) -> RunList | None:
@@ -110,13 +113,38 @@ def begin_list(run: Path, study: str, files: Sequence[str]) -> None:
         listed.files.update(hashes)
 
 
-def list_files(run: Path, files: Mapping[str, str], **others: Any) -> None:
-    """Note the hashes of files beside the stages, where the run has a list."""
+@contextmanager
+def writing(run: Path, hashes: Mapping[str, str]) -> Iterator[None]:
+    """Note files beside the stages, by their hashes, around putting them in place, where the run has a list.
+
+    Until that is done what was there counts, and what comes: whatever stops it, the list is true.
+    """
+    if not (run / LIST).is_file():
+        yield
+        return
+    with changed_list(run) as listed:
+        listed.coming.update(hashes)
+    yield
+    with changed_list(run) as listed:
+        listed.files.update(hashes)
+        for name in hashes:
+            listed.coming.pop(name, None)
+
+
+def write_listed(run: Path, texts: Mapping[str, str]) -> None:
+    """Write files beside the stages: name -> text. Those that are there with this text are left as they are."""
+    hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+    with writing(run, hashes):
+        for name, text in texts.items():
+            if not (run / name).is_file() or sha256(run / name) != hashes[name]:
+                write_whole(run / name, text)
+
+
+def list_figures(run: Path, sources: str) -> None:
+    """Note what the figures of a run were drawn from, where the run has a list."""
     if (run / LIST).is_file():
         with changed_list(run) as listed:
-            listed.files.update(files)
-            for name, value in others.items():
-                setattr(listed, name, value)
+            listed.figures = sources
 
 
 def listed_as(folder: Path) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from accord import spread
-from accord.disk import lock, read_object, sha256, write_whole
+from accord.disk import lock, read_object
 from accord.errors import AccordError
 from accord.progress import Display
 from accord.study import config, engine, objective, store
@@ -22,13 +22,13 @@ from accord.study.config import StudyFile
 from accord.study.graph import Graph, plan_study
 from accord.study.remove import check_own
 from accord.study.replaced import MadeOtherwise, not_replaced
-from accord.study.run_list import begin_list, changed_list, list_files
+from accord.study.run_list import begin_list, changed_list, write_listed
 from accord.study.search_config import SEARCH, TABLE
 from accord.study.search_file import SearchFile
 from accord.study.search_file import load as load_search
 from accord.study.search_result import SearchedRange, SearchResult
 from accord.study.stage import Stage, settings_that_differ
-from accord.study.trials import RESULT, TRIALS, Claim, SearchTrial, Trials
+from accord.study.trials import TRIALS, Claim, SearchTrial, Trials
 from accord.study.work import Input, Models
 
 BEST = "best.toml"
@@ -125,8 +125,7 @@ def _open(job: _Search) -> None:
         elif not engine.is_new(folder, SEARCH):
             raise AccordError("This is not the folder of a search.", where=folder, fix=fix)
         folder.mkdir(parents=True, exist_ok=True)
-        _result(job).write(folder)
-        write_whole(folder / store.STUDY, file.text)
+        write_listed(folder, {**_result(job).texts(), store.STUDY: file.text})
         begin_list(folder, file.name, [SEARCH, store.STUDY])
 
 
@@ -146,10 +145,11 @@ def _remove_trials(folder: Path) -> None:
             held.enter_context(lock(place.resolve()))
         check_own(folder, folder / TRIALS)
         shutil.rmtree(folder / TRIALS)
-    with changed_list(folder) as listed:
-        for name in (TABLE, BEST, store.REPORT):
-            (folder / name).unlink(missing_ok=True)
+    with changed_list(folder) as listed:  # first: whatever stops this, what is listed is there
+        for name in (TABLE, BEST):
             listed.files.pop(name, None)
+    for name in (TABLE, BEST, store.REPORT):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _bring(job: _Search, pool: Trials, count: int, display: Display) -> bool:
@@ -169,7 +169,6 @@ def _bring(job: _Search, pool: Trials, count: int, display: Display) -> bool:
         else:
             pool.finish(claim, value)
             display.say(f"trial {claim.number}: {job.file.section.objective} = {value:.6g}")
-        list_files(claim.folder, {RESULT: sha256(claim.folder / RESULT)})
         return True
 
 
@@ -177,7 +176,7 @@ def _value(job: _Search, claim: Claim, display: Display) -> float:
     """Run what a trial needs, in its folder, but for what all trials share; its objective."""
     claim.folder.mkdir(exist_ok=True)
     name = f"{job.file.name}-{claim.number:04}"
-    write_whole(claim.folder / store.STUDY, job.file.ready(claim.values, claim.folder, name))
+    write_listed(claim.folder, {store.STUDY: job.file.ready(claim.values, claim.folder, name)})
     begin_list(claim.folder, name, [store.STUDY])
     graph = plan_study(job.file.study(claim.values), fetch=True)
 
@@ -208,14 +207,13 @@ def _conclude(job: _Search, finished: list[SearchTrial]) -> None:
     from accord.report import write_report
 
     with lock(job.folder.resolve(), wait=True):
-        _result(job).with_trials(finished).write(job.folder)
+        texts = _result(job).with_trials(finished).texts()
         if finished and finished[0].value is not None:
             best = finished[0]
             about = f"# The best of {len(finished)} trials of accord search: trial {best.number}, "
             about += f"{job.file.section.objective} = {best.value:.6g}\n"
-            write_whole(job.folder / BEST, about + job.file.ready(best.values, job.folder, f"{job.file.name}-best"))
-        written = [job.folder / name for name in (SEARCH, TABLE, BEST)]
-        list_files(job.folder, {path.name: sha256(path) for path in written if path.is_file()})
+            texts[BEST] = about + job.file.ready(best.values, job.folder, f"{job.file.name}-best")
+        write_listed(job.folder, texts)
         write_report(job.folder)
 
 

@@ -81,13 +81,18 @@ class SearchResult:
         return replace(self, trials=pd.DataFrame(rows))
 
     def write(self, folder: Path) -> None:
-        """Write `search.json` and, where there are trials, `trials.csv`; there the value is called by the objective."""
+        """Write `search.json` and, where there are trials, `trials.csv`."""
+        for name, text in self.texts().items():
+            write_whole(folder / name, text)
+
+    def texts(self) -> dict[str, str]:
+        """What is in the files that hold it, by their names; in the table the value is called by the objective."""
         ranges = [{"name": span.name, **span.values.model_dump(exclude_none=True)} for span in self.ranges]
         sought = {**self.section.model_dump(), "ranges": ranges, "fingerprint": self.fingerprint}
-        write_whole(folder / SEARCH, json.dumps(sought, indent=2, ensure_ascii=False) + "\n")
+        texts = {SEARCH: json.dumps(sought, indent=2, ensure_ascii=False) + "\n"}
         if not self.trials.empty:
-            table = self.trials.rename(columns={"value": self.section.objective})
-            write_whole(folder / TABLE, table.to_csv(index=False))
+            texts[TABLE] = self.trials.rename(columns={"value": self.section.objective}).to_csv(index=False)
+        return texts
 
     @classmethod
     def read(cls, folder: Path) -> "SearchResult":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from accord import spread
-from accord.disk import aside, lock, sha256, sync, write_whole
+from accord.disk import DiskFull, aside, disk_use, lock, ran_out, sha256, sync, write_whole
 from accord.errors import AccordError
 from accord.progress import Progress
 from accord.screen import tell
@@ -91,7 +91,7 @@ def publish(
         at: input -> its folder; not needed for a stage without inputs.
         replace: replace whole results of another recipe, once the new ones are whole.
         keep: for the error without `replace`: how to have both, see `accord.study.replaced.not_replaced`.
-        say: told where what was moved aside is; it is printed on stderr by default.
+        say: told where what is moved aside goes; it is printed on stderr by default.
         ranks: that make the stage together, of which this is rank 0; the others call `train_along`.
         worker: who makes it, for the manifest: "worker 2".
 
@@ -100,9 +100,10 @@ def publish(
     making raises passes through; its work is kept for the next call.
     """
     named, folder, recipe = folder, folder.resolve(), stage.recipe
+    say = say or on_stderr
     _check_place(folder)
     with _heard(stage, ranks), lock(folder, wait=wait):
-        _recover(folder)
+        _recover(folder, stage.name, say)
         before = state(folder, recipe)
         if before == "foreign":
             raise foreign(named)
@@ -124,11 +125,16 @@ def publish(
             for source in stage.inputs.values():
                 checked_manifest((at or _nowhere)(source))
             work = Work(partial, at or _nowhere, models, progress or _unseen, ranks=ranks)
-            _make(stage, work, worker)
+            try:
+                _make(stage, work, worker)
+            except Exception as error:
+                if ran_out(error, folder.parent) and not isinstance(error, AccordError):
+                    raise _no_room(error, stage, folder) from error
+                raise
         # Listed first: whatever stops this between the two, the next call puts in place what is listed.
         list_stage(named, stage.name, sha256(partial / MANIFEST))
-        if (kept := _swap_in(folder, partial)) is not None:
-            (say or _on_stderr)(f"{stage.name}: what accord did not write there is now in {kept}")
+        _swap_in(folder, partial)
+        clear_old(folder, stage.name, say)
         return True
 
 
@@ -208,6 +214,14 @@ def _tell(ranks: "Ranks | None", makes: bool) -> None:
         ranks.told(makes)
 
 
+def _no_room(error: Exception, stage: Stage, folder: Path) -> DiskFull:
+    """The error for a disk that was full while a stage was made: with what the rest of it takes, as far as is known."""
+    needs, written = stage.needs(), disk_use(aside(folder, "partial"))
+    known = error.needed if isinstance(error, DiskFull) else 0
+    where = Path(error.filename) if isinstance(error, DiskFull) else folder
+    return DiskFull(where, max(known, needs.disk + needs.passing - written))
+
+
 def _relist(folder: Path, name: str) -> None:
     """Note that a run has what is in place, where a swap to other results was cut and is not gone on with."""
     there = sha256(folder / MANIFEST)
@@ -270,7 +284,8 @@ def _unseen(done: int, total: int) -> None:
     pass
 
 
-def _on_stderr(line: str) -> None:
+def on_stderr(line: str) -> None:
+    """Tell a line to who is at the terminal, beside what the command gives."""
     tell(line, err=True)
 
 
@@ -308,11 +323,17 @@ def _check_place(folder: Path) -> None:
         )
 
 
-def _recover(folder: Path) -> None:
-    """Undo a swap that was cut between its two renames."""
+def _recover(folder: Path, name: str, say: Callable[[str], None]) -> None:
+    """Undo a swap that was cut between its two renames, or end one that was cut after them."""
     old = aside(folder, "old")
     if old.exists() and not folder.exists():
         old.rename(folder)
+    clear_old(folder, name, say)
+
+
+def is_cut_short(folder: Path) -> bool:
+    """Whether something is left beside a stage's folder, of making or replacing it, that the next `publish` ends."""
+    return any(aside(folder, what).exists() for what in ("partial", "old"))
 
 
 def _go_on(folder: Path, partial: Path, recipe: Recipe) -> None:
@@ -420,40 +441,39 @@ def _seal(
     write_whole(partial / MANIFEST, sealed_json(manifest))
 
 
-def _swap_in(folder: Path, partial: Path) -> Path | None:
-    """Put a new folder in place of the old one; where that is now which somebody else had put into the old one."""
+def _swap_in(folder: Path, partial: Path) -> None:
+    """Put a new folder in place of the old one, which stands aside then."""
     (partial / RECORD).unlink(missing_ok=True)
     sync(partial)
-    clear_old(folder)  # of an earlier swap that was cut
     if folder.exists():
         folder.rename(aside(folder, "old"))
     partial.rename(folder)
     sync(folder.parent)
-    return clear_old(folder)
 
 
-def clear_old(folder: Path) -> Path | None:
-    """Remove the folder that this one replaced, but for what accord did not write: where that is now, if there is any.
+def clear_old(folder: Path, name: str, say: Callable[[str], None]) -> None:
+    """Remove the folder that this one, of the stage `name`, replaced; what accord did not write is moved out of it.
 
-    Of a folder whose manifest is damaged nobody knows what accord wrote, and all of it stays.
+    Of a folder whose manifest is damaged nobody knows what accord wrote, and all of it stays. Where it goes is said
+    first: whatever stops this before it is there, the next call says it again.
     """
     old = aside(folder, "old")
     if not old.exists():
-        return None
+        return
     listed = (read_manifest(old) or {"files": {}})["files"]
-    exported = {f"{EXPORT}/{name}": digest for name, digest in exported_files(old / EXPORT).items()}
-    exported_now = [name for name in exported if is_exported(old, name, exported)]
-    for name in [*listed, *exported_now, f"{EXPORT}/{LISTING}", MANIFEST, RECORD, REPORT]:
+    exported = {f"{EXPORT}/{file}": digest for file, digest in exported_files(old / EXPORT).items()}
+    exported_now = [file for file in exported if is_exported(old, file, exported)]
+    for file in [*listed, *exported_now, f"{EXPORT}/{LISTING}", MANIFEST, RECORD, REPORT]:
         with suppress(OSError):  # a folder in its place is nothing of ours
-            (old / name).unlink()
+            (old / file).unlink()
     remove_empty(old)
     if not old.exists():
-        return None
+        return
     kept, i = folder.with_name(f"{folder.name}.kept"), 2
     while kept.exists():
         kept, i = folder.with_name(f"{folder.name}.kept-{i}"), i + 1
+    say(f"{name}: what accord did not write there is now in {kept}")
     old.rename(kept)
-    return kept
 
 
 def remove_empty(folder: Path) -> None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accord.disk import lock, read_object, write_whole
+from accord.disk import lock, read_object
 from accord.errors import AccordError
 from accord.study.ranges import Choices, Range
+from accord.study.run_list import write_listed
 from accord.study.search_config import SearchSection
 from accord.unfinished import discard, passes_check, with_check
 
@@ -92,7 +93,7 @@ class Trials:
         from optuna.trial import TrialState
 
         record = {"trial": claim.number, "values": dict(claim.values), "value": value, "reason": reason}
-        write_whole(claim.folder / RESULT, json.dumps(with_check(record), indent=2, ensure_ascii=False) + "\n")
+        write_listed(claim.folder, {RESULT: json.dumps(with_check(record), indent=2, ensure_ascii=False) + "\n"})
         state = TrialState.FAIL if value is None else TrialState.COMPLETE
         with self.alone():  # one whose record was damaged is told already
             self.study.tell(claim.number, value, state=state, skip_if_finished=True)

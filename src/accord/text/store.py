@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from accord import unfinished
-from accord.disk import write_whole
+from accord.cache import kept_hash
+from accord.disk import sha256, write_whole
 from accord.errors import AccordError
 from accord.spread import NothingFree, is_helper
 
@@ -59,6 +60,9 @@ class Layout:
 class EmbeddingStore:
     """A whole store, opened for reading; nothing is loaded before it is read.
 
+    Before a shard is first read its hash is compared with the one that was noted when it was written. The hash is kept
+    in accord's cache until the file changes, so that a store is hashed once on a machine.
+
     Attributes:
         folder: where it lies.
         layout: what it holds.
@@ -74,6 +78,7 @@ class EmbeddingStore:
         self.layers = tuple(layout.settings["layers"])
         self.d_model = layout.d_model
         self.tokens = sum(layout.shards)
+        self._hashed: set[int] = set()
         missing = [i for i in range(len(layout.shards)) if not _is_there(folder, i)]
         if missing:
             raise AccordError(
@@ -93,19 +98,31 @@ class EmbeddingStore:
 
         They are mapped from the file: only the rows that are read are loaded, and the system may drop them again.
 
-        Raises AccordError if the store has no such layer.
+        Raises AccordError if the store has no such layer, or the shard is damaged.
         """
         if layer not in self.layers:
             raise AccordError(
                 "This layer was not extracted", where=self.folder, got=layer, wanted=", ".join(map(str, self.layers))
             )
         try:
+            self._check(number)
             with safe_open(shard_file(self.folder, number), "pt") as file:
                 labels = {name: file.get_tensor(name) for name in ("token", "next", "text", "position")}
                 return {"x": file.get_tensor(f"layer.{layer}"), **labels}
         except (SafetensorError, OSError) as error:
             where = shard_file(self.folder, number)
             raise AccordError("Embeddings are damaged", where=where, got=error, fix="extract them again") from error
+
+    def _check(self, number: int) -> None:
+        """AccordError if a shard is not as it was written; told once, as it is long to read."""
+        path, wanted = self.folder / _name(number), _read_note(self.folder, number).get("sha256")
+        if number in self._hashed:
+            return
+        # A kept hash may be damaged itself: only the shard can say that it was changed.
+        if kept_hash(path) != wanted and sha256(path) != wanted:
+            fix = "extract them again"
+            raise AccordError("Embeddings are damaged", where=path, got="changed since it was written", fix=fix)
+        self._hashed.add(number)
 
     def verify(self) -> None:
         """Compare every shard with its hash (reads everything); AccordError if one is damaged."""
@@ -189,7 +206,8 @@ def write_shard(folder: Path, number: int, tensors: Mapping[str, Tensor]) -> Non
 
     Raises DiskFull if there is no room for it.
     """
-    with unfinished.kept(shard_file(folder, number), note=_note_file(folder, number)) as aside:
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    with unfinished.kept(shard_file(folder, number), note=_note_file(folder, number), expected=size) as aside:
         save_file(dict(tensors), aside)
 
 

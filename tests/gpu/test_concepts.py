@@ -10,9 +10,10 @@ from torch import Tensor
 
 from accord.concepts import ConceptModel, Edit, Scale, Set, Step, Training, build, evaluate, fit, read_config
 from accord.concepts.config import KINDS
-from accord.heads import Reader, build_head, cross_entropy, next_counts, read_head, train_head
+from accord.heads import ConceptLM, Reader, build_head, cross_entropy, next_counts, read_head, train_head
 from accord.heads.config import KINDS as HEADS
-from accord.lm import LanguageModel
+from accord.lm import Backbone
+from accord.lm.perplexity import perplexity
 
 TABLES: dict[str, dict[str, Any]] = {
     "topk": {"size": 40, "k": 4, "dead_after": 100},
@@ -112,7 +113,7 @@ HEAD_TABLES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", HEAD_TABLES)
-def test_heads(kind: str, models: tuple[LanguageModel, LanguageModel]) -> None:
+def test_heads(kind: str, models: tuple[Backbone, Backbone], texts: list[str]) -> None:
     assert set(HEAD_TABLES) == set(HEADS)
     seen = []
     for lm in models:
@@ -123,13 +124,15 @@ def test_heads(kind: str, models: tuple[LanguageModel, LanguageModel]) -> None:
         concepts = build(read_config({"kind": "topk", "size": 24, "k": 4}), 32, seed=3)
         concepts.fit_scale([x.cpu()])
         table = {"kind": kind, **HEAD_TABLES[kind]}
-        if kind != "original":
-            table["training"] = dict(steps=4, lr=1e-3, log_every=1, evaluate_every=2, patience=None)
+        if kind == "original":
+            reader = Reader("reconstruction", concepts.to(lm.device).eval())
+            seen.append(perplexity(ConceptLM(lm, lm.n_layers, reader), texts[:4]).token_weighted)
+            continue
+        table["training"] = dict(steps=4, lr=1e-3, log_every=1, evaluate_every=2, patience=None)
         config = read_head(table)
         reader = Reader(config.reads, None if config.reads == "embedding" else concepts.to(lm.device).eval())
         head = build_head(config, lm, reader, x, counts=next_counts([rows], lm.vocab_size))
-        if kind != "original":
-            train_head(head, reader, _again(rows))
+        train_head(head, reader, _again(rows))
         seen.append(cross_entropy(head, reader, [rows]))
     assert seen[0] == pytest.approx(seen[1], rel=1e-3)
 

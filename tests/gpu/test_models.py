@@ -88,7 +88,7 @@ def test_states_that_are_put(models: Models, letters: Task) -> None:
 @pytest.mark.parametrize("layer", [2, 3])
 def test_an_explanation(layer: int, models: Models, letters: Task) -> None:
     here, there = (explain_gap(lm, layer, _concepts(lm), letters, candidates=4, chosen=2, draws=2) for lm in models)  # type: ignore[arg-type]
-    for name in ("generator", "validator"):
+    for name in ("generator_logodds", "validator_logodds"):
         np.testing.assert_allclose(here.scores[name], there.scores[name], atol=NATS)
-    numbers = here.ablations.select_dtypes("number").columns
-    np.testing.assert_allclose(here.ablations[numbers], there.ablations[numbers], atol=5e-3, rtol=5e-3)
+    numbers = here.check.select_dtypes("number").columns
+    np.testing.assert_allclose(here.check[numbers], there.check[numbers], atol=5e-3, rtol=5e-3)

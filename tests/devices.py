@@ -208,13 +208,20 @@ _THEIR_GENERATORS: set[int] = set()  # where those of the device lie
 
 
 class _Generator(torch.Generator):
-    """PyTorch has no generators for such a device: each is the CPU's, and it is noted which are the device's."""
+    """PyTorch has no generators for such a device: each is the CPU's, and says where it belongs."""
 
-    def __new__(cls, device: Any = "cpu") -> torch.Generator:  # type: ignore[misc]
-        generator = _PLAIN_GENERATOR()
-        note = _THEIR_GENERATORS.add if torch.device(device).type == NAME else _THEIR_GENERATORS.discard
+    place = torch.device("cpu")
+
+    def __new__(cls, device: Any = "cpu") -> "_Generator":
+        generator: _Generator = _PLAIN_GENERATOR.__new__(cls)
+        generator.place = torch.device(device)
+        note = _THEIR_GENERATORS.add if generator.place.type == NAME else _THEIR_GENERATORS.discard
         note(generator._cdata)
         return generator
+
+    @property
+    def device(self) -> torch.device:
+        return self.place
 
 
 def _check_generator(kwargs: dict[str, Any], wanted: str) -> None:
@@ -256,8 +263,10 @@ def install() -> torch.device:
 
 
 def _open_everything_on(device: torch.device) -> None:
+    from accord.heads import head
     from accord.lm import opening
 
+    head.PLAIN.add(Elsewhere)
     load_file, chosen = safetensors.torch.load_file, opening.pick_device
 
     def load_there(path: Any, device: Any = "cpu") -> dict[str, Tensor]:

@@ -71,7 +71,12 @@ def test_its_loss_and_gradient(kind: str, device: torch.device) -> None:
         model.before_update()
         model.after_update()
         model.reseed(x, Step(3, 10, generator))
-        seen.append((terms, {name: weight.grad for name, weight in model.named_parameters()}))
+        seen.append(
+            (
+                {name: term.detach() for name, term in terms.items()},
+                {name: weight.grad for name, weight in model.named_parameters()},
+            )
+        )
     (here, by_weight), (there, others) = seen
     if kind in DRAWS:
         assert all(bool(torch.isfinite(term)) for term in there.values())

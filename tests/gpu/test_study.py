@@ -86,7 +86,7 @@ resamples = 20
 concepts = "topk"
 [perplexity]
 judge = "model"
-rows = ["backbone", "new"]
+rows = ["backbone", "lcblm-latents-new"]
 samples = 2
 max_new_tokens = 4
 own_texts = 4

@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Twice quiet: errors only. Warnings, such as dozens about places in a machine's own settings of pip, are not about accord.
 PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
 
-.PHONY: setup demo test fuzz test-oldest lint bench mutants clean
+.PHONY: setup demo test test-gpu fuzz test-oldest lint bench mutants clean
 
 setup: .venv/.ready
 
@@ -24,6 +24,10 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest
+
+# What a GPU computes beside the CPU's numbers, under three minutes; the tests are skipped where there is none (docs/gpu.md).
+test-gpu: setup
+	$(BIN)/python -m pytest -m gpu tests/gpu
 
 # What the tests of tests/fuzz try, with a hundred times as many examples, others each time: about half an hour. A failure
 # prints the example; it stays in its test as @example(...).

@@ -1,6 +1,6 @@
 """Training speed of the TopK autoencoder beside its peers, and SAELens interchange with SAELens.
 
-    python benchmarks/concepts.py [--steps 60] [--batch 2048] [--d 576] [--size 4096] [--k 32]
+    python benchmarks/concepts.py [--steps 60] [--batch 2048] [--d 576] [--size 4096] [--k 32] [--device cuda]
 
 All start from the same weights and see the same batches in turn, a step each, so that whatever else the
 machine does falls on all of them alike; then all are judged on the same held-out rows. Peers that are not
@@ -12,6 +12,7 @@ import importlib
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -39,6 +40,8 @@ class Peer:
     """One library's autoencoder: a training step as its own trainer makes it, and its reconstruction."""
 
     name: str
+    package: str
+    """What it is installed as."""
 
     def step(self, x: Tensor) -> None:
         raise NotImplementedError
@@ -48,16 +51,16 @@ class Peer:
 
 
 class Sparsify(Peer):
-    name = "sparsify"
+    name, package = "sparsify", "eai-sparsify"
 
-    def __init__(self, W: Tensor, k: int, steps: int) -> None:
+    def __init__(self, W: Tensor, k: int, steps: int, device: torch.device) -> None:
         module = importlib.import_module("sparsify")
         size, d = W.shape
-        self.sae = module.SparseCoder(d, module.SparseCoderConfig(num_latents=size, k=k))
+        self.sae = module.SparseCoder(d, module.SparseCoderConfig(num_latents=size, k=k)).to(device)
         self.sae.encoder.weight.data.copy_(W)
         self.sae.W_dec.data.copy_(W)
         self.optimizer = torch.optim.Adam(self.sae.parameters(), lr=LR, fused=True)
-        self.idle = torch.zeros(size, dtype=torch.int64)
+        self.idle = torch.zeros(size, dtype=torch.int64, device=device)
 
     def step(self, x: Tensor) -> None:
         self.sae.set_decoder_norm_to_unit_norm()
@@ -76,10 +79,10 @@ class Sparsify(Peer):
 
 
 class SAELens(Peer):
-    name = "sae-lens"
+    name, package = "sae-lens", "sae-lens"
     sparse = False
 
-    def __init__(self, W: Tensor, k: int, steps: int) -> None:
+    def __init__(self, W: Tensor, k: int, steps: int, device: torch.device) -> None:
         module = importlib.import_module("sae_lens")
         self.input = importlib.import_module("sae_lens.saes.sae").TrainStepInput
         size, d = W.shape
@@ -90,11 +93,12 @@ class SAELens(Peer):
             use_sparse_activations=self.sparse,
             rescale_acts_by_decoder_norm=not self.sparse,
         )
-        self.sae = module.TopKTrainingSAE(config)
+        self.sae = module.TopKTrainingSAE(config).to(device)
         self.sae.W_enc.data.copy_(W.T)
         self.sae.W_dec.data.copy_(W)
         self.optimizer = torch.optim.Adam(self.sae.parameters(), lr=LR, fused=True)
-        self.idle, self.scores, self.done = torch.zeros(size), torch.zeros(size), 0
+        self.idle, self.scores = torch.zeros(2, size, device=device)
+        self.done = 0
 
     def step(self, x: Tensor) -> None:
         given = {"coefficients": {}, "dead_neuron_mask": self.idle > 1000, "is_logging_step": False}
@@ -123,14 +127,14 @@ class SAELensSparse(SAELens):
 
 
 class DictionaryLearning(Peer):
-    name = "dictionary_learning"
+    name, package = "dictionary_learning", "dictionary-learning"
 
-    def __init__(self, W: Tensor, k: int, steps: int) -> None:
+    def __init__(self, W: Tensor, k: int, steps: int, device: torch.device) -> None:
         module = importlib.import_module("dictionary_learning.trainers.top_k")
         size, d = W.shape
         self.trainer = module.TopKTrainer(
             steps=steps + 1, activation_dim=d, dict_size=size, k=k, layer=0, lm_name="", lr=LR,
-            warmup_steps=0, threshold_start_step=10**9, device="cpu",
+            warmup_steps=0, threshold_start_step=10**9, device=str(device),
         )  # fmt: skip
         self.trainer.ae.encoder.weight.data.copy_(W)
         self.trainer.ae.decoder.weight.data.copy_(W.T)
@@ -167,14 +171,17 @@ def fvu(x: Tensor, xhat: Tensor) -> float:
 
 
 def race(args: SimpleNamespace) -> None:
-    rows, test = data(args.batch * args.steps, args.d, 1), data(4096, args.d, 2)
+    device = torch.device(args.device)
+    rows, test = (data(n, args.d, seed).to(device) for n, seed in ((args.batch * args.steps, 1), (4096, 2)))
     config = read_config({"kind": "topk", "size": args.size, "k": args.k, "dead_after": 10_000_000})
-    model = build(config, args.d)
+    model = build(config, args.d).to(device)
     W = model.state_dict()["W_dec"].clone()
     peers = []
+    print(f"torch {torch.__version__}, on {torch.cuda.get_device_name(device) if device.type == 'cuda' else device}")
     for kind in PEERS:
         try:
-            peers.append(kind(W, args.k, args.steps))
+            peers.append(kind(W, args.k, args.steps, device))
+            print(f"{kind.name}: {kind.package} {version(kind.package)}")
         except ImportError as error:
             print(f"not installed, left out: {kind.name} ({error})")
     seconds: dict[str, list[float]] = {name: [] for name in ["accord", *(p.name for p in peers)]}
@@ -182,12 +189,19 @@ def race(args: SimpleNamespace) -> None:
     def batches(step: int) -> Iterator[Tensor]:
         for x in torch.split(rows, args.batch):
             for peer in peers:
+                wait()
                 start = time.perf_counter()
                 peer.step(x)
+                wait()
                 seconds[peer.name].append(time.perf_counter() - start)
             start = time.perf_counter()
             yield x
+            wait()
             seconds["accord"].append(time.perf_counter() - start)  # everything `fit` does in a step
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     constant = Training(steps=args.steps, lr=LR, warmup=0.0, decay=0.0)
     fit(model, batches, constant)
@@ -261,8 +275,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in {"steps": 60, "batch": 2048, "d": 576, "size": 4096, "k": 32}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps, where they are trained")
+    arguments = parser.parse_args()
     interchange()
-    race(SimpleNamespace(**vars(parser.parse_args())))
+    race(SimpleNamespace(**vars(arguments)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Extraction of embeddings against the bare trunk on the same texts: tokens a second, side by side in one run.
 
-    python benchmarks/extraction.py [--model smollm2-135m] [--texts 600] [--layers 12 24 30]
+    python benchmarks/extraction.py [--model smollm2-135m] [--texts 600] [--layers 12 24 30] [--device cuda]
 
 - bare trunk: the model's blocks alone on the same length-sorted batches, nothing kept: the speed there is;
 - extract: what users run, from texts to hashed shards on the disk;
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import transformers
 from rich.console import Console
 from rich.table import Table
 
@@ -51,8 +52,9 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=600)
     parser.add_argument("--layers", type=int, nargs="*", help="the top one by default")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     arguments = parser.parse_args()
-    lm = load(arguments.model)
+    lm = load(arguments.model, device=arguments.device)
     layers = arguments.layers or [lm.n_layers]
     texts = corpus(arguments.source, limit=arguments.texts).table["text"].tolist()
     tokens = tokenize(lm, texts, max_length=512)
@@ -83,6 +85,7 @@ def main() -> None:
         by_use = min(busy["bare trunk"]) / min(busy[name])
         table.add_row(name, f"{min(took):.2f}", f"{stored / min(took):,.0f}", f"{share:.0%}", f"{by_use:.0%}")
     console = Console()
+    console.print(f"torch {torch.__version__}, transformers {transformers.__version__}")
     console.print(f"{lm.name} on {lm.device}, {lm.dtype}: {len(texts)} texts, {stored:,} tokens, layers {layers}")
     console.print(table)
 

@@ -1,6 +1,6 @@
 """Both forms of 200 hypernymy items, scored three ways in one run: seconds, ratios, largest difference.
 
-    python benchmarks/gap.py [--model smollm2-135m] [--items 200]
+    python benchmarks/gap.py [--model smollm2-135m] [--items 200] [--device cuda]
 
 - ours: `accord.score`;
 - one at a time: a forward pass a prompt and log-softmax over every position, as the reference code of the gap does;
@@ -10,9 +10,11 @@
 import argparse
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -82,8 +84,9 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=16, help="of the harness")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     arguments = parser.parse_args()
-    lm = load(arguments.model)
+    lm = load(arguments.model, device=arguments.device)
     pairs = requests(accord.task("hypernymy", split="all", limit=arguments.items))
     ways: dict[str, Callable[[], NDArray[np.float64]]] = {
         "accord": lambda: ours(lm, pairs),
@@ -94,9 +97,12 @@ def main() -> None:
     except ImportError:
         print("lm-evaluation-harness is not installed: pip install 'accord[bench]'")
     else:
-        ways["lm-evaluation-harness"] = lambda: harness(lm, pairs, arguments.batch_size)
+        ways[f"lm-evaluation-harness {version('lm_eval')}"] = lambda: harness(lm, pairs, arguments.batch_size)
     results = {name: timed(run) for name, run in ways.items()}
-    table = Table("way", "seconds", "times ours", "largest difference", title=f"{arguments.items} items, {lm.name}")
+    on = f"{lm.device}, {lm.dtype}, torch {torch.__version__}, transformers {transformers.__version__}"
+    table = Table(
+        "way", "seconds", "times ours", "largest difference", title=f"{arguments.items} items, {lm.name}, {on}"
+    )
     base, reference = results["accord"][0], results["one at a time"][1]
     for name, (seconds, values) in results.items():
         difference = float(np.abs(values - reference).max())

@@ -1,6 +1,6 @@
 """Seconds of one RankAlign update on few-shot prompts, two ways in one run, with the loss that each of them found.
 
-    python benchmarks/repair.py [--model smollm2-135m] [--items 24] [--updates 3]
+    python benchmarks/repair.py [--model smollm2-135m] [--items 24] [--updates 3] [--device cuda]
 
 - ours: `accord.repair.scores.backward`, the shared examples passed once, logits only where they are read;
 - padded pairs, as the reference recipe of RankAlign does: the whole prompts of the higher items padded to one batch,
@@ -15,7 +15,9 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 
+import peft
 import torch
+import transformers
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -72,8 +74,9 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--items", type=int, default=24)
     parser.add_argument("--updates", type=int, default=3)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     arguments = parser.parse_args()
-    lm = accord.load(arguments.model)
+    lm = accord.load(arguments.model, device=arguments.device)
     task = accord.task("hypernymy", split="train", limit=arguments.items // 2 * 2)
     asked = TaskPairs.of(lm, task)
     said = frozen(lm, [asked.generator(item, "first") for item in task.items])
@@ -86,7 +89,8 @@ def main() -> None:
             name: timed(lambda way=way: way(trainee, higher, lower), arguments.updates)  # type: ignore[misc]
             for name, way in ways.items()
         }
-    table = Table("way", "seconds an update", "times ours", "loss", title=f"{len(higher)} pairs, {lm.name}")
+    on = f"{lm.device}, torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}"
+    table = Table("way", "seconds an update", "times ours", "loss", title=f"{len(higher)} pairs, {lm.name}, {on}")
     for name, (seconds, loss) in results.items():
         table.add_row(name, f"{seconds:.2f}", f"{seconds / results['accord'][0]:.1f}", f"{loss:.6f}")
     Console().print(table)

@@ -27,3 +27,7 @@ def test_installations_say_nothing_but_errors(target):
     """Quiet twice is errors only; three times would hide these too."""
     installs = re.findall(r"-m pip install .*", planned(target))
     assert installs and all(line.count("--quiet") == 2 for line in installs)
+
+
+def test_the_tests_of_a_gpu_are_those_of_their_folder():
+    assert "-m pytest -m gpu tests/gpu" in planned("test-gpu")

@@ -126,6 +126,21 @@ def test_attribution_is_the_slope_of_the_logodds(lm: Backbone, kind: dict[str, o
         torch.testing.assert_close(effects[:, k], slope, rtol=5e-2, atol=2e-3)
 
 
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("kind", [{"kind": "topk", "size": 16, "k": 4}, {"kind": "lcblm", "concepts": 5, "width": 4}])
+def test_items_are_attributed_together_as_one_by_one(lm: Backbone, kind: dict[str, object], alone: bool) -> None:
+    model = concepts.build(concepts.read_config(kind), d=lm.d_model, seed=0)
+    items, done = TRAIN.items[:12], []
+    one_by_one = torch.cat([concept_edit.attribution(lm, TRAIN, [item], model, 2) for item in items])
+    lm._row_by_row = alone  # as of a model whose rows see each other
+    try:
+        effects = concept_edit.attribution(lm, TRAIN, items, model, 2, progress=lambda now, _: done.append(now))
+    finally:
+        lm._row_by_row = False
+    torch.testing.assert_close(effects, one_by_one, rtol=1e-4, atol=1e-5)
+    assert done == sorted(done) and done[-1] == 12
+
+
 def test_concepts_are_chosen_by_what_they_add(lm: Backbone) -> None:
     effects, lacking = torch.tensor([[1.0, 2, 0], [2, 0, 0], [6, -2, 0]]), torch.tensor([0.0, 1, 2]).double()
     torch.testing.assert_close(concept_edit.agree(effects, lacking), torch.tensor([5 / 3, -4 / 3, 0]).double())

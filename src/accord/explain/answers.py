@@ -91,9 +91,8 @@ class AnswersByState:
         index: list[int] = []
         for rows, states, run in self._batches():
             own = run(states, None)
-            odds.append(
-                torch.stack([_varied(own, states, other, run) for other in variants(states, torch.tensor(rows))])
-            )
+            others = variants(states, torch.tensor(rows))
+            odds.append(torch.stack([_varied(own, states, other, run) for other in others]).cpu())
             index += rows
             if progress:
                 progress(len(index), len(self.contexts))
@@ -188,15 +187,18 @@ class AnswersByState:
             start = 1
 
         def run(states: Tensor, which: Tensor | None) -> Tensor:
-            chosen = torch.arange(len(rows)) if which is None else which.cpu()
-            items, top = [rows[i] for i in chosen.tolist()], self.lm.n_layers
+            items = rows if which is None else [rows[i] for i in which.tolist()]
+            top = self.lm.n_layers
             if self._answers_at_once(rows):
                 return self._logodds(states.to(self.lm.dtype)[:, None], items)
-            kept = past if which is None else [(k[which], v[which]) for k, v in past]
+            kept, some = past, ids
+            if which is not None:
+                kept = [(k[which.to(k.device)], v[which.to(v.device)]) for k, v in past]
+                some = ids[which.to(ids.device)]
             at = torch.arange(place, ids.shape[1]).expand(len(items), -1)
             cache, first = kv_cache(kept) if kept else None, start + place
             with replaced(self.lm, self.layer, lambda _: states, start=start, first=first, stop=first + 1):
-                above = self.lm.hidden(ids[chosen], layers=[top], at=at, cache=cache)[top]
+                above = self.lm.hidden(some, layers=[top], at=at, cache=cache)[top]
             return self._logodds(above.to(self.lm.dtype), items)
 
         return run
@@ -246,4 +248,4 @@ def _varied(own: Tensor, states: Tensor, other: Tensor, run: _Run) -> Tensor:
     varied = own.clone()
     if len(changed):
         varied[changed] = run(other[changed], changed)
-    return varied.cpu()
+    return varied

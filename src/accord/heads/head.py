@@ -106,6 +106,10 @@ class Finetuned(Head):
         return self._finish(F.linear(x, self.weight, self.bias))
 
 
+PLAIN: set[type] = {Tensor}
+"""Types of weights that are the numbers that they say; tests add that of the device that stands for a GPU."""
+
+
 def norm_modules(backbone: Backbone) -> list[nn.Module]:
     """The modules of the final norm."""
     return backbone.lens_parts()[0]
@@ -117,7 +121,7 @@ def head_weights(backbone: Backbone) -> tuple[Tensor, Tensor | None]:
     Raises AccordError if the head is not a plain linear map.
     """
     head = backbone.lens_parts()[1]
-    if type(head) is not nn.Linear or type(head.weight.data) is not Tensor:  # an adapter on it, or quantized weights
+    if type(head) is not nn.Linear or type(head.weight.data) not in PLAIN:  # an adapter on it, or quantized weights
         got = backbone.quantization or type(head).__name__
         raise AccordError("this backbone's head is not a plain linear map", where=backbone.name, got=got)
     bias = None if head.bias is None else head.bias.detach().float()

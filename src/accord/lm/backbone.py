@@ -88,6 +88,7 @@ class Backbone:
                 for i in range(len(ids))
             ]
             return {layer: torch.cat([row[layer] for row in rows]) for layer in layers}
+        at = None if at is None else at.to(self.device)  # once, not for each layer
         with self._recording(layers, at) as states:
             self._trunk(input_ids=ids.to(self.device), use_cache=cache is not None, **options)
         return states

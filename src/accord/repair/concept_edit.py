@@ -4,6 +4,7 @@ What concept k says in an item is its strength times the gradient of l_V by it, 
 how much of l_V would go if it were turned off. Where that runs with what l_V lacks, the concept is wanted louder.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from random import Random
 
@@ -15,6 +16,7 @@ from accord.concepts.base import ConceptModel, Edit, Encoded, Scale, Sparse
 from accord.errors import AccordError
 from accord.gap.questions import LabelWords, contexts_of
 from accord.lm.backbone import Backbone
+from accord.lm.batching import default_batch_tokens, in_batches
 from accord.lm.edited import backbone_of
 from accord.lm.model import LanguageModel
 from accord.lm.splice import replaced
@@ -83,13 +85,28 @@ def attribution(
     strength · ∂l_V/∂strength, summed over the prompt's positions but the first, which no edit touches.
     """
     tokens, backbone = LabelWords.of(lm, task).tokens(task, "attribution"), backbone_of(lm)
-    rows = []
-    for i, context in enumerate(contexts_of(lm, task, "validator", items)):
-        states, gradient = _gradient(lm, backbone, tokens, torch.tensor([context]), layer)
-        rows.append(_effects(concepts, states, gradient))
-        if progress:
-            progress(i + 1, len(items))
-    return torch.stack(rows)
+    contexts = contexts_of(lm, task, "validator", items)
+    effects = torch.empty(len(items), concepts.K)
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for i, context in enumerate(contexts):
+        by_length[len(context)].append(i)
+    done = 0
+    for length, which in by_length.items():
+
+        def compute(batch: list[int], which: list[int] = which) -> None:
+            rows = [which[j] for j in batch]
+            states, gradient = _gradient(lm, backbone, tokens, torch.tensor([contexts[i] for i in rows]), layer)
+            effects[rows] = _effects(concepts, states, gradient, len(rows))
+
+        def report(now: int, total: int, n: int = len(which), before: int = done) -> None:
+            if progress:
+                progress(before + n * now // total, len(items))
+
+        # A state and what its concepts need on the way back weigh as much as some tokens of a pass forward.
+        budget = max(length, default_batch_tokens(lm.device) // 4)
+        in_batches(lm, [length] * len(which), compute, batch_tokens=budget, progress=report)
+        done += len(which)
+    return effects
 
 
 def agree(effects: Tensor, lacking: Tensor) -> Tensor:
@@ -104,23 +121,30 @@ def agree(effects: Tensor, lacking: Tensor) -> Tensor:
 
 @torch.enable_grad()
 def _gradient(lm: LanguageModel, backbone: Backbone, tokens: YesNo, ids: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-    """States [position, d] of `layer` but the first, and the gradient of l_V at the prompt's end by them."""
-    leaf: list[Tensor] = []
+    """States [row · position, d] of `layer` but the first of each row, and the gradients of their rows' l_V by them.
+
+    Rows of `ids` are equally long prompts; l_V is that of their end.
+    """
+    leaves: list[Tensor] = []  # one, or one a row where the model reads row by row
 
     def keep(states: Tensor) -> Tensor:
-        leaf.append(states.detach().float().requires_grad_())
-        return leaf[0].to(states)
+        leaves.append(states.detach().float().requires_grad_())
+        return leaves[-1].to(states)
 
     with replaced(backbone, layer, keep):
-        top = lm.hidden(ids, at=torch.tensor([[ids.shape[1] - 1]]))[lm.n_layers]
-    logits = lm.lens(top[0, 0])
-    yes, no = (logits[list(side)].logsumexp(-1) for side in tokens)
-    return leaf[0].detach(), torch.autograd.grad(yes - no, leaf[0])[0]
+        top = lm.hidden(ids, at=torch.full((len(ids), 1), ids.shape[1] - 1))[lm.n_layers]
+    logits = lm.lens(top[:, 0])
+    yes, no = (logits[:, list(side)].logsumexp(-1) for side in tokens)
+    gradients = torch.autograd.grad((yes - no).sum(), leaves)
+    return torch.cat(leaves).detach(), torch.cat(gradients)
 
 
 @torch.enable_grad()
-def _effects(concepts: ConceptModel, states: Tensor, gradient: Tensor) -> Tensor:
-    """strength · d(gradient · decoded)/d strength, summed over positions: [K]. Content stays as it is."""
+def _effects(concepts: ConceptModel, states: Tensor, gradient: Tensor, rows: int) -> Tensor:
+    """strength · d(gradient · decoded)/d strength, summed over the positions of each row: [row, K] on the CPU.
+
+    Content stays as it is. States and gradient are [row · position, d].
+    """
     encoded = concepts.encode(states.to(concepts.mean))
     content = None if encoded.content is None else encoded.content.detach()
     if encoded.sparse is not None:
@@ -132,8 +156,10 @@ def _effects(concepts: ConceptModel, states: Tensor, gradient: Tensor) -> Tensor
     decoded = concepts.decode(Encoded(own, content, encoded.frame))
     each = values.detach() * torch.autograd.grad((decoded * gradient.to(decoded)).sum(), values)[0]
     if isinstance(own, Sparse):
-        return each.new_zeros(concepts.K).index_add(0, own.pattern.indices, each).float().cpu()
-    return each.sum(0).float().cpu()
+        row = own.pattern.rows // (len(states) // rows)
+        summed = each.new_zeros(rows * concepts.K).index_add(0, row * concepts.K + own.pattern.indices, each)
+        return summed.reshape(rows, concepts.K).float().cpu()
+    return each.reshape(rows, -1, concepts.K).sum(1).float().cpu()
 
 
 def _candidates(agreement: Tensor, config: ConceptsConfig, concepts: ConceptModel, layer: int) -> Iterator[Candidate]:

@@ -7,6 +7,7 @@ one that was not.
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from accord.progress import Progress
 from accord.repair.config import Trained
 from accord.repair.lora import ModelInTraining
 from accord.repair.method import Method
-from accord.repair.scores import Terms, backward
+from accord.repair.scores import backward
 
 Row = dict[str, float]
 
@@ -76,27 +77,27 @@ def _update(
     devices = [trainee.device] if trainee.device.type == "cuda" else []
     with torch.random.fork_rng(devices), trainee.training():
         terms = backward(trainee.lm, batch.pairs, batch.loss, micro_batch=config.micro_batch, seed=mix(seed, step))
-    _finite(terms, step)
     norm = torch.nn.utils.clip_grad_norm_(trainee.weights.values(), config.clip or math.inf)
-    _finite({"gradient norm": norm}, step)
+    *values, grad_norm = torch.stack([*terms.values(), norm]).tolist()  # the one time that a GPU is waited for
+    named = dict(zip(terms, values, strict=True))
+    _check_finite({**named, "gradient norm": grad_norm}, step)
     optimizer.step()
-    named = {name: term.item() for name, term in terms.items()}
     return {
         "step": step + 1,
         "loss": sum(named.values()),
         **named,
         **batch.counts,
-        "grad_norm": norm.item(),
+        "grad_norm": grad_norm,
         "lr": rate,
     }
 
 
-def _finite(terms: Terms, step: int) -> None:
-    for name, term in terms.items():
-        if not torch.isfinite(term):
+def _check_finite(numbers: Mapping[str, float], step: int) -> None:
+    for name, number in numbers.items():
+        if not math.isfinite(number):
             raise AccordError(
                 "training stopped: the loss is not a finite number",
                 where=f"step {step}",
-                got=f"{name} = {term.item()}",
+                got=f"{name} = {number}",
                 fix="lower lr, or load the model in float32",
             )

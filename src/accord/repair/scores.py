@@ -157,9 +157,7 @@ def _suffixes(lm: LanguageModel, pairs: Sequence[Scored], start: int, prefix: _P
             places += range(first, first + len(answer))
             row += 1
     logits = lm.lens(states[owner, places])  # [read, vocab]
-    values, at = zip(*_values(pairs, answers, logits), strict=True)
-    index = torch.tensor(at, device=logits.device)
-    return logits.new_zeros(len(pairs)).index_add(0, index, torch.stack(values))
+    return _values(pairs, logits)
 
 
 def _all_answers(pair: Scored) -> tuple[Ids, ...]:
@@ -173,28 +171,47 @@ def _answers(pair: Scored) -> tuple[Ids, ...]:
     return pair.plus[:1] if pair.single else pair.plus + pair.minus
 
 
-def _values(
-    pairs: Sequence[Scored], answers: Sequence[tuple[Ids, ...]], logits: Tensor
-) -> Iterator[tuple[Tensor, int]]:
-    """What the reads add to the score of a pair, and which."""
-    norm, read = logits.logsumexp(-1), 0
-    for i, (pair, each) in enumerate(zip(pairs, answers, strict=True)):
-        if isinstance(pair, Odds) and pair.single:
-            sides = ([ids[0] for ids in side] for side in (pair.plus, pair.minus))
-            plus, minus = (logits[read, tokens].logsumexp(-1) for tokens in sides)
-            yield plus - minus, i
-            read += 1
-            continue
-        wholes = []
-        for answer in each:
-            steps = [logits[read + k, token] - norm[read + k] for k, token in enumerate(answer)]
-            wholes.append(torch.stack(steps).sum())
-            read += len(answer)
+def _values(pairs: Sequence[Scored], logits: Tensor) -> Tensor:
+    """Scores [n] of pairs from the logits [read, vocab] of their rows' answers, in that order; see `_answers`.
+
+    All at once: a loop over pairs would have a GPU wait for the program, and its way back fill a gradient [read, vocab]
+    for each of them.
+    """
+    steps: list[tuple[int, int, int]] = []  # where a token is read, the token, and whether it is normalised
+    wholes: list[list[int]] = []  # of each answer: its steps
+    sides: list[list[int]] = []  # of each set of answers, of which any counts: its answers
+    factors: list[float] = []  # of each set: what it counts for
+    owned: list[list[int]] = []  # of each pair: its sets
+    read = 0
+    for pair in pairs:
+        single = isinstance(pair, Odds) and pair.single
+        counted: list[tuple[tuple[Ids, ...], float]]
         if isinstance(pair, Pair):
-            yield wholes[0] / (len(pair.answer) if pair.per_token else 1), i
+            counted = [((pair.answer,), 1 / len(pair.answer) if pair.per_token else 1.0)]
         else:
-            split = len(pair.plus)
-            yield torch.stack(wholes[:split]).logsumexp(0) - torch.stack(wholes[split:]).logsumexp(0), i
+            counted = [(pair.plus, 1.0), (pair.minus, -1.0)]
+        owned.append([len(sides) + i for i in range(len(counted))])
+        for answers, factor in counted:
+            sides.append([len(wholes) + i for i in range(len(answers))])
+            factors.append(factor)
+            for answer in answers:
+                wholes.append([len(steps) + k for k in range(len(answer))])
+                steps += [(read + k, token, 0 if single else 1) for k, token in enumerate(answer)]
+                read += 0 if single else len(answer)
+        read += 1 if single else 0
+    at, token, normalised = torch.tensor(steps, device=logits.device).unbind(-1)
+    logp = logits[at, token]
+    if any(step[2] for step in steps):
+        logp = logp - logits.logsumexp(-1)[at] * normalised
+    each = _gathered(_gathered(logp, wholes, 0.0).sum(-1), sides, float("-inf")).logsumexp(-1)
+    return _gathered(each * torch.tensor(factors, device=each.device), owned, 0.0).sum(-1)
+
+
+def _gathered(values: Tensor, which: Sequence[Sequence[int]], filler: float) -> Tensor:
+    """The values [m] that each list numbers, [list, longest]; shorter lists are filled up."""
+    longest = max(map(len, which))
+    index = torch.tensor([[*row, *[-1] * (longest - len(row))] for row in which], device=values.device)
+    return values[index].masked_fill(index < 0, filler)
 
 
 def _groups(lm: LanguageModel, pairs: Sequence[Scored]) -> list[_Group]:

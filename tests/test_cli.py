@@ -205,7 +205,7 @@ def test_prove_prints_what_holds_and_refuses_what_does_not(tiny, tmp_path):
 
 def test_the_table_says_why_a_measure_has_no_interval(tiny):
     words = ["gap", "--model", tiny / "model", "--task", tiny / "pairs.toml", "--split", "all", "--device", "cpu"]
-    code, table, err = accord(*words, "--limit", 1)
+    code, table, err = accord(*words, "--limit", 1, "--all")
     assert code == 0, err
     assert re.search(r"validator_accuracy +[01]\.000 +\n", table)  # a share, which is not certain as a count is
     assert re.search(r"No interval for .*validator_accuracy.*: 1 item: an interval takes 5\.", table)
@@ -215,18 +215,21 @@ def test_the_table_says_why_a_measure_has_no_interval(tiny):
 def test_gap_into_a_folder(tiny, tmp_path):
     words = ["gap", "--model", tiny / "model", "--task", tiny / "pairs.toml", "--split", "all", "--device", "cpu"]
     out = tmp_path / "results"
-    code, table, err = accord(*words, "--out", out)
-    assert code == 0, err
-    assert "pearson_all" in table and "written" in err
-    assert "The generator's score is of the" in table and "Ranks are always of first tokens" in table
-    assert "the validator's score means little" in err and f"accord show {tiny / 'pairs.toml'} --model" in err
+    code, said, err = accord(*words, "--out", out)
+    assert code == 0 and "written" in err, err
+    assert said.startswith("model seldom answers yes or no when asked") and "pearson_all" not in said
+    assert "Says it and denies it: " in said and "of 9 items; affirms it and would not say it: " in said
+    assert f"Next: accord show {tiny / 'pairs.toml'} --model" in said
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["n"]["value"] == 9
     assert (out / "scores.parquet").exists() and list((out / "figures").glob("*.svg"))
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
     again = accord(*words, "--out", out)
-    assert again[:2] == (0, table) and "up to date" in again[2]
+    assert again[:2] == (0, said) and "up to date" in again[2]
+    code, table, _ = accord(*words, "--out", out, "--all")
+    assert table.startswith(said) and "pearson_all" in table
+    assert "The generator's score is of the" in table and "Ranks are always of first tokens" in table
     code, _, err = accord(*words, "--limit", 5, "--out", out)
     assert code == 1 and "other settings" in err and "task.limit (None → 5)" in err and "--replace" in err
     assert json.loads((out / "metrics.json").read_text()) == metrics

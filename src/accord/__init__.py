@@ -44,7 +44,7 @@ __all__ = [
     "task",
 ]
 
-_exported = exports(__name__)
+_exported, _names = exports(__name__)
 
 
 def __getattr__(name: str) -> Any:
@@ -53,3 +53,7 @@ def __getattr__(name: str) -> Any:
 
         return version("accord")
     return _exported(name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*_names(), "__version__"])

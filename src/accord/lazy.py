@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 
-def exports(package: str) -> Callable[[str], Any]:
-    """A module-level `__getattr__` (PEP 562) for a package: it imports a public name when that is first used.
+def exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """A package's `__getattr__` and `__dir__` (PEP 562): a public name is imported when it is first used, and
+    completion shows the public names and no others.
 
     Which module has a name is read from the package's `__init__.py`, from the imports under `if TYPE_CHECKING:`.
     """
@@ -24,4 +25,7 @@ def exports(package: str) -> Callable[[str], Any]:
         module, original = homes[name]
         return getattr(import_module(str(module)), original)
 
-    return __getattr__
+    def __dir__() -> list[str]:
+        return sorted(homes)
+
+    return __getattr__, __dir__

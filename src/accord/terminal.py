@@ -33,6 +33,7 @@ from accord.section import Section
 from accord.study.config import from_options
 
 if TYPE_CHECKING:
+    from accord.report.finding import Finding
     from accord.study.stage import Stage
     from accord.tasks import Task
 
@@ -42,6 +43,7 @@ _BESIDE = 100  # columns of a terminal from which on texts stand beside facts
 Seed = Annotated[int, typer.Option(help="Of the split and the choice of items.")]
 Study = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")]
 StudyOut = Annotated[Path | None, typer.Option(help="The run folder of the study; runs/NAME by default.")]
+All = Annotated[bool, typer.Option("--all", help="Every number, below the finding.")]
 Replace = Annotated[
     bool, typer.Option("--replace", help="Make again what is there already with other settings; else it is kept.")
 ]
@@ -397,13 +399,28 @@ def in_terminal() -> bool:
     return Screen().is_terminal
 
 
-def print_text(text: str, widest: int = 100) -> None:
+def print_text(text: str, widest: int = 100, style: str | None = None) -> None:
     """A paragraph, wrapped between words in a terminal; without one as it is."""
     if in_terminal():
         console = Screen()
-        console.print(text, width=min(widest, console.width))
+        console.print(text, width=min(widest, console.width), style=style)
     else:
         tell(text)
+
+
+def print_finding(finding: "Finding") -> None:
+    """A finding as the page leads with it: the claim, what it rests on, and what to know before quoting it."""
+    print_text(finding.headline, style="bold")
+    for text in (finding.evidence, finding.others):
+        if text:
+            print_text(text)
+    for remark in finding.remarks:
+        print_text(f"– {remark}")
+
+
+def print_next(*commands: str) -> None:
+    """The commands that a reader of these results may want next."""
+    tell("\nNext: " + "\n      ".join(commands))
 
 
 def print_table(

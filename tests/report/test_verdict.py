@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from accord.gap.findings import finding_of, inflated, remarks
+from accord.gap.findings import inflated, remarks, sentence_of
 from accord.gap.result import Gap
 
 NAN = float("nan")
@@ -19,7 +19,7 @@ def a_gap(affirmed: float = 0.5, n: int = 400, **metrics: tuple[float, float, fl
 
 
 def text(gap: Gap) -> str:
-    return finding_of(gap, "smollm2-135m").replace("\N{NO-BREAK SPACE}", " ")
+    return sentence_of(gap, "smollm2-135m").replace("\N{NO-BREAK SPACE}", " ")
 
 
 STRONG, WEAK, GOOD = (0.85, 0.80, 0.90), (0.53, 0.45, 0.61), (0.83, 0.78, 0.88)

@@ -60,4 +60,4 @@ __all__ = [
     "sparse_encode",
 ]
 
-__getattr__ = exports(__name__)
+__getattr__, __dir__ = exports(__name__)

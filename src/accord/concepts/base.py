@@ -184,6 +184,12 @@ class ConceptModel(Learner):
         # statistics.
         self.register_buffer("idle", torch.zeros(K, dtype=torch.int64))
 
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}: {self.K:,} concepts of embeddings of width {self.d:,}, on {self.mean.device}\n"
+            f"  {self.config!r}\n  .encode(x), .decode(encoded), .edit(encoded, {{concept: …}})"
+        )
+
     @abstractmethod
     def encode(self, x: Tensor) -> Encoded:
         """Raw embeddings `[n, d]` to concepts; deterministic, and soft where gates are soft."""

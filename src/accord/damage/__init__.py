@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 
 __all__ = ["RELATIONS", "Damage", "Observed", "Questions", "compare", "measure_damage", "observe", "relation_tasks"]
 
-__getattr__ = exports(__name__)
+__getattr__, __dir__ = exports(__name__)

@@ -12,10 +12,12 @@ from accord.screen import tell
 from accord.tasks.config import QuestionSection
 from accord.terminal import (
     DEVICE,
+    All,
     Replace,
     made,
     options,
     print_table,
+    print_text,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def damage(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables and texts; without it, only print.")] = None,
     replace: Replace = False,
+    all_: All = False,
 ) -> None:
     """Measure what a repair cost: text, other relations, the task's own generator, free texts.
 
@@ -78,7 +81,7 @@ def damage(
     say_if_unknown(after.model)
     say_left_out([*([own] if own else []), *questions.tasks])
     result: Damage = made(pair_stage(questions, before, after), out, replace=replace)
-    _print(result, after.model)
+    _print(result, after.model, every=all_)
 
 
 def _own(
@@ -117,16 +120,18 @@ def _items(
     return DamageItems(section, texts, own and read_by_model(own, base), tasks, judge, divided)
 
 
-def _print(result: "Damage", title: str) -> None:
-    from accord.damage.wording import word
+def _print(result: "Damage", title: str, *, every: bool) -> None:
+    """What got worse, then the measures that can get worse of all relations and tasks together; all with `every`."""
+    from accord.damage.wording import harms, word
 
+    print_text(result.sentence)
+    tell()
     header = ("group", "measure", "base", "repaired", "change", "low", "high", "n", "verdict")
-    rows = [
-        [row["group"], row["measure"], *_cells(row), str(row["n"]), word(row)]
-        for row in result.table.to_dict("records")
-    ]
+    table = result.table if every else harms(result.table)
+    rows = [[row["group"], row["measure"], *_cells(row), str(row["n"]), word(row)] for row in table.to_dict("records")]
     print_table(header, rows, title=title)
-    tell(result.sentence)
+    if left := len(result.table) - len(table):
+        tell(f"{left} more with --all: distances, what is neither better nor worse, single relations and tasks.")
 
 
 def _cells(row: dict[Any, Any]) -> list[str]:

@@ -81,6 +81,21 @@ class Damage:
         free = free.astype({column: "str" if column in FREE_COLUMNS else "float" for column in free})
         return cls(table, read_object(folder / _SUMMARY, "sentence")["sentence"], texts, relations, free)
 
+    def __repr__(self) -> str:
+        return f"Damage, {len(self.table)} measures: {self.sentence}\n  .table, .texts, .relations, .free"
+
+    def _repr_html_(self) -> str:
+        from accord.damage.wording import harms, word
+        from accord.report.finding import Finding
+        from accord.report.notebook import finding_html
+
+        columns = ("group", "measure", "base", "repaired", "change", "low", "high", "n")
+        rows = [
+            [f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name]) for name in columns] + [word(row)]
+            for row in harms(self.table).to_dict("records")
+        ]
+        return finding_html(Finding("What the repair cost", self.sentence), (*columns, ""), rows)
+
     def measures(self) -> dict[str, Interval]:
         """What the repair changed, each row of the table; and the repaired model's nats a token of ordinary text."""
         rows = {

@@ -10,4 +10,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Explanation", "explain_gap"]
 
-__getattr__ = exports(__name__)
+__getattr__, __dir__ = exports(__name__)

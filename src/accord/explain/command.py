@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from accord.explain.config import ExplainSection
-from accord.terminal import Replace, decimals, made_in_run, options, print_table
+from accord.terminal import Replace, decimals, made_in_run, options, print_finding, print_table
 
 if TYPE_CHECKING:
     from accord.explain.result import Explanation
@@ -62,6 +62,10 @@ def explain(
 
 
 def _print(explanation: "Explanation", folder: Path) -> None:
+    from accord.explain.findings import explain_findings
+
+    for finding in explain_findings({folder.name: explanation}):
+        print_finding(finding)
     titles = ("concepts of", "turned off", "number", "measure", "value", "low", "high", "random", "low", "high", "p")
     keys = ("value", "low", "high", "random_mean", "random_low", "random_high", "p")
     rows = [

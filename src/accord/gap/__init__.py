@@ -30,4 +30,4 @@ __all__ = [
     "validator_states",
 ]
 
-__getattr__ = exports(__name__)
+__getattr__, __dir__ = exports(__name__)

@@ -7,20 +7,23 @@ import typer
 
 from accord.errors import AccordError
 from accord.gap.config import GapSection
-from accord.gap.shown import show_as_read, show_command, show_items
+from accord.gap.shown import print_items, repair_command, show_as_read, show_command, show_items
 from accord.lm.config import BackboneSection
+from accord.report.metric import called
 from accord.screen import tell
 from accord.terminal import (
     DEVICE,
     QUESTION,
+    All,
     Replace,
     Seed,
     decimals,
     made,
     options,
+    print_finding,
+    print_next,
     print_table,
     say_how_read,
-    say_if_little,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ def gap(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for tables and figures; without it, only print.")] = None,
     replace: Replace = False,
+    all_: All = False,
 ) -> None:
     """Measure the gap between what a model says and what it affirms.
 
@@ -55,7 +59,9 @@ def gap(
     question = read_by_model(task, backbone)
     stage = gap_stage(section, question, identity(backbone), lambda work: work.load(backbone), seed)
     measured: Gap = made(stage, out, replace=replace)
-    _print(measured, f"{task.name} / {backbone.model}", show_command(backbone.model, section))
+    _print(measured, backbone.model, section)
+    if all_:
+        _print_all(measured, f"{task.name} / {backbone.model}")
 
 
 def show(
@@ -107,20 +113,35 @@ def _made(task: "str | CustomTask", section: GapSection, seed: int) -> "Task":
     return make_task(task, data=section.data, seed=seed, **section.asked)
 
 
-def _print(gap: "Gap", title: str, remedy: str) -> None:
-    """Every measure, why some have no interval, and warnings where the scores say little."""
-    from accord.gap.findings import counted_words
+def _print(gap: "Gap", model: str, section: GapSection) -> None:
+    """The finding, the items on which the forms disagree, and where to go from here."""
+    from accord.gap.findings import LOW_MASS, disagreements, finding_of
+
+    print_finding(finding_of(gap, called(Path(model).name)))
+    if counts := disagreements(gap):
+        tell("\n" + counts)
+        print_items(gap)
+    mass = gap.metrics["yes_no_mass"]["value"]
+    tell(f"\nLabel words get {mass:.0%} of the probability when asked.")
+    if mass < LOW_MASS or not counts:
+        print_next(show_command(model, section))
+    else:
+        print_next(repair_command(model, section), "the same with --all: every measure with its interval")
+
+
+def _print_all(gap: "Gap", title: str) -> None:
+    """Every measure, what they are of, and why some have no interval."""
+    from accord.gap.findings import what_counts
 
     metrics: dict[str, dict[str, Any]] = gap.metrics
+    tell()
     print_table(
         ("metric", "value", "low", "high"), [[name, *_cells(metric)] for name, metric in metrics.items()], title=title
     )
     for reason, names in _reasons(metrics).items():
         tell(f"No interval for {', '.join(names)}: {reason}.")
-    clashes, items = (int(metrics[name]["value"]) for name in ("first_token_clashes", "task_items"))
-    tell(counted_words(gap.answer_score, clashes, items))
-    say_if_little(metrics["yes_no_mass"]["value"], remedy)
-    _say_if_blank(metrics["blank_first_tokens"]["value"], metrics["n"]["value"])
+    if counts := what_counts(gap):
+        tell(counts)
 
 
 def _cells(metric: dict[str, Any]) -> list[str]:
@@ -139,16 +160,6 @@ def _reasons(metrics: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
         if "reason" in metric:
             reasons.setdefault(metric["reason"], []).append(name)
     return reasons
-
-
-def _say_if_blank(blank: float | None, n: float) -> None:
-    """A warning where answers begin with a token that is white space alone."""
-    if blank:
-        tell(
-            f"The first token of {blank:.0f} of {n:.0f} answers is white space alone: what is said of first "
-            'tokens tells how likely a space is. A task in a language without spaces takes join = "".',
-            err=True,
-        )
 
 
 COMMANDS = (gap, show)

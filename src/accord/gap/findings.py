@@ -4,6 +4,7 @@ import math
 
 from accord.gap.in_run import MeasuredGap, gaps_of
 from accord.gap.result import Gap
+from accord.gap.slices import AFFIRMS_SILENT, SAYS_DENIES, judged
 from accord.report.finding import Finding
 from accord.report.metric import Metric, metric_in
 from accord.report.wording import capital, count, equals, interval, measured, number
@@ -22,12 +23,27 @@ def findings(run: Run) -> list[Finding]:
 
 def finding(measured_gap: MeasuredGap) -> Finding:
     """What a gap amounts to, as the page leads with it."""
-    gap = measured_gap.gap
-    headline, _, evidence = finding_of(gap, measured_gap.model).partition(": ")
+    return finding_of(measured_gap.gap, measured_gap.model)
+
+
+def finding_of(gap: Gap, model: str) -> Finding:
+    """What the gap of this model amounts to."""
+    headline, _, evidence = sentence_of(gap, model).partition(": ")
     return Finding(headline, capital(evidence), remarks=remarks(gap))
 
 
-def finding_of(gap: Gap, model: str) -> str:
+def disagreements(gap: Gap) -> str:
+    """How many items the two forms disagree on, as a sentence; empty where the validator chooses among labels."""
+    if _chooses(gap):
+        return ""
+    kinds, n = judged(gap.scores)["disagreement"].value_counts(), len(gap.scores)
+    return (
+        f"Says it and denies it: {int(kinds.get(SAYS_DENIES, 0)):,} of {count(n, 'item')}; "
+        f"affirms it and would not say it: {int(kinds.get(AFFIRMS_SILENT, 0)):,}."
+    )
+
+
+def sentence_of(gap: Gap, model: str) -> str:
     """The finding in one sentence, with intervals and the number of items."""
     mass, over = metric_in(gap.metrics, "yes_no_mass"), f"over {count(len(gap.scores), 'item')}"
     if mass.known and mass.value < LOW_MASS:

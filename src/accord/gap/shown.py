@@ -1,4 +1,4 @@
-"""What `accord show` says of a task, and under a model what to do where that seldom answers with the label words."""
+"""What `accord gap` and `accord show` print: items, how a model reads them, what to do where it seldom answers."""
 
 import json
 import shlex
@@ -6,11 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accord.gap.slices import AFFIRMS_SILENT, SAYS_DENIES, worst
+from accord.report.prompts import shared_beginning
 from accord.screen import tell
 from accord.tasks.config import QuestionSection
-from accord.terminal import print_table
+from accord.terminal import print_table, print_text
 
 if TYPE_CHECKING:
+    from accord.gap import Gap
     from accord.gap.config import GapSection
     from accord.gap.preview import AsRead, Preview, Weighed
     from accord.lm.model import LanguageModel
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 ENOUGH = 0.9  # of the probability: then there is nothing to mend
 _WORDS = 4  # label words that are shown of an item
+_PROMPT = 60  # characters of a prompt in a table: its end
 
 Make = Callable[..., "Task"]
 """Makes the task with these keys of a [[gap]] section in place of its own; `task` may be a `CustomTask`."""
@@ -53,7 +57,21 @@ def show_command(model: str, question: QuestionSection) -> str:
     >>> show_command("smollm2-135m", QuestionSection(task="trivia", data="trivia.jsonl"))
     'accord show trivia --model smollm2-135m --data trivia.jsonl'
     """
-    words: list[str] = ["accord", "show", question.task, "--model", model]
+    return shlex.join(["accord", "show", question.task, "--model", model, *_question_options(question)])
+
+
+def repair_command(model: str, question: QuestionSection) -> str:
+    """The command that repairs a model on a question in the quickest way.
+
+    >>> repair_command("smollm2-135m", QuestionSection(task="hypernymy"))
+    'accord repair --model smollm2-135m --task hypernymy --method readout --out repaired'
+    """
+    asked = ["--model", model, "--task", question.task, *_question_options(question)]
+    return shlex.join(["accord", "repair", *asked, "--method", "readout", "--out", "repaired"])
+
+
+def _question_options(question: QuestionSection) -> list[str]:
+    words: list[str] = []
     words += ["--data", question.data] if question.data is not None else []
     named = {
         "shots": question.validator_shots,
@@ -66,7 +84,37 @@ def show_command(model: str, question: QuestionSection) -> str:
     for key, value in (question.chat_options or {}).items():
         words += ["--chat-option", f"{key}={json.dumps(value)}"]
     words += ["--one-message"] if question.chat_turns is False else []
-    return shlex.join(words)
+    return words
+
+
+def print_items(gap: "Gap", most: int = 5) -> None:
+    """The items on which the two forms stand furthest apart: those that it says and denies, or else the others."""
+    kinds = worst(gap.scores, most)
+    kind = SAYS_DENIES if len(kinds[SAYS_DENIES]) else AFFIRMS_SILENT
+    rows = kinds[kind]
+    if rows.empty:
+        return
+    shared = {form: shared_beginning(gap.scores[f"{form}_prompt"].tolist()) for form in ("generator", "validator")}
+
+    def end(row: Any, form: str) -> str:
+        text = " ".join(str(row[f"{form}_prompt"]).removeprefix(shared[form]).split())
+        return text if len(text) <= _PROMPT else "…" + text[-_PROMPT:]
+
+    table = [
+        [
+            f"{end(row, 'generator')} | {row['answer']}",
+            f"{row['generator_place']:.0%}",
+            end(row, "validator"),
+            f"{row['validator_logodds']:+.1f}",
+            "right" if row["gold"] else "wrong",
+        ]
+        for row in rows.to_dict("records")
+    ]
+    print_table(("completing", "said above", "asked", "log-odds of yes", "the answer is"), table)
+    print_text(
+        "Said above so many of the other items; an answer counts as said if it is among the model's likeliest, as many "
+        "as there are right ones."
+    )
 
 
 def _indented(prompt: str) -> str:

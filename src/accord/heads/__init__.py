@@ -57,4 +57,4 @@ __all__ = [
     "unigram_ce",
 ]
 
-__getattr__ = exports(__name__)
+__getattr__, __dir__ = exports(__name__)

@@ -16,4 +16,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Backbone", "LanguageModel", "Query", "Sample", "Score", "generate", "load", "score"]
 
-__getattr__ = exports(__name__)
+__getattr__, __dir__ = exports(__name__)

@@ -66,6 +66,15 @@ class Backbone:
             self._find_parts()
             self.prove()
 
+    def __repr__(self) -> str:
+        weights = sum(parameter.numel() for parameter in self.model.parameters())
+        stored = f", stored as {self.quantization}" if self.quantization else ""
+        return (
+            f"Backbone {self.name}: {weights / 1e6:,.0f} million weights, {str(self.dtype).removeprefix('torch.')} on "
+            f"{self.device}{stored}\n  {self.n_layers} layers of width {self.d_model}, {self.vocab_size:,} tokens\n"
+            "  .hidden(ids), .lens(states); accord.measure_gap(lm, task), accord.score(lm, queries)"
+        )
+
     @on_cpu.quick()
     def hidden(
         self,

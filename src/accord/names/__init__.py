@@ -32,4 +32,4 @@ __all__ = [
     "score_names",
 ]
 
-__getattr__ = exports(__name__)
+__getattr__, __dir__ = exports(__name__)

@@ -10,7 +10,7 @@ from accord.errors import AccordError
 from accord.lm.config import BackboneSection
 from accord.names.config import AnyAnnotator, NamesSection, OpenAIAnnotator, TransformersAnnotator
 from accord.screen import tell
-from accord.terminal import OptionOf, Replace, decimals, made_in_run, options, print_table
+from accord.terminal import OptionOf, Replace, decimals, made_in_run, options, print_finding, print_table
 
 if TYPE_CHECKING:
     from accord.names.result import NamedDictionary
@@ -105,7 +105,11 @@ def _annotator(own: AnyAnnotator, given: dict[str, str]) -> AnyAnnotator:
 
 def _print(named: "NamedDictionary", folder: Path) -> None:
     """What came of it: counts, scores, and where to look."""
+    from accord.names.findings import names_finding
+
     metrics = named.metrics
+    if found := names_finding(folder.name, named):
+        print_finding(found)
     counts = ", ".join(f"{metrics[key]} {key}" for key in ("live", "asked", "named", "failed"))
     tell(f"{metrics['concepts']}, {metrics['annotator']}: {counts}")
     if metrics["failed"]:

@@ -12,4 +12,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Pathway", "linear_cka", "measure_pathway", "patch"]
 
-__getattr__ = exports(__name__)
+__getattr__, __dir__ = exports(__name__)

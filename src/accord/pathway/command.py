@@ -19,6 +19,7 @@ from accord.terminal import (
     made,
     options,
     print_table,
+    print_text,
 )
 
 if TYPE_CHECKING:
@@ -100,6 +101,9 @@ def _items(
 
 
 def _print(result: "Pathway", title: str) -> None:
+    for sentence in result.summary()["sentences"]:
+        print_text(sentence)
+    tell()
     rows = list(result.by_layer())
     cells = [
         [str(value) if name == "layer" else decimals(value, missing="") for name, value in row.items()] for row in rows
@@ -112,8 +116,6 @@ def _print(result: "Pathway", title: str) -> None:
             for row in top.itertuples()
         ]
         print_table(tuple(top.columns), cells, title="concepts that changed most")
-    for sentence in result.summary()["sentences"]:
-        tell(sentence)
 
 
 COMMANDS = (pathway,)

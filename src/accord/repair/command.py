@@ -1,5 +1,6 @@
 """`accord repair` and `accord merge`: commands that change a model."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,7 +12,7 @@ from accord.lm.config import BackboneSection
 from accord.repair.config import KINDS, RepairSection, Trained, read_repair
 from accord.screen import tell
 from accord.tasks.config import QuestionSection
-from accord.terminal import DEVICE, QUESTION, OptionOf, Replace, key_values, made, print_table, say_how_read
+from accord.terminal import DEVICE, QUESTION, OptionOf, Replace, key_values, made, print_next, print_table, say_how_read
 
 if TYPE_CHECKING:
     from accord.repair.result import RepairRecord
@@ -67,8 +68,12 @@ def repair(
         raise AccordError("Method concepts, and no other, takes --concepts and --layer.", got=method)
     edited = None if concepts is None or layer is None else (concepts, layer)
     record: RepairRecord = made(single_repair_stage(config, task, backbone, seed, edited), out, replace=replace)
+    tell(record.headline())
     for line in _reach(record):
         tell(line)
+    where = shlex.quote(str(out))
+    asked = shlex.join(["--task", name, *(["--data", data] if data is not None else [])])
+    print_next(f"accord verdict --repaired {where} {asked}", f"accord damage --repaired {where} {asked}")
 
 
 def merge(

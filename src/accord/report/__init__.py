@@ -10,4 +10,4 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "write_figures", "write_report"]
 
-__getattr__ = exports(__name__)
+__getattr__, __dir__ = exports(__name__)

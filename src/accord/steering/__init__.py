@@ -49,4 +49,4 @@ __all__ = [
     "written_effects",
 ]
 
-__getattr__ = exports(__name__)
+__getattr__, __dir__ = exports(__name__)

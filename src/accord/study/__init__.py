@@ -44,4 +44,4 @@ __all__ = [
     "write_template",
 ]
 
-__getattr__ = exports(__name__)
+__getattr__, __dir__ = exports(__name__)

@@ -143,6 +143,13 @@ class Task:
     answer_score: str = "auto"
     pool: tuple[Item, ...] = ()
 
+    def __repr__(self) -> str:
+        lines = [f"Task {self.name}, {self.split}: {len(self.items):,} items"]
+        if self.items:
+            ends = (prompt.rsplit("\n", 1)[-1] for prompt in self.prompts(self.items[0]))
+            lines += [f"  {form}: {end!r}" for form, end in zip(("generator", "validator"), ends, strict=True)]
+        return "\n".join(lines)
+
     def prompts(self, item: Item) -> tuple[str, str]:
         """The generator prompt and the validator prompt of an item, neither with a space at its end."""
         return self.generator.prompt(item), self.validator.prompt(item)

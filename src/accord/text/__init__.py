@@ -22,4 +22,4 @@ __all__ = [
     "measure_diversity",
 ]
 
-__getattr__ = exports(__name__)
+__getattr__, __dir__ = exports(__name__)

@@ -41,6 +41,9 @@ class Corpus:
     documents: int
     fingerprint: str
 
+    def __repr__(self) -> str:
+        return f"Corpus {self.describe()}\n  .train, .held_out, .table"
+
     @property
     def train(self) -> list[str]:
         """The texts that are not held out, in the order of the table."""

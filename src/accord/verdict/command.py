@@ -1,5 +1,6 @@
 """`accord verdict`: is the gap closed?"""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,14 +10,19 @@ from accord.errors import AccordError
 from accord.gap.shown import show_command
 from accord.lm.config import BackboneSection
 from accord.repair.repaired import before_and_after, say_if_unknown
+from accord.report.metric import called
+from accord.screen import tell
 from accord.tasks.config import QuestionSection
 from accord.terminal import (
     DEVICE,
     QUESTION,
+    All,
     Replace,
     decimals,
     made,
     options,
+    print_finding,
+    print_next,
     print_table,
     say_if_little,
 )
@@ -28,7 +34,8 @@ if TYPE_CHECKING:
     from accord.verdict.measure import Trial
     from accord.verdict.result import Verdict
 
-_SHOWN = ("pearson_all", "pearson_yes", "pearson_no", "validator_auc", "validator_accuracy", "generator_auc")
+_SHOWN = ("pearson_all", "validator_auc", "validator_accuracy", "generator_auc")
+_FEW = 10  # items of a test, of which nothing much can be said
 
 
 def verdict(
@@ -49,6 +56,7 @@ def verdict(
         Path | None, typer.Option(help="Folder for verdict.json and the scores; without it, only print.")
     ] = None,
     replace: Replace = False,
+    all_: All = False,
 ) -> None:
     """Is the gap closed? A model before and after its repair, on items ever further from those it learned from.
 
@@ -66,7 +74,7 @@ def verdict(
     say_if_unknown(after.model)
     trials, split_seed = _trials(after.model, question, section, seed)
     result: Verdict = made(pair_stage(trials, before, after, split_seed), out, replace=replace)
-    _print(result, show_command(before.model, question))
+    _print(result, after.model, show_command(before.model, question), every=all_)
 
 
 def _trials(
@@ -99,18 +107,27 @@ def _trials(
     return trials, question_keys["seed"]
 
 
-def _print(result: "Verdict", remedy: str) -> None:
-    """A table of what changed, and a warning for each model that seldom answers, of the trial where it does least."""
+def _print(result: "Verdict", repaired: str, remedy: str, *, every: bool) -> None:
+    """The finding, a short table of what changed, and a warning for each model that seldom answers."""
+    from accord.verdict.findings import finding
+    from accord.verdict.judged import alone
+
+    print_finding(finding(alone(result, called(Path(repaired).name))))
+    shown = {trial: n for trial, n in result.n.items() if every or n >= _FEW}
     rows = [
-        [result.titles[trial], str(result.n[trial]), name, *_cells(changes[name])]
-        for trial, changes in result.changes.items()
-        for name in _SHOWN
+        [result.titles[trial], str(n), measure, *_cells(result.changes[trial][measure])]
+        for trial, n in shown.items()
+        for measure in (result.changes[trial] if every else _SHOWN)
     ]
+    tell()
     print_table(("items", "n", "measure", "before", "after", "change", "closed"), rows)
+    if left := len(result.n) - len(shown):
+        tell(f"Left out: {left} tests of fewer than {_FEW} items (--all shows them).")
     for when in ("before", "after"):
         masses = {trial: getattr(changes["yes_no_mass"], when)["value"] for trial, changes in result.changes.items()}
         mass, title = min((mass, result.titles[trial]) for trial, mass in masses.items())
         say_if_little(mass, remedy, f"{when}, {title}: ")
+    print_next(f"accord damage --repaired {shlex.quote(repaired)}", "the same with --all: every measure")
 
 
 def _cells(change: "Change") -> list[str]:

@@ -168,6 +168,13 @@ class RepairGroup:
         return [name for name in self.trials if name.startswith(_PHRASINGS)]
 
 
+def alone(verdict: Verdict, label: str = "") -> RepairGroup:
+    """The one repair that a verdict is of, as the page takes those of a study."""
+    about = verdict.about
+    name = label or plain(str(about.get("repair", "the repair")))
+    return RepairGroup(plain(str(about.get("task", ""))), [JudgedRepair(name, [JudgedSeed(name, verdict)])])
+
+
 def judged_repairs(run: Run) -> list[RepairGroup]:
     """The repairs of a study that have a verdict, by the base's answers and the task that they are compared on."""
     records, answers, damages, pathways = run.of(RepairRecord), run.of(Answers), run.of(Damage), run.of(Pathway)

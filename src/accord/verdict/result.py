@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -11,6 +11,9 @@ from accord.disk import read_object, write_json
 from accord.gap.change import Change, paired_changes
 from accord.gap.metrics import MEASURES, summarize
 from accord.intervals import Interval, brief
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _SUMMARY = "verdict.json"
 
@@ -109,6 +112,36 @@ class Verdict:
                 r = f"r {brief({'value': change.before['value']})} to {brief({'value': change.after['value']})}"
                 return f"closed {brief(change.closure)} on {self.titles[trial]}; {r}"
         return ""
+
+    def __repr__(self) -> str:
+        items = ", ".join(f"{self.titles[trial]} ({n:,})" for trial, n in self.n.items())
+        return f"Verdict: {self.headline()}\n  tested on {items}\n  .changes, .after, .metrics, .plot()"
+
+    def _repr_html_(self) -> str:
+        from accord.report.metric import metric_of
+        from accord.report.notebook import finding_html
+        from accord.report.wording import measured
+        from accord.verdict.findings import finding
+        from accord.verdict.judged import CORRELATIONS, alone
+
+        rows = [
+            [self.titles[trial], str(self.n[trial]), measure]
+            + [measured(metric_of(side)) for side in (change.before, change.after, change.change)]
+            for trial, measure, change in self.rows()
+            if measure in CORRELATIONS
+        ]
+        header = ("items", "n", "measure", "before", "after", "change")
+        return finding_html(finding(alone(self)), header, rows, self.plot().get("closure"))
+
+    def plot(self) -> "dict[str, Figure]":
+        """The figures of the page that one repair alone has, by their names."""
+        from accord.report.style import house_style
+        from accord.verdict.figures import draw_closure
+        from accord.verdict.judged import alone
+
+        with house_style():
+            drawn = draw_closure(alone(self))
+        return {} if drawn is None else {drawn.name: drawn.figure}
 
     @classmethod
     def read(cls, folder: Path) -> "Verdict":

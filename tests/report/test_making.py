@@ -100,7 +100,7 @@ def test_breaks_are_cut_out_and_told():
     assert any(text.get_text() == "1 h 07 min later" for text in drawn.figure.axes[0].texts)
 
 
-@pytest.mark.parametrize(("stages", "workers"), [(5, 1), (36, 4), (300, 6)])
+@pytest.mark.parametrize(("stages", "workers"), [(5, 1), (36, 4), (90, 3)])
 def test_names_stand_where_they_fit(stages, workers):
     with style.house_style():
         drawn = draw_timeline(many(stages, workers))

@@ -235,7 +235,7 @@ def test_a_heavy_study_stays_light(
     monkeypatch.setattr("accord.gap.page.FIGURE_BUDGET", 1000)
     page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
     assert "too heavy to share" in page.text
-    assert len([a for _, a in page.elements if a.get("role") == "img"]) == 4
+    assert len([a for _, a in page.elements if a.get("role") == "img"]) == 5  # one of them tells how the run was made
 
 
 def test_a_run_under_way_says_what_is_to_come_and_loads_its_page_again(run_folder: Path) -> None:

@@ -112,10 +112,12 @@ def make(
     *,
     wait: bool = False,
     ranks: "Ranks | None" = None,
+    worker: str = "",
 ) -> bool:
     """Make a stage of a run folder, all of whose inputs are there; False if it is up to date.
 
-    What it took is kept for the next run (`accord.study.costs`). `say`, `wait`, `ranks`: as `store.publish` has them.
+    What it took is kept for the next run (`accord.study.costs`). `say`, `wait`, `ranks`, `worker`: as
+    `store.publish` has them.
     """
 
     def at(other: Input) -> Path:
@@ -123,7 +125,16 @@ def make(
 
     # What would be replaced unasked was refused before, see `accord.study.engine.check_replaced`.
     new = store.publish(
-        stage, at(stage), at=at, models=models, progress=progress, replace=True, say=say, wait=wait, ranks=ranks
+        stage,
+        at(stage),
+        at=at,
+        models=models,
+        progress=progress,
+        replace=True,
+        say=say,
+        wait=wait,
+        ranks=ranks,
+        worker=worker,
     )
     if new and (manifest := read_manifest(folder / stage.name)) is not None:
         costs.note(stage, manifest["seconds"])

@@ -139,7 +139,9 @@ def once(parts: Path | None, name: str, make: Callable[[], T]) -> T:
     return part
 
 
-def each(parts: Path | None, makes: Mapping[str, Callable[[], T]]) -> Iterator[T]:
+def each(
+    parts: Path | None, makes: Mapping[str, Callable[[], T]], there: Callable[[int], None] = lambda number: None
+) -> Iterator[T]:
     """What `once` gives for each of a series of parts, in their order. All are made before the first is given.
 
     Parts that other workers are at are passed over and come back to, see `accord.spread`.
@@ -149,17 +151,22 @@ def each(parts: Path | None, makes: Mapping[str, Callable[[], T]]) -> Iterator[T
 
     Args:
         makes: name -> what makes it. No part needs another one.
+        there: called with the number of each part, from 1, that this finds or puts in place.
     """
-    if parts is None:
-        yield from (make() for make in makes.values())
-        return
     elsewhere = False
-    for name, make in makes.items():
+    for number, (name, make) in enumerate(makes.items(), 1):
+        if parts is None:
+            yield make()
+            there(number)
+            continue
         try:
             if not is_intact(parts / name):
                 _put(parts / name, make, wait=False)
+            there(number)
         except NothingFree:
             elsewhere = True
+    if parts is None:
+        return
     if elsewhere:
         wait_or_leave()
     for name, make in makes.items():

@@ -1,6 +1,6 @@
 """An experiment of steering, whole: what turning concepts of one model off and up does, as a section asks for it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -106,15 +106,13 @@ def _read(
     reading = Reading.of(target, texts.texts(HELD_OUT)[: section.texts], max_length=length)
     options: dict[str, Any] = {"places": section.places, "seed": seed, "states": first}
     others = equal_rates(typical, chosen, seed)
-
-    def measured(done: int, concept: int) -> list[dict[str, Any]]:
-        rows = promoted_effects(reading, typical, {concept: tokens[concept]}, others, doses, **options)
-        if progress:
-            progress(done, len(tokens))
-        return rows
-
-    makes = {f"promoted-{concept}.json": partial(measured, done, concept) for done, concept in enumerate(tokens, 1)}
-    return [row for rows in each(parts, makes) for row in rows], tokens
+    makes = {
+        f"promoted-{concept}.json": partial(
+            promoted_effects, reading, typical, {concept: own}, others, doses, **options
+        )
+        for concept, own in tokens.items()
+    }
+    return [row for rows in each(parts, makes, _counted(progress, len(tokens))) for row in rows], tokens
 
 
 def _write(
@@ -132,23 +130,23 @@ def _write(
     directions = {k: 1 if score > 0 else -1 for k, score in chosen.items()}
     others = equal_rates(typical, list(directions), seed)
     options: dict[str, Any] = {"seed": seed}
-
-    def measured(done: int, concept: int, way: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        found = written_effects(target, typical, writing, {concept: way}, others, doses, **options)
-        if progress:
-            progress(done, len(directions))
-        return found
-
     makes = {
-        f"written-{concept}.json": partial(measured, done, concept, way)
-        for done, (concept, way) in enumerate(directions.items(), 1)
+        f"written-{concept}.json": partial(
+            written_effects, target, typical, writing, {concept: way}, others, doses, **options
+        )
+        for concept, way in directions.items()
     }
     rows: list[dict[str, Any]] = []
     texts: list[dict[str, Any]] = []
-    for number, (own, wrote) in enumerate(each(parts, makes)):
+    for number, (own, wrote) in enumerate(each(parts, makes, _counted(progress, len(directions)))):
         rows += own
         texts += [text for text in wrote if number == 0 or text["control"] != "none"]  # the unsteered ones once
     return rows, texts
+
+
+def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:
+    """Told how many of so many are done."""
+    return lambda number: None if progress is None else progress(number, total)
 
 
 def _chosen(texts: Embeddings, section: SteeringSection, target: Target, typical: Typical) -> dict[int, float]:

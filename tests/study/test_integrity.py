@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -24,6 +26,7 @@ from accord.study.run_folder import Run, damage
 from accord.study.run_list import LIST, begin_list, changed_list, list_figures, read_list, write_listed
 from accord.study.run_status import status
 from accord.study.stage import Stage
+from accord.study.trials import Claim, Trials
 from accord.study.work import Models
 
 
@@ -406,6 +409,10 @@ def test_a_run_is_known_by_its_study_where_its_list_and_its_plan_are_gone(run):
         ("run.json", "missing"),
         ("trials/0001/run.json", "missing"),
     ]
+    shutil.rmtree(run / "trials")
+    (run / "trials" / "0002").mkdir(parents=True)
+    (run / "trials" / "0002" / "study.toml").touch()  # of a trial that was killed before it had a list
+    assert [name for name, _ in problems(run) if name.startswith("trials")] == []
 
 
 class Killed(BaseException):
@@ -453,6 +460,16 @@ def test_whatever_stops_a_write_beside_the_stages_the_check_is_true(run, monkeyp
                 flip(run / name)
     assert len(seen) == len(names) + 1 and not read_list(run).coming
     assert all((run / name).read_text() == f"new {name}" for name in names)
+
+
+def test_whatever_stops_a_trial_that_is_made_again_the_check_is_true(run, monkeypatch):
+    pool = SimpleNamespace(alone=nullcontext, study=SimpleNamespace(tell=lambda *_, **__: None))
+    for value in (0.25, 0.75):
+        for _ in killed_at_each_write(monkeypatch, lambda v=value: Trials.finish(pool, Claim(1, {}, run), v)):
+            assert problems(run) == []
+        assert json.loads((run / "trial.json").read_text())["value"] == value
+    flip(run / "trial.json", byte=50)
+    assert problems(run) == [("trial.json", "changed")]
 
 
 def test_whatever_stops_a_figure_the_check_is_true_and_it_may_be_removed(run, monkeypatch):

@@ -56,8 +56,11 @@ def check(folder: Path) -> list[Problem]:
             wanted=f"a run folder of accord run, or a folder of accord gap --out (they hold a {MANIFEST})",
         )
     problems: list[Problem] = []
-    for run in _run_folders(folder, LIST, PLAN, SEARCH, STUDY):  # also if its list is gone, or never was
+    everywhere = _run_folders(folder, LIST, PLAN, SEARCH, STUDY)  # also where the list is gone, or never was
+    for run in everywhere:
         own = [stage for stage in stages if run in stage.parents[:2]]
+        if not own and run not in runs and not any(run in other.parents for other in everywhere):
+            continue  # killed when it was begun: before it had a list there was nothing else in it
         problems += _check_run(run, own)
         stages = [stage for stage in stages if stage not in own]
     for stage in stages:  # in no run

@@ -174,7 +174,7 @@ def waits_for(
     if name in _INDEXED:
         indices = [index for index in args[1] if index is not None]
         if any(isinstance(index, Elsewhere) and index.dtype in (torch.bool, torch.uint8) for index in indices):
-            number = name != "index" and len(indices) == 1 and not isinstance(args[2], Elsewhere) and not args[2].ndim
+            number = name != "index" and len(indices) == 1 and not args[2].ndim
             return None if number else "a mask is counted"  # a number is put by the mask itself
         return "an index is copied from the CPU" if any(not isinstance(i, Elsewhere) for i in indices) else None
     if name == "repeat_interleave" and kwargs.get("output_size") is not None:

@@ -87,7 +87,8 @@ def test_states_that_are_put(models: Models, letters: Task) -> None:
 
 @pytest.mark.parametrize("layer", [2, 3])
 def test_an_explanation(layer: int, models: Models, letters: Task) -> None:
-    here, there = (explain_gap(lm, layer, _concepts(lm), letters, candidates=4, chosen=2, draws=2) for lm in models)  # type: ignore[arg-type]
+    some = replace(letters, items=letters.items[:20])
+    here, there = (explain_gap(lm, layer, _concepts(lm), some, candidates=2, chosen=1, draws=1) for lm in models)  # type: ignore[arg-type]
     for name in ("generator_logodds", "validator_logodds"):
         np.testing.assert_allclose(here.scores[name], there.scores[name], atol=NATS)
     numbers = here.check.select_dtypes("number").columns

@@ -1,5 +1,6 @@
 """Every kind of repair, made on a GPU, says what it says when it is made on the CPU."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from accord.repair.apply import repair
 from accord.repair.config import KINDS, read_repair
 from accord.tasks import Task
 
-TRAINED = {"steps": 2, "batch": 6, "r": 2, "dropout": 0.0, "allow_low_mass": True}
+TRAINED = {"steps": 2, "batch": 4, "r": 2, "dropout": 0.0, "allow_low_mass": True}
 SEARCHED = {"items": 10, "texts": 4, "allow_low_mass": True}
 TABLES: dict[str, dict[str, Any]] = {
-    "rankalign": {**TRAINED, "direction": "both", "reference": True, "micro_batch": 4},
+    "rankalign": {**TRAINED, "direction": "both", "reference": True, "micro_batch": 3},
     "sft": {**TRAINED, "form": "union"},
     "consistency": {**TRAINED, "rounds": 2},
     "dpo": TRAINED,
@@ -47,6 +48,6 @@ def test_a_repair(
         repair(lm, letters, config, folder=folder, base=str(base), concepts=edited, texts=texts)
         made = accord.load(folder, device="auto" if lm is models[1] else "cpu", dtype="float32")
         assert made.device.type == lm.device.type
-        seen.append(measure_gap(made, letters, resamples=0).scores)
+        seen.append(measure_gap(made, replace(letters, items=letters.items[::5]), resamples=0).scores)
     for form in ("generator_logodds", "validator_logodds"):
         np.testing.assert_allclose(seen[0][form], seen[1][form], atol=NATS)

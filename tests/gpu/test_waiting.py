@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from accord.concepts import Training, build, fit, read_config
-from accord.lm import LanguageModel, Query, generate, score
+from accord.lm import Backbone, LanguageModel, Query, generate, score
 from accord.lm.edited import Steered
+from accord.repair.config import RankAlign
+from accord.repair.lora import trainable
 from accord.repair.scores import Odds, Pair, backward
 from accord.steering import AddDirection
 from accord.text import extract
@@ -17,7 +19,9 @@ from tests.gpu.test_concepts import TABLES
 from tests.waiting import waits
 
 # Of one training step: finiteness of the loss and of the gradient's norm, and what a kind itself counts.
-A_STEP = {"topk": 6, "batchtopk": 8, "l1": 3, "bernoulli": 3, "lcblm": 3, "lcblm-shared": 3}
+A_STEP = {"topk": 5, "batchtopk": 7, "l1": 2, "bernoulli": 2, "lcblm": 2, "lcblm-shared": 2}
+
+A_PASS = 1  # transformers' own, as it makes its mask
 
 
 def _shown(seen: Counter[str]) -> str:
@@ -60,17 +64,17 @@ def test_states_that_are_picked(models: tuple[LanguageModel, LanguageModel]) -> 
     lm = models[1]
     with waits(lm.device) as seen:
         lm.hidden(torch.full((4, 8), 5), layers=range(lm.n_layers + 1), at=torch.full((4, 1), 7))
-    assert seen.total() <= 2, _shown(seen)
+    assert seen.total() <= 2 + A_PASS, _shown(seen)
 
 
-def test_an_update_of_a_repair(models: tuple[LanguageModel, LanguageModel]) -> None:
+def test_an_update_of_a_repair(models: tuple[Backbone, Backbone]) -> None:
     """Twice as many pairs wait no more often."""
     lm, counts = models[1], []
     for n in (4, 8):
         pairs = [Odds((5, 6, 7 + i), ((53,), (54,)), ((55,),)) for i in range(n)]
         pairs += [Pair((8, 9, 7 + i), (60, 61)) for i in range(n)]  # type: ignore[misc]
-        with waits(lm.device) as seen:
-            backward(lm, pairs, lambda scores: {"all": scores.square().mean()})
+        with trainable(lm, RankAlign(r=2), 0) as trainee, waits(lm.device) as seen:
+            backward(trainee.lm, pairs, lambda scores: {"all": scores.square().mean()})
         counts.append(seen)
     assert counts[1].total() == counts[0].total() <= 12, _shown(counts[1])
 
@@ -91,7 +95,7 @@ def test_an_edit(models: tuple[LanguageModel, LanguageModel]) -> None:
     steered = Steered(lm, [AddDirection(2, torch.ones(32, device=lm.device))])
     with waits(lm.device) as seen:
         steered.hidden(ids)
-    assert seen.total() == 0, _shown(seen)
+    assert seen.total() <= A_PASS, _shown(seen)
 
 
 def test_extraction(models: tuple[LanguageModel, LanguageModel], texts: list[str], tmp_path) -> None:  # type: ignore[no-untyped-def]

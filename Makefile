@@ -23,7 +23,7 @@ lint: setup
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # What a GPU computes beside the CPU's numbers, under three minutes; the tests are skipped where there is none (docs/gpu.md).
 test-gpu: setup

@@ -25,7 +25,7 @@ from accord.study.work import Input, Models
 if TYPE_CHECKING:
     from accord.ranks import Ranks
 
-_PAGE_SHARE = 20  # a page that took a second is not written again for so many
+_PAGE_SHARE = 40  # a page that took a second is not written again for so many
 
 
 @dataclass(frozen=True, eq=False)

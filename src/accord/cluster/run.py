@@ -35,13 +35,13 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
     if ":" in device:
         fix = f'write device = "{device.partition(":")[0]}": each worker has cards of its own'
         raise AccordError("A worker cannot be given the card of a number.", got=device, fix=fix)
-    for stage in what.asked:
-        if stage.name not in what.expected:
-            what.clear(stage, display.say)
     _, memory = largest_need({stage.name: stage.needs() for stage in what.todo}, what.graph.least())
     schedule = Schedule(as_jobs(what.todo, what.expected), ranks=machines.ranks)
     prints = {stage.name: stage.recipe.fingerprint for stage in what.todo}
     with what.display(console) as display, left_a_mark(what.folder) as mark:
+        for stage in what.asked:
+            if stage.name not in what.expected:
+                what.clear(stage, display.say)
         display.doing("starting Ray")
         with connected(machines) as ray:
             told = Told(

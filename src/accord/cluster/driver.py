@@ -31,7 +31,7 @@ class Told(Protocol):
         """A stage cannot be made."""
 
     def lost(self, worker: str, why: str, stage: str) -> None:
-        """A worker is gone, and with it what it did of a stage; empty where it did nothing."""
+        """A worker is gone; the stage that is to be begun again for that, if there is one."""
 
 
 class Driver:
@@ -70,7 +70,7 @@ class Driver:
         elif isinstance(event, Lost):
             stage, others = schedule.leave(event.worker, event.why)
             self._replace(others)
-            self._told.lost(event.worker, event.why, stage)
+            self._told.lost(event.worker, event.why, "" if stage in schedule.failed else stage)
             if stage in schedule.failed:
                 self._told.failed(stage, schedule.failed[stage])
         elif isinstance(event, Helped):

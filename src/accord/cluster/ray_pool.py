@@ -106,7 +106,7 @@ class RayPool:
         if actor is None:
             return  # its end is told already, or will be
         if isinstance(order, Recall):
-            actor.handle.leave.remote()
+            actor.handle.leave.remote("help")
             return
         actor.order = order
         print_ = self._prints[order.stage]

@@ -3,6 +3,10 @@
 While a command works, the first one raises KeyboardInterrupt, so that what is under way is left in order; where a
 library swallows that, it is raised again. The next one ends the process at once, as does any before the work begins or
 after it. What accord keeps is whole or not there, so nothing is lost by that.
+
+A batch system sends SIGTERM when a job's time is up, and kills the job some seconds later: the exit code is then 143.
+Slurm requeues no job for its exit code alone; a script that catches 143 runs `scontrol requeue`. Kubernetes counts 143
+as a failure that `restartPolicy` and `backoffLimit` act on. Either way the same command goes on from what is there.
 """
 
 import os

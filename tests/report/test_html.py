@@ -221,7 +221,7 @@ def test_several_gaps(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) ->
     assert "Overview" in page.text
     verdicts = ["smollm2-135m knows more than it affirms", "gemma3-270m knows more than it says"]
     assert -1 < page.text.find(verdicts[0]) < page.text.find(verdicts[1])
-    assert [a["id"] for a in page.all("details") if a.get("class") == "stage"] == ["gap-2"]
+    assert [a["id"] for a in page.all("details") if a.get("class") == "stage"] == ["gap-2", "making"]
     assert [a["id"] for a in page.all("section") if a.get("class") == "stage"] == ["overview", "gap-1"]
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -235,7 +235,7 @@ def test_a_heavy_study_stays_light(
     monkeypatch.setattr("accord.gap.page.FIGURE_BUDGET", 1000)
     page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
     assert "too heavy to share" in page.text
-    assert len([a for _, a in page.elements if a.get("role") == "img"]) == 4
+    assert len([a for _, a in page.elements if a.get("role") == "img"]) == 5  # one of them tells how the run was made
 
 
 def test_a_run_under_way_says_what_is_to_come_and_loads_its_page_again(run_folder: Path) -> None:

@@ -190,6 +190,7 @@ class Worker:
                 say=say,
                 wait=True,
                 ranks=among,
+                worker=self._name,
             )
         seconds = (read_manifest(self._folder / name) or {}).get("seconds", 0.0)
         lacking = missing(self._folder / name) or ""

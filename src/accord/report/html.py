@@ -18,7 +18,7 @@ from accord.arguments import checked
 from accord.capabilities import CAPABILITIES, part
 from accord.disk import DiskFull, is_full, is_locked, sha256
 from accord.errors import AccordError
-from accord.report import header, search_page, style
+from accord.report import header, making_page, search_page, style
 from accord.report.chapter import Chapter
 from accord.report.metric import plain
 from accord.sealed import sealed
@@ -107,6 +107,7 @@ def rendered(run: Run, *, needed: bool = True) -> list[tuple[Chapter, Markup]]:
             fix="run `accord run STUDY.toml` or `accord gap --out DIR` first",
         )
     alone = len(chapters) == 1
+    chapters += making_page.chapters(run) if chapters else []  # by itself it is nothing to show
     templates = [environment.get_template(str(chapter.template)) for chapter in chapters]
     return [
         (chapter, Markup(template.render(chapter=chapter, shown=chapter.shown, alone=alone)))
@@ -172,7 +173,7 @@ def _page(run: Run, bodies: Sequence[tuple[Chapter, Markup]], coming: Sequence[s
             measured={chapter.capability for chapter in chapters},
             brackets=[chapter.brackets for chapter in chapters if chapter.brackets and chapter.findings_count],
             over_seeds=telling["concepts"] > 0,
-            alone=len(chapters) == 1,
+            alone=sum(not chapter.folded for chapter in chapters) == 1,
             scripts=[Markup(script) for script in scripts],
             policies=[Markup(_digest(script)) for script in scripts],
             css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),

@@ -46,9 +46,9 @@ class Difference:
 
     Attributes:
         kind: "setting", "seed", "code" (accord's own version of the stage), "input" (which stage plays a role),
-            "package" (its version), "machine" (device and dtype that were found), "changed" (files are no longer as
-            they were written) or "unknown" (nothing that is recorded).
-        name: the key of the setting, the role of the input, the package, "device" or "dtype".
+            "package" (its version), "machine" (device, dtype, card and threads that were found), "changed" (files are
+            no longer as they were written) or "unknown" (nothing that is recorded).
+        name: the key of the setting, the role of the input, the package, "device", "dtype", "card" or "threads".
         first, second: both values; `accord.study.stage.ABSENT` for a setting that one of them does not have.
     """
 
@@ -103,7 +103,7 @@ class StagePair:
     Attributes:
         first, second: its name in both; they differ where seeds, layers or names do.
         recipe: how the recipes differ, the contents of inputs aside.
-        made: how the making differs: versions of packages, device and dtype.
+        made: how the making differs: versions of packages, device and dtype, card and threads.
         follows: names, in the first run, of inputs whose contents differ.
         files: whose contents differ, by more than how long something took.
         passing: how many others differ by that alone.
@@ -329,6 +329,11 @@ class _Bare:
             for name in keys or dict.fromkeys([*before, *now]):
                 if before.get(name) != now.get(name):
                     yield Difference(kind, name, before.get(name, ABSENT), now.get(name, ABSENT))  # type: ignore[arg-type]
+        before, now = (manifest.get("machine") or {} for manifest in self.manifests)
+        if before.get("device") == now.get("device"):  # else the card is another one
+            for name in ("card", "threads"):
+                if name in before and name in now and before[name] != now[name]:
+                    yield Difference("machine", name, before[name], now[name])
 
     def _metrics(self) -> tuple[list[MetricDifference], int, list[str]]:
         """The metrics that differ, how many others do by rounding, and remarks."""

@@ -42,8 +42,33 @@ class _File(BaseModel):
     sha256: str
 
 
+class _Span(BaseModel):
+    """A session, see `accord.study.session`."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    started: str
+    finished: str = ""
+    host: str = ""
+    worker: str = ""
+    peak_memory: NonNegativeInt | None = None
+
+
+class _Machine(BaseModel):
+    """The machine of the last session."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    host: str = ""
+    device: str = ""
+    card: str = ""
+    threads: int | None = None
+    peak_memory: NonNegativeInt | None = None
+    worker: str = ""
+
+
 class _Shape(BaseModel):
-    """What a manifest holds. Earlier versions of accord wrote no `digest`, and perhaps no `inputs`."""
+    """What a manifest holds. Earlier versions of accord wrote no `digest`, no machine, and perhaps no `inputs`."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -59,6 +84,8 @@ class _Shape(BaseModel):
     facts: dict[str, Any] = {}
     versions: dict[str, Any] = {}
     command: str = ""
+    machine: _Machine | None = None
+    spans: list[_Span] = []
     started: str = ""
     finished: str = ""
     seconds: float = 0.0

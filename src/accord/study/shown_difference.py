@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _WIDEST = 100  # columns
 _ROWS, _METRICS, _NAMES = 20, 5, 3  # shown in a terminal: rows of a table, metrics of a stage, names in a list
+_VALUE, _CARD = 24, 48  # characters: of a value, and of the name of a card, whose end tells
 _MINUS = "−"
 
 
@@ -58,8 +59,8 @@ def because(pair: StagePair, roots: Iterable[str] = ()) -> str:
         return f"{same}, made {_making(pair.made)}"
     if pair.causes[0].kind == "unknown":
         return (
-            "the same recipe, versions and device, other bytes: not deterministic, or by something that accord does "
-            "not record (threads, the processor, other packages)"
+            "the same recipe, versions and device, other bytes: not deterministic, or by something that is not "
+            "recorded (other packages; threads and the processor where an earlier version of accord made it)"
         )
     said = _all_said(pair.recipe)
     more = f" and {len(said) - 2} more" if len(said) > 2 else ""
@@ -172,14 +173,19 @@ def _short_names(differences: Iterable[Difference]) -> dict[str, str]:
 
 
 def _making(made: Sequence[Difference]) -> str:
-    """Such as "with torch 2.13.0 and 2.12.1, on cuda bfloat16 and cpu float32"."""
+    """Such as "with torch 2.13.0 and 2.12.1, on cuda bfloat16 and cpu float32, with 2 and 4 threads"."""
     packages = [one for one in made if one.kind == "package"]
     versions = (f"{plain(one.name)} {_value(one.first)} and {_value(one.second)}" for one in packages)
-    machine = [one for one in made if one.kind == "machine"]
+    found = [one for one in made if one.kind == "machine" and one.name in ("device", "dtype")]
     words = [f"with {', '.join(versions)}"] if packages else []
-    if machine:
-        sides = (" ".join(_value(getattr(one, side)) for one in machine) for side in ("first", "second"))
-        words.append(f"{'on' if machine[0].name == 'device' else 'in'} {' and '.join(sides)}")
+    if found:
+        sides = (" ".join(_value(getattr(one, side)) for one in found) for side in ("first", "second"))
+        words.append(f"{'on' if found[0].name == 'device' else 'in'} {' and '.join(sides)}")
+    for one in made:
+        if one.name == "card":
+            words.append(f"on {_value(one.first, _CARD)} and {_value(one.second, _CARD)}")
+        elif one.name == "threads":
+            words.append(f"with {_value(one.first)} and {_value(one.second)} threads")
     return ", ".join(words)
 
 
@@ -211,7 +217,8 @@ def _what_rows(difference: RunDifference) -> Iterator[list[str]]:
     for pair in difference.pairs:
         for one in (*pair.recipe, *pair.made):
             head = "seed" if one.kind == "seed" else _what(one, names)
-            pairs = where.setdefault((head, _value(one.first), _value(one.second)), [])
+            most = _CARD if one.name == "card" else _VALUE
+            pairs = where.setdefault((head, _value(one.first, most), _value(one.second, most)), [])
             pairs += [] if pair in pairs else [pair]
     for what, pairs in where.items():
         stages = f"all {len(pairs)} stages" if len(pairs) == len(difference.pairs) > 1 else _some(map(_name, pairs))
@@ -302,7 +309,7 @@ def _some(names: Iterable[str]) -> str:
     return " and ".join([", ".join(every[:-1]), every[-1]]) if len(every) > 1 else every[0]
 
 
-def _value(value: Any, most: int = 24) -> str:
+def _value(value: Any, most: int = _VALUE) -> str:
     text = plain(str(value))
     return text if len(text) <= most else text[: most - 1] + "…"
 

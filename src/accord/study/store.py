@@ -33,6 +33,7 @@ from accord.study.manifest import (
 )
 from accord.study.replaced import MadeOtherwise, not_replaced
 from accord.study.run_list import list_stage, listed_as
+from accord.study.session import Session
 from accord.study.stage import Recipe, Stage
 from accord.study.work import Input, Models, Trained, Work
 from accord.unfinished import RECORD, check_finished, discard, passes_check, with_check, without_check
@@ -77,6 +78,7 @@ def publish(
     wait: bool = False,
     say: Callable[[str], None] | None = None,
     ranks: "Ranks | None" = None,
+    worker: str = "",
 ) -> bool:
     """Make `folder` hold a stage's results; False if it already does.
 
@@ -91,6 +93,7 @@ def publish(
         keep: for the error without `replace`: how to have both, see `accord.study.replaced.not_replaced`.
         say: told where what was moved aside is; it is printed on stderr by default.
         ranks: that make the stage together, of which this is rank 0; the others call `train_along`.
+        worker: who makes it, for the manifest: "worker 2".
 
     Raises AccordError if `folder` holds something that accord did not write, or, without `replace`, whole results of
     another recipe; if an input is damaged; and if the folder is in use by another process (without `wait`). What the
@@ -121,7 +124,7 @@ def publish(
             for source in stage.inputs.values():
                 checked_manifest((at or _nowhere)(source))
             work = Work(partial, at or _nowhere, models, progress or _unseen, ranks=ranks)
-            _make(stage, work)
+            _make(stage, work, worker)
         # Listed first: whatever stops this between the two, the next call puts in place what is listed.
         list_stage(named, stage.name, sha256(partial / MANIFEST))
         if (kept := _swap_in(folder, partial)) is not None:
@@ -325,7 +328,8 @@ def _go_on(folder: Path, partial: Path, recipe: Recipe) -> None:
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(folder / name, partial / name)
     partial.mkdir(parents=True, exist_ok=True)
-    _record(partial, {"fingerprint": recipe.fingerprint, "started": manifest["started"]})
+    spans = manifest.get("spans", [])
+    _record(partial, {"fingerprint": recipe.fingerprint, "started": manifest["started"], "spans": spans})
 
 
 def _is_made(partial: Path, recipe: Recipe) -> bool:
@@ -346,25 +350,25 @@ def _recorded(partial: Path) -> dict[str, Any] | None:
     return record if record is not None and passes_check(record) else None
 
 
-def _open_partial(partial: Path, recipe: Recipe) -> tuple[str, float]:
-    """Make or resume the partial; when its building began, and the seconds that were spent on it."""
+def _open_partial(partial: Path, recipe: Recipe, session: Session) -> dict[str, Any]:
+    """Make or resume the partial; what is noted of its making: since when, the seconds spent on it, its sessions."""
     record = _recorded(partial)
-    if record is not None and record.get("fingerprint") == recipe.fingerprint:
-        return str(record["started"]), float(record.get("seconds", 0.0))
-    if partial.exists():
-        spread.remove(partial)
-    partial.mkdir(parents=True)
-    started = _now()
-    _record(partial, {"fingerprint": recipe.fingerprint, "started": started, "command": provenance.command()})
-    return started, 0.0
+    if record is None or record.get("fingerprint") != recipe.fingerprint:
+        if partial.exists():
+            spread.remove(partial)
+        partial.mkdir(parents=True)
+        record = {"fingerprint": recipe.fingerprint, "started": _now(), "command": provenance.command()}
+    record = {**without_check(record), "spans": session.spans(record.get("spans", []), ended=False)}
+    _record(partial, record)
+    return record
 
 
-def _make(stage: Stage, work: Work) -> None:
+def _make(stage: Stage, work: Work, worker: str) -> None:
     from accord import on_cpu  # and torch, which a run with nothing to do never needs
 
-    partial, begun = work.folder, time.monotonic()
+    partial, begun, session = work.folder, time.monotonic(), Session(worker)
     try:
-        started, before = _open_partial(partial, stage.recipe)
+        record = _open_partial(partial, stage.recipe, session)
         with on_cpu.quick(), spread.owning(partial) if stage.spreads else nullcontext():
             result = stage.make(work)
         spread.close(partial)
@@ -372,24 +376,29 @@ def _make(stage: Stage, work: Work) -> None:
             result.write(partial)
         if UNFINISHED not in work.facts:
             work.finish()
-        _seal(partial, stage, work.facts, started, before + time.monotonic() - begun)
+        seconds = float(record.get("seconds", 0.0)) + time.monotonic() - begun
+        _seal(partial, stage, work.facts, record, session, seconds)
     except BaseException:
         if not files_of(partial):  # nothing to go on from
             shutil.rmtree(partial, ignore_errors=True)
-        elif (record := _recorded(partial)) is not None:
-            spent = float(record.get("seconds", 0.0)) + time.monotonic() - begun
+        elif (noted := _recorded(partial)) is not None:
+            spent = float(noted.get("seconds", 0.0)) + time.monotonic() - begun
+            spans = session.spans(noted.get("spans", []), ended=True)
             with suppress(OSError):  # a full disk, perhaps: what stopped it counts
-                _record(partial, {**without_check(record), "seconds": spent})
+                _record(partial, {**without_check(noted), "seconds": spent, "spans": spans})
         raise
 
 
-def _seal(partial: Path, stage: Stage, facts: Mapping[str, Any], started: str, seconds: float) -> None:
+def _seal(
+    partial: Path, stage: Stage, facts: Mapping[str, Any], record: Mapping[str, Any], session: Session, seconds: float
+) -> None:
     """Bring the files to disk, then write the manifest that says they are all there."""
     files, recipe = {}, stage.recipe
     for name in files_of(partial):
         path = partial / name
         sync(path)
         files[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    spans = session.spans(record["spans"], ended=True)
     manifest = {
         "stage": recipe.stage,
         "name": stage.name,
@@ -401,9 +410,11 @@ def _seal(partial: Path, stage: Stage, facts: Mapping[str, Any], started: str, s
         "facts": dict(facts),
         "versions": provenance.versions(),
         "command": provenance.command(),
-        "started": started,
+        "machine": session.machine(spans, str(facts.get("device", "cpu"))),
+        "started": str(record["started"]),
         "finished": _now(),
         "seconds": round(seconds, 3),
+        "spans": spans,
         "files": files,
     }
     write_whole(partial / MANIFEST, sealed_json(manifest))

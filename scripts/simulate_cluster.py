@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from accord.amounts import in_bytes, in_time
 from accord.cluster.driver import Driver
 from accord.cluster.pool import Event, Joined, Lost, Order
-from accord.cluster.schedule import Job, Schedule
+from accord.cluster.schedule import Job, StageSchedule
 from accord.cluster.simulated import SimulatedPool, Unheard
 
 _DEATHS = 0.001  # of the stages that are begun, a worker dies over so many
@@ -105,7 +105,7 @@ def study(repairs: int, seeds: int, concepts: int, layers: int, pace: float, dra
 
 def simulate(jobs: Sequence[Job], workers: int, seed: int = 0) -> Simulated:
     """Play a run of these stages."""
-    schedule = Schedule(jobs)
+    schedule = StageSchedule(jobs)
     pool = Mortal({job.name: job.seconds for job in jobs}, workers, random.Random(seed))
     driver = Driver(schedule, pool, Unheard(), clock=lambda: pool.now)
     tracemalloc.start()
@@ -116,7 +116,7 @@ def simulate(jobs: Sequence[Job], workers: int, seed: int = 0) -> Simulated:
     tracemalloc.stop()
     begun = time.perf_counter()
     again = Mortal({job.name: job.seconds for job in jobs}, workers, random.Random(seed))
-    Driver(Schedule(jobs), again, Unheard(), clock=lambda: again.now).run()
+    Driver(StageSchedule(jobs), again, Unheard(), clock=lambda: again.now).run()
     cost = (time.perf_counter() - begun) / len(jobs)
     assert not schedule.failed
     return Simulated(

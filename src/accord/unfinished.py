@@ -138,25 +138,34 @@ def once(parts: Path | None, name: str, make: Callable[[], T]) -> T:
     return part
 
 
-def each(parts: Path | None, makes: Mapping[str, Callable[[], T]]) -> Iterator[T]:
-    """What `once` gives for each of a series of parts, in its order; none is made when its turn comes, but all before.
+def each(
+    parts: Path | None, makes: Mapping[str, Callable[[], T]], there: Callable[[int], None] = lambda number: None
+) -> Iterator[T]:
+    """What `once` gives for each of a series of parts, in their order. All are made before the first is given.
 
-    Parts that other workers are at are passed over and come back to.
+    Parts that other workers are at are passed over and come back to, see `accord.spread`.
 
     >>> list(each(None, {"one.json": lambda: 1, "two.json": lambda: 2}))
     [1, 2]
 
     Args:
-        makes: name -> what makes it; parts that do not need each other.
+        makes: name -> what makes it. No part needs another one.
+        there: called with the number of each part, from 1, that this finds or puts in place.
     """
     elsewhere = False
-    for name, make in makes.items() if parts is not None else ():
-        path = Path(parts or "", name)
+    for number, (name, make) in enumerate(makes.items(), 1):
+        if parts is None:
+            yield make()
+            there(number)
+            continue
         try:
-            if not is_intact(path):
-                _put(path, make, wait=False)
+            if not is_intact(parts / name):
+                _put(parts / name, make, wait=False)
+            there(number)
         except NothingFree:
             elsewhere = True
+    if parts is None:
+        return
     if elsewhere:
         wait_or_leave()
     for name, make in makes.items():

@@ -8,7 +8,7 @@ import pytest
 from accord.cluster import forecast as module
 from accord.cluster.config import MachinesSection
 from accord.cluster.forecast import as_jobs, forecast
-from accord.cluster.room import Room, room
+from accord.cluster.room import RoomForWorkers, room
 from accord.cluster.start import import_ray
 from accord.errors import AccordError, MissingLibrary
 from accord.study import engine
@@ -119,13 +119,13 @@ def test_a_dry_run_tells_who_would_make_what(study, tmp_path):
 @pytest.mark.parametrize(
     ("nodes", "keys", "memory", "wanted"),
     [
-        ([{"CPU": 8.0, "memory": 100.0}], {}, 0, Room(8, 0, False)),
-        ([{"CPU": 8.0, "memory": 100.0}], {}, 30, Room(3, 0, False)),
-        ([{"CPU": 8.0}, {"CPU": 3.0}], {"cpus_per_stage": 2}, 0, Room(5, 0, False)),
-        ([{"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0}], {"gpus_per_model": 2}, 10**9, Room(2, 14, True)),
-        ([{"CPU": 8.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 8.0}], {"workers": 4}, 0, Room(3, 1, True)),
-        ([{"CPU": 8.0, "GPU": 1.0}], {"gpus_per_model": 2}, 0, Room(0, 8, True)),
-        ([], {}, 0, Room(0, 0, False)),
+        ([{"CPU": 8.0, "memory": 100.0}], {}, 0, RoomForWorkers(8, 0, False)),
+        ([{"CPU": 8.0, "memory": 100.0}], {}, 30, RoomForWorkers(3, 0, False)),
+        ([{"CPU": 8.0}, {"CPU": 3.0}], {"cpus_per_stage": 2}, 0, RoomForWorkers(5, 0, False)),
+        ([{"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0}], {"gpus_per_model": 2}, 10**9, RoomForWorkers(2, 14, True)),
+        ([{"CPU": 8.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 8.0}], {"workers": 4}, 0, RoomForWorkers(3, 1, True)),
+        ([{"CPU": 8.0, "GPU": 1.0}], {"gpus_per_model": 2}, 0, RoomForWorkers(0, 8, True)),
+        ([], {}, 0, RoomForWorkers(0, 0, False)),
     ],
 )
 def test_as_many_workers_as_there_is_room_for(nodes, keys, memory, wanted):

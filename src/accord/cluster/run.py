@@ -12,10 +12,10 @@ from accord.cluster.driver import Driver
 from accord.cluster.forecast import as_jobs
 from accord.cluster.log import log_of
 from accord.cluster.ray_pool import RayPool
-from accord.cluster.schedule import Schedule
+from accord.cluster.schedule import StageSchedule
 from accord.cluster.shared import left_a_mark
 from accord.cluster.start import connected
-from accord.cluster.worker import Told, command_words
+from accord.cluster.worker import Briefing, command_words
 from accord.errors import AccordError
 from accord.progress import Display, Progress
 from accord.report.wording import count
@@ -42,12 +42,12 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
         if stage.name not in what.expected:
             what.clear(stage)
     _, memory = largest_need({stage.name: stage.needs() for stage in what.todo}, what.graph.least())
-    schedule = Schedule(as_jobs(what.todo, what.expected), ranks=machines.ranks)
+    schedule = StageSchedule(as_jobs(what.todo, what.expected), ranks=machines.ranks)
     prints = {stage.name: stage.recipe.fingerprint for stage in what.todo}
     with what.display(console) as display, left_a_mark(what.folder) as mark:
         display.doing("starting Ray")
         with connected(machines) as ray:
-            told = Told(
+            told = Briefing(
                 text=what.file.text,
                 path=str(what.file.path),
                 cwd=str(Path.cwd()),
@@ -59,7 +59,7 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
             )
             plain = schedule.needs_plain
             pool = RayPool(ray, machines, told, prints, memory=memory, plain=plain, say=display.say)
-            shown = Shown(display, what)
+            shown = OnDisplay(display, what)
             try:
                 pool.open()
                 Driver(schedule, pool, shown).run()
@@ -73,7 +73,7 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
         raise _failed(what.folder, schedule.failed, schedule.waiting)
 
 
-class Shown:
+class OnDisplay:
     """Tells on the display what a driver is told, and lets the page grow."""
 
     def __init__(self, display: Display, what: ToMake) -> None:

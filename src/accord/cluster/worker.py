@@ -35,7 +35,7 @@ _SEEN = 120.0  # seconds until what another machine has put in place is seen her
 
 
 @dataclass(frozen=True)
-class Told:
+class Briefing:
     """What a worker is told of a run.
 
     Attributes:
@@ -94,7 +94,7 @@ class Done:
 class Worker:
     """Makes stages one at a time; `how_far` and `leave` may be called meanwhile, by another thread."""
 
-    def __init__(self, name: str, told: Told) -> None:
+    def __init__(self, name: str, told: Briefing) -> None:
         self._name, self._told = name, told
         self._folder = Path(told.folder)
         self._kept: dict[str, Any] = {}

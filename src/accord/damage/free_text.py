@@ -27,10 +27,15 @@ def write_free(
     """A row a sample: prompt, text, tokens, finished, judge_nll, judge_tokens (nan without a judge)."""
     openings = questions.openings
     makes = {
-        f"free-{start:06}.parquet": partial(_part, lm, questions, openings[start : start + _PART], start, progress)
+        f"free-{start:06}.parquet": partial(_part, lm, questions, openings[start : start + _PART], start)
         for start in range(0, len(openings), _PART)
     }
-    tables = list(each(parts, makes)) or [pd.DataFrame({name: [] for name in _COLUMNS})]
+
+    def there(number: int) -> None:
+        if progress:
+            progress(min(number * _PART, len(openings)), len(openings))
+
+    tables = list(each(parts, makes, there)) or [pd.DataFrame({name: [] for name in _COLUMNS})]
     table = pd.concat(tables, ignore_index=True)
     if judge is None or table.empty:
         return table.assign(judge_nll=np.nan, judge_tokens=np.nan)
@@ -38,9 +43,7 @@ def write_free(
     return table.assign(judge_nll=judged["nll"].numpy(), judge_tokens=judged["tokens"].numpy())
 
 
-def _part(
-    lm: LanguageModel, questions: Questions, openings: list[str], start: int, progress: Progress | None
-) -> pd.DataFrame:
+def _part(lm: LanguageModel, questions: Questions, openings: list[str], start: int) -> pd.DataFrame:
     # A seed of its own for every part: `generate` numbers its prompts from 0.
     seed = int(np.random.SeedSequence([questions.seed, start]).generate_state(1)[0])
     samples = generate(
@@ -51,8 +54,6 @@ def _part(
         batch_size=_PART,
         **_DRAW,  # type: ignore[arg-type]
     )
-    if progress:
-        progress(start + len(samples), len(questions.openings))
     rows = [(sample.prompt, sample.text, len(sample.ids), sample.finished) for sample in samples]
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 

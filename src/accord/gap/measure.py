@@ -69,12 +69,15 @@ def measure_gap(
         which = order[start : start + size]
         within = _within(progress, start, len(which), n)
         makes[f"{start:08d}.parquet"] = partial(_part, questions, which, within)
-    for part in each(parts, makes):
+
+    def there(number: int) -> None:
+        if progress:
+            progress(min(number * size, n), n)
+
+    for part in each(parts, makes, there):
         tables.append(part[part["layer"] == lm.n_layers])
         if by_layer:
             by_layer.add(part)
-    if progress:
-        progress(n, n)
     scores = _score_table(task, pd.concat(tables).set_index("item").sort_index())
     scores.attrs |= answer.about
     metrics = {**summarize(scores, resamples=resamples), **answer.metrics}

@@ -131,8 +131,12 @@ class Comparison:
 
     def concepts(self, layer: int, model: ConceptModel, steps: Steps) -> pd.DataFrame:
         """What changed of each concept at the end of the first test's validator prompts."""
-        old, new = (self.states(name, self.first, VALIDATOR, steps)[layer] for name in self.models)
-        return concept_changes(model, old, new, seed=self.seed, resamples=self.resamples)
+
+        def make() -> pd.DataFrame:
+            old, new = (self.states(name, self.first, VALIDATOR, steps)[layer] for name in self.models)
+            return concept_changes(model, old, new, seed=self.seed, resamples=self.resamples)
+
+        return once(self.parts, "concepts.parquet", make)
 
 
 def patch_both(

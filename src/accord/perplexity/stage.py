@@ -72,13 +72,13 @@ def texts_stage(
         write = _by_model if node is not None else _random
 
         def part(first: int) -> pd.DataFrame:
-            n = min(_PART, section.samples - first)
-            texts = pd.DataFrame(write(lm, section, seed, first, n))
-            work.progress(first + n, section.samples)
-            return texts
+            return pd.DataFrame(write(lm, section, seed, first, min(_PART, section.samples - first)))
+
+        def there(number: int) -> None:
+            work.progress(min(number * _PART, section.samples), section.samples)
 
         makes = {f"{first:06}.parquet": partial(part, first) for first in range(0, section.samples, _PART)}
-        table = pd.concat(each(work.parts, makes), ignore_index=True)
+        table = pd.concat(each(work.parts, makes, there), ignore_index=True)
         work.all_parts_made()
         return WrittenTexts(pd.concat([pd.DataFrame({"row": name, "seed": seed, "index": table.index}), table], axis=1))
 

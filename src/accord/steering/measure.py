@@ -1,6 +1,6 @@
 """An experiment of steering, whole: what turning concepts of one model off and up does, as a section asks for it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from accord.steering.target import Target
 from accord.steering.typical import Typical, measure_typical
 from accord.steering.writing import NEUTRAL, Writing
 from accord.text import in_order
-from accord.unfinished import each
+from accord.unfinished import each, once
 
 ROWS_AT_ONCE = 4096
 
@@ -59,11 +59,14 @@ def measure_effects(
     """
     target = Target.of(lm, concepts, layer, section.keep_error)
     labels = _labels(texts, section, TRAIN) if section.written else None
-    typical = measure_typical(
-        target.concepts,
-        in_order(texts.store(TRAIN), layer, ROWS_AT_ONCE),
-        None if labels is None else lambda text: labels[text.cpu()],
-    )
+
+    def measured() -> dict[str, Tensor]:
+        rows = in_order(texts.store(TRAIN), layer, ROWS_AT_ONCE)
+        found = measure_typical(target.concepts, rows, None if labels is None else lambda text: labels[text.cpu()])
+        return {name: torch.as_tensor(value) for name, value in vars(found).items()}
+
+    statistics: dict[str, Any] = once(parts, "typical.safetensors", measured)
+    typical = Typical(**{**statistics, "tokens": int(statistics["tokens"])})
     doses = [Dose("factor", value) for value in section.factors]
     doses += [Dose("typical", value) for value in section.strengths]
     doses += [Dose("added", value) for value in section.added]
@@ -103,15 +106,13 @@ def _read(
     reading = Reading.of(target, texts.texts(HELD_OUT)[: section.texts], max_length=length)
     options: dict[str, Any] = {"places": section.places, "seed": seed, "states": first}
     others = equal_rates(typical, chosen, seed)
-
-    def measured(done: int, concept: int) -> list[dict[str, Any]]:
-        rows = promoted_effects(reading, typical, {concept: tokens[concept]}, others, doses, **options)
-        if progress:
-            progress(done, len(tokens))
-        return rows
-
-    makes = {f"promoted-{concept}.json": partial(measured, done, concept) for done, concept in enumerate(tokens, 1)}
-    return [row for rows in each(parts, makes) for row in rows], tokens
+    makes = {
+        f"promoted-{concept}.json": partial(
+            promoted_effects, reading, typical, {concept: own}, others, doses, **options
+        )
+        for concept, own in tokens.items()
+    }
+    return [row for rows in each(parts, makes, _counted(progress, len(tokens))) for row in rows], tokens
 
 
 def _write(
@@ -129,23 +130,23 @@ def _write(
     directions = {k: 1 if score > 0 else -1 for k, score in chosen.items()}
     others = equal_rates(typical, list(directions), seed)
     options: dict[str, Any] = {"seed": seed}
-
-    def measured(done: int, concept: int, way: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        found = written_effects(target, typical, writing, {concept: way}, others, doses, **options)
-        if progress:
-            progress(done, len(directions))
-        return found
-
     makes = {
-        f"written-{concept}.json": partial(measured, done, concept, way)
-        for done, (concept, way) in enumerate(directions.items(), 1)
+        f"written-{concept}.json": partial(
+            written_effects, target, typical, writing, {concept: way}, others, doses, **options
+        )
+        for concept, way in directions.items()
     }
     rows: list[dict[str, Any]] = []
     texts: list[dict[str, Any]] = []
-    for number, (own, wrote) in enumerate(each(parts, makes)):
+    for number, (own, wrote) in enumerate(each(parts, makes, _counted(progress, len(directions)))):
         rows += own
         texts += [text for text in wrote if number == 0 or text["control"] != "none"]  # the unsteered ones once
     return rows, texts
+
+
+def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:
+    """Told how many of so many are done."""
+    return lambda number: None if progress is None else progress(number, total)
 
 
 def _chosen(texts: Embeddings, section: SteeringSection, target: Target, typical: Typical) -> dict[int, float]:

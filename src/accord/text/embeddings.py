@@ -21,7 +21,7 @@ from accord.lm.marked import backbone_states
 from accord.lm.model import LanguageModel
 from accord.lm.windows import TokenTexts, Window, tokenize
 from accord.progress import Progress
-from accord.spread import NothingFree, at_work_on, wait_or_leave
+from accord.spread import NothingFree, at_work_on, onward, wait_or_leave
 from accord.text.store import (
     NO_NEXT,
     EmbeddingStore,
@@ -96,7 +96,7 @@ def extract(
     }
     layout = Layout(settings, lm.d_model, [_fresh(shard) for shard in shards], *_left_out(tokens, windows))
     prepare(folder, layout)
-    total = sum(layout.shards)
+    total, progress = sum(layout.shards), onward(progress)
 
     def compute(number: int) -> dict[str, Tensor]:
         done = sum(layout.shards[:number])
@@ -107,23 +107,36 @@ def extract(
 
         return _compute(lm, tokens, shards[number], numbers, _DTYPES[dtype], batch_tokens, report)
 
-    if left := _fill(folder, range(len(shards)), compute, wait=False):
+    def passed(number: int) -> None:
+        if progress:
+            progress(sum(layout.shards[: number + 1]), total)
+
+    if left := _fill(folder, range(len(shards)), compute, passed, wait=False):
         wait_or_leave()
-        _fill(folder, left, compute, wait=True)
-    if progress:
-        progress(total, total)
+        _fill(folder, left, compute, passed, wait=True)
+        passed(len(shards))
     return EmbeddingStore(folder)
 
 
 def _fill(
-    folder: Path, numbers: Sequence[int], compute: Callable[[int], dict[str, Tensor]], *, wait: bool
+    folder: Path,
+    numbers: Sequence[int],
+    compute: Callable[[int], dict[str, Tensor]],
+    passed: Callable[[int], None],
+    *,
+    wait: bool,
 ) -> list[int]:
-    """Put shards in place; the numbers of those that other workers are at, if it does not wait for them."""
+    """Put shards in place; the numbers of those that other workers are at, if it does not wait for them.
+
+    Args:
+        passed: called with the number of each shard that is there or computed.
+    """
     elsewhere = []
     with ThreadPoolExecutor(1) as writer:  # a shard is written and hashed while the next one is computed
         writing: Future[None] | None = None
         for number in numbers:
             if is_made(folder, number):
+                passed(number)
                 continue
             with ExitStack() as claim:
                 try:
@@ -131,13 +144,14 @@ def _fill(
                 except NothingFree:
                     elsewhere.append(number)
                     continue
-                if is_made(folder, number):
+                if is_made(folder, number):  # meanwhile
                     continue
                 discard(folder, number)
                 tensors = compute(number)
                 if writing:
                     writing.result()
                 writing = writer.submit(_write, folder, number, tensors, claim.pop_all())
+                passed(number)
         if writing:
             writing.result()
     return elsewhere

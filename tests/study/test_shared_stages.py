@@ -1,0 +1,202 @@
+"""Every stage whose parts may be computed by several workers: the same bytes, whoever computed which part."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tests.tiny import tiny_model, tiny_texts, tiny_tokenizer
+
+import accord.text
+from accord import spread
+from accord.disk import aside, sha256
+from accord.study import engine, plan_study, store
+from accord.study.config import load
+from accord.study.manifest import read_manifest
+from accord.study.stage import Stage
+from accord.study.work import Models
+
+KINDS = (
+    *("embeddings", "gap", "texts", "perplexity", "steering", "answers", "verdict", "observation", "damage"),
+    *("pathway",),
+)
+STUDY = """\
+name = "s"
+
+[backbone]
+model = "model"
+device = "cpu"
+dtype = "float32"
+
+[[gap]]
+task = "hypernymy"
+validator_shots = "zero"
+layers = true
+limit = 24
+
+[text]
+source = "texts.csv"
+label = "mood"
+max_tokens = 250
+held_out_tokens = 120
+
+[[concepts]]
+kind = "topk"
+size = 24
+k = 4
+training = { steps = 4, batch = 64 }
+
+[[heads]]
+kind = "new"
+reads = "latents"
+training = { steps = 2, batch = 32 }
+
+[perplexity]
+judge = "judge"
+rows = ["topk-latents-new"]
+samples = 5
+max_new_tokens = 4
+own_texts = 4
+
+[steering]
+number = 3
+places = 6
+texts = 6
+factors = [0.0]
+strengths = []
+added = [2.0]
+written = 2
+samples = 1
+max_new_tokens = 3
+
+[[repair]]
+kind = "calibrate"
+validator_shots = "zero"
+limit = 16
+positions = 20
+
+[verdict]
+limit = 10
+phrasings = false
+
+[damage]
+limit = 6
+facts = 2
+samples = 5
+new_tokens = 3
+resamples = 20
+
+[pathway]
+limit = 8
+train_limit = 16
+patch_items = 6
+draws = 1
+resamples = 20
+concepts = "topk"
+"""
+
+
+@contextmanager
+def small_parts() -> Iterator[pytest.MonkeyPatch]:
+    """Stages of several parts each, and repairs of models that seldom say yes or no."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("accord.gap.measure._PART", 4)
+        patch.setattr("accord.perplexity.stage._PART", 2)
+        patch.setattr("accord.damage.free_text._PART", 2)
+        patch.setattr("accord.damage.observed._TEXTS", 2)
+        patch.setattr(accord.text, "extract", partial(accord.text.extract, shard_tokens=64))
+        patch.setattr("accord.repair.label_mass.LEAST", 0.0)
+        patch.setattr("accord.gap.figures.write_gap_figures", lambda gap, folder: None)  # it takes longest
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Stage], Models]:
+    """A run that one worker made, its stages, and the models that they are made with."""
+    folder = tmp_path_factory.mktemp("shared")
+    for name, family in (("model", "llama"), ("judge", "gpt2")):
+        tiny_model(family).save_pretrained(folder / name)
+        tiny_tokenizer(bos=family == "llama").save_pretrained(folder / name)
+    rows = [f"{text},{len(text) % 5}" for text in tiny_texts()]
+    (folder / "texts.csv").write_text("\n".join(["text,mood", *rows]) + "\n")
+    (folder / "study.toml").write_text(STUDY)
+    stages = plan_study(load(folder / "study.toml"), fetch=True).stages
+    with small_parts():
+        engine.run(
+            folder / "study.toml",
+            folder / "run",
+            console=Console(quiet=True),
+            only=list(dict.fromkeys(stage.kind for stage in stages)),
+        )
+    return folder / "run", list(stages), Models()
+
+
+def files(folder: Path) -> dict[Path, str]:
+    return {path: sha256(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def is_part(path: Path) -> bool:
+    """A part, or the note beside it."""
+    if path.suffix == ".note" or path.with_name(f"{path.name}.note").exists():
+        return True
+    return path.name.startswith("shard-") and path.with_suffix(".json").exists()
+
+
+def test_every_kind_is_tried(alone: tuple[Path, list[Stage], Models]) -> None:
+    assert {stage.kind for stage in alone[1] if stage.spreads} == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_computes_a_part_changes_no_byte(
+    kind: str, alone: tuple[Path, list[Stage], Models], tmp_path: Path
+) -> None:
+    run, stages, models = alone
+    stage = next(stage for stage in stages if stage.kind == kind)
+    folder = tmp_path / stage.name
+    partial_folder = aside(folder, "partial")
+    made = {"models": models, "at": lambda other: run / other.name}
+    at_work_on, claimed = spread.at_work_on, spread.claimed
+    turns: list[Path] = []
+
+    @contextmanager
+    def one_part(part: Path, *, wait: bool = True) -> Iterator[None]:
+        if turns:
+            raise KeyboardInterrupt
+        turns.append(part)
+        with at_work_on(part, wait=wait):
+            yield
+
+    @contextmanager
+    def every_second(place: Path, *, wait: bool = False) -> Iterator[bool]:
+        turns.append(place)
+        with claimed(place, wait=wait) as own:
+            yield own and len(turns) % 2 == 0
+
+    def publish() -> bool:
+        return store.publish(stage, folder, **made)  # type: ignore[arg-type]
+
+    with small_parts() as patch:  # the owner begins, and is stopped
+        patch.setattr("accord.unfinished.at_work_on", one_part)
+        patch.setattr("accord.text.embeddings.at_work_on", one_part)
+        with pytest.raises(KeyboardInterrupt):
+            publish()
+    before = files(partial_folder)
+    assert len(turns) == 1
+    with small_parts() as patch:  # others are at every second part that is left
+        patch.setattr(spread, "claimed", every_second)
+        assert store.help_make(stage, folder, **made)  # type: ignore[arg-type]
+    with small_parts():  # a third worker computes the rest, and then finds nothing
+        assert store.help_make(stage, folder, **made)  # type: ignore[arg-type]
+        after = files(partial_folder)
+        assert not store.help_make(stage, folder, **made)  # type: ignore[arg-type]
+    assert files(partial_folder) == after
+    assert after.items() >= before.items() and all(map(is_part, after.keys() - before.keys()))
+    with small_parts() as patch:  # the owner puts together what they made
+        patch.setattr("accord.unfinished.at_work_on", one_part)
+        patch.setattr("accord.text.embeddings.at_work_on", one_part)
+        assert publish()
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    same, other = read_manifest(folder), read_manifest(run / stage.name)
+    assert same is not None and other is not None and same["files"] == other["files"]

@@ -112,6 +112,8 @@ def train_a_head(name: str, ranks: Ranks | None = None) -> dict[str, Tensor]:
     else:
         head = build_head(NewHead(reads=reader.reads, training=HeadTraining(**settings)), lm, reader, rows.x)
 
+    topk.double(), lcblm.double()
+
     def batches(step: int) -> Iterator[Rows]:
         while True:
             which = torch.randperm(len(rows.x), generator=torch.Generator().manual_seed(step))[:50]

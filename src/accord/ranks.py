@@ -49,13 +49,13 @@ class Ranks:
         size: how many there are.
     """
 
-    def __init__(self, rank: int, size: int, store: Store, *, keeps: bool) -> None:
-        """`store` is where they met; `keeps`: whether it closes with this process."""
+    def __init__(self, rank: int, size: int, store: Store, pulse: Store, *, keeps: bool) -> None:
+        """`store` and `pulse` are two ways to where they met; `keeps`: whether that closes with this process."""
         self.rank, self.size = rank, size
         self._store: Store | None = store
         self._keeps = keeps
         self._awaited = set(range(size))  # by rank 0, as it leaves
-        self._pulse = _Pulse(store.clone(), rank)
+        self._pulse = _Pulse(pulse, rank)
         self._pulse.start()
 
     def slice(self, rows: int) -> slice:
@@ -245,8 +245,9 @@ def join(
     keeps = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     try:
         store = TCPStore(host, int(port), is_master=keeps, timeout=wait, wait_for_workers=False)
+        pulse = TCPStore(host, int(port), is_master=False, timeout=wait, wait_for_workers=False)
     except RuntimeError as error:
-        who = "cannot keep it" if keeps else "rank 0 did not come"
+        who = "rank 0 cannot listen there" if keeps else "rank 0 did not come"
         raise _not_met(who, rank, size, address, timeout, error) from error
     _call_roll(store, rank, size, address, wait)
     # Errors of NCCL end the process, unless who asks for a result waits for it.
@@ -258,7 +259,7 @@ def join(
     except RuntimeError as error:
         _end_group()
         raise _not_met("they cannot reach each other", rank, size, address, timeout, error) from error
-    return Ranks(rank, size, store, keeps=keeps)
+    return Ranks(rank, size, store, pulse, keeps=keeps)
 
 
 def free_address(host: str = "127.0.0.1") -> str:

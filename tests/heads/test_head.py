@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from accord.concepts import ConceptModel, Pattern, Sparse
+from accord.concepts import ConceptModel, Pattern, Sparse, Step
 from accord.errors import AccordError
 from accord.heads import (
     FinetunedHead,
@@ -89,13 +89,13 @@ def test_chunked_loss_is_the_plain_one(
     learner = HeadLearner(head, reader)
     received, count = learner.receive(rows)
     assert count == len(x)
-    loss = 2 * learner.loss(received, step=None)["ce"]  # type: ignore[arg-type]
+    loss = 2 * learner.loss(received, Step(0, 1))["ce"]
     loss.backward()
     torch.testing.assert_close(loss, 2 * plain)
     for parameter, gradient in zip(head.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, 2 * gradient, atol=1e-6, rtol=1e-4)
     with torch.no_grad():
-        assert not learner.loss(received, step=None)["ce"].requires_grad  # type: ignore[arg-type]
+        assert not learner.loss(received, Step(0, 1))["ce"].requires_grad
 
 
 def test_no_logits_beyond_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:

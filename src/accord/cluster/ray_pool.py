@@ -11,7 +11,7 @@ from typing import Any
 from accord.cluster.config import MachinesSection
 from accord.cluster.pool import Event, Failed, Help, Helped, Joined, Lost, Made, Make, Moved, Order, Recall
 from accord.cluster.room import RoomForWorkers, alive, room
-from accord.cluster.worker import Done, Hello, Briefing, Worker
+from accord.cluster.worker import Briefing, Done, Hello, Worker
 from accord.errors import AccordError
 
 _LOOK = 0.05  # seconds from one question how far a worker is to the next one's

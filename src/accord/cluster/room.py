@@ -22,7 +22,9 @@ class RoomForWorkers:
     cards: bool
 
 
-def room(nodes: Sequence[Mapping[str, float]], machines: MachinesSection, memory: int = 0, plain: bool = False) -> RoomForWorkers:
+def room(
+    nodes: Sequence[Mapping[str, float]], machines: MachinesSection, memory: int = 0, plain: bool = False
+) -> RoomForWorkers:
     """How many workers the machines have room for.
 
     Args:

@@ -29,7 +29,7 @@ def rate_divergence(rate: Tensor, prior: float) -> Tensor:
 def gate_entropy(logits: Tensor) -> Tensor:
     """Entropies of the gates σ(logits) in nats; stable for large logits.
 
-    >>> gate_entropy(torch.tensor([0.0, 100.0]))  # undecided: log 2; sure: 0
+    >>> gate_entropy(Tensor([0.0, 100.0]))  # undecided: log 2; sure: 0
     tensor([0.6931, 0.0000])
     """
     return F.softplus(logits) - logits * logits.sigmoid()

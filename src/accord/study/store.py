@@ -35,7 +35,7 @@ from accord.study.replaced import MadeOtherwise, not_replaced
 from accord.study.run_list import list_stage, listed_as
 from accord.study.session import Session
 from accord.study.stage import Recipe, Stage
-from accord.study.work import Input, Models, Trained, Work
+from accord.study.work import Input, Models, TrainingOver, Work
 from accord.unfinished import RECORD, check_finished, discard, passes_check, with_check, without_check
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def train_along(
     with _heard(stage, ranks), on_cpu.quick():
         if not ranks.told():
             return False
-        with suppress(Trained):
+        with suppress(TrainingOver):
             stage.make(Work(aside(folder.resolve(), "partial"), at or _nowhere, models, ranks=ranks))
     return True
 

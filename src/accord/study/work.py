@@ -72,7 +72,7 @@ def to_make(section: BackboneSection) -> BackboneSection:
     return section.model_copy(update={"dtype": "bfloat16"}) if chosen else section
 
 
-class Trained(Exception):
+class TrainingOver(Exception):
     """What is left of a stage is rank 0's work: see `Work.trained`."""
 
 
@@ -146,9 +146,9 @@ class Work:
         return self.ranks is None or self.ranks.rank == 0
 
     def trained(self) -> None:
-        """Say that the training is over, and that all that is left is rank 0's: raises Trained on the others."""
+        """Say that the training is over, and that all that is left is rank 0's: raises TrainingOver on the others."""
         if not self.writes:
-            raise Trained
+            raise TrainingOver
 
     def begun_with(self, lm: L) -> L:
         """The same model. The first model of a stage decides on which device and in which precision the stage is made.

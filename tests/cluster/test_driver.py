@@ -6,7 +6,7 @@ import pytest
 
 from accord.cluster.driver import Driver
 from accord.cluster.pool import Failed, Help, Helped, Joined, Lost, Made, Make, Moved
-from accord.cluster.schedule import Job, Schedule
+from accord.cluster.schedule import Job, StageSchedule
 from accord.cluster.simulated import SimulatedPool
 from accord.errors import AccordError
 
@@ -45,7 +45,7 @@ class Scripted:
 
 
 def run(jobs, pool, ranks=1):
-    schedule, notes = Schedule(jobs, ranks=ranks), Notes()
+    schedule, notes = StageSchedule(jobs, ranks=ranks), Notes()
     Driver(schedule, pool, notes, clock=lambda: pool.now).run()
     return schedule, notes.told
 

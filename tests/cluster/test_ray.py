@@ -14,9 +14,9 @@ from rich.console import Console
 
 from accord.cluster.config import MachinesSection
 from accord.cluster.driver import Driver
-from accord.cluster.schedule import Schedule
+from accord.cluster.schedule import StageSchedule
 from accord.cluster.shared import left_a_mark
-from accord.cluster.worker import Told
+from accord.cluster.worker import Briefing
 from accord.disk import is_locked, lock
 from accord.errors import AccordError
 from accord.study import engine
@@ -130,7 +130,7 @@ def pool_of(cluster, folder, stages, shares=True):
     folder.mkdir(exist_ok=True)
     with lock(folder.resolve()), left_a_mark(folder) as mark, connected(machines) as ray:
         seen = mark if shares else "another"
-        told = Told(text, "s.toml", str(folder.parent), str(folder), "cpu", seen, 1, ("accord", "run", "s.toml"))
+        told = Briefing(text, "s.toml", str(folder.parent), str(folder), "cpu", seen, 1, ("accord", "run", "s.toml"))
         prints = {stage.name: stage.recipe.fingerprint for stage in sleeping.planned(text, folder)}
         pool = RayPool(ray, machines, told, prints, worker=sleeping.SleepingWorker)
         try:
@@ -185,7 +185,7 @@ def hard_run(cluster, tmp_path_factory):
 
     with pool_of(cluster, folder, stages) as pool:
         pool.open()
-        schedule, notes = Schedule(sleeping.jobs_of(json.dumps(stages))), Notes(begun)
+        schedule, notes = StageSchedule(sleeping.jobs_of(json.dumps(stages))), Notes(begun)
         Driver(schedule, pool, notes).run()
     cluster.add_node(**MACHINE)
     return folder, schedule, notes
@@ -231,7 +231,7 @@ def test_an_interrupted_driver_has_its_workers_leave_and_nothing_is_half_written
     stages = [{"name": "wait/0", "how": "wait never"}]
     with pool_of(cluster, folder, stages) as pool:
         pool.open()
-        driver = Driver(Schedule(sleeping.jobs_of(json.dumps(stages))), pool, Notes(begun))
+        driver = Driver(StageSchedule(sleeping.jobs_of(json.dumps(stages))), pool, Notes(begun))
         with pytest.raises(KeyboardInterrupt):
             driver.run()
     assert not (folder / "wait" / "0").exists()

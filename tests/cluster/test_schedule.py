@@ -5,7 +5,7 @@ import random
 import pytest
 
 from accord.cluster.pool import Help, Make, Recall
-from accord.cluster.schedule import LOADING, TRIES, Job, Schedule, longest_paths
+from accord.cluster.schedule import LOADING, TRIES, Job, StageSchedule, longest_paths
 
 
 def given(schedule, now=0.0):
@@ -16,7 +16,7 @@ def given(schedule, now=0.0):
 
 def test_what_is_on_the_longest_path_comes_first():
     jobs = [Job("short", seconds=9), Job("first", seconds=1), Job("then", ("first",), seconds=10)]
-    schedule = Schedule(jobs)
+    schedule = StageSchedule(jobs)
     schedule.join("w1")
     assert given(schedule) == {"w1": "first"}
     assert given(schedule) == {}
@@ -46,7 +46,7 @@ def test_paths_are_those_of_a_plain_search():
 
 @pytest.mark.parametrize(("longer", "wanted"), [(LOADING - 1, "a2"), (LOADING + 1, "b")])
 def test_a_worker_keeps_to_the_model_that_it_has_unless_another_path_is_much_longer(longer, wanted):
-    schedule = Schedule([Job("a1", (), 200, "A"), Job("a2", (), 50, "A"), Job("b", (), 50 + longer, "B")])
+    schedule = StageSchedule([Job("a1", (), 200, "A"), Job("a2", (), 50, "A"), Job("b", (), 50 + longer, "B")])
     schedule.join("w1")
     assert given(schedule) == {"w1": "a1"}
     schedule.made("a1")
@@ -55,7 +55,7 @@ def test_a_worker_keeps_to_the_model_that_it_has_unless_another_path_is_much_lon
 
 def test_of_idle_workers_one_that_has_the_model_is_taken():
     jobs = [Job("a", (), 9, "A"), Job("b", (), 8, "B"), Job("b2", ("a", "b"), 1, "B"), Job("a2", ("a", "b"), 2, "A")]
-    schedule = Schedule(jobs)
+    schedule = StageSchedule(jobs)
     schedule.join("w1")
     schedule.join("w2")
     assert given(schedule) == {"w1": "a", "w2": "b"}
@@ -65,7 +65,7 @@ def test_of_idle_workers_one_that_has_the_model_is_taken():
 
 
 def test_what_needs_no_model_waits_for_no_card():
-    schedule = Schedule([Job("a", (), 5, "A"), Job("a2", (), 4, "A"), Job("plain", (), 9), Job("plain2", (), 1)])
+    schedule = StageSchedule([Job("a", (), 5, "A"), Job("a2", (), 4, "A"), Job("plain", (), 9), Job("plain2", (), 1)])
     schedule.join("p", card=False)
     schedule.join("c")
     assert given(schedule) == {"c": "a", "p": "plain"}
@@ -78,14 +78,14 @@ def test_what_needs_no_model_waits_for_no_card():
 
 
 def test_a_card_does_what_needs_none_rather_than_nothing():
-    schedule = Schedule([Job("plain")])
+    schedule = StageSchedule([Job("plain")])
     schedule.join("c")
     assert given(schedule) == {"c": "plain"}
 
 
 def test_what_fails_takes_with_it_what_is_made_from_it_and_nothing_else():
     jobs = [Job("bad"), Job("good"), Job("x", ("bad",)), Job("y", ("x", "good")), Job("z", ("good",))]
-    schedule = Schedule(jobs)
+    schedule = StageSchedule(jobs)
     schedule.join("w1")
     done = []
     while not schedule.over:
@@ -101,7 +101,7 @@ def test_what_fails_takes_with_it_what_is_made_from_it_and_nothing_else():
 
 
 def test_the_stage_of_a_worker_that_dies_is_begun_again_a_few_times():
-    schedule = Schedule([Job("a"), Job("b", ("a",))])
+    schedule = StageSchedule([Job("a"), Job("b", ("a",))])
     for number in range(TRIES):
         assert not schedule.over
         schedule.join(f"w{number}")
@@ -115,7 +115,7 @@ def test_the_stage_of_a_worker_that_dies_is_begun_again_a_few_times():
 
 def test_idle_workers_help_with_what_can_be_shared_and_come_back_for_what_is_ready():
     jobs = [Job("shared", (), 20, "A", spreads=True), Job("alone", (), 8, "A"), Job("next", ("alone",), 1, "A")]
-    schedule = Schedule(jobs)
+    schedule = StageSchedule(jobs)
     for name in ("w1", "w2", "w3", "w4"):
         schedule.join(name)
     assert given(schedule) == {"w1": "shared", "w2": "alone", "w3": "(shared)", "w4": "(shared)"}
@@ -132,7 +132,7 @@ def test_idle_workers_help_with_what_can_be_shared_and_come_back_for_what_is_rea
 
 def test_of_shared_stages_the_one_with_fewest_helpers_gets_the_next():
     jobs = [Job(name, (), seconds, "A", spreads=True) for name, seconds in (("a", 9), ("b", 8))]
-    schedule = Schedule(jobs)
+    schedule = StageSchedule(jobs)
     for name in ("w1", "w2", "w3", "w4"):
         schedule.join(name)
     assert given(schedule) == {"w1": "a", "w2": "b", "w3": "(a)", "w4": "(b)"}
@@ -143,7 +143,7 @@ def test_of_shared_stages_the_one_with_fewest_helpers_gets_the_next():
 
 def test_helpers_are_called_back_only_as_many_as_are_needed_and_once():
     jobs = [Job("a", (), 9, "A", spreads=True), Job("b", (), 8, "A"), *(Job(f"n{i}", ("b",), 1, "A") for i in range(2))]
-    schedule = Schedule(jobs)
+    schedule = StageSchedule(jobs)
     for name in ("w1", "w2", "w3", "w4", "w5"):
         schedule.join(name)
     given(schedule)
@@ -158,12 +158,12 @@ def test_helpers_are_called_back_only_as_many_as_are_needed_and_once():
 
 def test_ranks_are_gathered_before_a_stage_is_trained():
     jobs = [Job("t", (), 9, "A", trains=True), Job("a", (), 8, "A"), Job("b", (), 7, "A")]
-    schedule = Schedule(jobs, ranks=2)
+    schedule = StageSchedule(jobs, ranks=2)
     schedule.join("w1")
     assert given(schedule) == {}  # another is to come
     schedule.able = 1
     assert given(schedule) == {"w1": "t"}
-    schedule = Schedule([Job("a0", (), 10, "A"), *jobs], ranks=2)
+    schedule = StageSchedule([Job("a0", (), 10, "A"), *jobs], ranks=2)
     schedule.join("w1")
     schedule.join("w2")
     assert given(schedule) == {"w1": "a0"}  # w2 waits for another
@@ -178,7 +178,7 @@ def test_ranks_are_gathered_before_a_stage_is_trained():
 
 
 def test_a_rank_that_leaves_while_others_are_gathered_is_waited_for_no_longer():
-    schedule = Schedule([Job("a", (), 9, "A"), Job("t", (), 8, "A", trains=True)], ranks=2)
+    schedule = StageSchedule([Job("a", (), 9, "A"), Job("t", (), 8, "A", trains=True)], ranks=2)
     schedule.join("w1")
     schedule.join("w2")
     assert given(schedule) == {"w1": "a"}
@@ -198,7 +198,7 @@ def test_whatever_happens_every_stage_ends_in_one_way(seed):
         model = draw.choice(["", "A", "B"])
         trains = draw.random() < 0.2
         jobs.append(Job(f"s{i}", inputs, draw.random() * 90, model, not trains and draw.random() < 0.5, trains))
-    schedule, born, now = Schedule(jobs, ranks=2), 0, 0.0
+    schedule, born, now = StageSchedule(jobs, ranks=2), 0, 0.0
     made, under_way, helping = set(), {}, {}
 
     def forget(workers):

@@ -10,7 +10,7 @@ import pytest
 from accord.cluster import worker as module
 from accord.cluster.log import logged
 from accord.cluster.shared import left_a_mark, what_is_wrong
-from accord.cluster.worker import Told, Worker
+from accord.cluster.worker import Briefing, Worker
 from accord.disk import DiskFull, lock
 from accord.study.graph import Graph
 from accord.study.manifest import read_manifest
@@ -32,7 +32,7 @@ def worker(tmp_path, monkeypatch):
         text, folder = json.dumps(stages), tmp_path / "run"
         folder.mkdir(exist_ok=True)
         words = ("accord", "run", "s.toml")
-        one = Sleeper("worker 1", Told(text, "s.toml", str(tmp_path), str(folder), "cpu", "mark", 1, words))
+        one = Sleeper("worker 1", Briefing(text, "s.toml", str(tmp_path), str(folder), "cpu", "mark", 1, words))
         return one, {stage.name: stage.recipe.fingerprint for stage in sleeping.planned(text, folder)}
 
     return worker

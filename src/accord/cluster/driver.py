@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from accord.cluster.pool import Event, Failed, Helped, Joined, Lost, Made, Make, Moved, Pool
-from accord.cluster.schedule import Schedule
+from accord.cluster.schedule import StageSchedule
 from accord.errors import AccordError
 
 _BEAT = 1.0  # seconds that it waits for events at most
 _PATIENCE = 600.0  # seconds without a single worker
 
 
-class Told(Protocol):
+class Listener(Protocol):
     """Who is told what happens."""
 
     def joined(self, worker: str, host: str) -> None:
@@ -31,14 +31,14 @@ class Told(Protocol):
         """A stage cannot be made."""
 
     def lost(self, worker: str, why: str, stage: str) -> None:
-        """A worker is gone, and with it what it did of a stage; empty where it did nothing."""
+        """A worker is gone; the stage that is to be begun again for that, if there is one."""
 
 
 class Driver:
     """Has the stages of a schedule made by the workers of a pool."""
 
     def __init__(
-        self, schedule: Schedule, pool: Pool, told: Told, *, clock: Callable[[], float] = time.monotonic
+        self, schedule: StageSchedule, pool: Pool, told: Listener, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._schedule, self._pool, self._told, self._clock = schedule, pool, told, clock
 
@@ -70,7 +70,7 @@ class Driver:
         elif isinstance(event, Lost):
             stage, others = schedule.leave(event.worker, event.why)
             self._replace(others)
-            self._told.lost(event.worker, event.why, stage)
+            self._told.lost(event.worker, event.why, "" if stage in schedule.failed else stage)
             if stage in schedule.failed:
                 self._told.failed(stage, schedule.failed[stage])
         elif isinstance(event, Helped):

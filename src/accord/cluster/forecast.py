@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from accord.cluster.config import MachinesSection
 from accord.cluster.driver import Driver
-from accord.cluster.room import Room, alive, room
-from accord.cluster.schedule import Job, Schedule
+from accord.cluster.room import RoomForWorkers, alive, room
+from accord.cluster.schedule import Job, StageSchedule
 from accord.cluster.simulated import SimulatedPool, Unheard
 from accord.study import costs
 from accord.study.stage import Stage
@@ -73,7 +73,7 @@ def forecast(stages: Sequence[Stage], machines: MachinesSection, least: Callable
     jobs = as_jobs(stages, seconds)
     always, known = least(), {stage.name: stage for stage in stages}
     memory = {job.name: max(known[job.name].needs().memory, always) for job in jobs}
-    schedule = Schedule(jobs, ranks=machines.ranks)
+    schedule = StageSchedule(jobs, ranks=machines.ranks)
     there = _room(machines, max(memory.values()), schedule.needs_plain)
     pool = SimulatedPool(seconds, max(there.workers, 1), there.plain)
     Driver(schedule, pool, Unheard(), clock=lambda: pool.now).run()
@@ -129,7 +129,7 @@ def longest_path(jobs: Sequence[Job], path: Mapping[str, float]) -> tuple[str, .
     return tuple(names)
 
 
-def _room(machines: MachinesSection, memory: int, plain: bool) -> Room:
+def _room(machines: MachinesSection, memory: int, plain: bool) -> RoomForWorkers:
     if machines.address:
         from accord.cluster.start import connected
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from accord.cluster.config import MachinesSection
 from accord.cluster.pool import Event, Failed, Help, Helped, Joined, Lost, Made, Make, Moved, Order, Recall
-from accord.cluster.room import Room, alive, room
-from accord.cluster.worker import Done, Hello, Told, Worker
+from accord.cluster.room import RoomForWorkers, alive, room
+from accord.cluster.worker import Briefing, Done, Hello, Worker
 from accord.errors import AccordError
 
 _LOOK = 0.05  # seconds from one question how far a worker is to the next one's
@@ -60,7 +60,7 @@ class RayPool:
         self,
         ray: Any,
         machines: MachinesSection,
-        told: Told,
+        told: Briefing,
         prints: Mapping[str, str],
         *,
         memory: int = 0,
@@ -106,7 +106,7 @@ class RayPool:
         if actor is None:
             return  # its end is told already, or will be
         if isinstance(order, Recall):
-            actor.handle.leave.remote()
+            actor.handle.leave.remote("help")
             return
         actor.order = order
         print_ = self._prints[order.stage]
@@ -170,10 +170,10 @@ class RayPool:
 
     # Workers come and go
 
-    def _seen_room(self) -> Room:
+    def _seen_room(self) -> RoomForWorkers:
         return room(alive(self._ray), self._machines, self._memory, self._plain)
 
-    def _grow(self, now: Room) -> None:
+    def _grow(self, now: RoomForWorkers) -> None:
         """Have as many workers as there is room for; those that are at work stay, as do those that are idle."""
         for card, wanted in ((True, now.workers), (False, now.plain)):
             there = [worker for worker, actor in self._actors.items() if actor.card == card]

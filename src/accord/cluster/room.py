@@ -8,7 +8,7 @@ from accord.cluster.config import MachinesSection
 
 
 @dataclass(frozen=True)
-class Room:
+class RoomForWorkers:
     """Workers that fit.
 
     Attributes:
@@ -22,7 +22,9 @@ class Room:
     cards: bool
 
 
-def room(nodes: Sequence[Mapping[str, float]], machines: MachinesSection, memory: int = 0, plain: bool = False) -> Room:
+def room(
+    nodes: Sequence[Mapping[str, float]], machines: MachinesSection, memory: int = 0, plain: bool = False
+) -> RoomForWorkers:
     """How many workers the machines have room for.
 
     Args:
@@ -31,7 +33,7 @@ def room(nodes: Sequence[Mapping[str, float]], machines: MachinesSection, memory
         plain: whether there is something to do that needs no card.
 
     >>> room([{"CPU": 8, "GPU": 2}, {"CPU": 4}], MachinesSection(), plain=True)
-    Room(workers=2, plain=10, cards=True)
+    RoomForWorkers(workers=2, plain=10, cards=True)
     """
     each, cards = machines.cpus_per_stage, any(node.get("GPU", 0) for node in nodes)
     workers = more = 0
@@ -45,7 +47,7 @@ def room(nodes: Sequence[Mapping[str, float]], machines: MachinesSection, memory
         workers += able
     most = machines.workers or workers + more
     workers = min(workers, most)
-    return Room(workers, min(more, most - workers) if plain and cards else 0, cards)
+    return RoomForWorkers(workers, min(more, most - workers) if plain and cards else 0, cards)
 
 
 def alive(ray: Any) -> list[Mapping[str, float]]:

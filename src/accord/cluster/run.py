@@ -1,6 +1,7 @@
 """A run on Ray: its stages made by the workers of a cluster, while this process plans, tells and writes the page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -11,16 +12,18 @@ from accord.cluster.driver import Driver
 from accord.cluster.forecast import as_jobs
 from accord.cluster.log import log_of
 from accord.cluster.ray_pool import RayPool
-from accord.cluster.schedule import Schedule
+from accord.cluster.schedule import StageSchedule
 from accord.cluster.shared import left_a_mark
 from accord.cluster.start import connected
-from accord.cluster.worker import Told, command_words
+from accord.cluster.worker import Briefing, command_words
 from accord.errors import AccordError
 from accord.progress import Display, Progress
 from accord.report.wording import count
+from accord.study import costs
 from accord.study.capacity import largest_need
 from accord.study.making import GrowingPage, ToMake
 from accord.study.provenance import command
+from accord.study.report_file import bring_report
 
 _NAMED = 20  # stages that failed, as an error lists them
 
@@ -36,7 +39,7 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
         fix = f'write device = "{device.partition(":")[0]}": each worker has cards of its own'
         raise AccordError("A worker cannot be given the card of a number.", got=device, fix=fix)
     _, memory = largest_need({stage.name: stage.needs() for stage in what.todo}, what.graph.least())
-    schedule = Schedule(as_jobs(what.todo, what.expected), ranks=machines.ranks)
+    schedule = StageSchedule(as_jobs(what.todo, what.expected), ranks=machines.ranks)
     prints = {stage.name: stage.recipe.fingerprint for stage in what.todo}
     with what.display(console) as display, left_a_mark(what.folder) as mark:
         for stage in what.asked:
@@ -44,7 +47,7 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
                 what.clear(stage, display.say)
         display.doing("starting Ray")
         with connected(machines) as ray:
-            told = Told(
+            told = Briefing(
                 text=what.file.text,
                 path=str(what.file.path),
                 cwd=str(Path.cwd()),
@@ -56,7 +59,7 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
             )
             plain = schedule.needs_plain
             pool = RayPool(ray, machines, told, prints, memory=memory, plain=plain, say=display.say)
-            shown = Shown(display, what)
+            shown = OnDisplay(display, what)
             try:
                 pool.open()
                 Driver(schedule, pool, shown).run()
@@ -64,15 +67,18 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
                 pool.close()
                 shown.close()
     if schedule.failed:
-        shown.page.write()
+        if what.page:
+            with suppress(AccordError):  # there may be nothing to show
+                bring_report(what.folder)
         raise _failed(what.folder, schedule.failed, schedule.waiting)
 
 
-class Shown:
+class OnDisplay:
     """Tells on the display what a driver is told, and lets the page grow."""
 
     def __init__(self, display: Display, what: ToMake) -> None:
-        self.page = GrowingPage(what)
+        self._page, self._pages = GrowingPage(what), ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         self._display, self._folder = display, what.folder
         self._stages = {stage.name: stage for stage in what.todo}
         self._hosts: dict[str, str] = {}
@@ -100,11 +106,13 @@ class Shown:
 
     def made(self, stage: str, seconds: float, found: str, lacking: str) -> None:
         """A stage is whole."""
+        costs.note(self._stages[stage], seconds)
         self._found[stage] = found
         self._open.pop(stage)[0].close()
         if lacking:
             self._display.say(f"{stage}: {lacking}")
-        self.page.grow(self._stages[stage])
+        if self._page.is_due(self._stages[stage]) and (self._writing is None or self._writing.done()):
+            self._writing = self._pages.submit(self._write, self._page.coming)  # workers do not wait for it
 
     def failed(self, stage: str, reason: str) -> None:
         """A stage cannot be made."""
@@ -115,13 +123,21 @@ class Shown:
         """A worker is gone."""
         self._leave(stage)
         host = self._hosts.pop(worker, "")
+        self._display.workers = max(1, len(self._hosts))
         again = f"; {stage} is made again elsewhere" if stage else ""
         self._display.say(f"{worker} on {host} is gone: {why}{again}")
 
     def close(self) -> None:
         """Nothing is under way any more."""
+        self._pages.shutdown()
         for stage in [*self._open]:
             self._leave(stage)
+
+    def _write(self, coming: Sequence[str]) -> None:
+        with suppress(
+            AccordError, OSError
+        ):  # of a stage that is replaced meanwhile; the last page is written in any case
+            self._page.write(coming)
 
     def _leave(self, stage: str) -> None:
         """End the line of a stage that has not been made."""

@@ -51,10 +51,10 @@ class _Worker:
     gathered: bool = False
 
 
-class Schedule:
+class StageSchedule:
     """The stages of a run and its workers, told of what happens; gives the orders that follow from it.
 
-    >>> schedule = Schedule([Job("a", seconds=2), Job("b", seconds=1), Job("c", ("a", "b"))])
+    >>> schedule = StageSchedule([Job("a", seconds=2), Job("b", seconds=1), Job("c", ("a", "b"))])
     >>> schedule.join("worker 1"), [*schedule.orders()]
     (None, [Make(worker='worker 1', stage='a', with_=())])
     >>> schedule.made("a"), [*schedule.orders()]

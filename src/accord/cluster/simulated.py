@@ -53,7 +53,7 @@ class SimulatedPool:
 
 
 class Unheard:
-    """Who is told of a run that only is played: nobody; see `accord.cluster.driver.Told`."""
+    """Who is told of a run that only is played: nobody; see `accord.cluster.driver.Listener`."""
 
     def joined(self, worker: str, host: str) -> None:
         """Nothing."""

@@ -22,7 +22,7 @@ from accord.errors import AccordError
 from accord.study import store
 from accord.study.config import validated
 from accord.study.graph import Graph, plan_study
-from accord.study.making import headline_of, make
+from accord.study.making import headline_of
 from accord.study.manifest import missing, read_manifest
 from accord.study.stage import Stage
 from accord.study.work import Input, Models
@@ -35,7 +35,7 @@ _SEEN = 120.0  # seconds until what another machine has put in place is seen her
 
 
 @dataclass(frozen=True)
-class Told:
+class Briefing:
     """What a worker is told of a run.
 
     Attributes:
@@ -94,14 +94,14 @@ class Done:
 class Worker:
     """Makes stages one at a time; `how_far` and `leave` may be called meanwhile, by another thread."""
 
-    def __init__(self, name: str, told: Told) -> None:
+    def __init__(self, name: str, told: Briefing) -> None:
         self._name, self._told = name, told
         self._folder = Path(told.folder)
         self._kept: dict[str, Any] = {}
         self._stages: Mapping[str, Stage] = {}
         self._models = Models(self._does)
         self._done = self._total = 0
-        self._doing, self._leaves = "", False
+        self._at_work, self._doing, self._leaves = "", "", False
         self._path = Path(told.path)
         sys.argv[:] = told.command
         try:
@@ -130,7 +130,7 @@ class Worker:
         """
         who = f"{self._name} on {platform.node()}" + (f", rank {rank} of {ranks}" if ranks > 1 else "")
         log = log_of(self._folder, name if not rank else f"{name}.rank{rank}")
-        self._begin()
+        self._begin("make")
         try:
             with logged(log, who):
                 try:
@@ -147,7 +147,7 @@ class Worker:
 
     def help(self, name: str, fingerprint: str) -> Done:
         """Compute what nobody is at of a stage that another worker makes."""
-        self._begin()
+        self._begin("help")
         try:
             stage = self._stage(name, fingerprint)
             while store.help_make(stage, self._folder / name, models=self._models, at=self._at, progress=self._moves):
@@ -162,9 +162,13 @@ class Worker:
         """What is done, of how much, and what takes a while at the moment."""
         return self._done, self._total, self._doing
 
-    def leave(self) -> None:
-        """Leave what is under way at its next step: what is done of it stays, for whoever goes on."""
-        self._leaves = True
+    def leave(self, what: str = "") -> None:
+        """Leave what is under way at its next step: what is done of it stays, for whoever goes on.
+
+        Args:
+            what: "make" or "help", if only that is to be left: meanwhile, it may have ended.
+        """
+        self._leaves = what in ("", self._at_work)
 
     def _made(self, name: str, fingerprint: str, rank: int, ranks: int, address: str) -> Done:
         stage = self._stage(name, fingerprint)
@@ -175,7 +179,19 @@ class Worker:
                 store.train_along(stage, self._folder / name, models=self._models, at=self._at, ranks=among)
                 return Done("made")
             say = partial(print, flush=True)
-            make(stage, self._folder, self._models, self._moves, say, wait=True, ranks=among)
+            # What would be replaced unasked was refused before. A stage that is locked is left by a driver that died.
+            store.publish(
+                stage,
+                self._at(stage),
+                at=self._at,
+                models=self._models,
+                progress=self._moves,
+                replace=True,
+                say=say,
+                wait=True,
+                ranks=among,
+                worker=self._name,
+            )
         seconds = (read_manifest(self._folder / name) or {}).get("seconds", 0.0)
         lacking = missing(self._folder / name) or ""
         return Done("made", float(seconds), headline_of(stage, self._folder), lacking)
@@ -214,7 +230,8 @@ class Worker:
     def _at(self, stage: Input) -> Path:
         return self._folder.absolute() / stage.name
 
-    def _begin(self) -> None:
+    def _begin(self, what: str = "") -> None:
+        self._at_work = what
         self._done, self._total, self._doing, self._leaves = 0, 0, "", False
 
     def _does(self, what: str) -> None:

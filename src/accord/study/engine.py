@@ -123,7 +123,8 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
                 make(stage, what.folder, models, progress, display.say)
             if lacking := missing(what.folder / stage.name):
                 display.say(f"{stage.name}: {lacking}")
-            page.grow(stage)
+            if page.is_due(stage):
+                page.write(page.coming)
 
 
 def check_replaced(stages: Sequence[Stage], folder: Path, *, replace: bool) -> None:

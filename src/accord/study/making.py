@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -21,9 +20,6 @@ from accord.study.run_folder import capability_of, result_types
 from accord.study.run_progress import PROGRESS
 from accord.study.stage import Stage
 from accord.study.work import Input, Models
-
-if TYPE_CHECKING:
-    from accord.ranks import Ranks
 
 _PAGE_SHARE = 40  # a page that took a second is not written again for so many
 
@@ -79,28 +75,25 @@ class GrowingPage:
         self._left = {stage.name: capability_of(stage.kind) for stage in what.todo}
         self._written, self._took = -math.inf, 0.0  # when, and in how many seconds
 
-    def grow(self, stage: Stage) -> None:
-        """A stage has been made, whatever its order."""
+    def is_due(self, stage: Stage) -> bool:
+        """Whether to write it now that a stage has been made; each stage is told once, in whatever order."""
         own = self._left.pop(stage.name)
-        coming = self.coming
-        if not coming or own in coming:
-            return
-        if time.monotonic() - self._written >= _PAGE_SHARE * self._took:
-            self.write()
+        if not self.coming or own in self.coming or not self._what.page:
+            return False
+        return time.monotonic() - self._written >= _PAGE_SHARE * self._took
 
     @property
     def coming(self) -> list[str]:
         """The capabilities that have stages to come, in their order."""
         return list(dict.fromkeys(self._left.values()))
 
-    def write(self) -> None:
-        """Write it as far as it is, where the run has one."""
-        if self._what.page:
-            from accord.report import write_report
+    def write(self, coming: Sequence[str]) -> None:
+        """Write it as far as it is; these capabilities have stages to come."""
+        from accord.report import write_report
 
-            begun = time.monotonic()
-            write_report(self._what.folder, coming=self.coming)
-            self._written, self._took = time.monotonic(), time.monotonic() - begun
+        begun = time.monotonic()
+        write_report(self._what.folder, coming=coming)
+        self._written, self._took = time.monotonic(), time.monotonic() - begun
 
 
 def make(
@@ -109,33 +102,17 @@ def make(
     models: Models,
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
-    *,
-    wait: bool = False,
-    ranks: "Ranks | None" = None,
-    worker: str = "",
 ) -> bool:
     """Make a stage of a run folder, all of whose inputs are there; False if it is up to date.
 
-    What it took is kept for the next run (`accord.study.costs`). `say`, `wait`, `ranks`, `worker`: as
-    `store.publish` has them.
+    What it took is kept for the next run (`accord.study.costs`). `say`: see `publish`.
     """
 
     def at(other: Input) -> Path:
         return folder.absolute() / other.name
 
     # What would be replaced unasked was refused before, see `accord.study.engine.check_replaced`.
-    new = store.publish(
-        stage,
-        at(stage),
-        at=at,
-        models=models,
-        progress=progress,
-        replace=True,
-        say=say,
-        wait=wait,
-        ranks=ranks,
-        worker=worker,
-    )
+    new = store.publish(stage, at(stage), at=at, models=models, progress=progress, replace=True, say=say)
     if new and (manifest := read_manifest(folder / stage.name)) is not None:
         costs.note(stage, manifest["seconds"])
     return new

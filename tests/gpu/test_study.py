@@ -16,7 +16,7 @@ from accord.heads.config import KINDS as HEADS
 from accord.repair.config import KINDS as REPAIRS
 from accord.study import engine
 from accord.study.root import study_model
-from tests.tiny import tiny_hub_folder, tiny_texts
+from tests.tiny import tiny_hub_folder, tiny_model, tiny_texts, tiny_tokenizer
 
 TRAINING = "training = { steps = 4, batch = 64 }"
 MADE = {  # each kind's smallest table
@@ -123,6 +123,8 @@ def run(device: torch.device, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of the study."""
     folder = tmp_path_factory.mktemp("study")
     tiny_hub_folder(folder / "model")
+    tiny_model(max_position_embeddings=4096).save_pretrained(folder / "annotator")  # prompts are a token a letter
+    tiny_tokenizer().save_pretrained(folder / "annotator")
     (folder / "texts.txt").write_text("\n".join(tiny_texts()))
     (folder / "study.toml").write_text(_study())
     engine.run(folder / "study.toml", folder / "run", console=Console(file=io.StringIO(), width=200))
@@ -155,7 +157,7 @@ COMMANDS = {
     "perplexity": "perplexity --model MODEL --data TEXTS",
     "steer": "steer RUN --concepts topk --concept 1 --factor 2 --set 2=3 --added 3=2 -n 1 --tokens 4",
     "explain": "explain RUN --limit 20 --candidates 4 --chosen 2 --draws 2 --replace",
-    "names": "names RUN --limit 4 --annotator transformers --model MODEL --replace",
+    "names": "names RUN --concepts topk --limit 2 --annotator transformers --model ANNOTATOR --replace",
 }
 
 
@@ -165,7 +167,13 @@ def test_no_command_is_left_out() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command(command: str, run: Path, tmp_path: Path) -> None:
-    places = {"MODEL": run.parent / "model", "RUN": run, "OUT": tmp_path, "TEXTS": run.parent / "texts.txt"}
+    places = {
+        "MODEL": run.parent / "model",
+        "ANNOTATOR": run.parent / "annotator",
+        "RUN": run,
+        "OUT": tmp_path,
+        "TEXTS": run.parent / "texts.txt",
+    }
     words = COMMANDS[command].split()
     for name, place in places.items():
         words = [word.replace(name, str(place)) for word in words]

@@ -39,6 +39,6 @@ class MachinesSection(Section):
         default=1,
         ge=1,
         le=1024,
-        description="How many workers train a concept model, a head or an adapter together. More than one make what "
-        "they train faster, and equal to what one makes but for the rounding of sums.",
+        description="How many workers train a concept model or a head together: faster, and equal to what one "
+        "trains but for the rounding of sums.",
     )

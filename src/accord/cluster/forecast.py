@@ -116,7 +116,7 @@ def longest_path(jobs: Sequence[Job], path: Mapping[str, float]) -> tuple[str, .
     """The stages of the longest path, in their order.
 
     >>> jobs = [Job("a", seconds=2.0), Job("b", ("a",), seconds=3.0), Job("c", seconds=4.0)]
-    >>> longest_path(jobs, longest_paths(jobs))
+    >>> longest_path(jobs, {"a": 5.0, "b": 3.0, "c": 4.0})
     ('a', 'b')
     """
     users: dict[str, list[str]] = {}

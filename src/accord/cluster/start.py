@@ -19,9 +19,13 @@ _SETTINGS = {
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # Ray then listens on 127.0.0.1 alone, on Linux too
 
 
-def import_ray() -> Any:
-    """The library. Raises MissingLibrary where it is not installed."""
-    os.environ.update(_SETTINGS)
+def import_ray(*, alone: bool = False) -> Any:
+    """The library. Raises MissingLibrary where it is not installed.
+
+    Args:
+        alone: it is to run on this machine alone, which it must know when it is imported first.
+    """
+    os.environ.update({**_SETTINGS, **(_LOOPBACK if alone else {})})
     try:
         return import_module("ray")
     except ImportError as error:
@@ -32,9 +36,7 @@ def import_ray() -> Any:
 @contextmanager
 def connected(machines: MachinesSection) -> Iterator[Any]:
     """Ray, started or connected to; left, or ended, when done. Raises AccordError if that is not possible."""
-    if not machines.address:
-        os.environ.update(_LOOPBACK)  # read when it is imported
-    ray = import_ray()
+    ray = import_ray(alone=not machines.address)
     heard = signal.getsignal(signal.SIGTERM)
     try:
         _connect(ray, machines)

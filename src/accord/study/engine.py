@@ -53,6 +53,10 @@ def run(
     file = load(path)
     machines = machines or machines_of(file)
     folder = folder_of(file, out)
+    if machines.engine == "ray":
+        from accord.cluster.start import import_ray
+
+        import_ray(alone=not machines.address)  # if it is missing, that is told before anything is fetched
     kept: dict[str, Any] = {}
     graph = plan_study(file, kept=kept)
     for line in graph.notes:

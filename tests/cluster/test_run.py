@@ -1,0 +1,135 @@
+"""A run of several workers from the study file to the page, with workers in this process in place of Ray's."""
+
+import io
+from contextlib import nullcontext
+
+import pytest
+from rich.console import Console
+
+from accord.cluster import run as module
+from accord.cluster.config import MachinesSection
+from accord.cluster.pool import Failed, Help, Helped, Joined, Lost, Made, Make, Moved
+from accord.cluster.worker import Worker
+from accord.errors import AccordError
+from accord.study import costs, engine
+from accord.study.check import check
+from accord.study.manifest import read_manifest
+from tests.study.made_run import said
+from tests.tiny import tiny_hub_folder
+
+STUDY = """\
+name = "s"
+[backbone]
+model = "model"
+device = "cpu"
+[[gap]]
+task = "hypernymy"
+limit = 8
+[[repair]]
+kind = "calibrate"
+limit = 16
+positions = 20
+allow_low_mass = true
+[verdict]
+limit = 10
+phrasings = false
+[machines]
+engine = "ray"
+"""
+
+
+class Here:
+    """Two workers in this process, which make what they are told at once; the first dies with its first stage."""
+
+    workers = 2
+    deaths = 1
+
+    def __init__(self, ray, machines, briefing, prints, **about):
+        self.made, self.prints, self.closed = [], prints, False
+        self.there = {name: Worker(name, briefing) for name in ("worker 1", "worker 2")}
+        self.events = [Joined(name, "here") for name in self.there]
+
+    def open(self):
+        assert all(worker.hello().wrong == "" for worker in self.there.values())
+
+    def close(self):
+        self.closed = True
+
+    def start(self, order):
+        if not isinstance(order, Make):
+            self.events += [Helped(order.worker, order.stage)] if isinstance(order, Help) else []
+            return
+        if self.deaths:
+            type(self).deaths -= 1
+            self.events += [Lost(order.worker, "killed"), Joined(order.worker, "here")]
+            return
+        done = self.there[order.worker].make(order.stage, self.prints[order.stage])
+        self.events.append(Moved(order.worker, order.stage, 1, 2))
+        if done.how == "made":
+            self.events.append(Made(order.worker, order.stage, done.seconds, done.found, done.lacking))
+        else:
+            self.events.append(Failed(order.worker, order.stage, done.reason))
+
+    def wait(self, timeout):
+        events, self.events = self.events, []
+        return events
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    tiny_hub_folder(tmp_path / "model")
+    (tmp_path / "s.toml").write_text(STUDY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["accord", "run", "s.toml"])
+    monkeypatch.setattr(module, "RayPool", type("Pool", (Here,), {}))
+    monkeypatch.setattr(module, "connected", lambda machines: nullcontext())
+    monkeypatch.setattr("accord.cluster.start.import_ray", lambda alone: None)
+
+    def run(**keys):
+        console = Console(file=io.StringIO(), width=200)
+        try:
+            return engine.run(tmp_path / "s.toml", console=console, **keys), console.file.getvalue()
+        except AccordError as error:
+            return error, console.file.getvalue()
+
+    return run
+
+
+def test_a_stage_that_fails_ends_the_run_when_all_others_are_made(run, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise AccordError("No such luck.", got="it rains")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("accord.verdict.stage.score_trials", fails, raising=False)
+        patch.setattr("accord.verdict.measure.score_trials", fails, raising=False)
+        patch.setattr("accord.gap.measure_gap", fails)
+        error, told = run()
+    assert isinstance(error, AccordError) and error.exit_code == 1
+    assert "could not be made" in str(error) and "; all others are." in str(error)
+    assert "gap/hypernymy: No such luck. (it rains) (log: runs/s/logs/gap/hypernymy.log)" in str(error)
+    assert "worker 1 on here is gone: killed; " in told and "is made again elsewhere" in told
+    made = tmp_path / "runs" / "s"
+    assert "No such luck." in (made / "logs" / "gap" / "hypernymy.log").read_text()
+    manifest = read_manifest(made / "repair" / "calibrate-s0")
+    assert manifest["command"] == "accord run s.toml" and manifest["machine"]["worker"].startswith("worker ")
+    assert not (made / "gap").exists() or not [*(made / "gap").glob("*/manifest.json")]
+    report, told = run()
+    assert report.name == "report.html" and report.parent.name == "s"
+    assert "gap/hypernymy (worker" in told and "repair/calibrate-s0" not in told
+    assert check(made) == [] and "error" not in said("status", made)[1]
+
+
+def test_a_run_of_workers_is_up_to_date_for_one_process_and_the_other_way_round(run):
+    report, told = run()
+    assert report.name == "report.html", report
+    assert "4 of 4 stages to do" in told
+    _, told = run(machines=MachinesSection())
+    assert "all 4 stages are up to date" in told
+    _, told = run()
+    assert "all 4 stages are up to date" in told
+
+
+def test_what_stages_took_is_known_to_the_next_run(run, tmp_path):
+    run()
+    stages = engine.plan_study(engine.load(tmp_path / "s.toml")).stages
+    assert all(costs.measured(stage) is not None for stage in stages)

@@ -13,7 +13,7 @@ import torch
 import accord
 from accord.errors import AccordError
 from accord.gap import AnswerScore, measure_gap
-from accord.gap.answer_score import answer_ids, clashing
+from accord.gap.answer_score import _end, answer_ids, clashing
 from accord.gap.change import compare
 from accord.gap.measure import Gap
 from accord.gap.questions import generator_queries
@@ -203,3 +203,11 @@ def test_the_counts_are_entries_of_a_table_without_intervals() -> None:
     none = {"low": None, "high": None}
     assert found.metrics == {"first_token_clashes": {"value": 3.0, **none}, "task_items": {"value": 40.0, **none}}
     assert found.about == {"answer_score": "first", "first_token_clashes": 3, "task_items": 40}
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [("A bee is a kind of", " of"), ("of", "of"), ("x\nof", "\nof"), ("a b", " b"), ("", ""), ("   ", " ")],
+)
+def test_the_end_of_a_prompt_is_its_last_word_and_what_stands_before_it(text: str, end: str) -> None:
+    assert _end(text) == end

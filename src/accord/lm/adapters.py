@@ -19,6 +19,7 @@ from accord.disk import read_object
 from accord.errors import AccordError
 from accord.lm.checkpoint import adapter_weights, read_header
 from accord.lm.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from accord.lm.placement import entry
 
 _PROBE_TOKENS = 6
 _NAMED = 4  # keys that an error names
@@ -173,7 +174,7 @@ def _same_logits(model: PeftModel) -> bool:
     training = model.training
     model.eval()
     rows = inside.get_input_embeddings().weight.shape[0]
-    ids = torch.arange(2, 2 + _PROBE_TOKENS, device=inside.device).unsqueeze(0) % rows
+    ids = torch.arange(2, 2 + _PROBE_TOKENS, device=entry(inside)).unsqueeze(0) % rows
     whole, part = (run(input_ids=ids).logits for run in (model, inside))
     model.train(training)
     return whole.shape == part.shape and bool(torch.allclose(whole.float(), part.float(), rtol=1e-3, atol=1e-5))

@@ -1,7 +1,7 @@
-"""Two devices that are not there: what is on them is computed on the CPU, and mixing them, or with the CPU's, is an error.
+"""A device that is not there: tensors on it are computed on the CPU, and mixing them with the CPU's is an error.
 
-That is what GPUs demand, so code that mixes devices shows on a machine without a GPU. PyTorch lets a process have one
-such kind of device, for good, so a study is tried in a process of its own: `python -m tests.devices STUDY.toml FOLDER`.
+That is what a GPU demands, so code that mixes devices shows on a machine without a GPU. PyTorch lets a process have
+one such device, for good, so a study is tried in a process of its own: `python -m tests.devices STUDY.toml FOLDER`.
 """
 
 import io
@@ -28,14 +28,14 @@ class Elsewhere(Tensor):
     raw: Tensor
 
     @staticmethod
-    def __new__(cls, raw: Tensor, index: int = 0) -> "Elsewhere":
+    def __new__(cls, raw: Tensor) -> "Elsewhere":
         tensor: Elsewhere = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls,
             raw.shape,
             strides=raw.stride(),
             storage_offset=raw.storage_offset(),
             dtype=raw.dtype,
-            device=torch.device(NAME, index),
+            device=torch.device(NAME, 0),
             requires_grad=raw.requires_grad,
         )
         tensor.raw = _raw(raw)
@@ -67,17 +67,14 @@ def _computed(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     _check(function, args, kwargs)
     device = kwargs.get("device")
     if device is not None:
-        index = _index(device)
         kwargs["device"] = torch.device("cpu")
-    else:
-        index = next(value.device.index for value in tree_leaves((args, kwargs)) if isinstance(value, Elsewhere))
     plain = tree_map(_raw, (args, kwargs))
     result = function(*plain[0], **plain[1])
     if device is not None and torch.device(device).type == "cpu":
         return result
     if function._schema.name.endswith("_") and isinstance(args[0], Tensor):  # in place
         return args[0]
-    return tree_map(lambda value: Elsewhere(value, index) if isinstance(value, Tensor) else value, result)
+    return tree_map(lambda value: Elsewhere(value) if isinstance(value, Tensor) else value, result)
 
 
 def _raw(value: Any) -> Any:
@@ -91,9 +88,6 @@ def _check(function: Any, args: Any, kwargs: Any) -> None:
     tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
     here = [value for value in tensors if not isinstance(value, Elsewhere)]
     name = function._schema.name.rpartition("::")[2]
-    places = {value.device.index for value in tensors if isinstance(value, Elsewhere) and value.ndim}
-    if len(places) > 1 and name not in ("copy_", "_to_copy"):
-        raise RuntimeError(f"Expected all tensors to be on the same device, but found two: {function}")
     if len(here) < len(tensors) and any(value.ndim for value in here):
         inside = isinstance(args[0], Elsewhere) and (len(args) < 3 or not _strange(args[2]))
         if name not in _BETWEEN or (name.startswith(("index", "_index")) and not inside):
@@ -126,20 +120,16 @@ _CPU_GENERATOR = torch.Generator
 _LIBRARY: list[torch.library.Library] = []
 
 
-def _index(device: Any) -> int:
-    return 0 if device is None else torch.device(device).index or 0
-
-
 def install() -> torch.device:
     """Make the device known to PyTorch."""
     _setup_privateuseone_for_python_backend(NAME)
     library = torch.library.Library("aten", "IMPL")
 
     def empty(size: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, **_: Any) -> Tensor:
-        return Elsewhere(torch.empty(size, dtype=dtype), _index(device))
+        return Elsewhere(torch.empty(size, dtype=dtype))
 
-    def empty_strided(size: Any, stride: Any, *, dtype: Any = None, device: Any = None, **_: Any) -> Tensor:
-        return Elsewhere(torch.empty_strided(size, stride, dtype=dtype), _index(device))
+    def empty_strided(size: Any, stride: Any, *, dtype: Any = None, **_: Any) -> Tensor:
+        return Elsewhere(torch.empty_strided(size, stride, dtype=dtype))
 
     def copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Tensor:
         _raw(target).copy_(_raw(source))

@@ -108,7 +108,7 @@ def _read(
     saved = load_file(folder / "optimizer.safetensors")
     for name, parameter in model.named_parameters():
         moments = {key.rpartition("/")[2]: t for key, t in saved.items() if key.rpartition("/")[0] == name}
-        optimizer.state[parameter] = {key: t.to(device) for key, t in moments.items()}
+        optimizer.state[parameter] = {key: t.to(parameter.device) for key, t in moments.items()}
     best = folder / "best.safetensors"
     return state, load_file(best, device=str(device)) if best.exists() else None
 

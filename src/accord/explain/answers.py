@@ -192,7 +192,7 @@ class AnswersByState:
             items, top = [rows[i] for i in chosen.tolist()], self.lm.n_layers
             if self._answers_at_once(rows):
                 return self._logodds(states.to(self.lm.dtype)[:, None], items)
-            kept = past if which is None else [(k[which], v[which]) for k, v in past]
+            kept = past if which is None else [(k[which.to(k.device)], v[which.to(v.device)]) for k, v in past]
             at = torch.arange(place, ids.shape[1]).expand(len(items), -1)
             cache, first = kv_cache(kept) if kept else None, start + place
             with replaced(self.lm, self.layer, lambda _: states, start=start, first=first, stop=first + 1):

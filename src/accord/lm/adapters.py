@@ -19,7 +19,7 @@ from accord.disk import read_object
 from accord.errors import AccordError
 from accord.lm.checkpoint import adapter_weights, read_header
 from accord.lm.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from accord.lm.placement import entry
+from accord.lm.placement import computes_on, entry
 
 _PROBE_TOKENS = 6
 _NAMED = 4  # keys that an error names
@@ -39,7 +39,7 @@ def open_adapter(network: PreTrainedModel, folder: Path) -> PeftModel:
     """
     check_adapter(folder)
     try:
-        with quiet_peft():
+        with quiet_peft(), adapters_follow(network):
             whole = PeftModel.from_pretrained(network, str(folder), use_safetensors=True, local_files_only=True)
             _check_filled(whole, folder)
             unwrapped(whole)  # refuses the kinds that act elsewhere
@@ -143,6 +143,32 @@ def quiet_peft() -> Iterator[None]:
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", "Found missing adapter keys")  # `_check_filled` refuses them
         yield
+
+
+@contextmanager
+def adapters_follow(network: PreTrainedModel) -> Iterator[None]:
+    """While open, peft puts an adapter where its layer computes.
+
+    By itself it puts it where the layer's weight lies, be it the disk. So weights that lie elsewhere are stood in for
+    by one number of their shape on the right device, and peft is not told of the division, which it would make anew.
+    """
+    known = vars(network).pop("hf_device_map", None)
+    absent = [
+        (module, name, weight)
+        for module in network.modules()
+        for name, weight in module._parameters.items()
+        if weight is not None and weight.is_meta
+    ]
+    for module, name, weight in absent:
+        number = torch.zeros((), dtype=weight.dtype, device=computes_on(module))
+        module._parameters[name] = torch.nn.Parameter(number.expand(weight.shape), weight.requires_grad)
+    try:
+        yield
+    finally:
+        for module, name, weight in absent:
+            module._parameters[name] = weight
+        if known is not None:
+            network.hf_device_map = known
 
 
 def _check_filled(whole: PeftModel, folder: Path) -> None:

@@ -85,9 +85,7 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
                     device_map=shared or ({"": where} if quantized else None),
                     # where weights go that lie on the disk in another form than they are read in
                     offload_folder=files.enter_context(TemporaryDirectory()) if shared else None,
-                    adapter_kwargs={
-                        "subfolder": _NOWHERE
-                    },  # one beside the weights is put on below, and checked
+                    adapter_kwargs={"subfolder": _NOWHERE},  # one beside the weights is put on below, and checked
                     **_CLOSED,
                 )
         except AccordError:

@@ -1,8 +1,8 @@
 """Where the parts of a model lie and compute: planned before it is loaded, and read off it afterwards.
 
 Towards everybody else a model has one device: its states come out there, edits get theirs there, and its lens takes
-them there. That its blocks may lie on several cards, in main memory or on the disk is known in this module, in `Backbone`
-and in `splice`, which move states in and out, and nowhere else. Between blocks, hooks of accelerate move what goes on.
+them there. That its blocks may lie on several cards, in main memory or on the disk is known in this module, in
+`Backbone` and in `splice`, which move states in and out, and nowhere else. Between blocks accelerate's hooks do so.
 """
 
 import copy
@@ -116,14 +116,14 @@ def plain_copy(module: nn.Module, device: torch.device) -> nn.Module:
     return plain.to(device)
 
 
-def check_all_here(model: nn.Module, what: str, name: str) -> None:
-    """AccordError if weights lie in main memory or on the disk behind a card, before what reads or writes them all."""
-    if lies_elsewhere(model):
+def check_undivided(lm: Any, what: str) -> None:
+    """AccordError if a backbone's weights are divided among devices, before what copies or rewrites all of them."""
+    if lm.placement.divided:
         raise AccordError(
-            f"{what} needs all weights where they compute",
-            where=name,
-            got="weights that are brought from cpu or disk",
-            fix='name devices that hold all of it, such as device = "auto", or "cpu"',
+            f"{what} needs the whole model on one device",
+            where=lm.name,
+            got=str(lm.placement),
+            fix='name one device that holds it, such as device = "cuda:0" or "cpu"',
         )
 
 

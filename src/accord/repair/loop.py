@@ -73,8 +73,7 @@ def _update(
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
-    devices = [trainee.device] if trainee.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), trainee.training():
+    with torch.random.fork_rng(trainee.cards), trainee.training():
         terms = backward(trainee.lm, batch.pairs, batch.loss, micro_batch=config.micro_batch, seed=mix(seed, step))
     _finite(terms, step)
     norm = torch.nn.utils.clip_grad_norm_(trainee.weights.values(), config.clip or math.inf)

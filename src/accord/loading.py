@@ -199,13 +199,14 @@ def vocabulary_size(model: str, *, fetch: bool = True) -> int | None:
 
 
 def weights_bytes(model: str, *, device: str = "auto", dtype: str = "auto") -> int:
-    """Bytes that a model's weights take in memory, by the headers of its files; 0 for what is not on this machine.
+    """Bytes that a model's weights take in memory, by the headers of its files; 0 where nothing tells.
 
-    Those of the catalog are known before they are fetched. Of a folder that a capability writes, it is those of the
-    model that it stands on.
+    Those of the catalog are known before they are fetched, and those of the hub where it says how many numbers they are.
+    Of a folder that a capability writes, it is those of the model that it stands on.
 
     Raises AccordError if its files cannot be read, or there is no such device.
     """
+    from accord.hub import parameters
     from accord.lm.catalog import CATALOG, resolve
     from accord.lm.opening import pick_device, pick_dtype, read_config, stored_bytes
 
@@ -215,7 +216,7 @@ def weights_bytes(model: str, *, device: str = "auto", dtype: str = "auto") -> i
     if model in CATALOG and not Path(model).exists():
         return CATALOG[model].parameters * kind.itemsize
     if not is_here(model):
-        return 0
+        return (parameters(model) or 0) * kind.itemsize if is_hub_id(model) else 0
     folder = resolve(model, fetch=False).folder
     return stored_bytes(folder, read_config(folder), kind)
 

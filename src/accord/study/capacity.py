@@ -8,7 +8,7 @@ from accord.amounts import in_bytes
 from accord.cache import cache_root
 from accord.disk import free_disk, may_write, standing
 from accord.errors import AccordError
-from accord.machine import free_memory
+from accord.machine import free_memory, in_words, rooms
 from accord.study.config import together
 from accord.study.stage import Stage
 
@@ -49,9 +49,13 @@ def check_capacity(stages: Sequence[Stage], folder: Path, device: str, least: Ca
     needs = {stage.name: stage.needs() for stage in stages}
     problems, always = [], least()
     name, most = max(((name, max(need.memory, always)) for name, need in needs.items()), key=lambda each: each[1])
-    if most > (free := free_memory(device)):
-        problem = f"{name} needs about {in_bytes(most)} of memory, {in_bytes(free)} are free."
+    bounded = "disk" not in device.split(",")  # else what does not fit stays on the disk
+    if bounded and most > (free := free_memory(device)):
+        shared = rooms(device)
+        has = f"{in_bytes(free)} are free" if len(shared) == 1 else f"{in_words(shared)} are free for weights"
+        problem = f"{name} needs about {in_bytes(most)} of memory, {has}."
         fix = 'close other programs, take a smaller model or dtype = "bfloat16", or make what it trains smaller'
+        fix += "" if device in ("cpu", "mps") else '; or let weights lie elsewhere, which is slow: device = "auto,cpu"'
         problems.append(AccordError(problem, where=f"device {pick_device(device)}", fix=fix))
     sizes = {name: need.disk for name, need in needs.items()}
     total = sum(sizes.values()) + max(need.passing for need in needs.values())

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -126,7 +127,7 @@ class Work:
         """
         if "device" in self.facts:
             return lm
-        self.facts |= {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch.")}
+        self.facts |= {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch."), **_placement(lm)}
         note = self.folder / _FOUND
         begun = {key: self.facts[key] for key in ("device", "dtype")}
         if not note.exists() or _read(note) != begun:
@@ -141,6 +142,16 @@ class Work:
         for name in (PARTS, CHECKPOINTS):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         (self.folder / _FOUND).unlink(missing_ok=True)
+
+
+def _placement(lm: "LanguageModel") -> dict[str, str]:
+    """Where the parts of a model lie, if on more than one device. No number depends on it."""
+    from accord.lm.edited import backbone_of
+
+    with suppress(AccordError):  # it stands on no backbone
+        placement = backbone_of(lm).placement
+        return {"placement": str(placement)} if placement.divided else {}
+    return {}
 
 
 def _read(note: Path) -> dict[str, Any]:

@@ -28,14 +28,29 @@ from tests.tiny import tiny_texts, tiny_tokenizer
 
 Numbers = dict[str, Tensor]
 
+_REPAIRS: dict[str, dict[str, Any]] = {
+    "rankalign": {"steps": 2, "batch": 4, "micro_batch": 2, "dropout": 0.1, "lr": 0.01},
+    "readout": {
+        "layers": [2],
+        "penalties": [0.3],
+        "quiet_weights": [0.1],
+        "strengths": [1.0],
+        "positions": 100,
+        "budget": 9.0,
+    },
+}
 
-def numbers(lm: Backbone, base: Path, folder: Path, open_again: Callable[[Path], Any]) -> Numbers:
+
+def numbers(
+    lm: Backbone, base: Path, folder: Path, open_again: Callable[[Path], Any], *, checkpointing: bool = False
+) -> Numbers:
     """Numbers of a model, by what gave them; all on the CPU.
 
     Args:
         base: where the model lies.
         folder: for what is made of it; empty.
         open_again: opens a repaired model, on the same devices.
+        checkpointing: of the training.
     """
     items = task("hypernymy", limit=20, validator_shots="few")
     ids = torch.randint(3, 250, (3, 17), generator=torch.Generator().manual_seed(1))
@@ -54,8 +69,9 @@ def numbers(lm: Backbone, base: Path, folder: Path, open_again: Callable[[Path],
     store = extract(lm, tiny_texts(12), folder / "embeddings", layers=[0, 2])
     found |= {f"embeddings of layer {layer}": store.shard(0, layer)["x"].float() for layer in (0, 2)}
     repaired = {}
-    for kind, keys in {"rankalign": {"steps": 2, "batch": 4, "micro_batch": 2, "dropout": 0.0}, "readout": {}}.items():
-        config = read_repair({"kind": kind, "allow_low_mass": True, **keys})
+    for kind, keys in _REPAIRS.items():
+        trained = {"checkpointing": checkpointing} if kind == "rankalign" else {}
+        config = read_repair({"kind": kind, "allow_low_mass": True, **keys, **trained})
         repair(lm, items, config, folder=folder / kind, base=str(base), texts=tiny_texts(30))
         repaired[kind] = open_again(folder / kind)
         found[f"scores after {kind}"] = scores(repaired[kind])
@@ -109,7 +125,13 @@ def main(base: Path, folder: Path) -> None:
     for divided in (False, True):
         repaired_on.checked_base = lambda *_, divided=divided: opened(divided)
         found.append(numbers(opened(divided), base, folder / str(divided), accord.load))
-    print(json.dumps(differences(*found)))
+    print(json.dumps({"apart": differences(*found), "learnt": differences(*learnt(found[0]))}))
+
+
+def learnt(found: Numbers) -> tuple[Numbers, Numbers]:
+    """Scores before and after each repair."""
+    after = {name: each for name, each in found.items() if name.startswith("scores after")}
+    return dict.fromkeys(after, found["scores"]), after
 
 
 if __name__ == "__main__":

@@ -201,8 +201,8 @@ def vocabulary_size(model: str, *, fetch: bool = True) -> int | None:
 def weights_bytes(model: str, *, device: str = "auto", dtype: str = "auto") -> int:
     """Bytes that a model's weights take in memory, by the headers of its files; 0 where nothing tells.
 
-    Those of the catalog are known before they are fetched, and those of the hub where it says how many numbers they are.
-    Of a folder that a capability writes, it is those of the model that it stands on.
+    Those of the catalog are known before they are fetched, and those of the hub where it says how many numbers they
+    are. Of a folder that a capability writes, it is those of the model that it stands on.
 
     Raises AccordError if its files cannot be read, or there is no such device.
     """

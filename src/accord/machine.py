@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accord.amounts import in_bytes
+from accord.errors import AccordError
 
 _LIMIT = Path("/sys/fs/cgroup/memory.max")  # of the container that this process is in
 _KEPT_FREE = 0.1  # of a card: for states, keys and values, and what CUDA itself takes
@@ -39,18 +40,14 @@ def rooms(device: str = "auto") -> tuple[Room, ...]:
     from accord.lm.opening import pick_device
 
     cards = free_of_cards()
-    found: dict[str, Room] = {}
+    most: dict[str, int | None] = {}
     for each in named(device):
         if each.name == "auto":
             names = [f"cuda:{i}" for i in range(len(cards))] or [str(pick_device("auto"))]
         else:
             names = [each.name]
-        for name in names:
-            if name not in found:
-                found[name] = Room(name, _free(name, cards, each.most))
-    if len(found) > 1:
-        found = {name: _without_reserve(room) for name, room in found.items()}
-    return tuple(found.values())
+        most |= {name: each.most for name in names if name not in most}
+    return tuple(Room(name, _free(name, cards, bound, several=len(most) > 1)) for name, bound in most.items())
 
 
 def free_of_cards() -> list[int]:
@@ -73,20 +70,15 @@ def in_words(found: tuple[Room, ...]) -> str:
     return ", ".join(words)
 
 
-def _without_reserve(room: Room) -> Room:
-    if room.free is None or not room.device.startswith("cuda"):
-        return room
-    return Room(room.device, int(room.free * (1 - _KEPT_FREE)))
-
-
-def _free(name: str, cards: list[int], most: int | None) -> int | None:
-    from accord.lm.opening import pick_device
-
+def _free(name: str, cards: list[int], most: int | None, *, several: bool) -> int | None:
     if name == "disk":
         return None
-    where = pick_device(name)
-    if where.type == "cuda":
-        free = cards[where.index or 0]
+    kind, _, number = name.partition(":")
+    if kind == "cuda":
+        if int(number or 0) >= len(cards):
+            raise AccordError("this machine has no such device", got=name, fix='use device = "auto" or "cpu"')
+        free = cards[int(number or 0)]
+        free = int(free * (1 - _KEPT_FREE)) if several else free
     else:
         import psutil
 

@@ -13,7 +13,7 @@ from accord.errors import AccordError
 from accord.heads.config import FinetunedHead, TrainedHead
 from accord.heads.vocabulary import Vocabulary
 from accord.lm.backbone import Backbone
-from accord.lm.placement import plain_copy, plain_weight
+from accord.lm.placement import plain_copy, plain_linear
 
 if TYPE_CHECKING:
     from accord.heads.reader import Reader
@@ -122,11 +122,11 @@ def head_weights(backbone: Backbone) -> tuple[Tensor, Tensor | None]:
     Raises AccordError if the head is not a plain linear map.
     """
     head = backbone.lens_parts()[1]
-    if (weight := plain_weight(head)) is None:
+    if (linear := plain_linear(head)) is None:
         got = backbone.quantization or type(head).__name__
         raise AccordError("this backbone's head is not a plain linear map", where=backbone.name, got=got)
-    bias = None if head.bias is None else head.bias.detach().float()
-    return weight.detach().float(), bias
+    bias = None if linear.bias is None else linear.bias.detach().float()
+    return linear.weight.detach().float(), bias
 
 
 def normed(backbone: Backbone, x: Tensor) -> Tensor:

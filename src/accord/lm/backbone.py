@@ -21,7 +21,7 @@ from accord.lm.adapters import unwrapped
 from accord.lm.anatomy import dissect
 from accord.lm.limits import Limits
 from accord.lm.marked import Marked, States
-from accord.lm.placement import entry, placement_of, plain_weight
+from accord.lm.placement import entry, placement_of, plain_linear
 from accord.lm.positions import find_limits
 from accord.lm.proofs import Proof
 from accord.lm.quantization import quantization
@@ -104,12 +104,12 @@ class Backbone:
     @on_cpu.quick()
     def lens_of(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """The lens' logits of a few tokens [n] only, float32 [..., n], of hidden states [..., d_model]."""
-        weight = None if self.quantization is not None else plain_weight(self._head)
-        if weight is None:  # the rows of such a head cannot be picked
+        head = None if self.quantization is not None else plain_linear(self._head)
+        if head is None:  # the rows of such a head cannot be picked
             return self.lens(hidden)[..., tokens]
-        tokens = tokens.to(weight.device)
-        bias = None if self._head.bias is None else self._head.bias[tokens]
-        return self._finish(nn.functional.linear(self._normed(hidden).to(weight.device), weight[tokens], bias).float())
+        tokens, states = tokens.to(head.weight.device), self._normed(hidden).to(head.weight.device)
+        bias = None if head.bias is None else head.bias[tokens]
+        return self._finish(nn.functional.linear(states, head.weight[tokens], bias).float())
 
     def lens_parts(self) -> tuple[list[nn.Module], nn.Module, Callable[[Tensor], Tensor]]:
         """What the lens is made of, in order: final norm modules, head, and what is done to the head's logits."""

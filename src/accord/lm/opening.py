@@ -75,14 +75,14 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
                 tokenizer = read_tokenizer(source)
                 check_size(_auto_model(config), config, weight_files(source.folder), source.folder)
                 shared = _shares(source.folder, config, device, kind)
+                alone = {"": where} if quantized else None  # such weights cannot be moved afterwards
                 network, notes = _auto_model(config).from_pretrained(
                     source.folder,
                     dtype="auto" if quantized and dtype == "auto" else kind,
                     use_safetensors=True,
                     output_loading_info=True,
                     ignore_mismatched_sizes=True,  # `check_loaded` refuses them, by their names
-                    # quantized weights cannot be moved afterwards
-                    device_map=shared or ({"": where} if quantized else None),
+                    device_map=shared or alone,
                     # where weights go that lie on the disk in another form than they are read in
                     offload_folder=files.enter_context(TemporaryDirectory()) if shared else None,
                     adapter_kwargs={"subfolder": _NOWHERE},  # one beside the weights is put on below, and checked

@@ -91,15 +91,15 @@ def lies_elsewhere(module: nn.Module) -> bool:
     return any(weight.is_meta for weight in module.parameters())
 
 
-def plain_weight(module: nn.Module) -> Tensor | None:
-    """The weight of a linear layer that may be read directly.
+def plain_linear(module: nn.Module) -> nn.Linear | None:
+    """The same module, if it is a linear layer whose weight may be read directly.
 
     None where an adapter or a quantization changes it, where it lies elsewhere until the layer computes, and where
     other processes hold a share of it.
     """
     if type(module) is not nn.Linear or type(module.weight.data) is not Tensor or module.weight.is_meta:
         return None
-    return module.weight
+    return module
 
 
 def plain_copy(module: nn.Module, device: torch.device) -> nn.Module:

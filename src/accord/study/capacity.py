@@ -44,8 +44,6 @@ def check_capacity(stages: Sequence[Stage], folder: Path, device: str, least: Ca
     """
     if not stages:
         return
-    from accord.lm.opening import pick_device
-
     needs = {stage.name: stage.needs() for stage in stages}
     problems, always = [], least()
     name, most = max(((name, max(need.memory, always)) for name, need in needs.items()), key=lambda each: each[1])
@@ -56,7 +54,7 @@ def check_capacity(stages: Sequence[Stage], folder: Path, device: str, least: Ca
         problem = f"{name} needs about {in_bytes(most)} of memory, {has}."
         fix = 'close other programs, take a smaller model or dtype = "bfloat16", or make what it trains smaller'
         fix += "" if device in ("cpu", "mps") else '; or let weights lie elsewhere, which is slow: device = "auto,cpu"'
-        problems.append(AccordError(problem, where=f"device {pick_device(device)}", fix=fix))
+        problems.append(AccordError(problem, where=f"device {device}", fix=fix))
     sizes = {name: need.disk for name, need in needs.items()}
     total = sum(sizes.values()) + max(need.passing for need in needs.values())
     if total > (free := free_disk(folder)):

@@ -263,10 +263,9 @@ def install() -> torch.device:
 
 
 def _open_everything_on(device: torch.device) -> None:
-    from accord.heads import head
-    from accord.lm import opening
+    from accord.lm import opening, placement
 
-    head.PLAIN.add(Elsewhere)
+    placement.PLAIN.add(Elsewhere)
     load_file, chosen = safetensors.torch.load_file, opening.pick_device
 
     def load_there(path: Any, device: Any = "cpu") -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,18 @@ def bytes_to_fetch(
         return None
     counts = [_matches(name, allow) and not _matches(name, ignore) for name in sizes]
     return sum(size for size, there, counted in zip(sizes.values(), here, counts, strict=True) if counted and not there)
+
+
+@cache
+def parameters(repository: str) -> int | None:
+    """How many numbers a model's weights are, as the hub says; None where it does not say."""
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().model_info(repository, timeout=_SECONDS, expand=["safetensors"])
+        return None if info.safetensors is None else int(info.safetensors.total)
+    except Exception:  # as above
+        return None
 
 
 def cache_folder() -> Path:

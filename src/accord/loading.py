@@ -3,7 +3,6 @@
 import hashlib
 import re
 from importlib import import_module
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,9 @@ def load(model: Any, tokenizer: Any = None, *, device: str = "auto", dtype: str 
             `runs/NAME/repair/rankalign-s0`. Or a model of transformers or peft that is in memory: it is put into eval
             mode, and stays where it is and as it is.
         tokenizer: of a model in memory; any other brings its own.
-        device: "auto" (a GPU when there is one), "cpu", "cuda", "cuda:1", "mps".
+        device: "auto" (a GPU when there is one; several when one cannot hold the model), "cpu", "cuda", "cuda:1",
+            "mps". Or several with commas between them, which share the weights: "cuda:0,cuda:1", "auto,cpu" (all cards,
+            and main memory for what these cannot hold), "auto,cpu,disk". "cuda:0=40GB" takes no more than that.
         dtype: of the backbone: "auto" (float32 on a CPU, bfloat16 on a GPU), "float32", "bfloat16" or "float16".
 
     Raises:
@@ -198,30 +199,26 @@ def vocabulary_size(model: str, *, fetch: bool = True) -> int | None:
 
 
 def weights_bytes(model: str, *, device: str = "auto", dtype: str = "auto") -> int:
-    """Bytes that a model's weights take in memory, by the headers of its files; 0 for what is not on this machine.
+    """Bytes that a model's weights take in memory, by the headers of its files; 0 where nothing tells.
 
-    Those of the catalog are known before they are fetched. Of a folder that a capability writes, it is those of the
-    model that it stands on.
+    Those of the catalog are known before they are fetched, and those of the hub where it says how many numbers they
+    are. Of a folder that a capability writes, it is those of the model that it stands on.
 
     Raises AccordError if its files cannot be read, or there is no such device.
     """
+    from accord.hub import parameters
     from accord.lm.catalog import CATALOG, resolve
-    from accord.lm.checkpoint import read_header, weight_files
-    from accord.lm.opening import pick_device, pick_dtype, read_config
-    from accord.lm.quantization import stored_as
+    from accord.lm.opening import pick_device, pick_dtype, read_config, stored_bytes
 
     if (opener := _opener(model)) is not None:
         return weights_bytes(str(opener.base_of(path_of(model))), device=device, dtype=dtype)
-    size = pick_dtype(dtype, pick_device(device)).itemsize
+    kind = pick_dtype(dtype, pick_device(device))
     if model in CATALOG and not Path(model).exists():
-        return CATALOG[model].parameters * size
+        return CATALOG[model].parameters * kind.itemsize
     if not is_here(model):
-        return 0
+        return (parameters(model) or 0) * kind.itemsize if is_hub_id(model) else 0
     folder = resolve(model, fetch=False).folder
-    files = weight_files(folder)
-    if stored_as(read_config(folder)) is not None:
-        return sum(file.stat().st_size for file in files)
-    return sum(prod(tensor["shape"]) * size for file in files for tensor in read_header(file).values())
+    return stored_bytes(folder, read_config(folder), kind)
 
 
 def _opener(model: str | Path) -> Any:

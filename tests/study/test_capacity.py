@@ -103,6 +103,30 @@ def test_too_little_is_refused_with_what_is_needed_and_free(small):
     capacity.check_capacity([], run, "cpu", lambda: 9 * gb)  # nothing is to be made
 
 
+def test_several_cards_are_told_with_what_each_has(monkeypatch):
+    gb = 10**9
+    monkeypatch.setattr(machine, "free_of_cards", lambda: [80 * gb] * 4)
+    capacity.check_capacity([stage("a", memory=200 * gb)], Path("runs/s"), "auto")
+    capacity.check_capacity([stage("a", memory=141 * gb)], Path("runs/s"), "cuda:0,cuda:2=72GB")
+    with pytest.raises(
+        AccordError, match="needs about 300 GB of memory, 4 cards × 72 GB are free for weights"
+    ) as caught:
+        capacity.check_capacity([stage("a", memory=300 * gb)], Path("runs/s"), "auto")
+    assert 'device = "auto,cpu"' in str(caught.value)
+    capacity.check_capacity([stage("a", memory=900 * gb)], Path("runs/s"), "auto,cpu,disk")
+
+
+def test_the_hub_is_asked_how_large_a_model_is(monkeypatch):
+    class Sized:
+        def model_info(self, name, *, timeout, expand):
+            total = type("Total", (), {"total": 70 * 10**9})
+            return type("Info", (), {"safetensors": total if name == "org/sized-70b" else None})
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Sized)
+    assert weights_bytes("org/sized-70b", device="cpu", dtype="bfloat16") == 140 * 10**9
+    assert weights_bytes("org/of-no-size", device="cpu") == 0
+
+
 def test_a_run_is_refused_before_its_first_stage(made, small, monkeypatch):
     monkeypatch.setattr("accord.study.capacity.free_memory", lambda device: 1000)
     with pytest.raises(AccordError, match=r"needs about .* of memory, 1 kB are free"):

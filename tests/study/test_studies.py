@@ -16,4 +16,4 @@ def test_it_passes_the_check(path):
 
 
 def test_they_are_all_here():
-    assert {path.stem for path in STUDIES} >= {"demo", "smollm2", "gpu-7b"}
+    assert {path.stem for path in STUDIES} >= {"demo", "smollm2", "gpu-7b", "gpu-70b"}

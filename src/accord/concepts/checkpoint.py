@@ -161,7 +161,7 @@ def _same_settings(saved: dict[str, Any], now: dict[str, Any], where: object, wh
 def _set_moments(model: Trainee, optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor]) -> None:
     for name, parameter in model.named_parameters():
         moments = {key.rpartition("/")[2]: t for key, t in saved.items() if key.rpartition("/")[0] == name}
-        optimizer.state[parameter] = {key: t.to(model.device) for key, t in moments.items()}
+        optimizer.state[parameter] = {key: t.to(parameter.device) for key, t in moments.items()}
 
 
 def _moments(model: Trainee, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +13,7 @@ from accord.errors import AccordError
 from accord.heads.config import FinetunedHead, TrainedHead
 from accord.heads.vocabulary import Vocabulary
 from accord.lm.backbone import Backbone
+from accord.lm.placement import plain_copy, plain_linear
 
 if TYPE_CHECKING:
     from accord.heads.reader import Reader
@@ -76,7 +76,7 @@ class Finetuned(Head):
     def __init__(self, config: FinetunedHead, backbone: Backbone, vocabulary: Vocabulary) -> None:
         super().__init__(backbone.d_model, vocabulary.to(backbone.device))
         self.config = config
-        norm, self._finish = deepcopy(norm_modules(backbone)), backbone.lens_parts()[2]
+        norm, self._finish = norm_copies(backbone), backbone.lens_parts()[2]
         self.norm = nn.ModuleList(norm).float().train(False)
         weight, bias = head_weights(backbone)
         self.weight = nn.Parameter(weight[self.vocabulary.observed])
@@ -106,13 +106,14 @@ class Finetuned(Head):
         return self._finish(F.linear(x, self.weight, self.bias))
 
 
-PLAIN: set[type] = {Tensor}
-"""Types of weights that are the numbers that they say; tests add that of the device that stands for a GPU."""
-
-
 def norm_modules(backbone: Backbone) -> list[nn.Module]:
     """The modules of the final norm."""
     return backbone.lens_parts()[0]
+
+
+def norm_copies(backbone: Backbone) -> list[nn.Module]:
+    """The same, copied: they compute on the backbone's device by themselves."""
+    return [plain_copy(module, backbone.device) for module in norm_modules(backbone)]
 
 
 def head_weights(backbone: Backbone) -> tuple[Tensor, Tensor | None]:
@@ -121,11 +122,11 @@ def head_weights(backbone: Backbone) -> tuple[Tensor, Tensor | None]:
     Raises AccordError if the head is not a plain linear map.
     """
     head = backbone.lens_parts()[1]
-    if type(head) is not nn.Linear or type(head.weight.data) not in PLAIN:  # an adapter on it, or quantized weights
+    if (linear := plain_linear(head)) is None:
         got = backbone.quantization or type(head).__name__
         raise AccordError("this backbone's head is not a plain linear map", where=backbone.name, got=got)
-    bias = None if head.bias is None else head.bias.detach().float()
-    return head.weight.detach().float(), bias
+    bias = None if linear.bias is None else linear.bias.detach().float()
+    return linear.weight.detach().float(), bias
 
 
 def normed(backbone: Backbone, x: Tensor) -> Tensor:
@@ -133,7 +134,7 @@ def normed(backbone: Backbone, x: Tensor) -> Tensor:
     x = x.to(backbone.device, backbone.dtype)
     for module in norm_modules(backbone):
         x = module(x)
-    return x.float()
+    return x.to(backbone.device).float()
 
 
 def finish_slope(finish: Callable[[Tensor], Tensor]) -> float:

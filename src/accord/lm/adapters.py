@@ -19,6 +19,7 @@ from accord.disk import read_object
 from accord.errors import AccordError
 from accord.lm.checkpoint import adapter_weights, read_header
 from accord.lm.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from accord.lm.placement import computes_on, entry
 
 _PROBE_TOKENS = 6
 _NAMED = 4  # keys that an error names
@@ -38,7 +39,7 @@ def open_adapter(network: PreTrainedModel, folder: Path) -> PeftModel:
     """
     check_adapter(folder)
     try:
-        with quiet_peft():
+        with quiet_peft(), adapters_follow(network):
             whole = PeftModel.from_pretrained(network, str(folder), use_safetensors=True, local_files_only=True)
             _check_filled(whole, folder)
             unwrapped(whole)  # refuses the kinds that act elsewhere
@@ -144,6 +145,32 @@ def quiet_peft() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def adapters_follow(network: PreTrainedModel) -> Iterator[None]:
+    """While open, peft puts an adapter where its layer computes.
+
+    By itself it puts it where the layer's weight lies, be it the disk. So weights that lie elsewhere are stood in for
+    by one number of their shape on the right device, and peft is not told of the division, which it would make anew.
+    """
+    known = vars(network).pop("hf_device_map", None)
+    absent = [
+        (module, name, weight)
+        for module in network.modules()
+        for name, weight in module._parameters.items()
+        if weight is not None and weight.is_meta
+    ]
+    for module, name, weight in absent:
+        number = torch.zeros((), dtype=weight.dtype, device=computes_on(module))
+        module._parameters[name] = torch.nn.Parameter(number.expand(weight.shape), weight.requires_grad)
+    try:
+        yield
+    finally:
+        for module, name, weight in absent:
+            module._parameters[name] = weight
+        if known is not None:
+            network.hf_device_map = known
+
+
 def _check_filled(whole: PeftModel, folder: Path) -> None:
     """AccordError unless the file holds all that the adapter has, and no more: peft fills the rest at random."""
     file = load_file(folder / ADAPTER_WEIGHTS)
@@ -173,7 +200,7 @@ def _same_logits(model: PeftModel) -> bool:
     training = model.training
     model.eval()
     rows = inside.get_input_embeddings().weight.shape[0]
-    ids = torch.arange(2, 2 + _PROBE_TOKENS, device=inside.device).unsqueeze(0) % rows
+    ids = torch.arange(2, 2 + _PROBE_TOKENS, device=entry(inside)).unsqueeze(0) % rows
     whole, part = (run(input_ids=ids).logits for run in (model, inside))
     model.train(training)
     return whole.shape == part.shape and bool(torch.allclose(whole.float(), part.float(), rtol=1e-3, atol=1e-5))

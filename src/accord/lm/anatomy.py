@@ -127,7 +127,7 @@ def _breaks(chain: list[_Run], ids: Tensor) -> str | None:
         if state.ndim != 3 or state.shape[:2] != ids.shape or state.shape[-1] != states[0][0].shape[-1]:
             return f"its states are {list(state.shape)} for ids {list(ids.shape)}, not [batch, position, d_model]"
     for layer, ((_, left), (entered, _)) in enumerate(itertools.pairwise(states), start=1):
-        if left is not entered and not torch.equal(left, entered):
+        if left is not entered and not torch.equal(left, entered.to(left.device)):
             return f"what leaves its block {layer} is not what enters the next"
     return None
 
@@ -188,6 +188,9 @@ def _trunk(runs: list[_Run], chain: list[_Run], head: _Run, ids: Tensor, top: Te
             continue
         finally:
             handle.remove()
-        if len(outputs) == 1 and torch.allclose(state_out(outputs[0]), top, rtol=1e-3, atol=1e-5, equal_nan=True):
+        if len(outputs) != 1:
+            continue
+        state = state_out(outputs[0]).to(top.device)
+        if torch.allclose(state, top, rtol=1e-3, atol=1e-5, equal_nan=True):
             return run.module
     raise Unsupported("nothing in it runs its blocks on token ids without its head")

@@ -21,6 +21,7 @@ from accord.lm.adapters import unwrapped
 from accord.lm.anatomy import dissect
 from accord.lm.limits import Limits
 from accord.lm.marked import Marked, States
+from accord.lm.placement import entry, placement_of, plain_linear
 from accord.lm.positions import find_limits
 from accord.lm.proofs import Proof
 from accord.lm.quantization import quantization
@@ -35,6 +36,7 @@ class Backbone:
         n_layers, d_model, vocab_size, device, dtype, cacheable, limits, ends: see `LanguageModel`.
         quantization: how the weights are quantized, such as "bitsandbytes nf4"; None if they are plain numbers.
         stored_as: the same for the weights in the folder, which may be expanded to plain numbers when they are loaded.
+        placement: where its parts lie, which nobody else need know: states, edits and logits are all on `device`.
         fingerprint: identity of the weights, part of what decides whether a study's stage is up to date.
         proofs: what was tried when it was made, by name; see `accord prove`.
 
@@ -56,7 +58,7 @@ class Backbone:
         self.tokenizer = tokenizer
         self.name = name or type(model).__name__
         self.fingerprint = fingerprint
-        self.device = model.device
+        self.device = entry(model)  # until it is known where the head is
         self.dtype = model.dtype
         self.quantization = quantization(model)
         self.stored_as = self.quantization
@@ -99,7 +101,7 @@ class Backbone:
             return {layer: torch.cat([row[layer] for row in rows]) for layer in layers}
         at = None if at is None else at.to(self.device)  # once, not for each layer
         with self._recording(layers, at) as states:
-            self._trunk(input_ids=ids.to(self.device), use_cache=cache is not None, **options)
+            self._trunk(input_ids=ids.to(self.placement.embeddings), use_cache=cache is not None, **options)
         return states
 
     @on_cpu.quick()
@@ -112,12 +114,12 @@ class Backbone:
     @on_cpu.quick()
     def lens_of(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """The lens' logits of a few tokens [n] only, float32 [..., n], of hidden states [..., d_model]."""
-        if (
-            type(self._head) is not nn.Linear or self.quantization is not None
-        ):  # the rows of such a head cannot be picked
+        head = None if self.quantization is not None else plain_linear(self._head)
+        if head is None:  # the rows of such a head cannot be picked
             return self.lens(hidden)[..., tokens]
-        bias = None if self._head.bias is None else self._head.bias[tokens]
-        return self._finish(nn.functional.linear(self._normed(hidden), self._head.weight[tokens], bias).float())
+        tokens, states = tokens.to(head.weight.device), self._normed(hidden).to(head.weight.device)
+        bias = None if head.bias is None else head.bias[tokens]
+        return self._finish(nn.functional.linear(states, head.weight[tokens], bias).float())
 
     def lens_parts(self) -> tuple[list[nn.Module], nn.Module, Callable[[Tensor], Tensor]]:
         """What the lens is made of, in order: final norm modules, head, and what is done to the head's logits."""
@@ -160,7 +162,7 @@ class Backbone:
         """Random ids [rows, length] for probes, the same in every run; no special tokens of the config."""
         generator = torch.Generator().manual_seed(0)
         ids = self._plain_ids[torch.randint(0, len(self._plain_ids), (rows, length), generator=generator)]
-        return ids.to(self.device)
+        return ids.to(entry(self.model))
 
     def _find_parts(self) -> None:
         """Blocks, trunk, final norm and head, what follows the head, and the limits of what can be read."""
@@ -182,6 +184,8 @@ class Backbone:
         says, otherwise = "final norm and head give its own logits", "its lens differs from its own logits"
         after = f"after the head: {tail.finish}"
         self._demand("lens", Proof(says, otherwise, off, proofs.LENS_TOLERANCE, after))
+        self.placement = placement_of(self.model, self.blocks, self._head)
+        self.device = self.placement.head
         values = sorted({value for _, value in proofs.numbers_of(self.model.config) if 8 <= value <= 2**20})
         tried = find_limits(self._trunk, self.blocks[0], self.random_ids, values)
         self.limits = replace(tried.limits, ids=min(tried.limits.ids or self.vocab_size, self.vocab_size))
@@ -228,7 +232,7 @@ class Backbone:
             if at is not None:
                 index = at.to(state.device).unsqueeze(-1).expand(-1, -1, state.shape[-1])
                 state = state.gather(1, index)
-            states[layer] = state
+            states[layer] = state.to(self.device)
 
         with ExitStack() as hooks:
             for layer in layers:

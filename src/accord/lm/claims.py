@@ -97,15 +97,11 @@ def check_size(kind: Any, config: Any, files: Iterable[Path], where: Path) -> No
     Args:
         kind: a class of transformers that makes models of a configuration, such as `AutoModelForCausalLM`.
     """
-    import torch
-
-    try:
-        with torch.device("meta"):
-            model = kind.from_config(copy.deepcopy(config), trust_remote_code=False)
-        numbers = sum(math.prod(weight.shape) for weight in model.parameters())
-        computed = sum(math.prod(table.shape) for table in model.buffers())
-    except Exception:  # a model that is not made so: what is wrong with it, opening it tells
+    model = empty_model(kind, config)
+    if model is None:  # what is wrong with it, opening it tells
         return
+    numbers = sum(math.prod(weight.shape) for weight in model.parameters())
+    computed = sum(math.prod(table.shape) for table in model.buffers())
     size = sum(file.stat().st_size for file in files)
     if numbers > _NUMBERS * size or computed > 4 * numbers + _COMPUTED:
         raise AccordError(
@@ -115,6 +111,21 @@ def check_size(kind: Any, config: Any, files: Iterable[Path], where: Path) -> No
             wanted=f"one that {size:,} bytes hold",
             fix="download the model again",
         )
+
+
+def empty_model(kind: Any, config: Any) -> Any:
+    """A model of this configuration without weights; None if it cannot be made so.
+
+    Args:
+        kind: as for `check_size`.
+    """
+    import torch
+
+    try:
+        with torch.device("meta"):
+            return kind.from_config(copy.deepcopy(config), trust_remote_code=False)
+    except Exception:
+        return None
 
 
 def shape_fits(tensor: Mapping[str, Any]) -> bool:

@@ -44,6 +44,7 @@ def prove(backbone: Annotated[BackboneSection, DEVICE.but(argument="model")]) ->
 
     - `accord prove smollm2-135m`
     - `accord prove ./my-model --dtype bfloat16`
+    - `accord prove ./large-model --device cuda:0,cuda:1`
     """
     from accord.lm.edited import backbone_of
     from accord.lm.proofs import between, precision
@@ -67,10 +68,32 @@ def prove(backbone: Annotated[BackboneSection, DEVICE.but(argument="model")]) ->
         mean, largest = between(proven, backbone_of(load(faster)), _TEXTS)
         made = f"the same, bfloat16 beside float32 (mean {mean:.1e}); embeddings, adapters and texts are made in it"
         rows.append(["made in", "", f"{largest:.1e}", "", made])
+    if proven.placement.divided:
+        rows.append(_cost(proven, backbone))
     print_table(("proof", "verdict", "difference", "allowed", "what it says"), rows, title=lm.name)
     tell(_limits(proven))
+    if proven.placement.divided:
+        tell(f"{proven.placement}.")
     if lm is not proven:
         tell(f"Proven is {proven.name}, on which this model stands; what changes it was not tried.")
+
+
+def _cost(divided: "Backbone", section: BackboneSection) -> list[str]:
+    """What the placement of a model costs in numbers: beside the same on one device, where one can hold it."""
+    from accord.lm.edited import backbone_of
+    from accord.lm.proofs import between
+    from accord.loading import weights_bytes
+    from accord.machine import free_memory
+    from accord.study.work import load
+
+    dtype = str(divided.dtype).removeprefix("torch.")
+    for device in dict.fromkeys((str(divided.device), "cpu")):
+        if 0 < weights_bytes(section.model, device=device, dtype=dtype) <= free_memory(device):
+            whole = backbone_of(load(section.model_copy(update={"device": device, "dtype": dtype})))
+            mean, largest = between(divided, whole, _TEXTS)
+            told = f"log-odds of the next token beside the undivided model on {device}, in nats (mean {mean:.1e})"
+            return ["placement", "", f"{largest:.1e}", "", told]
+    return ["placement", "not tried", "", "", "no single device can hold the model"]
 
 
 def _limits(lm: "Backbone") -> str:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from accord.lm.devices import PATTERN
 from accord.section import PATH, Layers, Section
 
 
@@ -18,8 +19,10 @@ class BackboneSection(Section):
     )
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-        description="auto (a GPU when there is one), cpu, cuda, cuda:N or mps.",
+        pattern=PATTERN,
+        description="auto (a GPU when there is one; several when one cannot hold the model), cpu, cuda, cuda:N or mps; "
+        "or several that share the weights: cuda:0,cuda:1, or auto,cpu (all cards, and main memory for what they "
+        "cannot hold, which is slow), or auto,cpu,disk. cuda:0=40GB takes no more than that.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",

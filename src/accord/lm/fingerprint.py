@@ -61,7 +61,7 @@ def memory_fingerprint(model: Any, tokenizer: Any) -> str:
     digest = hashlib.sha256()
     state = model.state_dict()
     for name in sorted(state):
-        for part, tensor in _plain(name, state[name]):
+        for part, tensor in _plain(name, _present(model, name, state[name])):
             digest.update(f"{part}\0{tensor.dtype}\0{tuple(tensor.shape)}\n".encode())
             digest.update(_bytes(tensor))
     adapters = {name: config.to_dict() for name, config in getattr(model, "peft_config", {}).items()}
@@ -71,6 +71,13 @@ def memory_fingerprint(model: Any, tokenizer: Any) -> str:
     content = [model.config.to_dict(), generation and generation.to_dict(), adapters, active, _tokenizer(tokenizer)]
     digest.update(json.dumps(_without_places(content), sort_keys=True, default=_as_json).encode())
     return f"memory:{digest.hexdigest()[:16]}"
+
+
+def _present(model: Any, name: str, value: Any) -> Any:
+    """A value of a model's state dict; one that lies in main memory or on the disk behind a card is fetched."""
+    from transformers.integrations.accelerate import load_offloaded_parameter
+
+    return load_offloaded_parameter(model, name) if getattr(value, "is_meta", False) else value
 
 
 def _of_files(folder: Path, files: Iterable[Path]) -> str:

@@ -6,9 +6,12 @@ transformers itself knows, and an adapter, if there is one, of a kind whose numb
 
 import json
 import logging
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from math import prod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -29,8 +32,10 @@ from accord.lm.adapters import check_adapter, unwrapped, with_adapter
 from accord.lm.backbone import Backbone
 from accord.lm.catalog import Source, resolve
 from accord.lm.checkpoint import check_loaded, read_header, unjoined, weight_files
-from accord.lm.claims import check_counts, check_size
+from accord.lm.claims import check_counts, check_size, empty_model
+from accord.lm.devices import WANTED, named
 from accord.lm.fingerprint import memory_fingerprint, tokenizer_files
+from accord.lm.placement import plan
 from accord.lm.quantization import check_known, missing_library, stored_as
 
 # Files of which a tokenizer has one at least.
@@ -47,13 +52,15 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
 
     Args:
         model: what to load; see `accord models` for the catalog.
-        device: "auto" (a GPU when there is one), "cpu", "cuda", "cuda:1", "mps".
+        device: "auto" (a GPU when there is one; several when one cannot hold the model), "cpu", "cuda", "cuda:1",
+            "mps". Or several with commas between them, which share the weights: "cuda:0,cuda:1", "auto,cpu" (all cards,
+            and main memory for what these cannot hold), "auto,cpu,disk". "cuda:0=40GB" takes no more than that.
         dtype: "auto" (float32 on a CPU, bfloat16 on a GPU; that of the folder where its weights are quantized),
             "float32", "bfloat16" or "float16".
 
     Raises:
         AccordError: the model is unknown, broken or unsafe to load, its files hold another model than they describe,
-            or a proof of the boundary fails.
+            the devices cannot hold it, or a proof of the boundary fails.
         MissingLibrary: its weights are quantized, and the package that reads them is not installed.
     """
     where = pick_device(device)
@@ -62,29 +69,35 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
     config = read_config(source.folder)
     quantized = stored_as(config) is not None
     log: list[str] = []
-    try:
-        with _quiet() as log:
-            tokenizer = read_tokenizer(source)
-            check_size(_auto_model(config), config, weight_files(source.folder), source.folder)
-            network, notes = _auto_model(config).from_pretrained(
-                source.folder,
-                dtype="auto" if quantized and dtype == "auto" else kind,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # `check_loaded` refuses them, by their names
-                device_map={"": where} if quantized else None,  # such weights cannot be moved afterwards
-                adapter_kwargs={"subfolder": _NOWHERE},  # an adapter beside the weights is put on below, and checked
-                **_CLOSED,
-            )
-    except AccordError:
-        raise
-    except ImportError as error:
-        raise missing_library(error, source.folder, config) from error
-    except Exception as error:  # of transformers, and of a dozen libraries beneath
-        raise _not_loaded(source.folder, error, unjoined(log)) from error
-    check_loaded(network, notes, config, source.folder)
+    with ExitStack() as files:
+        try:
+            with _quiet() as log:
+                tokenizer = read_tokenizer(source)
+                check_size(_auto_model(config), config, weight_files(source.folder), source.folder)
+                shared = _shares(source.folder, config, device, kind)
+                alone = {"": where} if quantized else None  # such weights cannot be moved afterwards
+                network, notes = _auto_model(config).from_pretrained(
+                    source.folder,
+                    dtype="auto" if quantized and dtype == "auto" else kind,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # `check_loaded` refuses them, by their names
+                    device_map=shared or alone,
+                    # where weights go that lie on the disk in another form than they are read in
+                    offload_folder=files.enter_context(TemporaryDirectory()) if shared else None,
+                    adapter_kwargs={"subfolder": _NOWHERE},  # one beside the weights is put on below, and checked
+                    **_CLOSED,
+                )
+        except AccordError:
+            raise
+        except ImportError as error:
+            raise missing_library(error, source.folder, config) from error
+        except Exception as error:  # of transformers, and of a dozen libraries beneath
+            raise _not_loaded(source.folder, error, unjoined(log)) from error
+        check_loaded(network, notes, config, source.folder)
+        weakref.finalize(network, files.pop_all().close)
     if not quantized:
-        network = network.to(where)
+        network = network if shared else network.to(where)
         network.requires_grad_(False)  # what a repair trains, it says
     if source.adapter is not None:
         network = with_adapter(network, source.adapter)
@@ -92,6 +105,20 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
     if quantized and lm.quantization is None:  # no kernels for them on this machine
         lm.stored_as = f"{stored_as(config)}, expanded"
     return lm
+
+
+def _shares(folder: Path, config: Any, device: str, dtype: torch.dtype) -> dict[str, str] | None:
+    """Which part of a model goes to which device; None where one is to hold it all. See `placement.plan`."""
+    model = empty_model(_auto_model(config), config)
+    return None if model is None else plan(model, stored_bytes(folder, config, dtype), device)
+
+
+def stored_bytes(folder: Path, config: Any, dtype: torch.dtype) -> int:
+    """Bytes that the weights in a folder take in memory, by the headers of its files."""
+    files = weight_files(folder)
+    if stored_as(config) is not None:
+        return sum(file.stat().st_size for file in files)
+    return sum(prod(tensor["shape"]) * dtype.itemsize for file in files for tensor in read_header(file).values())
 
 
 def in_memory(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> Backbone:
@@ -163,7 +190,15 @@ def check_files(source: Source) -> None:
 
 
 def pick_device(device: str) -> torch.device:
-    """The device that `device` names; "auto" takes a GPU when there is one."""
+    """The device that computes, the first of those that `device` names; "auto" takes a GPU when there is one.
+
+    Raises AccordError if this machine lacks any of them.
+    """
+    found = [_this(each.name) for each in named(device) if each.name != "disk"]
+    return found[0]
+
+
+def _this(device: str) -> torch.device:
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -171,7 +206,7 @@ def pick_device(device: str) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise AccordError("unknown device", got=device, wanted="auto, cpu, cuda, cuda:N or mps") from error
+        raise AccordError("unknown device", got=device, wanted=WANTED) from error
     count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if (chosen.index or 0) >= count.get(chosen.type, 0):
         raise AccordError("this machine has no such device", got=device, fix='use device = "auto" or "cpu"')
@@ -237,15 +272,18 @@ def _names_kernel(part: Any) -> bool:
 def _quiet() -> Iterator[list[str]]:
     """Silence transformers while it loads. Gives its log: what matters of it becomes an error."""
     log: list[str] = []
+    hooks = logging.getLogger("accelerate.big_modeling")
     listener, level = logging.Handler(), transformers_logging.get_verbosity()
     listener.emit = lambda record: log.append(record.getMessage())  # type: ignore[method-assign]
     transformers_logging.disable_progress_bar()  # seconds at most, and it would tear other bars apart
     transformers_logging.disable_default_handler()
     transformers_logging.add_handler(listener)
     transformers_logging.set_verbosity_warning()
+    told, hooks.disabled = hooks.disabled, True  # that weights lie elsewhere, as was asked
     try:
         yield log
     finally:
+        hooks.disabled = told
         transformers_logging.set_verbosity(level)
         transformers_logging.remove_handler(listener)
         transformers_logging.enable_default_handler()

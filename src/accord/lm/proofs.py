@@ -14,6 +14,7 @@ from torch import Tensor
 from accord.errors import AccordError
 from accord.lm.batching import check_fits
 from accord.lm.kv import KeysValues, kv_cache, kv_pairs
+from accord.lm.placement import check_undivided
 
 if TYPE_CHECKING:
     from accord.lm.backbone import Backbone
@@ -216,6 +217,7 @@ def precision(lm: "Backbone", texts: Sequence[str]) -> tuple[float, float]:
     Raises:
         AccordError: the texts do not fit the model, there is no room for the copy, or transformers cannot run it.
     """
+    check_undivided(lm, "a copy in more precision")
     better = torch.float64 if lm.dtype == torch.float32 else torch.float32
     moved: list[Tensor] = []
     try:

@@ -45,7 +45,8 @@ def replaced(
         if begin == end:
             return state
         rows = state[:, begin:end]
-        new = change(rows.reshape(-1, rows.shape[-1])).to(state).reshape(rows.shape)
+        given = rows.reshape(-1, rows.shape[-1]).to(backbone.device)  # whichever device the layer is on
+        new = change(given).to(state).reshape(rows.shape)
         return torch.cat([state[:, :begin], new, state[:, end:]], dim=1)
 
     def before(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -143,6 +143,7 @@ def _learn(model: nn.Module, anatomy: "Anatomy", tail: Tail, ids: Tensor) -> flo
             expected = module(expected)
     if expected.shape != inputs[0].shape:
         raise Unsupported("its final norm could not be applied by itself")
+    expected, logits = expected.to(inputs[0].device), logits.to(numbers.device)
     actual, expected = inputs[0].double(), expected.double()
     off = _off(inputs[0], expected)
     factor = float((actual * expected).sum() / expected.square().sum())

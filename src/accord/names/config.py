@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from accord.errors import AccordError
+from accord.lm.devices import PATTERN
 from accord.section import PATH, TIMES, Section
 
 
@@ -37,7 +38,7 @@ class TransformersAnnotator(_Annotator):
         json_schema_extra=PATH,
     )
     device: str = Field(
-        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps."
+        default="auto", pattern=PATTERN, description="As for the backbone: auto, cpu, cuda, cuda:N, mps, or several."
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="auto, float32, bfloat16 or float16."

@@ -1,7 +1,5 @@
 """What concepts write: their directions, the tokens that these make more and less probable, and their neighbours."""
 
-from copy import deepcopy
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -9,7 +7,7 @@ from torch.nn import functional as F
 
 from accord import on_cpu
 from accord.concepts.base import ConceptModel, Encoded
-from accord.heads.head import finish_slope, head_weights, norm_modules
+from accord.heads.head import finish_slope, head_weights, norm_copies
 from accord.lm.backbone import Backbone
 from accord.names.collect import Collected
 
@@ -53,7 +51,7 @@ def through_lens(backbone: Backbone, states: Tensor, directions: Tensor) -> Tens
     W_U J w are the changes of the logits to first order. For a layer below the top this is the direct path alone:
     what the blocks between make of the direction is not in it.
     """
-    norm = nn.ModuleList(deepcopy(norm_modules(backbone))).float().requires_grad_(False)
+    norm = nn.ModuleList(norm_copies(backbone)).float().requires_grad_(False)
 
     def normed(x: Tensor) -> Tensor:
         for module in norm:

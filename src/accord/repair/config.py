@@ -58,6 +58,11 @@ class Trained(Pace):
         "it all at once, which is faster where memory allows it.",
         examples=[8],
     )
+    checkpointing: bool = Field(
+        default=False,
+        description="Run each block again for its gradient, and keep no states inside of blocks: for models that leave "
+        "little room beside their weights. Takes a third more time; the gradient is the same.",
+    )
     full: bool = Field(default=False, description="Train all weights and save the whole model, in place of an adapter.")
     r: int = Field(
         default=8, ge=1, le=65_536, description="Rank of the adapter: LoRA on linear layers and experts, not the head."

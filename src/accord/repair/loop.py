@@ -8,6 +8,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from accord.concepts.train import learning_rate, mix
 from accord.disk import write_whole
 from accord.errors import AccordError
 from accord.progress import Progress
+from accord.repair.checkpointing import checkpointed
 from accord.repair.config import Trained
 from accord.repair.lora import ModelInTraining
 from accord.repair.method import Method
@@ -74,8 +76,8 @@ def _update(
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
-    devices = [trainee.device] if trainee.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), trainee.training():
+    again = checkpointed(trainee.lm.blocks) if config.checkpointing else nullcontext()
+    with torch.random.fork_rng(trainee.cards), trainee.training(), again:
         terms = backward(trainee.lm, batch.pairs, batch.loss, micro_batch=config.micro_batch, seed=mix(seed, step))
     norm = torch.nn.utils.clip_grad_norm_(trainee.weights.values(), config.clip or math.inf)
     *values, grad_norm = torch.stack([*terms.values(), norm]).tolist()  # the one time that a GPU is waited for

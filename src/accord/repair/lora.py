@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from accord.errors import AccordError
 from accord.lm.backbone import Backbone
 from accord.lm.model import LanguageModel
+from accord.lm.placement import check_undivided
 from accord.lm.quantization import check_plain
 from accord.repair.config import Trained
 from accord.repair.folder import save_adapter, save_weights
@@ -38,8 +39,13 @@ class ModelInTraining:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Where the first of the weights are; each is where its layer computes."""
         return next(iter(self.weights.values())).device
+
+    @property
+    def cards(self) -> list[torch.device]:
+        """The GPUs that weights are on."""
+        return sorted({w.device for w in self.weights.values() if w.device.type == "cuda"}, key=str)
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The weights that learn."""
@@ -128,6 +134,7 @@ def _plain(lm: LanguageModel, config: Trained) -> Backbone:
         raise AccordError("this model has an adapter", got=lm.name, fix="merge it first: accord merge DIR --out DIR2")
     if config.full:
         check_plain(lm, "full fine-tuning")
+        check_undivided(lm, "full fine-tuning")
     if config.full and lm.dtype != torch.float32:
         raise AccordError(
             "full fine-tuning loses small updates in half precision", got=lm.dtype, fix='load it with dtype = "float32"'

@@ -23,6 +23,7 @@ from accord.lm.encoding import encode_prompt, single_tokens
 from accord.lm.model import LanguageModel
 from accord.lm.opening import load as load_backbone
 from accord.lm.opening import read_tokenizer
+from accord.lm.placement import check_undivided
 from accord.lm.quantization import check_plain
 from accord.loading import fingerprint
 from accord.repair.folder import checked_base
@@ -123,6 +124,7 @@ def _merge(folder: Path, described: Mapping[str, Any], out: Path, device: str, m
     if not isinstance(base, Backbone):
         raise AccordError("an adapter needs a backbone under it", where=folder, got=base.name)
     check_plain(base, "merging an adapter")
+    check_undivided(base, "merging an adapter")
     adapter = open_adapter(base.model, folder)
     _check_ties(base, folder)
     about = described.get("about", {})

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from accord.errors import AccordError
-from accord.lm.adapters import quiet_peft
+from accord.lm.adapters import adapters_follow, quiet_peft
 from accord.lm.backbone import Backbone
 from accord.lm.encoding import encode_prompt
 from accord.repair.config import Trained
@@ -156,7 +156,7 @@ def build(lm: Backbone, targets: Targets, config: Trained) -> PeftModel:
         fan_in_fan_out=any(isinstance(model.get_submodule(matrix.name), Conv1D) for matrix in targets.layers),
         task_type="CAUSAL_LM",
     )
-    with quiet_peft():
+    with quiet_peft(), adapters_follow(model):
         adapter = get_peft_model(model, lora)
     if by_parameter and config.dropout:  # PEFT wants 0 for all where one parameter can have none
         for layer in (m for m in model.modules() if isinstance(m, LoraLayer) and not _by_parameter(m)):

@@ -8,7 +8,7 @@ from accord.amounts import in_bytes
 from accord.cache import cache_root
 from accord.disk import free_disk, may_write, standing
 from accord.errors import AccordError
-from accord.machine import free_memory
+from accord.machine import free_memory, in_words, rooms
 from accord.study.config import together
 from accord.study.stage import Needs, Stage
 
@@ -44,15 +44,17 @@ def check_capacity(stages: Sequence[Stage], folder: Path, device: str | None, le
     """
     if not stages:
         return
-    from accord.lm.opening import pick_device
-
     needs = {stage.name: stage.needs() for stage in stages}
     problems, always = [], 0 if device is None else least()
     name, most = largest_need(needs, always)
-    if device is not None and most > (free := free_memory(device)):
-        problem = f"{name} needs about {in_bytes(most)} of memory, {in_bytes(free)} are free."
+    bounded = None if device is None or "disk" in device.split(",") else device  # on the disk, what does not fit stays
+    if bounded is not None and most > (free := free_memory(bounded)):
+        shared = rooms(bounded)
+        has = f"{in_bytes(free)} are free" if len(shared) == 1 else f"{in_words(shared)} are free for weights"
+        problem = f"{name} needs about {in_bytes(most)} of memory, {has}."
         fix = 'close other programs, take a smaller model or dtype = "bfloat16", or make what it trains smaller'
-        problems.append(AccordError(problem, where=f"device {pick_device(device)}", fix=fix))
+        fix += "" if device in ("cpu", "mps") else '; or let weights lie elsewhere, which is slow: device = "auto,cpu"'
+        problems.append(AccordError(problem, where=f"device {device}", fix=fix))
     sizes = {name: need.disk for name, need in needs.items()}
     total = sum(sizes.values()) + max(need.passing for need in needs.values())
     if total > (free := free_disk(folder)):

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from accord.disk import DISK_FULL, path_of
 from accord.errors import AccordError, nearest
 from accord.lm.config import BackboneSection
+from accord.lm.devices import kind_of
 from accord.section import Layer, Section
 from accord.study.config import StudyFile
 from accord.study.work import Work
@@ -316,7 +317,7 @@ def identity(section: BackboneSection, *, fetch: bool = True, here: bool = True)
     return {
         "model": Path(section.model).name if Path(section.model).exists() else section.model,
         "weights": fingerprint(section.model, fetch=fetch) if here else None,
-        "device": section.device.partition(":")[0],
+        "device": kind_of(section.device),
         "dtype": section.dtype,
     }
 

@@ -12,11 +12,12 @@ from accord.cached import Download, cache_root, download_of
 from accord.cluster.config import MachinesSection
 from accord.cluster.forecast import Forecast, forecast
 from accord.disk import aside, disk_use, free_disk, is_locked, standing
+from accord.loading import weights_bytes
 from accord.study import costs, store
 from accord.study.check import stage_folders
 from accord.study.config import load
 from accord.study.engine import check_folder, check_may_be_made, folder_of, machines_of
-from accord.study.graph import made_otherwise, plan_study, why
+from accord.study.graph import Graph, made_otherwise, plan_study, why
 from accord.study.manifest import MANIFEST, read_manifest
 from accord.study.stage import Stage
 from accord.unfinished import RECORD
@@ -139,12 +140,19 @@ def dry_run(
         of=len(graph.stages),
         downloads=downloads,
         left=tuple(there.relative_to(folder).as_posix() for there in left),
-        notes=tuple(graph.notes),
+        notes=(*graph.notes, *_unknown_sizes(graph)),
         otherwise=0 if graph.missing else len(made_otherwise(chosen, folder)),
         busy=is_locked(folder.resolve()),
         rooms=tuple(_rooms(folder, stages, downloads)),
         forecast=forecast(to_do, machines, graph.least) if machines.engine == "ray" else None,
     )
+
+
+def _unknown_sizes(graph: Graph) -> Iterator[str]:
+    """Which models nobody can say the size of, so that memory may not suffice after all."""
+    for name, what in graph.missing.items():
+        if what == "a model" and not weights_bytes(name):
+            yield f"{name}: the hub does not say how large it is. Whether memory suffices is seen once it is fetched."
 
 
 def _download(name: str, what: str, size: Callable[[], tuple[int, Path]] | None) -> Download:

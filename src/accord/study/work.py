@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -158,7 +159,7 @@ class Work:
         """
         if "device" in self.facts or not self.writes:
             return lm
-        self.facts |= {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch.")}
+        self.facts |= {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch."), **_placement(lm)}
         note = self.folder / _FOUND
         begun = {key: self.facts[key] for key in ("device", "dtype")}
         same = note.exists() and _read(note) == begun
@@ -185,6 +186,16 @@ class Work:
         for name in (PARTS, CHECKPOINTS):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         (self.folder / _FOUND).unlink(missing_ok=True)
+
+
+def _placement(lm: "LanguageModel") -> dict[str, str]:
+    """Where the parts of a model lie, if on more than one device. No number depends on it."""
+    from accord.lm.edited import backbone_of
+
+    with suppress(AccordError):  # it stands on no backbone
+        placement = backbone_of(lm).placement
+        return {"placement": str(placement)} if placement.divided else {}
+    return {}
 
 
 def _read(note: Path) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def test_what_is_told_to_leave_goes_on_later(worker, tmp_path):
     one.leave()
     thread.join(10)
     assert [one.how for one in done] == ["left"]
+    assert not [*(tmp_path / "run").rglob("*.log")]
     assert one.how_far() == (0, 0, "")
     (tmp_path / "go").write_text("")
     assert one.make("a/x", prints["a/x"]).how == "made"

@@ -25,22 +25,29 @@ def log_of(folder: Path, stage: str) -> Path:
 
 @contextmanager
 def logged(path: Path, who: str) -> Iterator[None]:
-    """Write into a file what is printed inside, behind what is there; if all goes well, that is taken out again.
+    """Write into a file what is printed inside, behind what is there; unless that fails, it is taken out again.
 
     Args:
         who: makes the stage: a line of its own at the beginning.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    before = path.stat().st_size if path.exists() else 0
-    with path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace") as log:
-        log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {who}\n")
-        with _sent_to(log.fileno()), redirect_stdout(log), redirect_stderr(log):
-            yield
-    with suppress(OSError):  # it tells more than it must, no less
-        os.truncate(path, before)
-        if not before:
-            path.unlink()
-            path.parent.rmdir()  # where no other log is in it
+    before, fails = path.stat().st_size if path.exists() else 0, True
+    try:
+        with path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace") as log:
+            log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {who}\n")
+            with _sent_to(log.fileno()), redirect_stdout(log), redirect_stderr(log):
+                yield
+        fails = False
+    except KeyboardInterrupt:  # it is left, and gone on with later
+        fails = False
+        raise
+    finally:
+        if not fails:
+            with suppress(OSError):  # it tells more than it must, no less
+                os.truncate(path, before)
+                if not before:
+                    path.unlink()
+                    path.parent.rmdir()  # where no other log is in it
 
 
 @contextmanager

@@ -153,9 +153,9 @@ def run_study(file: Path, folder: Path) -> None:
         return {name: tensor.to(device) for name, tensor in load_file(path).items()}
 
     safetensors.torch.load_file = load_there
-    from accord.lm import opening
+    from accord.lm import devices, opening
 
-    opening.pick_device = lambda _: device
+    devices.pick_device = opening.pick_device = lambda _: device
     from accord.study import engine
 
     engine.run(file, folder, console=Console(file=io.StringIO()))

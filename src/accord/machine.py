@@ -59,8 +59,8 @@ def free_of_cards() -> list[int]:
 def in_words(found: tuple[DeviceRoom, ...]) -> str:
     """What devices have free.
 
-    >>> in_words((DeviceRoom("cuda:0", 80_000_000_000), DeviceRoom("cuda:1", 80_000_000_000), DeviceRoom("cpu", 200_000_000_000)))
-    '2 cards × 80 GB, cpu 200 GB'
+    >>> in_words((DeviceRoom("cuda:0", 80 * 10**9), DeviceRoom("cuda:1", 80 * 10**9), DeviceRoom("disk", None)))
+    '2 cards × 80 GB, disk'
     """
     cards = Counter(in_bytes(room.free) for room in found if room.free is not None and room.device.startswith("cuda"))
     words = [f"{count} card{'s' if count > 1 else ''} × {size}" for size, count in cards.items()]

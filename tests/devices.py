@@ -263,7 +263,7 @@ def install() -> torch.device:
 
 
 def _open_everything_on(device: torch.device) -> None:
-    from accord.lm import opening, placement
+    from accord.lm import devices, opening, placement
 
     placement.PLAIN.add(Elsewhere)
     load_file, chosen = safetensors.torch.load_file, opening.pick_device
@@ -272,4 +272,4 @@ def _open_everything_on(device: torch.device) -> None:
         return {name: tensor.to(device) for name, tensor in load_file(path).items()}
 
     safetensors.torch.load_file = load_there
-    opening.pick_device = lambda name: chosen(name) if name == "cpu" else device
+    devices.pick_device = opening.pick_device = lambda name: chosen(name) if name == "cpu" else device

@@ -208,7 +208,8 @@ def weights_bytes(model: str, *, device: str = "auto", dtype: str = "auto") -> i
     """
     from accord.hub import parameters
     from accord.lm.catalog import CATALOG, resolve
-    from accord.lm.opening import pick_device, pick_dtype, read_config, stored_bytes
+    from accord.lm.devices import pick_device
+    from accord.lm.opening import pick_dtype, read_config, stored_bytes
 
     if (opener := _opener(model)) is not None:
         return weights_bytes(str(opener.base_of(path_of(model))), device=device, dtype=dtype)

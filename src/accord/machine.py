@@ -13,7 +13,7 @@ _KEPT_FREE = 0.1  # of a card: for states, keys and values, and what CUDA itself
 
 
 @dataclass(frozen=True)
-class Room:
+class DeviceRoom:
     """A device and the bytes that weights may take there; None on the disk, where they lie already."""
 
     device: str
@@ -28,16 +28,15 @@ def free_memory(device: str = "auto") -> int:
     return sum(room.free or 0 for room in rooms(device))
 
 
-def rooms(device: str = "auto") -> tuple[Room, ...]:
+def rooms(device: str = "auto") -> tuple[DeviceRoom, ...]:
     """The devices that a text names, in its order, with what is free on each.
 
     Of a card a tenth is kept free where several share a model's weights. "auto" stands for all cards; where there are
-    none, for what `accord.lm.opening.pick_device` takes.
+    none, for what `accord.lm.devices.pick_device` takes.
 
     Raises AccordError if there is no such device.
     """
-    from accord.lm.devices import named
-    from accord.lm.opening import pick_device
+    from accord.lm.devices import named, pick_device
 
     cards = free_of_cards()
     most: dict[str, int | None] = {}
@@ -47,7 +46,7 @@ def rooms(device: str = "auto") -> tuple[Room, ...]:
         else:
             names = [each.name]
         most |= {name: each.most for name in names if name not in most}
-    return tuple(Room(name, _free(name, cards, bound, several=len(most) > 1)) for name, bound in most.items())
+    return tuple(DeviceRoom(name, _free(name, cards, bound, several=len(most) > 1)) for name, bound in most.items())
 
 
 def free_of_cards() -> list[int]:
@@ -57,11 +56,11 @@ def free_of_cards() -> list[int]:
     return [int(torch.cuda.mem_get_info(i)[0]) for i in range(torch.cuda.device_count())]
 
 
-def in_words(found: tuple[Room, ...]) -> str:
+def in_words(found: tuple[DeviceRoom, ...]) -> str:
     """What devices have free.
 
-    >>> in_words((Room("cuda:0", 80_000_000_000), Room("cuda:1", 80_000_000_000), Room("cpu", 200_000_000_000)))
-    '2 cards × 80 GB, cpu 200 GB'
+    >>> in_words((DeviceRoom("cuda:0", 80 * 10**9), DeviceRoom("cuda:1", 80 * 10**9), DeviceRoom("disk", None)))
+    '2 cards × 80 GB, disk'
     """
     cards = Counter(in_bytes(room.free) for room in found if room.free is not None and room.device.startswith("cuda"))
     words = [f"{count} card{'s' if count > 1 else ''} × {size}" for size, count in cards.items()]

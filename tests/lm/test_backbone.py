@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from accord.errors import AccordError
 from accord.lm import Backbone, load
-from accord.lm.opening import pick_device, pick_dtype
+from accord.lm.devices import pick_device
+from accord.lm.opening import pick_dtype
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
 
 

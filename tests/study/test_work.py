@@ -41,7 +41,7 @@ def test_a_precision_that_is_asked_for_is_kept(fast, section):
 def test_other_cpus_and_other_devices_make_it_as_they_measure_it(section, monkeypatch):
     assert to_make(section) == section
     monkeypatch.setattr("accord.on_cpu.multiplies_bfloat16", lambda: True)
-    monkeypatch.setattr("accord.lm.opening.pick_device", lambda device: type("device", (), {"type": "cuda"}))
+    monkeypatch.setattr("accord.lm.devices.pick_device", lambda device: type("device", (), {"type": "cuda"}))
     assert to_make(section.model_copy(update={"device": "cuda"})).dtype == "auto"
 
 

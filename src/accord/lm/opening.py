@@ -33,7 +33,7 @@ from accord.lm.backbone import Backbone
 from accord.lm.catalog import Source, resolve
 from accord.lm.checkpoint import check_loaded, read_header, unjoined, weight_files
 from accord.lm.claims import check_counts, check_size, empty_model
-from accord.lm.devices import WANTED, named
+from accord.lm.devices import pick_device
 from accord.lm.fingerprint import memory_fingerprint, tokenizer_files
 from accord.lm.placement import plan
 from accord.lm.quantization import check_known, missing_library, stored_as
@@ -187,30 +187,6 @@ def check_files(source: Source) -> None:
     if not any((folder / name).is_file() for folder in folders for name in _VOCABULARIES):
         fix = "copy the tokenizer's files (tokenizer.json and others) from the model's source"
         raise AccordError("This folder has no tokenizer.", where=source.folder, wanted=_VOCABULARIES[0], fix=fix)
-
-
-def pick_device(device: str) -> torch.device:
-    """The device that computes, the first of those that `device` names; "auto" takes a GPU when there is one.
-
-    Raises AccordError if this machine lacks any of them.
-    """
-    found = [_this(each.name) for each in named(device) if each.name != "disk"]
-    return found[0]
-
-
-def _this(device: str) -> torch.device:
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise AccordError("unknown device", got=device, wanted=WANTED) from error
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (chosen.index or 0) >= count.get(chosen.type, 0):
-        raise AccordError("this machine has no such device", got=device, fix='use device = "auto" or "cpu"')
-    return chosen
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:

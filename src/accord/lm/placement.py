@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from accord.amounts import in_bytes
 from accord.errors import AccordError
-from accord.machine import Room, in_words, rooms
+from accord.machine import DeviceRoom, in_words, rooms
 
 _OFFLOADED = ("cpu", "disk")  # behind a card: weights lie there and are brought to the first card to compute
 
@@ -162,7 +162,7 @@ def plan(model: nn.Module, needed: int, device: str) -> dict[str, str] | None:
     return {part.name: next(blocks) if part.block else found[0].device for part in sized}
 
 
-def _too_large(needed: int, found: tuple[Room, ...]) -> AccordError:
+def _too_large(needed: int, found: tuple[DeviceRoom, ...]) -> AccordError:
     fix = 'use dtype = "bfloat16" or a smaller model, or let what does not fit lie elsewhere, which is slow: '
     fix += 'device = "auto,cpu", or "auto,cpu,disk"'
     problem = f"This model's weights need about {in_bytes(needed)}."
@@ -191,12 +191,12 @@ def _parts(module: nn.Module, prefix: str, counted: set[int]) -> Iterator[Part]:
             yield from _parts(child, f"{prefix}{name}.", counted)
 
 
-def _filled(blocks: Sequence[int], outside: int, found: Sequence[Room]) -> list[str] | None:
+def _filled(blocks: Sequence[int], outside: int, found: Sequence[DeviceRoom]) -> list[str] | None:
     """A device for each block; None if they do not fit.
 
-    >>> _filled([10] * 4, 5, [Room("cuda:0", 100), Room("cuda:1", 100)])
+    >>> _filled([10] * 4, 5, [DeviceRoom("cuda:0", 100), DeviceRoom("cuda:1", 100)])
     ['cuda:0', 'cuda:0', 'cuda:1', 'cuda:1']
-    >>> _filled([10] * 4, 5, [Room("cuda:0", 37), Room("cpu", 10), Room("disk", None)])
+    >>> _filled([10] * 4, 5, [DeviceRoom("cuda:0", 37), DeviceRoom("cpu", 10), DeviceRoom("disk", None)])
     ['cuda:0', 'cuda:0', 'cpu', 'disk']
 
     Args:

@@ -67,7 +67,8 @@ def training_items(plan: Plan) -> dict[str, Task]:
 
 def _check_full(plan: Plan) -> None:
     """AccordError if the backbone's precision is one in which all its weights cannot be trained."""
-    from accord.lm.opening import pick_device, pick_dtype
+    from accord.lm.devices import pick_device
+    from accord.lm.opening import pick_dtype
 
     section = plan.backbone
     dtype = str(pick_dtype(section.dtype, pick_device(section.device))).removeprefix("torch.")

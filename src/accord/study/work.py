@@ -66,7 +66,7 @@ def to_make(section: BackboneSection) -> BackboneSection:
     What is trained on, or learnt, does not ask for more. Measures do: on smollm2-135m bfloat16 moves the validator's
     log-odds by .07 in the mean, where their standard deviation is .5 (docs/log.md).
     """
-    from accord.lm.opening import pick_device
+    from accord.lm.devices import pick_device
     from accord.on_cpu import multiplies_bfloat16
 
     chosen = section.dtype == "auto" and pick_device(section.device).type == "cpu" and multiplies_bfloat16()

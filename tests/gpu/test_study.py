@@ -126,7 +126,8 @@ def run(device: torch.device, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_model(max_position_embeddings=4096).save_pretrained(folder / "annotator")  # prompts are a token a letter
     tiny_tokenizer().save_pretrained(folder / "annotator")
     (folder / "texts.txt").write_text("\n".join(tiny_texts()))
-    (folder / "study.toml").write_text(_study())
+    # Commands open the run from elsewhere, so that its model is named in full.
+    (folder / "study.toml").write_text(_study().replace('model = "model"', f'model = "{folder / "model"}"'))
     engine.run(folder / "study.toml", folder / "run", console=Console(file=io.StringIO(), width=200))
     return folder / "run"
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from accord.disk import finite, read_object, write_json, write_whole
 from accord.intervals import Estimate, Floats, Interval, ratio_difference, ratio_estimate
+from accord.report.notebook import InNotebook
 
 _NATS = "text: nats a token of the repaired model"
 _TABLES = ("damage", "texts", "relations")
@@ -17,7 +18,7 @@ FREE_COLUMNS = ("prompt", "base", "repaired")
 
 
 @dataclass(frozen=True)
-class Damage:
+class Damage(InNotebook):
     """What changed from a base to a repaired model.
 
     Attributes:
@@ -83,18 +84,6 @@ class Damage:
 
     def __repr__(self) -> str:
         return f"Damage, {len(self.table)} measures: {self.sentence}\n  .table, .texts, .relations, .free"
-
-    def _repr_html_(self) -> str:
-        from accord.damage.wording import harms, word
-        from accord.report.finding import Finding
-        from accord.report.notebook import finding_html
-
-        columns = ("group", "measure", "base", "repaired", "change", "low", "high", "n")
-        rows = [
-            [f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name]) for name in columns] + [word(row)]
-            for row in harms(self.table).to_dict("records")
-        ]
-        return finding_html(Finding("What the repair cost", self.sentence), (*columns, ""), rows)
 
     def measures(self) -> dict[str, Interval]:
         """What the repair changed, each row of the table; and the repaired model's nats a token of ordinary text."""

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -11,9 +11,7 @@ from accord.disk import read_object
 from accord.gap.change import in_common, paired_changes
 from accord.gap.metrics import MEASURES
 from accord.intervals import Interval, brief
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from accord.report.notebook import InNotebook
 
 METRICS = "metrics.json"
 _ANSWER_SCORE = "answer_score"
@@ -23,7 +21,7 @@ _TABLES = ("scores", "layers", "layer_metrics", "layer_matrix", "lens")
 
 
 @dataclass(frozen=True)
-class Gap:
+class Gap(InNotebook):
     """The generator/validator gap of one model on one task.
 
     Attributes:
@@ -76,28 +74,6 @@ class Gap:
 
     def __repr__(self) -> str:
         return f"Gap of {len(self.scores):,} items: {self.headline()}\n  .scores, .metrics, .plot()"
-
-    def _repr_html_(self) -> str:
-        from accord.gap.draw_items import draw_scatter
-        from accord.gap.findings import finding_of
-        from accord.gap.glossary import MAIN, term
-        from accord.report.metric import metric_in
-        from accord.report.notebook import finding_html
-        from accord.report.style import house_style
-        from accord.report.wording import measured
-
-        rows = [[term(name).label, measured(metric_in(self.metrics, name))] for name in MAIN if name in self.metrics]
-        with house_style():
-            figure = draw_scatter(self).figure
-        return finding_html(finding_of(self, "The model"), ("measure", "value"), rows, figure)
-
-    def plot(self) -> "dict[str, Figure]":
-        """The figures of the page, by their names: those that this gap has the tables for."""
-        from accord.gap.figures import draw_all
-        from accord.report.style import house_style
-
-        with house_style():
-            return {drawn.name: drawn.figure for drawn in draw_all(self)}
 
     @classmethod
     def read(cls, folder: Path) -> "Gap":

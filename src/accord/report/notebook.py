@@ -1,15 +1,38 @@
-"""A result as a notebook shows it: what was found, the main numbers, and the picture."""
+"""A result as a notebook shows it: what was found, the main numbers, and the picture.
+
+A result says nothing of how it looks: the module `notebook` of its capability does.
+"""
 
 import base64
 import io
 from collections.abc import Sequence
 from html import escape
+from types import ModuleType
 from typing import TYPE_CHECKING
+
+from accord.capabilities import part
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from accord.report.finding import Finding
+
+
+class InNotebook:
+    """A result whose capability has a module `notebook` with `html(result)` and `figures(result)`."""
+
+    def _repr_html_(self) -> str:
+        return str(self._shown().html(self))
+
+    def plot(self) -> "dict[str, Figure]":
+        """The figures of the page that this result has the numbers for, by their names."""
+        figures: dict[str, Figure] = self._shown().figures(self)
+        return figures
+
+    def _shown(self) -> ModuleType:
+        module = part(type(self).__module__.rpartition(".")[0], "notebook")
+        assert module is not None, f"{type(self).__name__} has no notebook module"
+        return module
 
 
 def finding_html(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -11,9 +11,7 @@ from accord.disk import read_object, write_json
 from accord.gap.change import Change, paired_changes
 from accord.gap.metrics import MEASURES, summarize
 from accord.intervals import Interval, brief
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from accord.report.notebook import InNotebook
 
 _SUMMARY = "verdict.json"
 
@@ -52,7 +50,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(InNotebook):
     """What a repair did to the gap.
 
     Attributes:
@@ -116,32 +114,6 @@ class Verdict:
     def __repr__(self) -> str:
         items = ", ".join(f"{self.titles[trial]} ({n:,})" for trial, n in self.n.items())
         return f"Verdict: {self.headline()}\n  tested on {items}\n  .changes, .after, .metrics, .plot()"
-
-    def _repr_html_(self) -> str:
-        from accord.report.metric import metric_of
-        from accord.report.notebook import finding_html
-        from accord.report.wording import measured
-        from accord.verdict.findings import finding
-        from accord.verdict.judged import CORRELATIONS, alone
-
-        rows = [
-            [self.titles[trial], str(self.n[trial]), measure]
-            + [measured(metric_of(side)) for side in (change.before, change.after, change.change)]
-            for trial, measure, change in self.rows()
-            if measure in CORRELATIONS
-        ]
-        header = ("items", "n", "measure", "before", "after", "change")
-        return finding_html(finding(alone(self)), header, rows, self.plot().get("closure"))
-
-    def plot(self) -> "dict[str, Figure]":
-        """The figures of the page that one repair alone has, by their names."""
-        from accord.report.style import house_style
-        from accord.verdict.figures import draw_closure
-        from accord.verdict.judged import alone
-
-        with house_style():
-            drawn = draw_closure(alone(self))
-        return {} if drawn is None else {drawn.name: drawn.figure}
 
     @classmethod
     def read(cls, folder: Path) -> "Verdict":

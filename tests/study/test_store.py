@@ -370,7 +370,7 @@ class Lm:
     """A language model as far as `Work.begun_with` knows one."""
 
     def __init__(self, device="cpu", dtype="float32"):
-        self.device, self.dtype = SimpleNamespace(type=device), f"torch.{dtype}"
+        self.name, self.device, self.dtype = "a model", SimpleNamespace(type=device), f"torch.{dtype}"
 
 
 def work_in(folder):

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +18,7 @@ from accord.cluster.log import log_of, logged
 from accord.cluster.shared import what_is_wrong
 from accord.disk import is_full, say_full
 from accord.errors import AccordError
+from accord.screen import tell
 from accord.study import store
 from accord.study.config import validated
 from accord.study.graph import Graph, plan_study
@@ -136,7 +136,7 @@ class Worker:
                 try:
                     return self._made(name, fingerprint, rank, ranks, address)
                 except BaseException:
-                    traceback.print_exc()
+                    tell(traceback.format_exc(), err=True)
                     raise
         except KeyboardInterrupt:  # of `_moves`, or of a lock that was lost
             return Done("left")
@@ -178,7 +178,6 @@ class Worker:
                 assert among is not None
                 store.train_along(stage, self._folder / name, models=self._models, at=self._at, ranks=among)
                 return Done("made")
-            say = partial(print, flush=True)
             # What would be replaced unasked was refused before. A stage that is locked is left by a driver that died.
             store.publish(
                 stage,
@@ -187,7 +186,7 @@ class Worker:
                 models=self._models,
                 progress=self._moves,
                 replace=True,
-                say=say,
+                say=tell,
                 wait=True,
                 ranks=among,
                 worker=self._name,

@@ -137,7 +137,7 @@ class Work:
         if self.writes:
             device: torch.device = self.backbone(section).device
             return device
-        from accord.lm.opening import pick_device
+        from accord.lm.devices import pick_device
 
         return pick_device(section.device)
 

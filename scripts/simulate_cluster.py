@@ -125,7 +125,7 @@ def simulate(jobs: Sequence[Job], workers: int, seed: int = 0) -> Simulated:
         cost=cost,
         grown=grown,
         wall=pool.now,
-        path=max(schedule.path.values()),
+        path=max(schedule.path_seconds.values()),
         busy=pool.busy / (workers * pool.now),
     )
 

@@ -2,14 +2,15 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from accord.cluster import forecast as module
 from accord.cluster.config import MachinesSection
 from accord.cluster.forecast import as_jobs, forecast
-from accord.cluster.room import RoomForWorkers, room
-from accord.cluster.start import import_ray
+from accord.cluster.room import RoomForWorkers, room, this_machine
+from accord.cluster.start import connected, import_ray
 from accord.errors import AccordError, MissingLibrary
 from accord.study import engine
 from accord.study.config import load
@@ -95,10 +96,11 @@ def test_a_forecast_follows_the_longest_path(study, monkeypatch):
     monkeypatch.setattr(module.costs, "expected", lambda stage: seconds[stage.name])
     of = forecast(stages, MachinesSection(engine="ray", workers=2), lambda: 10)
     assert (of.workers, of.cards, of.card_hours) == (2, 0, 0)
-    assert of.path == ("repair/calibrate-s0", "verdict/calibrate-s0") and of.path_seconds == of.seconds == 7.0
+    assert of.longest == ("repair/calibrate-s0", "verdict/calibrate-s0") and of.longest_seconds == of.seconds == 7.0
     assert of.busy == 10.0
     assert sorted(name for names in of.timeline.values() for name in names) == sorted(seconds)
-    assert [(one.model, one.stages) for one in of.models] == [("backbone", 4)] and of.models[0].memory >= 10
+    assert {one.model: one.stages for one in of.models} == {"backbone": 3, "": 1}
+    assert min(one.memory for one in of.models) >= 10
     assert forecast([], MachinesSection()) is None
     left = [stage for stage in stages if stage.kind in ("answers", "verdict")]
     (job,) = [job for job in as_jobs(left, {stage.name: 1.0 for stage in left}) if job.name.startswith("verdict")]
@@ -110,7 +112,7 @@ def test_a_dry_run_tells_who_would_make_what(study, tmp_path):
     assert code == 0, told
     assert "On Ray: 2 workers, about " in told and "At least about" in told
     assert "repair/calibrate-s0 → verdict/calibrate-s0" in " ".join(told.split())
-    assert "Model backbone: 4 stages" in told
+    assert "Model backbone: 3 stages" in told and "A repaired model each: 1 stage" in told
     assert "worker 1: " in told and "worker 2: " in told
     assert not (tmp_path / "run").exists()
     assert "On Ray" not in said("run", study, "--out", tmp_path / "run", "--dry-run")[1]
@@ -119,18 +121,43 @@ def test_a_dry_run_tells_who_would_make_what(study, tmp_path):
 @pytest.mark.parametrize(
     ("nodes", "keys", "memory", "wanted"),
     [
-        ([{"CPU": 8.0, "memory": 100.0}], {}, 0, RoomForWorkers(8, 0, False)),
-        ([{"CPU": 8.0, "memory": 100.0}], {}, 30, RoomForWorkers(3, 0, False)),
-        ([{"CPU": 8.0}, {"CPU": 3.0}], {"cpus_per_stage": 2}, 0, RoomForWorkers(5, 0, False)),
-        ([{"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0}], {"gpus_per_model": 2}, 10**9, RoomForWorkers(2, 14, True)),
-        ([{"CPU": 8.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 8.0}], {"workers": 4}, 0, RoomForWorkers(3, 1, True)),
-        ([{"CPU": 8.0, "GPU": 1.0}], {"gpus_per_model": 2}, 0, RoomForWorkers(0, 8, True)),
-        ([], {}, 0, RoomForWorkers(0, 0, False)),
+        ([{"CPU": 8.0, "memory": 100.0}], {}, 0, RoomForWorkers(8, False)),
+        ([{"CPU": 8.0, "memory": 100.0}], {}, 30, RoomForWorkers(3, False)),
+        ([{"CPU": 8.0}, {"CPU": 3.0}], {"cpus_per_stage": 2}, 0, RoomForWorkers(5, False)),
+        ([{"CPU": 8.0, "GPU": 4.0}, {"CPU": 8.0}], {"gpus_per_model": 2}, 10**9, RoomForWorkers(2, True)),
+        ([{"CPU": 8.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 8.0}], {"workers": 2}, 0, RoomForWorkers(2, True)),
+        ([{"CPU": 8.0, "GPU": 1.0}], {"gpus_per_model": 2}, 0, RoomForWorkers(0, True)),
+        ([], {}, 0, RoomForWorkers(0, False)),
     ],
 )
 def test_as_many_workers_as_there_is_room_for(nodes, keys, memory, wanted):
-    assert room(nodes, MachinesSection(engine="ray", **keys), memory, plain=True) == wanted
-    assert room(nodes, MachinesSection(engine="ray", **keys), memory).plain == 0
+    assert room(nodes, MachinesSection(engine="ray", **keys), memory) == wanted
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted"),
+    [
+        ("cpu", RoomForWorkers(9, False)),
+        ("auto", RoomForWorkers(1, True)),
+        ("cuda", RoomForWorkers(1, True)),
+        ("auto=40GB,cpu", RoomForWorkers(1, True)),
+    ],
+)
+def test_a_study_on_cpus_holds_no_gpu(device, wanted):
+    nodes = [{"CPU": 64.0, "GPU": 1.0, "memory": 99.0}]
+    assert room(nodes, MachinesSection(engine="ray"), 11, device=device) == wanted
+
+
+def test_a_dry_run_counts_what_ray_is_started_with(monkeypatch):
+    given = {}
+    ray = SimpleNamespace(init=lambda **keys: given.update(keys), shutdown=lambda: None)
+    monkeypatch.setattr("accord.cluster.start.import_module", lambda name: ray)
+    monkeypatch.setattr("accord.machine.free_memory", lambda device: 1000)
+    machines = MachinesSection(engine="ray", workers=500, cpus_per_stage=2)
+    with connected(machines):
+        pass
+    here = this_machine(machines)
+    assert (given["num_cpus"], given["_memory"]) == (here["CPU"], here["memory"]) == (1000, 1000)
 
 
 def test_logs_are_accords_own_and_go_with_the_run(tmp_path):

@@ -64,23 +64,22 @@ def test_of_idle_workers_one_that_has_the_model_is_taken():
     assert given(schedule) == {"w1": "a2", "w2": "b2"}
 
 
-def test_what_needs_no_model_waits_for_no_card():
-    schedule = StageSchedule([Job("a", (), 5, "A"), Job("a2", (), 4, "A"), Job("plain", (), 9), Job("plain2", (), 1)])
-    schedule.join("p", card=False)
-    schedule.join("c")
-    assert given(schedule) == {"c": "a", "p": "plain"}
-    schedule.made("plain")
-    assert given(schedule) == {"p": "plain2"}
-    schedule.made("plain2")
-    assert given(schedule) == {}  # a2 is for a card
-    schedule.made("a")
-    assert given(schedule) == {"c": "a2"}
+def test_a_worker_has_only_the_models_that_it_still_keeps():
+    jobs = [Job(f"{model}1", (), 100 - i, model) for i, model in enumerate("ABC")]
+    schedule = StageSchedule([*jobs, Job("A2", (), 50, "A"), Job("B2", (), 49, "B")])
+    schedule.join("w1")
+    for stage in ("A1", "B1", "C1"):
+        assert given(schedule) == {"w1": stage}
+        schedule.made(stage)
+    assert given(schedule) == {"w1": "B2"}  # B and C are loaded, and A no longer is
 
 
-def test_a_card_does_what_needs_none_rather_than_nothing():
-    schedule = StageSchedule([Job("plain")])
-    schedule.join("c")
-    assert given(schedule) == {"c": "plain"}
+def test_what_loads_a_model_of_its_own_is_put_off_by_no_other():
+    schedule = StageSchedule([Job("a1", (), 90, "A"), Job("own", (), 50, ""), Job("a2", (), 49, "A")])
+    schedule.join("w1")
+    for stage in ("a1", "own", "a2"):
+        assert given(schedule) == {"w1": stage}
+        schedule.made(stage)
 
 
 def test_what_fails_takes_with_it_what_is_made_from_it_and_nothing_else():
@@ -188,6 +187,20 @@ def test_a_rank_that_leaves_while_others_are_gathered_is_waited_for_no_longer():
     assert list(schedule.orders()) == [Make("w1", "t")]
 
 
+@pytest.mark.parametrize("model", ["A", ""])
+def test_ranks_that_do_not_come_are_waited_for_no_longer_than_they_would_save(model):
+    """Of 4 ranks 2 are there; a stage of 100 seconds takes 50 by these, and 25 by all."""
+    schedule = StageSchedule([Job("t", (), 100, model, trains=True), Job("a", (), 1, "A")], ranks=4)
+    schedule.able = 9  # some of which never come, or make something that takes hours
+    schedule.join("w1")
+    assert given(schedule, 1000.0) == {}
+    schedule.join("w2")
+    assert given(schedule, 1024.0) == {}
+    assert list(schedule.orders(1026.0)) == [Make("w1", "t", ("w2",))]
+    schedule.join("w3")
+    assert given(schedule, 1027.0) == {"w3": "a"}
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_whatever_happens_every_stage_ends_in_one_way(seed):
     """Workers die, come back, fail and help at random; nothing is made before what it is made from, or twice."""
@@ -213,7 +226,7 @@ def test_whatever_happens_every_stage_ends_in_one_way(seed):
         schedule.able = draw.choice([1, 2])
         if schedule.workers < 4 or not (under_way or helping):
             born += 1
-            schedule.join(f"w{born}", card=draw.random() < 0.7 or born % 4 == 0)
+            schedule.join(f"w{born}")
         for order in schedule.orders(now):
             if isinstance(order, Make):
                 job = next(job for job in jobs if job.name == order.stage)

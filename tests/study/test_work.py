@@ -62,3 +62,16 @@ def test_what_takes_a_while_is_said(section, tmp_path):
     models = Models(said.append)
     models.load(section), models.load(section)
     assert said == ["loading model"]
+
+
+def test_a_worker_keeps_the_models_that_it_used_last(section):
+    said = []
+    sections = [section.model_copy(update={"dtype": dtype}) for dtype in ("float32", "float16", "bfloat16")]
+    models = Models(said.append, most=2)
+    first = models.load(sections[0])
+    models.load(sections[1])
+    assert models.load(sections[0]) is first
+    models.load(sections[2])  # for which the second is dropped
+    assert models.load(sections[0]) is first and len(said) == 3
+    models.load(sections[1])
+    assert len(said) == 4

@@ -65,7 +65,7 @@ class Driver:
     def _take(self, event: Event) -> None:
         schedule = self._schedule
         if isinstance(event, Joined):
-            schedule.join(event.worker, event.card)
+            schedule.join(event.worker)
             self._told.joined(event.worker, event.host)
         elif isinstance(event, Lost):
             stage, others = schedule.leave(event.worker, event.why)

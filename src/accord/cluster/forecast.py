@@ -1,12 +1,11 @@
 """What a run on several workers would take: its schedule, played through with the seconds that stages took before."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from accord.cluster.config import MachinesSection
 from accord.cluster.driver import Driver
-from accord.cluster.room import RoomForWorkers, alive, room
+from accord.cluster.room import alive, room, this_machine
 from accord.cluster.schedule import Job, StageSchedule
 from accord.cluster.simulated import SimulatedPool, Unheard
 from accord.study import costs
@@ -15,10 +14,10 @@ from accord.study.stage import Stage
 
 @dataclass(frozen=True)
 class ModelNeeds:
-    """What the stages take that load a model first.
+    """What the stages take that load the same model first.
 
     Attributes:
-        model: by name; "backbone" is the study's own.
+        model: see `accord.study.stage.Stage`.
         stages: how many there are.
         memory: bytes, of the one that takes most, as far as that is known before.
     """
@@ -33,23 +32,22 @@ class Forecast:
     """What a run on several workers would take.
 
     Attributes:
-        workers: that may run models, and `plain` more that need no card.
-        cards: GPUs of each; 0 where there are none.
+        workers: how many.
+        cards: GPUs of each; 0 where they have none.
         seconds: from the beginning to the end.
         busy: seconds that workers are at work, all together.
-        path: the stages that follow from each other and take longest together, and `path_seconds`, which no number of
-            workers makes shorter.
+        longest: the stages that follow from each other and take longest together, and `longest_seconds`, which no
+            number of workers makes less.
         timeline: worker -> the stages that it makes, in their order.
         models: a line a model.
     """
 
     workers: int
-    plain: int
     cards: int
     seconds: float
     busy: float
-    path: tuple[str, ...]
-    path_seconds: float
+    longest: tuple[str, ...]
+    longest_seconds: float
     timeline: Mapping[str, Sequence[str]]
     models: Sequence[ModelNeeds]
 
@@ -59,10 +57,13 @@ class Forecast:
         return self.workers * self.cards * self.seconds / 3600
 
 
-def forecast(stages: Sequence[Stage], machines: MachinesSection, least: Callable[[], int] = int) -> Forecast | None:
+def forecast(
+    stages: Sequence[Stage], machines: MachinesSection, least: Callable[[], int] = int, *, device: str = "auto"
+) -> Forecast | None:
     """What making these stages would take; None if there are none. Asks a running cluster for its machines.
 
     Args:
+        device: of the backbone, as the study names it.
         least: gives the bytes of memory that the backbone takes.
 
     Raises AccordError if no cluster answers at the address of `machines`.
@@ -74,26 +75,25 @@ def forecast(stages: Sequence[Stage], machines: MachinesSection, least: Callable
     always, known = least(), {stage.name: stage for stage in stages}
     memory = {job.name: max(known[job.name].needs().memory, always) for job in jobs}
     schedule = StageSchedule(jobs, ranks=machines.ranks)
-    there = _room(machines, max(memory.values()), schedule.needs_plain)
-    pool = SimulatedPool(seconds, max(there.workers, 1), there.plain)
+    there = room(_nodes(machines), machines, max(memory.values()), device=device)
+    pool = SimulatedPool(seconds, max(there.workers, 1))
     Driver(schedule, pool, Unheard(), clock=lambda: pool.now).run()
     timeline: dict[str, list[str]] = {}
     for worker, stage, _, _ in pool.timeline:
         timeline.setdefault(worker, []).append(stage)
-    path = longest_path(jobs, schedule.path)
+    longest = longest_path(jobs, schedule.path_seconds)
     by_model: dict[str, list[int]] = {}
     for job in jobs:
         by_model.setdefault(job.model, []).append(memory[job.name])
     return Forecast(
         workers=there.workers,
-        plain=there.plain,
         cards=machines.gpus_per_model if there.cards else 0,
         seconds=pool.now,
         busy=pool.busy,
-        path=path,
-        path_seconds=sum(seconds[name] for name in path),
+        longest=longest,
+        longest_seconds=sum(seconds[name] for name in longest),
         timeline=timeline,
-        models=[ModelNeeds(model, len(of), max(of)) for model, of in by_model.items() if model],
+        models=[ModelNeeds(model, len(of), max(of)) for model, of in by_model.items()],
     )
 
 
@@ -112,8 +112,8 @@ def as_jobs(stages: Sequence[Stage], seconds: Mapping[str, float]) -> list[Job]:
     ]
 
 
-def longest_path(jobs: Sequence[Job], path: Mapping[str, float]) -> tuple[str, ...]:
-    """The stages of the longest path, in their order.
+def longest_path(jobs: Sequence[Job], path_seconds: Mapping[str, float]) -> tuple[str, ...]:
+    """The stages of the longest path, in their order; `path_seconds` as `schedule.longest_paths` gives them.
 
     >>> jobs = [Job("a", seconds=2.0), Job("b", ("a",), seconds=3.0), Job("c", seconds=4.0)]
     >>> longest_path(jobs, {"a": 5.0, "b": 3.0, "c": 4.0})
@@ -123,22 +123,17 @@ def longest_path(jobs: Sequence[Job], path: Mapping[str, float]) -> tuple[str, .
     for job in jobs:
         for name in job.inputs:
             users.setdefault(name, []).append(job.name)
-    names = [max(path, key=path.__getitem__)]
+    names = [max(path_seconds, key=path_seconds.__getitem__)]
     while below := users.get(names[-1]):
-        names.append(max(below, key=path.__getitem__))
+        names.append(max(below, key=path_seconds.__getitem__))
     return tuple(names)
 
 
-def _room(machines: MachinesSection, memory: int, plain: bool) -> RoomForWorkers:
-    if machines.address:
-        from accord.cluster.start import connected
+def _nodes(machines: MachinesSection) -> Sequence[Mapping[str, float]]:
+    """The resources of each machine that a run would have."""
+    if not machines.address:
+        return [this_machine(machines)]
+    from accord.cluster.start import connected
 
-        with connected(machines) as ray:
-            return room(alive(ray), machines, memory, plain)
-    import torch
-
-    from accord.machine import free_memory
-
-    cpus = max(os.cpu_count() or 1, (machines.workers or 0) * machines.cpus_per_stage)
-    here = {"CPU": float(cpus), "GPU": float(torch.cuda.device_count()), "memory": float(free_memory("cpu"))}
-    return room([here], machines, memory, plain)
+    with connected(machines) as ray:
+        return alive(ray)

@@ -10,7 +10,6 @@ PAUSE = 5.0
 
 @dataclass
 class _Helped:
-    card: bool
     helpers: int = 0
     not_before: float = 0.0
     entry: int = 0  # the number of its entry in the heap that counts
@@ -19,25 +18,30 @@ class _Helped:
 class HelpQueue:
     """Names of stages; a new entry in the heap takes the place of an older one, which is dropped when it is met."""
 
-    def __init__(self, path: Mapping[str, float]) -> None:
-        """`path`: name -> seconds; of stages with equally many helpers the longest path comes first."""
-        self._path = path
+    def __init__(self, path_seconds: Mapping[str, float]) -> None:
+        """A queue of none.
+
+        Args:
+            path_seconds: name -> of the longest path that begins with it; of stages with equally many helpers, the one
+                with the longest comes first.
+        """
+        self._path_seconds = path_seconds
         self._there: dict[str, _Helped] = {}
-        self._heaps: dict[bool, list[tuple[float, int, float, int, str]]] = {True: [], False: []}
+        self._heap: list[tuple[float, int, float, int, str]] = []
         self._number = 0
 
-    def add(self, name: str, card: bool) -> None:
+    def add(self, name: str) -> None:
         """A stage that is under way now."""
-        self._there[name] = _Helped(card)
+        self._there[name] = _Helped()
         self._push(name)
 
     def remove(self, name: str) -> None:
         """A stage that is no longer under way."""
         self._there.pop(name, None)
 
-    def take(self, now: float, card: bool) -> str:
+    def take(self, now: float) -> str:
         """The stage that one more worker shall help; empty where there is none now."""
-        heap = self._heaps[card]
+        heap = self._heap
         while heap:
             not_before, _, _, number, name = heap[0]
             of = self._there.get(name)
@@ -52,8 +56,8 @@ class HelpQueue:
             return name
         return ""
 
-    def left(self, name: str, now: float | None = None) -> None:
-        """A worker no longer helps; with `now`, as there was nothing to do."""
+    def leave(self, name: str, now: float | None = None) -> None:
+        """A worker no longer helps; `now` is given where there was nothing to do."""
         if (of := self._there.get(name)) is not None:
             of.helpers -= 1
             of.not_before = of.not_before if now is None else now + PAUSE
@@ -63,4 +67,4 @@ class HelpQueue:
         of = self._there[name]
         self._number += 1
         of.entry = self._number
-        heappush(self._heaps[of.card], (of.not_before, of.helpers, -self._path[name], of.entry, name))
+        heappush(self._heap, (of.not_before, of.helpers, -self._path_seconds[name], of.entry, name))

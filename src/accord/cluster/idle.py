@@ -16,7 +16,7 @@ class Idle:
         return len(self._models)
 
     def add(self, worker: str, models: Iterable[str]) -> None:
-        """A worker that is not there."""
+        """A worker becomes idle."""
         self._models[worker] = tuple(models)
         if not self._models[worker]:
             self._cold[worker] = None
@@ -24,13 +24,13 @@ class Idle:
             self._with[model][worker] = None
 
     def remove(self, worker: str) -> None:
-        """A worker that may be there."""
+        """A worker is no longer idle, if it was."""
         self._cold.pop(worker, None)
         for model in self._models.pop(worker, ()):
             self._with[model].pop(worker, None)
 
     def take(self, model: str) -> str:
-        """Of those that are there one that has the model; else one that has none, whose models nobody will miss."""
+        """A worker that has the model loaded; where none has, one with no model at all, before one with others."""
         for choice in (self._with.get(model) or {}, self._cold, self._models):
             if choice:
                 worker = next(iter(choice))

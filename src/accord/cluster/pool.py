@@ -42,12 +42,10 @@ class Joined:
 
     Attributes:
         host: the machine that it is on.
-        card: whether it may run models: it has a GPU, or there are none in the whole cluster.
     """
 
     worker: str
     host: str
-    card: bool = True
 
 
 @dataclass(frozen=True)

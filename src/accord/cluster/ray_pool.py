@@ -27,7 +27,6 @@ class _Actor:
     """One life of a worker."""
 
     handle: Any
-    card: bool
     order: Order | None = None
     refs: dict[str, Any] = field(default_factory=dict)  # what it was asked and has not answered
     joined: bool = False
@@ -52,7 +51,6 @@ class RayPool:
     Args:
         prints: name of a stage -> fingerprint of its recipe.
         memory: bytes that a worker takes, where there are no cards.
-        plain: whether there is something to do that needs no card.
         say: told a line of what goes wrong with a machine.
     """
 
@@ -64,12 +62,11 @@ class RayPool:
         prints: Mapping[str, str],
         *,
         memory: int = 0,
-        plain: bool = False,
         say: Callable[[str], None] = lambda line: None,
         worker: type[RayWorker] = RayWorker,
     ) -> None:
         self._ray, self._machines, self._told, self._prints = ray, machines, told, prints
-        self._memory, self._plain, self._say, self._worker = memory, plain, say, worker
+        self._memory, self._say, self._worker = memory, say, worker
         self._actors: dict[str, _Actor] = {}
         self._deaths: dict[str, int] = {}
         self._answers: queue.SimpleQueue[tuple[str, _Actor, str, Any]] = queue.SimpleQueue()
@@ -94,8 +91,8 @@ class RayPool:
 
     @property
     def workers(self) -> int:
-        """How many that may run models there are, or are to come."""
-        return sum(actor.card for actor in self._actors.values())
+        """How many there are, or are to come."""
+        return len(self._actors)
 
     # As `Pool` has it
 
@@ -137,9 +134,9 @@ class RayPool:
 
     def replace(self, worker: str) -> None:
         """End a worker at once; another comes in its place."""
-        if (actor := self._actors.get(worker)) is not None:
+        if worker in self._actors:
             self._end(worker)
-            self._new(worker, actor.card)
+            self._new(worker)
 
     # Beginning and end
 
@@ -171,34 +168,32 @@ class RayPool:
     # Workers come and go
 
     def _seen_room(self) -> RoomForWorkers:
-        return room(alive(self._ray), self._machines, self._memory, self._plain)
+        return room(alive(self._ray), self._machines, self._memory, device=self._told.device)
 
     def _grow(self, now: RoomForWorkers) -> None:
         """Have as many workers as there is room for; those that are at work stay, as do those that are idle."""
-        for card, wanted in ((True, now.workers), (False, now.plain)):
-            there = [worker for worker, actor in self._actors.items() if actor.card == card]
-            for _ in range(wanted - len(there)):
-                self._born += 1
-                self._new(f"worker {self._born}", card)
-            coming = [worker for worker in there if not self._actors[worker].joined]
-            for worker in coming[: max(0, len(there) - wanted)]:  # of machines that have left
-                self._end(worker)
+        there = [*self._actors]
+        for _ in range(now.workers - len(there)):
+            self._born += 1
+            self._new(f"worker {self._born}")
+        coming = [worker for worker in there if not self._actors[worker].joined]
+        for worker in coming[: max(0, len(there) - now.workers)]:  # of machines that have left
+            self._end(worker)
 
-    def _new(self, worker: str, card: bool) -> None:
+    def _new(self, worker: str) -> None:
         machines, environment = self._machines, _threads(self._machines.cpus_per_stage)
         resources: dict[str, Any] = {"num_cpus": machines.cpus_per_stage}
-        if not self._room.cards:
-            resources["memory"] = self._memory or None
-        elif card:
+        if self._room.cards:
             resources["num_gpus"] = machines.gpus_per_model  # Ray gives an actor all of one machine
         else:
+            resources["memory"] = self._memory or None
             environment["CUDA_VISIBLE_DEVICES"] = ""
         handle = (
             self._ray.remote(self._worker)
             .options(max_concurrency=2, max_restarts=0, runtime_env={"env_vars": environment}, **resources)
             .remote(worker, self._told)
         )
-        self._actors[worker] = _Actor(handle, card)
+        self._actors[worker] = _Actor(handle)
         self._ask(worker, "hello", handle.hello.remote())
 
     def _end(self, worker: str) -> None:
@@ -239,7 +234,7 @@ class RayPool:
             self._say(problem)
             self._end(worker)
             return
-        if self._room.cards and actor.card and hello.free < self._memory and not self._begun:
+        if self._room.cards and hello.free < self._memory and not self._begun:
             raise AccordError(
                 f"The largest stage needs {self._memory} bytes of a GPU's memory.",
                 where=hello.host,
@@ -248,7 +243,7 @@ class RayPool:
             )
         actor.joined = True
         self._deaths.pop(worker, None)
-        self._events.append(Joined(worker, hello.host, actor.card))
+        self._events.append(Joined(worker, hello.host))
 
     def _ends(self, worker: str, actor: _Actor, done: Done) -> None:
         order, actor.order = actor.order, None

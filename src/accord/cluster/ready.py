@@ -12,9 +12,9 @@ class Ready:
     times.
     """
 
-    def __init__(self, path: Mapping[str, float]) -> None:
-        """`path`: name -> seconds."""
-        self._path = path
+    def __init__(self, path_seconds: Mapping[str, float]) -> None:
+        """`path_seconds`: name -> of the longest path that begins with it."""
+        self._path_seconds = path_seconds
         self._there: set[str] = set()
         self._all: list[tuple[float, str]] = []
         self._of: dict[str, list[tuple[float, str]]] = defaultdict(list)
@@ -26,7 +26,7 @@ class Ready:
         """A name that is not there."""
         self._there.add(name)
         for heap in (self._all, self._of[model]):
-            heappush(heap, (-self._path[name], name))
+            heappush(heap, (-self._path_seconds[name], name))
 
     def first(self, model: str | None = None) -> str:
         """The one with the longest path, of a model; empty where there is none."""

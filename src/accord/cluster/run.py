@@ -57,8 +57,7 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
                 threads=machines.cpus_per_stage,
                 command=tuple(command_words(command())),
             )
-            plain = schedule.needs_plain
-            pool = RayPool(ray, machines, told, prints, memory=memory, plain=plain, say=display.say)
+            pool = RayPool(ray, machines, told, prints, memory=memory, say=display.say)
             shown = OnDisplay(display, what)
             try:
                 pool.open()

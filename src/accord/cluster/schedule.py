@@ -1,11 +1,11 @@
-"""Which worker makes which stage next: what is on the longest path first, by whom has its model loaded.
+"""Which worker makes which stage next: the stage on the longest path, and a worker that has its model loaded.
 
 Plain bookkeeping, which knows nothing of Ray, models or files. What an event takes grows with the logarithm of the
 number of stages, and with nothing else but the stages that become ready by it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 
@@ -13,6 +13,7 @@ from accord.cluster.help_queue import HelpQueue
 from accord.cluster.idle import Idle
 from accord.cluster.pool import Help, Make, Order, Recall
 from accord.cluster.ready import Ready
+from accord.study.work import KEPT
 
 LOADING = 30.0
 """Seconds that loading a model counts as: a worker takes a stage for a model that it has, unless one for another model
@@ -29,7 +30,7 @@ class Job:
     Attributes:
         inputs: the stages among those to be made that must be whole before.
         seconds: that it is expected to take.
-        model: which it loads first; empty for one that needs none, and no card.
+        model: which it loads first of those that a worker keeps, by name; empty if it loads none of these.
         spreads: whether idle workers may help with it.
         trains: whether several may train it together.
     """
@@ -37,15 +38,14 @@ class Job:
     name: str
     inputs: tuple[str, ...] = ()
     seconds: float = 1.0
-    model: str = ""
+    model: str = "backbone"
     spreads: bool = False
     trains: bool = False
 
 
 @dataclass
 class _Worker:
-    card: bool
-    models: set[str] = field(default_factory=set)  # those that it has loaded
+    models: dict[str, None] = field(default_factory=dict)  # those that it has loaded, the one used last at the end
     makes: str = ""
     helps: str = ""
     gathered: bool = False
@@ -62,6 +62,7 @@ class StageSchedule:
 
     Attributes:
         able: how many workers there are or are to come: no more ranks than that are waited for.
+        path_seconds: stage -> seconds of the longest path that begins with it.
         failed: stage -> why it could not be made.
         waiting: stages that were not made because one of these is among what they are made from.
     """
@@ -74,19 +75,19 @@ class StageSchedule:
         for job in jobs:
             for name in job.inputs:
                 self._users[name].append(job.name)
-        self.path = longest_paths(jobs)
-        self._ready = {card: Ready(self.path) for card in (True, False)}
-        self._idle = {card: Idle() for card in (True, False)}
+        self.path_seconds = longest_paths(jobs)
+        self._ready, self._idle = Ready(self.path_seconds), Idle()
         self._workers: dict[str, _Worker] = {}
         self._at: dict[str, list[str]] = {}  # stage under way -> its workers, the first rank first
         self._begun: dict[str, int] = defaultdict(int)  # how often
-        self._help = HelpQueue(self.path)
+        self._help = HelpQueue(self.path_seconds)
         self._helpers: dict[str, None] = {}  # those that may be recalled
         self._recalled: set[str] = set()  # those that were, and have not left yet
         self._gathering, self._gathered = "", list[str]()  # a stage that waits for all its ranks, and those it has
+        self._since = 0.0  # when it began to wait
         self.failed: dict[str, str] = {}
         self.waiting: dict[str, None] = {}
-        self._left = len(self._jobs)
+        self._unended = len(self._jobs)
         for name, lacks in self._lacks.items():
             if not lacks:
                 self._make_ready(name)
@@ -96,31 +97,22 @@ class StageSchedule:
     @property
     def over(self) -> bool:
         """Whether every stage was made, failed, or waits for one that did."""
-        return self._left == 0
+        return self._unended == 0
 
     @property
     def workers(self) -> int:
         """How many there are."""
         return len(self._workers)
 
-    @property
-    def needs_plain(self) -> bool:
-        """Whether there are stages that need no card."""
-        return any(not job.model for job in self._jobs.values())
-
     def at(self, stage: str) -> Sequence[str]:
         """The workers that make a stage, the first rank first; empty while nobody does."""
         return self._at.get(stage, ())
 
-    def making(self, worker: str) -> str:
-        """The stage that a worker makes; empty if it makes none."""
-        return self._workers[worker].makes if worker in self._workers else ""
-
     # What happens
 
-    def join(self, worker: str, card: bool = True) -> None:
+    def join(self, worker: str) -> None:
         """A worker is there, and idle."""
-        self._workers[worker] = _Worker(card)
+        self._workers[worker] = _Worker()
         self._rest(worker)
 
     def made(self, stage: str) -> None:
@@ -150,7 +142,7 @@ class StageSchedule:
             name = below.pop()
             if name not in self.waiting:
                 self.waiting[name] = None
-                self._left -= 1
+                self._unended -= 1
                 below += self._users[name]
         return others
 
@@ -162,13 +154,13 @@ class StageSchedule:
         gone = self._workers.pop(worker, None)
         if gone is None:
             return "", ()
-        self._idle[gone.card].remove(worker)
+        self._idle.remove(worker)
         self._helpers.pop(worker, None)
         self._recalled.discard(worker)
         if gone.gathered:
             self._gathered.remove(worker)
         if gone.helps:
-            self._help.left(gone.helps)
+            self._help.leave(gone.helps)
         if not (stage := gone.makes):
             return "", ()
         others = [other for other in self._at[stage] if other != worker]
@@ -186,9 +178,8 @@ class StageSchedule:
     def helped(self, worker: str, now: float = 0.0) -> None:
         """A worker found nothing more to help with; others are sent there only after a while."""
         if (of := self._workers.get(worker)) is not None and of.helps:
-            self._help.left(of.helps, now)
-            of.models.add(self._jobs[of.helps].model)
-            self._rest(worker)
+            self._help.leave(of.helps, now)
+            self._rest(worker, self._jobs[of.helps].model)
 
     # What follows
 
@@ -198,55 +189,55 @@ class StageSchedule:
         Args:
             now: seconds on any clock that does not go back.
         """
-        for card in (True, False):  # those with cards do what needs none only where nothing else is to do
-            yield from self._match(self._ready[card], self._idle[card])
-        yield from self._match(self._ready[False], self._idle[True])
+        yield from self._match(now)
         yield from self._recalls()
-        if self._gathering or self._ready[True]:
+        if self._gathering or self._ready:
             return
-        for card in (True, False):
-            while self._idle[card] and (name := self._help.take(now, card)):
-                worker = self._idle[card].take(self._jobs[name].model)
-                of = self._workers[worker]
-                of.helps = name
-                self._helpers[worker] = None
-                yield Help(worker, name)
+        while self._idle and (name := self._help.take(now)):
+            worker = self._idle.take(self._jobs[name].model)
+            self._workers[worker].helps = name
+            self._helpers[worker] = None
+            yield Help(worker, name)
 
-    def _match(self, ready: Ready, idle: Idle) -> Iterator[Order]:
+    def _match(self, now: float) -> Iterator[Order]:
         while True:
             if self._gathering:
-                yield from self._gather(idle)
+                yield from self._gather(now)
                 if self._gathering:
                     return
-            if not (ready and idle):
+            if not (self._ready and self._idle):
                 return
-            name = ready.first()
-            worker = idle.take(self._jobs[name].model)
-            name = self._best(ready, self._workers[worker].models)
-            ready.remove(name, self._jobs[name].model)
+            worker = self._idle.take(self._jobs[self._ready.first()].model)
+            name = self._best(self._workers[worker].models)
+            self._ready.remove(name, self._jobs[name].model)
             if self._ranks > 1 and self._jobs[name].trains:
-                self._gathering = name
+                self._gathering, self._since = name, now
                 self._keep(worker)
                 continue
             yield self._begin(name, [worker])
 
-    def _best(self, ready: Ready, models: set[str]) -> str:
+    def _best(self, models: Iterable[str]) -> str:
         """The stage on the longest path, where one for a model that must be loaded counts as shorter."""
-        first = ready.first()
-        own = max((name for model in models if (name := ready.first(model))), key=self.path.__getitem__, default=first)
-        return own if self.path[own] + LOADING >= self.path[first] else first
+        first = self._ready.first()
+        if not self._jobs[first].model:  # whoever makes it loads one
+            return first
+        ready = (name for model in models if (name := self._ready.first(model)))
+        own = max(ready, key=self.path_seconds.__getitem__, default=first)
+        return own if self.path_seconds[own] + LOADING >= self.path_seconds[first] else first
 
-    def _gather(self, idle: Idle) -> Iterator[Order]:
-        """Bring workers together until there are as many as ranks, or all that there will be."""
-        model = self._jobs[self._gathering].model
-        if bool(model) != (idle is self._idle[True]):
-            return
-        while idle and len(self._gathered) < self._ranks:
-            self._keep(idle.take(model))
-        if self._gathered and len(self._gathered) >= min(self._ranks, self.able):
-            name, workers = self._gathering, self._gathered
-            self._gathering, self._gathered = "", []
-            yield self._begin(name, workers)
+    def _gather(self, now: float) -> Iterator[Order]:
+        """Bring workers together until there are as many as ranks, or no more are worth waiting for."""
+        job = self._jobs[self._gathering]
+        while self._idle and len(self._gathered) < self._ranks:
+            self._keep(self._idle.take(job.model))
+        there = len(self._gathered)
+        if there and (there >= min(self._ranks, self.able) or now - self._since >= self._worth_waiting(job, there)):
+            workers, self._gathering, self._gathered = self._gathered, "", []
+            yield self._begin(job.name, workers)
+
+    def _worth_waiting(self, job: Job, there: int) -> float:
+        """Seconds that a stage waits for the rest of its ranks: those that it would be made faster by all of them."""
+        return job.seconds / there - job.seconds / self._ranks
 
     def _keep(self, worker: str) -> None:
         self._gathered.append(worker)
@@ -260,12 +251,12 @@ class StageSchedule:
             of = self._workers[worker]
             of.makes, of.gathered = name, False
         if job.spreads and len(workers) == 1:
-            self._help.add(name, bool(job.model))
+            self._help.add(name)
         return Make(workers[0], name, tuple(workers[1:]))
 
     def _recalls(self) -> Iterator[Recall]:
         """Of those that help, as many as there are stages that wait for a worker."""
-        waits = len(self._ready[True]) + len(self._ready[False])
+        waits = len(self._ready)
         waits += self._ranks - len(self._gathered) if self._gathering else 0
         while len(self._recalled) < waits and self._helpers:
             worker = next(iter(self._helpers))
@@ -274,27 +265,30 @@ class StageSchedule:
             yield Recall(worker)
 
     def _make_ready(self, name: str) -> None:
-        model = self._jobs[name].model
-        self._ready[bool(model)].add(name, model)
+        self._ready.add(name, self._jobs[name].model)
 
     def _end(self, stage: str) -> bool:
         """Forget who makes a stage, and let them rest; False if nobody does, so that its end was told before."""
         if stage not in self._at:
             return False
         for worker in self._at.pop(stage):
-            self._workers[worker].models.add(self._jobs[stage].model)
-            self._rest(worker)
+            self._rest(worker, self._jobs[stage].model)
         self._help.remove(stage)
-        self._left -= 1
+        self._unended -= 1
         return True
 
-    def _rest(self, worker: str) -> None:
+    def _rest(self, worker: str, used: str = "") -> None:
+        """A worker is idle; `used` is the model that it has just loaded or used."""
         of = self._workers[worker]
         of.makes = of.helps = ""
-        of.models.discard("")
+        if used:
+            of.models.pop(used, None)
+            of.models[used] = None
+            for model in [*of.models][:-KEPT]:
+                del of.models[model]
         self._helpers.pop(worker, None)
         self._recalled.discard(worker)
-        self._idle[of.card].add(worker, of.models)
+        self._idle.add(worker, of.models)
 
 
 def longest_paths(jobs: Sequence[Job]) -> Mapping[str, float]:

@@ -10,21 +10,21 @@ class SimulatedPool:
     """Workers that take the given seconds for each stage; helpers leave at once.
 
     Attributes:
-        workers: that may run models.
+        workers: how many.
         now: seconds since the beginning, by its own clock.
         busy: seconds that workers were at work, all together.
         timeline: worker, stage, begin and end of all that was made.
     """
 
-    def __init__(self, seconds: Mapping[str, float], workers: int, plain: int = 0) -> None:
-        """`workers` may run models; `plain` more have no card."""
+    def __init__(self, seconds: Mapping[str, float], workers: int) -> None:
+        """`seconds`: what each stage takes."""
         self._seconds, self.workers = seconds, workers
         self._events: list[tuple[float, int, Event]] = []
         self._number = 0
         self.now = self.busy = 0.0
         self.timeline: list[tuple[str, str, float, float]] = []
-        for number in range(1, workers + plain + 1):
-            self._at(0.0, Joined(f"worker {number}", "simulated", card=number <= workers))
+        for number in range(1, workers + 1):
+            self._at(0.0, Joined(f"worker {number}", "simulated"))
 
     def start(self, order: Order) -> None:
         """Give an order."""

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from accord.cluster.config import MachinesSection
+from accord.cluster.room import this_machine
 from accord.errors import AccordError, MissingLibrary
 
 _STORE = 80 * 2**20  # bytes for objects that workers share: they share none, and Ray takes no less
@@ -54,10 +55,9 @@ def _connect(ray: Any, machines: MachinesSection) -> None:
         if machines.address:
             ray.init(address=machines.address, **quiet)
             return
-        cpus = None
-        if machines.workers is not None:
-            cpus = max(machines.workers * machines.cpus_per_stage, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=_STORE, **quiet)
+        here = this_machine(machines)
+        takes = {"num_cpus": here["CPU"], "_memory": here["memory"], "object_store_memory": _STORE}
+        ray.init(address="local", include_dashboard=False, **takes, **quiet)
     except Exception as error:  # of every kind, and some of none
         got = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if machines.address:

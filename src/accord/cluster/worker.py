@@ -25,7 +25,7 @@ from accord.study.graph import Graph, plan_study
 from accord.study.making import headline_of
 from accord.study.manifest import missing, read_manifest
 from accord.study.stage import Stage
-from accord.study.work import Input, Models
+from accord.study.work import KEPT, Input, Models
 from accord.textfile import tables
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Worker:
         self._folder = Path(told.folder)
         self._kept: dict[str, Any] = {}
         self._stages: Mapping[str, Stage] = {}
-        self._models = Models(self._does)
+        self._models = Models(self._does, most=KEPT)
         self._done = self._total = 0
         self._at_work, self._doing, self._leaves = "", "", False
         self._path = Path(told.path)

@@ -158,7 +158,8 @@ def repair_stage(
             return Needs(plan.weights(plan.backbone, to_make(plan.backbone)) if section.trained else weights)
         return Needs(TRAINED * weights, weights, TRAINED * weights)
 
-    return Stage("repair", f"{section.title}-s{seed}", make, settings, seed, VERSION, inputs, needs, seconds=40)
+    label, first = f"{section.title}-s{seed}", "backbone" if after is None else ""
+    return Stage("repair", label, make, settings, seed, VERSION, inputs, needs, seconds=40, model=first)
 
 
 def single_repair_stage(

@@ -130,7 +130,8 @@ def dry_run(
     check_may_be_made(graph, folder, file.study.backbone.device if alone else None)
     stages = tuple(_to_do(stage, folder) for stage in chosen)
     downloads = tuple(_download(name, what, graph.downloads.get(name)) for name, what in graph.missing.items())
-    machines, done = machines or machines_of(file), {stage.name for stage in stages if stage.up_to_date}
+    machines, device = machines or machines_of(file), file.study.backbone.device
+    done = {stage.name for stage in stages if stage.up_to_date}
     to_do = [stage for stage in chosen if stage.name not in done]
     planned = {folder / stage.name for stage in graph.stages}
     left = [] if not folder.is_dir() else [there for there in stage_folders(folder) if there not in planned]
@@ -144,7 +145,7 @@ def dry_run(
         otherwise=0 if graph.missing else len(made_otherwise(chosen, folder)),
         busy=is_locked(folder.resolve()),
         rooms=tuple(_rooms(folder, stages, downloads)),
-        forecast=forecast(to_do, machines, graph.least) if machines.engine == "ray" else None,
+        forecast=forecast(to_do, machines, graph.least, device=device) if machines.engine == "ray" else None,
     )
 
 

@@ -241,13 +241,13 @@ def _summary(dry: "DryRun", replace: bool) -> Iterator[str]:
 def _on_workers(of: "Forecast") -> Iterator[str]:
     """What a run takes on several workers."""
     cards = f", {count(of.cards, 'GPU')} each" if of.cards else ""
-    more = f" and {of.plain} without" if of.plain else ""
     hours = f"; {of.card_hours:.2g} GPU hours" if of.cards else ""
-    yield f"On Ray: {count(of.workers, 'worker')}{cards}{more}, {_roughly(of.seconds)} in all{hours}."
-    yield f"At least {_roughly(of.path_seconds)} whatever the workers: {' → '.join(map(plain, of.path))}."
+    yield f"On Ray: {count(of.workers, 'worker')}{cards}, {_roughly(of.seconds)} in all{hours}."
+    yield f"At least {_roughly(of.longest_seconds)} whatever the workers: {' → '.join(map(plain, of.longest))}."
     for model in of.models:
         size = f"{in_bytes(model.memory)} of memory at once" if model.memory else "an unknown amount of memory"
-        yield f"Model {plain(model.model)}: {count(model.stages, 'stage')}, {size} a worker."
+        name = f"Model {plain(model.model)}" if model.model else "A repaired model each"
+        yield f"{name}: {count(model.stages, 'stage')}, {size} a worker."
     for worker, stages in [*of.timeline.items()][:_WORKERS]:
         rest = f" and {len(stages) - _STAGES} more" if len(stages) > _STAGES else ""
         yield f"{worker}: {', '.join(map(plain, stages[:_STAGES]))}{rest}"

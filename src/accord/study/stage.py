@@ -80,8 +80,8 @@ class Stage:
             nothing but parts.
         trains: whether several ranks can make it together (`accord.ranks`); no part of the recipe.
         seconds: what one takes in the demo on two cores: its weight beside others before any was made on this machine.
-        model: which it loads first, by name; "backbone" is the study's own. Empty where it needs none, nor a GPU. A
-            worker that has it loaded is preferred; no part of the recipe.
+        model: which it loads first of those that a worker keeps, by name; "backbone" is the study's own. Empty where it
+            loads one that was repaired, which is not kept. A worker that has it is preferred; no part of the recipe.
     """
 
     kind: str

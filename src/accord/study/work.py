@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 L = TypeVar("L", bound="LanguageModel")
 
 PARTS, CHECKPOINTS = "parts", "checkpoints"  # what only an interrupted stage needs; trainers keep the latter
+KEPT = 2
+"""Models that a worker keeps: the backbone and one more, such as a judge, as some stages hold at once, too."""
+
 _FOUND = "found.json"  # beside it: the device and precision that this was begun with
 
 
@@ -38,19 +41,29 @@ class Input(Protocol):
 class Models:
     """Language models, each loaded when first asked for and kept: stages share them, and a rerun loads none."""
 
-    def __init__(self, doing: Callable[[str], None] | None = None) -> None:
-        """`doing` is told what takes a while: "loading smollm2-135m"."""
-        self._kept: dict[tuple[str, str, str], LanguageModel] = {}
-        self._doing = doing
+    def __init__(self, doing: Callable[[str], None] | None = None, *, most: int | None = None) -> None:
+        """A place for models.
+
+        Args:
+            doing: told what takes a while: "loading smollm2-135m".
+            most: how many are kept; the one that was used longest ago is dropped before another is loaded. By default
+                all are kept.
+        """
+        self._kept: dict[tuple[str, str, str], LanguageModel] = {}  # the one used last at the end
+        self._doing, self._most = doing, most
 
     def load(self, section: BackboneSection) -> "LanguageModel":
         """The model of a section."""
         key = (section.model, section.device, section.dtype)
-        if key not in self._kept:
+        lm = self._kept.pop(key, None)
+        if lm is None:
             if self._doing is not None:
                 self._doing(f"loading {Path(section.model).name}")
-            self._kept[key] = load(section)
-        return self._kept[key]
+            while self._most is not None and len(self._kept) >= self._most:
+                del self._kept[next(iter(self._kept))]
+            lm = load(section)
+        self._kept[key] = lm
+        return lm
 
 
 def load(section: BackboneSection) -> "LanguageModel":

@@ -115,7 +115,9 @@ def verdict_stage(plan: Plan, node: RepairNode, trials: Sequence[Trial]) -> Stag
         return judge(Answers.read(work.at(base)).scores, after, trials, about=about)
 
     inputs = {"base": base, "repair": node.stage}
-    return Stage("verdict", node.stage.label, make, settings, node.seed, VERSION, inputs, spreads=True, seconds=15)
+    return Stage(
+        "verdict", node.stage.label, make, settings, node.seed, VERSION, inputs, spreads=True, seconds=15, model=""
+    )
 
 
 def pair_stage(trials: Sequence[Trial], base: BackboneSection, repaired: BackboneSection, seed: int) -> Stage:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,10 +11,13 @@ import time
 from contextlib import contextmanager
 
 import pytest
+import torch
 from rich.console import Console
 
 from accord.cluster.config import MachinesSection
 from accord.cluster.driver import Driver
+from accord.cluster.pool import Make
+from accord.cluster.ray_pool import RayPool
 from accord.cluster.schedule import StageSchedule
 from accord.cluster.shared import left_a_mark
 from accord.cluster.worker import Briefing
@@ -82,6 +86,16 @@ limit = 16
 positions = 20
 allow_low_mass = true
 
+[names]
+limit = 3
+held_out = 3
+
+[explain]
+limit = 20
+candidates = 8
+chosen = 2
+draws = 2
+
 [verdict]
 limit = 10
 phrasings = false
@@ -102,12 +116,13 @@ resamples = 20
 concepts = "topk"
 """
 MACHINE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+WITH_CARDS = {**MACHINE, "num_gpus": 2}  # as Ray counts them: what a worker computes on is this machine's processor
 _TAKEN = ("seconds", "path", "repaired")  # keys of JSON files that are another in every run, as its folder is
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Three machines of one CPU each, on this one."""
+    """Three machines of one CPU each, on this one; two have cards."""
     from accord.cluster.start import import_ray
 
     import_ray()
@@ -115,7 +130,7 @@ def cluster():
 
     cluster = Cluster(initialize_head=True, head_node_args={**MACHINE, "include_dashboard": False})
     for _ in range(2):
-        cluster.add_node(**MACHINE)
+        cluster.add_node(**WITH_CARDS)
     yield cluster
     cluster.shutdown()
 
@@ -140,14 +155,16 @@ def pool_of(cluster, folder, stages, shares=True):
 
 
 class Notes:
-    def __init__(self, begun=lambda notes: None):
-        self.told, self._begun = [], begun
+    """Who is told: keeps it, and calls what is given for an event."""
+
+    def __init__(self, **calls):
+        self.told, self._calls = [], calls
 
     def __getattr__(self, name):
         def note(*about):
             self.told.append((name, *about))
-            if name == "begun":
-                self._begun(self)
+            if name in self._calls:
+                self._calls[name](self)
 
         return note
 
@@ -185,9 +202,9 @@ def hard_run(cluster, tmp_path_factory):
 
     with pool_of(cluster, folder, stages) as pool:
         pool.open()
-        schedule, notes = StageSchedule(sleeping.jobs_of(json.dumps(stages))), Notes(begun)
+        schedule, notes = StageSchedule(sleeping.jobs_of(json.dumps(stages))), Notes(begun=begun)
         Driver(schedule, pool, notes).run()
-    cluster.add_node(**MACHINE)
+    cluster.add_node(**WITH_CARDS)
     return folder, schedule, notes
 
 
@@ -221,6 +238,51 @@ def test_the_logs_of_what_failed_or_died_are_in_the_run_folder(hard_run):
     assert [str(problem) for problem in check(folder)] == []
 
 
+def test_sixty_stages_are_made_without_a_worker_that_idles_though_a_machine_left_while_idle(cluster, tmp_path):
+    """Three workers; all stages wait for the first. An idle worker's machine leaves then, and another joins."""
+    draw, stages = random.Random(3), [{"name": "wait/0", "how": "wait go", "seconds": 9}]
+    for i in range(60):
+        inputs = {"wait/0", *(draw.choice(stages)["name"] for _ in range(draw.randrange(3)))}
+        stages.append({"name": f"sleep/{i}", "how": "sleep 0.05", "inputs": sorted(inputs)})
+    gone = []
+
+    def all_are_there(notes):
+        if len(notes.of("joined")) == 3 and not gone:
+            first = dict(notes.of("begun"))["wait/0"]
+            hosts = dict(notes.of("joined"))
+            idle = {node for worker, node in hosts.items() if worker != first} - {hosts[first]}
+            node = next(node for node in cluster.worker_nodes if node.node_id in idle)
+            gone.extend(worker for worker, host in hosts.items() if host == node.node_id)
+            cluster.remove_node(node)
+            cluster.add_node(**WITH_CARDS)
+            (tmp_path / "go").write_text("")
+
+    with pool_of(cluster, tmp_path / "run", stages) as pool:
+        pool.open()
+        schedule, notes = StageSchedule(sleeping.jobs_of(json.dumps(stages))), Notes(joined=all_are_there)
+        Driver(schedule, pool, notes).run()
+    assert len(gone) == 1
+    assert {stage for stage, *_ in notes.of("made")} == {of["name"] for of in stages} and not schedule.failed
+    inputs = {of["name"]: set(of.get("inputs", ())) for of in stages}
+    at, made, before = {}, set(), ""  # worker -> stage that it makes; idle: ""
+    for kind, *about in notes.told:
+        if before == "begun" and kind != before:  # all orders are given that can be
+            ready = {name for name in inputs if inputs[name] <= made} - made - set(at.values())
+            assert not ready or all(at.values())
+        before = kind
+        if kind == "begun":
+            stage, worker = about
+            assert inputs[stage] <= made and not at[worker]
+            at[worker] = stage
+        elif kind == "made":
+            made.add(about[0])
+            at = {worker: "" if stage == about[0] else stage for worker, stage in at.items()}
+        elif kind == "joined":
+            at[about[0]] = ""
+        elif kind == "lost":
+            at.pop(about[0])
+
+
 def test_an_interrupted_driver_has_its_workers_leave_and_nothing_is_half_written(cluster, tmp_path):
     folder = tmp_path / "run"
 
@@ -231,7 +293,7 @@ def test_an_interrupted_driver_has_its_workers_leave_and_nothing_is_half_written
     stages = [{"name": "wait/0", "how": "wait never"}]
     with pool_of(cluster, folder, stages) as pool:
         pool.open()
-        driver = Driver(StageSchedule(sleeping.jobs_of(json.dumps(stages))), pool, Notes(begun))
+        driver = Driver(StageSchedule(sleeping.jobs_of(json.dumps(stages))), pool, Notes(begun=begun))
         with pytest.raises(KeyboardInterrupt):
             driver.run()
     assert not (folder / "wait" / "0").exists()
@@ -239,17 +301,23 @@ def test_an_interrupted_driver_has_its_workers_leave_and_nothing_is_half_written
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """A folder with a model, a judge, texts and a study; and its serial run."""
+def files(tmp_path_factory):
+    """A folder with a model, a judge and texts."""
     folder = tmp_path_factory.mktemp("study")
     for name, family in (("model", "llama"), ("judge", "gpt2")):
         tiny_model(family).save_pretrained(folder / name)
         tiny_tokenizer(bos=family == "llama").save_pretrained(folder / name)
     rows = [f"{text},{len(text) % 5}" for text in tiny_texts()]
     (folder / "texts.csv").write_text("\n".join(["text,mood", *rows]) + "\n")
-    (folder / "s.toml").write_text(STUDY)
-    engine.run(folder / "s.toml", folder / "serial", console=Console(file=io.StringIO()))
     return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(files):
+    """The same folder with a study, and its serial run."""
+    (files / "s.toml").write_text(STUDY)
+    engine.run(files / "s.toml", files / "serial", console=Console(file=io.StringIO()))
+    return files
 
 
 def contents(run):
@@ -295,3 +363,20 @@ def test_a_run_that_was_killed_goes_on_and_gives_what_a_serial_run_gives(cluster
     assert contents(run) == contents(prepared / "serial")
     assert check(run) == []
     assert removal(run).stages == len(contents(run))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the cards of this test are Ray's alone")
+def test_two_workers_with_cards_train_a_concept_model_together(cluster, files, monkeypatch):
+    study, quiet = files / "cards.toml", Console(file=io.StringIO())
+    study.write_text(STUDY.partition("[[heads]]")[0].replace('device = "cpu"', 'device = "auto"'))
+    orders, start = [], RayPool.start
+    monkeypatch.setattr(RayPool, "start", lambda pool, order: (orders.append(order), start(pool, order)))
+    machines = MachinesSection(engine="ray", address=cluster.address, gpus_per_model=2, ranks=2)
+    engine.run(study, files / "alone", only=["concepts"], console=quiet)
+    engine.run(study, files / "together", only=["concepts"], console=quiet, machines=machines)
+    with_ = {order.stage: len(order.with_) for order in orders if isinstance(order, Make)}
+    assert with_ == {"embeddings": 0, "concepts/topk-s0": 1}
+    found = [files / run / "concepts" / "topk-s0" / "metrics.json" for run in ("alone", "together")]
+    alone, together = (json.loads(path.read_text()) for path in found)
+    assert together["fvu"] == pytest.approx(alone["fvu"], rel=1e-3)
+    assert check(files / "together") == []

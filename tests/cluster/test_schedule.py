@@ -5,7 +5,7 @@ import random
 import pytest
 
 from accord.cluster.pool import Help, Make, Recall
-from accord.cluster.schedule import LOADING, TRIES, Job, StageSchedule, longest_paths
+from accord.cluster.schedule import LOADING, TRIES, WAIT, Job, StageSchedule, longest_paths
 
 
 def given(schedule, now=0.0):
@@ -189,16 +189,23 @@ def test_a_rank_that_leaves_while_others_are_gathered_is_waited_for_no_longer():
 
 @pytest.mark.parametrize("model", ["A", ""])
 def test_ranks_that_do_not_come_are_waited_for_no_longer_than_they_would_save(model):
-    """Of 4 ranks 2 are there; a stage of 100 seconds takes 50 by these, and 25 by all."""
-    schedule = StageSchedule([Job("t", (), 100, model, trains=True), Job("a", (), 1, "A")], ranks=4)
+    """Of 4 ranks 2 are there; a stage of 1,000 seconds takes 500 by these, and 250 by all."""
+    schedule = StageSchedule([Job("t", (), 1000, model, trains=True), Job("a", (), 1, "A")], ranks=4)
     schedule.able = 9  # some of which never come, or make something that takes hours
     schedule.join("w1")
     assert given(schedule, 1000.0) == {}
     schedule.join("w2")
-    assert given(schedule, 1024.0) == {}
-    assert list(schedule.orders(1026.0)) == [Make("w1", "t", ("w2",))]
+    assert given(schedule, 1249.0) == {}
+    assert list(schedule.orders(1251.0)) == [Make("w1", "t", ("w2",))]
     schedule.join("w3")
-    assert given(schedule, 1027.0) == {"w3": "a"}
+    assert given(schedule, 1252.0) == {"w3": "a"}
+
+
+def test_ranks_of_a_short_stage_are_waited_for_a_minute():
+    schedule = StageSchedule([Job("t", (), 1, "A", trains=True)], ranks=2)
+    schedule.join("w1")
+    assert given(schedule, 0.0) == given(schedule, WAIT - 1) == {}
+    assert given(schedule, WAIT + 1) == {"w1": "t"}
 
 
 @pytest.mark.parametrize("seed", range(5))

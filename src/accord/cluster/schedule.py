@@ -19,6 +19,10 @@ LOADING = 30.0
 """Seconds that loading a model counts as: a worker takes a stage for a model that it has, unless one for another model
 is on a path that is longer by more."""
 
+WAIT = 60.0
+"""Seconds that a stage waits for ranks at least: a helper may come only at its next step, and what a stage takes is
+little known before the first was made."""
+
 TRIES = 3
 """How often a stage is begun, where the worker that makes it dies."""
 
@@ -236,8 +240,8 @@ class StageSchedule:
             yield self._begin(job.name, workers)
 
     def _worth_waiting(self, job: Job, there: int) -> float:
-        """Seconds that a stage waits for the rest of its ranks: those that it would be made faster by all of them."""
-        return job.seconds / there - job.seconds / self._ranks
+        """Seconds that a stage waits for the rest of its ranks: what these would save, and a minute at least."""
+        return max(WAIT, job.seconds / there - job.seconds / self._ranks)
 
     def _keep(self, worker: str) -> None:
         self._gathered.append(worker)

@@ -107,7 +107,7 @@ def test_a_stage_that_fails_ends_the_run_when_all_others_are_made(run, tmp_path,
     assert isinstance(error, AccordError) and error.exit_code == 1
     assert "could not be made" in str(error) and "; all others are." in str(error)
     assert "gap/hypernymy: No such luck. (it rains) (log: runs/s/logs/gap/hypernymy.log)" in str(error)
-    assert "worker 1 on here is gone: killed; " in told and "is made again elsewhere" in told
+    assert "worker 1 on here is out: killed; " in told and "is made again elsewhere" in told
     made = tmp_path / "runs" / "s"
     assert "No such luck." in (made / "logs" / "gap" / "hypernymy.log").read_text()
     manifest = read_manifest(made / "repair" / "calibrate-s0")

@@ -29,11 +29,15 @@ class Idle:
         for model in self._models.pop(worker, ()):
             self._with[model].pop(worker, None)
 
-    def take(self, model: str) -> str:
-        """Of those that are there one that has the model; else one that has none, whose models nobody will miss."""
+    def take(self, model: str, but: str = "") -> str:
+        """Of those that are there one that has the model; else one that has none, whose models nobody will miss.
+
+        Args:
+            but: a worker that is not taken. Empty is returned where there is no other.
+        """
         for choice in (self._with.get(model) or {}, self._cold, self._models):
-            if choice:
-                worker = next(iter(choice))
-                self.remove(worker)
-                return worker
-        raise AssertionError("nobody is idle")
+            for worker in choice:
+                if worker != but:
+                    self.remove(worker)
+                    return worker
+        return ""

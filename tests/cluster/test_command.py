@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +11,7 @@ from accord.cluster import forecast as module
 from accord.cluster.config import MachinesSection
 from accord.cluster.forecast import as_jobs, forecast
 from accord.cluster.room import RoomForWorkers, room
-from accord.cluster.start import import_ray
+from accord.cluster.start import connected, import_ray
 from accord.errors import AccordError, MissingLibrary
 from accord.study import engine
 from accord.study.config import load
@@ -49,6 +51,17 @@ assert "torch" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_ray_is_ended_only_where_it_was_begun(monkeypatch, runs):
+    ended = []
+    ray = SimpleNamespace(is_initialized=lambda: runs, init=lambda **_: None, shutdown=lambda: ended.append(1))
+    monkeypatch.setattr("accord.cluster.start.import_ray", lambda alone: ray)
+    refuses = pytest.raises(AccordError, match="Ray runs in this process already") if runs else nullcontext()
+    with refuses, connected(MachinesSection(engine="ray")):
+        assert not ended
+    assert ended == ([] if runs else [1])
 
 
 def test_without_ray_the_error_says_how_to_get_it(monkeypatch):

@@ -1,12 +1,17 @@
 """The pool of workers on a Ray that is played: machines leave, are unfit, or do not see the folder."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
+from accord import disk
 from accord.cluster import ray_pool
 from accord.cluster.config import MachinesSection
 from accord.cluster.driver import Driver
 from accord.cluster.pool import Make
 from accord.cluster.ray_pool import RayPool
+from accord.cluster.ray_worker import RayWorker
 from accord.cluster.schedule import Job, StageSchedule
 from accord.cluster.worker import Briefing, Done, Hello
 from accord.errors import AccordError
@@ -193,6 +198,17 @@ def test_a_worker_has_one_turn_however_much_it_makes():
         while not any(getattr(event, "stage", "") == name for event in pool.wait(1.0)):
             pass
     assert len(pool._turns) == 2
+
+
+def test_a_worker_that_loses_a_lock_ends_its_process(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", [])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(disk, "stop", None)
+    ended = []
+    monkeypatch.setattr("os._exit", ended.append)
+    RayWorker("worker 1", replace(TOLD, cwd=str(tmp_path)))
+    disk._lost(SimpleNamespace(lock_file="a.lock"))
+    assert ended == [1]
 
 
 def test_workers_look_for_models_where_the_command_has_them(monkeypatch):

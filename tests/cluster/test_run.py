@@ -119,6 +119,21 @@ def test_a_stage_that_fails_ends_the_run_when_all_others_are_made(run, tmp_path,
     assert check(made) == [] and "error" not in said("status", made)[1]
 
 
+def test_what_keeps_the_page_from_being_written_does_not_hide_what_failed(run, monkeypatch):
+    def fails(*_, **__):
+        raise AccordError("No such luck.")
+
+    def breaks(folder):
+        raise RuntimeError("of the page")
+
+    monkeypatch.setattr("accord.gap.measure_gap", fails)
+    monkeypatch.setattr(module, "bring_report", breaks)
+    monkeypatch.setattr(module, "logs_of", lambda folder, stage: [])
+    error, _ = run()
+    assert isinstance(error, AccordError) and "gap/hypernymy: No such luck.\n" in f"{error}\n"
+    assert str(error.__cause__) == "of the page" and "log:" not in str(error)
+
+
 def test_a_run_of_workers_is_up_to_date_for_one_process_and_the_other_way_round(run):
     report, told = run()
     assert report.name == "report.html", report

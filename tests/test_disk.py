@@ -114,6 +114,18 @@ def test_who_loses_its_lock_stops(
             signal.signal(number, handler)
 
 
+def test_who_loses_its_lock_stops_as_it_says_itself(
+    no_locks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "_SILENT", 0.6)
+    monkeypatch.setattr(disk, "_BEAT", 0.1)
+    stopped = threading.Event()
+    monkeypatch.setattr(disk, "stop", stopped.set)
+    with lock(tmp_path / "run"):
+        (tmp_path / ".run.held.lock").unlink()
+        assert stopped.wait(5)
+
+
 def test_the_system_s_lock_says_whose_it_is(tmp_path: Path) -> None:
     with lock(tmp_path / "run"), pytest.raises(AccordError) as caught, lock(tmp_path / "run"):
         pass

@@ -30,6 +30,9 @@ _SILENT, _BEAT = 600.0, 10.0  # seconds without a sign of life that a lock witho
 _TRIES = 0.2  # seconds
 _log = logging.getLogger("accord")
 
+stop: Callable[[], None] | None = None
+"""Stops this process when it has lost a lock, where an interrupt of its main thread would not, as in workers of Ray."""
+
 
 class DiskFull(OSError):
     """No space was left while something was written.
@@ -245,7 +248,9 @@ def lease(path: Path) -> SoftFileLease:
 def _lost(lost: Any) -> None:
     """Stop this process, which can no longer keep others out: its lock was removed, or taken over."""
     _log.error("The lock %s is no longer this process's own: it stops here.", lost.lock_file)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a command that a script put into the background
+    if stop is not None:
+        stop()
+    elif signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a command that a script put into the background
         os.kill(os.getpid(), signal.SIGTERM)
     else:
         _thread.interrupt_main()

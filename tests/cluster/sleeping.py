@@ -9,7 +9,7 @@ import signal
 import time
 from pathlib import Path
 
-from accord.cluster.ray_pool import RayWorker
+from accord.cluster.ray_worker import RayWorker
 from accord.cluster.schedule import Job
 from accord.cluster.shared import what_is_wrong
 from accord.cluster.worker import Hello

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -50,6 +51,17 @@ assert "torch" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_ray_is_ended_only_where_it_was_begun(monkeypatch, runs):
+    ended = []
+    ray = SimpleNamespace(is_initialized=lambda: runs, init=lambda **_: None, shutdown=lambda: ended.append(1))
+    monkeypatch.setattr("accord.cluster.start.import_ray", lambda alone: ray)
+    refuses = pytest.raises(AccordError, match="Ray runs in this process already") if runs else nullcontext()
+    with refuses, connected(MachinesSection(engine="ray")):
+        assert not ended
+    assert ended == ([] if runs else [1])
 
 
 def test_without_ray_the_error_says_how_to_get_it(monkeypatch):
@@ -150,7 +162,8 @@ def test_a_study_on_cpus_holds_no_gpu(device, wanted):
 
 def test_a_dry_run_counts_what_ray_is_started_with(monkeypatch):
     given = {}
-    ray = SimpleNamespace(init=lambda **keys: given.update(keys), shutdown=lambda: None)
+    calls = {"is_initialized": lambda: False, "shutdown": lambda: None}
+    ray = SimpleNamespace(init=lambda **keys: given.update(keys), **calls)
     monkeypatch.setattr("accord.cluster.start.import_module", lambda name: ray)
     monkeypatch.setattr("accord.machine.free_memory", lambda device: 1000)
     machines = MachinesSection(engine="ray", workers=500, cpus_per_stage=2)

@@ -122,6 +122,19 @@ def test_those_who_trained_with_one_that_died_are_replaced_and_what_they_still_s
     assert not schedule.failed and [one for one in told if one[0] == "made"] == [("made", "t", 0.0, "", "")]
 
 
+def test_what_one_said_before_it_was_replaced_counts_for_nothing():
+    def does(order):
+        if len(pool.started) == 1:
+            both = [Lost(worker, "apart") for worker in (order.worker, *order.with_)]
+            return [*both, Joined(order.worker, "here")]
+        return [Made(order.worker, order.stage)]
+
+    pool = Scripted(["w1", "w2"], does)
+    _, told = run([Job("t", (), 1, "A", trains=True)], pool, ranks=2)
+    assert [one for one in told if one[0] == "lost"] == [("lost", "w1", "apart", "t")]
+    assert told[-1] == ("made", "t", 0.0, "", "")
+
+
 def test_without_any_worker_it_ends_with_an_error():
     with pytest.raises(AccordError, match="no worker left"):
         run([Job("a")], Scripted([], lambda order: []))

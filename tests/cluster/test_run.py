@@ -107,7 +107,7 @@ def test_a_stage_that_fails_ends_the_run_when_all_others_are_made(run, tmp_path,
     assert isinstance(error, AccordError) and error.exit_code == 1
     assert "could not be made" in str(error) and "; all others are." in str(error)
     assert "gap/hypernymy: No such luck. (it rains) (log: runs/s/logs/gap/hypernymy.log)" in str(error)
-    assert "worker 1 on here is gone: killed; " in told and "is made again elsewhere" in told
+    assert "worker 1 on here is out: killed; " in told and "is made again elsewhere" in told
     made = tmp_path / "runs" / "s"
     assert "No such luck." in (made / "logs" / "gap" / "hypernymy.log").read_text()
     manifest = read_manifest(made / "repair" / "calibrate-s0")
@@ -117,6 +117,21 @@ def test_a_stage_that_fails_ends_the_run_when_all_others_are_made(run, tmp_path,
     assert report.name == "report.html" and report.parent.name == "s"
     assert "gap/hypernymy (worker" in told and "repair/calibrate-s0" not in told
     assert check(made) == [] and "error" not in said("status", made)[1]
+
+
+def test_what_keeps_the_page_from_being_written_does_not_hide_what_failed(run, monkeypatch):
+    def fails(*_, **__):
+        raise AccordError("No such luck.")
+
+    def breaks(folder):
+        raise RuntimeError("of the page")
+
+    monkeypatch.setattr("accord.gap.measure_gap", fails)
+    monkeypatch.setattr(module, "bring_report", breaks)
+    monkeypatch.setattr(module, "logs_of", lambda folder, stage: [])
+    error, _ = run()
+    assert isinstance(error, AccordError) and "gap/hypernymy: No such luck.\n" in f"{error}\n"
+    assert str(error.__cause__) == "of the page" and "log:" not in str(error)
 
 
 def test_a_run_of_workers_is_up_to_date_for_one_process_and_the_other_way_round(run):

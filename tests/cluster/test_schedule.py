@@ -173,6 +173,9 @@ def test_ranks_are_gathered_before_a_stage_is_trained():
     schedule.join("w4")
     assert list(schedule.orders()) == [Make("w3", "t", ("w4",))]
     assert schedule.fail("t", "why", "w4") == ["w3"]
+    schedule.join("w5")
+    assert list(schedule.orders()) == [Make("w4", "t", ("w5",))]  # once more, with another
+    assert schedule.fail("t", "why", "w4") == ["w5"]
     assert given(schedule) == {"w4": "a"}
 
 

@@ -4,14 +4,17 @@ import json
 import os
 import threading
 import time
+from contextlib import nullcontext
 
 import pytest
 
 from accord.cluster import worker as module
-from accord.cluster.log import logged
+from accord.cluster.log import logged, logs_of
 from accord.cluster.shared import left_a_mark, what_is_wrong
 from accord.cluster.worker import Briefing, Worker
 from accord.disk import DiskFull, lock
+from accord.errors import AccordError
+from accord.ranks import RankLost
 from accord.study.graph import Graph
 from accord.study.manifest import read_manifest
 from tests.cluster import sleeping
@@ -44,7 +47,7 @@ def test_a_stage_is_made_with_the_command_line_of_the_driver(worker, tmp_path):
     assert (done.how, done.found, done.lacking) == ("made", "", "") and done.seconds >= 0
     manifest = read_manifest(tmp_path / "run" / "a" / "x")
     assert manifest["command"] == "accord run s.toml" and manifest["seconds"] == done.seconds
-    assert not (tmp_path / "run" / "logs").exists() or not any((tmp_path / "run" / "logs").iterdir())
+    assert not [*(tmp_path / "run").rglob("*.log")]
     assert one.make("a/x", prints["a/x"]).how == "made"  # it is there already
 
 
@@ -65,7 +68,40 @@ def test_a_full_disk_is_told_in_the_words_of_a_serial_run():
 def test_a_machine_that_plans_another_stage_refuses(worker):
     one, _ = worker({"name": "a/x", "how": "sleep 0"})
     done = one.make("a/x", "of another version")
-    assert done.how == "failed" and done.reason.startswith("This machine would make something else of the stage")
+    assert done.how == "unfit" and done.reason.startswith("This machine would make something else of the stage")
+    assert one.make("b/y", "of another version").how == "unfit"
+    assert one.help("a/x", "of another version").how == "unfit"
+
+
+def test_a_machine_that_cannot_plan_is_unfit_for_all_stages(worker, monkeypatch):
+    def plans(self):
+        raise AccordError("There is no key for the judge.", got="OPENAI_API_KEY is not set")
+
+    monkeypatch.setattr(Sleeper, "_plan", plans)
+    one, prints = worker({"name": "a/x", "how": "sleep 0"})
+    done = one.make("a/x", prints["a/x"])
+    assert (done.how, done.reason) == ("unfit", "There is no key for the judge. (OPENAI_API_KEY is not set)")
+
+
+def test_a_stage_whose_ranks_lost_each_other_is_left_and_not_failed(worker, monkeypatch):
+    def gone(*_, **__):
+        raise RankLost("Rank 1 is gone: its process died.")
+
+    one, prints = worker({"name": "a/x", "how": "sleep 0"})
+    monkeypatch.setattr("accord.ranks.join", lambda rank, ranks, address: nullcontext())
+    monkeypatch.setattr(module.store, "publish", gone)
+    done = one.make("a/x", prints["a/x"], 0, 2, "here:1")
+    assert (done.how, done.reason) == ("left", "Rank 1 is gone: its process died.")
+
+
+def test_a_stage_whose_ranks_did_not_meet_is_left_and_not_failed(worker, monkeypatch):
+    def alone(*_):
+        raise AccordError("The ranks did not meet: rank 1 did not come.")
+
+    one, prints = worker({"name": "a/x", "how": "sleep 0"})
+    monkeypatch.setattr("accord.ranks.join", alone)
+    done = one.make("a/x", prints["a/x"], 0, 2, "here:1")
+    assert (done.how, done.reason) == ("left", "The ranks did not meet: rank 1 did not come.")
 
 
 def test_what_is_told_to_leave_goes_on_later(worker, tmp_path):
@@ -91,15 +127,20 @@ def test_inputs_that_are_not_seen_yet_are_waited_for(worker, monkeypatch):
     thread.start()
     assert other.make("b", prints["b"]).how == "made"
     thread.join()
-    monkeypatch.setattr(module, "_SEEN", 0.2)
+    listed, lists = set(), module.Path.iterdir
+    monkeypatch.setattr(module.Path, "iterdir", lambda self: listed.add(self.name) or lists(self))
+    monkeypatch.setattr(module, "_SEEN", 0.3)
     one, prints = worker({"name": "c", "how": "sleep 0"}, {"name": "d", "how": "sleep 0", "inputs": ["c"]})
     assert one.make("d", prints["d"]).how == "failed"
+    assert listed == {"run"}
+    one, prints = worker({"name": "c/x", "how": "sleep 0"}, {"name": "d", "how": "sleep 0", "inputs": ["c/x"]})
+    assert one.make("d", prints["d"]).how == "failed"
+    assert listed == {"run", "c"}
 
 
 def test_helping_never_fails(worker):
     one, prints = worker({"name": "a", "how": "sleep 0"})
     assert one.help("a", prints["a"]).how == "helped"
-    assert one.help("a", "of another version").how == "helped"
 
 
 def test_what_goes_well_leaves_no_log_and_what_was_there_stays(tmp_path):
@@ -107,7 +148,7 @@ def test_what_goes_well_leaves_no_log_and_what_was_there_stays(tmp_path):
     with logged(path, "me"):
         os.write(1, b"of a library\n")
         assert "of a library" in path.read_text()
-    assert not path.parent.exists()
+    assert not path.exists()
     with pytest.raises(ZeroDivisionError), logged(path, "me"):
         print(1 / 0)
     before = path.read_text()
@@ -117,11 +158,29 @@ def test_what_goes_well_leaves_no_log_and_what_was_there_stays(tmp_path):
     assert path.read_text() == before
 
 
+def test_a_worker_takes_no_folder_from_under_another_that_is_about_to_write_there(tmp_path):
+    with logged(tmp_path / "logs" / "a" / "x.log", "me"):
+        pass
+    assert [path.name for path in (tmp_path / "logs").rglob("*")] == ["a"]
+
+
+def test_the_logs_of_all_ranks_are_found_where_they_are(tmp_path):
+    folder = tmp_path / "logs" / "heads"
+    assert logs_of(tmp_path, "heads/x[1]") == []
+    folder.mkdir(parents=True)
+    for name in ("x[1].rank1.log", "x1.rank1.log", "x[1]y.log"):
+        (folder / name).write_text("")
+    assert [path.name for path in logs_of(tmp_path, "heads/x[1]")] == ["x[1].rank1.log"]
+    (folder / "x[1].log").write_text("")
+    assert [path.name for path in logs_of(tmp_path, "heads/x[1]")] == ["x[1].log", "x[1].rank1.log"]
+
+
 def test_a_run_folder_is_tried_and_not_believed(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     with left_a_mark(run) as mark:
         assert "a lock" in what_is_wrong(run, mark)
+        (run / "logs" / "gap").mkdir()  # a worker leaves it empty
         with lock(run.resolve()):
             assert what_is_wrong(run, mark) == ""
             assert "does not see" in what_is_wrong(run, ".seen-other", patience=0.1)

@@ -27,6 +27,9 @@ class Listener(Protocol):
     def made(self, stage: str, seconds: float, found: str, lacking: str) -> None:
         """A stage is whole; what it took, what came of it, and what it lacks."""
 
+    def again(self, stage: str, worker: str, reason: str) -> None:
+        """A worker could not make a stage, which another is to try."""
+
     def failed(self, stage: str, reason: str) -> None:
         """A stage cannot be made."""
 
@@ -41,6 +44,7 @@ class Driver:
         self, schedule: StageSchedule, pool: Pool, told: Listener, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._schedule, self._pool, self._told, self._clock = schedule, pool, told, clock
+        self._replaced: set[str] = set()
 
     def run(self) -> None:
         """Until nothing is left that can be made; `schedule.failed` and `schedule.waiting` say what was not.
@@ -54,8 +58,10 @@ class Driver:
                 self._pool.start(order)
                 if isinstance(order, Make):
                     self._told.begun(order.stage, order.worker)
+            self._replaced.clear()
             for event in self._pool.wait(_BEAT):
-                self._take(event)
+                if event.worker not in self._replaced:  # else it is of its life before
+                    self._take(event)
             if self._schedule.workers:
                 seen = self._clock()
             elif self._clock() - seen > _PATIENCE:
@@ -68,7 +74,7 @@ class Driver:
             schedule.join(event.worker)
             self._told.joined(event.worker, event.host)
         elif isinstance(event, Lost):
-            stage, others = schedule.leave(event.worker, event.why)
+            stage, others = schedule.leave(event.worker, event.why, begun=event.begun)
             self._replace(others)
             self._told.lost(event.worker, event.why, "" if stage in schedule.failed else stage)
             if stage in schedule.failed:
@@ -80,12 +86,24 @@ class Driver:
         elif isinstance(event, Made):
             schedule.made(event.stage)
             self._told.made(event.stage, event.seconds, event.found, event.lacking)
+            self._drop_unfit()
         elif isinstance(event, Failed):
             self._replace(schedule.fail(event.stage, event.reason, event.worker))
-            self._told.failed(event.stage, event.reason)
+            if event.stage in schedule.failed:
+                self._told.failed(event.stage, event.reason)
+            else:
+                self._told.again(event.stage, event.worker, event.reason)
         elif isinstance(event, Moved):
             self._told.moved(event.stage, event.done, event.total, event.doing)
 
+    def _drop_unfit(self) -> None:
+        """Give nothing more to workers that failed what others then made."""
+        while self._schedule.unfit:
+            worker = self._schedule.unfit.pop()
+            self._pool.drop(worker)
+            self._take(Lost(worker, "it failed what others then made", begun=False))
+
     def _replace(self, workers: Sequence[str]) -> None:
+        self._replaced.update(workers)
         for worker in workers:
             self._pool.replace(worker)

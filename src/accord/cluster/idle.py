@@ -29,11 +29,15 @@ class Idle:
         for model in self._models.pop(worker, ()):
             self._with[model].pop(worker, None)
 
-    def take(self, model: str) -> str:
-        """A worker that has the model loaded; where none has, one with no model at all, before one with others."""
+    def take(self, model: str, but: str = "") -> str:
+        """A worker that has the model loaded; where none has, one with no model at all, before one with others.
+
+        Args:
+            but: a worker that is not taken. Empty is returned where there is no other.
+        """
         for choice in (self._with.get(model) or {}, self._cold, self._models):
-            if choice:
-                worker = next(iter(choice))
-                self.remove(worker)
-                return worker
-        raise AssertionError("nobody is idle")
+            for worker in choice:
+                if worker != but:
+                    self.remove(worker)
+                    return worker
+        return ""

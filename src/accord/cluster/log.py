@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 
 LOGS = "logs"  # in the run folder
@@ -21,6 +22,13 @@ def log_of(folder: Path, stage: str) -> Path:
     'runs/demo/logs/gap/hypernymy.log'
     """
     return folder / LOGS / f"{stage}.log"
+
+
+def logs_of(folder: Path, stage: str) -> list[Path]:
+    """The logs of a stage that are there: that of `log_of`, and those of the other ranks that trained it."""
+    path = log_of(folder, stage)
+    ranks = path.parent.glob(f"{escape(path.name.removesuffix('.log'))}.rank*.log")
+    return [*([path] if path.exists() else []), *sorted(ranks)]
 
 
 @contextmanager
@@ -46,8 +54,7 @@ def logged(path: Path, who: str) -> Iterator[None]:
             with suppress(OSError):  # it tells more than it must, no less
                 os.truncate(path, before)
                 if not before:
-                    path.unlink()
-                    path.parent.rmdir()  # where no other log is in it
+                    path.unlink()  # its folder stays: another worker may be about to write there
 
 
 @contextmanager

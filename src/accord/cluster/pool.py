@@ -50,10 +50,15 @@ class Joined:
 
 @dataclass(frozen=True)
 class Lost:
-    """A worker is gone, and what it was doing is not done."""
+    """A worker is gone, or gets nothing more; and what it was doing is not done.
+
+    Attributes:
+        begun: whether it had begun what it was to make.
+    """
 
     worker: str
     why: str
+    begun: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Failed:
-    """A stage could not be made, and would not be by another worker either.
+    """A worker could not make a stage; whether another can is seen by trying.
 
     Attributes:
         reason: in a line.
@@ -127,3 +132,6 @@ class Pool(Protocol):
 
     def replace(self, worker: str) -> None:
         """End a worker at once, whatever it is doing: another comes in its place. It is not told as lost."""
+
+    def drop(self, worker: str) -> None:
+        """Give a worker nothing more, and have no other in its place. It is not told as lost."""

@@ -10,14 +10,17 @@ from typing import Any
 
 from accord.cluster.config import MachinesSection
 from accord.cluster.pool import Event, Failed, Help, Helped, Joined, Lost, Made, Make, Moved, Order, Recall
+from accord.cluster.ray_worker import RayWorker, environment
 from accord.cluster.room import RoomForWorkers, alive, room
-from accord.cluster.worker import Briefing, Done, Hello, Worker
+from accord.cluster.worker import Briefing, Done, Hello
 from accord.errors import AccordError
 
 _LOOK = 0.05  # seconds from one question how far a worker is to the next one's
 _SAME = 2.0  # seconds from one to the same worker to the next
+_REST = 15.0  # and where that one is idle: it may have died
 _GROW = 15.0  # seconds between looks for machines that have joined
 _PATIENCE = 300.0  # seconds until the first worker is there
+_OTHERS = 45.0  # and from then until the run begins without the rest: longer than one looks whether it sees the folder
 _GRACE = 30.0  # seconds in which workers may leave by themselves
 _DEATHS = 3  # of a worker in a row before it has joined
 
@@ -30,19 +33,13 @@ class _Actor:
     order: Order | None = None
     refs: dict[str, Any] = field(default_factory=dict)  # what it was asked and has not answered
     joined: bool = False
+    held: bool = False  # it gets nothing, but keeps its place, so that no other is started there
     asked: float = 0.0
 
-
-class RayWorker(Worker):
-    """A worker that is an actor of Ray."""
-
-    def free_address(self) -> str:
-        """HOST:PORT of this machine as the others reach it, with a port that is free."""
-        import ray
-
-        from accord.ranks import free_address
-
-        return free_address(ray.util.get_node_ip_address())
+    @property
+    def works(self) -> bool:
+        """Whether it is at work."""
+        return "make" in self.refs or "help" in self.refs
 
 
 class RayPool:
@@ -73,8 +70,9 @@ class RayPool:
         self._events: deque[Event] = deque()
         self._ranks: dict[str, dict[str, Done]] = {}  # stage -> what those that train it have answered
         self._born = 0
-        self._begun = False  # whether an order was ever given
-        self._busy: deque[str] = deque()  # whom to ask next how far it is
+        self._opened = False
+        self._said: set[str] = set()
+        self._turns: deque[tuple[str, _Actor]] = deque()  # whom to ask next how far it is
         self._looked = self._grown = time.monotonic()
         self._room = self._seen_room()
         if not self._room.workers:
@@ -91,14 +89,13 @@ class RayPool:
 
     @property
     def workers(self) -> int:
-        """How many there are, or are to come."""
-        return len(self._actors)
+        """How many there are that may be given something, or are to come."""
+        return sum(not actor.held for actor in self._actors.values())
 
     # As `Pool` has it
 
     def start(self, order: Order) -> None:
-        """Give an order."""
-        self._begun = True
+        """Give an order. Before a stage, a worker is asked whether it is there: if not, the stage has not begun."""
         actor = self._actors.get(order.worker)
         if actor is None:
             return  # its end is told already, or will be
@@ -106,14 +103,13 @@ class RayPool:
             actor.handle.leave.remote("help")
             return
         actor.order = order
-        print_ = self._prints[order.stage]
         if isinstance(order, Help):
-            self._ask(order.worker, "help", actor.handle.help.remote(order.stage, print_))
-        elif not order.with_:
-            self._ask(order.worker, "make", actor.handle.make.remote(order.stage, print_))
+            self._ask(order.worker, "help", actor.handle.help.remote(order.stage, self._prints[order.stage]))
         else:
-            self._start_ranks(order, actor)
-        self._busy.append(order.worker)
+            for worker in order.with_:
+                if (other := self._actors.get(worker)) is not None:
+                    other.order = order
+            self._ask(order.worker, "ready", actor.handle.how_far.remote())
 
     def wait(self, timeout: float) -> Sequence[Event]:
         """What happened since."""
@@ -122,7 +118,7 @@ class RayPool:
             self._look()
             left = until - time.monotonic()
             try:
-                self._take(*self._answers.get(timeout=max(0.0, min(left, 0.2))))
+                self._take(*self._answers.get(timeout=max(0.0, min(left, _LOOK))))
                 while True:
                     self._take(*self._answers.get_nowait())
             except queue.Empty:
@@ -138,29 +134,41 @@ class RayPool:
             self._end(worker)
             self._new(worker)
 
+    def drop(self, worker: str) -> None:
+        """Give a worker nothing more; it keeps its place, so that no other is started there."""
+        if (actor := self._actors.get(worker)) is not None:
+            if actor.works:
+                actor.handle.leave.remote()
+            self._hold(worker, "it failed what others then made")
+
     # Beginning and end
 
     def open(self) -> None:
-        """Wait for the first worker. Raises AccordError if none comes, or one cannot work."""
-        until = time.monotonic() + _PATIENCE
-        while not any(isinstance(event, Joined) for event in self._events):
-            if time.monotonic() > until:
-                fix = "see what keeps them: ray status"
-                raise AccordError(f"No worker has started in {_PATIENCE:.0f} s.", fix=fix)
+        """Wait for the workers that there is room for; but not long for the rest, once one is there.
+
+        Raises AccordError if none comes, or one cannot work in the run folder, or has too small a GPU.
+        """
+        until, there = time.monotonic() + _PATIENCE, False
+        while not all(actor.joined or actor.held for actor in self._actors.values()) and time.monotonic() < until:
             with suppress(queue.Empty):
-                self._take(*self._answers.get(timeout=1.0))
+                self._take(*self._answers.get(timeout=min(1.0, _OTHERS)))
+            if not there and any(actor.joined for actor in self._actors.values()):
+                there, until = True, time.monotonic() + _OTHERS
+        if not there and not any(actor.joined for actor in self._actors.values()):
+            fix = "see what keeps them: ray status"
+            raise AccordError(f"No worker has started in {_PATIENCE:.0f} s.", fix=fix)
+        self._opened = True
 
     def close(self) -> None:
         """Have all workers leave what they are at, and end them: nothing is half written, and what is done stays."""
         for actor in self._actors.values():
-            if actor.order is not None:
+            if actor.works:
                 actor.handle.leave.remote()
         until = time.monotonic() + _GRACE
-        while any(actor.order is not None for actor in self._actors.values()) and time.monotonic() < until:
+        while any(actor.works for actor in self._actors.values()) and time.monotonic() < until:
             with suppress(queue.Empty, KeyboardInterrupt):  # which comes again and again, see `accord.signals`
                 _, actor, what, _ = self._answers.get(timeout=0.5)
-                if what in ("make", "help"):
-                    actor.order = None
+                actor.refs.pop(what, None)
         for worker in [*self._actors]:
             with suppress(KeyboardInterrupt):
                 self._end(worker)
@@ -177,20 +185,21 @@ class RayPool:
             self._born += 1
             self._new(f"worker {self._born}")
         coming = [worker for worker in there if not self._actors[worker].joined]
+        coming.sort(key=lambda worker: self._actors[worker].held)
         for worker in coming[: max(0, len(there) - now.workers)]:  # of machines that have left
             self._end(worker)
 
     def _new(self, worker: str) -> None:
-        machines, environment = self._machines, _threads(self._machines.cpus_per_stage)
+        machines, variables = self._machines, environment(self._machines.cpus_per_stage)
         resources: dict[str, Any] = {"num_cpus": machines.cpus_per_stage}
         if self._room.cards:
             resources["num_gpus"] = machines.gpus_per_model  # Ray gives an actor all of one machine
         else:
             resources["memory"] = self._memory or None
-            environment["CUDA_VISIBLE_DEVICES"] = ""
+            variables["CUDA_VISIBLE_DEVICES"] = ""
         handle = (
             self._ray.remote(self._worker)
-            .options(max_concurrency=2, max_restarts=0, runtime_env={"env_vars": environment}, **resources)
+            .options(max_concurrency=2, max_restarts=0, runtime_env={"env_vars": variables}, **resources)
             .remote(worker, self._told)
         )
         self._actors[worker] = _Actor(handle)
@@ -200,6 +209,19 @@ class RayPool:
         actor = self._actors.pop(worker)
         with suppress(Exception):  # it may be gone
             self._ray.kill(actor.handle)
+
+    def _hold(self, worker: str, why: str) -> None:
+        actor = self._actors[worker]
+        actor.joined, actor.held, actor.order = False, True, None
+        if all(actor.held for actor in self._actors.values()):
+            fix = "mend that, then run again: it goes on from what is done"
+            raise AccordError("No worker is left that can work.", got=why, fix=fix)
+
+    def _tell(self, line: str) -> None:
+        """Once: many workers of a machine have the same to say."""
+        if line not in self._said:
+            self._said.add(line)
+            self._say(line)
 
     # Questions and answers
 
@@ -212,9 +234,11 @@ class RayPool:
         actor.refs.pop(what, None)
         if self._actors.get(worker) is not actor:
             return  # of an earlier life
+        if actor.held:
+            return
         error = answer.exception()
         if error is not None:
-            if what != "far":  # its death is told by what it was at
+            if what != "far" or actor.order is None:  # else its death is told by what it was at
                 self._fails(worker, actor, what, error)
         elif what == "hello":
             self._joins(worker, actor, answer.result())
@@ -222,32 +246,50 @@ class RayPool:
             done, total, doing = answer.result()
             if actor.order is not None and not isinstance(actor.order, Recall | Help):
                 self._events.append(Moved(worker, actor.order.stage, done, total, doing))
+        elif what == "ready":
+            assert isinstance(actor.order, Make)
+            stage = actor.order.stage
+            if actor.order.with_:
+                self._ask(worker, "address", actor.handle.free_address.remote())
+            else:
+                self._ask(worker, "make", actor.handle.make.remote(stage, self._prints[stage]))
+        elif what == "address":
+            assert isinstance(actor.order, Make)
+            self._start_ranks(actor.order, answer.result())
         else:
             self._ends(worker, actor, answer.result())
 
     def _joins(self, worker: str, actor: _Actor, hello: Hello) -> None:
         if hello.wrong:
             problem = f"Workers on {hello.host} cannot work in the run folder: {hello.wrong}."
-            if not self._begun:
+            if not self._opened:
                 fix = "name a folder with --out that all machines share, under the same path"
                 raise AccordError(problem, where=f"{self._told.folder} on {hello.host}", fix=fix)
-            self._say(problem)
-            self._end(worker)
+            self._tell(problem)
+            self._hold(worker, problem)
             return
-        if self._room.cards and hello.free < self._memory and not self._begun:
-            raise AccordError(
-                f"The largest stage needs {self._memory} bytes of a GPU's memory.",
-                where=hello.host,
-                got=f"{hello.free} free",
-                fix="take larger GPUs, or more of them for a model: gpus_per_model of [machines]",
-            )
+        if self._room.cards and hello.free < self._memory:
+            problem = f"The largest stage needs {self._memory} bytes of a GPU's memory."
+            if not self._opened:
+                fix = "take larger GPUs, or more of them for a model: gpus_per_model of [machines]"
+                raise AccordError(problem, where=hello.host, got=f"{hello.free} free", fix=fix)
+            problem = f"Workers on {hello.host} are given nothing: {hello.free} bytes of a GPU are free. {problem}"
+            self._tell(problem)
+            self._hold(worker, problem)
+            return
         actor.joined = True
+        self._turns.append((worker, actor))
         self._deaths.pop(worker, None)
         self._events.append(Joined(worker, hello.host))
 
     def _ends(self, worker: str, actor: _Actor, done: Done) -> None:
         order, actor.order = actor.order, None
-        if isinstance(order, Help):
+        if done.how == "unfit":
+            if isinstance(order, Make):
+                self._ranks.pop(order.stage, None)
+            self._events.append(Lost(worker, f"it is given nothing more: {done.reason}", begun=False))
+            self._hold(worker, done.reason)
+        elif isinstance(order, Help):
             self._events.append(Helped(worker, order.stage))
         elif isinstance(order, Make):
             if order.with_ and done.how == "made":
@@ -261,53 +303,48 @@ class RayPool:
                 self._events.append(Made(worker, order.stage, done.seconds, done.found, done.lacking))
             elif done.how == "failed":
                 self._events.append(Failed(worker, order.stage, done.reason))
-            else:  # it lost the lock of the stage
-                self._events.append(Lost(worker, "it left the stage"))
+            elif done.how == "left":
+                self._events.append(Lost(worker, done.reason or "it left the stage"))
                 self.replace(worker)
 
     def _fails(self, worker: str, actor: _Actor, what: str, error: BaseException) -> None:
         if what == "hello":
             self._deaths[worker] = self._deaths.get(worker, 0) + 1
             if self._deaths[worker] >= _DEATHS or not _is_death(self._ray, error):
-                problem = "A worker cannot start."
-                raise AccordError(problem, got=_first_line(error), fix="see its log: ray logs cluster") from error
+                problem = f"A worker cannot start: {_first_line(error)} (see its log: ray logs cluster)"
+                self._tell(problem)
+                self._hold(worker, problem)
+                return
         else:
             if isinstance(actor.order, Make):
                 self._ranks.pop(actor.order.stage, None)
-            self._events.append(Lost(worker, _why(error)))
+            self._events.append(Lost(worker, _why(error), begun=what != "ready"))
         self.replace(worker)
 
     def _look(self) -> None:
-        """Ask one of the busy workers how far it is; and, seldom, whether there are more machines."""
+        """Ask one of the workers how far it is, idle ones seldom; and, seldom, whether there are more machines."""
         now = time.monotonic()
-        if now - self._looked >= _LOOK and self._busy:
+        if now - self._looked >= _LOOK:
             self._looked = now
-            worker = self._busy.popleft()
-            actor = self._actors.get(worker)
-            if actor is not None and actor.order is not None:
-                self._busy.append(worker)
-                if now - actor.asked >= _SAME and "far" not in actor.refs:
+            for _ in range(len(self._turns)):
+                worker, actor = self._turns.popleft()
+                if self._actors.get(worker) is not actor or actor.held:
+                    continue
+                self._turns.append((worker, actor))
+                if now - actor.asked >= (_REST if actor.order is None else _SAME) and "far" not in actor.refs:
                     actor.asked = now
                     self._ask(worker, "far", actor.handle.how_far.remote())
+                    break
         if now - self._grown >= _GROW:
             self._grown = now
             self._grow(self._seen_room())
 
-    def _start_ranks(self, order: Make, first: _Actor) -> None:
-        address = self._ray.get(first.handle.free_address.remote(), timeout=60)
+    def _start_ranks(self, order: Make, address: str) -> None:
         workers = (order.worker, *order.with_)
         for rank, worker in enumerate(workers):
             if (actor := self._actors.get(worker)) is not None:
-                actor.order = order
                 call = actor.handle.make.remote(order.stage, self._prints[order.stage], rank, len(workers), address)
                 self._ask(worker, "make", call)
-
-
-def _threads(number: int) -> dict[str, str]:
-    """What has libraries compute with so many threads, and as quietly as the command line has them."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    quiet = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    return {**dict.fromkeys(names, str(number)), **quiet}
 
 
 def _is_death(ray: Any, error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from rich.console import Console
 from accord.cluster.config import MachinesSection
 from accord.cluster.driver import Driver
 from accord.cluster.forecast import as_jobs
-from accord.cluster.log import log_of
+from accord.cluster.log import logs_of
 from accord.cluster.ray_pool import RayPool
 from accord.cluster.schedule import StageSchedule
 from accord.cluster.shared import left_a_mark
@@ -66,10 +66,15 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
                 pool.close()
                 shown.close()
     if schedule.failed:
+        failed = _failed(what.folder, schedule.failed, schedule.waiting)
         if what.page:
-            with suppress(AccordError):  # there may be nothing to show
+            try:
                 bring_report(what.folder)
-        raise _failed(what.folder, schedule.failed, schedule.waiting)
+            except AccordError:  # there may be nothing to show
+                pass
+            except Exception as error:
+                raise failed from error
+        raise failed
 
 
 class OnDisplay:
@@ -113,18 +118,24 @@ class OnDisplay:
         if self._page.is_due(self._stages[stage]) and (self._writing is None or self._writing.done()):
             self._writing = self._pages.submit(self._write, self._page.coming)  # workers do not wait for it
 
+    def again(self, stage: str, worker: str, reason: str) -> None:
+        """A worker could not make a stage, which another is to try."""
+        self._leave(stage)
+        at = f"{worker} on {self._hosts.get(worker, '')}"
+        self._display.say(f"{stage} failed on {at}: {reason}; another worker tries it")
+
     def failed(self, stage: str, reason: str) -> None:
         """A stage cannot be made."""
         self._leave(stage)
-        self._display.say(f"{stage} failed: {reason} (log: {log_of(self._folder, stage)})")
+        self._display.say(f"{stage} failed: {reason}{_logged(self._folder, stage)}")
 
     def lost(self, worker: str, why: str, stage: str) -> None:
-        """A worker is gone."""
+        """A worker is gone, or gets nothing more."""
         self._leave(stage)
         host = self._hosts.pop(worker, "")
         self._display.workers = max(1, len(self._hosts))
         again = f"; {stage} is made again elsewhere" if stage else ""
-        self._display.say(f"{worker} on {host} is gone: {why}{again}")
+        self._display.say(f"{worker} on {host} is out: {why}{again}")
 
     def close(self) -> None:
         """Nothing is under way any more."""
@@ -149,9 +160,15 @@ class _Left(Exception):
     """A stage was left before its end: the display then does not tell what came of it."""
 
 
+def _logged(folder: Path, stage: str) -> str:
+    """Where what was printed is to be read, if it is."""
+    logs = logs_of(folder, stage)
+    return f" ({'log' if len(logs) == 1 else 'logs'}: {', '.join(map(str, logs))})" if logs else ""
+
+
 def _failed(folder: Path, failed: Mapping[str, str], waiting: Mapping[str, None]) -> AccordError:
     """What a run ends with that could not make all of its stages."""
-    lines = [f"{name}: {reason} (log: {log_of(folder, name)})" for name, reason in [*failed.items()][:_NAMED]]
+    lines = [f"{name}: {reason}{_logged(folder, name)}" for name, reason in [*failed.items()][:_NAMED]]
     if len(failed) > _NAMED:
         lines.append(f"and {len(failed) - _NAMED} more")
     rest = f", and {len(waiting)} more wait for what they would be made from" if waiting else ""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 
+from accord.cluster.failures import Failures
 from accord.cluster.help_queue import HelpQueue
 from accord.cluster.idle import Idle
 from accord.cluster.pool import Help, Make, Order, Recall
@@ -53,6 +54,7 @@ class _Worker:
     makes: str = ""
     helps: str = ""
     gathered: bool = False
+    benched: bool = False  # it is in doubt, see `accord.cluster.failures`
 
 
 class StageSchedule:
@@ -84,6 +86,9 @@ class StageSchedule:
         self._workers: dict[str, _Worker] = {}
         self._at: dict[str, list[str]] = {}  # stage under way -> its workers, the first rank first
         self._begun: dict[str, int] = defaultdict(int)  # how often
+        self._failures = Failures()
+        self._bench = Idle()  # workers in doubt, which may make what others failed
+        self._retry: dict[str, str] = {}  # stage that failed once -> the worker on which it did
         self._help = HelpQueue(self.path_seconds)
         self._helpers: dict[str, None] = {}  # those that may be recalled
         self._recalled: set[str] = set()  # those that were, and have not left yet
@@ -108,6 +113,11 @@ class StageSchedule:
         """How many there are."""
         return len(self._workers)
 
+    @property
+    def unfit(self) -> list[str]:
+        """Workers that failed what others then made; whoever drops them takes them out."""
+        return self._failures.unfit
+
     def at(self, stage: str) -> Sequence[str]:
         """The workers that make a stage, the first rank first; empty while nobody does."""
         return self._at.get(stage, ())
@@ -121,14 +131,17 @@ class StageSchedule:
 
     def made(self, stage: str) -> None:
         """A stage is whole: what waits for it alone is ready now."""
-        if self._end(stage):
+        if stage in self._at:
+            before = self._failures.made(stage, self._at[stage][0])
+            self._end(stage)
+            self._unbench(before)
             for name in self._users[stage]:
                 self._lacks[name] -= 1
                 if not self._lacks[name] and name not in self.waiting:
                     self._make_ready(name)
 
     def fail(self, stage: str, reason: str, worker: str = "") -> Sequence[str]:
-        """A stage cannot be made, and so none that is made from it.
+        """A stage was not made. Another worker tries it, if there is one; else it failed, and all that is made from it.
 
         Returns the workers that trained it together with the one that says so: they wait for it, and must be replaced;
         they are forgotten.
@@ -139,7 +152,17 @@ class StageSchedule:
         for other in others:
             self._at[stage].remove(other)
             del self._workers[other]
+        if worker and stage not in self._failures and (others or self._others(worker)):
+            self._failures.first(stage, "" if others else worker)
+            self._let_go(stage)
+            if others:
+                self._make_ready(stage)
+            else:
+                self._retry[stage] = worker
+            return others
+        before = self._failures.again(stage)
         self._end(stage)
+        self._unbench(before)
         self.failed[stage] = reason
         below = [*self._users[stage]]
         while below:
@@ -150,15 +173,20 @@ class StageSchedule:
                 below += self._users[name]
         return others
 
-    def leave(self, worker: str, why: str = "") -> tuple[str, Sequence[str]]:
+    def leave(self, worker: str, why: str = "", *, begun: bool = True) -> tuple[str, Sequence[str]]:
         """A worker is gone: its stage, and the workers that trained it with it, who are forgotten as in `fail`.
 
         The stage is begun again, unless it was as often as `TRIES`: then it failed.
+
+        Args:
+            begun: whether the worker had begun the stage; else that was no try.
         """
         gone = self._workers.pop(worker, None)
         if gone is None:
             return "", ()
         self._idle.remove(worker)
+        self._bench.remove(worker)
+        self._failures.forget(worker)
         self._helpers.pop(worker, None)
         self._recalled.discard(worker)
         if gone.gathered:
@@ -170,6 +198,8 @@ class StageSchedule:
         others = [other for other in self._at[stage] if other != worker]
         for other in others:
             del self._workers[other]
+        if not begun:
+            self._begun[stage] -= 1
         if self._begun[stage] >= TRIES:
             self._at[stage] = []
             self.fail(stage, f"{why or 'its worker died'}, {TRIES} times")
@@ -193,6 +223,7 @@ class StageSchedule:
         Args:
             now: seconds on any clock that does not go back.
         """
+        yield from self._retries()
         yield from self._match(now)
         yield from self._recalls()
         if self._gathering or self._ready:
@@ -219,6 +250,27 @@ class StageSchedule:
                 self._keep(worker)
                 continue
             yield self._begin(name, [worker])
+
+    def _retries(self) -> Iterator[Order]:
+        """What failed once is made by another worker; where no other is left, by the same one again."""
+        for name, failed in [*self._retry.items()]:
+            model, but = self._jobs[name].model, failed if self._others(failed) else ""
+            worker = self._idle.take(model, but) or self._bench.take(model, but)
+            if worker:
+                del self._retry[name]
+                self._workers[worker].benched = False
+                yield self._begin(name, [worker])
+
+    def _others(self, worker: str) -> bool:
+        """Whether there are workers besides one."""
+        return any(other != worker for other in self._workers)
+
+    def _unbench(self, worker: str) -> None:
+        """Let a worker have new stages again, if it is in doubt no more."""
+        of = self._workers.get(worker)
+        if of is not None and of.benched and not self._failures.doubts(worker):
+            self._bench.remove(worker)
+            self._rest(worker)
 
     def _best(self, models: Iterable[str]) -> str:
         """The stage on the longest path, where one for a model that must be loaded counts as shorter."""
@@ -260,7 +312,7 @@ class StageSchedule:
 
     def _recalls(self) -> Iterator[Recall]:
         """Of those that help, as many as there are stages that wait for a worker."""
-        waits = len(self._ready)
+        waits = len(self._ready) + len(self._retry)
         waits += self._ranks - len(self._gathered) if self._gathering else 0
         while len(self._recalled) < waits and self._helpers:
             worker = next(iter(self._helpers))
@@ -271,15 +323,16 @@ class StageSchedule:
     def _make_ready(self, name: str) -> None:
         self._ready.add(name, self._jobs[name].model)
 
-    def _end(self, stage: str) -> bool:
-        """Forget who makes a stage, and let them rest; False if nobody does, so that its end was told before."""
-        if stage not in self._at:
-            return False
+    def _end(self, stage: str) -> None:
+        """One stage less that is to be made."""
+        self._let_go(stage)
+        self._unended -= 1
+
+    def _let_go(self, stage: str) -> None:
+        """Forget who makes a stage, and let them rest."""
         for worker in self._at.pop(stage):
             self._rest(worker, self._jobs[stage].model)
         self._help.remove(stage)
-        self._unended -= 1
-        return True
 
     def _rest(self, worker: str, used: str = "") -> None:
         """A worker is idle; `used` is the model that it has just loaded or used."""
@@ -292,7 +345,8 @@ class StageSchedule:
                 del of.models[model]
         self._helpers.pop(worker, None)
         self._recalled.discard(worker)
-        self._idle.add(worker, of.models)
+        of.benched = self._failures.doubts(worker) and not self._gathering  # which may wait for this one
+        (self._bench if of.benched else self._idle).add(worker, of.models)
 
 
 def longest_paths(jobs: Sequence[Job]) -> Mapping[str, float]:

@@ -3,10 +3,11 @@
 The driver leaves a file of a random name in it; each worker looks for it, for the driver's lock, and renames a file.
 """
 
+import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from accord.cluster.log import LOGS
@@ -32,8 +33,9 @@ def left_a_mark(folder: Path) -> Iterator[str]:
         yield mark.name
     finally:
         mark.unlink(missing_ok=True)
-        if not any(logs.iterdir()):
-            logs.rmdir()
+        for path, _, _ in os.walk(logs, topdown=False):
+            with suppress(OSError):  # a log is in it
+                Path(path).rmdir()
 
 
 def what_is_wrong(folder: Path, mark: str, patience: float = _SEEN) -> str:

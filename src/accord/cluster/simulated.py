@@ -47,6 +47,9 @@ class SimulatedPool:
     def replace(self, worker: str) -> None:
         """Nobody dies here."""
 
+    def drop(self, worker: str) -> None:
+        """Nor does anyone fail."""
+
     def _at(self, moment: float, event: Event) -> None:
         self._number += 1
         heappush(self._events, (moment, self._number, event))
@@ -65,6 +68,9 @@ class Unheard:
         """Nothing."""
 
     def made(self, stage: str, seconds: float, found: str, lacking: str) -> None:
+        """Nothing."""
+
+    def again(self, stage: str, worker: str, reason: str) -> None:
         """Nothing."""
 
     def failed(self, stage: str, reason: str) -> None:

@@ -39,6 +39,8 @@ def import_ray(*, alone: bool = False) -> Any:
 def connected(machines: MachinesSection) -> Iterator[Any]:
     """Ray, started or connected to; left, or ended, when done. Raises AccordError if that is not possible."""
     ray = import_ray(alone=not machines.address)
+    if ray.is_initialized():
+        raise AccordError("Ray runs in this process already.", fix="end it first: ray.shutdown()")
     heard = signal.getsignal(signal.SIGTERM)
     try:
         _connect(ray, machines)

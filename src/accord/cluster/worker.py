@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,14 +77,15 @@ class Done:
     """How an order ended.
 
     Attributes:
-        how: made; helped; failed: it would fail elsewhere, too; left: it was told to leave.
+        how: made; helped; failed: while it was made; left: it was told to leave, or lost those it trained with;
+            unfit: it was not begun, and this worker will begin none.
         seconds: that the stage took, those before an interruption included.
         found: what came of it, in a few words.
         lacking: what it lacks, where it is not whole.
-        reason: why it failed, in a line.
+        reason: why it was not made, in a line.
     """
 
-    how: Literal["made", "helped", "failed", "left"]
+    how: Literal["made", "helped", "failed", "left", "unfit"]
     seconds: float = 0.0
     found: str = ""
     lacking: str = ""
@@ -138,10 +139,12 @@ class Worker:
                 except BaseException:
                     tell(traceback.format_exc(), err=True)
                     raise
-        except KeyboardInterrupt:  # of `_moves`, or of a lock that was lost
-            return Done("left")
+        except KeyboardInterrupt:  # of `_moves`
+            return Done("left", reason="it was told to leave")
+        except _Unfit as error:
+            return Done("unfit", reason=_in_a_line(error.why))
         except Exception as error:
-            return Done("failed", reason=_in_a_line(error))
+            return Done("left" if _is_apart(error) else "failed", reason=_in_a_line(error))
         finally:
             self._begin()
 
@@ -149,9 +152,11 @@ class Worker:
         """Compute what nobody is at of a stage that another worker makes."""
         self._begin("help")
         try:
-            stage = self._stage(name, fingerprint)
+            stage = self._fit_stage(name, fingerprint)
             while store.help_make(stage, self._folder / name, models=self._models, at=self._at, progress=self._moves):
                 pass
+        except _Unfit as error:
+            return Done("unfit", reason=_in_a_line(error.why))
         except (Exception, KeyboardInterrupt):  # whoever makes the stage meets the same, and tells it
             pass
         finally:
@@ -171,7 +176,7 @@ class Worker:
         self._leaves = what in ("", self._at_work)
 
     def _made(self, name: str, fingerprint: str, rank: int, ranks: int, address: str) -> Done:
-        stage = self._stage(name, fingerprint)
+        stage = self._fit_stage(name, fingerprint)
         self._wait_for(stage)
         with _joined(rank, ranks, address) as among:
             if rank:
@@ -195,13 +200,20 @@ class Worker:
         lacking = missing(self._folder / name) or ""
         return Done("made", float(seconds), headline_of(stage, self._folder), lacking)
 
+    def _fit_stage(self, name: str, fingerprint: str) -> Stage:
+        """As `_stage`; raises _Unfit whatever goes wrong, as that would with any stage."""
+        try:
+            return self._stage(name, fingerprint)
+        except Exception as error:
+            raise _Unfit(error) from error
+
     def _stage(self, name: str, fingerprint: str) -> Stage:
         """A stage, as this machine plans it. Raises AccordError if that is not as the driver does."""
         if name not in self._stages:
             self._does("planning")
             graph = self._plan()
             self._stages = {stage.name: stage for stage in graph.stages}
-        if self._stages[name].recipe.fingerprint != fingerprint:
+        if name not in self._stages or self._stages[name].recipe.fingerprint != fingerprint:
             raise AccordError(
                 "This machine would make something else of the stage than the one that accord run was started on.",
                 where=platform.node(),
@@ -224,7 +236,9 @@ class Worker:
                     return  # who opens it tells what is wrong with it
                 self._moves(0, 0)
                 time.sleep(0.2)
-                list(folder.parent.parent.glob("*/"))  # else the machine may not ask again what is there
+                for above in (folder.parent.parent, folder.parent) if "/" in source.name else (folder.parent,):
+                    with suppress(OSError):
+                        list(above.iterdir())  # else the machine may not ask again what is there
 
     def _at(self, stage: Input) -> Path:
         return self._folder.absolute() / stage.name
@@ -248,7 +262,31 @@ def _joined(rank: int, ranks: int, address: str) -> "AbstractContextManager[Rank
         return nullcontext()
     from accord.ranks import join
 
-    return join(rank, ranks, address)
+    try:
+        return join(rank, ranks, address)
+    except AccordError as error:
+        raise _Apart(error.problem, got=error.got) from error
+
+
+def _is_apart(error: Exception) -> bool:
+    """Whether it is not the stage that failed, but what several ranks do together."""
+    if isinstance(error, _Apart):
+        return True
+    from accord.ranks import RankLost
+
+    return isinstance(error, RankLost)
+
+
+class _Unfit(Exception):
+    """This worker cannot make any stage."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
+class _Apart(AccordError):
+    """The ranks did not meet."""
 
 
 def _in_a_line(error: Exception) -> str:

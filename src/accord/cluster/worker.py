@@ -46,6 +46,7 @@ class Briefing:
         mark: see `accord.cluster.shared.left_a_mark`.
         threads: that compute a stage.
         command: the command line, for manifests.
+        trials: how many there shall be, of a search.
     """
 
     text: str
@@ -56,6 +57,7 @@ class Briefing:
     mark: str
     threads: int
     command: tuple[str, ...]
+    trials: int = 0
 
 
 @dataclass(frozen=True)
@@ -202,11 +204,7 @@ class Worker:
             graph = self._plan()
             self._stages = {stage.name: stage for stage in graph.stages}
         if self._stages[name].recipe.fingerprint != fingerprint:
-            raise AccordError(
-                "This machine would make something else of the stage than the one that accord run was started on.",
-                where=platform.node(),
-                fix="have the same version of accord, and the same models and texts, on both",
-            )
+            raise would_differ("make something else of the stage")
         return self._stages[name]
 
     def _plan(self) -> Graph:
@@ -240,6 +238,15 @@ class Worker:
         self._done, self._total, self._doing = done, total, ""
         if self._leaves:
             raise KeyboardInterrupt
+
+
+def would_differ(does: str) -> AccordError:
+    """What is wrong on a machine that plans otherwise than the driver does."""
+    return AccordError(
+        f"This machine would {does} than the one that the command was started on.",
+        where=platform.node(),
+        fix="have the same version of accord, and the same models and texts, on both",
+    )
 
 
 def _joined(rank: int, ranks: int, address: str) -> "AbstractContextManager[Ranks | None]":

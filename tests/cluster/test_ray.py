@@ -23,6 +23,7 @@ from accord.study import engine
 from accord.study.check import check
 from accord.study.manifest import read_manifest
 from accord.study.remove import removal
+from accord.study.search import search
 from tests.cluster import sleeping
 from tests.tiny import tiny_model, tiny_texts, tiny_tokenizer
 
@@ -295,3 +296,35 @@ def test_a_run_that_was_killed_goes_on_and_gives_what_a_serial_run_gives(cluster
     assert contents(run) == contents(prepared / "serial")
     assert check(run) == []
     assert removal(run).stages == len(contents(run))
+
+
+SEARCH = """
+[[concepts]]
+name = "sae"
+kind = "topk"
+size = { low = 8, high = 32, step = 8 }
+k = 4
+training = { steps = 4, batch = 64, lr = { low = 1e-4, high = 1e-2, log = true } }
+
+[search]
+objective = "concepts/sae:r2"
+direction = "maximize"
+"""
+
+
+def test_the_trials_of_a_search_are_those_of_one_process(cluster, prepared, monkeypatch):
+    monkeypatch.chdir(prepared.parent)
+    monkeypatch.setattr("accord.report.write_report", lambda folder: folder)
+    head, text = STUDY.split("[[gap]]")[0], STUDY[STUDY.index("[text]") : STUDY.index("[[concepts]]")]
+    path = prepared / "search.toml"
+    path.write_text(head + text + SEARCH)
+    found = {}
+    for engine_ in ("serial", "ray"):
+        address = cluster.address if engine_ == "ray" else ""
+        console = Console(file=io.StringIO(), width=200)
+        machines = MachinesSection(engine=engine_, address=address, workers=2)
+        found[engine_] = search(path, 3, prepared / f"search-{engine_}", console=console, machines=machines)[0]
+    assert found["ray"] == found["serial"] and len(found["ray"]) == 3
+    assert len({trial.values["lr"] for trial in found["ray"]}) == 3
+    assert "3 of 3 trials to do" in console.file.getvalue() and "(worker " in console.file.getvalue()
+    assert check(prepared / "search-ray") == []

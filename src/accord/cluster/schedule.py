@@ -275,9 +275,10 @@ class StageSchedule:
                 yield self._begin(name, [worker])
 
     def _others(self, name: str, worker: str) -> bool:
-        """Whether there are workers besides one that could make a stage."""
+        """Whether there are workers besides one that could make a stage, or are to come."""
         plain = not self._jobs[name].model
-        return any(other != worker and (plain or of.card) for other, of in self._workers.items())
+        there = (other != worker and (plain or of.card) for other, of in self._workers.items())
+        return self.able > len(self._workers) or any(there)
 
     def _unbench(self, worker: str) -> None:
         """Let a worker have new stages again, if it is in doubt no more."""

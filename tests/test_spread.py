@@ -56,7 +56,7 @@ class Toy:
             return {"part": name}
 
         def make(work: Work) -> None:
-            work.begun_with(SimpleNamespace(device=torch.device("cpu"), dtype=dtype))  # type: ignore[type-var]
+            work.begun_with(SimpleNamespace(name="toy", device=torch.device("cpu"), dtype=dtype))  # type: ignore[type-var]
             found = list(each(work.parts, {name: lambda name=name: part(name) for name in PARTS}))  # type: ignore[misc]
             work.all_parts_made()
             (work.folder / "all.txt").write_text(str(found))

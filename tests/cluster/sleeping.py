@@ -1,4 +1,4 @@
-"""Workers on Ray whose stages take no model: they sleep, wait for a file, fail, or kill their own process.
+"""Workers on Ray whose stages take no model: they sleep, wait for a file or a helper, fail, or kill their own process.
 
 What a worker is told as the text of a study is here a list of stages in JSON.
 """
@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 from accord.cluster.ray_worker import RayWorker
 from accord.cluster.schedule import Job
@@ -16,6 +17,7 @@ from accord.cluster.worker import Hello
 from accord.errors import AccordError
 from accord.study.graph import Graph
 from accord.study.stage import Stage
+from accord.unfinished import each
 
 
 def planned(text, folder):
@@ -30,8 +32,37 @@ def planned(text, folder):
             read = [(work.at(stage) / "found.txt").read_text() for stage in inputs.values()]
             (work.folder / "found.txt").write_text(f"{of['name']}({', '.join(read)})")
 
-        stages[of["name"]] = Stage(kind, label, make, {"how": of["how"]}, 0, 1, inputs, model=of.get("model", "m"))
+        stages[of["name"]] = Stage(
+            kind,
+            label,
+            in_parts if of["how"] == "in parts" else make,
+            {"how": of["how"]},
+            0,
+            1,
+            inputs,
+            model=of.get("model", "m"),
+            spreads=of["how"] == "in parts",
+        )
     return list(stages.values())
+
+
+def in_parts(work):
+    """Four parts, each the name of who computed it; the first is not done before somebody has helped."""
+    import torch
+
+    who = "helper" if work.helping else "owner"
+
+    def part():
+        for _ in range(600):
+            if work.helping or list(work.parts.glob("*.json")):
+                return {"by": who}
+            time.sleep(0.05)
+        raise AccordError("nobody helped")
+
+    work.begun_with(SimpleNamespace(name="none", device=torch.device("cpu"), dtype=torch.float32))
+    found = [of["by"] for of in each(work.parts, {f"{number}.json": part for number in range(4)})]
+    work.all_parts_made()
+    (work.folder / "found.txt").write_text(" ".join(found))
 
 
 def does(how, work, folder):
@@ -56,7 +87,13 @@ def does(how, work, folder):
 
 def jobs_of(text):
     return [
-        Job(of["name"], tuple(of.get("inputs", ())), of.get("seconds", 1.0), of.get("model", "m"))
+        Job(
+            of["name"],
+            tuple(of.get("inputs", ())),
+            of.get("seconds", 1.0),
+            of.get("model", "m"),
+            of["how"] == "in parts",
+        )
         for of in json.loads(text)
     ]
 

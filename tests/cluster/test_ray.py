@@ -27,6 +27,7 @@ from accord.study import engine
 from accord.study.check import check
 from accord.study.manifest import read_manifest
 from accord.study.remove import removal
+from accord.study.search import search
 from tests.cluster import sleeping
 from tests.tiny import tiny_model, tiny_texts, tiny_tokenizer
 
@@ -225,7 +226,7 @@ def test_what_was_lost_is_made_again_elsewhere(hard_run):
     assert set(lost) == {"dies/once", *(stage for stage in lost if stage.startswith("wait/"))} and len(lost) == 2
     assert {"its machine left"} == {why for stage, why in lost.items() if stage.startswith("wait/")}
     begun = [stage for stage, _ in notes.of("begun")]
-    assert sorted(stage for stage in set(begun) if begun.count(stage) == 2) == sorted(lost)
+    assert sorted(stage for stage in set(begun) if begun.count(stage) == 2) == sorted([*lost, "fails"])
 
 
 def test_the_logs_of_what_failed_or_died_are_in_the_run_folder(hard_run):
@@ -380,3 +381,35 @@ def test_two_workers_with_cards_train_a_concept_model_together(cluster, files, m
     alone, together = (json.loads(path.read_text()) for path in found)
     assert together["fvu"] == pytest.approx(alone["fvu"], rel=1e-3)
     assert check(files / "together") == []
+
+
+SEARCH = """
+[[concepts]]
+name = "sae"
+kind = "topk"
+size = { low = 8, high = 32, step = 8 }
+k = 4
+training = { steps = 4, batch = 64, lr = { low = 1e-4, high = 1e-2, log = true } }
+
+[search]
+objective = "concepts/sae:r2"
+direction = "maximize"
+"""
+
+
+def test_the_trials_of_a_search_are_those_of_one_process(cluster, prepared, monkeypatch):
+    monkeypatch.chdir(prepared.parent)
+    monkeypatch.setattr("accord.report.write_report", lambda folder: folder)
+    head, text = STUDY.split("[[gap]]")[0], STUDY[STUDY.index("[text]") : STUDY.index("[[concepts]]")]
+    path = prepared / "search.toml"
+    path.write_text(head + text + SEARCH)
+    found = {}
+    for engine_ in ("serial", "ray"):
+        address = cluster.address if engine_ == "ray" else ""
+        console = Console(file=io.StringIO(), width=200)
+        machines = MachinesSection(engine=engine_, address=address, workers=2)
+        found[engine_] = search(path, 3, prepared / f"search-{engine_}", console=console, machines=machines)[0]
+    assert found["ray"] == found["serial"] and len(found["ray"]) == 3
+    assert len({trial.values["lr"] for trial in found["ray"]}) == 3
+    assert "3 of 3 trials to do" in console.file.getvalue() and "(worker " in console.file.getvalue()
+    assert check(prepared / "search-ray") == []

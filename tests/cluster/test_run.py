@@ -8,12 +8,11 @@ from rich.console import Console
 
 from accord.cluster import run as module
 from accord.cluster.config import MachinesSection
-from accord.cluster.pool import Failed, Help, Helped, Joined, Lost, Made, Make, Moved
-from accord.cluster.worker import Worker
 from accord.errors import AccordError
 from accord.study import costs, engine
 from accord.study.check import check
 from accord.study.manifest import read_manifest
+from tests.cluster.here import Here
 from tests.study.made_run import said
 from tests.tiny import tiny_hub_folder
 
@@ -36,43 +35,6 @@ phrasings = false
 [machines]
 engine = "ray"
 """
-
-
-class Here:
-    """Two workers in this process, which make what they are told at once; the first dies with its first stage."""
-
-    workers = 2
-    deaths = 1
-
-    def __init__(self, ray, machines, briefing, prints, **about):
-        self.made, self.prints, self.closed = [], prints, False
-        self.there = {name: Worker(name, briefing) for name in ("worker 1", "worker 2")}
-        self.events = [Joined(name, "here") for name in self.there]
-
-    def open(self):
-        assert all(worker.hello().wrong == "" for worker in self.there.values())
-
-    def close(self):
-        self.closed = True
-
-    def start(self, order):
-        if not isinstance(order, Make):
-            self.events += [Helped(order.worker, order.stage)] if isinstance(order, Help) else []
-            return
-        if self.deaths:
-            type(self).deaths -= 1
-            self.events += [Lost(order.worker, "killed"), Joined(order.worker, "here")]
-            return
-        done = self.there[order.worker].make(order.stage, self.prints[order.stage])
-        self.events.append(Moved(order.worker, order.stage, 1, 2))
-        if done.how == "made":
-            self.events.append(Made(order.worker, order.stage, done.seconds, done.found, done.lacking))
-        else:
-            self.events.append(Failed(order.worker, order.stage, done.reason))
-
-    def wait(self, timeout):
-        events, self.events = self.events, []
-        return events
 
 
 @pytest.fixture

@@ -269,3 +269,58 @@ def test_whatever_happens_every_stage_ends_in_one_way(seed):
     assert made.isdisjoint(schedule.failed) and made.isdisjoint(schedule.waiting)
     assert made | {*schedule.failed} | {*schedule.waiting} == {job.name for job in jobs}
     assert made
+
+
+def test_what_failed_is_made_by_another_and_who_fails_what_others_make_is_unfit():
+    schedule = StageSchedule([Job(name, model="A") for name in "abc"])
+    schedule.join("w1")
+    schedule.join("w2")
+    assert given(schedule) == {"w1": "a", "w2": "b"}
+    schedule.fail("a", "why", "w1")
+    assert given(schedule) == {"w1": "c"}  # not again the same
+    schedule.fail("c", "why", "w1")
+    assert given(schedule) == {} and schedule.unfit == []
+    schedule.made("b")
+    assert given(schedule) == {"w2": "a"}  # and w1, in doubt, waits
+    schedule.made("a")
+    assert schedule.unfit == []
+    assert given(schedule) == {"w2": "c"}
+    schedule.made("c")
+    assert schedule.unfit == ["w1"] and schedule.over and not schedule.failed
+
+
+def test_whose_failures_another_shares_is_in_doubt_no_more():
+    schedule = StageSchedule([Job(name, model="A") for name in "abcd"])
+    schedule.join("w1")
+    schedule.join("w2")
+    assert given(schedule) == {"w1": "a", "w2": "b"}
+    schedule.fail("a", "why", "w1")
+    assert given(schedule) == {"w1": "c"}
+    schedule.fail("c", "why", "w1")
+    schedule.made("b")
+    assert given(schedule) == {"w2": "a"}
+    schedule.fail("a", "why too", "w2")
+    assert schedule.failed == {"a": "why too"}
+    assert given(schedule) == {"w2": "c", "w1": "d"}
+
+
+def test_what_failed_waits_for_another_worker_that_is_to_come_and_not_for_longer():
+    schedule = StageSchedule([Job("a", model="A")])
+    schedule.join("w1")
+    schedule.able = 2
+    assert given(schedule) == {"w1": "a"}
+    schedule.fail("a", "why", "w1")
+    assert given(schedule) == {} and not schedule.over
+    schedule.able = 1  # it did not come
+    assert given(schedule) == {"w1": "a"}
+    schedule.fail("a", "why", "w1")
+    assert schedule.failed == {"a": "why"} and schedule.over
+
+
+def test_what_had_not_begun_was_no_try():
+    schedule = StageSchedule([Job("a", model="A")])
+    for number in range(5):
+        schedule.join(f"w{number}")
+        assert given(schedule) == {f"w{number}": "a"}
+        assert schedule.leave(f"w{number}", "gone", begun=False) == ("a", [])
+    assert not schedule.failed

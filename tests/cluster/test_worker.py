@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import threading
 import time
 from contextlib import nullcontext
@@ -9,7 +10,11 @@ from contextlib import nullcontext
 import pytest
 
 from accord.cluster import worker as module
+from accord.cluster.driver import Driver
+from accord.cluster.forecast import Unheard
 from accord.cluster.log import logged, logs_of
+from accord.cluster.pool import Failed, Help, Helped, Joined, Made, Recall
+from accord.cluster.schedule import StageSchedule
 from accord.cluster.shared import left_a_mark, what_is_wrong
 from accord.cluster.worker import Briefing, Worker
 from accord.disk import DiskFull, lock
@@ -136,6 +141,59 @@ def test_inputs_that_are_not_seen_yet_are_waited_for(worker, monkeypatch):
     one, prints = worker({"name": "c/x", "how": "sleep 0"}, {"name": "d", "how": "sleep 0", "inputs": ["c/x"]})
     assert one.make("d", prints["d"]).how == "failed"
     assert listed == {"run", "c"}
+
+
+class Threads:
+    """A pool whose workers are threads."""
+
+    def __init__(self, prints, **workers):
+        self._prints, self._workers, self._threads = prints, workers, []
+        self.workers, self.events = len(workers), queue.SimpleQueue()
+        for name in workers:
+            self.events.put(Joined(name, "here"))
+
+    def start(self, order):
+        worker = self._workers[order.worker]
+        if isinstance(order, Recall):
+            worker.leave("help")
+            return
+        self._threads.append(threading.Thread(target=self._do, args=(worker, order), daemon=True))
+        self._threads[-1].start()
+
+    def _do(self, worker, order):
+        if isinstance(order, Help):
+            worker.help(order.stage, self._prints[order.stage])
+            self.events.put(Helped(order.worker, order.stage))
+            return
+        done = worker.make(order.stage, self._prints[order.stage])
+        how = Made(order.worker, order.stage) if done.how == "made" else Failed(order.worker, order.stage, done.reason)
+        self.events.put(how)
+
+    def wait(self, timeout):
+        try:
+            return [self.events.get(timeout=timeout)]
+        except queue.Empty:
+            return []
+
+    def replace(self, worker):
+        raise AssertionError
+
+    def join(self):
+        for thread in self._threads:
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def test_a_worker_that_has_nothing_to_make_computes_parts_of_what_another_makes(worker, tmp_path):
+    stages = [{"name": "a/x", "how": "in parts"}]
+    (one, prints), (other, _) = worker(*stages), worker(*stages)
+    pool, schedule = Threads(prints, one=one, other=other), StageSchedule(sleeping.jobs_of(json.dumps(stages)))
+    Driver(schedule, pool, Unheard()).run()
+    pool.join()
+    assert schedule.failed == {}
+    found = (tmp_path / "run" / "a" / "x" / "found.txt").read_text().split()
+    assert found[0] == "owner" and "helper" in found[1:] and len(found) == 4
+    assert read_manifest(tmp_path / "run" / "a" / "x")["files"].keys() == {"found.txt"}
 
 
 def test_helping_never_fails(worker):

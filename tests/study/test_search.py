@@ -263,6 +263,32 @@ def test_two_claims_are_two_trials(tmp_path):
         assert again == first  # given up without a result, so left behind
 
 
+def test_a_lock_of_the_journal_that_a_dead_process_left_holds_nobody_up_for_long(tmp_path, monkeypatch):
+    from optuna.storages.journal import _file
+
+    from accord.study.ranges import Range
+    from accord.study.search_config import SearchSection
+
+    class Clock:
+        now = 0.0
+
+        def monotonic(self):
+            return self.now
+
+        def sleep(self, seconds):
+            assert self.now < 30  # else it would wait for ever
+            self.now += seconds
+
+    section = SearchSection(objective="x", direction="maximize")
+    trials = Trials(tmp_path, "s", section, [Range(("x",), "x", Interval(low=0, high=9))])
+    left = tmp_path / "trials" / "optuna.log.lock"
+    left.touch()
+    monkeypatch.setattr(_file, "time", clock := Clock())
+    with trials.claim(1) as claim:
+        assert claim.number == 0 and clock.now >= 10
+    assert not left.exists()
+
+
 def test_what_was_recorded_of_a_trial_is_what_counts(tmp_path, caplog):
     from accord.study.ranges import Range
     from accord.study.search_config import SearchSection

@@ -21,6 +21,7 @@ _REST = 15.0  # and where that one is idle: it may have died
 _GROW = 15.0  # seconds between looks for machines that have joined
 _PATIENCE = 300.0  # seconds until the first worker is there
 _OTHERS = 45.0  # and from then until the run begins without the rest: longer than one looks whether it sees the folder
+_COMING = 60.0  # seconds in which a worker that is asked for counts as one to come
 _GRACE = 30.0  # seconds in which workers may leave by themselves
 _DEATHS = 3  # of a worker in a row before it has joined
 
@@ -35,6 +36,7 @@ class _Actor:
     joined: bool = False
     held: bool = False  # it gets nothing, but keeps its place, so that no other is started there
     asked: float = 0.0
+    born: float = field(default_factory=time.monotonic)
 
     @property
     def works(self) -> bool:
@@ -89,8 +91,10 @@ class RayPool:
 
     @property
     def workers(self) -> int:
-        """How many there are that may be given something, or are to come."""
-        return sum(not actor.held for actor in self._actors.values())
+        """How many there are or are to come: those that were asked for a while ago may never."""
+        since = time.monotonic() - _COMING
+        actors = [actor for actor in self._actors.values() if not actor.held]
+        return sum(actor.joined or actor.born > since for actor in actors)
 
     # As `Pool` has it
 

@@ -1,6 +1,6 @@
 """A run on Ray: its stages made by the workers of a cluster, while this process plans, tells and writes the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -21,9 +21,11 @@ from accord.progress import Display, Progress
 from accord.report.wording import count
 from accord.study import costs
 from accord.study.capacity import largest_need
+from accord.study.config import StudyFile
 from accord.study.making import GrowingPage, ToMake
 from accord.study.provenance import command
 from accord.study.report_file import bring_report
+from accord.study.stage import Stage
 
 _NAMED = 20  # stages that failed, as an error lists them
 
@@ -34,10 +36,7 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
     Raises AccordError if any could not be made, once all others are; where Ray is not installed, does not start or
     answer; and where a machine does not see the run folder, or is too small.
     """
-    device = what.file.study.backbone.device
-    if ":" in device:
-        fix = f'write device = "{device.partition(":")[0]}": each worker has cards of its own'
-        raise AccordError("A worker cannot be given the card of a number.", got=device, fix=fix)
+    device = device_of_workers(what.file)
     _, memory = largest_need({stage.name: stage.needs() for stage in what.todo}, what.graph.least())
     schedule = StageSchedule(as_jobs(what.todo, what.expected), ranks=machines.ranks)
     prints = {stage.name: stage.recipe.fingerprint for stage in what.todo}
@@ -58,7 +57,7 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
                 command=tuple(command_words(command())),
             )
             pool = RayPool(ray, machines, told, prints, memory=memory, say=display.say)
-            shown = OnDisplay(display, what)
+            shown = _WithPage(display, what)
             try:
                 pool.open()
                 Driver(schedule, pool, shown).run()
@@ -77,14 +76,21 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
         raise failed
 
 
-class OnDisplay:
-    """Tells on the display what a driver is told, and lets the page grow."""
+def device_of_workers(file: StudyFile) -> str:
+    """The device that a study names. Raises AccordError if it is a card of one machine."""
+    device = file.study.backbone.device
+    if ":" in device:
+        fix = f'write device = "{device.partition(":")[0]}": each worker has cards of its own'
+        raise AccordError("A worker cannot be given the card of a number.", got=device, fix=fix)
+    return device
 
-    def __init__(self, display: Display, what: ToMake) -> None:
-        self._page, self._pages = GrowingPage(what), ThreadPoolExecutor(1)
-        self._writing: Future[None] | None = None
-        self._display, self._folder = display, what.folder
-        self._stages = {stage.name: stage for stage in what.todo}
+
+class OnDisplay:
+    """Tells on the display what a driver is told."""
+
+    def __init__(self, display: Display, stages: Iterable[Stage], folder: Path) -> None:
+        self._display, self._folder = display, folder
+        self._stages = {stage.name: stage for stage in stages}
         self._hosts: dict[str, str] = {}
         self._open: dict[str, tuple[ExitStack, Progress]] = {}
         self._found: dict[str, str] = {}
@@ -110,13 +116,12 @@ class OnDisplay:
 
     def made(self, stage: str, seconds: float, found: str, lacking: str) -> None:
         """A stage is whole."""
-        costs.note(self._stages[stage], seconds)
+        if stage in self._stages:
+            costs.note(self._stages[stage], seconds)
         self._found[stage] = found
         self._open.pop(stage)[0].close()
         if lacking:
             self._display.say(f"{stage}: {lacking}")
-        if self._page.is_due(self._stages[stage]) and (self._writing is None or self._writing.done()):
-            self._writing = self._pages.submit(self._write, self._page.coming)  # workers do not wait for it
 
     def again(self, stage: str, worker: str, reason: str) -> None:
         """A worker could not make a stage, which another is to try."""
@@ -139,21 +144,38 @@ class OnDisplay:
 
     def close(self) -> None:
         """Nothing is under way any more."""
-        self._pages.shutdown()
         for stage in [*self._open]:
             self._leave(stage)
-
-    def _write(self, coming: Sequence[str]) -> None:
-        with suppress(
-            AccordError, OSError
-        ):  # of a stage that is replaced meanwhile; the last page is written in any case
-            self._page.write(coming)
 
     def _leave(self, stage: str) -> None:
         """End the line of a stage that has not been made."""
         if stage in self._open:
             with suppress(_Left):
                 self._open.pop(stage)[0].__exit__(_Left, _Left(), None)
+
+
+class _WithPage(OnDisplay):
+    """Lets the page of the run grow, too."""
+
+    def __init__(self, display: Display, what: ToMake) -> None:
+        super().__init__(display, what.todo, what.folder)
+        self._page, self._pages = GrowingPage(what), ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+
+    def made(self, stage: str, seconds: float, found: str, lacking: str) -> None:
+        super().made(stage, seconds, found, lacking)
+        if self._page.is_due(self._stages[stage]) and (self._writing is None or self._writing.done()):
+            self._writing = self._pages.submit(self._write, self._page.coming)  # workers do not wait for it
+
+    def close(self) -> None:
+        self._pages.shutdown()
+        super().close()
+
+    def _write(self, coming: Sequence[str]) -> None:
+        with suppress(
+            AccordError, OSError
+        ):  # of a stage that is replaced meanwhile; the last page is written in any case
+            self._page.write(coming)
 
 
 class _Left(Exception):

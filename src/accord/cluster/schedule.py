@@ -262,8 +262,8 @@ class StageSchedule:
                 yield self._begin(name, [worker])
 
     def _others(self, worker: str) -> bool:
-        """Whether there are workers besides one."""
-        return any(other != worker for other in self._workers)
+        """Whether there are workers besides one, or are to come."""
+        return self.able > len(self._workers) or any(other != worker for other in self._workers)
 
     def _unbench(self, worker: str) -> None:
         """Let a worker have new stages again, if it is in doubt no more."""

@@ -21,6 +21,8 @@ _SEEN = 30.0  # seconds until a file of another machine is seen: network file sy
 def left_a_mark(folder: Path) -> Iterator[str]:
     """While workers may look for it: the name of a file in a run folder that is there nowhere else.
 
+    Files beside it whose names begin with this one are removed with it.
+
     The lock of the folder is held by this process.
     """
     logs = folder / LOGS
@@ -32,7 +34,8 @@ def left_a_mark(folder: Path) -> Iterator[str]:
     try:
         yield mark.name
     finally:
-        mark.unlink(missing_ok=True)
+        for own in logs.glob(f"{mark.name}*"):
+            own.unlink(missing_ok=True)
         for path, _, _ in os.walk(logs, topdown=False):
             with suppress(OSError):  # a log is in it
                 Path(path).rmdir()

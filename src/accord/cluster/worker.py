@@ -8,8 +8,8 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -46,6 +46,7 @@ class Briefing:
         mark: see `accord.cluster.shared.left_a_mark`.
         threads: that compute a stage.
         command: the command line, for manifests.
+        trials: how many there shall be, of a search.
     """
 
     text: str
@@ -56,6 +57,7 @@ class Briefing:
     mark: str
     threads: int
     command: tuple[str, ...]
+    trials: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,8 @@ class Worker:
         """Compute what nobody is at of a stage that another worker makes."""
         self._begin("help")
         try:
-            stage = self._fit_stage(name, fingerprint)
+            with before_any_stage():
+                stage = self._stage(name, fingerprint)
             while store.help_make(stage, self._folder / name, models=self._models, at=self._at, progress=self._moves):
                 pass
         except _Unfit as error:
@@ -176,7 +179,8 @@ class Worker:
         self._leaves = what in ("", self._at_work)
 
     def _made(self, name: str, fingerprint: str, rank: int, ranks: int, address: str) -> Done:
-        stage = self._fit_stage(name, fingerprint)
+        with before_any_stage():
+            stage = self._stage(name, fingerprint)
         self._wait_for(stage)
         with _joined(rank, ranks, address) as among:
             if rank:
@@ -200,13 +204,6 @@ class Worker:
         lacking = missing(self._folder / name) or ""
         return Done("made", float(seconds), headline_of(stage, self._folder), lacking)
 
-    def _fit_stage(self, name: str, fingerprint: str) -> Stage:
-        """As `_stage`; raises _Unfit whatever goes wrong, as that would with any stage."""
-        try:
-            return self._stage(name, fingerprint)
-        except Exception as error:
-            raise _Unfit(error) from error
-
     def _stage(self, name: str, fingerprint: str) -> Stage:
         """A stage, as this machine plans it. Raises AccordError if that is not as the driver does."""
         if name not in self._stages:
@@ -214,11 +211,7 @@ class Worker:
             graph = self._plan()
             self._stages = {stage.name: stage for stage in graph.stages}
         if name not in self._stages or self._stages[name].recipe.fingerprint != fingerprint:
-            raise AccordError(
-                "This machine would make something else of the stage than the one that accord run was started on.",
-                where=platform.node(),
-                fix="have the same version of accord, and the same models and texts, on both",
-            )
+            raise would_differ("make something else of the stage")
         return self._stages[name]
 
     def _plan(self) -> Graph:
@@ -256,6 +249,15 @@ class Worker:
             raise KeyboardInterrupt
 
 
+def would_differ(does: str) -> AccordError:
+    """What is wrong on a machine that plans otherwise than the driver does."""
+    return AccordError(
+        f"This machine would {does} than the one that the command was started on.",
+        where=platform.node(),
+        fix="have the same version of accord, and the same models and texts, on both",
+    )
+
+
 def _joined(rank: int, ranks: int, address: str) -> "AbstractContextManager[Ranks | None]":
     """The ranks that train together; None where there is but one."""
     if ranks == 1:
@@ -275,6 +277,15 @@ def _is_apart(error: Exception) -> bool:
     from accord.ranks import RankLost
 
     return isinstance(error, RankLost)
+
+
+@contextmanager
+def before_any_stage() -> Iterator[None]:
+    """What goes wrong inside would with every stage: this worker is unfit."""
+    try:
+        yield
+    except Exception as error:
+        raise _Unfit(error) from error
 
 
 class _Unfit(Exception):

@@ -13,6 +13,14 @@ from accord.screen import tell
 from accord.terminal import Replace, Study, confirmed, print_table, progress_console, refuse_damaged
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a folder of `accord gap --out`.")]
+Engine = Annotated[
+    str | None,
+    typer.Option(help="serial: one after another, in this process; ray: several at once, by workers. See [machines]."),
+]
+Address = Annotated[
+    str | None, typer.Option(help="Of a Ray cluster: HOST:PORT or auto. Else Ray starts on this machine.")
+]
+Workers = Annotated[int | None, typer.Option(help="How many workers at most.")]
 _SHOWN = 20  # trials; all of them are in trials.csv
 
 
@@ -36,14 +44,9 @@ def run(
         ),
     ] = False,
     replace: Replace = False,
-    engine: Annotated[
-        str | None,
-        typer.Option(help="serial: one stage at a time, in this process; ray: several, by workers. See [machines]."),
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="Of a Ray cluster: HOST:PORT or auto. Else Ray starts on this machine.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="How many workers at most.")] = None,
+    engine: Engine = None,
+    address: Address = None,
+    workers: Workers = None,
 ) -> None:
     """Run a study: what is new or changed in it, or was interrupted.
 
@@ -143,18 +146,29 @@ def search(
     trials: Annotated[int, typer.Option(min=1, help="How many finished trials there shall be, those before included.")],
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME by default.")] = None,
     replace: Replace = False,
+    engine: Engine = None,
+    address: Address = None,
+    workers: Workers = None,
 ) -> None:
     """Search the best values of a study's ranges.
 
     A range stands in the study file in place of a value: `{ low = 1e-4, high = 1e-2, log = true }`,
     `{ low = 2, high = 8 }` for whole numbers, `{ choices = ["a", "b"] }`. `[search]` names the objective.
-    The same command again goes on, in several terminals at once too.
+    The same command again goes on, in several terminals at once too. With `--engine ray` workers on one machine or many
+    bring trials to their end; drawn at random, they are the same trials.
 
-    Example: `accord search study.toml --trials 20`
+    Examples:
+
+    - `accord search study.toml --trials 20`
+    - `accord search study.toml --trials 200 --engine ray --address auto`
     """
-    from accord.study.search import BEST, search, short
+    from accord.study.engine import machines_of
+    from accord.study.search import BEST, search
+    from accord.study.search_file import load
+    from accord.study.search_work import short
 
-    finished, folder = search(study, trials, out, console=progress_console(), replace=replace)
+    machines = machines_of(load(study).first, engine=engine, address=address, workers=workers)
+    finished, folder = search(study, trials, out, console=progress_console(), replace=replace, machines=machines)
     names = list(finished[0].values) if finished else []
     rows = [
         [

@@ -22,7 +22,7 @@ from accord.text.sources import is_local
 T = TypeVar("T")
 Place = tuple[str | int, ...]
 Values = Mapping[str, Any]  # by the name of the range
-_FIXED = ("name", "search")  # what all trials have in common
+_FIXED = ("name", "search", "machines")  # what all trials have in common
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,11 @@ class SearchFile(Ranged):
     name: str
     section: SearchSection
 
+    @property
+    def first(self) -> config.StudyFile:
+        """The study with each range at its first value."""
+        return self.study(self._ends(0))
+
     def where(self, path: Place) -> str:
         """File, line, table and key of a value."""
         return f"{self.path}:{line_of(self.text, path)}, {config.spell(path)}"
@@ -108,7 +113,11 @@ def load(path: Path) -> SearchFile:
 
     Raises AccordError, listing every problem with its line.
     """
-    text, content = config.read(path)
+    return of_text(path, *config.read(path))
+
+
+def of_text(path: Path, text: str, content: Mapping[str, Any]) -> SearchFile:
+    """The same of a text and the tables in it: `path` is where files beside it are looked for."""
     places = list(ranges.find(content))
     if not places:
         fix = f"write {{ low = 1, high = 9 }} in place of a value, or: accord run {path}"

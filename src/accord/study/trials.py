@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 TRIALS, JOURNAL, RESULT = "trials", "optuna.log", "trial.json"
+_LEFT = 10  # seconds that one line of the journal never takes to write
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,11 @@ class Trials:
         try:
             with self.alone():
                 self.study: Study = optuna.create_study(
-                    # A lock by a file that must not exist works on every file system, over the network too.
-                    storage=JournalStorage(JournalFileBackend(str(journal), JournalFileOpenLock(str(journal)))),
+                    # Besides `alone`, as another program of Optuna may write, too. A file that must not exist works on
+                    # every file system, over the network too; that of a process which died is removed.
+                    storage=JournalStorage(
+                        JournalFileBackend(str(journal), JournalFileOpenLock(str(journal), grace_period=_LEFT))
+                    ),
                     study_name=name,
                     direction=section.direction,
                     load_if_exists=True,

@@ -24,6 +24,7 @@ from accord.study.capacity import largest_need
 from accord.study.making import GrowingPage, ToMake
 from accord.study.provenance import command
 from accord.study.report_file import bring_report
+from accord.study.stage import Stage
 
 _NAMED = 20  # stages that failed, as an error lists them
 
@@ -84,6 +85,7 @@ class OnDisplay:
         self._hosts: dict[str, str] = {}
         self._open: dict[str, tuple[ExitStack, Progress]] = {}
         self._found: dict[str, str] = {}
+        self._made: list[Stage] = []
 
     def joined(self, worker: str, host: str) -> None:
         """A worker is there."""
@@ -106,7 +108,7 @@ class OnDisplay:
 
     def made(self, stage: str, seconds: float, found: str, lacking: str) -> None:
         """A stage is whole."""
-        costs.note(self._stages[stage], seconds)
+        self._made.append(self._stages[stage])
         self._found[stage] = found
         self._open.pop(stage)[0].close()
         if lacking:
@@ -130,6 +132,7 @@ class OnDisplay:
     def close(self) -> None:
         """Nothing is under way any more."""
         self._pages.shutdown()
+        costs.note_made(self._made, self._folder)  # not each at once, as workers wait for who tells
         for stage in [*self._open]:
             self._leave(stage)
 

@@ -3,22 +3,32 @@
     .venv/bin/python scripts/simulate_cluster.py            # the table of docs/cluster.md
     .venv/bin/python scripts/simulate_cluster.py --stages 20000 --workers 1000
 
-Nothing is computed and nothing is written: durations are drawn around those that were measured, and a clock jumps from
-one event to the next. What is real is what accord does for each stage: which is ready, who makes it, what follows.
+Nothing is computed: durations are drawn around those that were measured, and a clock jumps from one event to the next.
+What is real is what the driver does for each stage: which is ready, who makes it, what follows, what is told of it in a
+log and in progress.json, and what is learnt of it. Planning, and the page, are not in it.
 """
 
 import argparse
+import os
 import random
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+from rich.console import Console
 
 from accord.amounts import in_bytes, in_time
 from accord.cluster.driver import Driver
 from accord.cluster.pool import Event, Joined, Lost, Order
+from accord.cluster.run import OnDisplay
 from accord.cluster.schedule import Job, StageSchedule
-from accord.cluster.simulated import SimulatedPool, Unheard
+from accord.cluster.simulated import SimulatedPool
+from accord.progress import Display
+from accord.study.stage import Stage
 
 _DEATHS = 0.001  # of the stages that are begun, a worker dies over so many
 
@@ -28,7 +38,7 @@ class Simulated:
     """What a simulation gave: seconds, by the jumping clock but for `cost`, which are of this machine.
 
     Attributes:
-        cost: that schedule and driver took a stage.
+        cost: that schedule, driver and display took a stage.
         grown: bytes of memory that they took while stages were made, beyond what the schedule took at the beginning.
         wall: from beginning to end.
         path: of the longest path, which no number of workers makes shorter.
@@ -105,29 +115,45 @@ def study(repairs: int, seeds: int, concepts: int, layers: int, pace: float, dra
 
 def simulate(jobs: Sequence[Job], workers: int, seed: int = 0) -> Simulated:
     """Play a run of these stages."""
-    schedule = StageSchedule(jobs)
-    pool = Mortal({job.name: job.seconds for job in jobs}, workers, random.Random(seed))
-    driver = Driver(schedule, pool, Unheard(), clock=lambda: pool.now)
     tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    pool.timeline = _Forgetful()
-    driver.run()
-    grown = tracemalloc.get_traced_memory()[1] - before
+    schedule, pool, grown, _ = _play(jobs, workers, seed)
     tracemalloc.stop()
-    begun = time.perf_counter()
-    again = Mortal({job.name: job.seconds for job in jobs}, workers, random.Random(seed))
-    Driver(StageSchedule(jobs), again, Unheard(), clock=lambda: again.now).run()
-    cost = (time.perf_counter() - begun) / len(jobs)
+    *_, cost = _play(jobs, workers, seed)
     assert not schedule.failed
     return Simulated(
         stages=len(jobs),
         workers=workers,
-        cost=cost,
+        cost=cost / len(jobs),
         grown=grown,
         wall=pool.now,
         path=max(schedule.path_seconds.values()),
         busy=pool.busy / (workers * pool.now),
     )
+
+
+def _play(jobs: Sequence[Job], workers: int, seed: int) -> tuple[StageSchedule, Mortal, int, float]:
+    """Play a run; its schedule and pool, bytes that it took if they are traced, and seconds."""
+    stages = [Stage(job.name.partition("/")[0], job.name.partition("/")[2], _never, {}, 0, 1) for job in jobs]
+    schedule = StageSchedule(jobs)
+    pool = Mortal({job.name: job.seconds for job in jobs}, workers, random.Random(seed))
+    pool.timeline = _Forgetful()
+    expected = {job.name: job.seconds for job in jobs}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with (
+            open(os.devnull, "w") as log,
+            Display("a run", expected, console=Console(file=log), note=folder / "progress.json") as display,
+        ):
+            shown = OnDisplay(display, SimpleNamespace(todo=stages, folder=folder, page=False))  # type: ignore[arg-type]
+            before, begun = tracemalloc.get_traced_memory()[0], time.perf_counter()
+            Driver(schedule, pool, shown, clock=lambda: pool.now).run()
+            shown.close()
+            seconds = time.perf_counter() - begun
+            return schedule, pool, tracemalloc.get_traced_memory()[1] - before, seconds
+
+
+def _never(work: object) -> None:
+    raise AssertionError("stages that are played are not made")
 
 
 class _Forgetful(list[tuple[str, str, float, float]]):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -195,6 +196,39 @@ def test_as_torchrun_starts_it(monkeypatch):
             join()
     with pytest.raises(AccordError, match="has left the ranks"):
         ranks.sum(torch.ones(1))
+
+
+def listening() -> dict[int, str]:
+    """The sockets of this process at which others may come in over IPv4 or IPv6: their inodes and addresses."""
+    links = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    own = {int(link[8:-1]) for link in links if link.startswith("socket:[")}
+    lines = [line.split() for kind in ("tcp", "tcp6") for line in Path("/proc/net", kind).read_text().splitlines()[1:]]
+    return {int(of[9]): of[1].partition(":")[0] for of in lines if of[3] == "0A" and int(of[9]) in own}
+
+
+def own_address() -> str:
+    """By which other machines reach this one; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
+        try:
+            line.connect(("192.0.2.1", 1))
+        except OSError:
+            return "127.0.0.1"
+        return str(line.getsockname()[0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what the system says of sockets")
+@pytest.mark.parametrize("host", ["127.0.0.1", own_address()])
+def test_ranks_listen_where_they_meet_and_nowhere_else(host):
+    before = listening()
+    with join(0, 1, free_address(host)):
+        opened = [address for inode, address in listening().items() if inode not in before]
+    assert len(opened) >= 2  # the meeting place, and gloo
+    assert set(opened) == {socket.inet_aton(host)[::-1].hex().upper()}
+
+
+def test_an_address_of_another_machine_is_none_to_listen_at():
+    with pytest.raises(AccordError, match="rank 0 cannot listen there"):
+        join(0, 1, free_address("198.51.100.1"), timeout=0.5)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])

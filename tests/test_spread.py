@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from accord.disk import aside
 from accord.errors import AccordError
 from accord.study import store
 from accord.study.manifest import read_manifest
+from accord.study.session import processor
 from accord.study.stage import Stage
 from accord.study.work import Models, Work
 from accord.unfinished import each, once
@@ -66,8 +68,8 @@ class Toy:
     def publish(self) -> bool:
         return store.publish(self.stage("owner"), self.folder, models=Models())
 
-    def help(self) -> bool:
-        return store.help_make(self.stage("helper"), self.folder, models=Models())
+    def help(self, worker: str = "") -> bool:
+        return store.help_make(self.stage("helper"), self.folder, models=Models(), worker=worker)
 
     def begin(self, name: str = PARTS[0]) -> None:
         """The owner begins, and is stopped in this part."""
@@ -135,10 +137,40 @@ def test_a_helper_computes_what_is_left_and_nothing_else(toy: Toy) -> None:
     assert toy.help()
     assert toy.made == [("owner", PARTS[0]), *(("helper", name) for name in PARTS[1:])]
     new = {path for path in partial.rglob("*") if path.is_file()} - before
-    assert new == {partial / "parts" / f"{name}{end}" for name in PARTS[1:] for end in ("", ".note")}
+    told = {path for path in new if path.parent == partial / "helpers"}
+    assert new - told == {partial / "parts" / f"{name}{end}" for name in PARTS[1:] for end in ("", ".note")}
     assert not toy.help()
     assert toy.publish() and len(toy.made) == 4
     toy.check_published()
+
+
+def test_the_manifest_has_who_helped_with_how_many_parts(toy: Toy) -> None:
+    def two_parts(who: str, name: str) -> None:
+        if name == PARTS[3]:
+            raise KeyboardInterrupt
+
+    toy.begin(PARTS[1])
+    toy.during = two_parts
+    with pytest.raises(KeyboardInterrupt):
+        toy.help("worker 2")
+    toy.during = lambda who, name: None
+    (aside(toy.folder, "partial") / "helpers" / "torn.json").write_text('{"parts":')
+    assert toy.help("worker 3")
+    toy.publish()
+    toy.check_published()
+    manifest = read_manifest(toy.folder)
+    assert manifest is not None
+    here = {"host": platform.node(), "card": processor()}
+    assert manifest["machine"]["helpers"] == [
+        {**here, "worker": "worker 2", "parts": 2},
+        {**here, "worker": "worker 3", "parts": 1},
+    ]
+
+
+def test_who_made_a_stage_alone_had_no_helpers(toy: Toy) -> None:
+    toy.publish()
+    manifest = read_manifest(toy.folder)
+    assert manifest is not None and not {"helpers", "ranks"} & manifest["machine"].keys()
 
 
 def test_there_is_nothing_to_help_with(toy: Toy) -> None:
@@ -156,6 +188,20 @@ def test_there_is_nothing_to_help_with(toy: Toy) -> None:
     assert toy.made == [] and toy.help()
     toy.publish()
     assert not toy.help()  # it is finished
+    toy.check_published()
+
+
+def test_a_helper_stays_away_from_an_owner_on_another_kind_of_machine(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy.begin(PARTS[1])
+    with monkeypatch.context() as patch:
+        patch.setattr("accord.study.session.processor", lambda: "Another Processor @ 3.00GHz")
+        assert not toy.help() and toy.made == [("owner", PARTS[0])]
+        toy.begin(PARTS[2])  # who goes on there keeps what is done, and has helpers of its own kind
+        assert toy.made == [("owner", PARTS[0]), ("owner", PARTS[1])]
+    assert not toy.help()
+    assert toy.publish() and len(toy.made) == 4
     toy.check_published()
 
 

@@ -73,6 +73,7 @@ class Display:
         self._begun = time.monotonic()
         self._started = _now()
         self._taken: dict[str, float] = {}  # step -> seconds, of those that ended
+        self._ended = 0  # how many of those were expected
         self._under_way: list[OpenStep] = []  # the one begun first is first
         self._known = threading.RLock()  # around both; nothing is shown while it is held, as rich has locks of its own
         self._line = self._noted = self._begun
@@ -106,7 +107,7 @@ class Display:
         """
         with self._known:
             expected = self._expected.get(name)
-            number = 0 if expected is None else self._ended() + len(self._under_way) + 1
+            number = 0 if expected is None else self._ended + len(self._under_way) + 1
             step = OpenStep(name, at, number=number, expected=expected or 0.0)
             self._under_way.append(step)
             if alone := len(self._under_way) == 1:
@@ -117,8 +118,9 @@ class Display:
         try:
             yield step.move
             with self._known:
+                self._ended += name in self._expected and name not in self._taken
                 self._taken[name] = seconds = step.seconds
-                step.number = step.number and self._ended()
+                step.number = step.number and self._ended
             found = result() if result is not None else ""
             self.say(f"{self._called(step)}: {clock(seconds)}" + (f"   {found}" if found else ""))
         finally:
@@ -143,11 +145,6 @@ class Display:
         with self._known:
             return list(self._under_way)
 
-    def _ended(self) -> int:
-        """How many of the expected steps have ended."""
-        with self._known:
-            return sum(name in self._expected for name in self._taken)
-
     def _called(self, step: OpenStep) -> str:
         """A step as a log has it: which one it is, of how many, and where it is done."""
         of = len(self._expected)
@@ -158,7 +155,7 @@ class Display:
         """The line of the whole."""
         parts, of, running = [self.title], len(self._expected), len(self._steps())
         if self.workers > 1 or running > 1:
-            parts.append((f"{self._ended()} of {of} done, " if of else "") + f"{running} under way")
+            parts.append((f"{self._ended} of {of} done, " if of else "") + f"{running} under way")
         elif of > 1:
             parts.append(f"stage {min(len(self._taken) + 1, of)} of {of}")
         parts.append(f"{clock(self.elapsed)} gone")
@@ -217,7 +214,7 @@ class Display:
 
     def _state(self) -> dict[str, Any]:
         left, steps = self.left(), self._steps()
-        ended = self._ended() if self._expected else len(self._taken)
+        ended = self._ended if self._expected else len(self._taken)
         running = [
             {"stage": step.name, "at": step.at, "done": step.done, "total": step.total, "elapsed": round(step.seconds)}
             for step in steps

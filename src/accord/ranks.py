@@ -31,6 +31,8 @@ from accord.errors import AccordError
 _BEAT = 0.5  # seconds between two signs of life
 _LISTEN = 8 * _BEAT  # without one for so long, a rank is dead
 _LINGER = 3 * _LISTEN  # that rank 0 keeps the meeting place open at most, once it leaves
+_GLOO = "GLOO_SOCKET_IFNAME"
+_ADDRESS_OF = 0x8915  # SIOCGIFADDR of Linux, see netdevice(7)
 _AGAIN = "run it again: training goes on from its last checkpoint"
 
 
@@ -225,7 +227,9 @@ def join(
 
     Args:
         rank, size, address: which this one is, how many there are, and HOST:PORT of rank 0's machine, a port that is
-            free there. Without all three: as `torchrun` started this process.
+            free there. Rank 0 listens at this host's address alone, so it must mean there what it means elsewhere: a
+            name that its own machine takes for 127.0.0.1 lets no other machine in. Without all three: as `torchrun`
+            started this process.
         timeout: seconds after which a rank that did not come, or does not answer, is given up.
 
     Raises:
@@ -244,9 +248,10 @@ def join(
     # torchrun keeps the meeting place itself, and closes it.
     keeps = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     try:
-        store = TCPStore(host, int(port), is_master=keeps, timeout=wait, wait_for_workers=False)
+        at = _door(host, int(port)) if keeps else None
+        store = TCPStore(host, int(port), is_master=keeps, timeout=wait, wait_for_workers=False, master_listen_fd=at)
         pulse = TCPStore(host, int(port), is_master=False, timeout=wait, wait_for_workers=False)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         who = "rank 0 cannot listen there" if keeps else "rank 0 did not come"
         raise _not_met(who, rank, size, address, timeout, error) from error
     _call_roll(store, rank, size, address, wait)
@@ -255,7 +260,8 @@ def join(
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
         group = PrefixStore("group", store)
-        dist.init_process_group(backend, store=group, rank=rank, world_size=size, timeout=wait)
+        with _gloo_at(host):
+            dist.init_process_group(backend, store=group, rank=rank, world_size=size, timeout=wait)
     except RuntimeError as error:
         _end_group()
         raise _not_met("they cannot reach each other", rank, size, address, timeout, error) from error
@@ -294,7 +300,44 @@ def _call_roll(store: Store, rank: int, size: int, address: str, wait: timedelta
         raise _not_met("rank 0 did not wait", rank, size, address, wait.total_seconds(), error) from error
 
 
-def _not_met(who: str, rank: int, size: int, address: str, timeout: float, error: RuntimeError) -> AccordError:
+def _door(host: str, port: int) -> int:
+    """A socket that listens at this host's address, and not at all of the machine's, as TCPStore's own does."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return socket.create_server((str(address[0]), port), family=family, backlog=1024).detach()
+
+
+@contextmanager
+def _gloo_at(host: str) -> Iterator[None]:
+    """Inside, gloo listens at the network interface by which this machine reaches a host, unless the user names one.
+
+    By itself it takes the one that the machine's own name leads to: on some systems that is 127.0.1.1.
+    """
+    interface = None if _GLOO in os.environ else _interface(host)
+    if interface is None:
+        yield
+        return
+    os.environ[_GLOO] = interface
+    try:
+        yield
+    finally:
+        del os.environ[_GLOO]
+
+
+def _interface(host: str) -> str | None:
+    """The network interface by which this machine reaches a host; None where the system does not say (not Linux)."""
+    with suppress(ImportError, OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
+        from fcntl import ioctl
+
+        line.connect((host, 1))  # nothing is sent
+        own = socket.inet_aton(line.getsockname()[0])
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):  # an interface without an address
+                if ioctl(line, _ADDRESS_OF, name.encode().ljust(32, b"\0"))[20:24] == own:
+                    return name
+    return None
+
+
+def _not_met(who: str, rank: int, size: int, address: str, timeout: float, error: Exception) -> AccordError:
     why = str(error).strip().splitlines()[0][:200]
     return AccordError(
         f"The ranks did not meet: {who}.",

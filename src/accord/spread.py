@@ -12,20 +12,22 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from filelock import Timeout, lock_descriptor
 
-from accord.disk import NO_LOCKS, lease, write_whole
+from accord.disk import NO_LOCKS, lease, read_object, write_json, write_whole
+from accord.errors import AccordError
 from accord.progress import Progress
 
 T = TypeVar("T")
 
+HELPERS = "helpers"  # beside the parts: who computed how many of them, but for the owner
 CLAIMS = "claims"  # in the folder of a stage that is being made
 _LOOK = 0.02  # seconds between two looks at the claim of another
 _OPEN = "open"  # among the claims: a word that is another each time the folder is opened
@@ -42,13 +44,16 @@ class Hands:
     Attributes:
         word: of the folder, as a helper found it open; None for the owner.
         waits: whether it waits for parts that others are at.
+        who: what a helper says of itself.
         parts: how many parts it was at.
     """
 
     folder: Path
     word: str | None
     waits: bool
+    who: dict[str, str] = field(default_factory=dict)
     parts: int = 0
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 _HANDS: ContextVar[Hands | None] = ContextVar("hands", default=None)
@@ -62,13 +67,14 @@ def owning(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def helping(folder: Path, word: str) -> Iterator[Hands]:
+def helping(folder: Path, word: str, who: Mapping[str, str] | None = None) -> Iterator[Hands]:
     """What runs inside computes parts of a stage that another worker makes; NothingFree where none is free.
 
     Args:
         word: what `word_of` gave, before it was seen what the folder is for.
+        who: what the owner is told of this helper, see `helpers`.
     """
-    with _at(Hands(folder, word, waits=False)) as hands:
+    with _at(Hands(folder, word, waits=False, who=dict(who or {}))) as hands:
         yield hands
 
 
@@ -85,6 +91,12 @@ def is_helper() -> bool:
     """Whether this runs to help another worker, and may write nothing but parts."""
     hands = _HANDS.get()
     return hands is not None and hands.word is not None
+
+
+def helps_with(card: str) -> None:
+    """Have the owner told on which card, or processor, this helper computes."""
+    if (hands := _HANDS.get()) is not None:
+        hands.who["card"] = card
 
 
 def wait_or_leave() -> None:
@@ -126,6 +138,18 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
+def helpers(folder: Path) -> list[dict[str, Any]]:
+    """Those who helped with a stage, as they said who they are, each with its number of `parts`."""
+    parts: dict[tuple[tuple[str, str], ...], int] = {}
+    for path in sorted((folder / HELPERS).glob("*.json")):
+        with suppress(AccordError, TypeError, ValueError):  # a note that a kill cut, or that is another's
+            note = read_object(path, "parts")
+            number = int(note.pop("parts"))
+            who = tuple((key, str(value)) for key, value in sorted(note.items()))
+            parts[who] = parts.get(who, 0) + number
+    return [{**dict(who), "parts": number} for who, number in sorted(parts.items())]
+
+
 @contextmanager
 def at_work_on(part: Path, *, wait: bool = True) -> Iterator[None]:
     """Keep other workers off a part while it is computed and put in place. It may be there when this is entered.
@@ -153,6 +177,9 @@ def at_work_on(part: Path, *, wait: bool = True) -> Iterator[None]:
                 raise NothingFree
             yield
             hands.parts += 1
+            if hands.word is not None:  # within the claim: the owner waits for it before it reads these
+                (hands.folder / HELPERS).mkdir(exist_ok=True)
+                write_json(hands.folder / HELPERS / f"{hands.name}.json", {**hands.who, "parts": hands.parts})
     except FileNotFoundError:
         if hands.word is None or word_of(hands.folder) == hands.word:
             raise

@@ -1,6 +1,7 @@
 """How long a stage is expected to take: what it took, else what its kind took."""
 
 import json
+import platform
 
 import pytest
 
@@ -67,6 +68,39 @@ def test_what_is_no_number_of_seconds_is_as_unknown(file, value):
     text = json.dumps({"stages": {costs._key(stage()): "X"}, "paces": {costs._like(stage()): "X"}})
     file.write_text(text.replace('"X"', value))
     assert costs.measured(stage()) is None and costs.expected(stage()) == 10.0
+
+
+def made(folder, of, seconds, *, spans=None, **machine):
+    (folder / of.name).mkdir(parents=True)
+    here = platform.node()
+    manifest = {"seconds": seconds, "machine": {"host": here, **machine}, "spans": spans or [{"host": here}]}
+    (folder / of.name / "manifest.json").write_text(json.dumps(manifest))
+    return of
+
+
+def test_what_is_learnt_of_a_run_is_what_one_worker_of_this_machine_made_alone(file, tmp_path):
+    alone = made(tmp_path, stage(limit=1), 3.0)
+    helped = made(tmp_path, stage("texts", limit=2), 3.0, helpers=[{"host": "a", "card": "H100", "parts": 3}])
+    ranks = made(tmp_path, stage("concepts", limit=3), 3.0, ranks=4)
+    spans = [{"host": "another machine"}, {"host": platform.node()}]
+    begun_elsewhere = made(tmp_path, stage("heads", limit=4), 3.0, spans=spans)
+    gone = stage("repair", limit=5)
+    costs.note_made([alone, helped, ranks, begun_elsewhere, gone], tmp_path)
+    assert costs.measured(alone) == 3.0
+    assert [costs.measured(other) for other in (helped, ranks, begun_elsewhere, gone)] == [None] * 4
+
+
+def test_the_table_is_read_once_and_written_once_for_many_stages(file, tmp_path, monkeypatch):
+    stages = [made(tmp_path, Stage("gap", f"{i}", lambda work: None, {"i": i}, 0, 1), 1.0) for i in range(30)]
+    costs.note(stage(), 1.0)
+    reads, writes = [], []
+    read, write = costs.read_object, costs.write_whole
+    monkeypatch.setattr(costs, "read_object", lambda path, *keys: reads.append(path) or read(path, *keys))
+    monkeypatch.setattr(costs, "write_whole", lambda path, text: writes.append(path) or write(path, text))
+    costs.note_made(stages, tmp_path)
+    assert writes == [file]
+    assert [costs.expected(one) for one in stages] == [1.0] * 30
+    assert reads.count(file) <= 2  # as it was, and as it is
 
 
 def test_another_model_takes_its_own_time(file):

@@ -139,6 +139,8 @@ def files(folder: Path) -> dict[Path, str]:
 
 def is_part(path: Path) -> bool:
     """A part, or the note beside it."""
+    if path.parent.name == "helpers":  # who made them
+        return True
     if path.suffix == ".note" or path.with_name(f"{path.name}.note").exists():
         return True
     return path.name.startswith("shard-") and path.with_suffix(".json").exists()
@@ -199,3 +201,49 @@ def test_who_computes_a_part_changes_no_byte(
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     same, other = read_manifest(folder), read_manifest(run / stage.name)
     assert same is not None and other is not None and same["files"] == other["files"]
+    assert sum(helper["parts"] for helper in same["machine"]["helpers"]) >= 1
+
+
+def begun(stage: Stage, folder: Path, made: dict[str, object]) -> None:
+    """The owner of a stage begins, and is stopped at its first part."""
+
+    def stopped(part: Path, *, wait: bool = True) -> None:
+        raise KeyboardInterrupt
+
+    with small_parts() as patch:
+        patch.setattr("accord.unfinished.at_work_on", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            store.publish(stage, folder, **made)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"), [("gap", "accord.gap.measure.summarize"), ("steering", "accord.steering.measure.Effects.of")]
+)
+def test_a_helper_leaves_what_is_made_of_the_parts_to_the_owner(
+    kind: str, own: str, alone: tuple[Path, list[Stage], Models], tmp_path: Path
+) -> None:
+    run, stages, models = alone
+    stage = next(stage for stage in stages if stage.kind == kind)
+    folder = tmp_path / stage.name
+    made = {"models": models, "at": lambda other: run / other.name}
+    begun(stage, folder, made)
+
+    def of_the_owner(*_: object, **__: object) -> None:
+        raise AssertionError("a helper does what only the owner needs")
+
+    with small_parts() as patch:
+        patch.setattr(own, of_the_owner)
+        assert store.help_make(stage, folder, **made)  # type: ignore[arg-type]
+        assert not store.help_make(stage, folder, **made)  # type: ignore[arg-type]
+
+
+def test_several_may_judge_the_texts_of_one_row(alone: tuple[Path, list[Stage], Models], tmp_path: Path) -> None:
+    run, stages, models = alone
+    stage = next(stage for stage in stages if stage.kind == "perplexity")
+    made = {"models": models, "at": lambda other: run / other.name}
+    begun(stage, tmp_path / stage.name, made)
+    with small_parts():
+        store.help_make(stage, tmp_path / stage.name, **made)  # type: ignore[arg-type]
+    parts = aside(tmp_path / stage.name, "partial") / "parts"
+    judged = [f"judged-{first:06}" for first in (0, 2, 4)]
+    assert sorted(path.stem for path in parts.glob("*.safetensors")) == [*judged, "own-000000", "own-000002"]

@@ -94,6 +94,7 @@ class OnDisplay:
         self._hosts: dict[str, str] = {}
         self._open: dict[str, tuple[ExitStack, Progress]] = {}
         self._found: dict[str, str] = {}
+        self._made: list[Stage] = []
 
     def joined(self, worker: str, host: str) -> None:
         """A worker is there."""
@@ -117,7 +118,7 @@ class OnDisplay:
     def made(self, stage: str, seconds: float, found: str, lacking: str) -> None:
         """A stage is whole."""
         if stage in self._stages:
-            costs.note(self._stages[stage], seconds)
+            self._made.append(self._stages[stage])
         self._found[stage] = found
         self._open.pop(stage)[0].close()
         if lacking:
@@ -144,6 +145,7 @@ class OnDisplay:
 
     def close(self) -> None:
         """Nothing is under way any more."""
+        costs.note_made(self._made, self._folder)  # not each at once, as workers wait for who tells
         for stage in [*self._open]:
             self._leave(stage)
 

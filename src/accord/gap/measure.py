@@ -42,6 +42,7 @@ def measure_gap(
     resamples: int = 1000,
     parts: Path | None = None,
     progress: Progress | None = None,
+    scored: Callable[[], None] | None = None,
 ) -> Gap:
     """Score every item of `task` in both forms, and measure how far they agree.
 
@@ -51,6 +52,7 @@ def measure_gap(
         resamples: 0 for no intervals; any other number for them.
         parts: a folder for finished parts; what is whole there already is not computed again.
         progress: called with (items done, items in all).
+        scored: called once all items are scored, before anything is made of the scores.
 
     Raises:
         AccordError: the task has no items, its label words cannot be told apart, an answer tokenises to nothing,
@@ -78,6 +80,8 @@ def measure_gap(
         tables.append(part[part["layer"] == lm.n_layers])
         if by_layer:
             by_layer.add(part)
+    if scored:
+        scored()
     scores = _score_table(task, pd.concat(tables).set_index("item").sort_index())
     scores.attrs |= answer.about
     metrics = {**summarize(scores, resamples=resamples), **answer.metrics}

@@ -117,8 +117,14 @@ def gap_stage(
 
         lm = load(work)
         work.progress(0, len(task.items))
-        gap = measure_gap(lm, task, layers=section.layers, parts=work.parts, progress=work.progress)
-        work.all_parts_made()
+        gap = measure_gap(
+            lm,
+            task,
+            layers=section.layers,
+            parts=work.parts,
+            progress=work.progress,
+            scored=work.all_parts_made,
+        )
         write_gap_figures(gap, work.folder / "figures")
         return gap
 

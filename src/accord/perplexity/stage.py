@@ -1,7 +1,7 @@
 """Stages in which every model of a study writes texts, and a third-party model judges them."""
 
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from accord.lm.perplexity import Perplexity
 
 TEXTS_VERSION = 2  # raise these when the same settings give other files or numbers
-VERSION = 2
-_PART = 32  # texts that a kill can cost
+VERSION = 3
+_PART = 32  # texts that are written or judged together: a kill can cost so many, and others may be at the next
 
 
 def stages(plan: Plan) -> Iterator[Stage]:
@@ -119,18 +119,39 @@ def perplexity_stage(plan: Plan, section: PerplexitySection, texts: Stage, name:
     inputs = {"texts": texts} | ({} if node is None else {"model": node.stage, "held out": embeddings(plan)})
 
     def make(work: Work) -> JudgedTexts:
+        import numpy as np
+
         from accord.lm.perplexity import Perplexity, perplexity
         from accord.text import measure_diversity
 
         samples = list(WrittenTexts.read(work.at(texts)).table["text"])
         lm = judge.load(work)
-        makes = {"judged.safetensors": lambda: _as_tensors(perplexity(lm, samples, progress=work.progress))}
+        own_model = cache(lambda: None if node is None else node.load(work, plan))
+        held_out: list[str] = []
         if node is not None:
             held_out = Embeddings.read(work.at(inputs["held out"])).texts(HELD_OUT)[: section.own_texts]
-            makes["own.safetensors"] = lambda: _as_tensors(perplexity(node.load(work, plan), held_out))
-        read = [Perplexity(part["nll"].numpy(), part["tokens"].numpy()) for part in each(work.parts, makes)]
+        sides = {"judged": (lambda: lm, samples), "own": (own_model, held_out)}
+
+        def part(side: str, first: int, number: int) -> "dict[str, Tensor]":
+            def moved(done: int, total: int) -> None:
+                work.progress(number * total + done, len(makes) * total)
+
+            reader, texts = sides[side]
+            return _as_tensors(perplexity(reader(), texts[first : first + _PART], progress=moved))
+
+        places = [(side, first) for side, (_, texts) in sides.items() for first in range(0, len(texts), _PART)]
+        makes = {
+            f"{side}-{first:06}.safetensors": partial(part, side, first, number)
+            for number, (side, first) in enumerate(places)
+        }
+        parts = list(each(work.parts, makes, lambda number: work.progress(number, len(makes))))
         work.all_parts_made()
-        scores, own = read[0], read[1].token_weighted if node is not None else None
+
+        def whole(wanted: str) -> Perplexity:
+            of = [part for (side, _), part in zip(places, parts, strict=True) if side == wanted]
+            return Perplexity(*(np.concatenate([part[key].numpy() for part in of]) for key in ("nll", "tokens")))
+
+        scores, own = whole("judged"), whole("own").token_weighted if held_out else None
         summary = scores.summary()
         return JudgedTexts(
             {

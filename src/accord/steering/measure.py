@@ -45,6 +45,7 @@ def measure_effects(
     about: Mapping[str, Any] | None = None,
     parts: Path | None = None,
     progress: Progress | None = None,
+    measured: Callable[[], None] | None = None,
 ) -> Effects:
     """Turn concepts off and up, and measure what that does to promoted tokens and to what is written.
 
@@ -54,18 +55,19 @@ def measure_effects(
         judge: a third model that tells how fluent the texts are.
         about: what else is to be told of the concept model.
         parts: a folder for finished parts; what is whole there already is not computed again.
+        measured: called once all effects are measured, before anything is made of them.
 
     Raises AccordError if the texts have no such label as the section asks for.
     """
     target = Target.of(lm, concepts, layer, section.keep_error)
     labels = _labels(texts, section, TRAIN) if section.written else None
 
-    def measured() -> dict[str, Tensor]:
+    def measured_typical() -> dict[str, Tensor]:
         rows = in_order(texts.store(TRAIN), layer, ROWS_AT_ONCE)
         found = measure_typical(target.concepts, rows, None if labels is None else lambda text: labels[text.cpu()])
         return {name: torch.as_tensor(value) for name, value in vars(found).items()}
 
-    statistics: dict[str, Any] = once(parts, "typical.safetensors", measured)
+    statistics: dict[str, Any] = once(parts, "typical.safetensors", measured_typical)
     typical = Typical(**{**statistics, "tokens": int(statistics["tokens"])})
     doses = [Dose("factor", value) for value in section.factors]
     doses += [Dose("typical", value) for value in section.strengths]
@@ -85,6 +87,8 @@ def measure_effects(
         ]
         described |= {"label": writing.scorer.name, "by": section.by, "written": about_chosen}
         described["scorer_accuracy"] = getattr(writing.scorer, "accuracy", None)
+    if measured:
+        measured()
     return Effects.of(rows, samples, typical, {**described, "promoted": _words(lm, tokens)})
 
 

@@ -45,7 +45,7 @@ def steering_stage(plan: Plan, section: SteeringSection, node: ConceptNode, judg
         lm = work.backbone(plan.backbone)
         model = node.load(work, lm)
         about = {"name": node.title, "kind": model.settings()["model"]["kind"], "layer": node.at, "seed": node.seed}
-        effects = measure_effects(
+        return measure_effects(
             lm,
             model,
             node.at,
@@ -56,9 +56,8 @@ def steering_stage(plan: Plan, section: SteeringSection, node: ConceptNode, judg
             about=about,
             parts=work.parts,
             progress=work.progress,
+            measured=work.all_parts_made,
         )
-        work.all_parts_made()
-        return effects
 
     settings = {
         "section": section.model_dump(exclude={"concepts", "judge"}),

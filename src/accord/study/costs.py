@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -9,9 +12,11 @@ from typing import Any
 from accord.cache import COSTS, cache_root
 from accord.disk import read_object, write_whole
 from accord.errors import AccordError
+from accord.study.manifest import MANIFEST
 from accord.study.stage import Stage
 
 _KEPT = 2000  # stages of equal settings; the oldest are forgotten
+_NOTHING: Mapping[str, Mapping[str, Any]] = {"stages": {}, "paces": {}}
 
 
 def expected(stage: Stage) -> float:
@@ -39,28 +44,64 @@ def measured(stage: Stage) -> float | None:
 
 def note(stage: Stage, seconds: float) -> None:
     """Keep what making a stage took, from its beginning."""
+    _note([(stage, seconds)])
+
+
+def note_made(stages: Sequence[Stage], folder: Path) -> None:
+    """Keep what stages took that a run folder holds, as far as it tells what they take here: of the latest, those that
+    one worker of this machine made alone, without helpers or other ranks.
+    """
+    _note(list(_alone(stages[-_KEPT:], folder)))
+
+
+def _note(took: Sequence[tuple[Stage, float]]) -> None:
+    if not took:
+        return
     known = _known()
-    stages = {key: value for key, value in known["stages"].items() if key != _key(stage)}
-    stages[_key(stage)] = max(0.01, round(seconds, 2))
-    known["stages"] = dict(list(stages.items())[-_KEPT:])
-    known["paces"][_like(stage)] = max(0.0001, round(seconds / stage.seconds, 4))
+    stages, paces = dict(known["stages"]), dict(known["paces"])
+    for stage, seconds in took:
+        stages.pop(key := _key(stage), None)
+        stages[key] = max(0.01, round(seconds, 2))
+        paces[_like(stage)] = max(0.0001, round(seconds / stage.seconds, 4))
     path = _file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(known))
+        write_whole(path, json.dumps({"stages": dict(list(stages.items())[-_KEPT:]), "paces": paces}))
     except OSError:  # a cache that cannot be written: nothing is known of the next run
         pass
+
+
+def _alone(stages: Sequence[Stage], folder: Path) -> Iterator[tuple[Stage, float]]:
+    for stage in stages:
+        try:
+            manifest = read_object(folder / stage.name / MANIFEST, "machine", "spans", "seconds")
+        except AccordError:  # gone or damaged meanwhile: nothing is learnt of it
+            continue
+        machine, spans = manifest["machine"], manifest["spans"]
+        hosts = {span["host"] for span in spans}
+        if hosts == {platform.node()} and "helpers" not in machine and "ranks" not in machine:
+            yield stage, float(manifest["seconds"])
 
 
 def _file() -> Path:
     return cache_root() / COSTS
 
 
-def _known() -> dict[str, dict[str, Any]]:
+def _known() -> Mapping[str, Mapping[str, Any]]:
+    path = _file()
     try:
-        known = read_object(_file(), "stages", "paces")
+        found = path.stat()
+    except OSError:
+        return _NOTHING
+    return _read(path, found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+@lru_cache(maxsize=1)  # a run asks for each of its stages
+def _read(path: Path, *as_it_is: int) -> Mapping[str, Mapping[str, Any]]:
+    try:
+        known = read_object(path, "stages", "paces")
     except AccordError:
-        return {"stages": {}, "paces": {}}
+        return _NOTHING
     return {name: _numbers(known[name]) for name in ("stages", "paces")}
 
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from accord.study import costs, store
 from accord.study.check import stage_folders
 from accord.study.config import StudyFile
 from accord.study.graph import TO_DO, Graph, why
-from accord.study.manifest import read_manifest
 from accord.study.run_folder import capability_of, result_types
 from accord.study.run_progress import PROGRESS
 from accord.study.stage import Stage
@@ -72,20 +72,22 @@ class GrowingPage:
 
     def __init__(self, what: ToMake) -> None:
         self._what = what
-        self._left = {stage.name: capability_of(stage.kind) for stage in what.todo}
+        self._of = {stage.name: capability_of(stage.kind) for stage in what.todo}
+        self._left = Counter(self._of.values())  # in their order
         self._written, self._took = -math.inf, 0.0  # when, and in how many seconds
 
     def is_due(self, stage: Stage) -> bool:
         """Whether to write it now that a stage has been made; each stage is told once, in whatever order."""
-        own = self._left.pop(stage.name)
-        if not self.coming or own in self.coming or not self._what.page:
+        own = self._of.pop(stage.name)
+        self._left[own] -= 1
+        if self._left[own] or not self._of or not self._what.page:
             return False
         return time.monotonic() - self._written >= _PAGE_SHARE * self._took
 
     @property
     def coming(self) -> list[str]:
         """The capabilities that have stages to come, in their order."""
-        return list(dict.fromkeys(self._left.values()))
+        return [capability for capability, stages in self._left.items() if stages]
 
     def write(self, coming: Sequence[str]) -> None:
         """Write it as far as it is; these capabilities have stages to come."""
@@ -113,8 +115,8 @@ def make(
 
     # What would be replaced unasked was refused before, see `accord.study.engine.check_replaced`.
     new = store.publish(stage, at(stage), at=at, models=models, progress=progress, replace=True, say=say)
-    if new and (manifest := read_manifest(folder / stage.name)) is not None:
-        costs.note(stage, manifest["seconds"])
+    if new:
+        costs.note_made([stage], folder)
     return new
 
 

@@ -11,7 +11,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 _PROCESS = Path("/proc/self")
 
@@ -74,6 +77,13 @@ class Session:
         peak = _peak()
         grew = peak is not None and (self._before is None or peak > self._before)
         return peak if self._counts_anew or grew else None
+
+
+def card_of(device: "torch.device") -> str:
+    """The name of a card; of the CPU, that of the processor."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 @cache

@@ -7,6 +7,7 @@ folder, or none, and a partial that the next `publish` with the same recipe goes
 
 import json
 import os
+import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -145,15 +146,18 @@ def help_make(
     models: Models,
     at: Callable[[Input], Path] | None = None,
     progress: Progress | None = None,
+    worker: str = "",
 ) -> bool:
     """Compute parts of a stage that another worker publishes into `folder`; whether there were any to compute.
 
     It waits for nobody, and leaves as soon as others are at all parts that are left. Nothing is done where the stage
-    cannot be shared, where nobody has begun it with this recipe, or where this worker would make it on another device
-    or in another precision. What the making raises passes through, unless the stage was finished meanwhile.
+    cannot be shared, where nobody has begun it with this recipe, or where this worker would make it in another
+    precision, or on a device, card or processor of another kind. What the making raises passes through, unless the
+    stage was finished meanwhile.
 
     Args:
         at, progress: see `publish`.
+        worker: who helps, for the manifest.
     """
     folder = folder.resolve()
     partial = aside(folder, "partial")
@@ -164,7 +168,7 @@ def help_make(
     from accord import on_cpu
 
     work = Work(partial, at or _nowhere, models, progress or _unseen, helping=True)
-    with spread.helping(partial, word) as hands:
+    with spread.helping(partial, word, {"worker": worker, "host": platform.node()}) as hands:
         try:
             with on_cpu.quick():
                 stage.make(work)
@@ -393,12 +397,15 @@ def _make(stage: Stage, work: Work, worker: str) -> None:
         with on_cpu.quick(), spread.owning(partial) if stage.spreads else nullcontext():
             result = stage.make(work)
         spread.close(partial)
+        helpers = spread.helpers(partial)
         if result is not None:
             result.write(partial)
         if UNFINISHED not in work.facts:
             work.finish()
         seconds = float(record.get("seconds", 0.0)) + time.monotonic() - begun
-        _seal(partial, stage, work.facts, record, session, seconds)
+        others = {"helpers": helpers} if helpers else {}
+        others |= {"ranks": work.ranks.size} if work.ranks is not None and work.ranks.size > 1 else {}
+        _seal(partial, stage, work.facts, record, session, seconds, others)
     except BaseException:
         if not files_of(partial):  # nothing to go on from
             shutil.rmtree(partial, ignore_errors=True)
@@ -411,9 +418,18 @@ def _make(stage: Stage, work: Work, worker: str) -> None:
 
 
 def _seal(
-    partial: Path, stage: Stage, facts: Mapping[str, Any], record: Mapping[str, Any], session: Session, seconds: float
+    partial: Path,
+    stage: Stage,
+    facts: Mapping[str, Any],
+    record: Mapping[str, Any],
+    session: Session,
+    seconds: float,
+    others: Mapping[str, Any],
 ) -> None:
-    """Bring the files to disk, then write the manifest that says they are all there."""
+    """Bring the files to disk, then write the manifest that says they are all there.
+
+    `others`: that made it with this worker, where there were any: its `helpers`, or the number of `ranks`.
+    """
     files, recipe = {}, stage.recipe
     for name in files_of(partial):
         path = partial / name
@@ -431,7 +447,7 @@ def _seal(
         "facts": dict(facts),
         "versions": provenance.versions(),
         "command": provenance.command(),
-        "machine": session.machine(spans, str(facts.get("device", "cpu"))),
+        "machine": {**session.machine(spans, str(facts.get("device", "cpu"))), **others},
         "started": str(record["started"]),
         "finished": _now(),
         "seconds": round(seconds, 3),

@@ -11,7 +11,8 @@ from accord.disk import read_object, write_json
 from accord.errors import AccordError
 from accord.lm.config import BackboneSection
 from accord.progress import Progress
-from accord.spread import NothingFree, close, open_to_helpers
+from accord.spread import HELPERS, NothingFree, close, helps_with, open_to_helpers
+from accord.study.session import card_of
 from accord.unfinished import RECORD
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ PARTS, CHECKPOINTS = "parts", "checkpoints"  # what only an interrupted stage ne
 KEPT = 2
 """Models that a worker keeps: the backbone and one more, such as a judge, as some stages hold at once, too."""
 
-_FOUND = "found.json"  # beside it: the device and precision that this was begun with
+_FOUND = "found.json"  # beside it: the device and precision that this was begun with, and on which card or processor
 
 
 class Input(Protocol):
@@ -167,25 +168,30 @@ class Work:
     def begun_with(self, lm: L) -> L:
         """The same model. The first model of a stage decides on which device and in which precision the stage is made.
 
-        What an interrupted call left that was made on another device or in another precision is removed: parts of two
-        machines are never mixed. So a helper leaves where the owner began otherwise: that raises NothingFree.
+        What an interrupted call left that was made on another device or in another precision is removed. A helper
+        leaves where the owner began otherwise, or on a card or processor of another kind: that raises NothingFree. So
+        parts of two kinds of machines meet only where a stage was interrupted on one and gone on with on the other.
         """
         if "device" in self.facts or not self.writes:
             return lm
         self.facts |= {"device": lm.device.type, "dtype": str(lm.dtype).removeprefix("torch."), **_placement(lm)}
         note = self.folder / _FOUND
         begun = {key: self.facts[key] for key in ("device", "dtype")}
-        same = note.exists() and _read(note) == begun
+        here = {**begun, "card": card_of(lm.device)}
+        found = _read(note) if note.exists() else {}
         if self.helping:
-            if not same:
+            if found != here:
                 raise NothingFree
+            helps_with(here["card"])
             return lm
-        if not same:
+        if {key: found.get(key) for key in begun} != begun:
             close(self.folder)
             for left in self.folder.iterdir():
                 if left.name != RECORD:
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
-            write_json(note, begun)
+        if found != here:
+            close(self.folder)  # to helpers like those who were here before
+            write_json(note, here)
         open_to_helpers()
         return lm
 
@@ -196,7 +202,7 @@ class Work:
 
     def finish(self) -> None:
         """Remove what only an interrupted stage needs."""
-        for name in (PARTS, CHECKPOINTS):
+        for name in (PARTS, CHECKPOINTS, HELPERS):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         (self.folder / _FOUND).unlink(missing_ok=True)
 

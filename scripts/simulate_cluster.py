@@ -24,7 +24,7 @@ from rich.console import Console
 from accord.amounts import in_bytes, in_time
 from accord.cluster.driver import Driver
 from accord.cluster.pool import Event, Joined, Lost, Order
-from accord.cluster.run import OnDisplay
+from accord.cluster.run import OnDisplayAndPage
 from accord.cluster.schedule import Job, StageSchedule
 from accord.cluster.simulated import SimulatedPool
 from accord.progress import Display
@@ -141,10 +141,10 @@ def _play(jobs: Sequence[Job], workers: int, seed: int) -> tuple[StageSchedule, 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (
-            open(os.devnull, "w") as log,
+            Path(os.devnull).open("w") as log,
             Display("a run", expected, console=Console(file=log), note=folder / "progress.json") as display,
         ):
-            shown = OnDisplay(display, SimpleNamespace(todo=stages, folder=folder, page=False))  # type: ignore[arg-type]
+            shown = OnDisplayAndPage(display, SimpleNamespace(todo=stages, folder=folder, page=False))  # type: ignore[arg-type]
             before, begun = tracemalloc.get_traced_memory()[0], time.perf_counter()
             Driver(schedule, pool, shown, clock=lambda: pool.now).run()
             shown.close()

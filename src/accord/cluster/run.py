@@ -57,7 +57,7 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
                 command=tuple(command_words(command())),
             )
             pool = RayPool(ray, machines, told, prints, memory=memory, say=display.say)
-            shown = _WithPage(display, what)
+            shown = OnDisplayAndPage(display, what)
             try:
                 pool.open()
                 Driver(schedule, pool, shown).run()
@@ -156,7 +156,7 @@ class OnDisplay:
                 self._open.pop(stage)[0].__exit__(_Left, _Left(), None)
 
 
-class _WithPage(OnDisplay):
+class OnDisplayAndPage(OnDisplay):
     """Lets the page of the run grow, too."""
 
     def __init__(self, display: Display, what: ToMake) -> None:

@@ -141,7 +141,7 @@ def _play(jobs: Sequence[Job], workers: int, seed: int) -> tuple[StageSchedule, 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (
-            open(os.devnull, "w") as log,
+            Path(os.devnull).open("w") as log,
             Display("a run", expected, console=Console(file=log), note=folder / "progress.json") as display,
         ):
             shown = OnDisplay(display, SimpleNamespace(todo=stages, folder=folder, page=False))  # type: ignore[arg-type]

@@ -403,7 +403,7 @@ def _make(stage: Stage, work: Work, worker: str) -> None:
         if UNFINISHED not in work.facts:
             work.finish()
         seconds = float(record.get("seconds", 0.0)) + time.monotonic() - begun
-        others = {"helpers": helpers} if helpers else {}
+        others: dict[str, Any] = {"helpers": helpers} if helpers else {}
         others |= {"ranks": work.ranks.size} if work.ranks is not None and work.ranks.size > 1 else {}
         _seal(partial, stage, work.facts, record, session, seconds, others)
     except BaseException:

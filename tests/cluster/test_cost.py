@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from rich.console import Console
 
 from accord.cluster.driver import Driver
-from accord.cluster.run import OnDisplay
+from accord.cluster.run import OnDisplayAndPage
 from accord.cluster.schedule import Job, StageSchedule
 from accord.cluster.simulated import SimulatedPool
 from accord.progress import Display
@@ -26,7 +26,7 @@ def calls_a_stage(stages: int, folder) -> float:
         calls += event == "call"
 
     with Display("s", dict.fromkeys(names, 1.0), console=Console(file=io.StringIO())) as display:
-        shown = OnDisplay(display, SimpleNamespace(todo=of, folder=folder, page=False))
+        shown = OnDisplayAndPage(display, SimpleNamespace(todo=of, folder=folder, page=False))
         driver = Driver(StageSchedule([Job(name) for name in names]), pool, shown, clock=lambda: pool.now)
         sys.setprofile(count)
         try:

@@ -165,11 +165,13 @@ class OnDisplayAndPage(OnDisplay):
         self._writing: Future[None] | None = None
 
     def made(self, stage: str, seconds: float, found: str, lacking: str) -> None:
+        """A stage is whole, and the page may be due."""
         super().made(stage, seconds, found, lacking)
         if self._page.is_due(self._stages[stage]) and (self._writing is None or self._writing.done()):
             self._writing = self._pages.submit(self._write, self._page.coming)  # workers do not wait for it
 
     def close(self) -> None:
+        """Nothing is under way any more, the page included."""
         self._pages.shutdown()
         super().close()
 

@@ -156,7 +156,14 @@ class Worker:
         try:
             with before_any_stage():
                 stage = self._stage(name, fingerprint)
-            while store.help_make(stage, self._folder / name, models=self._models, at=self._at, progress=self._moves):
+            while store.help_make(
+                stage,
+                self._folder / name,
+                models=self._models,
+                at=self._at,
+                progress=self._moves,
+                worker=self._name,
+            ):
                 pass
         except _Unfit as error:
             return Done("unfit", reason=_in_a_line(error.why))

@@ -1,6 +1,6 @@
 """Stages in which every model of a study writes texts, and a third-party model judges them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +130,10 @@ def perplexity_stage(plan: Plan, section: PerplexitySection, texts: Stage, name:
         held_out: list[str] = []
         if node is not None:
             held_out = Embeddings.read(work.at(inputs["held out"])).texts(HELD_OUT)[: section.own_texts]
-        sides = {"judged": (lambda: lm, samples), "own": (own_model, held_out)}
+        sides: dict[str, tuple[Callable[[], Any], list[str]]] = {
+            "judged": (lambda: lm, samples),
+            "own": (own_model, held_out),
+        }
 
         def part(side: str, first: int, number: int) -> "dict[str, Tensor]":
             def moved(done: int, total: int) -> None:

@@ -54,9 +54,11 @@ def test_the_command_prints_a_row_a_layer_and_fills_the_folder(base: Path, tmp_p
     words += ["--concepts", model, "--layer", 2]
     first = CliRunner().invoke(cli.app, [str(word) for word in words])
     assert first.exit_code == 0, first.output
-    lines = first.stdout.splitlines()
+    sentences, _, table = first.stdout.partition("\n\n")
+    assert "of 20 concepts changed for certain" in sentences
+    lines = table.splitlines()
     assert lines[0].split()[0] == "layer" and [line.split()[0] for line in lines[1:5]] == ["0", "1", "2", "3"]
-    assert "into base" in lines[0] and "of 20 concepts changed for certain" in lines[-1]
+    assert "into base" in lines[0]
     result = Pathway.read(tmp_path / "out")
     assert result.concepts is not None and set(result.about["n"]) == {
         "train",

@@ -248,8 +248,8 @@ def test_sixty_stages_are_made_without_a_worker_that_idles_though_a_machine_left
     gone = []
 
     def all_are_there(notes):
-        if len(notes.of("joined")) == 3 and not gone:
-            first = dict(notes.of("begun"))["wait/0"]
+        first = dict(notes.of("begun")).get("wait/0")
+        if len(notes.of("joined")) == 3 and first and not gone:
             hosts = dict(notes.of("joined"))
             idle = {node for worker, node in hosts.items() if worker != first} - {hosts[first]}
             node = next(node for node in cluster.worker_nodes if node.node_id in idle)
@@ -260,7 +260,7 @@ def test_sixty_stages_are_made_without_a_worker_that_idles_though_a_machine_left
 
     with pool_of(cluster, tmp_path / "run", stages) as pool:
         pool.open()
-        schedule, notes = StageSchedule(sleeping.jobs_of(json.dumps(stages))), Notes(joined=all_are_there)
+        schedule, notes = StageSchedule(sleeping.jobs_of(json.dumps(stages))), Notes(joined=all_are_there, begun=all_are_there)
         Driver(schedule, pool, notes).run()
     assert len(gone) == 1
     assert {stage for stage, *_ in notes.of("made")} == {of["name"] for of in stages} and not schedule.failed

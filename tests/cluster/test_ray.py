@@ -260,7 +260,10 @@ def test_sixty_stages_are_made_without_a_worker_that_idles_though_a_machine_left
 
     with pool_of(cluster, tmp_path / "run", stages) as pool:
         pool.open()
-        schedule, notes = StageSchedule(sleeping.jobs_of(json.dumps(stages))), Notes(joined=all_are_there, begun=all_are_there)
+        schedule, notes = (
+            StageSchedule(sleeping.jobs_of(json.dumps(stages))),
+            Notes(joined=all_are_there, begun=all_are_there),
+        )
         Driver(schedule, pool, notes).run()
     assert len(gone) == 1
     assert {stage for stage, *_ in notes.of("made")} == {of["name"] for of in stages} and not schedule.failed

@@ -99,14 +99,14 @@ def test_one_base_serves_many_repaired_models(folder: Path, monkeypatch: pytest.
     assert base.name == "observation/hypernymy"
     assert make(folder, base) and not make(folder, base)
     models = []
-    plain = observed.tokenize
+    plain = observed._read_part
 
     def noted(*args: object, **keys: object) -> object:
         models.append(len(models))
         return plain(*args, **keys)  # type: ignore[arg-type]
 
     stages = [damage_stage(plan, questions, base, *repaired(folder, own, seed)) for seed in (0, 1)]
-    monkeypatch.setattr(observed, "tokenize", noted)
+    monkeypatch.setattr(observed, "_read_part", noted)
     for stage in stages:
         assert make(folder, stage) and not make(folder, stage)
     assert len(models) == 2  # each repaired model read the texts once, the base not again

@@ -113,7 +113,7 @@ def _print(result: "Verdict", repaired: str, remedy: str, *, every: bool) -> Non
     from accord.verdict.judged import alone
 
     print_finding(finding(alone(result, called(Path(repaired).name))))
-    shown = {trial: n for trial, n in result.n.items() if every or n >= _FEW}
+    shown = {trial: n for trial, n in result.n.items() if every or n >= _FEW} or result.n
     rows = [
         [result.titles[trial], str(n), measure, *_cells(result.changes[trial][measure])]
         for trial, n in shown.items()

@@ -6,6 +6,7 @@ real GPU too. PyTorch lets a process have one such device, for good: tests of it
 tests/test_gpu.py.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -272,4 +273,7 @@ def _open_everything_on(device: torch.device) -> None:
         return {name: tensor.to(device) for name, tensor in load_file(path).items()}
 
     safetensors.torch.load_file = load_there
+    for name, module in [*sys.modules.items()]:  # those that have it already
+        if name.startswith("accord.") and vars(module).get("load_file") is load_file:
+            module.load_file = load_there  # type: ignore[attr-defined]
     devices.pick_device = opening.pick_device = lambda name: chosen(name) if name == "cpu" else device

@@ -8,7 +8,6 @@ from pathlib import Path
 from tests import devices
 from tests.gpu.conftest import ON
 
-
 # The study with every section, and the commands on its run, take minutes on it. They are tried apart:
 # ACCORD_TEST_DEVICE=elsewhere python -m pytest tests/gpu/test_study.py
 APART = ("test_a_study_with_every_section_to_its_page", "test_a_command")

@@ -83,10 +83,20 @@ def learned_for(plan: Plan, question: str) -> frozenset[str]:
     Args:
         question: its folder, see `QuestionSection.folder`.
     """
+    return _learned(plan).get(question, frozenset())
+
+
+@planned_once
+def _learned(plan: Plan) -> dict[str, frozenset[str]]:
+    """The same of every question; once, as each repair's verdict, damage and pathway ask for it."""
     training = training_items(plan)
-    here = [section for section in plan.all(RepairSection) if section.folder == question]
-    titles = {title for section in here for title in (section.title, section.after) if title in training}
-    return frozenset().union(*(marks(training[str(title)]) for title in titles))
+    of_task = {id(task): marks(task) for task in {id(task): task for task in training.values()}.values()}
+    learned: dict[str, frozenset[str]] = {}
+    for section in plan.all(RepairSection):
+        titles = [title for title in (section.title, section.after) if title in training]
+        here = (of_task[id(training[str(title)])] for title in titles)
+        learned[section.folder] = learned.get(section.folder, frozenset()).union(*here)
+    return learned
 
 
 @planned_once

@@ -15,7 +15,7 @@ from accord.cluster.ray_pool import RayPool
 from accord.cluster.schedule import StageSchedule
 from accord.cluster.shared import left_a_mark
 from accord.cluster.start import connected
-from accord.cluster.worker import Briefing, command_words
+from accord.cluster.worker import Briefing
 from accord.errors import AccordError
 from accord.progress import Display, Progress
 from accord.report.wording import count
@@ -23,7 +23,6 @@ from accord.study import costs
 from accord.study.capacity import largest_need
 from accord.study.config import StudyFile
 from accord.study.making import GrowingPage, ToMake
-from accord.study.provenance import command
 from accord.study.report_file import bring_report
 from accord.study.stage import Stage
 
@@ -46,24 +45,9 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
                 what.clear(stage, display.say)
         display.doing("starting Ray")
         with connected(machines) as ray:
-            told = Briefing(
-                text=what.file.text,
-                path=str(what.file.path),
-                cwd=str(Path.cwd()),
-                folder=str(what.folder.absolute()),
-                device=device,
-                mark=mark,
-                threads=machines.cpus_per_stage,
-                command=tuple(command_words(command())),
-            )
+            told = Briefing.of(what.file, device, what.folder, mark, machines.cpus_per_stage)
             pool = RayPool(ray, machines, told, prints, memory=memory, say=display.say)
-            shown = OnDisplayAndPage(display, what)
-            try:
-                pool.open()
-                Driver(schedule, pool, shown).run()
-            finally:
-                pool.close()
-                shown.close()
+            drive(schedule, pool, OnDisplayAndPage(display, what))
     if schedule.failed:
         failed = _failed(what.folder, schedule.failed, schedule.waiting)
         if what.page:
@@ -74,6 +58,16 @@ def make_all(what: ToMake, console: Console, machines: MachinesSection) -> None:
             except Exception as error:
                 raise failed from error
         raise failed
+
+
+def drive(schedule: StageSchedule, pool: RayPool, shown: "OnDisplay") -> None:
+    """Have a schedule made by the workers of a pool, which end with it."""
+    try:
+        pool.open()
+        Driver(schedule, pool, shown).run()
+    finally:
+        pool.close()
+        shown.close()
 
 
 def device_of_workers(file: StudyFile) -> str:
@@ -176,9 +170,7 @@ class OnDisplayAndPage(OnDisplay):
         super().close()
 
     def _write(self, coming: Sequence[str]) -> None:
-        with suppress(
-            AccordError, OSError
-        ):  # of a stage that is replaced meanwhile; the last page is written in any case
+        with suppress(AccordError, OSError):  # a stage may be replaced meanwhile, and the last page comes in any case
             self._page.write(coming)
 
 

@@ -1,29 +1,26 @@
 """A search on Ray: its trials brought to their end by the workers of a cluster, several at once."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
 from accord.cluster.config import MachinesSection
-from accord.cluster.driver import Driver
 from accord.cluster.forecast import as_jobs
 from accord.cluster.log import log_of
 from accord.cluster.ray_pool import RayPool
 from accord.cluster.ray_worker import RayWorker
-from accord.cluster.run import OnDisplay, device_of_workers
+from accord.cluster.run import OnDisplay, device_of_workers, drive
 from accord.cluster.schedule import Job, StageSchedule
 from accord.cluster.search_worker import PLACE, SearchWorker
 from accord.cluster.shared import left_a_mark
 from accord.cluster.start import connected
-from accord.cluster.worker import Briefing, command_words
+from accord.cluster.worker import Briefing
 from accord.disk import lock
 from accord.errors import AccordError
 from accord.progress import Display
 from accord.study import costs, store
 from accord.study.graph import to_be_made
 from accord.study.making import make
-from accord.study.provenance import command
 from accord.study.search_work import Search
 from accord.study.stage import Stage
 from accord.study.work import Models
@@ -61,25 +58,9 @@ def bring_all(job: Search, count: int, console: Console, machines: MachinesSecti
         display.say(f"{job.file.name}: {max(0, count - done)} of {count} trials to do")
         display.doing("starting Ray")
         with left_a_mark(job.folder) as mark, connected(machines) as ray:
-            told = Briefing(
-                text=job.file.text,
-                path=str(job.file.path),
-                cwd=str(Path.cwd()),
-                folder=str(job.folder.absolute()),
-                device=device,
-                mark=mark,
-                threads=machines.cpus_per_stage,
-                command=tuple(command_words(command())),
-                trials=count,
-            )
+            told = Briefing.of(job.file, device, job.folder, mark, machines.cpus_per_stage, trials=count)
             pool = RayPool(ray, machines, told, prints, memory=memory, say=display.say, worker=RaySearchWorker)
-            shown = _TrialsOnDisplay(display, todo, job, done, count)
-            try:
-                pool.open()
-                Driver(schedule, pool, shown).run()
-            finally:
-                pool.close()
-                shown.close()
+            drive(schedule, pool, _TrialsOnDisplay(display, todo, job, done, count))
 
 
 class _TrialsOnDisplay(OnDisplay):

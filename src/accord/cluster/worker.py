@@ -8,11 +8,11 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from accord.cluster.log import log_of, logged
 from accord.cluster.shared import what_is_wrong
@@ -20,10 +20,12 @@ from accord.disk import is_full, say_full
 from accord.errors import AccordError
 from accord.screen import tell
 from accord.study import store
-from accord.study.config import validated
+from accord.study.config import StudyFile, validated
 from accord.study.graph import Graph, plan_study
 from accord.study.making import headline_of
 from accord.study.manifest import missing, read_manifest
+from accord.study.provenance import command_words
+from accord.study.search_file import SearchFile
 from accord.study.stage import Stage
 from accord.study.work import KEPT, Input, Models
 from accord.textfile import tables
@@ -58,6 +60,23 @@ class Briefing:
     threads: int
     command: tuple[str, ...]
     trials: int = 0
+
+    @classmethod
+    def of(
+        cls, file: StudyFile | SearchFile, device: str, folder: Path, mark: str, threads: int, trials: int = 0
+    ) -> Self:
+        """What the driver, in whose process this is called, tells of a run or a search in a folder."""
+        return cls(
+            text=file.text,
+            path=str(file.path),
+            cwd=str(Path.cwd()),
+            folder=str(folder.absolute()),
+            device=device,
+            mark=mark,
+            threads=threads,
+            command=tuple(command_words()),
+            trials=trials,
+        )
 
 
 @dataclass(frozen=True)
@@ -167,8 +186,10 @@ class Worker:
                 pass
         except _Unfit as error:
             return Done("unfit", reason=_in_a_line(error.why))
-        except (Exception, KeyboardInterrupt):  # whoever makes the stage meets the same, and tells it
+        except KeyboardInterrupt:  # of `_moves`
             pass
+        except Exception:  # whoever makes the stage goes on without this worker
+            tell(traceback.format_exc(), err=True)
         finally:
             self._begin()
         return Done("helped")
@@ -314,10 +335,3 @@ def _in_a_line(error: Exception) -> str:
         got = "" if error.got is None else f" ({error.got})"
         return " ".join(f"{error.problem}{got}".split())
     return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def command_words(command: str) -> Sequence[str]:
-    """The words of a command line, as `accord.study.provenance.command` writes it."""
-    import shlex
-
-    return shlex.split(command)

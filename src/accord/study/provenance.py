@@ -32,6 +32,11 @@ def command(arguments: list[str] | None = None) -> str:
     >>> command(["accord", "names", "--api-key=abc"])
     "accord names '--api-key=(hidden)'"
     """
+    return shlex.join(command_words(arguments))
+
+
+def command_words(arguments: list[str] | None = None) -> list[str]:
+    """The words of the command line, with what looks like a secret hidden."""
     words = [Path(sys.argv[0]).name, *sys.argv[1:]] if arguments is None else arguments
     if words[0] == "__main__.py":  # python -m accord
         words = ["accord", *words[1:]]
@@ -47,7 +52,7 @@ def command(arguments: list[str] | None = None) -> str:
         else:
             safe.append(_without_secrets(word))
         hide_next = is_secret and not equals
-    return shlex.join(safe)
+    return safe
 
 
 def _without_secrets(word: str) -> str:

@@ -126,12 +126,14 @@ def test_tasks_studies_and_trials_are_shown_as_they_stand(tmp_path, monkeypatch)
     (tmp_path / "t.toml").write_text("\n".join([*keys, 'answer = "b"', 'gold = "c"']))
     study = f'name = "s"\n{quoted} = 1\n[backbone]\nmodel = {quoted}\n[[gap]]\ntask = {quoted}\n'
     (tmp_path / "s.toml").write_text(study)
+    sought = 'objective = "gap/a:validator_auc"\ndirection = "maximize"'
+    (tmp_path / "search.toml").write_text(f'{STUDY}[search]\n{sought}\n[[gap]]\ntask = {{ choices = ["a", "b"] }}\n')
     trials = [SearchTrial(0, {text: text}, 0.5, None), SearchTrial(1, {text: 1}, None, text)]
     monkeypatch.setattr("accord.study.search.search", lambda *_, **__: (trials, tmp_path))
     for words in (
         ["show", tmp_path / "t.toml"],
         ["run", tmp_path / "s.toml", "--check"],
-        ["search", "s", "--trials", 2],
+        ["search", tmp_path / "search.toml", "--trials", 2],
     ):
         _, out = said(*words)
         assert not unseen(out) and "[/INST] [bold]" in out and "bug in accord" not in out, words

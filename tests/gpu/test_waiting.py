@@ -18,8 +18,8 @@ from accord.text import extract
 from tests.gpu.test_concepts import TABLES
 from tests.waiting import waits
 
-# Of one training step: finiteness of the loss and of the gradient's norm, and what a kind itself counts.
-A_STEP = {"topk": 5, "batchtopk": 7, "l1": 2, "bernoulli": 2, "lcblm": 2, "lcblm-shared": 2}
+# Of one training step. How many concepts are dead is known by the next step on a GPU; the simulated device is asked.
+A_STEP = {"topk": 1, "batchtopk": 1, "l1": 0, "bernoulli": 0, "lcblm": 0, "lcblm-shared": 0}
 
 A_PASS = 1  # transformers' own, as it makes its mask
 

@@ -4,12 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from accord.concepts.config import Settings
+from accord.concepts.later import Later
 from accord.concepts.quality import quality_of
 from accord.concepts.sparse import Pattern
 from accord.concepts.step import Step
@@ -183,6 +184,8 @@ class ConceptModel(Learner):
         # Training tokens since each concept last fired. `loss` keeps it in training mode, as BatchNorm its
         # statistics.
         self.register_buffer("idle", torch.zeros(K, dtype=torch.int64))
+        # How many of `idle` passed a limit: the tensor and its version that were counted, the limit, the number.
+        self._dead: tuple[Tensor, int, int, Later] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -304,7 +307,25 @@ class ConceptModel(Learner):
         return {name: getattr(quality, name) for name in ("fvu", "fvu_hard", "l0", "alive")}
 
     @torch.no_grad()
-    def count_idle(self, fired: Tensor, tokens: int, step: Step) -> None:
-        """In training mode, note which concepts `fired [K]` in the rows of a batch that are here, so many tokens."""
+    def count_idle(self, fired: Tensor, tokens: int, step: Step, dead_after: int | None = None) -> None:
+        """In training mode, note which concepts `fired [K]` in the rows of a batch that are here, so many tokens.
+
+        Who asks for `n_dead(dead_after)` in the next step says so: their number is then on its way meanwhile.
+        """
         if self.training:
             self.idle.add_(step.count(tokens)).masked_fill_(step.any(fired), 0)
+            if dead_after is not None:
+                self._dead = (self.idle, self.idle._version, dead_after, Later((self.idle >= dead_after).sum()))
+
+    def train(self, mode: bool = True) -> Self:
+        """As PyTorch's."""
+        self._dead = None  # a model that is not being trained can be copied and pickled
+        return super().train(mode)
+
+    def n_dead(self, after: int) -> int:
+        """How many concepts have not fired for `after` training tokens."""
+        if self._dead is not None:
+            idle, version, limit, number = self._dead
+            if idle is self.idle and version == idle._version and limit == after:
+                return number.read()
+        return int((self.idle >= after).sum())

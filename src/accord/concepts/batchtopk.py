@@ -5,6 +5,8 @@ easy ones fewer. Outside training a token must not depend on its neighbours: a t
 running mean of the smallest active latent of the training batches.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -54,11 +56,12 @@ class BatchTopK(SAE):
         residual = xs - self.reconstruct(z)
         dead = dead_concepts(self, self.dead_after)
         aux = aux_k(self, xs, residual.detach(), dead, step)
-        count_fired(self, z, step)
+        count_fired(self, z, step, self.dead_after)
         self._follow_threshold(z.values.detach(), step)
         return {"mse": step.mean(residual.square()), "aux": self.aux_weight * aux}
 
     def _follow_threshold(self, values: Tensor, step: Step) -> None:
-        least = step.least(values[values > 0])
-        if self.training and torch.isfinite(least):
-            self.threshold.copy_(least if step.index == 0 else MEMORY * self.threshold + (1 - MEMORY) * least)
+        least = step.least(torch.where(values > 0, values, math.inf))
+        if self.training:
+            moved = least if step.index == 0 else MEMORY * self.threshold + (1 - MEMORY) * least
+            self.threshold.copy_(torch.where(least.isfinite(), moved, self.threshold))

@@ -77,5 +77,8 @@ def worst_rows(xs: Tensor, residual: Tensor, count: int, step: Step) -> tuple[Te
 
 
 def dead_concepts(model: ConceptModel, after: int) -> Tensor:
-    """Numbers of the concepts that have not fired for `after` training tokens."""
-    return (model.idle >= after).nonzero().squeeze(1)
+    """Numbers of the concepts that have not fired for `after` training tokens, in order."""
+    dead = model.idle >= after
+    count = model.n_dead(after)
+    # Not by nonzero: it would make the program wait for a GPU to know their number, which is known here.
+    return dead.byte().argsort(descending=True, stable=True)[:count] if count else dead.new_empty(0, dtype=torch.int64)

@@ -46,7 +46,7 @@ class TopK(SAE):
         residual = xs - self.reconstruct(z)
         dead = dead_concepts(self, self.dead_after)
         aux = aux_k(self, xs, residual.detach(), dead, step)
-        count_fired(self, z, step)
+        count_fired(self, z, step, self.dead_after)
         return {"mse": step.mean(residual.square()), "aux": self.aux_weight * aux}
 
 
@@ -59,11 +59,11 @@ def largest(sae: SAE, xs: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
 
 
-def count_fired(sae: SAE, z: Sparse, step: Step) -> None:
-    """Keep the account of which latents fired in this batch."""
-    fired = torch.zeros_like(sae.idle, dtype=torch.bool)
-    fired[z.pattern.indices[z.values > 0]] = True
-    sae.count_idle(fired, z.pattern.n, step)
+def count_fired(sae: SAE, z: Sparse, step: Step, dead_after: int) -> None:
+    """Keep the account of which latents fired in this batch, and how many are dead now."""
+    fired = torch.zeros(sae.K + 1, dtype=torch.bool, device=sae.idle.device)
+    fired[torch.where(z.values > 0, z.pattern.indices, sae.K)] = True  # the last is nobody's
+    sae.count_idle(fired[:-1], z.pattern.n, step, dead_after)
 
 
 def aux_k(sae: SAE, xs: Tensor, residual: Tensor, dead: Tensor, step: Step) -> Tensor:

@@ -9,6 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,14 @@ from accord.concepts.base import Learner
 from accord.concepts.checkpoint import State, begin_alike, read_checkpoint, write_checkpoint
 from accord.concepts.config import Pace, Schedule
 from accord.concepts.step import Step
+from accord.concepts.supply import received
 from accord.disk import write_whole
 from accord.errors import AccordError
 from accord.ranks import Ranks
 
 Row = dict[str, float]
+
+_UNCHECKED = 16  # steps after which a GPU is asked at the latest whether its numbers still are numbers
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,14 @@ def fit(
     """
     first = ranks is None or ranks.rank == 0
     trainer = _Trainer(model, training, held_out, Path(folder) if folder and first else None, progress, ranks)
-    supply = iter(batches(trainer.state.step))
     model.train()
-    while trainer.state.step < training.steps and not trainer.stopped:
-        batch = next(supply, None)
-        if batch is None:
-            raise AccordError("the training batches ran out", got=f"{trainer.state.step} steps", wanted=training.steps)
-        trainer.update(batch)
+    with closing(received(model, iter(batches(trainer.state.step)))) as supply:
+        while trainer.state.step < training.steps and not trainer.stopped:
+            batch = next(supply, None)
+            if batch is None:
+                steps = trainer.state.step
+                raise AccordError("the training batches ran out", got=f"{steps} steps", wanted=training.steps)
+            trainer.update(*batch)
     trainer.finish()
     return Fit(trainer.state.rows, trainer.state.step, trainer.stopped)
 
@@ -112,14 +117,14 @@ class _Trainer:
         if saved is not None:
             self.state, self.best = saved
         self.earlier = self.state.rows[-1]["seconds"] if self.state.rows else 0.0
+        self.finite = _Finite()
 
     @property
     def stopped(self) -> bool:
         return self.training.patience is not None and self.state.stale >= self.training.patience
 
-    def update(self, batch: Any) -> None:
+    def update(self, x: Any, rows: int) -> None:
         model, t, done, ranks = self.model, self.training, self.state.step, self.ranks
-        x, rows = model.receive(batch)
         rate = learning_rate(done, t)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -127,19 +132,27 @@ class _Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         terms = model.loss(x if ranks is None else model.rows_of(x, ranks.slice(rows)), step)
         loss = torch.stack(list(terms.values())).sum()
-        _finite(loss, terms, done)
         loss.backward()  # type: ignore[no-untyped-call]
         if ranks is not None:
             ranks.add_gradients(model.parameters())
         model.before_update()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), t.clip or math.inf)
-        _finite(norm, {"gradient norm": norm}, done)
+        self.finite.note(done, {**terms, "loss": loss, "gradient norm": norm})
+        if self._told_of(done + 1):
+            self.finite.check()
         self.optimizer.step()
         model.after_update()
         if t.reseeds(done + 1):
             forget(self.optimizer, model, self._reseed(x, step))
         self.state.step += 1
         self._after(loss, terms, rate, rows)
+
+    def _told_of(self, step: int) -> bool:
+        """Is anything shown, kept or drawn after this many steps? On a CPU their numbers are at hand anyhow."""
+        t = self.training
+        paces = (_UNCHECKED, t.log_every, t.evaluate_every, t.checkpoint_every)
+        at_hand = self.model.device.type == "cpu"
+        return at_hand or step == t.steps or t.reseeds(step) or any(step % pace == 0 for pace in paces)
 
     def _reseed(self, x: Any, step: Step) -> Tensor:
         """Reseed from the whole batch, on every rank alike."""
@@ -217,12 +230,25 @@ def mix(seed: int, step: int) -> int:
     return (seed * 1_000_003 + step) % 2**63
 
 
-def _finite(value: Tensor, terms: dict[str, Tensor], step: int) -> None:
-    if not torch.isfinite(value):
-        name, term = next(((n, t) for n, t in terms.items() if not torch.isfinite(t)), ("loss", value))
-        raise AccordError(
-            "training stopped: the loss is not a finite number",
-            where=f"step {step}",
-            got=f"{name} = {term.item()}",
-            fix="lower lr, or look for NaN and huge values in the embeddings",
-        )
+class _Finite:
+    """Stops a training whose numbers are none, with the first such step and term; a GPU is asked now and then only."""
+
+    def __init__(self) -> None:
+        self._noted: list[tuple[int, list[str], Tensor]] = []
+
+    def note(self, step: int, values: dict[str, Tensor]) -> None:
+        """Remember numbers `[]` of a step."""
+        self._noted.append((step, list(values), torch.stack([value.detach() for value in values.values()])))
+
+    def check(self) -> None:
+        """Raise AccordError for the first noted number that is not finite; forget all."""
+        noted, self._noted = self._noted, []
+        for (step, names, _), values in zip(noted, torch.stack([row for *_, row in noted]).tolist(), strict=True):
+            for name, value in zip(names, values, strict=True):
+                if not math.isfinite(value):
+                    raise AccordError(
+                        "training stopped: the loss is not a finite number",
+                        where=f"step {step}",
+                        got=f"{name} = {value}",
+                        fix="lower lr, or look for NaN and huge values in the embeddings",
+                    )

@@ -140,7 +140,7 @@ def test_the_automatic_delta_is_taken_of_what_teaches(lm: Backbone, words_task: 
     gap = accord.measure_gap(lm, words_task, resamples=0).scores
     for name, column in (("g2v", "generator_logodds"), ("v2g", "validator_logodds")):
         ranking = method.rankings[name]
-        assert list(ranking.teacher) == list(ranking.pairs) == list(ranking.reference or {}) == met
+        assert list(ranking.teacher) == list(ranking.pairs) == list(ranking.offset or {}) == met
         scored = gap[column].to_numpy()[met]
         assert list(ranking.teacher.values()) == pytest.approx(scored.tolist(), abs=1e-4)
         assert ranking.delta == median_difference(list(ranking.teacher.values()), 3)

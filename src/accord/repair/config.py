@@ -1,7 +1,7 @@
 """`[[repair]]`: every kind of repair and its settings, and what a study adds. Nothing here imports torch."""
 
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -75,14 +75,9 @@ class Trained(Pace):
     allow_low_mass: bool = allow_low_mass()
 
 
-class RankAlign(Trained):
-    """One form learns the other's ranking of the items (Rodriguez et al., arXiv 2504.11381).
+class Ranked(Trained):
+    """What the kinds share by which one form learns the other's ranking: the terms of their loss."""
 
-    For two items of a batch that the teaching form's frozen scores tell apart by more than `delta`, the loss is
-    −log σ(s(higher) − s(lower)), s being the learning form's score: label-free.
-    """
-
-    kind: Literal["rankalign"] = "rankalign"
     direction: Literal["g2v", "v2g", "both"] = Field(
         default="g2v", description="Who teaches whom: g2v, the generator the validator; v2g, the other way; both."
     )
@@ -102,13 +97,109 @@ class RankAlign(Trained):
     delta: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         default="auto",
         description="How many nats two items must differ by in the teacher's score; auto: the median difference of two "
-        "training items, so that the clearer half of all pairs is learnt.",
+        "training items, so that the clearer half of all pairs is learnt; with pairs prompt, prompt by prompt.",
+    )
+    pairs: Literal["any", "prompt"] = Field(
+        default="any",
+        description="Which two items are ranked: any two of a batch; prompt, two answers to one generator prompt, "
+        "of which a batch then has as many as fit.",
+    )
+    typicality: Literal["none", "frozen", "live", "negated"] = Field(
+        default="none",
+        description="What is subtracted from the generator's score, so that answers that are common everywhere get no "
+        "credit for it: frozen, log p of the answer without any prompt under the base model; live, the same under the "
+        "model as it learns (only where the generator does); negated, log p after the task's negated wording, under "
+        "the base model.",
+    )
+    null_anchor: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of KL(base || model) of the first token without any prompt: with typicality live it keeps "
+        "the model from making answers less typical in place of ranking them.",
+        examples=[1.0],
+    )
+    gold: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of the cross-entropy of the validator's log-odds with gold, over labelled items.",
+        examples=[1.0],
+    )
+    likelihood: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of -log p a token of labelled right answers in the generator form: it keeps ranking from "
+        "making all answers unlikely.",
+        examples=[1.0],
+    )
+    labelled: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Share of the generator prompts whose answers have a gold label, for all terms that ask for one.",
+        examples=[0.1],
+    )
+    refresh: int | None = Field(
+        default=None,
+        ge=1,
+        description="Steps after which the teacher's scores are measured anew, by the model as it then is, and pairs "
+        "chosen by them; without it they stay the base model's.",
+        examples=[20],
     )
     weight: Annotated[float, Field(ge=0, le=1)] | Literal["gold"] = Field(
         default=0.5,
         description="With direction both, the share of g2v in the loss; gold: each pair of a right and a wrong item is "
         "taught by the forms that rank the right one higher, all other pairs by both alike. Uses the gold labels.",
     )
+
+    @property
+    def learners(self) -> tuple[Direction, ...]:
+        """The directions that are learnt."""
+        return ("g2v", "v2g") if self.direction == "both" else (self.direction,)
+
+    @model_validator(mode="after")
+    def _terms_fit(self) -> Self:
+        if self.typicality == "live" and "v2g" not in self.learners:
+            raise ValueError('typicality = "live" is of a generator that learns: with direction = "g2v" take "frozen"')
+        return self
+
+
+class RankAlign(Ranked):
+    """One form learns the other's ranking of the items (Rodriguez et al., arXiv 2504.11381).
+
+    For two items of a batch that the teaching form's frozen scores tell apart by more than `delta`, the loss is
+    −log σ(s(higher) − s(lower)), s being the learning form's score: label-free, but for the weights `gold` and
+    `likelihood`, which add terms that use gold labels.
+    """
+
+    kind: Literal["rankalign"] = "rankalign"
+
+
+class FloraPMI(Ranked):
+    """The generator learns how the validator ranks several answers to each prompt: RankAlign's successor.
+
+    Its score is corrected by how typical an answer is by itself (pointwise mutual information); gold labels anchor it.
+    """
+
+    kind: Literal["flora-pmi"] = "flora-pmi"
+    direction: Literal["g2v", "v2g", "both"] = Field(default="v2g", description="As rankalign's.")
+    generated: Generated = Field(default="answer", description="As rankalign's.")
+    pairs: Literal["any", "prompt"] = Field(default="prompt", description="As rankalign's.")
+    typicality: Literal["none", "frozen", "live", "negated"] = Field(default="live", description="As rankalign's.")
+    null_anchor: float = Field(default=1.0, ge=0, description="As rankalign's.")
+    gold: float = Field(default=1.0, ge=0, description="As rankalign's.")
+    likelihood: float = Field(default=1.0, ge=0, description="As rankalign's.")
+
+
+class FloraNeg(Ranked):
+    """As flora-pmi, but corrected by how likely the answer is after the task's negated wording."""
+
+    kind: Literal["flora-neg"] = "flora-neg"
+    direction: Literal["g2v", "v2g", "both"] = Field(default="v2g", description="As rankalign's.")
+    generated: Generated = Field(default="answer", description="As rankalign's.")
+    pairs: Literal["any", "prompt"] = Field(default="prompt", description="As rankalign's.")
+    typicality: Literal["none", "frozen", "live", "negated"] = Field(default="negated", description="As rankalign's.")
+    gold: float = Field(default=1.0, ge=0, description="As rankalign's.")
+    likelihood: float = Field(default=1.0, ge=0, description="As rankalign's.")
 
 
 class SFT(Trained):
@@ -321,6 +412,8 @@ def register(config: type[Trained] | type[Surgery], code: str) -> None:
 
 
 register(RankAlign, "accord.repair.rankalign:RankAligning")
+register(FloraPMI, "accord.repair.rankalign:RankAligning")
+register(FloraNeg, "accord.repair.rankalign:RankAligning")
 register(SFT, "accord.repair.sft:FineTuning")
 register(Consistency, "accord.repair.consistency:Agreeing")
 register(DPO, "accord.repair.dpo:Preferring")
@@ -342,18 +435,25 @@ def check_task(task: Task, config: BaseModel) -> None:
         _check_trains(task, config)
     else:
         task.labels.check_yes_or_no("any repair but sft", task.name)
+    if isinstance(config, Ranked) and config.typicality == "negated":
+        _check_negated(task, "take another typicality")
     fewest = FEWEST_ITEMS if isinstance(config, _Searched) else 2
     if len(task.items) < fewest:
         problem = "too few training items to repair with"
         raise AccordError(problem, where=task.name, got=len(task.items), wanted=f"at least {fewest}")
 
 
-def _check_trains(task: Task, config: SFT) -> None:
-    if config.negation and task.generator.negated is None:
+def _check_negated(task: Task, otherwise: str) -> None:
+    if task.generator.negated is None:
         raise AccordError(
             f"task {task.name!r} has no negated wording of its generator form {task.generator.phrasing!r}",
-            fix="give one (`negated` in a task file), or leave negation off",
+            fix=f"give one (`negated` in a task file), or {otherwise}",
         )
+
+
+def _check_trains(task: Task, config: SFT) -> None:
+    if config.negation:
+        _check_negated(task, "leave negation off")
     if config.form == "joint" and task.chat is not None:
         raise AccordError("joint examples are one text, and a chat has turns", fix="use union, or leave chat off")
     if config.positives_only and not any(item.gold for item in task.items):

@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from accord.concepts.checkpoint import State, read_checkpoint, write_checkpoint
 from accord.concepts.train import learning_rate, mix
 from accord.disk import write_whole
 from accord.errors import AccordError
 from accord.progress import Progress
+from accord.repair.alarm import check_likelihood
 from accord.repair.checkpointing import checkpointed
 from accord.repair.config import Trained
 from accord.repair.lora import ModelInTraining
 from accord.repair.method import Method
-from accord.repair.scores import backward
+from accord.repair.scores import Terms, backward
 
 Row = dict[str, float]
 
@@ -47,8 +49,9 @@ def fit(
         settings: all that fixes the training; a checkpoint with other settings is refused.
 
     Raises:
-        AccordError: the loss or its gradient is not a finite number (naming step and term), or the folder's
-            checkpoint is damaged or of other settings.
+        AccordError: the loss or its gradient is not a finite number (naming step and term); answers become as unlikely
+            as noise (see `accord.repair.alarm`; the curve is then in the folder); or the folder's checkpoint is damaged
+            or of other settings.
     """
     optimizer = torch.optim.AdamW(trainee.weights.values(), lr=config.lr, weight_decay=config.weight_decay)
     saved = read_checkpoint(folder / "checkpoints", trainee, optimizer, settings)
@@ -60,12 +63,21 @@ def fit(
         row = _update(trainee, method, config, optimizer, state.step, seed)
         state.step, state.memory = state.step + 1, method.memory
         state.rows.append({**row, "seconds": earlier + time.monotonic() - started})
+        try:
+            check_likelihood(state.rows, trainee.lm.vocab_size)
+        except AccordError:
+            _write_curve(folder, state.rows)
+            raise
         if progress:
             progress(state.step, config.steps)
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
             write_checkpoint(folder / "checkpoints", trainee, optimizer, state, None)
-    write_whole(folder / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in state.rows))
+    _write_curve(folder, state.rows)
     return state.rows
+
+
+def _write_curve(folder: Path, rows: list[Row]) -> None:
+    write_whole(folder / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _update(
@@ -77,11 +89,17 @@ def _update(
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
     again = checkpointed(trainee.lm.blocks) if config.checkpointing else nullcontext()
+    shown: dict[str, Tensor] = {}
+
+    def loss(scores: Tensor) -> Terms:
+        shown.update(batch.shown(scores.detach()))
+        return batch.loss(scores)
+
     with torch.random.fork_rng(trainee.cards), trainee.training(), again:
-        terms = backward(trainee.lm, batch.pairs, batch.loss, micro_batch=config.micro_batch, seed=mix(seed, step))
+        terms = backward(trainee.lm, batch.pairs, loss, micro_batch=config.micro_batch, seed=mix(seed, step))
     norm = torch.nn.utils.clip_grad_norm_(trainee.weights.values(), config.clip or math.inf)
-    *values, grad_norm = torch.stack([*terms.values(), norm]).tolist()  # the one time that a GPU is waited for
-    named = dict(zip(terms, values, strict=True))
+    numbers = torch.stack([*terms.values(), *shown.values(), norm]).tolist()  # the one time that a GPU is waited for
+    named, grad_norm = dict(zip(terms, numbers, strict=False)), numbers[-1]
     _check_finite({**named, "gradient norm": grad_norm}, step)
     optimizer.step()
     return {
@@ -89,6 +107,7 @@ def _update(
         "loss": sum(named.values()),
         **named,
         **batch.counts,
+        **dict(zip(shown, numbers[len(terms) :], strict=False)),
         "grad_norm": grad_norm,
         "lr": rate,
     }

@@ -13,21 +13,28 @@ from accord.errors import AccordError
 from accord.gap.answer_score import AnswerScore
 from accord.gap.questions import LabelWords
 from accord.lm.model import LanguageModel
+from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import Counted, Query, Score, score
 from accord.progress import Progress
-from accord.repair.scores import Odds, Pair, Scored, Terms
+from accord.repair.scores import Asked, Odds, Pair, Scored, Terms
 from accord.tasks import Item, Task
-from accord.tasks.as_read import as_read
+from accord.tasks.as_read import as_read, null_context
 from accord.tasks.labels import NO, YES
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """An update's pairs, the loss of their scores [n], and what else the curve shows of it."""
+    """An update's pairs, the loss of their scores [n], and what else the curve shows of it.
 
-    pairs: Sequence[Scored]
+    Attributes:
+        counts: known beforehand.
+        shown: of the scores; `accord.repair.alarm` reads some of it.
+    """
+
+    pairs: Sequence[Asked]
     loss: Callable[[Tensor], Terms]
     counts: dict[str, float] = field(default_factory=dict)
+    shown: Callable[[Tensor], Terms] = lambda _: {}
 
 
 class Method(Protocol):
@@ -62,6 +69,15 @@ class TaskPairs:
         form = self.task.generator
         context, ids = as_read(self.lm.tokenizer, self.task, form, item, negated=negated).answered(self.lm, item.answer)
         return Pair(context, ids[:1] if counted == "first" else ids, per_token=counted == "per_token")
+
+    def null(self, item: Item, counted: Counted = "whole") -> Pair:
+        """The answer as `generator` has it, after nothing at all."""
+        pair = self.generator(item, counted)
+        return Pair(self.null_context(), pair.answer, pair.per_token)
+
+    def null_context(self) -> Ids:
+        """What stands before an answer where nothing is asked."""
+        return null_context(self.lm, self.task)
 
     def counted(self, generated: str) -> Counted:
         """What of an answer counts, where `generated` says that: "task", "first" or "answer"."""
@@ -121,23 +137,31 @@ def _value(pair: Scored, answers: Score) -> float:
     return float(np.logaddexp.reduce(answers.total[:split]) - np.logaddexp.reduce(answers.total[split:]))
 
 
-def drawn(n: int, size: int, step: int, seed: int) -> list[int]:
+def drawn(n: int, size: int, step: int, seed: int, *, together: Sequence[int] | None = None) -> list[int]:
     """The items of a step: n items are gone through again and again, shuffled anew each time.
+
+    Args:
+        together: of each item a number; those of one number follow one another, and share a batch if it has room.
 
     >>> sorted(drawn(6, 3, step=0, seed=0) + drawn(6, 3, step=1, seed=0))
     [0, 1, 2, 3, 4, 5]
+    >>> sorted(drawn(6, 3, step=0, seed=1, together=[0, 1, 0, 1, 0, 1]))
+    [1, 3, 5]
     """
     size = min(size, n)
     per_epoch = n // size  # what is left over waits for another order
     epoch, part = divmod(step, per_epoch)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(mix(seed, epoch)))
-    return [int(i) for i in order[part * size : (part + 1) * size]]
+    order = [int(i) for i in torch.randperm(n, generator=torch.Generator().manual_seed(mix(seed, epoch)))]
+    if together is not None:
+        first = {together[i]: place for place, i in reversed([*enumerate(order)])}
+        order.sort(key=lambda i: first[together[i]])
+    return order[part * size : (part + 1) * size]
 
 
-def reached(n: int, size: int, steps: int, seed: int) -> list[int]:
+def reached(n: int, size: int, steps: int, seed: int, *, together: Sequence[int] | None = None) -> list[int]:
     """The items that a run of so many steps meets, in ascending order: all that needs measuring before.
 
     >>> reached(6, 2, steps=3, seed=0)
     [0, 1, 2, 3, 4, 5]
     """
-    return sorted({i for step in range(steps) for i in drawn(n, size, step, seed)})
+    return sorted({i for step in range(steps) for i in drawn(n, size, step, seed, together=together)})

@@ -48,7 +48,23 @@ class Odds:
         return all(len(ids) == 1 for ids in self.plus + self.minus)
 
 
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What to score: KL(p || q) of the next token after `context`, p as `logprobs [vocab]` had it once."""
+
+    context: Ids
+    logprobs: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, lm: LanguageModel, context: Ids) -> "Kept":
+        """As the model has it now."""
+        top = lm.hidden(torch.tensor([context]))[lm.n_layers]
+        return cls(context, lm.lens(top[0, -1:]).log_softmax(-1)[0])
+
+
 Scored = Pair | Odds
+Asked = Scored | Kept
 
 
 @dataclass(frozen=True)
@@ -64,7 +80,7 @@ class _Group:
         return [self.places[begin : begin + step] for begin in range(0, len(self.places), step)]
 
 
-def scores(lm: LanguageModel, pairs: Sequence[Scored]) -> Tensor:
+def scores(lm: LanguageModel, pairs: Sequence[Asked]) -> Tensor:
     """The score of every pair [n], float32 with gradients.
 
     Raises:
@@ -76,7 +92,7 @@ def scores(lm: LanguageModel, pairs: Sequence[Scored]) -> Tensor:
 
 def backward(
     lm: LanguageModel,
-    pairs: Sequence[Scored],
+    pairs: Sequence[Asked],
     loss: Callable[[Tensor], Terms],
     *,
     micro_batch: int | None = None,
@@ -128,7 +144,7 @@ class _Prefix:
 
 
 def _forward(
-    lm: LanguageModel, pairs: Sequence[Scored], groups: Sequence[_Group], size: int | None
+    lm: LanguageModel, pairs: Sequence[Asked], groups: Sequence[_Group], size: int | None
 ) -> Iterator[tuple[tuple[int, ...], Tensor, _Prefix | None]]:
     """Chunk by chunk: places in the batch, scores, and with a prefix's last chunk the prefix, where it was cut off."""
     for group in groups:
@@ -139,7 +155,7 @@ def _forward(
             yield chunk, values, prefix if chunk is chunks[-1] and size is not None else None
 
 
-def _suffixes(lm: LanguageModel, pairs: Sequence[Scored], start: int, prefix: _Prefix | None) -> Tensor:
+def _suffixes(lm: LanguageModel, pairs: Sequence[Asked], start: int, prefix: _Prefix | None) -> Tensor:
     """Scores [n] of pairs from what follows position `start` of their sequences, in one forward pass."""
     answers = [_answers(pair) for pair in pairs]
     rows = [pair.context[start:] + ids[:-1] for pair, each in zip(pairs, answers, strict=True) for ids in each]
@@ -160,18 +176,26 @@ def _suffixes(lm: LanguageModel, pairs: Sequence[Scored], start: int, prefix: _P
     return _values(pairs, logits)
 
 
-def _all_answers(pair: Scored) -> tuple[Ids, ...]:
+# Stands for the token after a context: all of its distribution is read, whichever it is.
+_READ_THERE: tuple[Ids, ...] = ((0,),)
+
+
+def _all_answers(pair: Asked) -> tuple[Ids, ...]:
+    if isinstance(pair, Kept):
+        return _READ_THERE
     return (pair.answer,) if isinstance(pair, Pair) else pair.plus + pair.minus
 
 
-def _answers(pair: Scored) -> tuple[Ids, ...]:
+def _answers(pair: Asked) -> tuple[Ids, ...]:
     """The answers of which each is a row of its own; sets of single tokens are read off one."""
+    if isinstance(pair, Kept):
+        return _READ_THERE
     if isinstance(pair, Pair):
         return (pair.answer,)
     return pair.plus[:1] if pair.single else pair.plus + pair.minus
 
 
-def _values(pairs: Sequence[Scored], logits: Tensor) -> Tensor:
+def _values(pairs: Sequence[Asked], logits: Tensor) -> Tensor:
     """Scores [n] of pairs from the logits [read, vocab] of their rows' answers, in that order; see `_answers`.
 
     All at once: a loop over pairs would have a GPU wait for the program, and its way back fill a gradient [read, vocab]
@@ -183,7 +207,13 @@ def _values(pairs: Sequence[Scored], logits: Tensor) -> Tensor:
     factors: list[float] = []  # of each set: what it counts for
     owned: list[list[int]] = []  # of each pair: its sets
     read = 0
-    for pair in pairs:
+    kept: list[tuple[int, int, Tensor]] = []  # of a pair that is compared with what was: its number, its row, what was
+    for number, pair in enumerate(pairs):
+        if isinstance(pair, Kept):
+            kept.append((number, read, pair.logprobs))
+            owned.append([])
+            read += 1
+            continue
         single = isinstance(pair, Odds) and pair.single
         counted: list[tuple[tuple[Ids, ...], float]]
         if isinstance(pair, Pair):
@@ -199,12 +229,19 @@ def _values(pairs: Sequence[Scored], logits: Tensor) -> Tensor:
                 steps += [(read + k, token, 0 if single else 1) for k, token in enumerate(answer)]
                 read += 0 if single else len(answer)
         read += 1 if single else 0
-    at, token, normalised = torch.tensor(steps, device=logits.device).unbind(-1)
-    logp = logits[at, token]
-    if any(step[2] for step in steps):
-        logp = logp - logits.logsumexp(-1)[at] * normalised
-    each = _gathered(_gathered(logp, wholes, 0.0).sum(-1), sides, float("-inf")).logsumexp(-1)
-    return _gathered(each * torch.tensor(factors, device=each.device), owned, 0.0).sum(-1)
+    values = logits.new_zeros(len(pairs))
+    if steps:
+        at, token, normalised = torch.tensor(steps, device=logits.device).unbind(-1)
+        logp = logits[at, token]
+        if any(step[2] for step in steps):
+            logp = logp - logits.logsumexp(-1)[at] * normalised
+        each = _gathered(_gathered(logp, wholes, 0.0).sum(-1), sides, float("-inf")).logsumexp(-1)
+        values = _gathered(each * torch.tensor(factors, device=each.device), owned, 0.0).sum(-1)
+    for number, row, before in kept:
+        now, was = logits[row].log_softmax(-1), before.to(logits)
+        change = (was.exp() * (was - now)).sum()
+        values = values.index_add(0, torch.tensor([number], device=values.device), change[None])
+    return values
 
 
 def _gathered(values: Tensor, which: Sequence[Sequence[int]], filler: float) -> Tensor:
@@ -214,7 +251,7 @@ def _gathered(values: Tensor, which: Sequence[Sequence[int]], filler: float) -> 
     return values[index].masked_fill(index < 0, filler)
 
 
-def _groups(lm: LanguageModel, pairs: Sequence[Scored]) -> list[_Group]:
+def _groups(lm: LanguageModel, pairs: Sequence[Asked]) -> list[_Group]:
     """Pairs by shared prefix; those that share none are a group too. A prefix leaves every context its last token.
 
     Pairs at lengths where the model's numbers depend on the length share none, and are with their like.
@@ -231,14 +268,14 @@ def _groups(lm: LanguageModel, pairs: Sequence[Scored]) -> list[_Group]:
     return [_Group(g.prefix, tuple(sorted(g.places, key=lambda i: len(pairs[i].context)))) for g in groups]
 
 
-def _length(lm: LanguageModel, pair: Scored) -> int:
+def _length(lm: LanguageModel, pair: Asked) -> int:
     """How many tokens of a pair are read."""
     more = max(map(len, _answers(pair))) - 1
     check_alike(lm, len(pair.context), more)
     return len(pair.context) + more
 
 
-def _sharing(lm: LanguageModel, pairs: Sequence[Scored], which: Sequence[int]) -> list[_Group]:
+def _sharing(lm: LanguageModel, pairs: Sequence[Asked], which: Sequence[int]) -> list[_Group]:
     """Groups of those pairs that `which` numbers, as they share prefixes."""
     order = sorted(which, key=lambda i: pairs[i].context)
     blocks: list[tuple[int, list[int]]] = []  # tokens shared, places

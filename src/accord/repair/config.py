@@ -349,11 +349,8 @@ def check_task(task: Task, config: BaseModel) -> None:
 
 
 def _check_trains(task: Task, config: SFT) -> None:
-    if config.negation and task.generator.negated is None:
-        raise AccordError(
-            f"task {task.name!r} has no negated wording of its generator form {task.generator.phrasing!r}",
-            fix="give one (`negated` in a task file), or leave negation off",
-        )
+    if config.negation:
+        task.check_negated("negation")
     if config.form == "joint" and task.chat is not None:
         raise AccordError("joint examples are one text, and a chat has turns", fix="use union, or leave chat off")
     if config.positives_only and not any(item.gold for item in task.items):

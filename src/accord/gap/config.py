@@ -51,7 +51,11 @@ class GapSection(QuestionSection):
         "(no word), or nested: one training side, all three tests.",
     )
     limit: int | None = Field(
-        default=None, ge=1, description="At most so many items, balanced; without it all.", examples=[400]
+        default=None,
+        ge=1,
+        description="At most so many items, balanced; without it all. Of a task with many answers to a "
+        "prompt, eight of each prompt, then more.",
+        examples=[400],
     )
     layers: bool = Field(default=False, description="Also read both forms at every layer, not only at the top.")
     negated: bool = Field(

@@ -20,7 +20,7 @@ class Item:
     """One question: the data row, the answer that the generator form scores, and whether it is right."""
 
     fields: Mapping[str, str]  # the data row: what templates may name
-    answer: str  # continues the generator prompt as join + answer; has no space around it
+    answer: str  # continues the generator prompt as join + answer; has no space around it but a program's indentation
     gold: bool  # is the answer right?
     group: str | None = None  # category, for slices of the report
     similarity: str | None = None  # "high" or "low" where the data has it
@@ -202,6 +202,7 @@ class Definition:
     negated: Mapping[str, str] = field(default_factory=dict)  # generator phrasing -> template for wrong answers
     recorded: Mapping[str, Any] = field(default_factory=dict)  # further settings to record
     join: str = " "  # between a prompt and its answer
+    answer_join: str | None = None  # between a generator prompt and its answer, where that is another
     labels: Labels = field(default_factory=Labels.yes_or_no)  # what the validator may answer
     chat: Chat = field(default_factory=Chat)  # how it is asked in a chat, where the user asks for one
     answer_score: str = "auto"  # where the user asks for none

@@ -92,6 +92,20 @@ class DataRow:
         problem = "is empty" if text == "" else "holds half a character" if text else "is not text"
         raise self._wrong(column, problem, "some text")
 
+    def passage(self, column: str) -> str:
+        r"""A column's text as `text` gives it, but that one of several lines keeps the indentation of its first.
+
+        >>> DataRow({"body": " x "}, "row 1").passage("body"), DataRow({"body": "  x\n  y\n"}, "row 2").passage("body")
+        ('x', '  x\n  y')
+        """
+        text, raw = self.text(column), str(self.values[column])
+        before = raw[: raw.index(text)].rpartition("\n")[2] if "\n" in text else ""
+        return before + text
+
+    def first_of(self, *columns: str) -> str:
+        """The first of these columns that there is."""
+        return next((column for column in columns if column in self.values), columns[0])
+
     def texts(self) -> dict[str, str]:
         """Every column that has a text, or nothing in it ("")."""
         texts = {column: as_text(value) for column, value in self.values.items()}

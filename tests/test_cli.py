@@ -60,7 +60,8 @@ def test_lists_are_complete_in_any_width():
     assert done.returncode == 0 and done.stderr == ""
     names = [line.partition(":")[0] for line in done.stdout.splitlines() if not line.startswith(" ")]
     assert names == [
-        "hypernymy", "hypernymy-members", "substitution", "next-word", "trivia", "responses", "personas",
+        "hypernymy", "hypernymy-members", "substitution", "next-word", "trivia", "arithmetic-chains", "responses",
+        "programs", "personas",
     ]  # fmt: skip
     assert "--validator yes-or-no   Yes or no: are {noun1} a kind of {noun2}? Answer:" in done.stdout
     code, out, _ = accord("models", COLUMNS="40")

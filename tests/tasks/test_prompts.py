@@ -18,6 +18,8 @@ ROWS = {
     "trivia": json.dumps({"question": "Who won? ", "answers": ["Ann "], "correct": "No"}),
     "hypernymy-members": "ice axes\tmusical instrument\tno\tlow\n",
     "responses": json.dumps({"prompt": "Name one tree. ", "response": " Oak.\n", "correct": "Yes"}),
+    "arithmetic-chains": json.dumps({"question": "Start with 9?", "answer": "9 + 1 = 10.\nIt is 10.", "correct": "No"}),
+    "programs": json.dumps({"prompt": "def f(x):", "response": "    y = x\n    return y", "correct": "Yes"}),
     "personas": json.dumps({"persona": "sails alone", "statement": "I love crowds.", "correct": "No"}),
 }
 CASES = [
@@ -50,7 +52,7 @@ def test_every_prompt_is_sane_text(tmp_path, name, generator, validator, shots):
     for prompt in (generated, validated):
         assert prompt == prompt.strip()
         assert "{" not in prompt
-        assert not re.search(r"\ba [aeiou]|\ban [^aeiou]|  | \n", prompt)
+        assert not re.search(r"\ba [aeiou]|\ban [^aeiou]|\S  | \n", prompt)
     assert validated.endswith("Answer:")
     assert made.items[0].answer in validated
     blocks = 5 if shots == "few" else 1
@@ -155,7 +157,9 @@ def test_a_whole_answer_has_its_own_join_and_the_validator_keeps_the_usual_one(t
     assert made.generator.prompt(made.items[0], negated=True).endswith("Give an incorrect response.\nName one tree.")
 
 
-@pytest.mark.parametrize("name", ["hypernymy-members", "responses", "personas", "trivia"])
+@pytest.mark.parametrize(
+    "name", ["hypernymy-members", "responses", "personas", "trivia", "arithmetic-chains", "programs"]
+)
 def test_tasks_with_many_answers_have_a_negated_wording_of_each_phrasing(name):
     definition = TASKS[name]
     assert definition.negated.keys() == definition.generators.keys()

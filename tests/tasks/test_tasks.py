@@ -281,7 +281,8 @@ def test_unknown_tasks_and_missing_data_say_what_to_do():
 def test_the_catalog_lists_every_task_with_its_phrasings():
     rows = {row.name: row for row in catalog()}
     assert list(rows) == [
-        "hypernymy", "hypernymy-members", "substitution", "next-word", "trivia", "responses", "personas",
+        "hypernymy", "hypernymy-members", "substitution", "next-word", "trivia", "arithmetic-chains", "responses",
+        "programs", "personas",
     ]  # fmt: skip
     assert all(len(row.generator_phrasings) >= 3 and len(row.validator_phrasings) >= 3 for row in rows.values())
     assert (rows["hypernymy"].items or 0) > 1000

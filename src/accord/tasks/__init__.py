@@ -10,7 +10,17 @@ from typing import Any
 
 from accord.arguments import checked
 from accord.errors import AccordError, nearest
-from accord.tasks import hypernymy, members, next_word, personas, responses, substitution, trivia
+from accord.tasks import (
+    arithmetic_chains,
+    hypernymy,
+    members,
+    next_word,
+    personas,
+    programs,
+    responses,
+    substitution,
+    trivia,
+)
 from accord.tasks.base import ANSWER_SCORES, Definition, Example, Form, Item, Task, Template
 from accord.tasks.build import SHOTS, SPLIT_KINDS, SPLITS, TaskChoices, build, left_out
 from accord.tasks.chat import Chat
@@ -46,7 +56,9 @@ TASKS = {
         substitution.DEFINITION,
         next_word.DEFINITION,
         trivia.DEFINITION,
+        arithmetic_chains.DEFINITION,
         responses.DEFINITION,
+        programs.DEFINITION,
         personas.DEFINITION,
     )
 }

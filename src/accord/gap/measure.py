@@ -1,7 +1,7 @@
 """The gap of a model on a task: both forms of every item scored, as tables that other tools open."""
 
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +19,7 @@ from accord.gap.corrected import summarize_corrections
 from accord.gap.metrics import layer_matrix, summarize, summarize_layers
 from accord.gap.questions import LabelWords
 from accord.gap.result import Gap
-from accord.gap.typicality import Asked, Kind, asked, logprobs, null_context
+from accord.gap.typicality import Asked, Kind, contexts_and_answers, logprobs, null_context
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.prompted import after_prompt
@@ -78,18 +78,25 @@ def measure_gap(
     order = questions.order()
     tables, by_layer = [], _ByLayer(n, lm.n_layers + 1, task.labels.chooses) if layers else None
     size = _PART if parts or questions.answer_tokens * _TOGETHER > _ANSWER_TOKENS * n else _TOGETHER
+    typical = _Typical(questions, typicality, base)
+    whole = n + typical.total
+
+    def told(done: int, _: int) -> None:
+        if progress:
+            progress(done * n // whole, n)
+
     makes: dict[str, Callable[[], pd.DataFrame]] = {}
     for start in range(0, n, size):
         which = order[start : start + size]
-        within = _within(progress, start, len(which), n)
+        within = _within(told, start, len(which), whole)
         makes[f"{start:08d}.parquet"] = partial(_part, questions, which, within)
-
-    typical = _Typical(questions, typicality, base)
-    makes |= typical.makes(size)
+    ends = [*range(size, n, size), n]
+    for name, make, more in typical.makes(size):
+        makes[name] = make
+        ends.append(ends[-1] + more)
 
     def there(number: int) -> None:
-        if progress:
-            progress(min(number * size, n), n)
+        told(ends[number - 1], whole)
 
     for name, part in zip(makes, each(parts, makes, there), strict=True):
         if typical.takes(name, part):
@@ -137,9 +144,9 @@ class _Questions:
                     self._ids.extend(ids)
                     self._ends.append(len(self._ids))
 
-    def answers(self) -> list[Ids]:
+    def answers(self) -> Iterator[Ids]:
         """The tokens of each item's answer."""
-        return [tuple(self._ids[a:b]) for a, b in zip(self._ends[1:-1:3], self._ends[2::3], strict=True)]
+        return (tuple(self._ids[a:b]) for a, b in zip(self._ends[1:-1:3], self._ends[2::3], strict=True))
 
     @property
     def answer_tokens(self) -> int:
@@ -159,29 +166,37 @@ class _Questions:
         return sorted(range(len(items)), key=lambda i: tuple(form.filled(items[i]) for form in forms))
 
 
+_COLUMNS: Mapping[Kind, str] = {"own": "typicality", "negated": "negated_typicality"}
+
+
 class _Typical:
     """How typical the answers are, every distinct one scored once: parts of their own, put together as columns."""
 
     def __init__(self, questions: _Questions, kinds: tuple[Kind, ...], base: LanguageModel | None) -> None:
         lm, task = questions.lm, questions.task
         self._models = {"": lm, **({} if base is None else {"base_": base})}
-        self._asked: dict[str, list[Asked]] = {}
+        self._distinct: dict[str, list[Asked]] = {}  # neighbours share prompts
+        self._place: dict[str, list[int]] = {}  # of each item among these
         self._found: dict[str, list[float]] = {}
-        if "own" in kinds and _reads_nothing(lm, task):
-            self._asked["typicality"] = asked(lm, task, task.items, questions.answers(), "own")
-        if "negated" in kinds:
-            self._asked["negated_typicality"] = asked(lm, task, task.items, questions.answers(), "negated")
+        for kind, column in _COLUMNS.items():
+            if kind in kinds and (kind == "negated" or _has_null(lm, task)):
+                every = contexts_and_answers(lm, task, task.items, questions.answers(), kind)
+                self._distinct[column] = sorted(set(every))
+                place = {each: i for i, each in enumerate(self._distinct[column])}
+                self._place[column] = [place[each] for each in every]
 
-    def makes(self, size: int) -> dict[str, Callable[[], pd.DataFrame]]:
-        """Name of each part, of at most `size` answers -> what makes it."""
-        makes: dict[str, Callable[[], pd.DataFrame]] = {}
-        for column, every in self._asked.items():
-            distinct = sorted(set(every))  # neighbours share prompts
+    @property
+    def total(self) -> int:
+        """How many answers are scored."""
+        return len(self._models) * sum(map(len, self._distinct.values()))
+
+    def makes(self, size: int) -> Iterator[tuple[str, Callable[[], pd.DataFrame], int]]:
+        """Of each part of at most `size` answers its name, what makes it, and how many answers it has."""
+        for column, distinct in self._distinct.items():
             for prefix, model in self._models.items():
                 for start in range(0, len(distinct), size):
-                    part = partial(_typical_part, model, distinct[start : start + size])
-                    makes[f"{prefix}{column}-{start:08d}.parquet"] = part
-        return makes
+                    part = distinct[start : start + size]
+                    yield f"{prefix}{column}-{start:08d}.parquet", partial(_typical_part, model, part), len(part)
 
     def takes(self, name: str, part: pd.DataFrame) -> bool:
         """Take a part in, if it is one of these."""
@@ -192,20 +207,20 @@ class _Typical:
 
     def table(self) -> pd.DataFrame:
         """A row an item, a column for each kind of typicality."""
-        columns = {}
-        for column, every in self._asked.items():
-            place = {each: i for i, each in enumerate(sorted(set(every)))}
-            for prefix in self._models:
-                found = self._found[prefix + column]
-                columns[prefix + column] = [found[place[each]] for each in every]
-        return pd.DataFrame(columns)
+        return pd.DataFrame(
+            {
+                prefix + column: np.array(self._found[prefix + column])[place]
+                for column, place in self._place.items()
+                for prefix in self._models
+            }
+        )
 
 
 def _typical_part(lm: LanguageModel, part: Sequence[Asked]) -> pd.DataFrame:
     return pd.DataFrame({"logprob": logprobs(lm, part)})
 
 
-def _reads_nothing(lm: LanguageModel, task: Task) -> bool:
+def _has_null(lm: LanguageModel, task: Task) -> bool:
     """Whether something can stand for the empty context; without, there is no typicality, and all else is measured."""
     try:
         null_context(lm, task)

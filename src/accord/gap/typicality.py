@@ -4,7 +4,7 @@ A common answer gets a high score whatever the prompt. So the development of Ran
 an answer y by log p(y | prompt) − t(y), t being log p(y | null), or log p(y | the prompt turned round).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -48,7 +48,7 @@ def typicality(
     """
     items = task.items if items is None else items
     answers = [query.answers[0] for query in generator_queries(lm, task, items)]
-    return logprobs(lm, asked(lm, task, items, answers, kind), progress)
+    return logprobs(lm, contexts_and_answers(lm, task, items, answers, kind), progress)
 
 
 def logprobs(lm: LanguageModel, asked: Sequence[Asked], progress: Progress | None = None) -> Floats:
@@ -59,7 +59,9 @@ def logprobs(lm: LanguageModel, asked: Sequence[Asked], progress: Progress | Non
     return np.array([found[each] for each in asked])
 
 
-def asked(lm: Tokenizing, task: Task, items: Sequence[Item], answers: Sequence[Ids], kind: Kind) -> list[Asked]:
+def contexts_and_answers(
+    lm: Tokenizing, task: Task, items: Sequence[Item], answers: Iterable[Ids], kind: Kind
+) -> list[Asked]:
     """What `kind` reads of each item: the same tokens of the answer, after another context. Raises as `typicality`."""
     if kind == "own":
         null = null_context(lm, task)

@@ -93,7 +93,7 @@ class DataRow:
         raise self._wrong(column, problem, "some text")
 
     def passage(self, column: str) -> str:
-        r"""A column's text as `text` gives it, but that its first line keeps its indentation: a tab, two spaces or more.
+        r"""A column's text as `text` gives it, but that its first line keeps its indentation, if it is not one space.
 
         >>> DataRow({"body": " x "}, "row 1").passage("body"), DataRow({"body": "\n  x\n"}, "row 2").passage("body")
         ('x', '  x')

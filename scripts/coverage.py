@@ -29,7 +29,8 @@ from scipy.stats import rankdata
 from accord.damage.changes import Changes
 from accord.damage.measures import fact_rows, free_rows
 from accord.damage.observed import TaskAnswers
-from accord.gap.metrics import MEASURES, summarize
+from accord.gap.metrics import MEASURES, WITHIN, sample, summarize
+from accord.intervals import concordance, concordance_estimate
 from accord.pathway.cka import linear_cka
 from accord.pathway.concept_changes import concept_changes
 from accord.pathway.patching import recovered
@@ -127,6 +128,9 @@ def cases() -> Iterator[Case]:
             yield f"{name}, r .9", n, _correlated(noise, n, r=0.9, shift=0.0)
             yield f"{name}, paired", n, _compared(noise, n, before=0.1, after=0.8)
             yield f"{name}, paired, no change", n, _compared(noise, n, before=0.5, after=0.5)
+    for share in (0.5, 0.2):
+        for n in (10, 20, 60):
+            yield f"prompts of 10 answers, {share:.0%} right", n, _prompts(n, share)
     for right, wrong in ((0.8, 0.8), (0.95, 0.95), (0.98, 0.98), (0.95, 0.3)):
         for n in SIZES:
             yield f"right {right} and {wrong}", n, _accuracy(n, right, wrong)
@@ -188,10 +192,36 @@ def _correlated(noise: Callable[[Rng, Any], Any], n: int, r: float, shift: float
     between = shift**2 / 4
     truth = {"pearson": (r + between) / (1 + between), "spearman": float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])}
     names = {"pearson_all": truth["pearson"], "spearman_all": truth["spearman"], "pearson_yes": r}
+    alike = float(concordance(x[:5_000], y[:5_000]))
 
     def draw(rng: Rng) -> Found:
-        found = summarize(scores(*pair(rng, n)), _only(*names))
-        return {name: _ends(found[name], true) for name, true in names.items()}
+        gold, own_x, own_y = pair(rng, n)
+        found = summarize(scores(gold, own_x, own_y), _only(*names))
+        first = np.argsort(~gold, kind="stable")
+        ordered = concordance_estimate(own_x[first], own_y[first], [slice(0, gold.sum()), slice(gold.sum(), None)])
+        concordant = {"concordance": _ends(ordered.interval(), alike)}
+        return {name: _ends(found[name], true) for name, true in names.items()} | concordant
+
+    return draw
+
+
+def _prompts(n: int, share: float) -> Callable[[Rng], Found]:
+    """Prompts on levels of their own, some of which the model knows better than others."""
+
+    def draw_table(rng: Rng, n: int) -> pd.DataFrame:
+        gold = np.tile(np.arange(10) < 10 * share, n)
+        prompt = np.repeat(np.arange(n), 10)
+        level, known = rng.normal(0, 3, n)[prompt], rng.normal(1.5, 0.7, n)[prompt]
+        generator = level + known * gold + rng.standard_normal(10 * n)
+        validator = 0.5 * (generator - level) + rng.standard_normal(10 * n)
+        return scores(gold, generator, validator).assign(generator_prompt=prompt)
+
+    many = sample(draw_table(np.random.default_rng(0), 20_000))
+    truth = {name: float(measure(many)) for name, measure in WITHIN.items()}
+
+    def draw(rng: Rng) -> Found:
+        found = summarize(draw_table(rng, n), WITHIN)
+        return {name: _ends(found[name], true) for name, true in truth.items()}
 
     return draw
 

@@ -59,7 +59,10 @@ def test_lists_are_complete_in_any_width():
     done = process("tasks", COLUMNS="40", TERM="dumb")
     assert done.returncode == 0 and done.stderr == ""
     names = [line.partition(":")[0] for line in done.stdout.splitlines() if not line.startswith(" ")]
-    assert names == ["hypernymy", "substitution", "next-word", "trivia"]
+    assert names == [
+        "hypernymy", "hypernymy-members", "substitution", "next-word", "trivia", "arithmetic-chains", "responses",
+        "programs", "personas",
+    ]  # fmt: skip
     assert "--validator yes-or-no   Yes or no: are {noun1} a kind of {noun2}? Answer:" in done.stdout
     code, out, _ = accord("models", COLUMNS="40")
     assert code == 0 and "smollm2-135m: SmolLM2 135M" in out and "30 layers, width 576" in out

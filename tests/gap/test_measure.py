@@ -193,7 +193,7 @@ def test_written_tables_read_back(lm: Backbone, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "scores.parquet"), gap.scores, check_dtype=False)
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"answer_score": "first", **gap.metrics}
     assert sorted(p.stem for p in tmp_path.glob("*.parquet")) == [
-        "layer_matrix", "layer_metrics", "layers", "lens", "scores",
+        "corrections", "layer_matrix", "layer_metrics", "layers", "lens", "scores",
     ]  # fmt: skip
 
 

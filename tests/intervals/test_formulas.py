@@ -10,6 +10,8 @@ from scipy import stats
 from accord.intervals import (
     auc,
     auc_estimate,
+    concordance,
+    concordance_estimate,
     difference,
     mean_change,
     mean_estimate,
@@ -111,6 +113,34 @@ def test_spearmans_influence_is_what_weight_on_an_item_does(ties: bool) -> None:
     for i in range(14):
         moved = _weighted_spearman(x, y, np.ones(14) + step * 14 * (np.arange(14) == i)) - estimate.value
         assert estimate.influence[i] * (1 - estimate.value**2) == pytest.approx(moved / step, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_concordances_influence_is_what_weight_on_an_item_does(ties: bool) -> None:
+    x, y = _draw(2, 14)
+    y = y + x
+    if ties:
+        x, y = x.round(), y.round()
+    signs = np.sign(np.subtract.outer(x, x) * np.subtract.outer(y, y))
+
+    def weighted(w: np.ndarray) -> float:
+        pairs = np.outer(w, w)
+        return float((pairs * (signs > 0)).sum() / (pairs * (signs != 0)).sum())
+
+    estimate, step = concordance_estimate(x, y), 1e-6
+    assert estimate.value == pytest.approx(weighted(np.ones(14))) == pytest.approx(float(concordance(x, y)))
+    assert estimate.low < estimate.value < estimate.high
+    gamma = 2 * estimate.value - 1
+    for i in range(14):
+        moved = weighted(np.ones(14) + step * 14 * (np.arange(14) == i)) - estimate.value
+        assert estimate.influence[i] * (1 - gamma**2) == pytest.approx(2 * moved / step, rel=1e-3, abs=1e-3)
+
+
+def test_concordance_is_undefined_where_all_is_tied_and_has_no_error_where_all_is_alike() -> None:
+    line = np.arange(8.0)
+    assert concordance_estimate(line, np.ones(8)).reason == "no pair is ordered by both scores"
+    assert concordance_estimate(line, -line).value == 0 and not concordance_estimate(line, -line).known
+    assert concordance_estimate(line[:4], line[:4]).reason == "4 items: an interval takes 5"
 
 
 def test_auc_has_delongs_variance_of_plain_loops() -> None:

@@ -263,6 +263,14 @@ def test_the_tree_spells_every_sequence_once(sequences: list[tuple[int, ...]], m
     assert [spelled[i] for i in range(len(sequences))] == sequences
 
 
+def test_every_beginning_of_a_long_text_is_read_in_one_node() -> None:
+    """What an answer of many tokens is scored by; a function within a function for each would be too many."""
+    text = tuple(range(5000))
+    (root,) = grow([text[:n] for n in range(3, 5001)], min_saving=1)
+    assert root.tokens == text and not root.children
+    assert root.reads == [(n - 1, n - 3) for n in range(3, 5001)]
+
+
 def test_end_states_are_the_states_of_the_whole_sequence() -> None:
     lm = _shared()
     sequences = list(dict.fromkeys(q.context for q in random_queries(7)))

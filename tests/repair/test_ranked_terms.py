@@ -12,6 +12,7 @@ from tests.tiny import tiny_model, tiny_tokenizer
 
 import accord
 from accord.errors import AccordError
+from accord.gap.typicality import null_context
 from accord.lm import Backbone
 from accord.lm.model import LanguageModel
 from accord.repair.alarm import BEFORE, NOW, WINDOW, check_likelihood
@@ -22,7 +23,6 @@ from accord.repair.method import PairBatch, drawn, reached
 from accord.repair.rankalign import RankAligning
 from accord.repair.scores import Kept, Odds, Pair, Terms, scores
 from accord.tasks import Task
-from accord.tasks.as_read import null_context
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import rankdata
 from tests.report.run_folder import publish_result
 
+from accord.gap.corrected import summarize_corrections
 from accord.gap.result import Gap
 
 CATEGORIES = {
@@ -97,7 +98,8 @@ def make_scores(
                 "validator_prompt": f"{shots}Do you think {member}s are a kind of {group}? Answer:",
                 "generator_logodds": g, "validator_logodds": v, "generator_logprob": g - 1.2,
                 "generator_rank": int(max(1, np.exp(-0.9 * g + 0.3 * rng.normal() - 1.5))),
-                "yes_no_mass": float(rng.uniform(0.9, 1)),
+                "yes_no_mass": float(rng.uniform(0.9, 1)), "generator_tokens": 1 + len(group) // 8,
+                "typicality": -7.0 - len(group) / 4,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -155,7 +157,8 @@ def make_gap(scores: pd.DataFrame | None = None, *, layers: bool = True, metrics
     """A gap as `measure_gap` gives it."""
     scores = make_scores() if scores is None else scores
     tables = make_layers(scores) | {"lens": make_lens()} if layers else {}
-    return Gap(scores, measure(scores) | (metrics or {}), "first", **tables)
+    corrections = summarize_corrections(scores)
+    return Gap(scores, measure(scores) | (metrics or {}), "first", **tables, corrections=corrections)
 
 
 def write_gap(

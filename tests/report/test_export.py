@@ -151,7 +151,7 @@ def test_a_workbook_has_a_sheet_a_table_and_text_is_no_formula(
     gap_writer(tmp_path / "gap" / "one", scores, layers=False)
     [path] = [path for path in export(tmp_path, "xlsx") if path.suffix == ".xlsx"]
     book = openpyxl.load_workbook(path)
-    assert book.sheetnames[:2] == ["contents", "metrics"] and len(book.sheetnames) == 7
+    assert book.sheetnames[:2] == ["contents", "metrics"] and len(book.sheetnames) == 8
     sheet = book["gap-one-categories"]
     assert (sheet["A2"].data_type, sheet["A2"].value[:11]) == ("s", "=HYPERLINK(")
     assert isinstance(sheet["B2"].value, int) and 0 <= sheet["C2"].value <= 1
@@ -467,7 +467,7 @@ def test_seeds_and_their_mean_are_told_apart() -> None:
 def test_the_command_says_where_files_are(tmp_path: Path, unpainted: None, run_folder: Path) -> None:
     words = ["export", str(run_folder), "--to", "latex", "--out", str(tmp_path / "paper")]
     result = CliRunner().invoke(cli.app, words)
-    assert (result.exit_code, result.stdout) == (0, f"6 files in {tmp_path / 'paper'}\n"), result.stderr
+    assert (result.exit_code, result.stdout) == (0, f"7 files in {tmp_path / 'paper'}\n"), result.stderr
     assert (tmp_path / "paper" / "tables" / "gap-hypernymy-similarity.tex").is_file()
     assert CliRunner().invoke(cli.app, [*words[:2], "--to", "docx"]).exit_code == 2
 

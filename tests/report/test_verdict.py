@@ -127,3 +127,15 @@ def test_a_validator_that_chooses_says_neither_yes_nor_no() -> None:
 def test_blank_first_tokens_are_remarked() -> None:
     gap = a_gap(generator_auc=STRONG, validator_auc=GOOD, pearson_all=HIGH, blank_first_tokens=(100, 100, 100))
     assert any("first token of 25% of the answers is white space" in remark for remark in remarks(gap))
+
+
+def test_what_pooling_hides_within_prompts_is_said():
+    def said(**metrics):
+        gap = a_gap(generator_auc=(0.64, 0.57, 0.70), validator_auc=(0.51, 0.44, 0.58), **metrics)
+        return [remark for remark in remarks(gap) if "one prompt" in remark]
+
+    assert said() == said(within_generator_auc=(0.66, 0.6, 0.7)) == []
+    assert said(within_generator_auc=(0.76, 0.71, 0.81), within_validator_auc=(0.53, 0.5, 0.6)) == [
+        "Among the answers to one prompt its AUC is .76\N{NO-BREAK SPACE}[.71,\N{NO-BREAK SPACE}.81] when completing, "
+        "not .64: prompts differ in how high all answers score."
+    ]

@@ -80,6 +80,7 @@ def refused(folder):
         (REPAIR.replace("24", "10") + 'kind = "readout"', ["too few training items", "at least 20"]),
         (REPAIR + 'kind = "consistency"\nrounds = 9\nsteps = 8', ["each round needs a step"]),
         (REPAIR + 'kind = "sft"\ntask = "capitals"\nnegation = true', ["no negated wording"]),
+        ('[[gap]]\ntask = "capitals"\nnegated = true', ["no negated wording", "leave negated off"]),
         (REPAIR + 'kind = "sft"\nform = "joint"\nchat = true', ["a chat has turns"]),
         (REPAIR + 'kind = "readout"\ntask = "capitals"', ["label words of one token each", "Yes, that is how it is"]),
         (

@@ -16,6 +16,11 @@ ROWS = {
     ),
     "next-word": json.dumps({"context": "“We’re off,”\n\nsaid ", "final_word": "Tom", "correct": "Yes"}),
     "trivia": json.dumps({"question": "Who won? ", "answers": ["Ann "], "correct": "No"}),
+    "hypernymy-members": "ice axes\tmusical instrument\tno\tlow\n",
+    "responses": json.dumps({"prompt": "Name one tree. ", "response": " Oak.\n", "correct": "Yes"}),
+    "arithmetic-chains": json.dumps({"question": "Start with 9?", "answer": "9 + 1 = 10.\nIt is 10.", "correct": "No"}),
+    "programs": json.dumps({"prompt": "def f(x):", "response": "    y = x\n    return y", "correct": "Yes"}),
+    "personas": json.dumps({"persona": "sails alone", "statement": "I love crowds.", "correct": "No"}),
 }
 CASES = [
     (name, generator, validator, shots)
@@ -47,7 +52,7 @@ def test_every_prompt_is_sane_text(tmp_path, name, generator, validator, shots):
     for prompt in (generated, validated):
         assert prompt == prompt.strip()
         assert "{" not in prompt
-        assert not re.search(r"\ba [aeiou]|\ban [^aeiou]|  | \n", prompt)
+        assert not re.search(r"\ba [aeiou]|\ban [^aeiou]|\S  | \n", prompt)
     assert validated.endswith("Answer:")
     assert made.items[0].answer in validated
     blocks = 5 if shots == "few" else 1
@@ -140,3 +145,24 @@ def test_braces_in_the_data_and_doubled_ones_in_a_template_are_text():
     fields = {"a": "{b}", "b": "x"}
     assert Template.parse("{{{a}}} {B}").fill(fields) == "{{b}} X"
     assert Item(fields, "x", True).fields is fields
+
+
+def test_a_whole_answer_has_its_own_join_and_the_validator_keeps_the_usual_one(tmp_path):
+    made, generated, validated = prompts(tmp_path, "responses", generator_shots="few")
+    right = TASKS["responses"].generator_shots[0]
+    assert generated.startswith(f"{right.fields['prompt']}\nviolet\nindigo\nturquoise\n\n")
+    assert (made.generator.join, made.validator.join) == ("\n", " ")
+    assert "Is this response right? Answer: Yes\n\n" in validated
+    assert made.settings["answer_join"] == "\n" and "join" not in made.settings
+    assert made.generator.prompt(made.items[0], negated=True).endswith("Give an incorrect response.\nName one tree.")
+
+
+@pytest.mark.parametrize(
+    "name", ["hypernymy-members", "responses", "personas", "trivia", "arithmetic-chains", "programs"]
+)
+def test_tasks_with_many_answers_have_a_negated_wording_of_each_phrasing(name):
+    definition = TASKS[name]
+    assert definition.negated.keys() == definition.generators.keys()
+    for phrasing, text in definition.negated.items():
+        assert Template.parse(text).names == Template.parse(definition.generators[phrasing]).names
+        assert text != definition.generators[phrasing]

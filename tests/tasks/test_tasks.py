@@ -230,6 +230,11 @@ def test_all_items_of_one_class_are_allowed(tmp_path):
         ("next-word", '{"context": "a", "final_word": " ", "correct": "Yes"}', ["'final_word' is empty"]),
         ("trivia", '{"question": "a", "answers": [], "correct": "Yes"}', ["no list that begins with", ":1"]),
         ("trivia", '{"question": "a", "answers": "b", "correct": "Yes"}', ["no list that begins with"]),
+        ("trivia", '{"question": "a", "answer": " ", "correct": "Yes"}', ["'answer' is empty", ":1"]),
+        ("responses", '{"prompt": "a", "respons": "b", "correct": "Yes"}', ["(did you mean 'respons'?)"]),
+        ("responses", '{"prompt": "a", "response": "b", "correct": "perhaps"}', ["no yes or no"]),
+        ("personas", '{"persona": "a", "statement": "b"}', ["no column 'correct'"]),
+        ("hypernymy-members", "eels\tanimal\tyes\tmedium\n", ["'medium'", "high or low"]),
     ],
 )
 def test_bad_rows_are_errors(tmp_path, name, text, words):
@@ -275,7 +280,10 @@ def test_unknown_tasks_and_missing_data_say_what_to_do():
 
 def test_the_catalog_lists_every_task_with_its_phrasings():
     rows = {row.name: row for row in catalog()}
-    assert list(rows) == ["hypernymy", "substitution", "next-word", "trivia"]
+    assert list(rows) == [
+        "hypernymy", "hypernymy-members", "substitution", "next-word", "trivia", "arithmetic-chains", "responses",
+        "programs", "personas",
+    ]  # fmt: skip
     assert all(len(row.generator_phrasings) >= 3 and len(row.validator_phrasings) >= 3 for row in rows.values())
     assert (rows["hypernymy"].items or 0) > 1000
     assert rows["trivia"].items is None

@@ -129,6 +129,10 @@ def test_finished_parts_are_kept_by_trial_and_progress_is_of_all(lm: Backbone, t
     assert told == sorted(told) and told[-1] == (5, 5) and {total for _, total in told} == {5}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
     about = judge(scored, scored, trials, about={"seed": 3})
-    assert about.about == {"seed": 3} and about.n == {"one": 3, "two": 2} and about.after == scored
+    assert about.about == {"seed": 3} and about.n == {"one": 3, "two": 2}
+    for trial, table in scored.items():  # with the base's typicality beside its own
+        after = about.after[trial]
+        pd.testing.assert_frame_equal(after.drop(columns="base_typicality"), table)
+        assert after["base_typicality"].equals(table["typicality"])
     assert judge(scored, scored, trials[:1]).about == {}
     assert {len(table) for table in scored.values()} == {3, 2} == {len(t.task.items) for t in trials}

@@ -127,7 +127,8 @@ def _within(progress: Progress | None, size: int, begun: int, total: int) -> Pro
 
 
 def _score_own(lm: LanguageModel, own: Task, parts: Path | None, progress: Progress | None) -> pd.DataFrame:
-    return measure_gap(lm, own, resamples=0, parts=parts and parts / "own", progress=progress).scores
+    folder = parts and parts / "own"
+    return measure_gap(lm, own, typicality=(), resamples=0, parts=folder, progress=progress).scores
 
 
 def _read(

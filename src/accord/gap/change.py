@@ -8,7 +8,7 @@ import pandas as pd
 
 from accord.arguments import checked
 from accord.errors import AccordError
-from accord.gap.metrics import MEASURES, PAIRED
+from accord.gap.metrics import PAIRED, measures_of
 from accord.gap.sample import sample
 from accord.intervals import Estimate, Interval, difference, unknown
 from accord.intervals.estimate import Classes
@@ -38,9 +38,10 @@ class Change:
 
 @checked
 def compare(before: pd.DataFrame, after: pd.DataFrame, *, seed: int = 0, resamples: int = 1000) -> dict[str, Change]:
-    """Every measure of `MEASURES` in two score tables of the same items (see `accord.gap.measure_gap`).
+    """Every measure of `accord.gap.metrics.measures_of` in two score tables of the same items.
 
     Args:
+        before, after: see `accord.gap.measure_gap`.
         seed, resamples: as for `accord.gap.summarize`.
 
     Raises:
@@ -54,7 +55,7 @@ def _changes(before: pd.DataFrame, after: pd.DataFrame, resamples: int = 1) -> d
     """See `compare`; the rows belong together."""
     old, new = sample(before), sample(after)
     changes = {}
-    for name, measure in MEASURES.items():
+    for name, measure in measures_of(old).items():
         if resamples:
             sides, change = (measure.estimate(old), measure.estimate(new)), measure.change(old, new)
         else:

@@ -1,5 +1,6 @@
 """`accord gap` and `accord show`: the gap of a model on a task, and the task's questions as a model reads them."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -138,6 +139,13 @@ def _print_all(gap: "Gap", title: str) -> None:
     print_table(
         ("metric", "value", "low", "high"), [[name, *_cells(metric)] for name, metric in metrics.items()], title=title
     )
+    if gap.corrections is not None:
+        columns = ("score", "metric", "all items", "low", "high", "within prompts", "low", "high")
+        numbers = (
+            [*row[:2], *(decimals(None if math.isnan(number) else number, "") for number in row[2:])]
+            for row in gap.corrections.itertuples(index=False, name=None)
+        )
+        print_table(columns, list(numbers), title="the generator's answers scored in other ways")
     for reason, names in _reasons(metrics).items():
         tell(f"No interval for {', '.join(names)}: {reason}.")
     if counts := what_counts(gap):

@@ -20,6 +20,7 @@ _QUESTION = (
     ("validator_phrasing", "validator-", None),
     ("chat", "chat", False),
     ("answer_score", "", None),
+    ("negated", "negated", False),
     ("model", "", "backbone"),
 )
 
@@ -50,9 +51,18 @@ class GapSection(QuestionSection):
         "(no word), or nested: one training side, all three tests.",
     )
     limit: int | None = Field(
-        default=None, ge=1, description="At most so many items, balanced; without it all.", examples=[400]
+        default=None,
+        ge=1,
+        description="At most so many items, balanced; without it all. Of a task with many answers to a "
+        "prompt, eight of each prompt, then more.",
+        examples=[400],
     )
     layers: bool = Field(default=False, description="Also read both forms at every layer, not only at the top.")
+    negated: bool = Field(
+        default=False,
+        description="Also correct the generator's scores by what answers get after the negated prompt (`negated` of a "
+        "task); by what they get after no prompt at all, they always are.",
+    )
 
     @property
     def asked(self) -> dict[str, Any]:

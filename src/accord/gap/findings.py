@@ -14,6 +14,7 @@ from accord.study.run_folder import Run
 LOW_MASS, SOME_MASS = 0.5, 0.9
 GOOD_AUC = 0.75
 FEW_ITEMS = 100
+POOLED = 0.05  # of an AUC: from there on it is said that within prompts it is another
 
 
 def findings(run: Run) -> list[Finding]:
@@ -82,6 +83,8 @@ def remarks(gap: Gap) -> list[str]:
     elif max(affirmed, 1 - affirmed) > 0.9:
         side = "yes" if affirmed > 0.5 else "no"
         out.append(f"Asked, it says {side} to {max(affirmed, 1 - affirmed):.0%} of the items, whatever they are.")
+    if within := _within_prompts(gap):
+        out.append(within)
     sanity = metric_in(gap.metrics, "rank_sanity")
     if sanity.known and sanity.value < 0.8:
         out.append(
@@ -99,6 +102,20 @@ def remarks(gap: Gap) -> list[str]:
     if n < FEW_ITEMS:
         out.append(f"Only {count(n, 'item')}: the intervals are wide, and categories say next to nothing.")
     return out
+
+
+def _within_prompts(gap: Gap) -> str:
+    """That pooling all items hides or fakes order among the answers to one prompt; empty where it does not."""
+    parts = []
+    for form, when in (("generator", "when completing"), ("validator", "when asked")):
+        inside, pooled = (metric_in(gap.metrics, f"{part}{form}_auc") for part in ("within_", ""))
+        if inside.known and pooled.known and abs(inside.value - pooled.value) >= POOLED:
+            parts.append(f"{measured(inside)} {when}, not {number(pooled.value)}")
+    if not parts:
+        return ""
+    return (
+        f"Among the answers to one prompt its AUC is {'; '.join(parts)}: prompts differ in how high all answers score."
+    )
 
 
 def what_counts(gap: Gap) -> str:

@@ -71,6 +71,52 @@ TERMS: dict[str, Term] = {
         low=-1.0,
         neutral=0.0,
     ),
+    "within_generator_auc": Term(
+        "Generator AUC, within prompts",
+        "the same among the answers of one prompt, the mean over prompts: that one prompt's answers are all likelier "
+        "than another's does not count",
+        f"{_METRICS}.WITHIN",
+        neutral=0.5,
+    ),
+    "within_validator_auc": Term(
+        "Validator AUC, within prompts",
+        "the same among the answers of one prompt, the mean over prompts",
+        f"{_METRICS}.WITHIN",
+        neutral=0.5,
+    ),
+    "within_validator_accuracy": Term(
+        "Validator accuracy, within prompts",
+        "share of a prompt's answers on which its yes or no is right, the mean over prompts",
+        f"{_METRICS}.WITHIN",
+        neutral=0.5,
+    ),
+    "within_pearson": Term(
+        "Correlation r, within prompts",
+        "do both forms rank the answers of one prompt alike? The mean over prompts",
+        f"{_METRICS}.WITHIN",
+        low=-1.0,
+        neutral=0.0,
+    ),
+    "within_spearman": Term(
+        "Rank correlation ρ, within prompts",
+        "as r, of ranks",
+        f"{_METRICS}.WITHIN",
+        low=-1.0,
+        neutral=0.0,
+    ),
+    "within_concordance": Term(
+        "Concordance, within prompts",
+        "share of the pairs of one prompt's answers that both forms order alike, of those that both order",
+        f"{_METRICS}.WITHIN",
+        neutral=0.5,
+    ),
+    "prompts": Term("Prompts", "number of different prompts (or groups of the data)", "scores.parquet", whole=True),
+    "prompts_compared": Term(
+        "Prompts compared within",
+        "those with four answers or more, right and wrong ones",
+        "accord.gap.within",
+        whole=True,
+    ),
     "first_token_clashes": Term(
         "First tokens that clash",
         "items of the whole task that a first token alone does not tell from an answer of the other kind",
@@ -96,8 +142,21 @@ MAIN = (
     "yes_no_mass",
 )
 
+SCORES = {
+    "logodds": "the generator's score above",
+    "logprob": "whole answer",
+    "per_token": "whole answer, a token",
+    "own": "whole answer, less what it gets after no prompt",
+    "own_per_token": "whole answer, less what it gets after no prompt, a token",
+    "negated": "whole answer, less what it gets after the negated prompt",
+    "base": "whole answer, less what it gets after no prompt from the base",
+    "base_negated": "whole answer, less what it gets after the negated prompt from the base",
+}
+"""What `accord.gap.corrected.generator_scores` names, in words."""
+
 FILES = {
     "scores.parquet": "a row an item: fields, prompts, scores",
+    "corrections.parquet": "how each way of scoring an answer does",
     "metrics.json": "every metric with its interval",
     "layers.parquet": "both scores by item and layer",
     "layer_metrics.parquet": "metrics by layer",

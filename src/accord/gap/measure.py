@@ -1,7 +1,7 @@
 """The gap of a model on a task: both forms of every item scored, as tables that other tools open."""
 
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from accord.arguments import checked
 from accord.errors import AccordError
 from accord.gap.answer_score import AnswerScore
+from accord.gap.corrected import summarize_corrections
 from accord.gap.metrics import layer_matrix, summarize, summarize_layers
 from accord.gap.questions import LabelWords
 from accord.gap.result import Gap
+from accord.gap.typicality import Asked, Kind, contexts_and_answers, logprobs, null_context
 from accord.lm.model import LanguageModel
+from accord.lm.prefix_tree import Ids
 from accord.lm.prompted import after_prompt
 from accord.lm.scoring import Floats, Query, Score, check_queries, score
 from accord.progress import Progress
@@ -29,6 +32,8 @@ from accord.unfinished import each
 _PART = 128
 # Items scored together where no part is kept: fuller batches, a fifth less time for a tiny model.
 _TOGETHER = 1024
+# Tokens of the answers that are scored together: a sequence is held for each of them.
+_ANSWER_TOKENS = 2**14
 # Positions of the token map's picture: more are not legible.
 _LENS_POSITIONS = 16
 
@@ -39,6 +44,8 @@ def measure_gap(
     task: Task | str | Path | Mapping[str, Any],
     *,
     layers: bool = False,
+    typicality: tuple[Kind, ...] = ("own",),
+    base: LanguageModel | None = None,
     resamples: int = 1000,
     parts: Path | None = None,
     progress: Progress | None = None,
@@ -49,6 +56,9 @@ def measure_gap(
     Args:
         task: or what `accord.task` makes one of: a name, a task file, or a table of its keys.
         layers: also by the logit lens of every layer.
+        typicality: how typical each answer is by itself, by which its score can be corrected: "own", its
+            log-probability after nothing; "negated", after the negated prompt, at the cost of a pass over the items.
+        base: the model that `lm` was made from. Then its typicality stands beside `lm`'s own, which a repair moves.
         resamples: 0 for no intervals; any other number for them.
         parts: a folder for finished parts; what is whole there already is not computed again.
         progress: called with (items done, items in all).
@@ -56,37 +66,52 @@ def measure_gap(
 
     Raises:
         AccordError: the task has no items, its label words cannot be told apart, an answer tokenises to nothing,
-            or logits are not finite.
+            or logits are not finite; it has no negated wording, and "negated" is asked for.
     """
     task = as_task(task)
     if not task.items:
         raise AccordError("the task has no items", where=task.name, got=f"split {task.split!r}")
+    if "negated" in typicality:
+        task.check_negated("negated")
     questions = _Questions(lm, task, layers)
     n, answer = len(task.items), questions.answer
     order = questions.order()
     tables, by_layer = [], _ByLayer(n, lm.n_layers + 1, task.labels.chooses) if layers else None
-    size = _TOGETHER if parts is None else _PART
+    size = _PART if parts or questions.answer_tokens * _TOGETHER > _ANSWER_TOKENS * n else _TOGETHER
+    typical = _Typical(questions, typicality, base)
+    whole = n + typical.total
+
+    def told(done: int, _: int) -> None:
+        if progress:
+            progress(done * n // whole, n)
+
     makes: dict[str, Callable[[], pd.DataFrame]] = {}
     for start in range(0, n, size):
         which = order[start : start + size]
-        within = _within(progress, start, len(which), n)
+        within = _within(told, start, len(which), whole)
         makes[f"{start:08d}.parquet"] = partial(_part, questions, which, within)
+    ends = [*range(size, n, size), n]
+    for name, make, more in typical.makes(size):
+        makes[name] = make
+        ends.append(ends[-1] + more)
 
     def there(number: int) -> None:
-        if progress:
-            progress(min(number * size, n), n)
+        told(ends[number - 1], whole)
 
-    for part in each(parts, makes, there):
+    for name, part in zip(makes, each(parts, makes, there), strict=True):
+        if typical.takes(name, part):
+            continue
         tables.append(part[part["layer"] == lm.n_layers])
         if by_layer:
             by_layer.add(part)
     if scored:
         scored()
-    scores = _score_table(task, pd.concat(tables).set_index("item").sort_index())
+    scores = _score_table(task, pd.concat(tables).set_index("item").sort_index().join(typical.table()))
     scores.attrs |= answer.about
     metrics = {**summarize(scores, resamples=resamples), **answer.metrics}
+    corrections = summarize_corrections(scores, resamples=resamples)
     if by_layer is None:
-        return Gap(scores, metrics, answer.counted)
+        return Gap(scores, metrics, answer.counted, corrections=corrections)
     table = by_layer.table()
     return Gap(
         scores,
@@ -96,6 +121,7 @@ def measure_gap(
         layer_metrics=summarize_layers(scores, table, resamples=resamples),
         layer_matrix=layer_matrix(scores, table),
         lens=_token_map(questions, scores),
+        corrections=corrections,
     )
 
 
@@ -118,6 +144,15 @@ class _Questions:
                     self._ids.extend(ids)
                     self._ends.append(len(self._ids))
 
+    def answers(self) -> Iterator[Ids]:
+        """The tokens of each item's answer."""
+        return (tuple(self._ids[a:b]) for a, b in zip(self._ends[1:-1:3], self._ends[2::3], strict=True))
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens of all answers together."""
+        return sum(b - a for a, b in zip(self._ends[1:-1:3], self._ends[2::3], strict=True))
+
     def queries(self, item: int) -> tuple[Query, Query]:
         """Generator's and validator's."""
         ends = self._ends[3 * item : 3 * item + 4]
@@ -129,6 +164,69 @@ class _Questions:
         forms, items = (self.task.generator, self.task.validator), self.task.items
         # Worked examples stand before all of them.
         return sorted(range(len(items)), key=lambda i: tuple(form.filled(items[i]) for form in forms))
+
+
+_COLUMNS: Mapping[Kind, str] = {"own": "typicality", "negated": "negated_typicality"}
+
+
+class _Typical:
+    """How typical the answers are, every distinct one scored once: parts of their own, put together as columns."""
+
+    def __init__(self, questions: _Questions, kinds: tuple[Kind, ...], base: LanguageModel | None) -> None:
+        lm, task = questions.lm, questions.task
+        self._models = {"": lm, **({} if base is None else {"base_": base})}
+        self._distinct: dict[str, list[Asked]] = {}  # neighbours share prompts
+        self._place: dict[str, list[int]] = {}  # of each item among these
+        self._found: dict[str, list[float]] = {}
+        for kind, column in _COLUMNS.items():
+            if kind in kinds and (kind == "negated" or _has_null(lm, task)):
+                every = contexts_and_answers(lm, task, task.items, questions.answers(), kind)
+                self._distinct[column] = sorted(set(every))
+                place = {each: i for i, each in enumerate(self._distinct[column])}
+                self._place[column] = [place[each] for each in every]
+
+    @property
+    def total(self) -> int:
+        """How many answers are scored."""
+        return len(self._models) * sum(map(len, self._distinct.values()))
+
+    def makes(self, size: int) -> Iterator[tuple[str, Callable[[], pd.DataFrame], int]]:
+        """Of each part of at most `size` answers its name, what makes it, and how many answers it has."""
+        for column, distinct in self._distinct.items():
+            for prefix, model in self._models.items():
+                for start in range(0, len(distinct), size):
+                    part = distinct[start : start + size]
+                    yield f"{prefix}{column}-{start:08d}.parquet", partial(_typical_part, model, part), len(part)
+
+    def takes(self, name: str, part: pd.DataFrame) -> bool:
+        """Take a part in, if it is one of these."""
+        column = name.rpartition("-")[0]
+        if column:
+            self._found.setdefault(column, []).extend(part["logprob"])
+        return bool(column)
+
+    def table(self) -> pd.DataFrame:
+        """A row an item, a column for each kind of typicality."""
+        return pd.DataFrame(
+            {
+                prefix + column: np.array(self._found[prefix + column])[place]
+                for column, place in self._place.items()
+                for prefix in self._models
+            }
+        )
+
+
+def _typical_part(lm: LanguageModel, part: Sequence[Asked]) -> pd.DataFrame:
+    return pd.DataFrame({"logprob": logprobs(lm, part)})
+
+
+def _has_null(lm: LanguageModel, task: Task) -> bool:
+    """Whether something can stand for the empty context; without, there is no typicality, and all else is measured."""
+    try:
+        null_context(lm, task)
+    except AccordError:
+        return False
+    return True
 
 
 def _part(questions: _Questions, which: Sequence[int], progress: Progress | None) -> pd.DataFrame:
@@ -219,6 +317,13 @@ class _ByLayer:
         )
 
 
+def _prompt_groups(task: Task) -> dict[str, list[str]]:
+    """A column, where the data say which items answer one prompt; else those with the same generator prompt do."""
+    if all(item.prompt is None for item in task.items):
+        return {}
+    return {"prompt_group": [item.prompt or task.generator.prompt(item) for item in task.items]}
+
+
 def _score_table(task: Task, top: pd.DataFrame) -> pd.DataFrame:
     ours = pd.DataFrame(
         {
@@ -228,6 +333,7 @@ def _score_table(task: Task, top: pd.DataFrame) -> pd.DataFrame:
             "answer": [item.answer for item in task.items],
             "generator_prompt": [task.generator.prompt(item) for item in task.items],
             "validator_prompt": [task.validator.prompt(item) for item in task.items],
+            **_prompt_groups(task),
             **({"label": [item.label for item in task.items]} if task.labels.chooses else {}),
         }
     ).join(top.drop(columns="layer"))

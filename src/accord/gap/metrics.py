@@ -25,6 +25,7 @@ from accord.gap.sample import (
     validator,
     validator_right,
 )
+from accord.gap.within import WITHIN
 from accord.intervals import (
     Estimate,
     Floats,
@@ -40,8 +41,8 @@ from accord.intervals import (
 RANK_THRESHOLDS = (5, 10, 40, 100, 1000)
 
 __all__ = [
-    "MEASURES", "PAIRED", "RANK_THRESHOLDS", "Floats", "Interval", "ScoreColumns", "auc", "layer_matrix", "pearson",
-    "sample", "spearman", "summarize", "summarize_layers",
+    "MEASURES", "PAIRED", "RANK_THRESHOLDS", "WITHIN", "Floats", "Interval", "ScoreColumns", "auc", "layer_matrix",
+    "measures_of", "pearson", "sample", "spearman", "summarize", "summarize_layers",
 ]  # fmt: skip
 
 
@@ -78,32 +79,41 @@ is always that of an answer's first token, whatever l_G is of: of whole answers 
 """
 
 
+def measures_of(s: ScoreColumns) -> Mapping[str, Measure]:
+    """`MEASURES`, and `WITHIN` where some prompt has several answers to compare."""
+    return {**MEASURES, **WITHIN} if s.compared else MEASURES
+
+
 @checked
 def summarize(
     scores: pd.DataFrame,
-    measures: Mapping[str, Measure] = MEASURES,
+    measures: Mapping[str, Measure] | None = None,
     *,
     seed: int = 0,
     resamples: int = 1000,
 ) -> dict[str, Interval]:
     """Every measure of a score table with its 95 % interval, and n, n_yes, n_no.
 
-    Also `blank_first_tokens`: of how many answers the first token is white space alone, so that l_G is about that.
+    Also `prompts`, and `prompts_compared`, those of them that are measured within (see `accord.gap.within`), and
+    `blank_first_tokens`: of how many answers the first token is white space alone, so that l_G is about that.
 
     Intervals are of items drawn within gold classes, whose sizes stay as they are. Where a measure has no value or no
     interval, `reason` says why.
 
     Args:
+        measures: by default `measures_of` the table.
         seed: without effect, as intervals are in closed form; taken so that older scripts run.
         resamples: 0 for no intervals; any other number for them.
     """
     whole = sample(scores)
     n = len(scores)
     counts = {"n": n, "n_yes": whole.n_yes, "n_no": n - whole.n_yes}
+    if whole.prompt is not None:
+        counts |= {"prompts": whole.prompts, "prompts_compared": len(whole.compared)}
     if "answer_token" in scores:
         counts["blank_first_tokens"] = int((scores["answer_token"].str.strip() == "").sum())
     result: dict[str, Interval] = {k: {"value": float(v), "low": None, "high": None} for k, v in counts.items()}
-    for name, measure in measures.items():
+    for name, measure in (measures_of(whole) if measures is None else measures).items():
         estimate = measure.estimate(whole) if resamples else Estimate(float(measure(whole)))
         result[name] = estimate.interval()
     return result

@@ -10,7 +10,7 @@ import pandas as pd
 
 from accord.gap.figures import draw_all
 from accord.gap.findings import finding, what_counts
-from accord.gap.glossary import FILES, MAIN, term
+from accord.gap.glossary import FILES, MAIN, SCORES, term
 from accord.gap.in_run import MeasuredGap, gaps_of
 from accord.gap.result import Gap
 from accord.gap.slices import AFFIRMS_SILENT, SAYS_DENIES, by_category, by_similarity, judged, worst
@@ -64,6 +64,7 @@ def gap_shown(measured_gap: MeasuredGap, key: str, run: Path, *, light: bool = F
         "n": count(len(gap.scores), "item"),
         "measures": [_measure(gap, name) for name in MAIN if name in gap.metrics],
         "all_measures": [_measure(gap, name) for name in gap.metrics],
+        "corrections": corrections_shown(gap),
         "figures": [f for f in figures if f["name"] != "categories"],
         "categories": next((f for f in figures if f["name"] == "categories"), None),
         "absent": [] if light else [v for k, v in _LAYER_FIGURES.items() if k not in {f["name"] for f in figures}],
@@ -74,6 +75,53 @@ def gap_shown(measured_gap: MeasuredGap, key: str, run: Path, *, light: bool = F
         "worst": _worst(gap.scores),
         **_provenance(measured_gap, run),
     }
+
+
+_CORRECTED = {"generator_auc": "AUC", "spearman": "ρ with the validator"}
+_NOWHERE = "No prompt has four answers, right and wrong ones, so nothing is measured within prompts here"
+
+
+def corrections_shown(gap: Gap) -> dict[str, Any] | None:
+    """How each way of scoring an answer does, within prompts where there is something to compare, and over all items.
+
+    None where that was not measured.
+    """
+    if gap.corrections is None or gap.corrections.empty:
+        return None
+    found = {(row["score"], row["metric"]): row for row in gap.corrections.to_dict("records")}
+    scores = list(dict.fromkeys(gap.corrections["score"]))
+    prompts, compared = (int(gap.metrics.get(name, {}).get("value") or 0) for name in ("prompts", "prompts_compared"))
+    scopes = {"within prompts": "within", "all items": "value"} if compared else {"all items": "value"}
+    ends = {"within": ("within", "within_low", "within_high"), "value": ("value", "low", "high")}
+
+    def metric(score: str, measure: str, scope: str) -> Metric:
+        row = found.get((score, measure), {})
+        return Metric(*(float(row.get(end, math.nan)) for end in ends[scope]))
+
+    def cells(score: str) -> list[dict[str, str]]:
+        metrics = [metric(score, measure, scope) for measure in _CORRECTED for scope in scopes.values()]
+        return [{"value": number(each.value), "interval": interval(each)} for each in metrics]
+
+    first = next(iter(scopes.values()))
+    aucs = {name: value for name in scores if not math.isnan(value := metric(name, "generator_auc", first).value)}
+    lead = "How well an answer's score tells right from wrong depends on how it is made"
+    if aucs:
+        low, high = min(aucs, key=aucs.__getitem__), max(aucs, key=aucs.__getitem__)
+        lead += f": from AUC {number(aucs[low])} ({_scored(low)}) to {number(aucs[high])} ({_scored(high)})"
+    where = f"Within prompts: the mean over {compared:,} of {count(prompts, 'prompt')}, those with four answers or more"
+    within = f"{where}, right and wrong ones; its interval is over prompts" if compared else _NOWHERE
+    return {
+        "lead": lead + ".",
+        "columns": [f"{title}, {scope}" for title in _CORRECTED.values() for scope in scopes],
+        "rows": [{"label": _scored(name), "cells": cells(name)} for name in scores],
+        "note": f"{within}. Scores of whole answers are of all their tokens. ρ: Spearman's rank correlation. "
+        "Concordance and r are in corrections.parquet, the scores in scores.parquet.",
+    }
+
+
+def _scored(name: str) -> str:
+    """A way of scoring answers, in words."""
+    return SCORES.get(name) or plain(name)
 
 
 def _overview(run: Run, gaps: list[MeasuredGap], keys: list[str]) -> Chapter:

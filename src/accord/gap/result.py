@@ -9,7 +9,7 @@ import pandas as pd
 
 from accord.disk import read_object
 from accord.gap.change import in_common, paired_changes
-from accord.gap.metrics import MEASURES
+from accord.gap.metrics import MEASURES, WITHIN
 from accord.intervals import Interval, brief
 from accord.report.notebook import InNotebook
 
@@ -17,7 +17,7 @@ METRICS = "metrics.json"
 _ANSWER_SCORE = "answer_score"
 _FORMS = {"generator": "completing", "validator": "asked"}
 NOISE = 1e-4  # nats: what other batches do to float32 log-odds
-_TABLES = ("scores", "layers", "layer_metrics", "layer_matrix", "lens")
+_TABLES = ("scores", "layers", "layer_metrics", "layer_matrix", "lens", "corrections")
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,23 @@ class Gap(InNotebook):
             answer's first token, `generator_logprob` log p of the whole answer, `generator_tokens` in it,
             `generator_rank` of its first token, `answer_token` that token's text, `yes_no_mass` Σ p(yes and no
             words | V). Where the validator chooses among labels, `label` is the right one and `validator_choice` the
-            most probable one; l_V is the log-odds of the right one against all others. Its `attrs`, which Parquet
-            keeps, say `answer_score` and how many first tokens clash.
-        metrics: each measure of `accord.gap.metrics.MEASURES` as {"value", "low", "high"}, and a "reason" where it has
-            no interval; and the number of items whose first tokens clash.
+            most probable one; l_V is the log-odds of the right one against all others. `typicality` log p(y | null)
+            of the whole answer y, null being the empty context, and `negated_typicality` log p(y | the negated
+            generator prompt), where asked for: both of the model that is measured; `base_typicality` and
+            `base_negated_typicality` the same of the model that it was made from, where that is known.
+            `prompt_group` where the data name it: which items answer one prompt (else those of one
+            `generator_prompt` do). Its `attrs`, which Parquet keeps, say `answer_score` and how many first tokens
+            clash.
+        metrics: each measure of `accord.gap.metrics.measures_of` as {"value", "low", "high"}, and a "reason" where it
+            has no interval; and the number of items whose first tokens clash.
         answer_score: what of an answer counts in l_G: "first", "whole" or "per_token" (see `accord.gap.answer_score`).
         layers: (item, layer, generator_logodds, validator_logodds) by the logit lens, or None.
         layer_metrics: (layer, metric, value, low, high), or None.
         layer_matrix: (generator_layer, validator_layer, pearson, pearson_yes, pearson_no), or None.
         lens: what the lens reads at each layer and position of the item whose two answers differ most: (item,
             form, position, token, layer, top, probability), or None.
+        corrections: (score, metric, value, low, high, within, within_low, within_high): how well each score that may
+            stand for the generator does, raw or corrected, see `accord.gap.corrected.summarize_corrections`.
     """
 
     scores: pd.DataFrame
@@ -50,6 +57,7 @@ class Gap(InNotebook):
     layer_metrics: pd.DataFrame | None = None
     layer_matrix: pd.DataFrame | None = None
     lens: pd.DataFrame | None = None
+    corrections: pd.DataFrame | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The metrics, and what of an answer counts: the content of `metrics.json`."""
@@ -105,4 +113,4 @@ class Gap(InNotebook):
 
 
 RESULTS = {"gap": Gap}
-OBJECTIVES = {"gap": tuple(MEASURES)}
+OBJECTIVES = {"gap": (*MEASURES, *WITHIN)}

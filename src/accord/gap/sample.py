@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,9 @@ from accord.intervals import (
 from accord.intervals.estimate import Classes, unchanged
 
 _FIRST = "generator_first_logodds"  # tables of before there was another score have none
+_PROMPTS = ("prompt_group", "generator_prompt")  # which items answer one prompt: the first of these that is there
+FEWEST_ANSWERS = 4
+"""Answers of one prompt below which nothing is measured within it."""
 _COLUMNS = ("gold", "generator_logodds", "validator_logodds", "generator_rank", "yes_no_mass")
 
 
@@ -36,6 +40,7 @@ class ScoreColumns:
     n_yes: int
     chosen: NDArray[np.bool_] | None = None  # whether the validator chose the right label; None: it says yes or no
     first: Floats | None = None  # log-odds of the answer's first token; None: as `generator`
+    prompt: NDArray[np.int64] | None = None  # the number of the prompt that the item answers, from 0; None: unknown
 
     @property
     def yes(self) -> slice:
@@ -56,6 +61,28 @@ class ScoreColumns:
     def classes(self) -> Classes:
         """Both gold classes, whose sizes are fixed."""
         return [self.yes, self.no]
+
+    @property
+    def prompts(self) -> int:
+        """How many prompts there are."""
+        return 0 if self.prompt is None else int(self.prompt.max(initial=-1)) + 1
+
+    @cached_property
+    def compared(self) -> list[NDArray[np.int64]]:
+        """The items of each prompt within which there is something to measure, those with gold yes first.
+
+        These have at least `FEWEST_ANSWERS` answers, right and wrong ones.
+        """
+        if self.prompt is None:
+            return []
+        order = np.argsort(self.prompt, kind="stable")
+        ends = np.cumsum(np.bincount(self.prompt, minlength=self.prompts))
+        gold = self.gold
+        return [
+            items
+            for items in np.split(order, ends[:-1])
+            if len(items) >= FEWEST_ANSWERS and 0 < gold[items].sum() < len(items)
+        ]
 
     def part(self, name: str) -> slice:
         """Where the items of "all", "yes" or "no" are."""
@@ -84,7 +111,9 @@ def sample(scores: pd.DataFrame) -> ScoreColumns:
     if "validator_choice" in ordered:
         chosen = (ordered["validator_choice"] == ordered["label"]).to_numpy()
     first = ordered[_FIRST].to_numpy(dtype=np.float64) if _FIRST in ordered else None
-    return ScoreColumns(generator, validator, rank, mass, int(scores["gold"].sum()), chosen, first)
+    grouped = next((name for name in _PROMPTS if name in ordered), None)
+    prompt = None if grouped is None else pd.factorize(ordered[grouped])[0].astype(np.int64)
+    return ScoreColumns(generator, validator, rank, mass, int(scores["gold"].sum()), chosen, first, prompt)
 
 
 Column = Callable[[ScoreColumns], Floats]

@@ -18,7 +18,7 @@ from accord.tasks import Task
 if TYPE_CHECKING:
     from accord.lm import LanguageModel
 
-VERSION = 2  # raise it when the same settings give other files or numbers
+VERSION = 3  # raise it when the same settings give other files or numbers
 
 
 def stages(plan: Plan) -> Iterator[Stage]:
@@ -111,6 +111,9 @@ def gap_stage(
         inputs: that stage.
     """
 
+    if section.negated:
+        task.check_negated("negated")
+
     def make(work: Work) -> Gap:
         from accord.gap import measure_gap
         from accord.gap.figures import write_gap_figures
@@ -121,6 +124,7 @@ def gap_stage(
             lm,
             task,
             layers=section.layers,
+            typicality=("own", "negated") if section.negated else ("own",),
             parts=work.parts,
             progress=work.progress,
             scored=work.all_parts_made,
@@ -129,4 +133,6 @@ def gap_stage(
         return gap
 
     settings = {**identity, "task": task.settings, "layers": section.layers}
+    if section.negated and task.generator.negated:
+        settings["negated"] = task.generator.negated.text
     return Stage("gap", section.folder, make, settings, seed, VERSION, inputs or {}, spreads=True, seconds=45)

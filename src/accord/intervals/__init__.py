@@ -4,7 +4,15 @@ How often each covers is measured by `scripts/coverage.py`; the table is in docs
 """
 
 from accord.intervals.areas import auc, auc_estimate
-from accord.intervals.correlations import pearson, pearson_estimate, pearson_matrix, spearman, spearman_estimate
+from accord.intervals.correlations import (
+    concordance,
+    concordance_estimate,
+    pearson,
+    pearson_estimate,
+    pearson_matrix,
+    spearman,
+    spearman_estimate,
+)
 from accord.intervals.estimate import Estimate, Floats, Interval, brief, difference, unknown
 from accord.intervals.means import mean_change, mean_estimate, ratio_change, ratio_difference, ratio_estimate
 from accord.intervals.shares import share_change, share_estimate, share_of_many, wilson
@@ -16,6 +24,8 @@ __all__ = [
     "auc",
     "auc_estimate",
     "brief",
+    "concordance",
+    "concordance_estimate",
     "difference",
     "mean_change",
     "mean_estimate",

@@ -54,14 +54,18 @@ def grow(sequences: Sequence[Ids], *, min_saving: int) -> list[Node]:
 
 def _branch(sequences: Sequence[Ids], group: list[int], start: int) -> Node:
     """The subtree of a sorted group of sequences that share at least a token from `start` on."""
-    first, last = sequences[group[0]], sequences[group[-1]]
-    end = common(first, last)
-    node = Node(start, first[start:end])
-    rest = group
-    if len(first) == end:  # sorted, so only the first can end here
-        node.reads.append((end - start - 1, group[0]))
-        rest = group[1:]
-    node.children = [_branch(sequences, part, end) for part in _by_token(sequences, rest, end)]
+    last = sequences[group[-1]]
+    node, end = Node(start, ()), start
+    # What a long answer is scored by, a sequence for each of its tokens, is one node: a loop, as it may be thousands.
+    while group and sequences[group[0]][end] == last[end]:
+        first = sequences[group[0]]
+        end += common(first[end:], last[end:])
+        if len(first) > end:
+            break
+        node.reads.append((end - start - 1, group[0]))  # sorted, so only the first can end here
+        group = group[1:]
+    node.tokens = last[start:end]
+    node.children = [_branch(sequences, part, end) for part in _by_token(sequences, group, end)]
     return node
 
 

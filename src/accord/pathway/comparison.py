@@ -66,6 +66,7 @@ class Comparison:
             self.models[model],
             self.first,
             layers=True,
+            typicality=(),
             resamples=self.resamples,
             parts=self.part(f"gap-{model}"),
             progress=progress,
@@ -126,7 +127,7 @@ class Comparison:
         if task is self.first:
             return first
         return measure_gap(
-            self.base, task, resamples=0, parts=self.part(f"scores-{name}"), progress=steps.next()
+            self.base, task, typicality=(), resamples=0, parts=self.part(f"scores-{name}"), progress=steps.next()
         ).scores
 
     def concepts(self, layer: int, model: ConceptModel, steps: Steps) -> pd.DataFrame:

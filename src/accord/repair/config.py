@@ -436,24 +436,16 @@ def check_task(task: Task, config: BaseModel) -> None:
     else:
         task.labels.check_yes_or_no("any repair but sft", task.name)
     if isinstance(config, Ranked) and config.typicality == "negated":
-        _check_negated(task, "take another typicality")
+        task.check_negated('typicality = "negated"')
     fewest = FEWEST_ITEMS if isinstance(config, _Searched) else 2
     if len(task.items) < fewest:
         problem = "too few training items to repair with"
         raise AccordError(problem, where=task.name, got=len(task.items), wanted=f"at least {fewest}")
 
 
-def _check_negated(task: Task, otherwise: str) -> None:
-    if task.generator.negated is None:
-        raise AccordError(
-            f"task {task.name!r} has no negated wording of its generator form {task.generator.phrasing!r}",
-            fix=f"give one (`negated` in a task file), or {otherwise}",
-        )
-
-
 def _check_trains(task: Task, config: SFT) -> None:
     if config.negation:
-        _check_negated(task, "leave negation off")
+        task.check_negated("negation")
     if config.form == "joint" and task.chat is not None:
         raise AccordError("joint examples are one text, and a chat has turns", fix="use union, or leave chat off")
     if config.positives_only and not any(item.gold for item in task.items):

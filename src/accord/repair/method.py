@@ -12,13 +12,13 @@ from accord.concepts.train import mix
 from accord.errors import AccordError
 from accord.gap.answer_score import AnswerScore
 from accord.gap.questions import LabelWords
+from accord.gap.typicality import Kind, contexts_and_answers
 from accord.lm.model import LanguageModel
-from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import Counted, Query, Score, score
 from accord.progress import Progress
 from accord.repair.scores import Asked, Odds, Pair, Scored, Terms
 from accord.tasks import Item, Task
-from accord.tasks.as_read import as_read, null_context
+from accord.tasks.as_read import as_read
 from accord.tasks.labels import NO, YES
 
 
@@ -70,14 +70,11 @@ class TaskPairs:
         context, ids = as_read(self.lm.tokenizer, self.task, form, item, negated=negated).answered(self.lm, item.answer)
         return Pair(context, ids[:1] if counted == "first" else ids, per_token=counted == "per_token")
 
-    def null(self, item: Item, counted: Counted = "whole") -> Pair:
-        """The answer as `generator` has it, after nothing at all."""
+    def typical(self, item: Item, kind: Kind, counted: Counted = "whole") -> Pair:
+        """The answer as `generator` has it, after what tells how typical it is; see `accord.gap.typicality`."""
         pair = self.generator(item, counted)
-        return Pair(self.null_context(), pair.answer, pair.per_token)
-
-    def null_context(self) -> Ids:
-        """What stands before an answer where nothing is asked."""
-        return null_context(self.lm, self.task)
+        [(context, answer)] = contexts_and_answers(self.lm, self.task, [item], [pair.answer], kind)
+        return Pair(context, answer, pair.per_token)
 
     def counted(self, generated: str) -> Counted:
         """What of an answer counts, where `generated` says that: "task", "first" or "answer"."""

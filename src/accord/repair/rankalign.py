@@ -16,6 +16,7 @@ from torch import Tensor
 
 from accord.concepts.train import mix
 from accord.errors import AccordError
+from accord.gap.typicality import Kind, null_context
 from accord.lm.model import LanguageModel
 from accord.progress import Progress
 from accord.repair.alarm import BEFORE, NOW
@@ -306,8 +307,8 @@ def _typical(config: Ranked, forms: TaskPairs, item: Item) -> Pair | None:
     """Of what log p is an answer's typicality; None where none is asked for."""
     if config.typicality == "none":
         return None
-    counted = forms.counted(config.generated)
-    return forms.generator(item, counted, negated=True) if config.typicality == "negated" else forms.null(item, counted)
+    kind: Kind = "negated" if config.typicality == "negated" else "own"
+    return forms.typical(item, kind, forms.counted(config.generated))
 
 
 def _delta(
@@ -329,14 +330,15 @@ def _anchors(config: Ranked, forms: TaskPairs, lm: LanguageModel, met: Sequence[
     known = [(i, forms.task.items[i]) for i in met if labelled[i]]
     odds = {i: forms.validator_logodds(item) for i, item in known} if config.gold else {}
     answers = {i: forms.generator(item) for i, item in known if item.gold} if config.likelihood else {}
-    null = Kept.of(lm, forms.null_context()) if config.null_anchor else None
+    null = Kept.of(lm, null_context(lm, forms.task)) if config.null_anchor else None
     return Anchors(labelled, odds, answers, null)
 
 
 def _prompts(task: Task) -> list[int]:
-    """Of each item the number of its generator prompt."""
+    """Of each item the number of the prompt that it answers."""
     numbers: dict[str, int] = {}
-    return [numbers.setdefault(task.generator.filled(item), len(numbers)) for item in task.items]
+    named = (item.prompt or task.generator.filled(item) for item in task.items)
+    return [numbers.setdefault(name, len(numbers)) for name in named]
 
 
 def _labelled(prompts: Sequence[int], share: float, seed: int) -> Tensor:

@@ -10,7 +10,17 @@ from typing import Any
 
 from accord.arguments import checked
 from accord.errors import AccordError, nearest
-from accord.tasks import hypernymy, next_word, substitution, trivia
+from accord.tasks import (
+    arithmetic_chains,
+    hypernymy,
+    members,
+    next_word,
+    personas,
+    programs,
+    responses,
+    substitution,
+    trivia,
+)
 from accord.tasks.base import ANSWER_SCORES, Definition, Example, Form, Item, Task, Template
 from accord.tasks.build import SHOTS, SPLIT_KINDS, SPLITS, TaskChoices, build, left_out
 from accord.tasks.chat import Chat
@@ -39,7 +49,18 @@ __all__ = [
 ]
 
 TASKS = {
-    kind.name: kind for kind in (hypernymy.DEFINITION, substitution.DEFINITION, next_word.DEFINITION, trivia.DEFINITION)
+    kind.name: kind
+    for kind in (
+        hypernymy.DEFINITION,
+        members.DEFINITION,
+        substitution.DEFINITION,
+        next_word.DEFINITION,
+        trivia.DEFINITION,
+        arithmetic_chains.DEFINITION,
+        responses.DEFINITION,
+        programs.DEFINITION,
+        personas.DEFINITION,
+    )
 }
 
 
@@ -64,15 +85,15 @@ def task(
 ) -> Task:
     """Make a task ready to be scored.
 
-    `name` is a task of the catalog ("hypernymy", "substitution", "next-word", "trivia"), the path of a task
-    file (.toml), or a table of the same keys. `data` is the data file, where the task brings none or another
-    is wanted.
+    `name` is a task of the catalog ("hypernymy", "trivia", "responses", …), the path of a task file (.toml), or a
+    table of the same keys. `data` is the data file, where the task brings none or another is wanted.
 
     `split` is train, test or all. `split_kind` says what a test item may share with training: "random"
     nothing but the words, "unseen-hypernyms" no category, "unseen-both" no word at all (pairs that cross are
     dropped and counted). "nested" has one training side and all three tests of it, so that one repair is tried
-    on each: "test" (random), "test-unseen-hypernyms", "test-unseen-both". `limit` keeps that many items,
-    balanced: the items come in an order whose every prefix is balanced.
+    on each: "test" (random), "test-unseen-hypernyms", "test-unseen-both". But for pairs of words, all answers to one
+    prompt stay on one side. `limit` keeps that many items, balanced: the items come in an order whose every prefix is
+    balanced. Where a prompt has four answers or more in the mean, it takes eight of each prompt, then more.
 
     Shots are "zero" or "few"; `validator_shots=None` is few where the task has worked examples. Phrasings are
     named in `catalog`; None is the first. `seed` fixes the split and the order. The task's `settings` record all of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedTokenizerBase
 
 from accord.lm.chat import chat_text, reply_space
-from accord.lm.encoding import encode_answers, encode_prompt, encode_prompts, start_id
+from accord.lm.encoding import encode_answers, encode_prompts
 from accord.lm.model import Tokenizing
 from accord.lm.prefix_tree import Ids
 from accord.tasks import Form, Item, Task
@@ -56,17 +56,6 @@ def as_read(tokenizer: PreTrainedTokenizerBase, task: Task, form: Form, item: It
     messages = task.chat.messages(form, item, negated=negated)
     text = chat_text(tokenizer, messages, task.chat.options)
     return Prompt(text, reply_space(tokenizer, messages, task.chat.options, text), special=False)
-
-
-def null_context(lm: Tokenizing, task: Task) -> Ids:
-    """What stands before an answer where nothing is asked: BOS (EOS where there is none); in a chat an empty message.
-
-    Raises AccordError as `accord.lm.encoding.start_id` and `accord.lm.chat.chat_text`.
-    """
-    if task.chat is None:
-        return (start_id(lm.tokenizer),)
-    text = chat_text(lm.tokenizer, "", task.chat.options)
-    return encode_prompt(lm.tokenizer, text, special=False)
 
 
 def read_by(tokenizer: PreTrainedTokenizerBase, task: Task) -> Task:

@@ -20,11 +20,12 @@ class Item:
     """One question: the data row, the answer that the generator form scores, and whether it is right."""
 
     fields: Mapping[str, str]  # the data row: what templates may name
-    answer: str  # continues the generator prompt as join + answer; has no space around it
+    answer: str  # continues the generator prompt as join + answer; has no space around it but a program's indentation
     gold: bool  # is the answer right?
     group: str | None = None  # category, for slices of the report
     similarity: str | None = None  # "high" or "low" where the data has it
     label: str | None = None  # the right one, where the validator chooses among labels: then every answer is right
+    prompt: str | None = None  # items of one answer one prompt; None: those with the same generator prompt do
 
 
 def capitalised(name: str, known: Mapping[str, object]) -> str | None:
@@ -89,7 +90,7 @@ class Form:
     template: Template
     shots: str  # "zero" or "few"
     examples: tuple[Example, ...]  # empty for zero-shot
-    negated: Template | None = None  # the negated sentence, for training; nothing is measured with it
+    negated: Template | None = None  # the sentence that wrong answers rightly continue, where there is one
     join: str = " "  # between a prompt and its answer
 
     def prompt(self, item: Item, *, negated: bool = False) -> str:
@@ -154,6 +155,14 @@ class Task:
         """The generator prompt and the validator prompt of an item, neither with a space at its end."""
         return self.generator.prompt(item), self.validator.prompt(item)
 
+    def check_negated(self, option: str) -> None:
+        """AccordError, saying that `option` needs it, unless the generator form has a negated wording."""
+        if self.generator.negated is None:
+            raise AccordError(
+                f"task {self.name!r} has no negated wording of its generator form {self.generator.phrasing!r}",
+                fix=f"give one (`negated` in a task file), or leave {option} off",
+            )
+
 
 @dataclass(frozen=True)
 class PlacedItem:
@@ -193,6 +202,7 @@ class Definition:
     negated: Mapping[str, str] = field(default_factory=dict)  # generator phrasing -> template for wrong answers
     recorded: Mapping[str, Any] = field(default_factory=dict)  # further settings to record
     join: str = " "  # between a prompt and its answer
+    answer_join: str | None = None  # between a generator prompt and its answer, where that is another
     labels: Labels = field(default_factory=Labels.yes_or_no)  # what the validator may answer
     chat: Chat = field(default_factory=Chat)  # how it is asked in a chat, where the user asks for one
     answer_score: str = "auto"  # where the user asks for none

@@ -11,7 +11,19 @@ from accord.errors import AccordError, nearest
 from accord.tasks.base import ANSWER_SCORES, Definition, Example, Form, Item, PlacedItem, ReadItems, Task, Template
 from accord.tasks.chat import Chat
 from accord.tasks.readers import DataFile, usual_delimiter
-from accord.tasks.splits import Sides, both_words, mixed, nested_sides, random_sides, unseen_sides
+from accord.tasks.splits import (
+    AT_ONCE,
+    MANY_ANSWERS,
+    Sides,
+    both_words,
+    by_unit,
+    mixed,
+    nested_sides,
+    prompt_by_prompt,
+    random_sides,
+    same_prompt,
+    unseen_sides,
+)
 
 SPLITS = ("train", "test", "test-unseen-hypernyms", "test-unseen-both", "all")
 SPLIT_KINDS = ("random", "unseen-hypernyms", "unseen-both", "nested")
@@ -53,7 +65,12 @@ def build(definition: Definition, data: Path | None, choices: TaskChoices) -> Ta
             got=f"{len(placed)} in all; left out: {_counts(reading.skipped) | skipped | dropped}",
             fix="add rows, or take them all: split all",
         )
-    items = mixed(items, choices.seed)[: choices.limit]
+    prompts = by_unit(items, lambda item: item.prompt or generator.template.fill(item.fields))
+    many = len(items) >= MANY_ANSWERS * len(prompts)
+    if many:
+        items = prompt_by_prompt(prompts, choices.limit, choices.seed)
+    else:
+        items = mixed(items, choices.seed)[: choices.limit]
     answer_score = choices.answer_score or definition.answer_score
     settings = {
         "name": definition.name,
@@ -62,11 +79,13 @@ def build(definition: Definition, data: Path | None, choices: TaskChoices) -> Ta
         **({"delimiter": source.delimiter} if source.delimiter != usual_delimiter(source.path) else {}),
         **definition.recorded,
         **({} if definition.join == " " else {"join": definition.join}),
+        **({} if definition.answer_join is None else {"answer_join": definition.answer_join}),
         **({} if definition.labels.usual else {"labels": definition.labels.as_json()}),
         "split": choices.split,
         "split_kind": "column" if placed[0].split else choices.split_kind,
         "test_share": definition.test_share,
         "limit": choices.limit,
+        **({"limit_takes": f"{AT_ONCE} answers of each prompt, then more"} if many else {}),
         "seed": choices.seed,
         "chat": False if chat is None else chat.settings,
         "answer_score": answer_score,
@@ -200,7 +219,8 @@ def _generator_form(definition: Definition, choices: TaskChoices) -> Form:
     examples = tuple(Example(template.fill(shot.fields), shot.answer) for shot in shots)
     text = definition.negated.get(phrasing)
     negated = None if text is None else Template.parse(text, where=f"negated template of {definition.name!r}")
-    return Form(phrasing, template, choices.generator_shots, examples, negated, definition.join)
+    join = definition.join if definition.answer_join is None else definition.answer_join
+    return Form(phrasing, template, choices.generator_shots, examples, negated, join)
 
 
 def _validator_form(definition: Definition, choices: TaskChoices) -> Form:
@@ -286,8 +306,8 @@ def _divide(rows: _Rows, split_kind: str, seed: int) -> Sides:
     items = [row.item for row in rows.placed]
     share, words = rows.definition.test_share, rows.definition.words
     if words is None:
-        # the right and the wrong answer to one question must not stand on two sides
-        return random_sides(items, lambda item: rows.generator.fill(item.fields), share, seed)
+        # the right and the wrong answers to one question must not stand on two sides
+        return random_sides(items, same_prompt(items, lambda item: rows.generator.fill(item.fields)), share, seed)
     if split_kind == "random":
         return random_sides(items, both_words(words), share, seed)
     if split_kind == "nested":

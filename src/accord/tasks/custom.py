@@ -61,6 +61,12 @@ class CustomTask(BaseModel):
         max_length=16,
         description='What stands between a prompt and its answer; "" in languages that write no spaces between words.',
     )
+    answer_join: str | None = Field(
+        None,
+        max_length=16,
+        description="What stands between the generator prompt and its answer, where that is not `join`: a line break "
+        "before a program.",
+    )
     gold: str = Field(
         description="Column that says whether the answer is right: yes/no, y/n, true/false, 1/0, or the words of `yes` "
         "and `no`. With `labels`: the column with the right one.",
@@ -90,6 +96,11 @@ class CustomTask(BaseModel):
         description="What the generator's log-odds are of: first, the answer's first token; whole, all its tokens; "
         "per_token, their geometric mean. auto: whole where the first tokens of right and wrong answers are the same "
         "for more than 1 % of the items, else first.",
+    )
+    prompt: str | None = Field(
+        None,
+        description="Column that says which rows answer one prompt: they stay on one side of a split, and are compared "
+        "with one another. Without it, those with the same generator prompt.",
     )
     group: str | None = Field(None, description="Column with a category, for slices of the report.")
     similarity: str | None = Field(None, description="Column with high or low, for slices of the report.")
@@ -180,8 +191,12 @@ def _defined(alike: _Alike) -> Definition:
         data=custom.data,
         test_share=custom.test_share,
         answer_score=custom.answer_score,
-        recorded={"columns": custom.model_dump(include={"answer", "gold", "group", "similarity", "split"})},
+        recorded={
+            "columns": custom.model_dump(include={"answer", "gold", "group", "similarity", "split"})
+            | ({} if custom.prompt is None else {"prompt": custom.prompt})
+        },
         join=custom.join,
+        answer_join=custom.answer_join,
         labels=columns.labels,
         chat=chat,
     )
@@ -221,7 +236,7 @@ class _Columns:
         for key, template in self.templates:
             self._check(key, template, row)
         fields = row.texts()
-        answer = self.answer.fill(fields).strip() if self.answer else row.text(self.custom.answer)
+        answer = self.answer.fill(fields).strip() if self.answer else row.passage(self.custom.answer)
         if self.labels.chooses:
             return Item(fields, answer, gold=True, label=self._label(row))
         return Item(fields, answer, self._gold(row))
@@ -242,6 +257,7 @@ class _Columns:
             self.item(row),
             group=row.text(group) if group else None,
             similarity=row.one_of(similarity, ("high", "low")) if similarity else None,
+            prompt=row.text(self.custom.prompt) if self.custom.prompt else None,
         )
         return PlacedItem(item, row.where, row.one_of(split, ("train", "test")) if split else None)
 

@@ -18,13 +18,17 @@ EXAMPLES = (  # noun, its category, the category that the validator is asked abo
 
 
 def read(source: DataFile) -> ReadItems:
-    """The reference format: tab-separated, no header; what follows the fourth column is left alone.
+    """The reference format, or others that name the same columns; see `rows`."""
+    return ReadItems(*sift(rows(source), lambda row: [PlacedItem(_item(row), row.where)]))
 
-    Other formats (.csv, .jsonl, .json, .parquet) name the same columns.
+
+def rows(source: DataFile) -> list[DataRow]:
+    """The rows of the reference format: tab-separated, no header; what follows the fourth column is left alone.
+
+    Other formats (.csv, .jsonl, .json, .parquet) name their columns.
     """
     named = ending(source.path) in (".csv", ".jsonl", ".json", ".parquet")
-    rows = read_rows(source) if named else read_table(source, columns=COLUMNS)
-    return ReadItems(*sift(rows, lambda row: [PlacedItem(_item(row), row.where)]))
+    return read_rows(source) if named else read_table(source, columns=COLUMNS)
 
 
 def _item(row: DataRow) -> Item:

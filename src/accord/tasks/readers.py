@@ -92,6 +92,20 @@ class DataRow:
         problem = "is empty" if text == "" else "holds half a character" if text else "is not text"
         raise self._wrong(column, problem, "some text")
 
+    def passage(self, column: str) -> str:
+        r"""A column's text as `text` gives it, but that its first line keeps its indentation, if it is not one space.
+
+        >>> DataRow({"body": " x "}, "row 1").passage("body"), DataRow({"body": "\n  x\n"}, "row 2").passage("body")
+        ('x', '  x')
+        """
+        text, raw = self.text(column), str(self.values[column])
+        indentation = raw[: raw.index(text)].rpartition("\n")[2]
+        return text if indentation in ("", " ") else indentation + text
+
+    def first_of(self, *columns: str) -> str:
+        """The first of these columns that there is."""
+        return next((column for column in columns if column in self.values), columns[0])
+
     def texts(self) -> dict[str, str]:
         """Every column that has a text, or nothing in it ("")."""
         texts = {column: as_text(value) for column, value in self.values.items()}

@@ -4,7 +4,7 @@ All of it is fixed by the seed and the order of the items. Test sides hold about
 items, and about as many right answers among them as the whole.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
@@ -12,6 +12,11 @@ from typing import TypeVar
 from accord.tasks.base import Item
 
 T = TypeVar("T")
+
+MANY_ANSWERS = 4
+"""Answers of a prompt in the mean, from which on a limit takes them together: they are to be compared."""
+AT_ONCE = 8
+"""How many of them it takes of every prompt before it takes more of any."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,57 @@ def mixed(items: Sequence[Item], seed: int) -> list[Item]:
     return spread(items, [lambda item: item.label or item.gold, lambda item: item.similarity], rng)
 
 
-def random_sides(items: Sequence[Item], unit: Callable[[Item], Hashable], share: float, seed: int) -> Sides:
-    """A random share of the units tests: items of one unit stay together; each kind is shared out."""
+def prompt_by_prompt(prompts: Iterable[Sequence[Item]], limit: int | None, seed: int) -> list[Item]:
+    """At most `limit` items such that those of a prompt can be compared: `AT_ONCE` answers of every prompt, then more.
+
+    The answers of a prompt are mixed, so that right and wrong ones are among those. What no longer fits whole into the
+    limit is left out, but for a first prompt.
+    """
+    rng, parts = Random(f"order {seed}"), list[tuple[int, list[Item]]]()
+    for answers in spread(list(prompts), [_makeup], rng):
+        mixed_up = spread(answers, [lambda item: item.label or item.gold], rng)
+        parts += [(start, mixed_up[start : start + AT_ONCE]) for start in range(0, len(mixed_up), AT_ONCE)]
+    chosen: list[Item] = []
+    for _, part in sorted(parts, key=lambda each: each[0]):
+        if limit is not None and chosen and len(chosen) + len(part) > limit:
+            break
+        chosen += part
+    return chosen[:limit]
+
+
+def by_unit(items: Sequence[Item], unit: Callable[[Item], Hashable]) -> list[list[Item]]:
+    """The items of each unit, in the order of their first."""
     units: dict[Hashable, list[Item]] = {}
     for item in items:
         units.setdefault(unit(item), []).append(item)
-    order = spread(list(units.values()), [_makeup], Random(f"split {seed}"))
+    return list(units.values())
+
+
+def same_prompt(items: Sequence[Item], question: Callable[[Item], str]) -> Callable[[Item], Hashable]:
+    """All answers of a prompt as a unit: items that share the prompt of the data, or else the question, stay together.
+
+    Where the data name prompts, two that a question has in common are one unit.
+    """
+    if all(item.prompt is None for item in items):
+        return question
+    above: dict[Hashable, Hashable] = {}
+
+    def top(key: Hashable) -> Hashable:
+        while (next_up := above.get(key, key)) != key:
+            key = next_up
+        return key
+
+    for item in items:
+        own = ("question", question(item))
+        if item.prompt is not None:
+            first, second = top(("prompt", item.prompt)), top(own)
+            above[second] = first
+    return lambda item: top(("question", question(item)))
+
+
+def random_sides(items: Sequence[Item], unit: Callable[[Item], Hashable], share: float, seed: int) -> Sides:
+    """A random share of the units tests: items of one unit stay together; each kind is shared out."""
+    order = spread(by_unit(items, unit), [_makeup], Random(f"split {seed}"))
     n_test = max(1, min(round(share * len(order)), len(order) - 1)) if len(order) > 1 else 0
     chosen = {id(item) for unit in order[:n_test] for item in unit}
     return Sides([i for i in items if id(i) not in chosen], [i for i in items if id(i) in chosen])
@@ -66,7 +116,7 @@ def both_words(words: tuple[str, str]) -> Callable[[Item], Hashable]:
     return lambda item: frozenset(item.fields[word] for word in words)
 
 
-def _makeup(unit: list[Item]) -> list[tuple[bool, str]]:
+def _makeup(unit: Sequence[Item]) -> list[tuple[bool, str]]:
     return sorted((item.gold, f"{item.label or ''}{item.similarity}") for item in unit)
 
 

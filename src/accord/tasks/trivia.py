@@ -1,4 +1,4 @@
-"""What is the answer? Trivia questions with a right or a wrong answer, after TriviaQA."""
+"""What is the answer? Questions with right and wrong answers, one of each as in TriviaQA or many."""
 
 from accord.tasks.base import Definition, Item, PlacedItem, ReadItems
 from accord.tasks.readers import CellError, DataFile, DataRow, as_text, read_rows, sift
@@ -12,10 +12,13 @@ EXAMPLES = (  # question, its answer, the answer that the validator is asked abo
 
 
 def read(source: DataFile) -> ReadItems:
-    """Columns question, answers (the first one counts), correct; one JSON object a line, or Parquet."""
+    """Columns question, answers (the first one counts) or answer, correct, and perhaps strategy, how it was made."""
 
     def items_of(row: DataRow) -> list[PlacedItem]:
-        return [PlacedItem(_item(row.text("question"), _first(row), row.flag("correct")), row.where)]
+        answer = row.passage("answer") if row.first_of("answers", "answer") == "answer" else _first(row)
+        strategy = row.text("strategy") if "strategy" in row.values else None
+        item = Item({"question": row.text("question"), "answer": answer}, answer, row.flag("correct"), strategy)
+        return [PlacedItem(item, row.where)]
 
     return ReadItems(*sift(read_rows(source, ".jsonl"), items_of))
 
@@ -40,11 +43,16 @@ def _item(question: str, answer: str, gold: bool) -> Item:
 DEFINITION = Definition(
     name="trivia",
     asks="Is this the answer to the question?",
-    needs="JSON lines with question, answers (a list, the first one counts) and correct (Yes/No)",
+    needs="JSON lines with question, answer (or answers, a list, the first one counts) and correct (Yes/No)",
     generators={
         "question": "Question: {question}\nAnswer:",
         "quiz": "Here is a quiz question: {question}\nThe correct answer is:",
         "short": "Q: {question}\nA:",
+    },
+    negated={
+        "question": "Question: {question}\nWrong answer:",
+        "quiz": "Here is a quiz question: {question}\nA wrong answer is:",
+        "short": "Q: {question}\nWrong A:",
     },
     validators={
         "correct": 'Is "{answer}" the correct answer to the question "{question}"? Answer:',

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from accord.gap.change import compare
+from accord.gap.corrected import with_base
 from accord.progress import Progress
 from accord.repair.learned import left_out, unlearned
 from accord.spread import apart, onward
@@ -133,6 +134,6 @@ def judge(
         {trial.name: compare(before[trial.name], after[trial.name]) for trial in trials},
         {trial.name: trial.title for trial in trials},
         {trial.name: len(trial.task.items) for trial in trials},
-        after,
+        {trial.name: with_base(after[trial.name], before[trial.name]) for trial in trials},
         about or {},
     )

@@ -9,7 +9,7 @@ import pandas as pd
 
 from accord.disk import read_object, write_json
 from accord.gap.change import Change, paired_changes
-from accord.gap.metrics import MEASURES, summarize
+from accord.gap.metrics import measures_of, sample, summarize
 from accord.intervals import Interval, brief
 from accord.report.notebook import InNotebook
 
@@ -41,8 +41,9 @@ class Answers:
 
     def measures(self) -> dict[str, Interval]:
         """Every measure of every trial."""
-        each = {trial: summarize(table, MEASURES) for trial, table in self.scores.items()}
-        return {f"{trial}: {name}": measured[name] for trial, measured in each.items() for name in MEASURES}
+        known = {trial: measures_of(sample(table)) for trial, table in self.scores.items()}
+        each = {trial: summarize(self.scores[trial], measures) for trial, measures in known.items()}
+        return {f"{trial}: {name}": measured[name] for trial, measured in each.items() for name in known[trial]}
 
     def paired(self, other: "Answers") -> dict[str, Interval]:
         """The same, other − self, paired, of the trials whose items are the same."""
@@ -57,7 +58,7 @@ class Verdict(InNotebook):
         changes: name of the trial -> measure -> before, after, change and closure, each with its interval.
         titles: name of the trial -> how its items differ from the training items.
         n: name of the trial -> number of items.
-        after: name of the trial -> score table of the repaired model.
+        after: name of the trial -> score table of the repaired model, with its base's typicality beside its own.
         about: of a study's repair: repair (its title), kind, seed, task, base (label of the answers it is compared
             with), seconds that it took to make.
     """

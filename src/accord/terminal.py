@@ -483,7 +483,7 @@ def decimals(value: float | None, missing: str = "undefined") -> str:
     >>> decimals(0.12345), decimals(None)
     ('0.123', 'undefined')
     """
-    return missing if value is None else f"{value:.3f}"
+    return missing if value is None else f"{value:z.3f}"
 
 
 def confirmed(question: str, yes: bool) -> bool:

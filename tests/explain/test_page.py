@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 
 from accord.explain.figures import draw_check
-from accord.explain.findings import explain_findings, too_few
-from accord.explain.page import chapters
+from accord.explain.findings import RULE, explain_findings, too_few
+from accord.explain.page import _checked, chapters
 from accord.report import style
 from accord.report.html import write_report
 from accord.report.wording import number, p_value
@@ -49,6 +49,22 @@ def test_an_effect_whose_interval_holds_zero_is_none():
     headline = finding_of(checked_otherwise(explanation, **{"for": {"high": -0.1}})).headline
     assert "that carry agreement move the gap" in headline
     assert "the others do not measurably" in headline
+
+
+def test_why_a_small_p_is_not_enough_stands_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("accord.report.style.inline_svg", lambda figure, prefix: "")
+    ends = {"against": {"p": 1 / 21, "value": 0.2, "low": -0.01, "high": 0.5}, "for": {"p": 1 / 21}}
+    explanation = checked_otherwise(make_explanation(), **ends)
+    finding = finding_of(explanation)
+    assert "(p = .048, but its own interval holds 0)" in said(finding.evidence) and RULE in finding.details
+    assert said(finding.evidence).count("but its own") == 1  # not of the set that passes
+    assert RULE in draw_check("lcblm-s0", explanation).caption
+    verdicts = [_checked(what, check)["verdict"] for what, check in explanation.summary["check"].items()]
+    assert verdicts[:2] == ["not told from random: its own interval holds 0", "more than random"]
+    weak = checked_otherwise(explanation, against={"p": 0.3})
+    assert _checked("against", weak.summary["check"]["against"])["verdict"] == "not told from random: p > .05"
+    write_explanation(tmp_path)
+    assert RULE in write_report(tmp_path).read_text(encoding="utf-8")
 
 
 def test_the_explanation_on_the_page(tmp_path):

@@ -10,7 +10,7 @@ from tests.report.run_folder import publish_result
 from tests.verdict.repaired_run import MADE, make_pathway
 
 from accord.pathway import page
-from accord.pathway.figures import draw_patching, draw_pathway
+from accord.pathway.figures import draw_changed_concepts, draw_patching, draw_pathway
 from accord.pathway.result import Pathway
 from accord.pathway.tables import ALL
 from accord.report import style
@@ -79,3 +79,17 @@ def test_a_pathway_of_nothing_draws(tmp_path: Path) -> None:
         single = {name: table[table["layer"] == 2] for name in tables if "layer" in (table := getattr(pathway, name))}
         alone = draw_pathway(replace(pathway, **single))  # a curve of one layer is none
     assert [drawn.name for drawn in alone if drawn is not None] == ["changed-concepts", "pathway-matrix"]
+
+
+def test_a_concept_without_an_interval_is_told_and_looks_so(run: Run) -> None:
+    pathway = run["pathway/readout-s0"]
+    assert pathway.concepts is not None
+    lacking = pathway.concepts.copy()
+    lacking.loc[lacking["change"].abs().idxmax(), ["low", "high"]] = np.nan
+    with style.house_style():
+        whole, bare = (draw_changed_concepts(replace(pathway, concepts=table)) for table in (pathway.concepts, lacking))
+    assert whole is not None and bare is not None
+    assert "Hollow" not in whole.caption and "Hollow, without a line: changed on too few items" in bare.caption
+    for drawn, faces in ((whole, 0), (bare, 1)):
+        points = [line for line in drawn.figure.axes[0].lines if line.get_marker() in ("o", "s")]
+        assert sum(point.get_markerfacecolor() == "none" for point in points) == faces

@@ -225,3 +225,13 @@ def test_nasty_names_stay_text(tab, tmp_path):
     expect(tab.locator(".concept h4")).to_contain_text(nasty)
     assert tab.title() != "broken"
     expect(tab.locator("img")).to_have_count(0)
+
+
+def test_what_has_a_colour_for_a_meaning_has_it_on_paper(tab, tmp_path, gap_writer, gap_scores):
+    tab.goto(write_report(gap_writer(tmp_path / "gap", gap_scores(60), layers=False)).as_uri())
+    tab.emulate_media(media="print")
+    for kind in ("right", "wrong"):
+        look = tab.locator(f".gold.{kind}").first.evaluate(
+            "(part) => ['printColorAdjust', 'backgroundColor'].map((name) => getComputedStyle(part, '::before')[name])"
+        )
+        assert look[0] == "exact" and look[1] != "rgba(0, 0, 0, 0)"

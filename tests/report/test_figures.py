@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
+from accord.gap.draw_categories import draw_categories
 from accord.gap.draw_items import draw_scatter
 from accord.gap.figures import draw_all, write_gap_figures
 from accord.gap.result import Gap
+from accord.gap.slices import judged
 from accord.report import style
 from accord.report.drawn import Drawn
 from accord.report.points import MANY_POINTS
@@ -98,6 +101,24 @@ def test_many_points_become_pixels(gap_maker: Maker, gap_scores: Scores) -> None
         svg = style.inline_svg(draw_scatter(gap).figure, "p")
     assert "data:image/png;base64" in svg
     assert len(svg) < 300_000
+
+
+@pytest.mark.parametrize("lacking", ["said but denied", "affirmed but not said"])
+def test_every_swatch_of_a_legend_is_seen(gap_maker: Maker, gap_scores: Scores, lacking: str) -> None:
+    """Where the first category, whose bars the legend takes after, has no item of a kind too."""
+    scores = judged(gap_scores(240))
+    first = scores["group"] == scores["group"].iloc[0]
+    affirms = scores["says"] ^ (first & (scores["says"] if lacking == "affirmed but not said" else ~scores["says"]))
+    gap = gap_maker(scores.assign(validator_logodds=np.where(affirms, 1.0, -1.0)), layers=False)
+    with style.house_style():
+        drawn = draw_categories(gap)
+    assert drawn is not None
+    legend = drawn.figure.axes[0].get_legend()
+    assert legend is not None
+    for swatch, label in zip(legend.legend_handles, legend.get_texts(), strict=True):
+        assert isinstance(swatch, Rectangle)
+        filled = swatch.get_facecolor()[3] > 0
+        assert filled or (swatch.get_linewidth() > 0 and swatch.get_edgecolor()[3] > 0), label.get_text()
 
 
 def test_labels_are_spread() -> None:

@@ -1,10 +1,13 @@
 """Slices: which items count as disagreement, by category and similarity, and which lie furthest apart."""
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from accord.gap.draw_categories import NAMED, draw_categories
 from accord.gap.slices import (
     AFFIRMS_SILENT,
     SAYS_DENIES,
@@ -15,6 +18,7 @@ from accord.gap.slices import (
     wilson,
     worst,
 )
+from accord.report import style
 
 Scores = Callable[..., pd.DataFrame]
 
@@ -80,3 +84,27 @@ def test_worst_first_in_both_directions(gap_scores: Scores) -> None:
 @pytest.mark.parametrize(("hits", "n", "low", "high"), [(0, 10, 0.0, 0.278), (5, 10, 0.237, 0.763), (0, 0, 0, 1)])
 def test_wilson(hits: int, n: int, low: float, high: float) -> None:
     assert wilson(hits, n) == pytest.approx((low, high), abs=1e-3)
+
+
+def test_no_small_category_is_named_the_most_or_the_least(gap_maker: Callable[..., Any], gap_scores: Scores) -> None:
+    scores = gap_scores(240)
+    first, second = scores["group"].unique()[:2]
+    small = scores["group"].isin([first, second]) & (scores.groupby("group").cumcount() < NAMED - 1)
+    scores.loc[small & (scores["group"] == first), "validator_logodds"] = -3.0 * np.sign(judged(scores)["says"] - 0.5)
+    scores = scores[small | ~scores["group"].isin([first, second])].reset_index(drop=True)
+    with style.house_style():
+        drawn = draw_categories(gap_maker(scores, layers=False))
+        few = draw_categories(
+            gap_maker(scores[scores["group"].isin([first, second])].reset_index(drop=True), layers=False)
+        )
+    assert drawn is not None and few is not None
+    rows = by_category(scores)
+    assert rows["category"].iloc[0] == first and rows["n"].iloc[0] == NAMED - 1  # it would be the most
+    large = rows[rows["n"] >= NAMED]
+    most, least = (large.iloc[i] for i in (0, -1))
+    assert drawn.title == (
+        f"Most disagreement: {most['category']} ({most['rate']:.0%}, n = {most['n']}); "
+        f"least: {least['category']} ({least['rate']:.0%}, n = {least['n']})"
+    )
+    assert f"Named as most and least: those of at least {NAMED} items." in drawn.caption
+    assert few.title.startswith("The two forms disagree on") and "none, as fewer than two have 20 items" in few.caption

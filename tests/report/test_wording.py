@@ -2,7 +2,9 @@
 
 import pytest
 
+from accord.intervals.estimate import brief
 from accord.report.metric import Metric
+from accord.report.style import tick
 from accord.report.wording import capital, count, equals, in_figure, interval, measured, number, shown_token
 
 NAN = float("nan")
@@ -15,6 +17,18 @@ NAN = float("nan")
 )  # fmt: skip
 def test_number(value: float, text: str) -> None:
     assert number(value) == text
+
+
+@pytest.mark.parametrize("digits", [0, 1, 2, 3])
+@pytest.mark.parametrize("value", [-0.0, 0.0, -1e-9, -0.00049, 0.00049, -1e-17])
+def test_what_rounds_to_nothing_has_no_sign(value: float, digits: int) -> None:
+    texts = [number(value, digits), number(value, digits, signed=True), tick(round(value, digits), None)]
+    texts += [measured(Metric(value, value, value), digits, signed=True), brief({"value": value}, digits)]
+    assert not any(set("−-+") & set(text) for text in texts), texts
+
+
+def test_a_change_has_its_sign() -> None:
+    assert [number(v, signed=True) for v in (0.5, -0.5, float("inf"))] == ["+.50", "−.50", "+∞"]
 
 
 def test_measured() -> None:

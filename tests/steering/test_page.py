@@ -79,7 +79,8 @@ def test_steering_on_the_page(tmp_path):
         write_steering(tmp_path, name, floats=floats)
     page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
     text = said(page.text)
-    assert "16 numbers a concept, 128 active a token" in text and "1 number a concept, 8 active a token" in text
+    assert "16 numbers a concept; on average 8.0 concepts fire on a token, which write through 128 numbers" in text
+    assert "1 number a concept; on average 8.0 concepts fire on a token" in text  # never more concepts than there are
     for title in ("Promoted tokens", "Texts with the wanted sentiment", "The sentiment of texts", "Texts side by side"):
         assert title in text
     for arm in ARMS:
@@ -108,6 +109,18 @@ def test_changes_of_nothing_look_like_nothing():
     with style.house_style():
         axes = draw_doses({"lcblm-s0": effects}, {"lcblm-s0": pd.DataFrame(doses)}, "repeated_4").figure.axes[0]
     assert axes.get_ylim() == pytest.approx((-0.01, 0.01))
+
+
+def test_a_point_without_an_interval_is_told():
+    effects = make_effects()
+    doses, captions = effects.doses(), []
+    for alone in (False, True):
+        if alone:
+            doses.loc[doses.index[doses["measure"] == "promoted"][:1], ["low", "high"]] = math.nan
+        with style.house_style():
+            captions.append(draw_doses({"lcblm-s0": effects}, {"lcblm-s0": doses}, "promoted").caption)
+    assert "No line" not in captions[0]
+    assert captions[1].endswith("No line: too few or too uneven concepts for an interval (1 point).")
 
 
 def test_hostile_texts_stay_text(tmp_path):

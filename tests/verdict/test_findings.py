@@ -163,6 +163,18 @@ def test_inflation_threshold_generator_and_budget_are_remarked() -> None:
     assert "Of 2 measures of damage none is clearly worse." in calm
 
 
+def test_the_rule_names_only_what_it_had_to_choose_from() -> None:
+    weak = repair("a", [{"test": trial((0.05, -0.03, 0.13))}])
+    costly = repair("b", [{"test": trial((0.04, -0.03, 0.13))}], damage(1.5))
+    assert rule(group(weak)).startswith(
+        "No repair is shown to close the gap on test items. Named first: of those that keep"
+    )
+    assert "none keeping perplexity" in rule(group(costly)) and "no repair keeps to it" in words_on(costly)
+    assert "that close the gap" not in rule(group(weak, costly)) + words_on(costly)
+    closing = rule(group(good("c", broke=damage(1.5)), weak))
+    assert "beyond chance on test items (none keeps perplexity" in closing and "No repair is" not in closing
+
+
 def test_the_first_is_chosen_by_the_rule() -> None:
     costly = good("costly", 0.95, 0.9, damage(1.3))
     far, near = good("far", 0.7, 0.65, damage()), good("near", 0.9, 0.5, damage())

@@ -91,4 +91,5 @@ def _worse(rows: Sequence[pd.Series]) -> str:
     name = f"{in_sentence(damage_term(rows[0]['measure']).label)} ({DAMAGE_GROUPS.get(group, group)})"
     if rows[0]["change_is"] == "ratio":
         return f"{name} × {' '.join(factor(change)).strip()}"
-    return f"{name} {'+' if change.value > 0 else ''}{measured(change, 3 if abs(change.value) < 0.01 else 2)}"
+    digits = 3 if abs(change.value) < 0.01 else 2
+    return f"{name} {measured(change, digits, signed=True)}"

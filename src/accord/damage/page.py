@@ -103,8 +103,7 @@ def _moved(change: Metric, base: float, *, ratio: bool) -> dict[str, str]:
     if not change.known:
         return {"value": "–", "interval": ""}
     digits = _digits(change, base)
-    sign = "+" if change.value > 0 and float(f"{change.value:.{digits}f}") else ""
-    return {"value": sign + number(change.value, digits), "interval": interval(change, digits)}
+    return {"value": number(change.value, digits, signed=True), "interval": interval(change, digits)}
 
 
 def _digits(change: Metric, value: float) -> int:

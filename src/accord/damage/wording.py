@@ -93,7 +93,7 @@ def _change(row: dict[str, Any]) -> str:
 
 
 def _number(value: float, row: dict[str, Any]) -> str:
-    text = f"{value:.3f}" if row["change_is"] == "ratio" else f"{value:+.3f}"
+    text = f"{value:.3f}" if row["change_is"] == "ratio" else f"{value:+z.3f}"
     return text.replace("-", "−")
 
 

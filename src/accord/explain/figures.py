@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from accord.explain.findings import sentence
+from accord.explain.findings import RULE, sentence
 from accord.explain.result import Explanation
 from accord.names.meanings import Meanings
 from accord.report import style
@@ -45,8 +45,8 @@ def draw_check(label: str, explanation: Explanation) -> Drawn | None:
     n = count(int(explanation.summary["checked_items"]), "item")
     caption = (
         f"The diamond is the set that was found, its bar the 95 % interval over {n} that did not choose it. "
-        "Each dot is a random set of as many other concepts, equally often active; the grey band holds 95 % of them. A "
-        "diamond inside the band does no more than chance."
+        "Each dot is a random set of as many other concepts, equally often active; the grey band holds 95 % of them. "
+        f"{RULE} So a diamond outside the band whose bar holds 0 is not told from random either."
     )
     words = "; ".join(sentence(what, checks[what]) for what in sets if what in checks)
     return Drawn("check", figure, title, caption, f"{title}: {words}.", wide=True)

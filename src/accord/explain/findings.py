@@ -1,5 +1,6 @@
 """Do the concepts that explain a gap carry it? What the check found, in plain sentences."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,12 +21,28 @@ _SETS = {"against": "against agreement", "for": "for it", "largest": "of the lar
 _MEASURES = {"change": ("changes r", ""), "moved": ("moves the validator's log-odds", " nats")}
 
 
-def beats_random(check: Mapping[str, Any], what: str) -> bool:
-    """Whether a set beats random ones: p ≤ .05, and for a change of r its own interval on the expected side of 0."""
-    sign = EXPECTED[what][1]
+RULE = (
+    "A set does more than random ones if p ≤ .05 and, where r is what changes, the 95 % interval of its own change "
+    "over items lies on the expected side of 0 too."
+)
+
+
+def why_not(check: Mapping[str, Any], what: str) -> str:
+    """By which half of `RULE` a set does not beat random ones; empty where it does."""
+    if float(check["p"]) > SURE:
+        return "p > .05"
     own = metric_of(check)
-    side = what == "largest" or (own.low > 0 if sign > 0 else own.high < 0)
-    return float(check["p"]) <= SURE and side
+    side = what == "largest" or (own.low > 0 if EXPECTED[what][1] > 0 else own.high < 0)
+    if side:
+        return ""
+    if not (math.isfinite(own.low) and math.isfinite(own.high)):
+        return "its own change has no interval"
+    return "its own interval holds 0" if own.low <= 0 <= own.high else "its own change is the other way"
+
+
+def beats_random(check: Mapping[str, Any], what: str) -> bool:
+    """Whether a set beats random ones, by `RULE`."""
+    return not why_not(check, what)
 
 
 def random_sets(check: Mapping[str, Any]) -> Metric:
@@ -64,12 +81,17 @@ def _finding(label: str, explanation: Explanation) -> Finding | None:
     leading = gap or list(checks)
     evidence = f"On {n} that chose none of them, {'; '.join(_briefly(what, checks[what]) for what in leading)}."
     details = "; ".join(sentence(what, check) for what, check in checks.items())
-    return Finding(headline, evidence, f"{capital(details)}.")
+    return Finding(headline, evidence, f"{capital(details)}. {RULE}")
 
 
 def _briefly(what: str, check: Mapping[str, Any]) -> str:
-    """`turning off the 8 against agreement changes r by .12 [.03, .21], random sets by .01`."""
-    return f"{_alone(what, check)}, random sets by {number(random_sets(check).value)}"
+    """`turning off the 8 against agreement changes r by .12 [.03, .21], random sets by .01`.
+
+    Where p alone would make it more than random, the half of the rule that it fails stands beside it.
+    """
+    failed = why_not(check, what)
+    but = "" if failed in ("", "p > .05") else f" ({p_value(float(check['p']))}, but {failed})"
+    return f"{_alone(what, check)}, random sets by {number(random_sets(check).value)}{but}"
 
 
 def _alone(what: str, check: Mapping[str, Any]) -> str:

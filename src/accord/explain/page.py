@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from accord.explain.figures import draw_check, draw_shares
-from accord.explain.findings import EXPECTED, beats_random, explain_findings, random_sets
+from accord.explain.findings import EXPECTED, RULE, explain_findings, random_sets, why_not
 from accord.explain.result import Explanation
 from accord.names.meanings import Meanings, concept_id, meanings
 from accord.report import style
@@ -63,6 +63,7 @@ def _model(run: Run, label: str, explanation: Explanation) -> dict[str, Any]:
         "key": key,
         "href": href(run.place(f"explain/{label}") / "explain.json", run.folder),
         "about": _about(explanation.summary),
+        "rule": RULE,
         "check": [_checked(what, check) for what, check in explanation.summary["check"].items() if what in EXPECTED],
         "checks": on_page([draw_check(label, explanation)], key),
         "shares": on_page([draw_shares(label, explanation, meant)], key),
@@ -95,7 +96,7 @@ def _checked(what: str, check: Mapping[str, Any]) -> dict[str, Any]:
         "random": {"value": number(random.value), "interval": interval(random), "note": ""},
         "draws": int(check["random"]),
         "p": p_value(float(check["p"])).removeprefix(f"p{_FIXED}").removeprefix(f"={_FIXED}"),
-        "verdict": "more than random" if beats_random(check, what) else "not told from random",
+        "verdict": f"not told from random: {failed}" if (failed := why_not(check, what)) else "more than random",
     }
 
 
@@ -145,10 +146,10 @@ def _items(explanation: Explanation, called: Called) -> list[dict[str, Any]]:
                     "form": form,
                     "prompt": prompt[-LONGEST:],
                     "logodds": number(float(row[f"{form}_logodds"]), bare=False),
-                    "place": f"{z[form][i]:+.1f} sd".replace("-", "−"),
+                    "place": f"{number(float(z[form][i]), 1, bare=False, signed=True)} sd",
                     "rows": [
                         {"concept": called(int(r["concept"])), "strength": number(float(r["strength"])),
-                         "contribution": _signed(float(r["contribution"]))}
+                         "contribution": number(float(r["contribution"]), signed=True)}
                         for r in _records(own)
                     ],
                 }
@@ -160,10 +161,6 @@ def _items(explanation: Explanation, called: Called) -> list[dict[str, Any]]:
 def _standard(values: pd.Series) -> np.ndarray:
     numbers = values.to_numpy(dtype=float)
     return np.asarray((numbers - numbers.mean()) / (numbers.std() or 1.0))
-
-
-def _signed(value: float) -> str:
-    return ("+" if value > 0 else "") + number(value)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

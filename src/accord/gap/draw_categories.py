@@ -15,6 +15,7 @@ from accord.report.wording import in_figure
 
 MOST = 80
 FEWEST = 4  # items: below that, a category's share is noise
+NAMED = 20  # items: from there on a category may be named as the most or the least, its interval is ± 20 % at most
 ONE_COLUMN = 24  # more rows than this stand in two columns, so that the figure fits on a screen
 
 
@@ -39,11 +40,15 @@ def draw_categories(gap: Gap) -> Drawn | None:
     for handle in legend.legend_handles:
         if isinstance(handle, Rectangle):
             handle.set_linewidth(1.1)  # the first category may have none of a kind, and so no edge
-    title = f"Most disagreement: {_share(table.iloc[0])}; least: {_share(table.iloc[-1])}"
+    large = table[table["n"] >= NAMED]
+    title = f"The two forms disagree on {overall:.0%} of the items; by category"
+    if len(large) > 1:
+        title = f"Most disagreement: {_share(large.iloc[0])}; least: {_share(large.iloc[-1])}"
     style.title(figure, title, 58 * columns)
     listed = ", ".join(_share(row) for _, row in shown.head(5).iterrows())
-    alt = f"Bar chart of disagreement by category. Most: {listed}."
-    return Drawn("categories", figure, title, _caption(overall, len(shown), len(categories)), alt, wide=columns == 2)
+    alt = f"Bar chart of disagreement by category. {title}. In the order of their shares: {listed}."
+    caption = _caption(overall, len(shown), len(categories), len(large))
+    return Drawn("categories", figure, title, caption, alt, wide=columns == 2)
 
 
 def _bars(axes: Axes, part: pd.DataFrame, rows: int, overall: float) -> None:
@@ -68,15 +73,16 @@ def _bars(axes: Axes, part: pd.DataFrame, rows: int, overall: float) -> None:
     style.quiet(axes)
 
 
-def _caption(overall: float, shown: int, total: int) -> str:
+def _caption(overall: float, shown: int, total: int, large: int) -> str:
     fewer = f"Shown: {shown} of {total} categories" + (f", those with at least {FEWEST} items" if shown < MOST else "")
     more = f" {fewer}." if shown < total else ""
+    named = f"those of at least {NAMED} items" if large > 1 else f"none, as fewer than two have {NAMED} items"
     return (
         "Bars: share of a category's items on which one form says yes and the other no, in both directions. Dot and "
         f"line: the whole share with its 95 % interval. Dashed: all items together ({overall:.0%}). n: number of "
-        f"items; with few of them the order means little.{more}"
+        f"items; with few of them the order means little. Named as most and least: {named}.{more}"
     )
 
 
 def _share(row: pd.Series) -> str:
-    return f"{in_figure(row['category'], 30)} ({row['rate']:.0%})"
+    return f"{in_figure(row['category'], 30)} ({row['rate']:.0%}, n = {row['n']})"

@@ -105,7 +105,7 @@ def print_items(gap: "Gap", most: int = 5) -> None:
             f"{end(row, 'generator')} | {row['answer']}",
             f"{row['generator_place']:.0%}",
             end(row, "validator"),
-            f"{row['validator_logodds']:+.1f}",
+            f"{row['validator_logodds']:+z.1f}",
             "right" if row["gold"] else "wrong",
         ]
         for row in rows.to_dict("records")

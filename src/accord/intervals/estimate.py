@@ -69,8 +69,8 @@ def brief(metric: Interval, digits: int = 2) -> str:
     value, low, high = (_finite(metric.get(name)) for name in ("value", "low", "high"))
     if value is None:
         return "undefined"
-    ends = "" if low is None or high is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return f"{value:.{digits}f}{ends}"
+    ends = "" if low is None or high is None else f" [{low:z.{digits}f}, {high:z.{digits}f}]"
+    return f"{value:z.{digits}f}{ends}"
 
 
 def _finite(value: Any) -> float | None:

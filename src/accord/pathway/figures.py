@@ -168,9 +168,14 @@ def draw_changed_concepts(pathway: Pathway) -> Drawn | None:
         return None
     figure = Figure(figsize=(style.NARROW, 1.0 + 0.27 * len(rows)))
     axes = figure.add_subplot()
-    for place, row in enumerate(rows.to_dict("records")):
-        axes.plot([row["low"], row["high"]], [place, place], color=style.INK, linewidth=1.5)
-        axes.plot(row["change"], place, marker="o" if row["change"] > 0 else "s", markersize=5.5, color=style.INK)
+    bare = rows[["low", "high"]].isna().any(axis=1)
+    for place, (row, alone) in enumerate(zip(rows.to_dict("records"), bare, strict=True)):
+        if not alone:
+            axes.plot([row["low"], row["high"]], [place, place], color=style.INK, linewidth=1.5)
+        axes.plot(
+            row["change"], place, marker="o" if row["change"] > 0 else "s", markersize=5.5, markeredgecolor=style.INK,
+            markerfacecolor="none" if alone else style.INK,
+        )  # fmt: skip
     axes.axvline(0, color=style.MUTED, linewidth=0.9)
     axes.set_yticks(range(len(rows)), [f"concept {concept}" for concept in rows["concept"]])
     axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -183,7 +188,8 @@ def draw_changed_concepts(pathway: Pathway) -> Drawn | None:
     style.title(figure, title, 58)
     caption = (
         "Mean strength over test items, at the validator prompt's end. Lines: 95 % intervals that hold for all "
-        "concepts at once; for certain: without 0. No line: changed on too few items, or too unevenly, to tell."
+        "concepts at once; for certain: without 0."
+        + (" Hollow, without a line: changed on too few items, or too unevenly, for an interval." if bare.any() else "")
     )
     return Drawn("changed-concepts", figure, title, caption, f"Changed concepts. {title}.")
 

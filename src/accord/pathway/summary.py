@@ -110,8 +110,8 @@ def _known(read: dict[str, Any], top: dict[str, Any]) -> list[str]:
         verdict = "known and not said" if apart else "said about as well as it is known"
         sentences.append(
             f"In the {model} model the base model's generator is read best from the validator's state of layer "
-            f"{best['layer']} (r {best['value']:.2f}); its own answer agrees with its own generator with r {own:.2f}: "
-            f"{verdict}."
+            f"{best['layer']} (r {best['value']:z.2f}); its own answer agrees with its own generator with r "
+            f"{own:z.2f}: {verdict}."
         )
     return sentences
 

@@ -91,10 +91,10 @@ def house_style() -> Iterator[None]:
 def tick(value: float, _: object) -> str:
     """A tick's label as the text prints numbers.
 
-    >>> tick(0.5, None), tick(-0.2, None), tick(10, None)
-    ('.5', '−.2', '10')
+    >>> tick(0.5, None), tick(-0.2, None), tick(10, None), tick(-0.0, None)
+    ('.5', '−.2', '10', '0')
     """
-    text = f"{value:g}".replace("-", "−")
+    text = f"{value:zg}".replace("-", "−")
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 

@@ -13,18 +13,26 @@ _FIXED = "\N{NO-BREAK SPACE}"  # keeps a number and its interval on one line
 _SHOWN = {"\n": "⏎", "\r": "⏎", "\t": "⇥"}
 
 
-def number(value: float, digits: int = 2, *, bare: bool = True) -> str:
-    """A number as papers print it; `bare=False` keeps the zero before the point.
+def number(value: float, digits: int = 2, *, bare: bool = True, signed: bool = False) -> str:
+    """A number as papers print it: the one place that decides on signs, so that nothing is ever “−.00” or “+.00”.
+
+    Args:
+        bare: without the zero before the point.
+        signed: with a plus sign, for what is a change.
 
     >>> number(0.85), number(-0.07), number(-0.001), number(1), number(0.5, 1, bare=False)
     ('.85', '−.07', '.00', '1.00', '0.5')
+    >>> number(0.85, signed=True), number(0.001, signed=True)
+    ('+.85', '.00')
     """
-    if not math.isfinite(value):
-        return "n/a" if math.isnan(value) else ("∞" if value > 0 else f"{_MINUS}∞")
-    text = f"{abs(value):.{digits}f}"
+    if math.isnan(value):
+        return "n/a"
+    text = f"{abs(value):.{digits}f}" if math.isfinite(value) else "∞"
+    rounds_to_nothing = math.isfinite(value) and float(text) == 0
     if bare and text.startswith("0."):
         text = text[1:]
-    return _MINUS + text if value < 0 and float(f"{value:.{digits}f}") != 0 else text
+    sign = "" if rounds_to_nothing else _MINUS if value < 0 else "+" if signed else ""
+    return sign + text
 
 
 def interval(metric: Metric, digits: int = 2) -> str:
@@ -38,9 +46,9 @@ def interval(metric: Metric, digits: int = 2) -> str:
     return f"[{number(metric.low, digits)},{_FIXED}{number(metric.high, digits)}]"
 
 
-def measured(metric: Metric, digits: int = 2) -> str:
+def measured(metric: Metric, digits: int = 2, *, signed: bool = False) -> str:
     """A number with its interval: `.85 [.80, .90]`."""
-    return f"{number(metric.value, digits)}{_FIXED}{interval(metric, digits)}".strip()
+    return f"{number(metric.value, digits, signed=signed)}{_FIXED}{interval(metric, digits)}".strip()
 
 
 def equals(name: str, metric: Metric) -> str:

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from accord.report import style
 from accord.report.drawn import Drawn
 from accord.report.metric import plain
-from accord.report.wording import in_figure
+from accord.report.wording import count, in_figure, number
 from accord.steering.result import Effects
 from accord.steering.shown_doses import ARMS, ShownDose, doses_of, label_of, rows_at
 
@@ -84,7 +84,12 @@ def draw_doses(steered: Mapping[str, Effects], pooled: Mapping[str, pd.DataFrame
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     style.title(figure, title, 110 if wide else 58)
     doses = _DOSES if measure == "promoted" else "Doses and intervals as in the first picture."
-    caption = f"{how} {doses}"
+    shown = pd.concat(tables.values())
+    bare = shown[shown["value"].notna() & shown["control"].isin(ARMS) & shown[["low", "high"]].isna().any(axis=1)]
+    lacking = (
+        f" No line: too few or too uneven concepts for an interval ({count(len(bare), 'point')})." if len(bare) else ""
+    )
+    caption = f"{how} {doses}{lacking}"
     return Drawn(name, figure, title, caption, f"{title}. {_in_words(tables)}", wide=wide)
 
 
@@ -120,6 +125,10 @@ def _in_words(tables: Mapping[str, pd.DataFrame]) -> str:
     words = []
     for label, table in tables.items():
         last = doses_of(table)[-1]
-        values = [f"{arm}s {row['value']:+.2f}" for arm in ARMS if (row := _arm(table, last, arm)) is not None]
+        values = [
+            f"{arm}s {number(float(row['value']), signed=True)}"
+            for arm in ARMS
+            if (row := _arm(table, last, arm)) is not None
+        ]
         words.append(f"{plain(label)}, {last.words}: {', '.join(values)}")
     return "; ".join(words) + "."

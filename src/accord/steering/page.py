@@ -57,7 +57,9 @@ def _about(run: Run, label: str, effects: Effects) -> dict[str, Any]:
     followed, texts = int(concepts.get("promoted", 0)), int(concepts.get("label", 0))
     words = [f"{count(followed, 'concept')} followed on held-out texts"] if followed else []
     words += [f"{count(texts, 'concept')} steered while texts were written"] if texts else []
-    words.append(f"{count(int(floats), 'number')} a concept, {active:,.0f} active a token")
+    firing = number(active / floats, 1, bare=False) if floats else "no"
+    written = f", which write through {active:,.0f} numbers" if floats > 1 else ""
+    words.append(f"{count(int(floats), 'number')} a concept; on average {firing} concepts fire on a token{written}")
     link = href(run.place(f"steering/{label}") / "effects.json", run.folder)
     return {"label": plain(label), "href": link, "words": "; ".join(words)}
 

@@ -164,10 +164,10 @@ class Effects:
             n = len(self.table[self.table["measure"] == measure]["concept"].unique())
             at = _AT[str(kind)].format(dose)
             controls = ", ".join(
-                f"{control}s {arm[control]['share']:.0%}, {arm[control]['value']:+.2f}" for control in (OTHER, PUSH)
+                f"{control}s {arm[control]['share']:.0%}, {arm[control]['value']:+z.2f}" for control in (OTHER, PUSH)
             )
             own = arm[CONCEPT]
-            clauses.append(f"{at} {round(own['share'] * n)} of {n}, mean {own['value']:+.2f} ({controls})")
+            clauses.append(f"{at} {round(own['share'] * n)} of {n}, mean {own['value']:+z.2f} ({controls})")
         beyond = "more than a random concept does (random directions: theirs)" if measure == "promoted" else _BOTH
         return f"Concepts that {what}, {beyond}: {'; '.join(clauses)}."
 

@@ -333,7 +333,7 @@ def _figures(size: float | None) -> int:
 
 
 def _number(value: float | None, digits: int) -> str:
-    return "undefined" if value is None else f"{value:,.{digits}f}".replace("-", _MINUS)
+    return "undefined" if value is None else f"{value:z,.{digits}f}".replace("-", _MINUS)
 
 
 def _ends(interval: "Interval", digits: int) -> str:

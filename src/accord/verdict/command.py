@@ -132,9 +132,9 @@ def _print(result: "Verdict", repaired: str, remedy: str, *, every: bool) -> Non
 
 def _cells(change: "Change") -> list[str]:
     interval = change.change
-    spread = "" if interval["low"] is None else f" [{interval['low']:+.3f}, {interval['high']:+.3f}]"
+    spread = "" if interval["low"] is None else f" [{interval['low']:+z.3f}, {interval['high']:+z.3f}]"
     closed = "" if change.closure is None else decimals(change.closure["value"])
-    moved = "undefined" if interval["value"] is None else f"{interval['value']:+.3f}{spread}"
+    moved = "undefined" if interval["value"] is None else f"{interval['value']:+z.3f}{spread}"
     return [decimals(change.before["value"]), decimals(change.after["value"]), moved, closed]
 
 

@@ -31,11 +31,17 @@ def best(group: RepairGroup) -> JudgedRepair:
 
 
 def rule(group: RepairGroup) -> str:
-    """By which rule a repair is named first, for the page."""
-    return (
-        f"Named first: of the repairs that close the gap beyond chance {_where(group, group.near)} and keep "
-        f"perplexity on held-out text within × {BUDGET:g}, the one that closes most {_where(group, group.far)}."
-    )
+    """By which rule the repair is named first that is, for the page: as far as the rule has anything to choose from."""
+    near, far = _where(group, group.near), _where(group, group.far)
+    budget = f"perplexity on held-out text within × {BUDGET:g}"
+    closing = [repair for repair in group.repairs if repair.closes(group.near)]
+    cheap = [repair for repair in closing or group.repairs if not _beyond_budget(repair)]
+    if closing:
+        of = f"the repairs that close the gap beyond chance {near}"
+        of += f" and keep {budget}" if cheap else f" (none keeps {budget})"
+        return f"Named first: of {of}, the one that closes most {far}."
+    of = f"of those that keep {budget}" if cheap else f"none keeping {budget}"
+    return f"No repair is shown to close the gap {near}. Named first: {of}, the one with the largest closure {far}."
 
 
 def findings(run: Run) -> list[Finding]:
@@ -163,9 +169,8 @@ def _remarks(chosen: JudgedRepair, near: str) -> list[str]:
     if drop.high < 0:
         remarks.append(f"The generator itself tells right from wrong less well than before: AUC {measured(drop)}.")
     if _beyond_budget(chosen):
-        remarks.append(
-            f"Its perplexity is beyond the budget of × {BUDGET:g}; no repair that closes the gap keeps to it."
-        )
+        others = "no repair that closes the gap keeps to it" if closes else "no repair keeps to it"
+        remarks.append(f"Its perplexity is beyond the budget of × {BUDGET:g}; {others}.")
     if len(chosen.seeds) == 1 and chosen.first.trained:
         remarks.append("One seed: how much of this depends on the seed is not known.")
     return remarks

@@ -50,6 +50,7 @@ def _shown(run: Run, group: RepairGroup, key: str) -> dict[str, Any]:
         "empty": False,
         "findings": [finding(group)],
         "best": chosen.label,
+        "closes": chosen.closes(near),
         "near": group.trials[near],
         "n": count(chosen.n(near), "item"),
         "before": on_page([draw_before_after(chosen, near), draw_every_repair(group)], key),

@@ -163,8 +163,8 @@ def _cell(metric: Metric, note: str = "", *, signed: bool = False) -> Cell:
         return {"value": number(metric.value), "interval": interval(metric), "note": note}
     if not any(metric):
         return {"value": "0", "interval": "", "note": note}
-    sign = "+" if metric.value > 0 else ""  # and three digits: a change may be small and beyond doubt
-    return {"value": sign + number(metric.value, 3), "interval": interval(metric, 3), "note": note}
+    # three digits: a change may be small and beyond doubt
+    return {"value": number(metric.value, 3, signed=True), "interval": interval(metric, 3), "note": note}
 
 
 def _moved(repair: JudgedRepair, trial: str, measure: str) -> list[Cell]:

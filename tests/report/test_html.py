@@ -61,7 +61,7 @@ class Page(HTMLParser):
             assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.words.append(data)
 
     @property
@@ -90,6 +90,19 @@ def asks_network(html: str) -> list[str]:
     return re.findall(rf"{loading}|url\(\s*[\"']?\s*(?:https?:|//)[^)]*|@import[^;]*", html, flags=re.IGNORECASE)
 
 
+def own_scripts(html: str) -> bool:
+    """Whether no script runs but those that the policy of the page names; others are data, and nothing leaves it."""
+    policy = unescape(re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)[0])
+    data = re.findall(r'<script type="application/json">(.*?)</script>', html, flags=re.DOTALL)
+    run = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in run]
+    return (
+        html.count("<script") == len(data) + len(run)
+        and all("<" not in text and json.loads(text) for text in data)
+        and re.findall(r"'sha256-([^']+)'", policy) == digests
+    )
+
+
 def test_verdict_and_numbers_are_those_of_the_metrics(page: Page, run_folder: Path) -> None:
     metrics = json.loads((run_folder / "gap" / "hypernymy" / "metrics.json").read_text())
     assert "smollm2-135m knows more than it affirms It ranks right answers above wrong ones" in page.text
@@ -115,8 +128,7 @@ def test_asks_nothing_of_the_network(html: str, page: Page) -> None:
     assert asks_network(html) == []
     assert "http://" not in html
     assert "https://" not in html
-    assert not page.all("script")
-    assert not page.all("link")
+    assert not page.all("link") and not any("src" in script for script in page.all("script"))
     policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'")
 
@@ -179,7 +191,7 @@ def test_foreign_text_stays_text(
     (run / "study.toml").write_text(f"name = {json.dumps(HOSTILE)}\n", encoding="utf-8")
     html = write_report(run).read_text(encoding="utf-8")
     page = Page(html)
-    assert not page.all("script")
+    assert own_scripts(html)
     assert len(page.all("i")) == 4  # the page's own
     assert len(page.all("style")) == 1
     assert asks_network(html) == []
@@ -349,7 +361,7 @@ def test_a_capability_brings_its_own_chapter_and_figures(
     assert "<p>Toys: &lt;gap/one&gt;</p>" in html and "A toy was found" in html
     assert "over the items; those of toys." in html
     digest = base64.b64encode(hashlib.sha256(b"1 < 2").digest()).decode()
-    assert "<script>1 < 2</script>" in html and f"script-src 'sha256-{digest}';" in html
+    assert "<script>1 < 2</script>" in html and f"'sha256-{digest}'" in html and own_scripts(html)
     assert [path.relative_to(run).as_posix() for path in write_figures(run)] == ["figures/toy.svg", "figures/toy.png"]
 
 

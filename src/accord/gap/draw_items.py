@@ -45,7 +45,8 @@ def draw_scatter(gap: Gap) -> Drawn:
     over, r = count(len(scores), "item"), equals("r", metric_in(gap.metrics, "pearson_all"))
     title = f"The two forms disagree on {apart:,} of {over} ({r})"
     style.title(figure, title, 58)
-    return Drawn("scatter", figure, title, _scatter_caption(scores, len(drawn)), _scatter_alt(gap, scores))
+    caption, alt = _scatter_caption(scores, len(drawn)), _scatter_alt(gap, scores)
+    return Drawn("scatter", figure, title, caption, alt, items=[main])
 
 
 def draw_rank(gap: Gap) -> Drawn:

@@ -12,6 +12,7 @@ from accord.gap.figures import draw_all
 from accord.gap.findings import finding, what_counts
 from accord.gap.glossary import FILES, MAIN, SCORES, term
 from accord.gap.in_run import MeasuredGap, gaps_of
+from accord.gap.item_json import BUDGET, SCRIPT, items_shown
 from accord.gap.result import Gap
 from accord.gap.slices import AFFIRMS_SILENT, SAYS_DENIES, by_category, by_similarity, judged, worst
 from accord.report import header, style
@@ -42,19 +43,22 @@ def chapters(run: Run) -> list[Chapter]:
     single, spent = [], 0
     for i, gap in enumerate(gaps):
         key = f"gap-{i + 1}"
-        shown = gap_shown(gap, key, run.folder, light=spent > FIGURE_BUDGET)
+        shown = gap_shown(gap, key, run.folder, light=spent > FIGURE_BUDGET, budget=BUDGET // len(gaps))
         spent += sum(len(figure["svg"]) for figure in [*shown["figures"], shown["categories"] or {"svg": ""}])
-        single.append(Chapter(key, gap.name, _TEMPLATE, shown, folded=i > 0))
+        single.append(Chapter(key, gap.name, _TEMPLATE, shown, folded=i > 0, script=SCRIPT.read_text(encoding="utf-8")))
     return single if len(single) < 2 else [_overview(run, gaps, [chapter.key for chapter in single]), *single]
 
 
-def gap_shown(measured_gap: MeasuredGap, key: str, run: Path, *, light: bool = False) -> dict[str, Any]:
+def gap_shown(
+    measured_gap: MeasuredGap, key: str, run: Path, *, light: bool = False, budget: int = BUDGET
+) -> dict[str, Any]:
     """All that `page.html` shows of one gap.
 
     Args:
         key: makes ids unique.
         run: the folder that the page stands in.
         light: leave out all figures but the first.
+        budget: bytes that the table of all items may take.
     """
     gap = measured_gap.gap
     with style.house_style():
@@ -73,6 +77,7 @@ def gap_shown(measured_gap: MeasuredGap, key: str, run: Path, *, light: bool = F
         "category_rows": [_percentages(row) for row in by_category(gap.scores).head(CATEGORY_ROWS).to_dict("records")],
         "similarity_rows": [_percentages(row) for row in by_similarity(gap.scores).to_dict("records")],
         "worst": _worst(gap.scores),
+        "all_items": items_shown(key, gap.scores, label=f"Items of {measured_gap.name}", budget=budget),
         **_provenance(measured_gap, run),
     }
 

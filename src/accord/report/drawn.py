@@ -1,11 +1,13 @@
 """A finished figure and the words that belong to it."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from accord.report import style
@@ -23,6 +25,8 @@ class Drawn:
         wide: whether it takes the whole width of the page.
         numbers: what it shows, where places in the drawing are not the numbers themselves; otherwise they are read off
             the drawing (see `accord.report.figure_numbers`).
+        items: axes whose points are items, generator log-odds by validator log-odds: before a repair, then after it. On
+            the page a point then tells which item it is (see `accord.gap.item_json`).
     """
 
     name: str
@@ -32,6 +36,7 @@ class Drawn:
     alt: str
     wide: bool = False
     numbers: pd.DataFrame | None = None
+    items: Sequence[Axes] = ()
 
 
 def on_page(drawn: Iterable[Drawn | None], key: str) -> list[dict[str, Any]]:
@@ -44,10 +49,27 @@ def on_page(drawn: Iterable[Drawn | None], key: str) -> list[dict[str, Any]]:
         {
             **{part: getattr(picture, part) for part in ("name", "title", "caption", "alt", "wide")},
             "id": f"{key}-{picture.name}",
+            "key": key,
             "drawn": picture,  # for who wants more of it than the page does: `accord export`
             # Safe to mark so: glyphs are outlines, and inline_svg takes matplotlib's comments out.
             "svg": Markup(style.inline_svg(picture.figure, f"{key}-{picture.name}")),
+            "planes": _planes(picture),
         }
         for picture in drawn
         if picture is not None
     ]
+
+
+def _planes(picture: Drawn) -> str:
+    """Where in the drawn figure, in the units of its SVG, which log-odds are; empty where its points are no items.
+
+    Of each plane its side (0 before, 1 after), and of x and y the two edges and the values there.
+    """
+    width, height = (72 * inches for inches in picture.figure.get_size_inches())
+    planes = []
+    for side, axes in enumerate(picture.items):
+        box, across, up = axes.get_position(), axes.get_xlim(), axes.get_ylim()
+        x = [width * box.x0, width * box.x1, *across]
+        y = [height * (1 - box.y0), height * (1 - box.y1), *up]
+        planes.append({"side": side, "x": [round(float(v), 4) for v in x], "y": [round(float(v), 4) for v in y]})
+    return json.dumps(planes) if planes else ""

@@ -13,12 +13,21 @@ def shared_beginning(prompts: Sequence[str]) -> str:
 
     Empty for a single prompt, and where it is too short to be worth folding.
     """
-    if len(prompts) < 2:
-        return ""
-    first, last = min(prompts), max(prompts)  # what these two share, all that lie between them share
-    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-    whole_lines = first[: first.rfind("\n", 0, same) + 1]
+    same = common_beginning(prompts)
+    whole_lines = same[: same.rfind("\n") + 1]
     return whole_lines if len(whole_lines) >= SHORTEST_FOLD else ""
+
+
+def common_beginning(texts: Sequence[str]) -> str:
+    """What all texts begin with; empty for a single one.
+
+    >>> common_beginning(["a bee is", "a bus is"])
+    'a b'
+    """
+    if len(texts) < 2:
+        return ""
+    first, last = min(texts), max(texts)  # what these two share, all that lie between them share
+    return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -52,7 +52,8 @@ def draw_before_after(repair: JudgedRepair, trial: str) -> Drawn | None:
         "Each point is an item that the repair never saw; both panels have the same axes. Dashed: the threshold above "
         "which the model affirms. In agreement the points climb from lower left to upper right, within each class too."
     )
-    return Drawn("before-after", figure, title, caption, f"Two scatter plots side by side. {title}.", wide=True)
+    alt = f"Two scatter plots side by side. {title}."
+    return Drawn("before-after", figure, title, caption, alt, wide=True, items=list(panels))
 
 
 def draw_every_repair(group: RepairGroup) -> Drawn | None:

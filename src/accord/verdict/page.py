@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from accord.damage.page import damage_shown
+from accord.gap.item_json import BUDGET, SCRIPT, items_shown
 from accord.pathway.page import pathway_shown
 from accord.repair.page import made_shown
 from accord.repair.result import RepairRecord
@@ -36,14 +37,15 @@ def chapters(run: Run) -> list[Chapter]:
         key = "repair" if len(groups) == 1 else f"repair-{i + 1}"
         title = "Repairs" if len(groups) == 1 else f"Repairs, {group.task}"
         with style.house_style():
-            values = _shown(run, group, key) | {"left_out": left_out if i == 0 else []}
-        pages.append(Chapter(key, title, _TEMPLATE, values, leads=LEADS))
+            values = _shown(run, group, key, BUDGET // len(groups)) | {"left_out": left_out if i == 0 else []}
+        script = SCRIPT.read_text(encoding="utf-8") if values["all_items"] else ""
+        pages.append(Chapter(key, title, _TEMPLATE, values, leads=LEADS, script=script))
     if left_out and not pages:
         pages.append(Chapter("repair", "Repairs", _TEMPLATE, {"empty": True, "left_out": left_out}, leads=LEADS))
     return pages
 
 
-def _shown(run: Run, group: RepairGroup, key: str) -> dict[str, Any]:
+def _shown(run: Run, group: RepairGroup, key: str, budget: int) -> dict[str, Any]:
     repairs, near, chosen = group.repairs, group.near, best(group)
     files = {repair.label: _files(run, repair) for repair in repairs}
     return {
@@ -62,9 +64,20 @@ def _shown(run: Run, group: RepairGroup, key: str) -> dict[str, Any]:
         "pathway": pathway_shown(_by_seed(repairs, "pathway"), chosen.label, key),
         "items": changed_items(chosen, near),
         "item_seed": chosen.first_named,
+        "all_items": _all_items(chosen, near, key, budget),
         "repair": made_shown(_by_seed(repairs, "record"), files, run.folder, key),
         "missing": _missing(repairs),
     }
+
+
+def _all_items(repair: JudgedRepair, trial: str, key: str, budget: int) -> dict[str, Any] | None:
+    """The items of a trial before and after the repair; None where their scores are not there."""
+    if (scores := repair.first.scores(trial)) is None:
+        return None
+    seed = f", {repair.first_named}" if repair.first_named else ""
+    note = f"Before any repair, and after {repair.label}{seed}."
+    label, file = f"Items before and after {repair.label}", f"{trial}.parquet"
+    return items_shown(key, *scores, label=label, note=note, file=file, budget=budget)
 
 
 def _by_seed(repairs: Sequence[JudgedRepair], part: str) -> dict[str, dict[int, Any]]:

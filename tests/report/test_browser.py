@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import expect, sync_playwright
 from tests.report.meaning_folder import NAMES, WORDS, write_explanation, write_names, write_steering
+from tests.verdict.repaired_run import MADE, write_run
 
 from accord.report.html import write_report
 
@@ -53,7 +54,7 @@ def report(tmp_path_factory):
 
 @pytest.fixture
 def opened(tab, report):
-    tab.goto(report)
+    tab.goto(f"{report}#names")  # what is folded opens when it is linked to
     return tab
 
 
@@ -200,7 +201,7 @@ def test_five_thousand_concepts_stay_fluid(tab, tmp_path):
     write_names(tmp_path, concepts=MANY)
     page = write_report(tmp_path)
     assert page.stat().st_size < 6_000_000
-    tab.goto(page.as_uri())
+    tab.goto(f"{page.as_uri()}#names")
     assert counted(tab) == MANY
     took = tab.evaluate(
         """(() => {
@@ -235,3 +236,72 @@ def test_what_has_a_colour_for_a_meaning_has_it_on_paper(tab, tmp_path, gap_writ
             "(part) => ['printColorAdjust', 'backgroundColor'].map((name) => getComputedStyle(part, '::before')[name])"
         )
         assert look[0] == "exact" and look[1] != "rgba(0, 0, 0, 0)"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, run_folder):
+    """The page of a run with nearly everything in it."""
+    run = write_run(tmp_path_factory.mktemp("whole") / "run", MADE, trials=["test", "test-unseen-both"])
+    shutil.copytree(run_folder / "gap", run / "gap")
+    write_names(run)
+    write_steering(run)
+    write_explanation(run)
+    return write_report(run).as_uri()
+
+
+def test_the_first_screen_stands_alone_and_all_else_is_folded(tab, whole):
+    tab.goto(whole)
+    first = tab.locator("#answer")
+    for words in ("Can smollm2-135m be made to affirm", "closes", "Worse, of", "120 test items", "1 seed of readout"):
+        expect(first).to_contain_text(words)
+    expect(first.locator("figure svg")).to_be_visible()
+    stages = tab.locator("details.stage")
+    assert stages.count() > 5 and tab.locator("details.stage[open]").count() == 0
+    expect(tab.locator("#explain > summary")).to_contain_text(
+        "that explain the gap move it more than random concepts do"
+    )
+    headlines = tab.locator("#answer .verdict, details.stage > summary .gist").all_text_contents()
+    assert "closes" in headlines[0]  # the repair before what concepts are
+    tab.get_by_role("button", name="Open all").click()
+    assert tab.locator("details.stage[open]").count() == stages.count()
+    tab.get_by_role("button", name="Fold all").click()
+    assert tab.locator("details.stage[open]").count() == 0
+
+
+def test_the_contents_follow_and_open_what_they_lead_to(tab, whole):
+    tab.goto(whole)
+    contents = tab.get_by_role("navigation", name="Contents")
+    for width in (1200, 1600):  # above the page, and beside it
+        tab.set_viewport_size({"width": width, "height": 900})
+        tab.evaluate("document.querySelector('#steering').open = false")
+        contents.get_by_role("link", name="Steering").first.click()
+        expect(tab.locator("#steering")).to_have_attribute("open", "")
+        tab.evaluate("scrollTo(0, 1e6)")
+        expect(contents).to_be_in_viewport()
+    contents.get_by_role("link", name="Glossary").click()
+    for word in ("LCBLM", "RankAlign", "Readout", "Nested", "Closed", "L0"):
+        expect(tab.locator("#glossary dfn", has_text=word).first).to_be_visible()
+    tab.goto(f"{whole}#item-gap-1-3")  # inside what is folded
+    expect(tab.locator("#gap-1 article.item h4")).to_be_focused()
+
+
+@pytest.mark.parametrize("fragment", ["", "#repair", "#gap-1"])
+def test_a_phone_has_the_whole_page_without_scrolling_sideways(browser, whole, fragment):
+    with a_tab(browser, viewport={"width": 400, "height": 800}, is_mobile=True) as tab:
+        tab.goto(whole + fragment)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 400
+        cues = tab.evaluate("getComputedStyle(document.querySelector('.scroll')).backgroundImage")
+        assert cues.count("linear-gradient") == 4  # shadows where there is more
+
+
+def test_on_paper_it_has_few_pages_unless_more_is_open(browser, whole, run_folder):
+    def pages(tab):
+        return len(re.findall(rb"/Type\s*/Page\b(?!s)", tab.pdf(format="A4")))
+
+    with a_tab(browser) as tab:
+        for url in (whole, write_report(run_folder).as_uri()):
+            tab.goto(url)
+            assert pages(tab) <= 8
+        tab.goto(whole)
+        tab.get_by_role("button", name="Open all").click()
+        assert pages(tab) > 8

@@ -95,7 +95,7 @@ def test_hardly_any_items(gap_scores: Scores, n: int) -> None:
 def test_the_page_has_them_and_without_a_script_what_it_had(run_folder: Path) -> None:
     html = write_report(run_folder).read_text(encoding="utf-8")
     page = Page(html)
-    assert own_scripts(html) and len(page.all("script")) == 2
+    assert own_scripts(html) and len(page.all("script")) == 3  # the data, what folds, and what shows items
     data = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', html)[0])
     scores = pd.read_parquet(run_folder / "gap" / "hypernymy" / "scores.parquet")
     assert data["a"] == list(scores["answer"])

@@ -70,8 +70,8 @@ def again(run: Path, label: str, change: Callable[[Verdict], Verdict]) -> None:
 def test_the_page_has_every_part_in_order(whole: Path) -> None:
     html = write_report(whole).read_text(encoding="utf-8")
     page = Page(html)
-    wanted = ["Finding", "closes", "perplexity ×", "Brackets", "where a repair has one seed", "Repairs"]
-    wanted += ["Before and after", "Every repair"]
+    wanted = ["Finding Can", "closes", "perplexity ×", "120 test items", "The same 120 items before and after"]
+    wanted += ["Brackets", "where a repair has one seed", "Every repair"]
     wanted += ["before any repair", "named first", "Named first:", "What the columns mean", "(r after − r before)"]
     wanted += ["Every test set in numbers", "→", "Each seed in numbers", "How far it carries", "What it broke"]
     wanted += ["▾ worse", "moved", "Relation by relation", "What the measures mean", "What they write by themselves"]

@@ -65,7 +65,8 @@ def chapters(run: Run) -> list[Chapter]:
         "gated": gated,
         "figures": pictures,
     }
-    return [Chapter(_KEY, "Concept models", Path(__file__).parent / "page.html", shown)]
+    gist = "" if groups else "The texts that concept models are to be trained on."
+    return [Chapter(_KEY, "Concept models", Path(__file__).parent / "page.html", shown, gist=gist)]
 
 
 def figures(run: Run) -> list[Drawn]:

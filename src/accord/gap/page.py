@@ -9,19 +9,19 @@ from typing import Any
 import pandas as pd
 
 from accord.gap.figures import draw_all
-from accord.gap.findings import finding, what_counts
+from accord.gap.findings import disagreements, finding, what_counts
 from accord.gap.glossary import FILES, MAIN, SCORES, term
 from accord.gap.in_run import MeasuredGap, gaps_of
 from accord.gap.item_json import BUDGET, SCRIPT, items_shown
 from accord.gap.result import Gap
 from accord.gap.slices import AFFIRMS_SILENT, SAYS_DENIES, by_category, by_similarity, judged, worst
 from accord.report import header, style
-from accord.report.chapter import Chapter
+from accord.report.chapter import Answer, Chapter
 from accord.report.drawn import on_page
 from accord.report.links import href, size
 from accord.report.metric import Metric, metric_in, plain
 from accord.report.prompts import LONGEST, flat, shared_beginning
-from accord.report.wording import count, interval, measured, number
+from accord.report.wording import capital, count, interval, measured, number
 from accord.study.run_folder import Run
 from accord.study.store import EXPORT, REPORT
 
@@ -45,7 +45,8 @@ def chapters(run: Run) -> list[Chapter]:
         key = f"gap-{i + 1}"
         shown = gap_shown(gap, key, run.folder, light=spent > FIGURE_BUDGET, budget=BUDGET // len(gaps))
         spent += sum(len(figure["svg"]) for figure in [*shown["figures"], shown["categories"] or {"svg": ""}])
-        single.append(Chapter(key, gap.name, _TEMPLATE, shown, folded=i > 0, script=SCRIPT.read_text(encoding="utf-8")))
+        script = SCRIPT.read_text(encoding="utf-8")
+        single.append(Chapter(key, gap.name, _TEMPLATE, shown, _answer(gap, shown), _gist(shown), script=script))
     return single if len(single) < 2 else [_overview(run, gaps, [chapter.key for chapter in single]), *single]
 
 
@@ -137,7 +138,18 @@ def _overview(run: Run, gaps: list[MeasuredGap], keys: list[str]) -> Chapter:
         for gap, key in zip(gaps, keys, strict=True)
     ]
     shown = {"rows": rows, "models": len(header.models(run)) > 1, "tasks": len(header.tasks(run)) > 1}
-    return Chapter("overview", "Overview", _OVERVIEW, shown, leads=True)
+    return Chapter("overview", "Overview", _OVERVIEW, shown, folded=False, leads=True)
+
+
+def _answer(gap: MeasuredGap, shown: Mapping[str, Any]) -> Answer:
+    asked = f"Does {gap.model} affirm, when it is asked, what it says when it completes a sentence? Task: {gap.task}."
+    picture = next((figure for figure in shown["figures"] if figure["name"] == "scatter"), None)
+    over = disagreements(gap.gap) or f"{capital(shown['n'])}."
+    return Answer(asked, f"{over} Nothing was trained, so there are no seeds.", picture)
+
+
+def _gist(shown: Mapping[str, Any]) -> str:
+    return f"{capital(shown['n'])}: measures, pictures, where the two forms disagree, every item."
 
 
 def _provenance(measured_gap: MeasuredGap, run: Path) -> dict[str, Any]:

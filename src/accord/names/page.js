@@ -212,6 +212,7 @@
         heading, ...parts);
       this.view.hidden = false;
       this.list.hidden = true;
+      for (let part = this.root; part; part = part.parentElement) if (part.localName === "details") part.open = true;
       this.root.scrollIntoView();
       heading.focus({ preventScroll: true });
     }

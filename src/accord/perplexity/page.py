@@ -77,7 +77,8 @@ def chapters(run: Run) -> list[Chapter]:
         "figures": pictures,
         "samples": _samples(texts, _concepts(run)),
     }
-    return [Chapter(_KEY, "Heads and their texts", Path(__file__).parent / "page.html", shown)]
+    gist = pictures[0]["title"] if pictures else ""
+    return [Chapter(_KEY, "Heads and their texts", Path(__file__).parent / "page.html", shown, gist=gist)]
 
 
 def figures(run: Run) -> list[Drawn]:

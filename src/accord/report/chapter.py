@@ -1,8 +1,26 @@
 """A chapter of the page: what a capability found, for the template that shows it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from accord.report.finding import Finding
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a chapter gives the first screen of the page, beside its first finding.
+
+    Attributes:
+        asked: the question that the finding answers.
+        over: what it rests on: how many items and seeds.
+        picture: the figure of the chapter that shows it (see `on_page`); it then stands there, and not in the chapter.
+    """
+
+    asked: str
+    over: str
+    picture: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -11,10 +29,13 @@ class Chapter:
 
     Attributes:
         key: its anchor.
-        template: beside the capability's page.py: takes `shown`, the whole `chapter`, and `alone`, whether the page has
-            no other; it finds the macros of report/templates.
-        shown: the words and pictures.
-        folded: whether it is closed at first.
+        template: beside the capability's page.py: takes `shown`, the whole `chapter`, `alone`, whether the page has no
+            other, and `above`, the id of the figure that stands on the first screen; it finds the macros of
+            report/templates.
+        shown: the words and pictures; its `findings` stand in front of them.
+        answer: for the first screen, where the page begins with its first finding.
+        gist: what is in it, in a line, where it is folded and no finding stands beside its title.
+        folded: whether it is closed at first, where the page has others.
         leads: whether it stands before all others, as what the study was for.
         brackets: over what the intervals in its findings are, in words ("of names over concepts"); empty where the
             page says so already: over items, or over seeds, where gaps, repairs or concept models are on it.
@@ -25,7 +46,9 @@ class Chapter:
     title: str
     template: Path
     shown: dict[str, Any]
-    folded: bool = False
+    answer: Answer | None = None
+    gist: str = ""
+    folded: bool = True
     leads: bool = False
     brackets: str = ""
     script: str = ""
@@ -36,6 +59,6 @@ class Chapter:
         return self.template.parent.name
 
     @property
-    def findings_count(self) -> int:
-        """How many sentences it adds to the findings at the top."""
-        return len(self.shown.get("findings", ()))
+    def findings(self) -> Sequence[Finding]:
+        """What was found, the most important first."""
+        return list(self.shown.get("findings", ()))

@@ -5,7 +5,7 @@ Each capability makes its own chapters, in its page.py (see `accord.report.chapt
 
 import base64
 import hashlib
-from collections import Counter
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -22,6 +22,7 @@ from accord.disk import DiskFull, is_full, is_locked, sha256
 from accord.errors import AccordError
 from accord.report import header, making_page, search_page, style
 from accord.report.chapter import Chapter
+from accord.report.glossary import WORDS
 from accord.report.metric import plain
 from accord.sealed import sealed
 from accord.study.kept_plan import read_plan
@@ -115,11 +116,11 @@ def rendered(run: Run, *, needed: bool = True) -> list[tuple[Chapter, Markup]]:
             wanted="gap/<name>/scores.parquet inside it, or scores.parquet itself",
             fix="run `accord run STUDY.toml` or `accord gap --out DIR` first",
         )
-    alone = len(chapters) == 1
+    alone, above = len(chapters) == 1, _above(chapters)
     chapters += making_page.chapters(run) if chapters else []  # by itself it is nothing to show
     templates = [environment.get_template(str(chapter.template)) for chapter in chapters]
     return [
-        (chapter, Markup(template.render(chapter=chapter, shown=chapter.shown, alone=alone)))
+        (chapter, Markup(template.render(chapter=chapter, shown=chapter.shown, alone=alone, above=above)))
         for chapter, template in zip(chapters, templates, strict=True)
     ]
 
@@ -132,6 +133,24 @@ def _chapters(run: Run) -> Iterator[Chapter]:
         search_page.chapters,
     ]
     yield from sorted((chapter for make in makers for chapter in make(run)), key=lambda chapter: not chapter.leads)
+
+
+def _leading(chapters: Sequence[Chapter]) -> Chapter | None:
+    """The chapter whose first finding the page begins with."""
+    return next((chapter for chapter in chapters if chapter.findings), None)
+
+
+def _above(chapters: Sequence[Chapter]) -> str:
+    """The id of the figure on the first screen; empty where there is none."""
+    leading = _leading(chapters)
+    picture = leading.answer.picture if leading is not None and leading.answer is not None else None
+    return "" if picture is None else str(picture["id"])
+
+
+def _parts(body: str) -> list[tuple[str, Markup]]:
+    """The parts of a chapter, for the list of contents: id and heading of each."""
+    headings = re.findall(r'<h3 id="([^"]+)">(.*?)</h3>', body)
+    return [(key, Markup(re.sub(r"<small>.*?</small>", "", words).strip())) for key, words in headings]
 
 
 def _environment() -> Environment:
@@ -155,14 +174,16 @@ def _not_whole(run: Run) -> list[str]:
 
 def _page(run: Run, bodies: Sequence[tuple[Chapter, Markup]], coming: Sequence[str], alive: bool) -> str:
     chapters = [chapter for chapter, _ in bodies]
-    telling = Counter(chapter.capability for chapter in chapters if chapter.findings_count)
-    scripts = {chapter.script: None for chapter in chapters if chapter.script}
+    leading = _leading(chapters)
+    fold = (_TEMPLATES / "fold.js").read_text(encoding="utf-8")
+    scripts = dict.fromkeys([fold, *(chapter.script for chapter in chapters if chapter.script)])
+    telling = {chapter.capability for chapter in chapters if chapter.findings}
     page = (
         _environment()
         .get_template("report.html")
         .render(
             title=plain(run.name),
-            headline=next((plain(f.headline) for chapter in chapters for f in chapter.shown.get("findings", ())), ""),
+            headline=plain(leading.findings[0].headline) if leading is not None else "",
             models=header.models(run),
             tasks=header.tasks(run),
             date=header.date(run),
@@ -177,12 +198,13 @@ def _page(run: Run, bodies: Sequence[tuple[Chapter, Markup]], coming: Sequence[s
             reload_after=RELOAD,
             study_file=run.study,
             chapters=bodies,
-            findings_count=sum(chapter.findings_count for chapter in chapters),
-            several={capability for capability, number in telling.items() if number > 1},
+            leading=leading,
+            contents=[(chapter, _parts(body)) for chapter, body in bodies],
+            words=WORDS,
             measured={chapter.capability for chapter in chapters},
-            brackets=[chapter.brackets for chapter in chapters if chapter.brackets and chapter.findings_count],
-            over_seeds=telling["concepts"] > 0,
-            alone=sum(not chapter.folded for chapter in chapters) == 1,
+            brackets=[chapter.brackets for chapter in chapters if chapter.brackets and chapter.findings],
+            over_seeds="concepts" in telling,
+            alone=sum(chapter.key != making_page.KEY for chapter in chapters) == 1,
             scripts=[Markup(script) for script in scripts],
             policies=[Markup(_digest(script)) for script in scripts],
             css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),

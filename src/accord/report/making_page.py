@@ -14,16 +14,17 @@ from accord.report.metric import plain
 from accord.report.wording import count, number
 from accord.study.run_folder import Run
 
+KEY = "making"
 _TEMPLATE = Path(__file__).parent / "templates" / "making.html"
 _UNKNOWN = "–"
 
 
 def chapters(run: Run) -> list[Chapter]:
-    """One, folded, where stages say by which machine they were made: those of earlier versions do not."""
+    """One, where stages say by which machine they were made: those of earlier versions do not."""
     making = Making.of(run)
     if making.sessions.empty:
         return []
-    return [Chapter("making", "How it was made", _TEMPLATE, making_shown(making), folded=True)]
+    return [Chapter(KEY, "How it was made", _TEMPLATE, making_shown(making), gist=_how(making))]
 
 
 def making_shown(making: Making) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def making_shown(making: Making) -> dict[str, Any]:
     papers, have the machines' numbers.
     """
     with style.house_style():
-        pictures = on_page([draw_timeline(making)], "making")
+        pictures = on_page([draw_timeline(making)], KEY)
     rows = [_row(name, manifest, making) for name, manifest in making.stages.items()]
     return {
         "how": _how(making),

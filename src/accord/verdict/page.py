@@ -1,6 +1,6 @@
 """The repairs of a run as the page shows them: verdict first, then how far it carries, what it broke, by which way."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,11 @@ from accord.gap.item_json import BUDGET, SCRIPT, items_shown
 from accord.pathway.page import pathway_shown
 from accord.repair.page import made_shown
 from accord.repair.result import RepairRecord
-from accord.report import style
-from accord.report.chapter import Chapter
+from accord.report import header, style
+from accord.report.chapter import Answer, Chapter
 from accord.report.drawn import on_page
 from accord.report.metric import plain
-from accord.report.wording import count
+from accord.report.wording import capital, count
 from accord.study.run_folder import Run
 from accord.verdict.figures import draw_before_after, draw_closure, draw_every_repair
 from accord.verdict.findings import best, finding, rule
@@ -39,7 +39,8 @@ def chapters(run: Run) -> list[Chapter]:
         with style.house_style():
             values = _shown(run, group, key, BUDGET // len(groups)) | {"left_out": left_out if i == 0 else []}
         script = SCRIPT.read_text(encoding="utf-8") if values["all_items"] else ""
-        pages.append(Chapter(key, title, _TEMPLATE, values, leads=LEADS, script=script))
+        answer, gist = _answer(run, group, values), f"{count(len(group.repairs), 'repair')} on {values['n']}."
+        pages.append(Chapter(key, title, _TEMPLATE, values, answer, gist, leads=LEADS, script=script))
     if left_out and not pages:
         pages.append(Chapter("repair", "Repairs", _TEMPLATE, {"empty": True, "left_out": left_out}, leads=LEADS))
     return pages
@@ -68,6 +69,18 @@ def _shown(run: Run, group: RepairGroup, key: str, budget: int) -> dict[str, Any
         "repair": made_shown(_by_seed(repairs, "record"), files, run.folder, key),
         "missing": _missing(repairs),
     }
+
+
+def _answer(run: Run, group: RepairGroup, shown: Mapping[str, Any]) -> Answer:
+    model, chosen = ", ".join(header.models(run)) or "the model", best(group)
+    asked = (
+        f"Can {model} be made to affirm, when it is asked, what it says when it completes a sentence, and what does "
+        f"that break? Task: {group.task}."
+    )
+    over = f"{capital(shown['n'].replace('item', 'test item'))}, {count(len(chosen.seeds), 'seed')} of {chosen.label}"
+    others = len(group.repairs) - 1
+    over += f"; {count(others, 'other repair')} tried on the same items." if others else "."
+    return Answer(asked, over, next((figure for figure in shown["before"] if figure["name"] == "before-after"), None))
 
 
 def _all_items(repair: JudgedRepair, trial: str, key: str, budget: int) -> dict[str, Any] | None:

@@ -108,9 +108,7 @@ def test_the_page_has_every_part_in_order(page: Page) -> None:
     for words in wanted:
         places.append(page.text.find(words, places[-1] if places else 0))
     assert -1 not in places, wanted[places.index(-1)]
-    assert (
-        len([a for _, a in page.elements if a.get("role") == "img"]) == len(FIGURES) + 3
-    )  # two of the heads, and how it was made
+    assert len(page.pictures) == len(FIGURES) + 3  # two of the heads, and how it was made
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     labels = [label for _, a in page.elements for label in a.get("aria-labelledby", "").split()]

@@ -254,7 +254,7 @@ def test_the_first_screen_stands_alone_and_all_else_is_folded(tab, whole):
     first = tab.locator("#answer")
     for words in ("Can smollm2-135m be made to affirm", "closes", "Worse, of", "120 test items", "1 seed of readout"):
         expect(first).to_contain_text(words)
-    expect(first.locator("figure svg")).to_be_visible()
+    expect(first.locator(".plot:visible svg")).to_have_count(1)
     stages = tab.locator("details.stage")
     assert stages.count() > 5 and tab.locator("details.stage[open]").count() == 0
     expect(tab.locator("#explain > summary")).to_contain_text(
@@ -290,6 +290,9 @@ def test_a_phone_has_the_whole_page_without_scrolling_sideways(browser, whole, f
     with a_tab(browser, viewport={"width": 400, "height": 800}, is_mobile=True) as tab:
         tab.goto(whole + fragment)
         assert tab.evaluate("document.documentElement.scrollWidth") <= 400
+        shown = tab.locator("#answer .plot:visible, #repair[open] .plot:visible, #gap-1[open] .plot:visible")
+        for k in range(shown.count()):  # figures are laid out for it: none scrolls
+            assert shown.nth(k).evaluate("(plot) => plot.scrollWidth <= plot.clientWidth + 1")
         cues = tab.evaluate("getComputedStyle(document.querySelector('.scroll')).backgroundImage")
         assert cues.count("linear-gradient") == 4  # shadows where there is more
 

@@ -129,7 +129,7 @@ def test_what_is_shown_is_copied_and_saved_as_csv(opened, run):
 
 def test_a_point_tells_its_item_and_opens_it(opened, run):
     _, scores = run
-    plot = opened.locator(".scatter .plot")
+    plot = opened.locator(".scatter .plot").first
     plot.scroll_into_view_if_needed()
     far = scores["generator_logodds"].idxmin()  # nothing lies near it
     x, y = opened.evaluate(

@@ -13,11 +13,12 @@ from matplotlib.patches import Rectangle
 
 from accord.gap.draw_categories import draw_categories
 from accord.gap.draw_items import draw_scatter
+from accord.gap.draw_lens import draw_lens
 from accord.gap.figures import draw_all, write_gap_figures
 from accord.gap.result import Gap
 from accord.gap.slices import judged
 from accord.report import style
-from accord.report.drawn import Drawn
+from accord.report.drawn import Drawn, on_page
 from accord.report.points import MANY_POINTS
 
 Maker = Callable[..., Gap]
@@ -151,3 +152,17 @@ def test_an_axis_has_its_least_height() -> None:
     axes.set_ylim(-1, 3)
     style.at_least(axes, 0.02)
     assert axes.get_ylim() == (-1, 3)
+
+
+def test_a_wide_figure_is_laid_out_for_a_phone_and_stays_as_it_was(gap_maker: Maker) -> None:
+    with style.house_style():
+        lens = draw_lens(gap_maker())
+        assert lens is not None and lens.wide
+        texts = [text.get_text() for axes in lens.figure.axes for text in axes.texts]
+        (shown,) = on_page([lens], "p")
+    assert shown["phone"] is not None
+    widths = [float(re.findall(r'viewBox="0 0 ([\d.]+)', layout["svg"])[0]) for layout in (shown, shown["phone"])]
+    assert widths == [72 * style.WIDE, pytest.approx(72 * style.NARROW, abs=0.1)]
+    assert texts == [text.get_text() for axes in lens.figure.axes for text in axes.texts]
+    assert lens.figure.get_size_inches()[0] == style.WIDE and len(lens.figure.axes[0].texts) > 20
+    assert shown["weight"] == len(shown["svg"]) + len(shown["phone"]["svg"])

@@ -68,6 +68,11 @@ class Page(HTMLParser):
     def text(self) -> str:
         return " ".join("".join(self.words).split())
 
+    @property
+    def pictures(self) -> list[dict[str, str]]:
+        """What is drawn, once: a wide one is there for a phone too."""
+        return [a for _, a in self.elements if a.get("role") == "img" and "on-phone" not in a.get("class", "")]
+
     def all(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.elements if name == tag]
 
@@ -147,7 +152,7 @@ def test_semantics(html: str, page: Page) -> None:
             assert attributes["href"][1:] in ids
         for label in attributes.get("aria-labelledby", "").split():
             assert label in ids
-    pictures = [a for _, a in page.elements if a.get("role") == "img"]
+    pictures = page.pictures
     assert len(pictures) == 6
     assert all(len(a["aria-label"]) > 40 for a in pictures)
     assert page.all("a")[0]["class"] == "skip"
@@ -209,7 +214,7 @@ def test_without_layers_the_page_says_how_to_get_them(tmp_path: Path, gap_writer
     assert "Not here: curves by layer, layer by layer matrix, token map." in page.text
     assert "measure again with --layers" in page.text
     assert "Best AUC" not in page.text
-    assert len([a for _, a in page.elements if a.get("role") == "img"]) == 3
+    assert len(page.pictures) == 3
 
 
 def test_without_categories(tmp_path: Path, gap_writer: Writer, gap_scores: Scores) -> None:
@@ -251,7 +256,7 @@ def test_a_heavy_study_stays_light(
     monkeypatch.setattr("accord.gap.page.FIGURE_BUDGET", 1000)
     page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
     assert "too heavy to share" in page.text
-    assert len([a for _, a in page.elements if a.get("role") == "img"]) == 5  # one of them tells how the run was made
+    assert len(page.pictures) == 5  # one of them tells how the run was made
 
 
 def test_a_run_under_way_says_what_is_to_come_and_loads_its_page_again(run_folder: Path) -> None:

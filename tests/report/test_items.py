@@ -127,4 +127,7 @@ def test_a_repair_has_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         scores = pd.read_parquet(run / name / "test.parquet")
         assert np.allclose(side["v"], scores["validator_logodds"], atol=1e-4)
     assert table["note"] == "Before any repair, and after readout." and chapter.script
-    assert [plane["side"] for plane in json.loads(chapter.shown["before"][0]["planes"])] == [0, 1]
+    figure = chapter.shown["before"][0]
+    desk, phone = (json.loads(layout["planes"]) for layout in (figure, figure["phone"]))
+    assert [plane["side"] for plane in desk] == [plane["side"] for plane in phone] == [0, 1]
+    assert desk[0]["x"][:2] != desk[1]["x"][:2] and phone[0]["x"][:2] == phone[1]["x"][:2]  # beside, below each other

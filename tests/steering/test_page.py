@@ -88,7 +88,7 @@ def test_steering_on_the_page(tmp_path):
     assert "none wrote this after None None." in text  # the unsteered text beside them
     assert sum(a["href"] == "#concept-lcblm-s0-0" for a in page.all("a")) >= 1
     assert not any(a["href"].startswith("#concept-topk") for a in page.all("a"))  # it has no dictionary
-    assert len([a for _, a in page.elements if a.get("role") == "img"]) == 5  # one of them tells how it was made
+    assert len(page.pictures) == 5  # one of them tells how it was made
     links = [a["href"] for a in page.all("a") if a["href"].startswith("./")]
     assert "./steering/topk-s0/effects.json" in links and all((tmp_path / link).is_file() for link in links)
 

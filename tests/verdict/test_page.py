@@ -81,7 +81,7 @@ def test_the_page_has_every_part_in_order(whole: Path) -> None:
     for words in wanted:
         places.append(page.text.find(words, places[-1] if places else 0))
         assert places[-1] >= 0, words
-    named = [a["aria-label"] for _, a in page.elements if a.get("role") == "img"]
+    named = [a["aria-label"] for a in page.pictures]
     assert len(named) == 2 + 2 + 6 + 2 * 2 + 1 + 1  # items, reach, one whole pathway, two in brief, training, making
     assert all(len(alt) > 40 for alt in named)
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]

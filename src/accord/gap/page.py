@@ -44,7 +44,7 @@ def chapters(run: Run) -> list[Chapter]:
     for i, gap in enumerate(gaps):
         key = f"gap-{i + 1}"
         shown = gap_shown(gap, key, run.folder, light=spent > FIGURE_BUDGET, budget=BUDGET // len(gaps))
-        spent += sum(len(figure["svg"]) for figure in [*shown["figures"], shown["categories"] or {"svg": ""}])
+        spent += sum(figure["weight"] for figure in [*shown["figures"], shown["categories"]] if figure)
         script = SCRIPT.read_text(encoding="utf-8")
         single.append(Chapter(key, gap.name, _TEMPLATE, shown, _answer(gap, shown), _gist(shown), script=script))
     return single if len(single) < 2 else [_overview(run, gaps, [chapter.key for chapter in single]), *single]

@@ -31,7 +31,7 @@ def pathway_shown(repairs: Mapping[str, Mapping[int, Pathway | None]], leads: st
             continue
         seed, pathway = next(iter(measured.items()))
         figures = on_page(draw_pathway(pathway, briefly=bool(blocks)), f"{key}-{label_key(label)}")
-        spent += sum(len(figure["svg"]) for figure in figures)
+        spent += sum(figure["weight"] for figure in figures)
         sentence = plain(" ".join(pathway.summary()["sentences"]))
         of_seed = f"seed {seed}" if len(repairs[label]) > 1 else ""
         blocks.append({"label": label, "seed": of_seed, "sentence": sentence, "figures": figures})

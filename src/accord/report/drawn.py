@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from accord.report import style
+from accord.report.printable import for_phone
 
 
 @dataclass(frozen=True)
@@ -42,32 +43,45 @@ class Drawn:
 def on_page(drawn: Iterable[Drawn | None], key: str) -> list[dict[str, Any]]:
     """Figures for the macros of the page, those that there are; call it within `house_style()`.
 
+    A wide one is there twice, once laid out for a phone (`phone`); `weight` is what both take of the page.
+
     Args:
         key: begins their ids, which are unique on the page.
     """
-    return [
-        {
+    shown = []
+    for picture in drawn:
+        if picture is None:
+            continue
+        name = f"{key}-{picture.name}"
+        entry: dict[str, Any] = {
             **{part: getattr(picture, part) for part in ("name", "title", "caption", "alt", "wide")},
-            "id": f"{key}-{picture.name}",
+            "id": name,
             "key": key,
             "drawn": picture,  # for who wants more of it than the page does: `accord export`
-            # Safe to mark so: glyphs are outlines, and inline_svg takes matplotlib's comments out.
-            "svg": Markup(style.inline_svg(picture.figure, f"{key}-{picture.name}")),
-            "planes": _planes(picture),
+            **_inline(picture, picture.figure, name),
         }
-        for picture in drawn
-        if picture is not None
-    ]
+        narrow = for_phone(picture.figure) if picture.wide else None
+        entry["phone"] = None if narrow is None else _inline(picture, narrow, f"{name}-phone")
+        entry["weight"] = len(entry["svg"]) + len(entry["phone"]["svg"] if entry["phone"] else "")
+        shown.append(entry)
+    return shown
 
 
-def _planes(picture: Drawn) -> str:
+def _inline(picture: Drawn, figure: Figure, prefix: str) -> dict[str, Any]:
+    """A figure, or another layout of it, as SVG, and where in it its items are."""
+    # Safe to mark so: glyphs are outlines, and inline_svg takes matplotlib's comments out.
+    svg = Markup(style.inline_svg(figure, prefix))
+    return {"svg": svg, "planes": _planes(figure, [figure.axes[picture.figure.axes.index(a)] for a in picture.items])}
+
+
+def _planes(figure: Figure, items: Sequence[Axes]) -> str:
     """Where in the drawn figure, in the units of its SVG, which log-odds are; empty where its points are no items.
 
     Of each plane its side (0 before, 1 after), and of x and y the two edges and the values there.
     """
-    width, height = (72 * inches for inches in picture.figure.get_size_inches())
+    width, height = (72 * inches for inches in figure.get_size_inches())
     planes = []
-    for side, axes in enumerate(picture.items):
+    for side, axes in enumerate(items):
         box, across, up = axes.get_position(), axes.get_xlim(), axes.get_ylim()
         x = [width * box.x0, width * box.x1, *across]
         y = [height * (1 - box.y0), height * (1 - box.y1), *up]

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,9 @@ from matplotlib.patches import Polygon, Rectangle
 from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator
 
-from accord.report.drawn import Drawn
+if TYPE_CHECKING:
+    from accord.report.drawn import Drawn
+
 
 _ENDS = ("", " low", " high")
 _NEAR = 0.5  # of a category's place: what is drawn nearer belongs to it
@@ -45,7 +47,7 @@ class _Mark:
     text: str = ""
 
 
-def numbers_of(drawn: Drawn) -> pd.DataFrame:
+def numbers_of(drawn: "Drawn") -> pd.DataFrame:
     """What a figure shows as a table, a row a point.
 
     Columns: `panel` (its title, where there are several), `series` (its name in the legend or beside it), `kind` (line,

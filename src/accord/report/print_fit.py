@@ -40,7 +40,7 @@ def fit(figure: Figure, panels: Sequence[Axes]) -> None:
         _part_names(axes)
         if (legend := axes.get_legend()) is not None:  # where it lies over curves, it stays legible
             legend.set_frame_on(True)
-            legend.get_frame().set(facecolor="white", edgecolor="none", alpha=0.8)
+            legend.get_frame().set(facecolor=style.GROUND, edgecolor="none", alpha=0.8)
     figure.set_layout_engine("none")  # everything has its place
 
 

@@ -10,10 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
+from accord.report import style
 from accord.report.figure_numbers import categories, maps
 
 Style = Literal["paper", "slides"]
 Width = Literal["column", "page"]
+COLUMN: Width = "column"
 PAGE: Width = "page"
 
 _TYPE = 10.0  # points: ordinary type on the page, where figures are drawn
@@ -44,6 +46,10 @@ PRINTS: dict[Style, Print] = {
     "paper": Print(column=3.3, page=6.9, column_height=7.0, page_height=8.8, type=7.5),
     "slides": Print(column=6.0, page=12.2, column_height=6.2, page_height=6.2, type=15.0),
 }
+
+
+# As wide as a figure that is legible across a phone, and as high as its panels make it.
+PHONE = Print(column=style.NARROW, page=style.NARROW, column_height=16.0, page_height=16.0, type=_TYPE)
 
 
 @dataclass(frozen=True)

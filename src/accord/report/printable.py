@@ -1,4 +1,4 @@
-"""Figures for a paper or for slides: as large as they are there, in type that is legible there.
+"""Figures for a paper, slides or a phone: as large as they are there, in type that is legible there.
 
 A figure is drawn for the page, in 10 points. For print it is laid out anew on so many inches of the page's as, made
 smaller or larger as a whole, give its width and its type in print: panels move into as many columns as that takes, and
@@ -8,9 +8,12 @@ a paper it stands in the caption, on a slide above.
 
 import io
 import re
+from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from types import BuiltinMethodType
+from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.backends.backend_pdf import Op, PdfFile, PdfPages
@@ -19,7 +22,20 @@ from matplotlib.figure import Figure
 from accord.disk import whole
 from accord.report import style
 from accord.report.print_fit import fit
-from accord.report.print_layout import PAGE, PRINTS, Style, Width, grid_of, layout_for, move_panels, panels_of
+from accord.report.print_layout import (
+    COLUMN,
+    PAGE,
+    PHONE,
+    PRINTS,
+    FigureLayout,
+    Print,
+    Style,
+    Width,
+    grid_of,
+    layout_for,
+    move_panels,
+    panels_of,
+)
 
 Kind = Literal["pdf", "svg", "png"]
 
@@ -46,10 +62,36 @@ def for_print(figure: Figure, look: Style, width: Width) -> Printable:
 
     One whose panels below each other would be too high for a column gets the width of a page.
     """
+    layout = _lay_out(figure, PRINTS[look], dict.fromkeys((width, PAGE)))
+    return Printable(figure, layout.kind, layout.scale)
+
+
+def for_phone(figure: Figure) -> Figure | None:
+    """A copy of a wide figure, laid out for a phone: as wide as a narrow one; None where it would not fit.
+
+    Call it within `house_style()`.
+    """
+    copy = _copied(figure)
+    return copy if _lay_out(copy, PHONE, [COLUMN]).fits else None
+
+
+def _copied(figure: Figure) -> Figure:
+    """A figure of its own, whose artists can be removed: deepcopy leaves that to the lists of the first figure."""
+    memo: dict[int, Any] = {}
+    copy = deepcopy(figure, memo)
+    for artist in copy.findobj():
+        method = artist._remove_method  # type: ignore[attr-defined]  # how it is taken out of its list; no public way
+        if isinstance(method, BuiltinMethodType) and id(method.__self__) in memo:
+            artist._remove_method = getattr(memo[id(method.__self__)], method.__name__)  # type: ignore[attr-defined]
+    return copy
+
+
+def _lay_out(figure: Figure, medium: Print, widths: Iterable[Width]) -> FigureLayout:
+    """Lay a figure out in the first of these widths that it fits, else in the last."""
     style.untitle(figure)
     panels = panels_of(figure)
     grid = grid_of(figure, panels)
-    layouts = [layout_for(PRINTS[look], kind, figure, panels, grid) for kind in dict.fromkeys((width, PAGE))]
+    layouts = [layout_for(medium, kind, figure, panels, grid) for kind in widths]
     layout = next((layout for layout in layouts if layout.fits), layouts[-1])
     if grid is not None and layout.columns != grid.columns:
         move_panels(figure, grid, layout.columns)
@@ -57,7 +99,7 @@ def for_print(figure: Figure, look: Style, width: Width) -> Printable:
     if grid is not None and any(axes.get_aspect() == 1 for axes in panels):
         figure.set_layout_engine("compressed")  # squares stand together
     fit(figure, panels)
-    return Printable(figure, layout.kind, layout.scale)
+    return layout
 
 
 def save_printable(printable: Printable, path: Path, kind: Kind) -> None:

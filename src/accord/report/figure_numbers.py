@@ -56,6 +56,7 @@ def numbers_of(drawn: "Drawn") -> pd.DataFrame:
     LABEL high, in the row of the point that they belong to where there is only one. `text` is what is written there.
 
     >>> from matplotlib.figure import Figure
+    >>> from accord.report.drawn import Drawn
     >>> figure = Figure()
     >>> lines = figure.add_subplot(xlabel="layer", ylabel="r").plot([0, 1], [0.25, 0.5], label="base")
     >>> numbers_of(Drawn("curve", figure, "A curve", "", "")).to_dict("list")

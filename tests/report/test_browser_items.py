@@ -205,10 +205,10 @@ def test_ten_thousand_items_stay_fluid(tab, tmp_path, gap_writer, gap_scores):  
           const scrolled = (top) => { list.scrollTop = top; list.dispatchEvent(new Event("scroll")); };
           for (let k = 1; k <= 10; k++) await timed(() => scrolled(30000 * k));
           for (const head of document.querySelectorAll(".rows thead button")) await timed(() => head.click());
-          return Math.max(...times);
+          return times.sort((a, b) => a - b)[Math.floor(0.9 * times.length)];
         }"""
     )
-    assert took < 500  # milliseconds, the layout included
+    assert took < 300  # milliseconds, the layout included; of ten, one may meet a machine that is busy
     tab.evaluate("document.querySelector('.window').scrollTop = 1e9")
     expect(tab.locator(".rows tbody tr[aria-rowindex='10001']")).to_be_visible()  # the last one is reached
 

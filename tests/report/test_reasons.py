@@ -50,4 +50,4 @@ def test_the_page_says_how_much_the_choice_of_a_score_matters(
     assert one["columns"] == ["AUC, all items", "ρ with the validator, all items"]
     assert one["note"].startswith("No prompt has four answers, right and wrong ones")
     text = write_report(tmp_path).read_text(encoding="utf-8")
-    assert text.count("How the answer is scored, and what that changes") == 2
+    assert text.count("How the answer is scored, and what that changes</h3>") == 2

@@ -16,7 +16,7 @@ from accord.gap.item_json import BUDGET, SCRIPT, items_shown
 from accord.gap.result import Gap
 from accord.gap.slices import AFFIRMS_SILENT, SAYS_DENIES, by_category, by_similarity, judged, worst
 from accord.report import header, style
-from accord.report.chapter import Answer, Chapter
+from accord.report.chapter import Chapter, FirstScreen
 from accord.report.drawn import on_page
 from accord.report.links import href, size
 from accord.report.metric import Metric, metric_in, plain
@@ -141,11 +141,11 @@ def _overview(run: Run, gaps: list[MeasuredGap], keys: list[str]) -> Chapter:
     return Chapter("overview", "Overview", _OVERVIEW, shown, folded=False, leads=True)
 
 
-def _answer(gap: MeasuredGap, shown: Mapping[str, Any]) -> Answer:
+def _answer(gap: MeasuredGap, shown: Mapping[str, Any]) -> FirstScreen:
     asked = f"Does {gap.model} affirm, when it is asked, what it says when it completes a sentence? Task: {gap.task}."
     picture = next((figure for figure in shown["figures"] if figure["name"] == "scatter"), None)
     over = disagreements(gap.gap) or f"{capital(shown['n'])}."
-    return Answer(asked, f"{over} Nothing was trained, so there are no seeds.", picture)
+    return FirstScreen(asked, f"{over} Nothing was trained, so there are no seeds.", picture)
 
 
 def _gist(shown: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from accord.report.finding import Finding
 
 
 @dataclass(frozen=True)
-class Answer:
+class FirstScreen:
     """What a chapter gives the first screen of the page, beside its first finding.
 
     Attributes:
@@ -46,7 +46,7 @@ class Chapter:
     title: str
     template: Path
     shown: dict[str, Any]
-    answer: Answer | None = None
+    answer: FirstScreen | None = None
     gist: str = ""
     folded: bool = True
     leads: bool = False

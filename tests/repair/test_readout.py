@@ -21,7 +21,7 @@ from accord.repair.config import ReadoutConfig
 from accord.repair.evidence import Evidence, gather, hold_out, validator_logodds
 from accord.repair.fitted import best_within
 from accord.repair.ordinary import Ordinary, ordinary_texts, read_texts
-from accord.repair.readout import Kept, _Search, target_logodds, typical_removed
+from accord.repair.readout import KeptQuestions, _Search, target_logodds, typical_removed
 from accord.tasks import Labels, task
 from accord.text import corpus
 
@@ -135,7 +135,7 @@ def test_kept_questions_weigh_as_much_as_the_items() -> None:
 
     held = np.array([0] * 20 + [1] * 10)
     evidence = Evidence(rng.normal(size=30), rng.normal(size=30), rng.random(30) > 0.5, states(30), held)
-    kept = Kept(states(80), rng.normal(size=80), rng.normal(size=80), np.arange(80) // 20, np.arange(80) >= 60)
+    kept = KeptQuestions(states(80), rng.normal(size=80), rng.normal(size=80), np.arange(80) // 20, np.arange(80) >= 60)
     config = ReadoutConfig(layers=[1], spread=2.0)
     probe = _Search(config, evidence, text(15), text(15), kept).ridge([1], all_items=False)
     fitted = probe.fit(0.3, 0.1)
@@ -159,7 +159,7 @@ def test_other_tasks_are_affirmed_half_of_the_time(lm: Backbone) -> None:
     train = task("hypernymy", split="train", limit=60)
     others = tuple(replace(other, items=other.items[:24]) for other in relation_tasks("learned")[::3][:6])
     shifted = WithReadout(lm, Readout((3,), torch.zeros(lm.d_model), 4.0, *yes_no(lm.tokenizer)))  # yes to everything
-    config = QUICK.model_copy(update={"layers": [2, 3], "window": 2, "keep": ["relations"], "budget": 9.0})
+    config = QUICK.model_copy(update={"layers": [2, 3], "window": 2, "strengths": [0.5, 1.0], "budget": 9.0})
     alone, fitted = (readout.fit(shifted, train, config, texts=TEXTS, kept=kept) for kept in ((), others))
     shares = []
     for model in (shifted, fitted.on(shifted)):

@@ -26,8 +26,8 @@ class Fitted:
         choices: a row a setting tried: the settings; on held-out items `agreement` (see `Evidence.judge`),
             `pearson_all`, `pearson_yes`, `pearson_no`, `validator_auc`, `validator_accuracy`; on held-out texts
             `perplexity_ratio` (and `kl`, where it comes free); of a readout with kept tasks, on those held out,
-            `kept_yes` and `kept_agreement` (see `accord.repair.readout.Kept`), and `balance`, what it is chosen by;
-            `allowed` (within the budget), `chosen`.
+            `kept_yes` and `kept_agreement` (see `KeptQuestions` in `accord.repair.readout`), and `balance`, what it is
+            chosen by; `allowed` (within the budget), `chosen`.
     """
 
     edits: Sequence[StateEdit | Readout]

@@ -128,7 +128,7 @@ def typical_removed(generator: Floats, answers: Sequence[str]) -> Floats:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptQuestions:
     """Questions of other tasks, an entry each.
 
     Attributes:
@@ -165,8 +165,8 @@ def read_kept(
     config: ReadoutConfig,
     seed: int,
     progress: Progress | None = None,
-) -> Kept:
-    """Ask both forms of every item of several tasks; what is wanted of each is its own generator's, see `Kept`.
+) -> KeptQuestions:
+    """Ask both forms of every item of several tasks; what is wanted of each is its own generator's.
 
     Raises AccordError if a task has other words for yes and no than `tokens`, or there is only one.
     """
@@ -187,7 +187,7 @@ def read_kept(
     states, validator = read_validator(lm, tokens, contexts, layers, progress)
     sizes = [len(task.items) for task in tasks]
     held = np.repeat([task.generator.template.text in out for task in tasks], sizes)
-    return Kept(states, np.concatenate(wanted), validator, np.repeat(np.arange(len(tasks)), sizes), held)
+    return KeptQuestions(states, np.concatenate(wanted), validator, np.repeat(np.arange(len(tasks)), sizes), held)
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class _Search:
     evidence: Evidence
     quiet: Ordinary
     check: Ordinary
-    kept: Kept | None = None
+    kept: KeptQuestions | None = None
 
     def ridge(self, layers: Sequence[int], *, all_items: bool) -> Ridge:
         """The regression on these layers side by side, of all items or those that are not held out."""

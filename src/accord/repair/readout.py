@@ -176,7 +176,8 @@ def read_kept(
     sentences = list(dict.fromkeys(task.generator.template.text for task in tasks))
     if len(sentences) < 2:
         raise AccordError("keep needs two tasks: one is held out, to choose on", got=", ".join(t.name for t in tasks))
-    out = Random(f"kept {seed}").sample(sentences, max(1, round(config.held_out * len(sentences))))
+    share = round(config.held_out * len(sentences))
+    out = Random(f"kept {seed}").sample(sentences, min(max(1, share), len(sentences) - 1))
     scored = iter(score(lm, [q for task in tasks for q in generator_queries(lm, task, task.items)], progress=progress))
     wanted = []
     for task in tasks:

@@ -11,20 +11,21 @@ import torch
 from torch import Tensor
 
 import accord
-from accord.damage import Damage, Questions, compare, measure_damage, observe, relation_tasks
+from accord.damage import Damage, Questions, compare, measure_damage, observe
 from accord.damage.wording import word
 from accord.errors import AccordError
 from accord.gap import measure_gap
 from accord.lm import Backbone, LanguageModel
 from accord.lm.edited import Readout, WithReadout
 from accord.lm.perplexity import perplexity
+from accord.relations import relation_tasks
 from accord.repair.folder import with_edits
 from accord.steering import AddDirection
 from accord.tasks import Task
 from tests.tiny import tiny_model, tiny_tokenizer, yes_no
 
 TEXTS = ["A bee is a kind of food.", "", "Yes, yes. The birds are kind.", "naïve café", "of of of of of of no"]
-OPTIONS: dict[str, Any] = {"facts": 2, "samples": 3, "new_tokens": 5, "resamples": 40}
+OPTIONS: dict[str, Any] = {"facts": 1, "samples": 3, "new_tokens": 5, "resamples": 40}
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,7 @@ def moved(base: Backbone) -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def own() -> Task:
-    [*_, colours] = relation_tasks(3)
-    return colours
+    return relation_tasks("judged", 9)[-3]  # of three facts
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +93,9 @@ def test_distance_on_texts_is_that_of_whole_forward_passes(damage: Damage, base:
 
 
 def test_facts_are_scored_as_the_gap_scores_them(damage: Damage, base: Backbone, moved: LanguageModel) -> None:
-    for task in relation_tasks(2):
-        mine = damage.relations[damage.relations["relation"] == task.name]
+    for task in relation_tasks("judged", 1):
+        mine = damage.relations[damage.relations["relation"] == task.items[0].group]
+        assert list(mine["wording"]) == [task.validator.phrasing]
         for side, lm in (("base", base), ("repaired", moved)):
             scores = measure_gap(lm, task, resamples=0).scores
             for i, which in enumerate(("answer", "wrong")):
@@ -106,7 +107,7 @@ def test_facts_are_scored_as_the_gap_scores_them(damage: Damage, base: Backbone,
 
 def test_distance_at_prompts_is_at_their_last_position(damage: Damage, base: Backbone, moved: Any) -> None:
     for form, which in (("generator", 0), ("validator", 1)):
-        prompts = {task.prompts(item)[which]: None for task in relation_tasks(2) for item in task.items}
+        prompts = {task.prompts(item)[which]: None for task in relation_tasks("judged", 1) for item in task.items}
         divergences = []
         for prompt in prompts:
             ids = torch.tensor([base.tokenizer(prompt)["input_ids"]])
@@ -237,7 +238,7 @@ def test_half_precision_and_parts_without_tokens(monkeypatch: pytest.MonkeyPatch
     result = measure_damage(base, repaired, texts=TEXTS, facts=1, samples=1, new_tokens=3, resamples=20)
     assert observe(base, Questions(TEXTS, facts=0, samples=0)).states.dtype == torch.bfloat16
     assert row(result, "relations", "validator_logodds")["change"] == pytest.approx(3, abs=1e-3)
-    assert np.isnan(row(result, "relations: plural", "yes_share")["low"])  # one fact has no interval
+    assert np.isnan(row(result, "relations: colour", "yes_share")["low"])  # one fact has no interval
 
 
 def test_other_tasks_have_rows_of_their_own(base: Backbone, moved: LanguageModel, own: Task) -> None:
@@ -268,7 +269,7 @@ def test_mistakes_are_told(base: Backbone, own: Task) -> None:
 def test_the_small_real_model_is_hurt_by_noise() -> None:
     lm = accord.load("smollm2-135m")
     questions = Questions(
-        ["The film was long, and the music was better than the story.", "It rained."], facts=2, samples=0
+        ["The film was long, and the music was better than the story.", "It rained."], facts=1, samples=0
     )
     before = observe(lm, questions)
     vector = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(0))

@@ -1,6 +1,7 @@
 """The readout repair: its regression against the formula, its cost against the edited model, and the whole."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ from accord.errors import AccordError
 from accord.lm import Backbone
 from accord.lm.edited import Readout, WithReadout
 from accord.lm.perplexity import perplexity
+from accord.relations import relation_tasks
 from accord.repair import Fitted, calibrate, operate, readout
 from accord.repair.config import ReadoutConfig
-from accord.repair.evidence import gather, hold_out, validator_logodds
+from accord.repair.evidence import Evidence, gather, hold_out, validator_logodds
 from accord.repair.fitted import best_within
-from accord.repair.ordinary import ordinary_texts, read_texts
-from accord.repair.readout import target_logodds
-from accord.tasks import task
+from accord.repair.ordinary import Ordinary, ordinary_texts, read_texts
+from accord.repair.readout import KeptQuestions, _Search, target_logodds, typical_removed
+from accord.tasks import Labels, task
 from accord.text import corpus
 
 TEXTS = [f"the {word} was no good, yes it was not, No but" * 2 for word in ("film", "plot", "cast", "score", "end")]
@@ -82,6 +84,8 @@ def test_the_best_within_the_budget_is_taken() -> None:
     assert table["allowed"].tolist() == [False, True, True, True]
     with pytest.raises(AccordError, match="budget"):
         best_within(rows[:1], 1.01)
+    balanced = [{**row, "balance": balance} for row, balance in zip(rows, (0.9, 0.5, 0.4, 0.3), strict=True)]
+    assert best_within(balanced, 1.01, by="balance")[0] == 1
 
 
 def test_a_fitted_readout_repairs_and_comes_back(tmp_path: Path) -> None:
@@ -117,6 +121,70 @@ def test_a_readout_is_fitted_on_the_states_of_a_model_that_has_one(lm: Backbone)
     assert isinstance(read, Readout) and len(read.weight) == lm.d_model and not read.weight.any()
     moved = validator_logodds(shifted.on(first), train, train.items) - validator_logodds(first, train, train.items)
     np.testing.assert_allclose(moved, read.bias, atol=1e-4)
+
+
+def test_kept_questions_weigh_as_much_as_the_items() -> None:
+    """Against the normal equations, row by row."""
+    rng = np.random.default_rng(0)
+
+    def states(n: int) -> dict[int, torch.Tensor]:
+        return {1: torch.from_numpy(rng.normal(size=(n, 3))).float()}
+
+    def text(n: int) -> Ordinary:
+        return Ordinary(states(n), *(torch.zeros(n).double() for _ in range(3)))
+
+    held = np.array([0] * 20 + [1] * 10)
+    evidence = Evidence(rng.normal(size=30), rng.normal(size=30), rng.random(30) > 0.5, states(30), held)
+    kept = KeptQuestions(states(80), rng.normal(size=80), rng.normal(size=80), np.arange(80) // 20, np.arange(80) >= 60)
+    config = ReadoutConfig(layers=[1], spread=2.0)
+    probe = _Search(config, evidence, text(15), text(15), kept).ridge([1], all_items=False)
+    fitted = probe.fit(0.3, 0.1)
+    own, others = evidence.states[1][:20], kept.states[1][:60]
+    rows = torch.cat([own, own, own, others]).double().numpy()  # 60 to 60
+    missing = target_logodds(evidence.generator[:20], 2.0) - evidence.validator[:20]
+    goal = np.concatenate([missing, missing, missing, (kept.wanted - kept.validator)[:60]])
+    mean, deviation = rows.mean(0), rows.std(0)
+    quiet = np.c_[(probe.quiet.double().numpy() - mean) / deviation, np.ones(15)]  # type: ignore[union-attr]
+    x = np.c_[(rows - mean) / deviation, np.ones(120)]
+    gram = x.T @ x / 120 + 0.1 * quiet.T @ quiet / 15 + 0.3 * np.diag([1, 1, 1, 0])
+    solution = np.linalg.solve(gram, x.T @ goal / 120)
+    np.testing.assert_allclose(fitted.weight, solution[:3] / deviation, rtol=1e-6)
+    assert fitted.bias == pytest.approx(solution[3] - mean @ (solution[:3] / deviation))
+    judged = kept.judge(np.full(20, 9.0))
+    assert judged["kept_yes"] == 1.0
+    assert judged["kept_agreement"] == pytest.approx(np.corrcoef(kept.wanted[60:], kept.validator[60:])[0, 1])
+
+
+def test_other_tasks_are_affirmed_half_of_the_time(lm: Backbone) -> None:
+    train = task("hypernymy", split="train", limit=60)
+    others = tuple(replace(other, items=other.items[:24]) for other in relation_tasks("learned")[::3][:6])
+    shifted = WithReadout(lm, Readout((3,), torch.zeros(lm.d_model), 4.0, *yes_no(lm.tokenizer)))  # yes to everything
+    config = QUICK.model_copy(update={"layers": [2, 3], "window": 2, "strengths": [0.5, 1.0], "budget": 9.0})
+    alone, fitted = (readout.fit(shifted, train, config, texts=TEXTS, kept=kept) for kept in ((), others))
+    shares = []
+    for model in (shifted, fitted.on(shifted)):
+        shares.append(np.mean([validator_logodds(model, other, other.items) > 0 for other in others]))
+    assert shares[0] == 1.0 and shares[1] == pytest.approx(0.5, abs=0.15)
+    row = fitted.choices[fitted.choices["chosen"]].iloc[0]
+    table = fitted.choices
+    balance = table["agreement"] - ((table["kept_yes"] - 0.5).abs() - 0.1).clip(lower=0)
+    np.testing.assert_allclose(table["balance"], balance)
+    assert row["balance"] == balance[table["allowed"]].max()
+    assert fitted.chosen["held_out"]["kept_yes"] == row["kept_yes"] and "kept_yes" not in alone.choices
+    assert list(fitted.chosen["layers"]) == list(fitted.edits[0].layers)  # type: ignore[union-attr]
+    with pytest.raises(AccordError, match="two tasks"):
+        readout.fit(lm, train, config, texts=TEXTS, kept=others[:1])
+    odd = replace(others[0], labels=Labels({"yes": ("food",), "no": ("bird",)}))
+    with pytest.raises(AccordError, match="the same words for yes and no"):
+        readout.fit(lm, train, config, texts=TEXTS, kept=(odd, others[1]))
+
+
+def test_what_is_typical_of_an_answer_is_taken_from_it() -> None:
+    rng = np.random.default_rng(0)
+    typical, right = rng.normal(size=9) * 5, rng.normal(size=(2, 9))
+    answers = [f"answer {i}" for i in range(9)] * 2
+    removed = typical_removed((typical + right).ravel(), answers).reshape(2, 9)
+    np.testing.assert_allclose(removed, right - right.mean(0), atol=1e-12)
 
 
 def test_wrong_wishes_are_refused(lm: Backbone) -> None:

@@ -115,7 +115,7 @@ def test_one_base_serves_many_repaired_models(folder: Path, monkeypatch: pytest.
     files = {path.name for path in (run / stages[0].name).iterdir()} - {"manifest.json"}
     assert files == {"damage.json", "damage.parquet", "texts.parquet", "relations.parquet", "generations.jsonl"}
     table = pd.read_parquet(run / stages[0].name / "damage.parquet")
-    assert {"text", "relations", "relations: plural", "own task", "free text"} <= set(table["group"])
+    assert {"text", "relations", "relations: colour", "own task", "free text"} <= set(table["group"])
     texts = pd.read_parquet(run / stages[0].name / "texts.parquet")
     assert len(texts) == 4  # a fifth of twenty is held out
 

@@ -16,11 +16,11 @@ from accord.errors import AccordError
 from accord.gap.change import Change
 from accord.pathway.result import Pathway
 from accord.repair.result import RepairRecord
-from accord.report.metric import Metric
+from accord.report.metric import UNKNOWN, Metric
 from accord.report.seeds import pooled
 from accord.study.run_folder import Run
 from accord.verdict.findings import best, finding, rule, share
-from accord.verdict.frontier import undominated
+from accord.verdict.frontier import Mark, draw_frontier, undominated
 from accord.verdict.judged import JudgedRepair, JudgedSeed, RepairGroup, judged_repairs
 from accord.verdict.result import Answers, Verdict
 from accord.verdict.tables import repair_table
@@ -250,15 +250,35 @@ def test_means_over_wordings_are_taken_seed_by_seed() -> None:
 
 def test_the_frontier_is_what_nothing_beats() -> None:
     rng = np.random.default_rng(0)
-    places = [*rng.random((30, 2)).round(1), (0.5, 0.5), (0.5, 0.5)]
-    marks = [(good(str(i)), Metric(x, x, x), Metric(y, y, y)) for i, (x, y) in enumerate(places)]
-    best = {m[0].label for m in undominated(marks)}
-    for i, (x, y) in enumerate(places):
-        beaten = False
-        for a, b in places:
-            if (a <= x and b > y) or (a < x and b >= y):
-                beaten = True
-        assert (str(i) in best) == (not beaten)
+    places = [*rng.random((30, 3)).round(1), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)]
+    for asked in (False, True):
+        marks = [
+            Mark(good(str(i)), Metric(x, x, x), Metric(y, y, y), Metric(z, z, z) if asked else UNKNOWN)
+            for i, (x, y, z) in enumerate(places)
+        ]
+        best = {m.repair.label for m in undominated(marks)}
+        for i, (x, y, z) in enumerate(places):
+            beaten = False
+            for a, b, c in places:
+                near, nearer = (abs(z - 0.5), abs(c - 0.5)) if asked else (0, 0)
+                no_worse = a <= x and b >= y and nearer <= near
+                if no_worse and (a < x or b > y or nearer < near):
+                    beaten = True
+            assert (str(i) in best) == (not beaten)
+
+
+def test_the_frontier_shows_how_often_yes_is_said() -> None:
+    yes = replace(leaning((0.2, 0.1, 0.3)), label="yes")
+    other = repair("b", [{"test": trial((0.5, 0.4, 0.6))}], damage())
+    drawn = draw_frontier(group(yes, other))
+    assert drawn is not None and drawn.numbers is not None
+    row = drawn.numbers.set_index("repair").loc["yes"]
+    assert (row["share of yes"], row["share of yes low"]) == pytest.approx((0.4, 0.3))
+    assert len(drawn.figure.axes) == 2 and "yes to 40%" in drawn.title and "dotted: the base model" in drawn.caption
+    alone = draw_frontier(group(other))
+    assert alone is not None and alone.numbers is not None
+    assert len(alone.figure.axes) == 1 and "share of yes" not in alone.numbers
+    assert "yes" not in alone.caption
 
 
 @pytest.mark.parametrize(

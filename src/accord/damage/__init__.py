@@ -8,9 +8,8 @@ if TYPE_CHECKING:
     from accord.damage.measure import compare, measure_damage
     from accord.damage.observed import Observed, observe
     from accord.damage.questions import Questions
-    from accord.damage.relations import RELATIONS, relation_tasks
     from accord.damage.result import Damage
 
-__all__ = ["RELATIONS", "Damage", "Observed", "Questions", "compare", "measure_damage", "observe", "relation_tasks"]
+__all__ = ["Damage", "Observed", "Questions", "compare", "measure_damage", "observe"]
 
 __getattr__, __dir__ = exports(__name__)

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from accord.relations import FACTS
 from accord.section import PATH, TASK_FILE, TIMES, Section, TaskName
 
 
@@ -23,12 +24,11 @@ class DamageSection(Section):
     column: str = Field(default="text", description="Column of these texts.")
     held_out: float = Field(default=0.2, gt=0, lt=1, description="Share of these texts that no repair was fitted on.")
     limit: int = Field(default=200, ge=1, description="At most so many held-out texts.")
-    facts: int | None = Field(
-        default=None,
+    facts: int = Field(
+        default=FACTS,
         ge=0,
-        description="Facts of each built-in relation (part-whole, synonym, antonym, capital-country, verb-object, "
-        "plural, colour), at most; 0 for none, without it all.",
-        examples=[10],
+        description="Facts of each of the built-in relations that no repair learns from (capitals, opposites, colors "
+        "and others), at most; 0 for none.",
     )
     tasks: list[TaskName] = Field(
         default=[],

@@ -13,13 +13,13 @@ from accord.damage.changes import RELATIONS, Changes
 from accord.damage.distance import Distance, distance
 from accord.damage.observed import Observed, observe
 from accord.damage.questions import Questions
-from accord.damage.relations import relation_tasks
 from accord.damage.result import Damage
 from accord.damage.wording import sentence
 from accord.errors import AccordError
 from accord.gap.change import same_items
 from accord.lm.model import LanguageModel
 from accord.progress import Progress
+from accord.relations import FACTS
 from accord.tasks import Task
 
 Scores = tuple[pd.DataFrame, pd.DataFrame]
@@ -33,7 +33,7 @@ def measure_damage(
     texts: Sequence[str],
     own: Task | None = None,
     tasks: Sequence[Task] = (),
-    facts: int | None = None,
+    facts: int = FACTS,
     judge: LanguageModel | None = None,
     scores: Scores | None = None,
     seed: int = 0,
@@ -49,7 +49,7 @@ def measure_damage(
         texts: ordinary text that the repair was not fitted on.
         own: the task that was repaired, on items that the repair never saw; shows how its generator drifted.
         tasks: other tasks, whose answers should be as before.
-        facts: of each built-in relation, at most; None for all, 0 for none.
+        facts: of each relation that no repair learns from, at most; 0 for none.
         judge: a third model that reads the free texts.
         scores: score tables of base and repaired on `own` (or on any one task), where they are known.
         seed: of the free texts and their exchanges.
@@ -139,10 +139,11 @@ def _add_prompts(
         for task in questions.all_tasks
         for form in ("generator", "validator")
     }
-    names = [task.name for task in relation_tasks(questions.facts)]
+    relations = {name: [task.name for task in tasks] for name, tasks in questions.relations.items()}
+    names = [name for members in relations.values() for name in members]
     groups = {RELATIONS: names} if names else {}
     groups |= {task.name: [task.name] for task in questions.tasks}
-    groups |= {f"{RELATIONS}: {name}": [name] for name in names}
+    groups |= {f"{RELATIONS}: {relation}": members for relation, members in relations.items()}
     for group, members in groups.items():
         for form in ("generator", "validator"):
             measures.prompt_rows(changes, group, form, _joined([far[name, form] for name in members]))
@@ -163,9 +164,10 @@ def _text_table(questions: Questions, before: Observed, after: Observed) -> pd.D
 
 def _fact_table(questions: Questions, before: Observed, after: Observed) -> pd.DataFrame:
     tables = [pd.DataFrame()]
-    for task in relation_tasks(questions.facts):
+    for relation, task in ((name, task) for name, tasks in questions.relations.items() for task in tasks):
         columns: dict[str, Any] = {
-            "relation": task.name,
+            "relation": relation,
+            "wording": task.validator.phrasing,
             "subject": [item.fields["subject"] for item in task.items[::2]],
             "answer": [item.answer for item in task.items[::2]],
             "wrong": [item.answer for item in task.items[1::2]],

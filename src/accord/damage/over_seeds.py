@@ -25,10 +25,14 @@ def specificity(damages: Sequence[Damage]) -> Metric:
     """How far answers to other relations stayed as they were, of the repaired model."""
     for measure in _SPECIFICITY:
         if rows := rows_of(damages, measure):
-            # of a row, the interval of its paired change, around the base's number
-            ends = [(row["repaired"], row["base"] + row["low"], row["base"] + row["high"]) for row in rows]
-            return pooled([Metric(*parts) for parts in ends])
+            return _after(rows)
     return UNKNOWN
+
+
+def yes_share(damages: Sequence[Damage]) -> tuple[float, Metric]:
+    """Share of other relations' questions, of which half are right, that is affirmed: by the base, by the repaired."""
+    rows = rows_of(damages, "yes_share", RELATIONS)
+    return (float(rows[0]["base"]), _after(rows)) if rows else (math.nan, UNKNOWN)
 
 
 def rows_of(damages: Sequence[Damage], measure: str, group: str | None = None) -> list[pd.Series]:
@@ -58,12 +62,11 @@ def worsened(damages: Sequence[Damage]) -> list[str]:
 
 def leaning(damages: Sequence[Damage]) -> str:
     """Whether, asked about other relations, it says yes more or less often: no harm by itself, but no judgement."""
-    rows = rows_of(damages, "yes_share", RELATIONS)
-    change = _change(rows)
+    change = _change(rows_of(damages, "yes_share", RELATIONS))
     if not (change.low > 0 or change.high < 0):
         return ""
-    base, repaired = (sum(row[side] for row in rows) / len(rows) for side in ("base", "repaired"))
-    yes = f"Asked about other relations, it says yes to {repaired:.0%} of the questions, of which half are right"
+    base, repaired = yes_share(damages)
+    yes = f"Asked about other relations, it says yes to {repaired.value:.0%} of the questions, of which half are right"
     return f"{yes}; the base model to {base:.0%}."
 
 
@@ -79,6 +82,12 @@ def factor(metric: Metric) -> tuple[str, str]:
         return value, ""
     low, high = (number(end, digits, bare=False) for end in (metric.low, metric.high))
     return value, f"[{low},\N{NO-BREAK SPACE}{high}]"
+
+
+def _after(rows: Sequence[pd.Series]) -> Metric:
+    """Of the repaired model: of a row, the interval of its paired change, around the base's number."""
+    ends = [(row["repaired"], row["base"] + row["low"], row["base"] + row["high"]) for row in rows]
+    return pooled([Metric(*parts) for parts in ends])
 
 
 def _change(rows: Sequence[pd.Series]) -> Metric:

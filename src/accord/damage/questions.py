@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from accord.damage.relations import relation_tasks
 from accord.errors import AccordError
+from accord.relations import FACTS, relation_tasks
 from accord.tasks import Task
 
 # Words of a text that free generation goes on from: enough for a topic, too few for what follows.
@@ -22,7 +22,7 @@ class Questions:
         texts: ordinary text that no repair was fitted on.
         own: the task that was repaired, on items that the repair never saw: its generator should have stayed.
         tasks: other tasks, whose prompts should be answered as before.
-        facts: of each built-in relation (see `accord.damage.relations`), at most; None for all, 0 for none.
+        facts: of each relation that no repair learns from (see `accord.relations`), at most; 0 for none.
         samples: free texts to write; each goes on from the first words of one of `texts`.
         new_tokens: tokens after which a free text is cut.
         seed: of the free texts.
@@ -34,7 +34,7 @@ class Questions:
     texts: Sequence[str]
     own: Task | None = None
     tasks: Sequence[Task] = ()
-    facts: int | None = None
+    facts: int = FACTS
     samples: int = 32
     new_tokens: int = 60
     seed: int = 0
@@ -42,7 +42,7 @@ class Questions:
     def __post_init__(self) -> None:
         if not any(text.split() for text in self.texts):
             raise AccordError("damage is measured on texts, and there are none", got=f"{len(self.texts)} empty texts")
-        if self.samples < 0 or self.new_tokens < 1 or (self.facts or 0) < 0:
+        if self.samples < 0 or self.new_tokens < 1 or self.facts < 0:
             got = (self.samples, self.facts, self.new_tokens)
             raise AccordError("samples and facts are numbers from 0, new_tokens one from 1", got=got)
         names = [task.name for task in self.all_tasks]
@@ -55,7 +55,15 @@ class Questions:
     @property
     def all_tasks(self) -> tuple[Task, ...]:
         """The tasks whose answers should not have moved: every relation, then `tasks`."""
-        return (*relation_tasks(self.facts), *self.tasks)
+        return (*relation_tasks("judged", self.facts), *self.tasks)
+
+    @property
+    def relations(self) -> dict[str, list[Task]]:
+        """The tasks of every relation, one a wording."""
+        relations: dict[str, list[Task]] = {}
+        for task in relation_tasks("judged", self.facts):
+            relations.setdefault(str(task.items[0].group), []).append(task)
+        return relations
 
     @property
     def openings(self) -> list[str]:

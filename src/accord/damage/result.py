@@ -30,9 +30,9 @@ class Damage(InNotebook):
             those of all.
         sentence: what got worse, in plain words.
         texts: text, tokens, nll_base, nll_repaired of every text.
-        relations: of every fact, relation, subject, answer, wrong; and, for base and repaired each, log p of both
-            answers (answer_logprob_…, wrong_logprob_…) and l_V of both yes/no questions (answer_logodds_…,
-            wrong_logodds_…).
+        relations: of every fact, relation, wording (of its yes/no question), subject, answer, wrong; and, for base and
+            repaired each, log p of both answers (answer_logprob_…, wrong_logprob_…) and l_V of both yes/no questions
+            (answer_logodds_…, wrong_logodds_…).
         free: prompt, base, repaired, and where judged the perplexity of each, base_perplexity and repaired_perplexity.
     """
 

@@ -12,6 +12,7 @@ from accord.lm.model import LanguageModel
 from accord.progress import Progress
 from accord.repair.config import Trained, check_task
 from accord.repair.folder import base_name
+from accord.repair.kept import kept_tasks
 from accord.repair.learned import marks, marks_as_text
 from accord.repair.surgery import operate
 from accord.repair.trained import train
@@ -30,6 +31,7 @@ def repair(
     base: str | None = None,
     concepts: tuple[ConceptModel, int] | None = None,
     texts: Sequence[str] | None = None,
+    kept: Sequence[Task] | None = None,
     progress: Progress | None = None,
 ) -> float:
     """Repair a model and write the folder, which `accord.load` opens; returns the seconds that it took.
@@ -41,9 +43,10 @@ def repair(
         concepts: a concept model and its layer, for kind "concepts".
         texts: ordinary text that should stay as it is, for kinds without training; the training side of movie-reviews
             by default.
+        kept: the tasks that `config.keep` names, where it has that key and they are made already.
 
     Raises:
-        AccordError: see `accord.repair.train` and `accord.repair.operate`.
+        AccordError: see `accord.repair.kept.kept_tasks`, `accord.repair.train` and `accord.repair.operate`.
     """
     begun, folder = time.monotonic(), Path(folder)
     check_task(task, config)
@@ -53,8 +56,11 @@ def repair(
         last = (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()[-1]
         return float(json.loads(last)["seconds"])  # of an interrupted training too
     base = base_name(lm, base)
-    fitted = operate(lm, task, config, concepts=concepts, seed=seed, texts=texts, progress=progress)
+    kept = kept_tasks(getattr(config, "keep", ()), seed) if kept is None else kept
+    fitted = operate(lm, task, config, concepts=concepts, seed=seed, texts=texts, kept=kept, progress=progress)
     about = {**lm.settings(), "task": task.settings, "repair": config.model_dump(), "seed": seed}
-    about["learned"] = marks_as_text(marks(task))
+    if kept:
+        about["kept"] = [other.name for other in kept]
+    about["learned"] = marks_as_text(frozenset().union(*(marks(other) for other in (task, *kept))))
     fitted.save(folder, base=base, about=about)
     return time.monotonic() - begun

@@ -10,7 +10,7 @@ from accord.concepts.config import Pace
 from accord.errors import AccordError, nearest
 from accord.gap.config import GapSection
 from accord.kinds import Kinds, add, check_kind, list_of, section, validate
-from accord.section import STEPS, TASK_FILE, TIMES, FolderName, Section
+from accord.section import STEPS, TASK_FILE, TIMES, FolderName, Section, TaskName
 from accord.tasks import Task
 from accord.tasks.config import QuestionSection
 
@@ -326,6 +326,14 @@ class ReadoutConfig(_Searched):
         ge=1,
         le=10 * TIMES,
         description="Positions of ordinary text to fit on; as many others to choose on.",
+    )
+    keep: list[TaskName] = Field(
+        default=[],
+        description="Other tasks that it is fitted on as well, each taught by its own generator, so that it says yes "
+        'to half of what it is asked elsewhere, not to nearly all: "relations", the built-in ones that no repair is '
+        "judged on; tasks with built-in items; task files.",
+        examples=[["relations"]],
+        json_schema_extra=TASK_FILE,
     )
 
 

@@ -89,15 +89,20 @@ def gather(
     queries = words.queries(lm, task, task.items)
     scored = score(lm, [query for query, _ in queries], progress=progress)
     generator = np.array([answer.logodds(scores) for scores in scored])
-    states, validator = _validator(lm, tokens, [query.context for _, query in queries], layers, progress)
+    states, validator = read_validator(lm, tokens, [query.context for _, query in queries], layers, progress)
     gold = np.array([item.gold for item in task.items])
     return Evidence(generator, validator, gold, states, hold_out(task.items, held_out, seed))
 
 
-def _validator(
+@torch.no_grad()
+def read_validator(
     lm: LanguageModel, tokens: YesNo, contexts: Sequence[Ids], layers: Sequence[int], progress: Progress | None
 ) -> tuple[dict[int, Tensor], Floats]:
-    """States of `layers` at the end of every context, and l_V, from one pass."""
+    """States of `layers` at the end of every context, layer -> float32 [context, d], and l_V [context], from one pass.
+
+    Args:
+        tokens: those of yes and of no.
+    """
     distinct = list(dict.fromkeys(contexts))
     states = {layer: torch.empty(len(distinct), lm.d_model) for layer in layers}
     logodds = torch.empty(len(distinct), dtype=torch.float64)

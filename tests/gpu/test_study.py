@@ -122,7 +122,7 @@ draws = 2
 
 
 def test_none_is_left_out() -> None:
-    assert set(MADE["concepts"]) == set(CONCEPTS) - {"imported"}
+    assert set(MADE["concepts"]) == set(CONCEPTS) - {"imported", "transcoder"}
     assert set(MADE["heads"]) == set(HEADS) and set(MADE["repair"]) == set(REPAIRS)
     frame = {"name", "seeds", "backbone", "tasks", "search", "machines"}
     assert all(f"[{key}]" in _study() for key in set(study_model().model_fields) - frame)

@@ -109,10 +109,9 @@ class JumpReLUConfig(ConceptConfig):
     )
 
 
-class L1Config(ConceptConfig):
-    """L1 sparse autoencoder: ReLU latents with a sparsity price."""
+class L1Fields(ConceptConfig):
+    """What `l1` and `transcoder` ask for."""
 
-    kind: Literal["l1"] = "l1"
     size: int = Field(ge=1, le=10 * TIMES, description="Number of concepts (latents).", examples=[2048])
     sparsity: float = Field(
         default=1.0, ge=0, description="λ, price of strength against squared error; more gives fewer active."
@@ -120,6 +119,21 @@ class L1Config(ConceptConfig):
     warmup: float = Field(default=0.1, ge=0, le=1, description="Share of training over which λ rises from 0.")
     dead_after: int = Field(
         default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
+    )
+
+
+class L1Config(L1Fields):
+    """L1 sparse autoencoder: ReLU latents with a sparsity price."""
+
+    kind: Literal["l1"] = "l1"
+
+
+class TranscoderConfig(L1Fields):
+    """Transcoder: ReLU latents of one layer's states that reconstruct another's."""
+
+    kind: Literal["transcoder"] = "transcoder"
+    d_out: int | None = Field(
+        default=None, ge=1, le=TIMES, description="Width of what it reconstructs; that of what it reads by default."
     )
 
 
@@ -386,6 +400,7 @@ register(BatchTopKConfig, "accord.concepts.batchtopk:BatchTopK")
 register(MatryoshkaConfig, "accord.concepts.matryoshka:Matryoshka")
 register(JumpReLUConfig, "accord.concepts.jumprelu:JumpReLU")
 register(L1Config, "accord.concepts.l1:L1")
+register(TranscoderConfig, "accord.concepts.transcoder:Transcoder")
 register(BernoulliConfig, "accord.concepts.bernoulli:Bernoulli")
 register(LCBLMConfig, "accord.concepts.lcblm:LCBLM")
 register(LCBLMSharedConfig, "accord.concepts.lcblm_shared:LCBLMShared")
@@ -427,5 +442,6 @@ def _trained(config: Any) -> type[TrainedSection]:
 
 def sections() -> dict[str, Any]:
     """Keys of the study file: what each holds, and its field."""
-    kinds = list_of(section_of(kind) for kind in KINDS)
+    # A study puts back the states that its concepts read. A transcoder gives others, so Python alone has it.
+    kinds = list_of(section_of(kind) for kind, (config, _) in KINDS.items() if config is not TranscoderConfig)
     return {"concepts": (kinds, Field(default=[], description="Concept models."))}

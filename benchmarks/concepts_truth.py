@@ -6,8 +6,8 @@ again.
 
     python benchmarks/concepts_truth.py [--data hard] [--seeds 3] [--steps 3000] [--device cuda] [kind ...]
 
-Every kind is told what the data are like (how many atoms, how many of them active) and has its defaults for the rest; of
-l1 and jumprelu the price is chosen, as nothing in the data tells it. Judged on 4,000 rows that none was trained on.
+Every kind is told what the data are like (how many atoms, how many of them active) and has its defaults for the rest;
+of l1 and jumprelu the price is chosen, as nothing in the data tells it. Judged on 4,000 rows that none was trained on.
 """
 
 import argparse

@@ -34,7 +34,7 @@ CONCEPTS: dict[str, dict[str, Any]] = {
     "jumprelu": {"kind": "jumprelu", "size": 12, "sparsity": 0.03, "bandwidth": 0.4},
     "l1": {"kind": "l1", "size": 12, "sparsity": 0.3},
     "bernoulli": {"kind": "bernoulli", "size": 12, "prior": 0.2},
-    "transcoder": {"kind": "transcoder", "size": 12, "sparsity": 0.3, "d_out": 5},
+    "transcoder": {"kind": "transcoder", "size": 12, "sparsity": 0.3},
     "lcblm": {"kind": "lcblm", "concepts": 6, "width": 3, "prior": 0.3, "ortho_weight": 0.5},
     "lcblm of sums": {"kind": "lcblm", "concepts": 6, "width": 3, "decoder": "sum", "similarity": "distance"},
     "lcblm-shared": {"kind": "lcblm-shared", "concepts": 6, "width": 3, "prior": 0.3, "ortho_weight": 0.5},
@@ -64,7 +64,7 @@ training = { steps = 6, batch = 31 }
 
 def rows_for(table: dict[str, Any], x: Tensor) -> Any:
     """The rows that a kind learns from: a transcoder, from pairs."""
-    return (x, x[:, :5].abs() - 2 * x[:, 3:]) if table["kind"] == "transcoder" else x
+    return (x, x.abs() - 2 * x.flip(1)) if table["kind"] == "transcoder" else x
 
 
 def uneven(start: int) -> Iterator[Tensor]:

@@ -303,8 +303,8 @@ def test_export_computes_the_same_from_raw_embeddings(name: str, make: Make, emb
 
 
 def test_a_transcoder_is_exported(tmp_path: Path) -> None:
-    model, x = build(read_config({"kind": "transcoder", "size": K, "d_out": OUT}), D, seed=3), rows()
-    model.fit_scale([(x, 7 - x[:, :OUT].abs())])  # type: ignore[list-item]
+    model, x = build(read_config({"kind": "transcoder", "size": K}), D, seed=3), rows()
+    model.fit_scale([(x, 7 - x.abs())])  # type: ignore[list-item]
     export_saelens(model, tmp_path, {"hook_name": "blocks.3.hook_resid_post", "hook_name_out": "blocks.5.hook_mlp_out"})
     assert json.loads((tmp_path / "cfg.json").read_text())["architecture"] == "transcoder"
     acts, out = theirs(tmp_path, x)
@@ -312,7 +312,7 @@ def test_a_transcoder_is_exported(tmp_path: Path) -> None:
     torch.testing.assert_close(out, model(x), atol=1e-5, rtol=1e-5)
     again = import_saelens(tmp_path)
     torch.testing.assert_close(again(x), out, atol=1e-5, rtol=1e-5)
-    assert again.d_out == OUT and again.config.origin.writes == "blocks.5.hook_mlp_out"
+    assert again.d_out == D and again.config.origin.writes == "blocks.5.hook_mlp_out"
 
 
 @pytest.mark.parametrize("architecture", OWN)

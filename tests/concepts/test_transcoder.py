@@ -29,20 +29,20 @@ from accord.concepts.transcoder import Transcoder
 from accord.errors import AccordError
 from accord.heads import Reader
 
-D, OUT, K = 5, 3, 8
+D, K = 5, 8
 TRUTH = Superposition.random(16, 24, active=2, seed=0)
-OTHER = F.normalize(torch.randn(24, 12, generator=torch.Generator().manual_seed(5)), dim=1)
+OTHER = F.normalize(torch.randn(24, 16, generator=torch.Generator().manual_seed(5)), dim=1)
 
 
 def pairs(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     g = torch.Generator().manual_seed(seed)
     x = 3 + torch.randn(n, D, generator=g) * torch.tensor([0.1, 1.0, 2.0, 5.0, 1.0])
-    return x, 7 - x[:, :OUT].abs() + 0.1 * torch.randn(n, OUT, generator=g)
+    return x, 7 - x.abs() + 0.1 * torch.randn(n, D, generator=g)
 
 
 def made(**over: object) -> Transcoder:
     """With weights that are nowhere special."""
-    table = {"kind": "transcoder", "size": K, "sparsity": 0.3, "d_out": OUT}
+    table = {"kind": "transcoder", "size": K, "sparsity": 0.3}
     model = build(read_config(table | over), D, seed=3)
     assert isinstance(model, Transcoder)
     model.fit_scale([pairs(150, 9), pairs(50, 10)])
@@ -67,9 +67,9 @@ def test_its_loss() -> None:
     strengths, outs = [], []
     for row, target in zip(xs, ys, strict=True):
         z = [max(sum(w * v for w, v in zip(W_enc[k], row, strict=True)) + b_enc[k], 0.0) for k in range(K)]
-        out = [sum(z[k] * W_dec[k][j] for k in range(K)) + b_dec[j] for j in range(OUT)]
-        error += sum((a - b) ** 2 for a, b in zip(out, target, strict=True)) / (6 * OUT)
-        price += sum(z[k] * math.sqrt(sum(w * w for w in W_dec[k])) for k in range(K)) / (6 * OUT)
+        out = [sum(z[k] * W_dec[k][j] for k in range(K)) + b_dec[j] for j in range(D)]
+        error += sum((a - b) ** 2 for a, b in zip(out, target, strict=True)) / (6 * D)
+        price += sum(z[k] * math.sqrt(sum(w * w for w in W_dec[k])) for k in range(K)) / (6 * D)
         strengths.append(z)
         outs.append(out)
     terms = model.loss((x, y), step())
@@ -104,10 +104,10 @@ def test_it_is_judged_on_what_it_reconstructs() -> None:
 @pytest.mark.parametrize("wrong", ["single", "narrow", "uneven", "three"])
 def test_rows_that_are_no_pair(wrong: str) -> None:
     x, y = pairs(6)
-    given: Any = {"single": x, "narrow": (x, x), "uneven": (x, y[:5]), "three": (x, y, y)}[wrong]
+    given: Any = {"single": x, "narrow": (x, x[:, :4]), "uneven": (x, y[:5]), "three": (x, y, y)}[wrong]
     model = made()
     for use in (lambda: evaluate(model, [given]), lambda: model.fit_scale([given]), lambda: model.receive(given)):
-        with pytest.raises(AccordError, match=r"do not fit the transcoder[\s\S]*\[n, 5\] and \[n, 3\]"):
+        with pytest.raises(AccordError, match=r"do not fit the transcoder[\s\S]*\[n, 5\] and \[n, 5\]"):
             use()
 
 
@@ -121,7 +121,7 @@ def atoms_of_both(start: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 def test_it_finds_what_computes_the_second_from_the_first(tmp_path: Path) -> None:
     def fresh() -> Transcoder:
-        model = build(read_config({"kind": "transcoder", "size": 24, "sparsity": 0.5, "d_out": 12}), 16, seed=1)
+        model = build(read_config({"kind": "transcoder", "size": 24, "sparsity": 0.5}), 16, seed=1)
         model.fit_scale(islice(atoms_of_both(500), 4))
         assert isinstance(model, Transcoder)
         return model

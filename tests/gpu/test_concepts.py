@@ -21,7 +21,7 @@ TABLES: dict[str, dict[str, Any]] = {
     "matryoshka": {"size": 40, "k": 4, "dead_after": 100},
     "jumprelu": {"size": 40, "sparsity": 0.03, "bandwidth": 0.4},
     "l1": {"size": 40},
-    "transcoder": {"size": 40, "d_out": 7},
+    "transcoder": {"size": 40},
     "bernoulli": {"size": 40, "prior": 0.2},
     "lcblm": {"concepts": 8, "width": 3, "prior": 0.3, "ortho_weight": 0.5},
     "lcblm-shared": {"concepts": 8, "width": 3, "prior": 0.3, "ortho_weight": 0.5},
@@ -40,7 +40,7 @@ def _batches(start: int, on: torch.device | str = "cpu") -> Iterator[Tensor]:
 
 def rows_for(kind: str, x: Tensor) -> Any:
     """What a kind learns from: rows [64, 12], or pairs of these and others."""
-    return (x, x[:, :7].abs() - 2 * x[:, 5:]) if kind == "transcoder" else x
+    return (x, x.abs() - 2 * x.flip(1)) if kind == "transcoder" else x
 
 
 def _made(kind: str, device: torch.device | str) -> ConceptModel:

@@ -27,6 +27,7 @@ MADE = {  # each kind's smallest table
         "batchtopk": f"size = 16\nk = 4\n{TRAINING}",
         "matryoshka": f"size = 16\nk = 4\n{TRAINING}",
         "jumprelu": f"size = 16\n{TRAINING}",
+        "transcoder": f"size = 16\nlayers = [2]\n{TRAINING}",
         "l1": f"size = 16\n{TRAINING}",
         "bernoulli": f"size = 16\n{TRAINING}",
         "lcblm": f"concepts = 6\nwidth = 3\n{TRAINING}",
@@ -122,7 +123,7 @@ draws = 2
 
 
 def test_none_is_left_out() -> None:
-    assert set(MADE["concepts"]) == set(CONCEPTS) - {"imported", "transcoder"}
+    assert set(MADE["concepts"]) == set(CONCEPTS) - {"imported"}
     assert set(MADE["heads"]) == set(HEADS) and set(MADE["repair"]) == set(REPAIRS)
     frame = {"name", "seeds", "backbone", "tasks", "search", "machines"}
     assert all(f"[{key}]" in _study() for key in set(study_model().model_fields) - frame)

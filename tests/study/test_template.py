@@ -227,7 +227,7 @@ def test_what_kinds_share_is_explained_once():
 def test_all_kinds_are_shown():
     kinds = set(re.findall(r'^#kind = "(.*)"', template(), flags=re.M))
     for room in (concepts, heads, repair):
-        assert set(room.KINDS) - {"transcoder"} <= kinds  # which Python alone has
+        assert set(room.KINDS) <= kinds
     assert {"tokens", "transformers", "openai"} <= kinds
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from accord.arguments import checked
 from accord.errors import AccordError
 from accord.kinds import Kinds, add, check_kind, list_of, section, validate
-from accord.section import PATH, STEPS, TIMES, FolderName, Layers, Section
+from accord.section import PATH, STEPS, TIMES, FolderName, Layer, Layers, Section
 
 
 class Settings(BaseModel):
@@ -132,9 +132,6 @@ class TranscoderConfig(L1Fields):
     """Transcoder: ReLU latents of one layer's states that reconstruct another's."""
 
     kind: Literal["transcoder"] = "transcoder"
-    d_out: int | None = Field(
-        default=None, ge=1, le=TIMES, description="Width of what it reconstructs; that of what it reads by default."
-    )
 
 
 class BernoulliConfig(ConceptConfig):
@@ -341,6 +338,8 @@ class ConceptSection(Section):
     """What every `[[concepts]]` has beside the keys of its kind."""
 
     needs: ClassVar[tuple[str, ...]] = ("text",)
+    transcodes: ClassVar[bool] = False
+    """Does it give other states than those that it reads? What a study does with concepts is then not for it."""
 
     if TYPE_CHECKING:  # the kind's
         kind: Any
@@ -380,6 +379,17 @@ class ImportedSection(ConceptSection):
         json_schema_extra=PATH,
     )
 
+
+class TranscoderSection(TrainedSection, TranscoderConfig):
+    """Transcoder: ReLU latents of one layer's states that reconstruct another's."""
+
+    transcodes: ClassVar[bool] = True
+    layers: Layers = Field(description="Layers to read; one is made on each.", examples=[[0]])
+    target: Layer = Field(default="last", description="The layer above these whose states it reconstructs.")
+
+
+_OWN: dict[Any, type[ConceptSection]] = {ImportedConfig: ImportedSection, TranscoderConfig: TranscoderSection}
+"""settings -> the section, where a study adds more than to other kinds"""
 
 KINDS: Kinds = {}
 """kind -> (its settings, the model that is made from them)"""
@@ -432,7 +442,7 @@ def read_kind(kinds: Kinds, table: dict[str, Any], what: str, where: object) -> 
 def section_of(kind: str) -> type[ConceptSection]:
     """The section of a kind: its keys, and what a study adds."""
     config = KINDS[kind][0]
-    return ImportedSection if config is ImportedConfig else _trained(config)
+    return _OWN.get(config) or _trained(config)
 
 
 @cache
@@ -442,6 +452,5 @@ def _trained(config: Any) -> type[TrainedSection]:
 
 def sections() -> dict[str, Any]:
     """Keys of the study file: what each holds, and its field."""
-    # A study puts back the states that its concepts read. A transcoder gives others, so Python alone has it.
-    kinds = list_of(section_of(kind) for kind, (config, _) in KINDS.items() if config is not TranscoderConfig)
+    kinds = list_of(section_of(kind) for kind in KINDS)
     return {"concepts": (kinds, Field(default=[], description="Concept models."))}

@@ -2,7 +2,7 @@
 
 z = ReLU(W_enc x + b_enc), ŷ = z W_dec + b_dec; loss = MSE of y + λ·Σ_k |z_k|·‖W_dec,k‖, the price of `l1.py`. Put
 between the two ends of an MLP, or of some blocks, it tells by which concepts of x they compute y. It learns from, and
-is judged on, pairs of rows: `(x [n, d], y [n, d_out])`.
+is judged on, pairs of rows: `(x [n, d], y [n, d])`.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 class Transcoder(ConceptModel):
-    """Strengths: ReLU(W_enc x + b_enc). W_enc is `[K, d]`, W_dec `[K, d_out]`: a row a concept.
+    """Strengths: ReLU(W_enc x + b_enc). W_enc and W_dec are `[K, d]`: a row a concept.
 
     What it reads and what it reconstructs are standardised each by its own: `mean` and `scale`, `mean_out` and
     `scale_out`.
@@ -34,21 +34,20 @@ class Transcoder(ConceptModel):
 
     def __init__(self, config: TranscoderConfig, d: int) -> None:
         super().__init__(config, d, config.size)
-        self.d_out = config.d_out or d
         self.sparsity, self.ramp, self.dead_after = config.sparsity, config.warmup, config.dead_after
-        self.register_buffer("mean_out", torch.zeros(self.d_out))
-        self.register_buffer("scale_out", torch.ones(self.d_out))
+        self.register_buffer("mean_out", torch.zeros(d))
+        self.register_buffer("scale_out", torch.ones(d))
         self.W_enc = nn.Parameter(F.normalize(torch.randn(self.K, d), dim=1))
         self.b_enc = nn.Parameter(torch.zeros(self.K))
-        self.W_dec = nn.Parameter(F.normalize(torch.randn(self.K, self.d_out), dim=1))
-        self.b_dec = nn.Parameter(torch.zeros(self.d_out))
+        self.W_dec = nn.Parameter(F.normalize(torch.randn(self.K, d), dim=1))
+        self.b_dec = nn.Parameter(torch.zeros(d))
 
     @torch.no_grad()
     def fit_scale(self, batches: Iterable[Pair]) -> None:  # type: ignore[override]
         """Set both ends' means and scales from training pairs, in one pass; raises AccordError as `ConceptModel`'s."""
-        into, out = Moments(self.d, self.mean.device), Moments(self.d_out, self.mean.device)
+        into, out = Moments(self.d, self.mean.device), Moments(self.d, self.mean.device)
         for batch in batches:
-            check_pair(batch, self.d, self.d_out)
+            check_pair(batch, self.d, self.d)
             into.add(batch[0])
             out.add(batch[1])
         into.give(self.mean, self.scale)
@@ -56,7 +55,7 @@ class Transcoder(ConceptModel):
 
     def receive(self, batch: Pair) -> tuple[Pair, int]:  # type: ignore[override]
         """Pairs in the model's own precision, on its device."""
-        check_pair(batch, self.d, self.d_out)
+        check_pair(batch, self.d, self.d)
         x, y = batch
         return (x.to(self.mean), y.to(self.mean)), len(x)
 
@@ -70,18 +69,18 @@ class Transcoder(ConceptModel):
         return Encoded(self._strengths(self.standardise(x)))
 
     def decode(self, encoded: Encoded) -> Tensor:
-        """Concepts to raw embeddings `[n, d_out]` of the place that it reconstructs."""
+        """Concepts to raw embeddings `[n, d]` of the place that it reconstructs."""
         return (encoded.strength @ self.W_dec + self.b_dec) * self.scale_out + self.mean_out
 
     def directions(self) -> Tensor:
-        """What a unit of each concept writes in raw space, `[K, d_out]`."""
+        """What a unit of each concept writes in raw space, `[K, d]`."""
         return self.W_dec.detach() * self.scale_out
 
     def loss(self, x: Pair, step: Step) -> dict[str, Tensor]:  # type: ignore[override]
-        """`mse` over rows and dimensions of what it reconstructs, and `sparsity`, divided by d_out as `L1`'s."""
+        """`mse` over rows and dimensions of what it reconstructs, and `sparsity`, divided by d as `L1`'s."""
         xs, ys = self.standardise(x[0]), (x[1] - self.mean_out) / self.scale_out
         z = self._strengths(xs)
-        price = step.mean(z @ self.W_dec.norm(dim=1)) / self.d_out
+        price = step.mean(z @ self.W_dec.norm(dim=1)) / self.d
         self.count_idle((z > 0).any(0), len(z), step)
         mse = step.mean((ys - z @ self.W_dec - self.b_dec).square())
         return {"mse": mse, "sparsity": self.sparsity * step.ramp(self.ramp) * price}

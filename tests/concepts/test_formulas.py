@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from accord.concepts import ConceptModel, Step, build, read_config
 from accord.concepts.base import Sparse
 from accord.concepts.gates import gate_entropy, rate_divergence, relaxed_bernoulli
 from accord.concepts.jumprelu import jump
-from accord.concepts.lcblm import block_overlap, similarity
+from accord.concepts.lcblm import block_overlap, similarity, twins
 from accord.concepts.sparse import Pattern
 from accord.concepts.topk import CHUNK, aux_k, count_fired, largest
 from accord.errors import AccordError
@@ -359,6 +360,7 @@ def test_block_overlap_equals_the_loop_over_pairs(K: int, E: int, d: int) -> Non
 @pytest.mark.parametrize("decoder", ["stacked", "sum"])
 def test_lcblm(encoder: str, decoder: str, make: Make, embeddings: Rows) -> None:
     over = {"encoder": encoder, "decoder": decoder} | ({"ortho_weight": 0.0} if decoder == "sum" else {})
+    over |= {"forming": 0.0, "prototype_weight": 1.0}
     model, x = make("lcblm", **over), embeddings(4)
     K, E = 6, 3
     f = (x - model.mean) / model.scale
@@ -400,6 +402,37 @@ def test_lcblm(encoder: str, decoder: str, make: Make, embeddings: Rows) -> None
     encoded = model.encode(x)
     torch.testing.assert_close(encoded.content, e, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(encoded.strength, logits.sigmoid(), atol=1e-5, rtol=1e-4)
+
+
+def test_what_a_concept_writes_while_concepts_are_formed(make: Make, embeddings: Rows) -> None:
+    """At index 3 of 10, after forming for .2 and half of the warm-up of .2: half way from prototype to embedding."""
+    model, x = make("lcblm"), embeddings(4)
+    xs = model.standardise(x)
+    e = model.embed(xs)
+    for index, free in ((1, 0.0), (3, 0.5), (4, 1.0)):
+        noisy = step(index)
+        c = relaxed_bernoulli(model.logits(e), 0.5, noisy)
+        content = (1 - free) * model.h + free * e + 0.1 * torch.randn(4, 6, 3, generator=noisy.generator)
+        xhat = torch.einsum("nk,nke,ked->nd", c, content, model.W_dec) + model.b_dec
+        terms = model.loss(x, step(index))
+        torch.testing.assert_close(terms["mse"], (xs - xhat).square().mean())
+        rate = rate_divergence(model.logits(e).sigmoid().mean(0), 0.3)
+        firm = {1: 0.5 * 3, 3: 2, 4: 1}[index]  # half of the warm-up of rates is over at 1
+        torch.testing.assert_close(terms["rate"], 4 * firm * rate)
+    assert model.ramp == pytest.approx(0.4)
+
+
+def test_gates_that_follow_another_are_found() -> None:
+    g = torch.Generator().manual_seed(0)
+    on = torch.rand(300, 7, generator=g) < 0.2
+    on[:, 4] = on[:, 1] ^ (torch.rand(300, generator=g) < 0.03)
+    on[:, 5] = False
+    on[:, 6] = on[:, 2] | (torch.rand(300, generator=g) < 0.6)
+    with np.errstate(invalid="ignore"):
+        r = np.nan_to_num(np.corrcoef(on.T.numpy().astype(float)))
+    want = [any(r[k, earlier] > 0.5 for earlier in range(k)) for k in range(7)]
+    assert want == [False] * 4 + [True, False, False]
+    assert twins(on).tolist() == want
 
 
 def test_prototype_term_does_not_move_the_gates(make: Make, embeddings: Rows) -> None:

@@ -265,6 +265,17 @@ def test_a_reseeded_concept_fires_for_some_and_mends_its_token(name: str, encode
     assert error[1][best] < 0.7 * error[0][best]
 
 
+def test_a_twin_is_spare_only_while_concepts_are_formed() -> None:
+    model = fresh({"kind": "lcblm", "concepts": 6, "width": 3, "forming": 0.3}).eval()
+    with torch.no_grad():
+        for weight in (model.h, model.W_enc, model.b_enc):
+            weight[5] = weight[2]
+    x, noise = TRUTH.sample(400, 3)[0], torch.Generator().manual_seed(0)
+    assert model.reseed(x, Step(60, 100, noise)).tolist() == []
+    assert 5 in model.reseed(x, Step(10, 100, noise)).tolist()
+    assert not torch.equal(model.h[5], model.h[2])
+
+
 def test_reseeding_forgets_the_moments_of_the_dead_alone() -> None:
     model = fresh({"kind": "l1", "size": 12})
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)

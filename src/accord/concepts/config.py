@@ -201,10 +201,21 @@ class LCBLMConfig(LCBLMFields):
     """LCBLM: gated concepts, each with its own encoder and embedding."""
 
     kind: Literal["lcblm"] = "lcblm"
+    encoder: Literal["gelu", "linear", "mlp"] = Field(
+        default="linear",
+        description="From token to concept embeddings: linear + GELU, linear, or a hidden layer of d.",
+    )
     prototype_weight: float = Field(
-        default=1.0,
+        default=0.1,
         ge=0,
         description="γ, pull of a concept's embedding to its prototype where on, to 0 where off.",
+    )
+    forming: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="Share of training in which a concept writes its prototype alone; after it, its embedding comes in "
+        "over another `warmup`. 0: embeddings from the start.",
     )
 
 

@@ -227,7 +227,8 @@ class LCBLM(LCBLMBase):
             features = self.features(row)
             towards = residual if self.hidden is None else features
             unit = F.normalize(towards, dim=1)
-            reach = (features * unit).sum(1).clamp_min(1e-3)
+            # A residual may point away from its token: a short reach would be a weight without bounds.
+            reach = (features * unit).sum(1).maximum(0.2 * features.norm(dim=1)).clamp_min(1e-3)
             h = step.normal_like(self.h[dead]).abs() + 0.1
             self.h[dead] = h
             self.W_enc[dead] = h[:, :, None] * (2 * unit / reach[:, None])[:, None, :]

@@ -227,10 +227,11 @@ def interchange() -> None:
         return
     x = 3 + torch.randn(200, 24) * torch.rand(24)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        for kind in ("topk", "batchtopk", "l1"):
-            model = build(read_config({"kind": kind, "size": 60} | ({} if kind == "l1" else {"k": 4})), 24)
+        for kind in ("topk", "batchtopk", "matryoshka", "jumprelu", "l1"):
+            table = {"kind": kind, "size": 60} | ({} if kind in ("jumprelu", "l1") else {"k": 4})
+            model = build(read_config(table), 24)
             model.fit_scale([x])
-            if kind == "batchtopk":
+            if kind in ("batchtopk", "matryoshka"):
                 model.state_dict()["threshold"].fill_(0.8)
             path = Path(folder) / kind
             export_saelens(model, path)

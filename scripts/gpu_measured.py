@@ -35,6 +35,8 @@ FULL = Sizes(
     topk=[(576, 4096, 32, 3.5e6), (2048, 32_768, 64, 9e5), (4096, 65_536, 64, 2.4e5)],
     kinds={
         "batchtopk": ({"size": 16_384, "k": 64}, 0),
+        "matryoshka": ({"size": 16_384, "k": 64}, 0),
+        "jumprelu": ({"size": 16_384}, 0),
         "l1": ({"size": 16_384}, 0),
         "bernoulli": ({"size": 16_384}, 0),
         "lcblm": ({"concepts": 512, "width": 32}, 9e5),
@@ -53,6 +55,8 @@ SMALL = Sizes(
     topk=[(16, 64, 4, 0)],
     kinds={
         "batchtopk": ({"size": 64, "k": 4}, 0),
+        "matryoshka": ({"size": 64, "k": 4}, 0),
+        "jumprelu": ({"size": 64}, 0),
         "l1": ({"size": 64}, 0),
         "bernoulli": ({"size": 64}, 0),
         "lcblm": ({"concepts": 8, "width": 4}, 0),

@@ -17,7 +17,9 @@ def test_a_dry_run(tmp_path: Path) -> None:
     said = done.stdout
     for what in ("l_G of", "embeddings", "gradient of a repair", "items scored, layers", "tokens extracted"):
         assert what in said
-    for what in ("tokens written", "RankAlign", "topk", "batchtopk", "l1", "bernoulli", "lcblm", "lcblm-shared"):
+    for what in ("tokens written", "RankAlign", "topk", "batchtopk", "matryoshka", "jumprelu", "l1", "bernoulli"):
+        assert what in said
+    for what in ("lcblm", "lcblm-shared"):
         assert what in said
     assert "holds" in said and "NO" not in said and "torch 2" in said
     assert "out of memory" not in said and "no time left" not in said

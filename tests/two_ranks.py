@@ -30,8 +30,11 @@ STOPPING = TRAINING.model_copy(update={"steps": 200, "lr": 0.3, "warmup": 0.0, "
 CONCEPTS: dict[str, dict[str, Any]] = {
     "topk": {"kind": "topk", "size": 12, "k": 3},
     "batchtopk": {"kind": "batchtopk", "size": 12, "k": 3},
+    "matryoshka": {"kind": "matryoshka", "size": 12, "k": 3, "prefixes": [0.25, 0.5]},
+    "jumprelu": {"kind": "jumprelu", "size": 12, "sparsity": 0.03, "bandwidth": 0.4},
     "l1": {"kind": "l1", "size": 12, "sparsity": 0.3},
     "bernoulli": {"kind": "bernoulli", "size": 12, "prior": 0.2},
+    "transcoder": {"kind": "transcoder", "size": 12, "sparsity": 0.3},
     "lcblm": {"kind": "lcblm", "concepts": 6, "width": 3, "prior": 0.3, "ortho_weight": 0.5},
     "lcblm of sums": {"kind": "lcblm", "concepts": 6, "width": 3, "decoder": "sum", "similarity": "distance"},
     "lcblm-shared": {"kind": "lcblm-shared", "concepts": 6, "width": 3, "prior": 0.3, "ortho_weight": 0.5},
@@ -59,6 +62,11 @@ training = { steps = 6, batch = 31 }
 """
 
 
+def rows_for(table: dict[str, Any], x: Tensor) -> Any:
+    """The rows that a kind learns from: a transcoder, from pairs."""
+    return (x, x.abs() - 2 * x.flip(1)) if table["kind"] == "transcoder" else x
+
+
 def uneven(start: int) -> Iterator[Tensor]:
     """33 rows a step, of which two are equal; at step 3 there is but one."""
     for step, x in enumerate(TRUTH.batches(33)(start), start):
@@ -73,9 +81,9 @@ def held_out() -> list[Tensor]:
 def concept_model(table: dict[str, Any]) -> ConceptModel:
     """In float64; its first two concepts cannot fire, and are dead soon."""
     model = build(read_config(table | {"dead_after": 40}), 8, seed=2)
-    model.fit_scale(islice(TRUTH.batches(64, seed=9)(0), 4))
+    model.fit_scale(rows_for(table, x) for x in islice(TRUTH.batches(64, seed=9)(0), 4))
     with torch.no_grad():
-        if "topk" in table["kind"]:
+        if "topk" in table["kind"] or table["kind"] == "matryoshka":
             model.W_enc[:2] *= 0.01
         elif "lcblm" not in table["kind"]:
             model.b_enc[:2] = NEVER
@@ -86,8 +94,10 @@ def concept_model(table: dict[str, Any]) -> ConceptModel:
 
 def train_concepts(name: str, ranks: Ranks | None = None, training: Training = TRAINING, **options: Any) -> Any:
     """The state of a trained concept model, and the curve without seconds."""
-    model = concept_model(CONCEPTS[name])
-    fitted = fit(model, uneven, training, held_out=held_out, ranks=ranks, **options)
+    table = CONCEPTS[name]
+    model, judged = concept_model(table), [rows_for(table, x) for x in held_out()]
+    batches = lambda start: (rows_for(table, x) for x in uneven(start))  # noqa: E731
+    fitted = fit(model, batches, training, held_out=lambda: judged, ranks=ranks, **options)
     return model.state_dict(), [{k: v for k, v in row.items() if k != "seconds"} for row in fitted.rows]
 
 

@@ -8,9 +8,11 @@ from accord.concepts import ConceptModel, build, read_config
 TABLES = {
     "topk": {"kind": "topk", "size": 12, "k": 3},
     "batchtopk": {"kind": "batchtopk", "size": 12, "k": 3},
+    "matryoshka": {"kind": "matryoshka", "size": 12, "k": 3, "prefixes": [0.25, 0.5]},
+    "jumprelu": {"kind": "jumprelu", "size": 12, "sparsity": 0.03, "bandwidth": 0.4},
     "l1": {"kind": "l1", "size": 12, "sparsity": 0.3},
     "bernoulli": {"kind": "bernoulli", "size": 12, "prior": 0.2},
-    "lcblm": {"kind": "lcblm", "concepts": 6, "width": 3, "prior": 0.3, "ortho_weight": 0.5},
+    "lcblm": {"kind": "lcblm", "concepts": 6, "width": 3, "prior": 0.3, "ortho_weight": 0.5, "forming": 0.2},
     "lcblm-shared": {"kind": "lcblm-shared", "concepts": 6, "width": 3, "prior": 0.3, "ortho_weight": 0.5},
 }
 D = 5
@@ -23,7 +25,7 @@ def _make(name: str, **over: object) -> ConceptModel:
     generator = torch.Generator().manual_seed(4)
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
-    if name == "batchtopk":
+    if name in ("batchtopk", "matryoshka"):
         model.threshold.fill_(0.4)
     return model
 

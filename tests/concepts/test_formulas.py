@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -10,9 +11,11 @@ from torch import Tensor
 from accord.concepts import ConceptModel, Step, build, read_config
 from accord.concepts.base import Sparse
 from accord.concepts.gates import gate_entropy, rate_divergence, relaxed_bernoulli
-from accord.concepts.lcblm import block_overlap, similarity
+from accord.concepts.jumprelu import jump
+from accord.concepts.lcblm import block_overlap, similarity, twins
 from accord.concepts.sparse import Pattern
 from accord.concepts.topk import CHUNK, aux_k, count_fired, largest
+from accord.errors import AccordError
 
 Make = Callable[..., ConceptModel]
 Rows = Callable[..., torch.Tensor]
@@ -173,6 +176,114 @@ def test_batchtopk_first_threshold_and_row_independence(make: Make, embeddings: 
     torch.testing.assert_close(alone, model.encode(x).strength, atol=1e-6, rtol=1e-5)
 
 
+def test_matryoshka(make: Make, embeddings: Rows) -> None:
+    model, x = make("matryoshka"), embeddings(6)
+    assert model.ends.tolist() == [3, 6, 12]
+    pre = pre_activations(model, x)
+    least = sorted((v for row in pre for v in row), reverse=True)[6 * 3 - 1]
+    z = [[max(v, 0.0) if v >= least else 0.0 for v in row] for row in pre]
+    terms = model.loss(x, step())
+    short = [mse(model, x, reconstruction(model, [row[:m] + [0.0] * (12 - m) for row in z])) for m in (3, 6)]
+    assert terms["mse"].item() == pytest.approx(mse(model, x, reconstruction(model, z)), rel=1e-5)
+    assert terms["prefixes"].item() == pytest.approx(sum(short), rel=1e-5)
+
+
+def test_matryoshka_gradients_equal_those_of_the_dense_loss(make: Make, embeddings: Rows) -> None:
+    model, x = make("matryoshka"), embeddings(40)
+    sum(model.loss(x, step()).values()).backward()
+    got = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    xs = model.standardise(x)
+    pre = model.pre(xs).relu()
+    top = pre.flatten().topk(40 * 3)
+    z = torch.zeros_like(pre.flatten()).scatter(0, top.indices, top.values).reshape(pre.shape)
+    sum((xs - z[:, :m] @ model.W_dec[:m] - model.b_dec).square().mean() for m in (3, 6, 12)).backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(got[name], parameter.grad, atol=1e-6, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_pattern_is_cut_as_a_loop_cuts_it(seed: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    on = torch.rand(7, 10, generator=g) < 0.3
+    pattern = Pattern.of_flat(on.flatten().nonzero().squeeze(1), 7, 10)
+    ends = [1, 4, 10]
+    want = [(i * 3 + next(m for m in range(3) if k < ends[m]), k) for i in range(7) for k in range(10) if on[i, k]]
+    cut = pattern.cut(torch.tensor(ends))
+    assert list(zip(cut.rows.tolist(), cut.indices.tolist(), strict=True)) == want
+    assert cut.n == 21 and cut.K == 10
+
+
+@pytest.mark.parametrize("prefixes", [[], [0.5, 0.25], [0.0, 0.5], [1.0], [0.5, 0.54], [0.5] * 2])
+def test_prefixes_must_rise(prefixes: list[float]) -> None:
+    with pytest.raises(AccordError, match=r"prefixes|at least 1 item"):
+        read_config({"kind": "matryoshka", "size": 10, "k": 2, "prefixes": prefixes})
+
+
+def test_jumprelu(make: Make, embeddings: Rows) -> None:
+    model, x = make("jumprelu"), embeddings(6)
+    theta = [math.exp(v) for v in model.log_threshold.tolist()]
+    z = [[v if v > t else 0.0 for v, t in zip(row, theta, strict=True)] for row in pre_activations(model, x)]
+    active = sum(v > 0 for row in z for v in row) / 6
+    assert 0 < active < 11
+    terms = model.loss(x, step(index=5, total=100))
+    assert terms["mse"].item() == pytest.approx(mse(model, x, reconstruction(model, z)), rel=1e-5)
+    assert terms["sparsity"].item() == pytest.approx(0.03 * 0.5 * active, rel=1e-5)  # half of the warm-up is over
+    torch.testing.assert_close(model.encode(x).strength, torch.tensor(z), atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_of_the_jump_follow_their_formulas() -> None:
+    g = torch.Generator().manual_seed(0)
+    pre, theta = torch.randn(9, 4, generator=g), 0.2 + torch.rand(4, generator=g)
+    by_strength, by_count, width = torch.randn(9, 4, generator=g), torch.randn(9, generator=g), 0.8
+    pre.requires_grad_(), theta.requires_grad_()
+    z, count = jump(pre, theta, width)
+    ((z * by_strength).sum() + (count * by_count).sum()).backward()
+    near = 0
+    for k in range(4):
+        t, want = theta[k].item(), 0.0
+        for i in range(9):
+            p, above = pre[i, k].item(), by_strength[i, k].item()
+            assert z[i, k].item() == (p if p > t else 0.0)
+            assert pre.grad[i, k].item() == (above if p > t else 0.0)  # L0 says nothing to pre-activations
+            if abs(p - t) <= width / 2:
+                near += 1
+                want -= (t * above + by_count[i].item()) / width
+        assert theta.grad[k].item() == pytest.approx(want, rel=1e-5, abs=1e-6)
+    assert 0 < near < 36
+    assert count.tolist() == (pre > theta).sum(1).tolist()
+
+
+def test_the_estimated_gradient_of_a_threshold_is_that_of_the_mean_over_data() -> None:
+    """Of L0 exactly the central difference over the kernel's width; of strengths' squares what calculus says."""
+    pre = torch.randn(400_000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    width, theta = 0.1, torch.tensor([0.7], dtype=torch.float64, requires_grad=True)
+    _, count = jump(pre, theta, width)
+    count.mean().backward()
+    share = [(pre > 0.7 + side * width / 2).double().mean().item() for side in (1, -1)]
+    assert theta.grad.item() == pytest.approx((share[0] - share[1]) / width, rel=1e-9)
+    theta.grad = None
+    z, _ = jump(pre, theta, width)
+    (2 - z).square().mean().backward()
+    # d/dθ of ∫_{p>θ} (2 − p)² φ + ∫_{p<θ} 4φ is φ(θ)(4 − (2 − θ)²): the estimate takes it to first order in the jump.
+    density = math.exp(-(0.7**2) / 2) / math.sqrt(2 * math.pi)
+    jumps = [-2 * (2 - p) * -0.7 * density for p in (0.7, 0.0)]  # active on one side of θ, not on the other
+    assert theta.grad.item() == pytest.approx(sum(jumps) / 2, rel=0.03)
+
+
+def test_jumprelu_passes_the_error_on_where_it_is_active(make: Make, embeddings: Rows) -> None:
+    model, x = make("jumprelu"), embeddings(40)
+    model.loss(x, step())["mse"].backward()
+    got = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    xs, theta = model.standardise(x), model.threshold.detach()
+    pre = model.pre(xs)
+    (xs - (pre * (pre > theta)) @ model.W_dec - model.b_dec).square().mean().backward()
+    for name, parameter in model.named_parameters():
+        if name != "log_threshold":
+            torch.testing.assert_close(got[name], parameter.grad, atol=1e-6, rtol=1e-4, msg=name)
+
+
 def test_l1(make: Make, embeddings: Rows) -> None:
     model, x = make("l1"), embeddings(6)
     z = [[max(v, 0.0) for v in row] for row in pre_activations(model, x)]
@@ -249,6 +360,7 @@ def test_block_overlap_equals_the_loop_over_pairs(K: int, E: int, d: int) -> Non
 @pytest.mark.parametrize("decoder", ["stacked", "sum"])
 def test_lcblm(encoder: str, decoder: str, make: Make, embeddings: Rows) -> None:
     over = {"encoder": encoder, "decoder": decoder} | ({"ortho_weight": 0.0} if decoder == "sum" else {})
+    over |= {"forming": 0.0, "prototype_weight": 1.0}
     model, x = make("lcblm", **over), embeddings(4)
     K, E = 6, 3
     f = (x - model.mean) / model.scale
@@ -290,6 +402,37 @@ def test_lcblm(encoder: str, decoder: str, make: Make, embeddings: Rows) -> None
     encoded = model.encode(x)
     torch.testing.assert_close(encoded.content, e, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(encoded.strength, logits.sigmoid(), atol=1e-5, rtol=1e-4)
+
+
+def test_what_a_concept_writes_while_concepts_are_formed(make: Make, embeddings: Rows) -> None:
+    """At index 3 of 10, after forming for .2 and half of the warm-up of .2: half way from prototype to embedding."""
+    model, x = make("lcblm"), embeddings(4)
+    xs = model.standardise(x)
+    e = model.embed(xs)
+    for index, free in ((1, 0.0), (3, 0.5), (4, 1.0)):
+        noisy = step(index)
+        c = relaxed_bernoulli(model.logits(e), 0.5, noisy)
+        content = (1 - free) * model.h + free * e + 0.1 * torch.randn(4, 6, 3, generator=noisy.generator)
+        xhat = torch.einsum("nk,nke,ked->nd", c, content, model.W_dec) + model.b_dec
+        terms = model.loss(x, step(index))
+        torch.testing.assert_close(terms["mse"], (xs - xhat).square().mean())
+        rate = rate_divergence(model.logits(e).sigmoid().mean(0), 0.3)
+        firm = {1: 0.5 * 3, 3: 2, 4: 1}[index]  # half of the warm-up of rates is over at 1
+        torch.testing.assert_close(terms["rate"], 4 * firm * rate)
+    assert model.ramp == pytest.approx(0.4)
+
+
+def test_gates_that_follow_another_are_found() -> None:
+    g = torch.Generator().manual_seed(0)
+    on = torch.rand(300, 7, generator=g) < 0.2
+    on[:, 4] = on[:, 1] ^ (torch.rand(300, generator=g) < 0.03)
+    on[:, 5] = False
+    on[:, 6] = on[:, 2] | (torch.rand(300, generator=g) < 0.6)
+    with np.errstate(invalid="ignore"):
+        r = np.nan_to_num(np.corrcoef(on.T.numpy().astype(float)))
+    want = [any(r[k, earlier] > 0.5 for earlier in range(k)) for k in range(7)]
+    assert want == [False] * 4 + [True, False, False]
+    assert twins(on).tolist() == want
 
 
 def test_prototype_term_does_not_move_the_gates(make: Make, embeddings: Rows) -> None:

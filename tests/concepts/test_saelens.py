@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from accord.concepts import ConceptModel, Set, export_saelens, import_saelens, load, save
+from accord.concepts import ConceptModel, Set, build, export_saelens, import_saelens, load, read_config, save
 from accord.errors import AccordError
 
 Make = Callable[..., ConceptModel]
@@ -288,7 +288,7 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
         import_saelens(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["topk", "batchtopk", "l1"])
+@pytest.mark.parametrize("name", ["topk", "batchtopk", "matryoshka", "jumprelu", "l1"])
 def test_export_computes_the_same_from_raw_embeddings(name: str, make: Make, embeddings: Rows, tmp_path: Path) -> None:
     model, x = make(name), embeddings(50)
     export_saelens(model, tmp_path, {"model_name": "some-model", "hook_name": "blocks.3.hook_resid_post"})
@@ -300,6 +300,19 @@ def test_export_computes_the_same_from_raw_embeddings(name: str, make: Make, emb
     assert again.config.origin.model == "some-model" and again.config.origin.layer == 4
     torch.testing.assert_close(again.encode(x).strength, encoded.strength, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(again(x), model(x), atol=1e-4, rtol=1e-4)
+
+
+def test_a_transcoder_is_exported(tmp_path: Path) -> None:
+    model, x = build(read_config({"kind": "transcoder", "size": K}), D, seed=3), rows()
+    model.fit_scale([(x, 7 - x.abs())])  # type: ignore[list-item]
+    export_saelens(model, tmp_path, {"hook_name": "blocks.3.hook_resid_post", "hook_name_out": "blocks.5.hook_mlp_out"})
+    assert json.loads((tmp_path / "cfg.json").read_text())["architecture"] == "transcoder"
+    acts, out = theirs(tmp_path, x)
+    torch.testing.assert_close(acts, model.encode(x).strength, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(out, model(x), atol=1e-5, rtol=1e-5)
+    again = import_saelens(tmp_path)
+    torch.testing.assert_close(again(x), out, atol=1e-5, rtol=1e-5)
+    assert again.d_out == D and again.config.origin.writes == "blocks.5.hook_mlp_out"
 
 
 @pytest.mark.parametrize("architecture", OWN)

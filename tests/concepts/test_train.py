@@ -233,7 +233,7 @@ def kill(model: ConceptModel, count: int) -> None:
 def test_dead_concepts_are_revived(kind: str, revive: bool) -> None:
     after = 200 if revive else 10**12
     size = {"concepts": 16, "width": 3, "similarity": "distance"} if "lcblm" in kind else {"size": 16}
-    k = {"k": 2} if "topk" in kind else {}
+    k = {"k": 2} if "topk" in kind or kind == "matryoshka" else {}
     model = fresh({"kind": kind} | size | k, dead_after=after)
     kill(model, 8)
     fit(model, TRUTH.batches(64), Training(steps=300, lr=1e-2, warmup=0.0, reseed_every=20))
@@ -263,6 +263,17 @@ def test_a_reseeded_concept_fires_for_some_and_mends_its_token(name: str, encode
     best = int((error[0] - error[1]).argmax())
     assert strength[best] > 0.5
     assert error[1][best] < 0.7 * error[0][best]
+
+
+def test_a_twin_is_spare_only_while_concepts_are_formed() -> None:
+    model = fresh({"kind": "lcblm", "concepts": 6, "width": 3, "forming": 0.3}).eval()
+    with torch.no_grad():
+        for weight in (model.h, model.W_enc, model.b_enc):
+            weight[5] = weight[2]
+    x, noise = TRUTH.sample(400, 3)[0], torch.Generator().manual_seed(0)
+    assert model.reseed(x, Step(60, 100, noise)).tolist() == []
+    assert 5 in model.reseed(x, Step(10, 100, noise)).tolist()
+    assert not torch.equal(model.h[5], model.h[2])
 
 
 def test_reseeding_forgets_the_moments_of_the_dead_alone() -> None:

@@ -18,7 +18,10 @@ from accord.lm.perplexity import perplexity
 TABLES: dict[str, dict[str, Any]] = {
     "topk": {"size": 40, "k": 4, "dead_after": 100},
     "batchtopk": {"size": 40, "k": 4, "dead_after": 100},
+    "matryoshka": {"size": 40, "k": 4, "dead_after": 100},
+    "jumprelu": {"size": 40, "sparsity": 0.03, "bandwidth": 0.4},
     "l1": {"size": 40},
+    "transcoder": {"size": 40},
     "bernoulli": {"size": 40, "prior": 0.2},
     "lcblm": {"concepts": 8, "width": 3, "prior": 0.3, "ortho_weight": 0.5},
     "lcblm-shared": {"concepts": 8, "width": 3, "prior": 0.3, "ortho_weight": 0.5},
@@ -35,10 +38,15 @@ def _batches(start: int, on: torch.device | str = "cpu") -> Iterator[Tensor]:
         start += 1
 
 
+def rows_for(kind: str, x: Tensor) -> Any:
+    """What a kind learns from: rows [64, 12], or pairs of these and others."""
+    return (x, x.abs() - 2 * x.flip(1)) if kind == "transcoder" else x
+
+
 def _made(kind: str, device: torch.device | str) -> ConceptModel:
     model = build(read_config({"kind": kind, **TABLES[kind]}), 12, seed=3)
-    model.fit_scale(list(islice(_batches(100), 4)))
-    if kind == "batchtopk":
+    model.fit_scale([rows_for(kind, x) for x in islice(_batches(100), 4)])
+    if kind in ("batchtopk", "matryoshka"):
         model.threshold.fill_(1.0)
     return model.to(device)
 
@@ -66,11 +74,12 @@ def test_its_loss_and_gradient(kind: str, device: torch.device) -> None:
         model, x = _made(kind, where), next(_batches(0, where))
         model.train(kind not in DRAWS)
         generator = torch.Generator(where).manual_seed(0)
-        terms = model.loss(x, Step(3, 10, generator))
+        rows = rows_for(kind, x)
+        terms = model.loss(rows, Step(3, 10, generator))
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         model.before_update()
         model.after_update()
-        model.reseed(x, Step(3, 10, generator))
+        model.reseed(rows, Step(3, 10, generator))
         seen.append(
             (
                 {name: term.detach() for name, term in terms.items()},
@@ -96,8 +105,9 @@ def test_it_learns(kind: str, device: torch.device) -> None:
     seen = []
     for where in ("cpu", device):
         model = _made(kind, where)
-        held_out = next(_batches(50, where))
-        rows = fit(model, lambda start, on=where: _batches(start, on), SHORT, held_out=lambda x=held_out: [x]).rows
+        held_out = rows_for(kind, next(_batches(50, where)))
+        batches = lambda start, on=where: (rows_for(kind, x) for x in _batches(start, on))  # noqa: E731
+        rows = fit(model, batches, SHORT, held_out=lambda x=held_out: [x]).rows
         seen.append((rows, evaluate(model, [held_out]).fvu))
     (here, fvu), (there, theirs) = seen
     near = 0.2 if kind in DRAWS else 1e-2

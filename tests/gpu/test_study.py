@@ -25,6 +25,9 @@ MADE = {  # each kind's smallest table
     "concepts": {
         "topk": f"size = 16\nk = 4\n{TRAINING}",
         "batchtopk": f"size = 16\nk = 4\n{TRAINING}",
+        "matryoshka": f"size = 16\nk = 4\n{TRAINING}",
+        "jumprelu": f"size = 16\n{TRAINING}",
+        "transcoder": f"size = 16\nlayers = [2]\n{TRAINING}",
         "l1": f"size = 16\n{TRAINING}",
         "bernoulli": f"size = 16\n{TRAINING}",
         "lcblm": f"concepts = 6\nwidth = 3\n{TRAINING}",

@@ -15,11 +15,12 @@ from accord.repair.lora import trainable
 from accord.repair.scores import Odds, Pair, backward
 from accord.steering import AddDirection
 from accord.text import extract
-from tests.gpu.test_concepts import TABLES
+from tests.gpu.test_concepts import TABLES, rows_for
 from tests.waiting import waits
 
 # Of one training step. How many concepts are dead is known by the next step on a GPU; the simulated device is asked.
 A_STEP = {"topk": 1, "batchtopk": 1, "l1": 0, "bernoulli": 0, "lcblm": 0, "lcblm-shared": 0}
+A_STEP |= {"matryoshka": 1, "jumprelu": 0, "transcoder": 0}
 
 A_PASS = 1  # transformers' own, as it makes its mask
 
@@ -39,10 +40,10 @@ def test_a_training_step(kind: str, device: torch.device) -> None:
     counts = []
     for steps in (2, 12):
         model = build(read_config({"kind": kind, **TABLES[kind], "dead_after": 10**6}), 12, seed=3)
-        model.fit_scale([next(_batches(torch.device("cpu")))])
+        model.fit_scale([rows_for(kind, next(_batches(torch.device("cpu"))))])
         pace = Training(steps=steps, log_every=100, evaluate_every=100, checkpoint_every=100)
         with waits(device) as seen:
-            fit(model.to(device), lambda _: _batches(device), pace)
+            fit(model.to(device), lambda _: (rows_for(kind, x) for x in _batches(device)), pace)
         counts.append(seen)
     more = counts[1] - counts[0]
     assert more.total() <= 10 * A_STEP[kind], _shown(more)

@@ -15,6 +15,8 @@ from tests.tiny import tiny_model, tiny_tokenizer
 TABLES = {
     "topk": {"kind": "topk", "size": 24, "k": 4},
     "batchtopk": {"kind": "batchtopk", "size": 24, "k": 4},
+    "matryoshka": {"kind": "matryoshka", "size": 24, "k": 4},
+    "jumprelu": {"kind": "jumprelu", "size": 24},
     "l1": {"kind": "l1", "size": 24},
     "bernoulli": {"kind": "bernoulli", "size": 24, "prior": 0.2},
     "lcblm": {"kind": "lcblm", "concepts": 6, "width": 3, "prior": 0.3},
@@ -65,7 +67,7 @@ def _concepts(kind: str, states: Tensor, **over: object) -> ConceptModel:
     """A random model of this kind, in the scale of these states."""
     model = build(read_config(TABLES[kind] | over), states.shape[1], seed=3)
     model.fit_scale([states])
-    if kind == "batchtopk":
+    if kind in ("batchtopk", "matryoshka"):
         model.threshold.fill_(1.0)
     return model.eval()
 

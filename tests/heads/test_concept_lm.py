@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from accord.concepts import ConceptModel, Scale, Set
+from accord.concepts import ConceptModel, Scale, Set, build, read_config
 from accord.errors import AccordError
 from accord.gap import measure_gap
 from accord.heads import (
@@ -31,6 +31,7 @@ from accord.lm.kv import kv_cache
 from accord.lm.marked import Marked, backbone_states
 from accord.lm.perplexity import perplexity
 from accord.lm.sampling import generate
+from accord.lm.windows import tokenize
 from tests.gap.test_measure import pairs
 
 Make = Callable[..., Any]
@@ -279,3 +280,32 @@ def test_ce_recovered_on_texts(llama: Backbone, states: Make, concepts: Make, ex
     assert ce.soft != ce.hard
     with pytest.raises(AccordError, match="no token"):
         recovered_on_texts(llama, 3, exact, [""])
+
+
+def test_ce_recovered_by_a_transcoder(llama: Backbone, states: Make) -> None:
+    texts = ["food bird bird of", "kind of food are", "yes no x bird food are"]
+    low, high = states(llama, 1).x, states(llama, 2).x
+    model = build(read_config({"kind": "transcoder", "size": 24}), 32, seed=3).eval()
+    model.fit_scale([(low, high)])  # type: ignore[list-item]
+    ce = recovered_on_texts(llama, 1, model, texts, target=2)
+    nll = perplexity(llama, texts)
+    assert ce.original == pytest.approx(nll.nll.sum() / nll.tokens.sum())
+
+    def put_in(out: Callable[[Tensor], Tensor]) -> float:
+        """What it reads is computed by itself, before anything is put in; a text at a time."""
+        total = 0.0
+        for text in texts:
+            tokens = tokenize(llama, [text], max_length=50)
+            ids = tokens.rows(list(tokens.windows(25)))
+            x = llama.hidden(ids, layers=[1])[1][0, 1:]
+            with replaced(llama, 2, lambda _, x=x: out(x)):  # type: ignore[misc]
+                total += float(perplexity(llama, [text]).nll.sum())
+        return total / float(nll.tokens.sum())
+
+    with torch.no_grad():
+        assert ce.soft == pytest.approx(put_in(model), abs=1e-5)
+        assert ce.ablated == pytest.approx(put_in(lambda x: high.mean(0).expand(len(x), -1)), abs=1e-5)
+    assert len({ce.soft, ce.ablated, ce.original}) == 3
+    for layer, target in ((1, None), (1, 1), (2, 1)):
+        with pytest.raises(AccordError, match="a layer above the one that they read"):
+            recovered_on_texts(llama, layer, model, texts, target=target)

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
         Match,
         Superposition,
         ablation_effects,
+        class_purity,
         concept_directions,
         intervention_consistency,
         match,
+        mutual_information_gap,
     )
     from accord.concepts.train import Fit, fit
 
@@ -44,6 +46,7 @@ __all__ = [
     "ablation_effects",
     "build",
     "ce_recovered",
+    "class_purity",
     "concept_directions",
     "evaluate",
     "export_saelens",
@@ -53,6 +56,7 @@ __all__ = [
     "intervention_consistency",
     "load",
     "match",
+    "mutual_information_gap",
     "read_config",
     "register",
     "save",

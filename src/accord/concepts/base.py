@@ -160,6 +160,34 @@ class Learner(nn.Module, ABC):
         """Last touch on parameters after the optimiser moved."""
 
 
+class Moments:
+    """Mean and standard deviation per dimension of rows `[n, d]` that come in batches, in float64 and in one pass."""
+
+    def __init__(self, d: int, device: torch.device) -> None:
+        self.n, self.shift = 0, torch.zeros(d, dtype=torch.float64, device=device)
+        self.total, self.square = self.shift.clone(), self.shift.clone()
+
+    def add(self, batch: Tensor) -> None:
+        """Take these rows in."""
+        rows = batch.to(self.shift)
+        # Sums around the first batch's mean: without it, dimensions far from 0 lose their digits.
+        self.shift = rows.mean(0) if self.n == 0 else self.shift
+        self.n += len(rows)
+        self.total += (rows - self.shift).sum(0)
+        self.square += (rows - self.shift).square().sum(0)
+
+    def give(self, mean: Tensor, scale: Tensor) -> None:
+        """Fill `mean [d]`, and `scale [d]` with the standard deviation, or 1 where nothing varies.
+
+        Raises AccordError on no rows.
+        """
+        if self.n == 0:
+            raise AccordError("no training embeddings to standardise with", wanted="at least one batch [n, d]")
+        std = (self.square / self.n - (self.total / self.n).square()).clamp_min(0).sqrt()
+        mean.copy_(self.shift + self.total / self.n)
+        scale.copy_(torch.where(std > 1e-6 * (1 + mean.abs()), std, 1.0))
+
+
 class ConceptModel(Learner):
     """Encodes embeddings into concepts and back.
 
@@ -179,6 +207,7 @@ class ConceptModel(Learner):
     def __init__(self, config: Settings, d: int, K: int) -> None:
         super().__init__()
         self.config, self.d, self.K = config, d, K
+        self.d_out = d  # width of what `decode` gives
         self.register_buffer("mean", torch.zeros(d))
         self.register_buffer("scale", torch.ones(d))
         # Training tokens since each concept last fired. `loss` keeps it in training mode, as BatchNorm its
@@ -250,21 +279,11 @@ class ConceptModel(Learner):
 
         A dimension that never varies keeps scale 1. Raises AccordError on no rows or on a wrong width.
         """
-        n, shift = 0, torch.zeros(self.d, dtype=torch.float64, device=self.mean.device)
-        total, square = shift.clone(), shift.clone()
+        moments = Moments(self.d, self.mean.device)
         for batch in batches:
             self.check(batch)
-            rows = batch.to(shift)
-            # Sums around the first batch's mean: without it, dimensions far from 0 lose their digits.
-            shift = rows.mean(0) if n == 0 else shift
-            n += len(rows)
-            total += (rows - shift).sum(0)
-            square += (rows - shift).square().sum(0)
-        if n == 0:
-            raise AccordError("no training embeddings to standardise with", wanted="at least one batch [n, d]")
-        std = (square / n - (total / n).square()).clamp_min(0).sqrt()
-        self.mean.copy_(shift + total / n)
-        self.scale.copy_(torch.where(std > 1e-6 * (1 + self.mean.abs()), std, 1.0))
+            moments.add(batch)
+        moments.give(self.mean, self.scale)
 
     def check(self, x: Tensor) -> None:
         """Raise AccordError unless x is `[n, d]`."""

@@ -3,6 +3,7 @@
 Nothing here imports torch.
 """
 
+import itertools
 import math
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from accord.arguments import checked
 from accord.errors import AccordError
 from accord.kinds import Kinds, add, check_kind, list_of, section, validate
-from accord.section import PATH, STEPS, TIMES, FolderName, Layers, Section
+from accord.section import PATH, STEPS, TIMES, FolderName, Layer, Layers, Section
 
 
 class Settings(BaseModel):
@@ -29,7 +30,7 @@ class ConceptConfig(Settings):
 
 
 class TopKFields(ConceptConfig):
-    """What `topk` and `batchtopk` ask for."""
+    """What `topk`, `batchtopk` and `matryoshka` ask for."""
 
     size: int = Field(ge=1, le=10 * TIMES, description="Number of concepts (latents).", examples=[2048])
     k: int = Field(default=32, ge=1, description="Active concepts a token.")
@@ -59,10 +60,58 @@ class BatchTopKConfig(TopKFields):
     kind: Literal["batchtopk"] = "batchtopk"
 
 
-class L1Config(ConceptConfig):
-    """L1 sparse autoencoder: ReLU latents with a sparsity price."""
+class MatryoshkaConfig(TopKFields):
+    """Matryoshka sparse autoencoder: a BatchTopK whose first concepts reconstruct alone, too."""
 
-    kind: Literal["l1"] = "l1"
+    kind: Literal["matryoshka"] = "matryoshka"
+    prefixes: list[float] = Field(
+        default=[1 / 16, 1 / 8, 1 / 4, 1 / 2],
+        min_length=1,
+        max_length=32,
+        description="Shares of the concepts, rising, of which the first so many must reconstruct alone; all must, too.",
+    )
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many concepts each prefix has; without all of them.
+
+        >>> MatryoshkaConfig(size=100, k=4).sizes
+        [6, 12, 25, 50]
+        """
+        return [round(share * self.size) for share in self.prefixes]
+
+    @model_validator(mode="after")
+    def _nested(self) -> "MatryoshkaConfig":
+        sizes = [0, *self.sizes, self.size]
+        if any(a >= b for a, b in itertools.pairwise(sizes)):
+            raise ValueError(f"prefixes must rise between 0 and 1; of {self.size} concepts they are {self.sizes}")
+        return self
+
+
+class JumpReLUConfig(ConceptConfig):
+    """JumpReLU sparse autoencoder: a threshold for each latent, learned against a price on active ones."""
+
+    kind: Literal["jumprelu"] = "jumprelu"
+    size: int = Field(ge=1, le=10 * TIMES, description="Number of concepts (latents).", examples=[2048])
+    sparsity: float = Field(
+        default=2e-3,
+        ge=0,
+        description="λ, share of the variance that an active concept must be worth; more gives fewer active.",
+    )
+    bandwidth: float = Field(
+        default=0.05,
+        gt=0,
+        description="ε, width of the kernel that estimates the thresholds' gradient; thresholds start there.",
+    )
+    warmup: float = Field(default=0.1, ge=0, le=1, description="Share of training over which λ rises from 0.")
+    dead_after: int = Field(
+        default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
+    )
+
+
+class L1Fields(ConceptConfig):
+    """What `l1` and `transcoder` ask for."""
+
     size: int = Field(ge=1, le=10 * TIMES, description="Number of concepts (latents).", examples=[2048])
     sparsity: float = Field(
         default=1.0, ge=0, description="λ, price of strength against squared error; more gives fewer active."
@@ -71,6 +120,18 @@ class L1Config(ConceptConfig):
     dead_after: int = Field(
         default=100_000, ge=1, description="Training tokens without firing after which a concept is reseeded."
     )
+
+
+class L1Config(L1Fields):
+    """L1 sparse autoencoder: ReLU latents with a sparsity price."""
+
+    kind: Literal["l1"] = "l1"
+
+
+class TranscoderConfig(L1Fields):
+    """Transcoder: ReLU latents of one layer's states that reconstruct another's."""
+
+    kind: Literal["transcoder"] = "transcoder"
 
 
 class BernoulliConfig(ConceptConfig):
@@ -140,10 +201,21 @@ class LCBLMConfig(LCBLMFields):
     """LCBLM: gated concepts, each with its own encoder and embedding."""
 
     kind: Literal["lcblm"] = "lcblm"
+    encoder: Literal["gelu", "linear", "mlp"] = Field(
+        default="linear",
+        description="From token to concept embeddings: linear + GELU, linear, or a hidden layer of d.",
+    )
     prototype_weight: float = Field(
-        default=1.0,
+        default=0.1,
         ge=0,
         description="γ, pull of a concept's embedding to its prototype where on, to 0 where off.",
+    )
+    forming: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="Share of training in which a concept writes its prototype alone; after it, its embedding comes in "
+        "over another `warmup`. 0: embeddings from the start.",
     )
 
 
@@ -277,6 +349,8 @@ class ConceptSection(Section):
     """What every `[[concepts]]` has beside the keys of its kind."""
 
     needs: ClassVar[tuple[str, ...]] = ("text",)
+    transcodes: ClassVar[bool] = False
+    """Does it give other states than those that it reads? What a study does with concepts is then not for it."""
 
     if TYPE_CHECKING:  # the kind's
         kind: Any
@@ -317,6 +391,17 @@ class ImportedSection(ConceptSection):
     )
 
 
+class TranscoderSection(TrainedSection, TranscoderConfig):
+    """Transcoder: ReLU latents of one layer's states that reconstruct another's."""
+
+    transcodes: ClassVar[bool] = True
+    layers: Layers = Field(description="Layers to read; one is made on each.", examples=[[0]])
+    target: Layer = Field(default="last", description="The layer above these whose states it reconstructs.")
+
+
+_OWN: dict[Any, type[ConceptSection]] = {ImportedConfig: ImportedSection, TranscoderConfig: TranscoderSection}
+"""settings -> the section, where a study adds more than to other kinds"""
+
 KINDS: Kinds = {}
 """kind -> (its settings, the model that is made from them)"""
 
@@ -333,7 +418,10 @@ def register(config: type[ConceptConfig], model: str) -> None:
 
 register(TopKConfig, "accord.concepts.topk:TopK")
 register(BatchTopKConfig, "accord.concepts.batchtopk:BatchTopK")
+register(MatryoshkaConfig, "accord.concepts.matryoshka:Matryoshka")
+register(JumpReLUConfig, "accord.concepts.jumprelu:JumpReLU")
 register(L1Config, "accord.concepts.l1:L1")
+register(TranscoderConfig, "accord.concepts.transcoder:Transcoder")
 register(BernoulliConfig, "accord.concepts.bernoulli:Bernoulli")
 register(LCBLMConfig, "accord.concepts.lcblm:LCBLM")
 register(LCBLMSharedConfig, "accord.concepts.lcblm_shared:LCBLMShared")
@@ -365,7 +453,7 @@ def read_kind(kinds: Kinds, table: dict[str, Any], what: str, where: object) -> 
 def section_of(kind: str) -> type[ConceptSection]:
     """The section of a kind: its keys, and what a study adds."""
     config = KINDS[kind][0]
-    return ImportedSection if config is ImportedConfig else _trained(config)
+    return _OWN.get(config) or _trained(config)
 
 
 @cache

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from accord.concepts.groups import best_r2, concept_groups, is_gated, names_of
+from accord.concepts.groups import best_r2, concept_groups, is_gated, names_of, place_of
 from accord.report.finding import Finding
 from accord.report.metric import Metric
 from accord.report.seeds import SeedGroup, differ, relabelled, seeds_of
@@ -20,12 +20,13 @@ def findings(run: Run) -> list[Finding]:
 
 def concept_findings(groups: Sequence[SeedGroup]) -> list[Finding]:
     """One for each layer: reconstructions of different layers cannot be compared."""
-    layers = list(dict.fromkeys(group.named("layer") for group in groups))
+    layers = list(dict.fromkeys(place_of(group) for group in groups))
     findings = []
     for layer in layers:
-        here = [group for group in groups if group.named("layer") == layer]
+        here = [group for group in groups if place_of(group) == layer]
         here = relabelled(here, names_of(here))  # the layer stands once, in front
-        where = f"At layer {layer}, " if len(layers) > 1 else ""
+        way = "From" if here[0].named("target") else "At"
+        where = f"{way} layer {layer}, " if len(layers) > 1 else ""
         headline, evidence = _finding(here)
         findings.append(Finding(where + headline if where else _capital(headline), capital(evidence)))
     return findings

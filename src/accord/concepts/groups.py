@@ -15,7 +15,12 @@ def concept_groups(run: Run) -> list[SeedGroup]:
     models = run.of(ConceptMetrics).items()
     groups = grouped(SeedResult(f"concepts/{label}", model.metrics, model.curve) for label, model in models)
     names = names_of(groups)
-    return relabelled(groups, names, [f"{group.named('name')}, layer {group.named('layer')}" for group in groups])
+    return relabelled(groups, names, [f"{group.named('name')}, layer {place_of(group)}" for group in groups])
+
+
+def place_of(group: SeedGroup) -> str:
+    """The layer that it reads and reconstructs: `17`; of a transcoder both, `17 to 18`."""
+    return " to ".join(number for number in (group.named("layer"), group.named("target")) if number)
 
 
 def names_of(groups: Sequence[SeedGroup]) -> list[str]:

@@ -5,6 +5,11 @@ After LCBM (De Santis et al., ECML-PKDD 2025, arXiv 2506.02092). An encoder give
 h_k)). What an active concept writes is its embedding through its block of a linear decoder, so that, unlike
 an autoencoder's latent, it may say *how* it is present. `lcblm_shared.py` has the variant with one embedding
 a token for all concepts.
+
+An embedding of E numbers has room for two things that are never there together, and a concept that took both at the
+start keeps them: nothing is left unexplained that would tell them apart. So concepts are formed first, in a share of
+training in which each writes its prototype alone, the same wherever it is on. Rates count more meanwhile, and a concept
+whose gate follows another's is aimed anew. Only then do embeddings come in.
 """
 
 import torch
@@ -19,6 +24,8 @@ from accord.concepts.step import Step
 
 SCALE_RANGE = (1.0, 100.0)  # s is learned within
 SCALE_START = 10.0
+FIRMER = 3.0  # times that rates count more while concepts are formed
+TWINS = 0.5  # correlation of two gates from which one of them is spare
 
 
 def similarity(kind: str, e: Tensor, h: Tensor, offset: Tensor | None) -> Tensor:
@@ -47,6 +54,18 @@ def block_overlap(W: Tensor) -> Tensor:
     own = torch.einsum("ked,kfd->kef", V, V)
     overlap: Tensor = gram.square().sum() - own.square().sum()
     return overlap / (K * (K - 1))
+
+
+def twins(on: Tensor) -> Tensor:
+    """Which concepts' gates `on [n, K]` (bool) follow an earlier one's, by their correlation over the rows: `[K]`.
+
+    >>> twins(torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0]]).bool())
+    tensor([False, False,  True, False])
+    """
+    centred = on.double() - on.double().mean(0)
+    products = centred.T @ centred
+    size = products.diag().sqrt().clamp_min(1e-9)
+    return (products > TWINS * size * size[:, None]).triu(1).any(0)
 
 
 class LCBLMBase(ConceptModel):
@@ -88,11 +107,12 @@ class LCBLMBase(ConceptModel):
             noisy = noisy + self.c.noise * step.normal_like(noisy)
         return c[:, :, None] * noisy
 
-    def gate_terms(self, logits: Tensor, step: Step) -> dict[str, Tensor]:
-        """Terms `rate`, `entropy` and `ortho`; those with weight 0 are left out."""
-        ramp, terms = step.ramp(self.ramp), {}
+    def gate_terms(self, logits: Tensor, step: Step, firmness: float = 1.0) -> dict[str, Tensor]:
+        """Terms `rate`, with β · `firmness`, `entropy` and `ortho`; those with weight 0 are left out."""
+        ramp, terms = step.ramp(self.c.warmup), {}
         if self.c.rate_weight:
-            terms["rate"] = ramp * self.c.rate_weight * rate_divergence(step.mean_row(logits.sigmoid()), self.c.prior)
+            weight = ramp * firmness * self.c.rate_weight
+            terms["rate"] = weight * rate_divergence(step.mean_row(logits.sigmoid()), self.c.prior)
         if self.c.entropy_weight:
             terms["entropy"] = ramp * self.c.entropy_weight * step.mean(gate_entropy(logits))
         if self.c.ortho_weight:
@@ -126,7 +146,8 @@ class LCBLM(LCBLMBase):
 
     def __init__(self, config: LCBLMConfig, d: int) -> None:
         super().__init__(config, d)
-        self.gamma = config.prototype_weight
+        self.gamma, self.forming = config.prototype_weight, config.forming
+        self.ramp = min(1.0, config.forming + config.warmup)
         self.W_enc = nn.Parameter(torch.randn(self.K, self.E, d) / d**0.5)
         self.b_enc = nn.Parameter(torch.zeros(self.K, self.E))
 
@@ -147,17 +168,36 @@ class LCBLM(LCBLMBase):
         assert encoded.content is not None
         return self.restore(self.write(encoded.strength[:, :, None] * encoded.content))
 
+    def freedom(self, step: Step) -> float:
+        """How much of what a concept writes is its embedding, not its prototype: 0 while concepts are formed, 1 after.
+
+        >>> from accord.concepts import build, read_config
+        >>> model = build(read_config({"kind": "lcblm", "forming": 0.3, "warmup": 0.2}), d=8)
+        >>> [model.freedom(Step(index, 10)) for index in (0, 3, 4, 5, 9)]
+        [0.0, 0.0, 0.5, 1.0, 1.0]
+        """
+        past = step.index - self.forming * step.total
+        if not self.forming or past >= self.c.warmup * step.total:
+            return 1.0
+        return max(0.0, past / (self.c.warmup * step.total))
+
+    def content(self, e: Tensor, step: Step) -> Tensor:
+        """What each concept would write `[n, K, E]`, between its prototype and its embedding `e [n, K, E]`."""
+        free = self.freedom(step)
+        return e if free == 1 else torch.lerp(self.h.expand_as(e), e, free)
+
     def loss(self, x: Tensor, step: Step) -> dict[str, Tensor]:
         """`mse` with sampled gates, `prototype` (γ), and the gate terms."""
         xs = self.standardise(x)
         e = self.embed(xs)
         logits = self.logits(e)
-        terms = {"mse": step.mean((xs - self.write(self.sampled(logits, e, step))).square())}
+        z = self.sampled(logits, self.content(e, step), step)
+        terms = {"mse": step.mean((xs - self.write(z)).square())}
         if self.gamma:
             on = logits.detach().sigmoid()
             near, small = (e - self.h).square().mean(-1), e.square().mean(-1)
             terms["prototype"] = self.gamma * step.mean(on * near + (1 - on) * small)
-        return terms | self.gate_terms(logits, step)
+        return terms | self.gate_terms(logits, step, 1 + (FIRMER - 1) * (1 - self.freedom(step)))
 
     def concept_parameters(self) -> dict[str, nn.Parameter]:
         """Encoder rows and biases, prototypes, offsets and decoder blocks."""
@@ -165,21 +205,30 @@ class LCBLM(LCBLMBase):
 
     @torch.no_grad()
     def reseed(self, x: Tensor, step: Step) -> Tensor:
-        """Re-aim dead concepts, encoder, prototype and decoder block together, at large residuals.
+        """Re-aim dead and spare concepts, encoder, prototype and decoder block together, at large residuals.
+
+        While concepts are formed, one is spare whose gate follows that of an earlier one.
 
         A concept is on where a token's features reach more than half as far along a direction as the chosen
         token's: its embedding is a positive prototype times how far beyond that they reach. The direction is
         the residual's (the features' own, with a hidden layer between).
         """
         dead = dead_concepts(self, self.c.dead_after)
-        if len(dead):
+        if len(dead) or self.freedom(step) < 1:
             xs = self.standardise(x)
             e = self.embed(xs)
-            row, residual = worst_rows(xs, xs - self.write(self.logits(e).sigmoid()[:, :, None] * e), len(dead), step)
+            logits = self.logits(e)
+            if self.freedom(step) < 1:
+                spare = twins(logits > 0).index_fill(0, dead, True)
+                dead = spare.nonzero().squeeze(1)
+        if len(dead):
+            left = xs - self.write(logits.sigmoid()[:, :, None] * self.content(e, step))
+            row, residual = worst_rows(xs, left, len(dead), step)
             features = self.features(row)
             towards = residual if self.hidden is None else features
             unit = F.normalize(towards, dim=1)
-            reach = (features * unit).sum(1).clamp_min(1e-3)
+            # A residual may point away from its token: a short reach would be a weight without bounds.
+            reach = (features * unit).sum(1).maximum(0.2 * features.norm(dim=1)).clamp_min(1e-3)
             h = step.normal_like(self.h[dead]).abs() + 0.1
             self.h[dead] = h
             self.W_enc[dead] = h[:, :, None] * (2 * unit / reach[:, None])[:, None, :]

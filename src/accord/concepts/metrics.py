@@ -12,8 +12,11 @@ from accord.errors import AccordError
 
 
 @checked
-def evaluate(model: ConceptModel, batches: Iterable[Tensor]) -> Quality:
-    """Judge on raw embeddings, batches of `[n, d]`, in one pass; raises AccordError on no rows or a transcoder."""
+def evaluate(model: ConceptModel, batches: Iterable[Tensor] | Iterable[tuple[Tensor, Tensor]]) -> Quality:
+    """Judge on raw embeddings, batches of `[n, d]`, in one pass; raises AccordError on no rows.
+
+    A transcoder is judged on pairs: what it reads, `[n, d]`, and what it reconstructs, `[n, d_out]`.
+    """
     return quality_of(model, batches)
 
 

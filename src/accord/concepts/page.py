@@ -5,7 +5,7 @@ from pathlib import Path
 
 from accord.concepts.figures import draw_loss_terms, draw_recovered, draw_sparsity, draw_training
 from accord.concepts.findings import concept_findings
-from accord.concepts.groups import concept_groups, is_gated
+from accord.concepts.groups import concept_groups, is_gated, place_of
 from accord.embeddings.result import Embeddings
 from accord.report import style
 from accord.report.chapter import Chapter
@@ -23,7 +23,12 @@ _CE = "accord.concepts.metrics.ce_recovered"
 _HARD = ("r2_hard", "ce_recovered_hard")  # mean something only where there are gates
 
 TERMS: dict[str, Term] = {
-    "r2": Term("R²", "share of the embeddings' variance that the reconstruction explains, 1 − FVU", _QUALITY),
+    "r2": Term(
+        "R²",
+        "share of the embeddings' variance that the reconstruction explains, 1 − FVU; of a transcoder, which reads one "
+        "layer, the variance of the other, which it reconstructs",
+        _QUALITY,
+    ),
     "r2_hard": Term("R², hard", "the same with every gate open or shut; for kinds that have gates", _QUALITY),
     "l0": Term("L0", "concepts that fire on a token, on average (with hard gates): fewer is sparser", _QUALITY),
     "alive": Term("Alive", "share of concepts that fire on at least 0.1 % of held-out tokens", _QUALITY),
@@ -81,7 +86,7 @@ def _draw(groups: Sequence[SeedGroup]) -> list[Drawn]:
 
 def _built(group: SeedGroup) -> str:
     """What the label of a concept model does not say of its kind and layer."""
-    layer = f"layer {group.named('layer')}"
+    layer = f"layer {place_of(group)}"
     words = [group.named("kind") if group.named("kind") != group.named("name") else "", layer]
     return ", ".join(word for word in words if word and word not in group.label)
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,7 +23,8 @@ class Quality:
     """A concept model judged on held-out embeddings, in their original space.
 
     FVU is Σ‖x − x̂‖² / Σ‖x − mean‖² with the per-dimension mean of the same embeddings; the hard one with
-    gates open or shut (equal for kinds without gates). A concept fires where its hard strength is not zero.
+    gates open or shut (equal for kinds without gates). A concept fires where its hard strength is not zero. Of a
+    transcoder the embeddings are those that it reconstructs.
     """
 
     fvu: float
@@ -53,24 +54,44 @@ class Quality:
         return {edge: int(count) for edge, count in zip(DENSITY_EDGES, counts, strict=True)}
 
 
+def check_pair(batch: Any, d: int, d_out: int) -> None:
+    """Raise AccordError unless this is a pair `(x [n, d], y [n, d_out])`, which transcoders learn from."""
+    pair = batch if isinstance(batch, tuple | list) else (batch,)
+    shapes = [tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__ for rows in pair]
+    n = len(pair[0]) if pair and isinstance(pair[0], Tensor) and pair[0].ndim else None
+    if shapes != [(n, d), (n, d_out)]:
+        problem = "These rows do not fit the transcoder, which needs what it reads and what it reconstructs."
+        raise AccordError(problem, got=shapes, wanted=f"a pair: [n, {d}] and [n, {d_out}]")
+
+
+def _ends(model: "ConceptModel", batch: Any) -> tuple[Tensor, Tensor]:
+    """What the model reads of a batch `[n, d]`, and what it is to give `[n, d_out]`; raises AccordError."""
+    if model.transcodes:
+        check_pair(batch, model.d, model.d_out)
+        return batch[0].to(model.mean), batch[1].to(model.mean)
+    x = batch.to(model.mean)
+    return x, x
+
+
 @torch.no_grad()
-def quality_of(model: "ConceptModel", batches: Iterable[Tensor]) -> Quality:
+def quality_of(model: "ConceptModel", batches: Iterable[Any]) -> Quality:
     """See `accord.concepts.evaluate`, which checks its arguments."""
-    model.check_decodes("a judgement on what it reads")
     start = time.monotonic()
     wide = {"dtype": torch.float64, "device": model.mean.device}
     left = left_hard = square = torch.zeros((), **wide)  # type: ignore[call-overload]
-    total = torch.zeros(model.d, **wide)  # type: ignore[call-overload]
+    total = torch.zeros(model.d_out, **wide)  # type: ignore[call-overload]
     fired = torch.zeros(model.K, dtype=torch.int64, device=model.mean.device)
-    n = 0
+    n, shift = 0, model.mean
     for batch in batches:
-        x = batch.to(model.mean)
+        x, y = _ends(model, batch)
         encoded = model.encode(x)
         hard = model.harden(encoded)
-        error = _squared(x - model.decode(encoded))
+        error = _squared(y - model.decode(encoded))
         left = left + error
-        left_hard = left_hard + (_squared(x - model.decode(hard)) if model.gated else error)
-        centred = (x - model.mean).double()
+        left_hard = left_hard + (_squared(y - model.decode(hard)) if model.gated else error)
+        # Sums around a mean: without it, dimensions far from 0 lose their digits.
+        shift = y.mean(0) if n == 0 and model.transcodes else shift
+        centred = (y - shift).double()
         total += centred.sum(0)
         square = square + centred.square().sum()
         fired += fires(hard)

@@ -42,10 +42,10 @@ class ConceptMetrics(TrainedMetrics):
     """A concept model on held-out embeddings.
 
     Attributes:
-        metrics: name, kind, layer and seed of the model; r2, fvu, r2_hard (gates open or shut), l0 (active concepts a
-            token), alive (share of concepts that are ever active), parameters; ce_recovered, ce_recovered_hard,
-            ce_original, ce_ablated (nats a token; null where putting in the mean does not hurt); seconds of training,
-            null where it was imported: then `origin` says from what.
+        metrics: name, kind, layer and seed of the model, and target, the layer that a transcoder reconstructs; r2, fvu,
+            r2_hard (gates open or shut), l0 (active concepts a token), alive (share of concepts that are ever active),
+            parameters; ce_recovered, ce_recovered_hard, ce_original, ce_ablated (nats a token; null where putting in
+            the mean does not hurt); seconds of training, null where it was imported: then `origin` says from what.
         curve: see `TrainedMetrics`.
     """
 

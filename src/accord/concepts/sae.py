@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from accord.concepts.base import ConceptModel, Encoded, Sparse
 from accord.concepts.config import Settings
-from accord.concepts.sparse import sparse_decode
+from accord.concepts.sparse import Pattern, sparse_decode, sparse_encode
 from accord.concepts.step import Step
 
 
@@ -33,6 +33,22 @@ class SAE(ConceptModel):
     def pre(self, xs: Tensor) -> Tensor:
         """Dense pre-activations `[n, K]` of standardised embeddings `[n, d]`."""
         return F.linear(xs - self.b_dec, self.W_enc, self.b_enc)
+
+    def at(self, xs: Tensor, flat: Tensor, values: Tensor) -> Sparse:
+        """ReLU of those pre-activations of `xs [n, d]` alone that stand at `flat [nnz]` in `[n, K]`, in order.
+
+        `values [nnz]` are these pre-activations; gradients go through them.
+        """
+        pattern = Pattern.of_flat(flat, len(xs), self.K)
+        return Sparse(pattern, sparse_encode(xs, self.b_dec, self.W_enc, self.b_enc, pattern, values).relu())
+
+    def above(self, xs: Tensor, threshold: Tensor) -> Sparse:
+        """The pre-activations of `xs [n, d]` that are above `threshold [K]`, which is nowhere below 0."""
+        with torch.no_grad():
+            pre = self.pre(xs)
+            flat = (pre > threshold).flatten().nonzero().squeeze(1)
+            values = pre.flatten()[flat]
+        return self.at(xs, flat, values)
 
     def reconstruct(self, strength: Tensor | Sparse) -> Tensor:
         """Strengths to standardised embeddings `[n, d]`."""

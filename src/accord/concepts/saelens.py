@@ -17,9 +17,11 @@ from accord.concepts.checkpoint import save_tensors
 from accord.concepts.config import ImportedConfig
 from accord.concepts.dictionary_files import check_tensors, read_table, read_tensors
 from accord.concepts.imported import Imported
+from accord.concepts.jumprelu import JumpReLU
 from accord.concepts.l1 import L1
 from accord.concepts.saelens_config import NORMALISE, SAELensConfig, understand
 from accord.concepts.topk import TopK
+from accord.concepts.transcoder import Transcoder
 from accord.errors import AccordError
 
 CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
@@ -28,10 +30,13 @@ _FORMAT = "6.54.0"  # the version whose format is written
 
 @torch.no_grad()
 def export_saelens(model: ConceptModel, folder: Path | str, metadata: dict[str, Any] | None = None) -> None:
-    """Write a topk, batchtopk, l1 or imported model as a SAELens folder; `metadata` goes into `cfg.json`.
+    """Write a topk, batchtopk, matryoshka, jumprelu, l1, transcoder or imported model as a SAELens folder.
+
+    `metadata` goes into `cfg.json`.
 
     With x_s = (x − m)/σ: W_enc' = W_enc/σ, b_enc' = b_enc, W_dec' = W_dec σ, b_dec' = b_dec σ + m, and b_dec' is
-    taken from the input: W_enc' (x − b_dec') = W_enc (x_s − b_dec), with no large numbers that cancel. Raises
+    taken from the input: W_enc' (x − b_dec') = W_enc (x_s − b_dec), with no large numbers that cancel. Of a transcoder
+    nothing is taken from the input, so b_enc' = b_enc − W_enc' m, and its other end has an m and σ of its own. Raises
     AccordError for other kinds.
     """
     config: dict[str, Any] = {
@@ -46,7 +51,7 @@ def export_saelens(model: ConceptModel, folder: Path | str, metadata: dict[str, 
     }
     if isinstance(model, Imported):
         weights = _imported_weights(model, config)
-    elif isinstance(model, TopK | BatchTopK | L1):
+    elif isinstance(model, TopK | BatchTopK | JumpReLU | L1):
         weights = {
             "W_enc": model.W_enc / model.scale,
             "b_enc": model.b_enc,
@@ -56,11 +61,20 @@ def export_saelens(model: ConceptModel, folder: Path | str, metadata: dict[str, 
         config |= {"architecture": "standard", "apply_b_dec_to_input": True}
         if isinstance(model, TopK):
             config |= {"architecture": "topk", "k": model.k, "rescale_acts_by_decoder_norm": False}
-        if isinstance(model, BatchTopK):
+        if isinstance(model, BatchTopK | JumpReLU):
             config["architecture"] = "jumprelu"
             weights["threshold"] = model.threshold.clamp_min(0)
+    elif isinstance(model, Transcoder):
+        W_enc = model.W_enc / model.scale
+        weights = {
+            "W_enc": W_enc,
+            "b_enc": model.b_enc.double() - W_enc.double() @ model.mean.double(),
+            "W_dec": model.W_dec * model.scale_out,
+            "b_dec": model.b_dec * model.scale_out + model.mean_out,
+        }
+        config |= {"architecture": "transcoder", "d_out": model.d_out}
     else:
-        kinds = "topk, batchtopk, l1 or imported"
+        kinds = "topk, batchtopk, matryoshka, jumprelu, l1, transcoder or imported"
         raise AccordError("SAELens has no such architecture", got=type(model).__name__, wanted=kinds)
     weights["W_enc"] = weights["W_enc"].T
     folder = Path(folder)

@@ -47,6 +47,19 @@ class Pattern:
         """
         return cls(_offsets(flat // K, n), flat % K, K)
 
+    def cut(self, ends: Tensor) -> "Pattern":
+        """The same entries with every row cut in parts: the concepts below `ends[0]`, those below `ends[1]`, …
+
+        Concepts of a row must stand in order, `ends [m]` must rise, and the last be K. Row i becomes the m rows from
+        i·m on.
+
+        >>> parts = Pattern.of_flat(torch.tensor([1, 3, 7]), n=2, K=5).cut(torch.tensor([2, 5]))
+        >>> parts.rows, parts.indices
+        (tensor([0, 1, 3]), tensor([1, 3, 2]))
+        """
+        part = self.rows * len(ends) + torch.bucketize(self.indices, ends, right=True)
+        return Pattern.of_flat(part * self.K + self.indices, self.n * len(ends), self.K)
+
     @property
     def n(self) -> int:
         """Rows."""

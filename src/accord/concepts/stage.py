@@ -1,11 +1,11 @@
 """Stages that make concept models on embeddings: trained here, or imported from another tool's dictionary."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from accord.concepts.config import ConceptSection, ImportedSection, TrainedSection
+from accord.concepts.config import ConceptSection, ImportedSection, TrainedSection, TranscoderSection
 from accord.concepts.result import ConceptMetrics
 from accord.disk import path_of
 from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from accord.concepts.imported import Imported
     from accord.heads import Recovered
     from accord.lm import Backbone, LanguageModel
-    from accord.text import Batch
+    from accord.text import Batch, EmbeddingStore
 
 VERSION = 1  # raise it when the same settings give other files or numbers
 ROWS_AT_ONCE = 4096
@@ -34,7 +34,7 @@ class ConceptNode:
     """A concept model of one layer and seed, and the stage that makes it."""
 
     section: ConceptSection
-    layer: Layer  # as the study writes it
+    layer: Layer  # that it reads, as the study writes it
     number: int | None  # None for the last layer of a backbone that must be fetched first
     seed: int
     stage: Stage
@@ -103,6 +103,12 @@ def concepts_named(plan: Plan, title: str, *place: str | int) -> ConceptNode:
         if not place:
             raise error
         plan.problem(error, *place)
+    for section in plan.all(ConceptSection):
+        if section.title == title and section.transcodes:
+            if not place:
+                raise puts_nothing_back(title)
+            plan.problem(puts_nothing_back(title), *place)
+            raise Unplanned
     concepts = next((node for node in first_seed(plan) if node.title == title), None)
     if concepts is None:
         raise Unplanned
@@ -111,12 +117,16 @@ def concepts_named(plan: Plan, title: str, *place: str | int) -> ConceptNode:
 
 def check_concepts(plan: Plan, section: str, names: list[str]) -> None:
     """Note as problems the names that a section asks for and no [[concepts]] has; without any, that there are none."""
-    titles = [concepts.title for concepts in plan.all(ConceptSection)]
+    transcoders = [concepts.title for concepts in plan.all(ConceptSection) if concepts.transcodes]
+    titles = [concepts.title for concepts in plan.all(ConceptSection) if not concepts.transcodes]
     if not titles:
-        plan.problem(AccordError("There are no concepts.", wanted="a [[concepts]] section"), section)
+        wanted = "a [[concepts]] section" + (", and no transcoder" if transcoders else "")
+        plan.problem(AccordError("There are no concepts.", wanted=wanted), section)
         return
     for title in names:
-        if title not in ("all", *titles):
+        if title in transcoders:
+            plan.problem(puts_nothing_back(title), section, "concepts")
+        elif title not in ("all", *titles):
             error = AccordError(
                 "No [[concepts]] has this name.", got=repr(title), wanted=nearest(title, ["all", *titles])
             )
@@ -124,8 +134,15 @@ def check_concepts(plan: Plan, section: str, names: list[str]) -> None:
 
 
 def concepts_for(plan: Plan, names: list[str]) -> list[ConceptNode]:
-    """The first seed's concept models of these names, or all of them where "all" is among the names."""
-    return [node for node in first_seed(plan) if "all" in names or node.title in names]
+    """The first seed's concept models of these names, or where "all" is among them all that are no transcoders."""
+    nodes = [node for node in first_seed(plan) if not node.section.transcodes]
+    return [node for node in nodes if "all" in names or node.title in names]
+
+
+def puts_nothing_back(title: str) -> AccordError:
+    """What is said where a transcoder is named for something that it is not for."""
+    problem = "This asks for concepts that put back what they read, and a transcoder does not."
+    return AccordError(problem, got=title, wanted="another [[concepts]]")
 
 
 def need_texts(plan: Plan, section: str) -> Stage:
@@ -141,22 +158,24 @@ def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | No
     """Train a concept model, and judge it on held-out texts."""
     about, inputs = _about(section, number, seed), {"embeddings": embeddings(plan)}
     _check_steps(plan, section)
+    if isinstance(section, TranscoderSection):
+        about["target"] = _target(plan, section, number)
 
     def make(work: Work) -> ConceptMetrics:
         from accord.concepts import build, fit, save
-        from accord.text import in_order
 
         device, texts = work.device(plan.backbone), Embeddings.read(work.at(inputs["embeddings"]))
         train, held_out = texts.store(TRAIN), texts.store(HELD_OUT)
-        training, at = section.training.schedule(train.tokens, seed), about["layer"]
+        training, layers = section.training.schedule(train.tokens, seed), _ends(about)
         model = build(section.config, train.d_model, seed).to(device)
-        model.fit_scale(batch.x for batch in in_order(train, at, ROWS_AT_ONCE))
-        supply = shuffled(train, at, section.training.batch, seed, training.steps, work.progress)
+        model.fit_scale(_in_order(train, layers))
+        size = section.training.batch
+        supplies = [shuffled(train, at, size, seed, training.steps, work.progress) for at in layers]
         fitted = fit(
             model,
-            lambda start: (batch.x for batch in supply(start)),
+            lambda start: _joined([supply(start) for supply in supplies]),
             training,
-            held_out=lambda: (batch.x for batch in in_order(held_out, at, ROWS_AT_ONCE)),
+            held_out=lambda: _in_order(held_out, layers),
             folder=work.folder,
             ranks=work.ranks,
         )
@@ -164,7 +183,7 @@ def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | No
         save(model, work.folder)
         metrics = {
             **about,
-            **judge(work.backbone(plan.backbone), model, at, texts),
+            **judge(work.backbone(plan.backbone), model, layers, texts),
             "seconds": fitted.rows[-1]["seconds"],
         }
         return ConceptMetrics(metrics)
@@ -177,6 +196,37 @@ def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | No
     settings = {**about, "model": section.config.model_dump(), "training": section.training.model_dump()}
     label = f"{section.title}{suffix(layer)}-s{seed}"
     return Stage("concepts", label, make, settings, seed, VERSION, inputs, needs, trains=True, seconds=20)
+
+
+def _target(plan: Plan, section: TranscoderSection, number: int | None) -> int | None:
+    """The number of the layer that a transcoder reconstructs. Raises AccordError unless that is above the one it reads.
+
+    A number that is not known yet is that of the last layer, see `ConceptNode`.
+    """
+    target = plan.number(section.target)
+    if number is None or (target is not None and target <= number):
+        problem, fix = "A transcoder reconstructs a layer from one that comes before it.", "set layers, or target"
+        read = "the last layer" if number is None else f"layer {number}"
+        raise AccordError(problem, got=f"{read}, and target = {section.target!r}", wanted="a target above it", fix=fix)
+    return target
+
+
+def _ends(about: Mapping[str, Any]) -> list[int]:
+    """The layer that a concept model reads; for a transcoder also the one that it reconstructs."""
+    return [about[end] for end in ("layer", "target") if end in about]
+
+
+def _joined(supplies: "Sequence[Iterable[Batch]]") -> Iterator[Any]:
+    """What a concept model learns from: the embeddings of a layer, or pairs of two layers' of the same tokens."""
+    for batches in zip(*supplies, strict=True):
+        yield batches[0].x if len(batches) == 1 else tuple(batch.x for batch in batches)
+
+
+def _in_order(store: "EmbeddingStore", layers: Sequence[int]) -> Iterator[Any]:
+    """The same for all rows of a store, once."""
+    from accord.text import in_order
+
+    return _joined([in_order(store, layer, ROWS_AT_ONCE) for layer in layers])
 
 
 def _check_steps(plan: Plan, section: TrainedSection) -> None:
@@ -220,13 +270,12 @@ def _imported(plan: Plan, section: ImportedSection, layer: Layer, number: int | 
 
     def make(work: Work) -> ConceptMetrics:
         from accord.concepts import import_dictionary, save
-        from accord.text import in_order
 
         lm, texts = work.backbone(plan.backbone), Embeddings.read(work.at(inputs["embeddings"]))
         model = import_dictionary(source).to(lm.device)
-        model.fit_scale(batch.x for batch in in_order(texts.store(TRAIN), about["layer"], ROWS_AT_ONCE))
+        model.fit_scale(_in_order(texts.store(TRAIN), [about["layer"]]))
         save(model, work.folder)
-        metrics = {**about, **judge(lm, model, about["layer"], texts), "seconds": None, "origin": origin}
+        metrics = {**about, **judge(lm, model, [about["layer"]], texts), "seconds": None, "origin": origin}
         return ConceptMetrics(metrics)
 
     def needs() -> Needs:
@@ -296,23 +345,24 @@ def _reads_off_decoders(plan: Plan, section: ImportedSection) -> bool:
     return latents or any(getattr(plan.study, key, None) is not None for key in ("names", "steering", "explain"))
 
 
-def judge(lm: "Backbone", model: "ConceptModel", layer: int, texts: Embeddings) -> dict[str, float | None]:
+def judge(lm: "Backbone", model: "ConceptModel", layers: Sequence[int], texts: Embeddings) -> dict[str, float | None]:
     """The measures of a concept model: its reconstruction of held-out embeddings, and cross-entropy recovered.
 
-    CE recovered, soft and hard, is null where putting in the mean does not hurt the backbone.
+    `layers` are the one that it reads, and for a transcoder the one that it reconstructs. CE recovered, soft and hard,
+    is null where putting in the mean does not hurt the backbone.
     """
     from accord.concepts import evaluate
     from accord.heads import recovered_on_rows, recovered_on_texts
     from accord.text import in_order
 
     held_out = texts.store(HELD_OUT)
-    rows: Callable[[], Iterator[Batch]] = lambda: in_order(held_out, layer, ROWS_AT_ONCE)  # noqa: E731
-    quality = evaluate(model, (batch.x for batch in rows()))
-    if layer == lm.n_layers:
-        recovered = recovered_on_rows(lm, model, rows())
+    quality = evaluate(model, _in_order(held_out, layers))
+    if list(layers) == [lm.n_layers]:
+        recovered = recovered_on_rows(lm, model, in_order(held_out, lm.n_layers, ROWS_AT_ONCE))
     else:
         max_length = held_out.layout.settings["max_length"]
-        recovered = recovered_on_texts(lm, layer, model, texts.texts(HELD_OUT), max_length=max_length)
+        options = {"target": layers[1]} if len(layers) > 1 else {}
+        recovered = recovered_on_texts(lm, layers[0], model, texts.texts(HELD_OUT), max_length=max_length, **options)
     return {
         **{name: getattr(quality, name) for name in ("r2", "fvu", "r2_hard", "l0", "alive", "parameters")},
         "ce_recovered": _defined(recovered, "recovered"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from accord.concepts.config import ConceptSection
+from accord.concepts.config import ConceptSection, TranscoderSection
 from accord.embeddings.config import SAMPLE, TextSection
 from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
 from accord.errors import AccordError
@@ -176,6 +176,9 @@ def _layers(plan: Plan) -> list[int | None]:
         for layer in section.layers or []:
             with plan.at("concepts", i, "layers"):
                 layers.add(plan.number(layer))
+        if isinstance(section, TranscoderSection):
+            with plan.at("concepts", i, "target"):
+                layers.add(plan.number(section.target))
     for row in all_rows(plan.study):
         with plan.at(*_place(plan, row)):
             layers.add(plan.number(row.layer))

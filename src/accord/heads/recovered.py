@@ -5,7 +5,7 @@ Three cross-entropies on the same tokens: untouched, with the reconstruction put
 """
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from accord.arguments import checked
 from accord.concepts.base import ConceptModel
 from accord.concepts.metrics import ce_recovered
+from accord.concepts.transcoder import Transcoder
 from accord.errors import AccordError
 from accord.heads.chunked import chunks
 from accord.heads.reader import Reader
@@ -48,28 +49,51 @@ class Recovered:
 
 @checked
 def recovered_on_texts(
-    backbone: Backbone, layer: int, concepts: ConceptModel, texts: Sequence[str], **options: Any
+    backbone: Backbone,
+    layer: int,
+    concepts: ConceptModel,
+    texts: Sequence[str],
+    *,
+    target: int | None = None,
+    **options: Any,
 ) -> Recovered:
     """CE recovered at any layer, on texts: what is put in goes on through the remaining blocks.
 
     The first position stays as it is in all three, and so does the loss of a text's first token, which cancels.
 
     Args:
+        layer: the one that the concepts read.
+        target: of a transcoder, the layer above it that it reconstructs, and where that is put in.
         options: of `accord.lm.perplexity.perplexity`, such as `max_length`.
 
-    Raises AccordError as `perplexity` does, for concepts of another layer, or when no token could be scored.
+    Raises AccordError as `perplexity` does, for concepts of another layer, for a target of any but a transcoder that
+    was trained here or one that is not above the layer, or when no token could be scored.
     """
     concepts.check_layer(layer)
+    if (target is not None) != isinstance(concepts, Transcoder) or (target is not None and target <= layer):
+        problem = "no such place to put in what concepts reconstruct"
+        wanted = "for transcoders alone, a layer above the one that they read"
+        raise AccordError(problem, where=repr(concepts).partition(":")[0], got=f"target = {target}", wanted=wanted)
+    read: list[Tensor] = []  # the rows that a transcoder reads, on their way to its target
+
+    def keep(x: Tensor) -> Tensor:
+        read[:] = [x]
+        return x
 
     def measure(change: Change | None) -> tuple[float, int]:
-        with replaced(backbone, layer, change) if change else nullcontext():
+        with ExitStack() as changed:
+            if change and target is not None:
+                changed.enter_context(replaced(backbone, layer, keep))
+            if change:
+                changed.enter_context(replaced(backbone, layer if target is None else target, change))
             scores = perplexity(backbone, texts, **options)
         tokens = int(scores.tokens.sum())
         if tokens == 0:
             raise AccordError("no token of these texts can be scored", got=f"{len(texts)} texts")
         return float(scores.nll.sum()) / tokens, tokens
 
-    values = [measure(change) for change in [None, *_changes(concepts)]]
+    changes = _transcoded(concepts, read) if isinstance(concepts, Transcoder) else _changes(concepts)
+    values = [measure(change) for change in [None, *changes]]
     return _recovered([value for value, _ in values], values[0][1])
 
 
@@ -103,6 +127,14 @@ def _changes(concepts: ConceptModel) -> list[Change]:
 
     gates = (False, True) if concepts.gated else (False,)
     return [ablation, *(Reader("reconstruction", concepts, hard).states for hard in gates)]
+
+
+def _transcoded(concepts: Transcoder, read: list[Tensor]) -> list[Change]:
+    """The same for a transcoder, of the rows in `read`."""
+    return [
+        lambda y: concepts.mean_out.expand(len(y), -1),
+        lambda _: concepts(read[0].to(concepts.mean)),
+    ]
 
 
 def _recovered(values: list[float], tokens: int) -> Recovered:

@@ -95,7 +95,7 @@ def _cross(study: Study, head: HeadSection) -> Iterator[Row]:
         return
     own = head.name or "-".join([head.reads, head.kind, *(["hard"] if head.hard else [])])
     for concepts in study.all(ConceptSection):
-        if head.concepts in ("all", concepts.title):
+        if head.concepts in ("all", concepts.title) and not concepts.transcodes:
             for layer in layers_of(study, concepts):
                 yield Row(f"{concepts.title}-{own}", head, concepts, layer)
 

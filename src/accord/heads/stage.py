@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from accord.concepts.config import ConceptSection
-from accord.concepts.stage import TRAINED, ConceptNode, concept_models, need_texts, unfilled_of, weights_of
+from accord.concepts.stage import (
+    TRAINED,
+    ConceptNode,
+    concept_models,
+    need_texts,
+    puts_nothing_back,
+    unfilled_of,
+    weights_of,
+)
 from accord.embeddings.result import Embeddings
 from accord.errors import AccordError, nearest
 from accord.heads.config import HeadSection, head_config
@@ -126,12 +134,13 @@ def _columns(plan: Plan, row: Row) -> int:
 
 def _check_names(plan: Plan) -> None:
     """Note rows that would share a folder, and heads on concepts that no section makes."""
-    titles = [section.title for section in plan.all(ConceptSection)]
+    titles = [section.title for section in plan.all(ConceptSection) if not section.transcodes]
     for i, head in enumerate(plan.all(HeadSection)):
         if head.reads != "embedding" and (not titles or head.concepts not in ("all", *titles)):
             wanted = nearest(head.concepts, ["all", *titles]) if titles else "a [[concepts]] section"
             error = AccordError("No [[concepts]] has this name.", got=repr(head.concepts), wanted=wanted)
-            plan.problem(error, "heads", i, "concepts")
+            transcodes = any(of.title == head.concepts and of.transcodes for of in plan.all(ConceptSection))
+            plan.problem(puts_nothing_back(head.concepts) if transcodes else error, "heads", i, "concepts")
     if len({title.casefold() for title in titles}) < len(titles):
         return  # a problem that the concept models have noted
     counts = Counter(row.label.casefold() for row in all_rows(plan.study))

@@ -11,7 +11,7 @@ import sys
 import tomllib
 from html import unescape
 from importlib import import_module
-from inspect import ismodule
+from inspect import ismodule, signature
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -121,18 +121,29 @@ def python_of_pages():
 
 @pytest.mark.parametrize(("where", "code"), list(python_of_pages()))
 def test_names_in_pages_exist(where, code):
-    """What is imported from accord, and every attribute of an imported module, is there."""
+    """What is imported from accord is there, and so is what is taken from it; what is called takes these arguments."""
     known = {"accord": import_module("accord")}
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("accord"):
-            module = import_module(str(node.module))
             for each in node.names:
+                module = import_module(str(node.module))
                 if not hasattr(module, each.name):
                     import_module(f"{node.module}.{each.name}")  # raises where it is no module either
                 known[each.asname or each.name] = getattr(module, each.name)
+
+    def meant(node):
+        """What a name or `module.name` is, None for what is not accord's."""
+        if isinstance(node, ast.Name):
+            return known.get(node.id)
+        if isinstance(node, ast.Attribute) and ismodule(owner := meant(node.value)):
+            assert hasattr(owner, node.attr), f"{where}: {ast.unparse(node)}"
+            return getattr(owner, node.attr)
+        return None
+
     for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and ismodule(known.get(node.value.id)):
-            assert hasattr(known[node.value.id], node.attr), f"{where}: {node.value.id}.{node.attr}"
+        meant(node)
+        if isinstance(node, ast.Call) and (called := meant(node.func)) is not None:
+            signature(called).bind(*node.args, **{each.arg: each.value for each in node.keywords})
 
 
 def test_broken_links_of_a_site_are_found(tmp_path):

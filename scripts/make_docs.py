@@ -105,7 +105,7 @@ def _option(option: Any) -> tuple[str, str, str]:
     if option.param_type_name == "argument":
         written = f"`{_metavar(option)}`"
     else:
-        written = ", ".join(f"`{spelling}`" for spelling in (*option.opts, *option.secondary_opts))
+        written = "<br>".join(f"`{spelling}`" for spelling in (*option.opts, *option.secondary_opts))
     default = option.default
     if option.required:
         told = "required"

@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Twice quiet: errors only. Warnings, such as dozens about places in a machine's own settings of pip, are not about accord.
 PIP_INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
 
-.PHONY: setup demo test test-gpu fuzz test-oldest lint bench mutants clean
+.PHONY: setup demo test test-gpu fuzz test-oldest lint bench docs mutants clean
 
 setup: .venv/.ready
 
@@ -48,6 +48,11 @@ bench: setup
 	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/gap.py
 
+# The manual, into site/index.html: no network but for the installation; a warning or a broken link is an error.
+docs: setup
+	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[dev,docs]'
+	$(BIN)/python scripts/make_docs.py
+
 # Which small changes of the code no test notices; ONLY=gap, ONLY=gap/metrics. See docs/mutants.md.
 mutants: setup
 	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[dev,mutants]'
@@ -55,4 +60,4 @@ mutants: setup
 
 # What make can make again. Results stay: remove runs/ yourself when you no longer need them.
 clean:
-	rm -rf .venv .venv-oldest build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest build dist site .cache .hypothesis .pytest_cache .mypy_cache .ruff_cache

@@ -22,7 +22,7 @@ def test_clean_leaves_results():
     assert ".venv" in removed and "runs" not in removed and "runs/" not in removed
 
 
-@pytest.mark.parametrize("target", ["setup", "test-oldest", "bench", "mutants"])
+@pytest.mark.parametrize("target", ["setup", "test-oldest", "bench", "docs", "mutants"])
 def test_installations_say_nothing_but_errors(target):
     """Quiet twice is errors only; three times would hide these too."""
     installs = re.findall(r"-m pip install .*", planned(target))

@@ -57,9 +57,12 @@ def write_template(path: Path, *, replace: bool = False) -> None:
 
 def template() -> str:
     """The text of the template: required keys filled in; the others commented out, with their defaults."""
-    sections = dict(_sections())
+    sections = dict(study_sections())
     lines = _TOP.splitlines()
-    index = [("[backbone]", Study.model_fields["backbone"]), *((_header(key, of), of) for key, of in sections.items())]
+    index = [
+        ("[backbone]", Study.model_fields["backbone"]),
+        *((header_of(key, of), of) for key, of in sections.items()),
+    ]
     for header, of in index:
         about = of.description or BackboneSection.__doc__ or ""
         lines += textwrap.wrap(about, _WIDTH, initial_indent=f"#   {header:<18}", subsequent_indent="#" + " " * 21)
@@ -71,7 +74,7 @@ def template() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sections() -> Iterator[tuple[str, FieldInfo]]:
+def study_sections() -> Iterator[tuple[str, FieldInfo]]:
     """The sections that a study may have but for the backbone, in the order of the template."""
     fields = {key: of for key, of in study_model().model_fields.items() if any(models_in(of.annotation))}
     first = [key for key in _FIRST if key in fields]
@@ -79,7 +82,8 @@ def _sections() -> Iterator[tuple[str, FieldInfo]]:
     return ((key, fields[key]) for key in (*first, *middle, *_LAST))
 
 
-def _header(key: str, of: FieldInfo) -> str:
+def header_of(key: str, of: FieldInfo) -> str:
+    """How the table of a section is headed."""
     if get_origin(of.annotation) is list:
         return f"[[{key}]]"
     return f"[{key}.my-task]" if get_origin(of.annotation) is dict else f"[{key}]"
@@ -87,19 +91,19 @@ def _header(key: str, of: FieldInfo) -> str:
 
 def _section(key: str, of: FieldInfo, keys: "dict[_Key, str]") -> Iterator[str]:
     """A section, or each of its kinds: commented out, but for the gap."""
-    kinds, header = list(models_in(of.annotation)), _header(key, of)
+    kinds, header = list(models_in(of.annotation)), header_of(key, of)
     explained = _Explained(keys, {_kind(kind): kind for kind in kinds} if len(kinds) > 1 else {})
     common = set.intersection(*(set(getattr(kind, "needs", ())) for kind in kinds)) if explained.kinds else set()
     about = f"{of.description} {_needs(common)} A table each, of one of these kinds: {', '.join(explained.kinds)}."
     yield from ("", *_rule(header, about if explained.kinds else ""))
     for kind in kinds:
         lines = list(_table(header, kind, explained))
-        yield from ["", *_comment(_about(kind, common))] if explained.kinds else _comment(_about(kind))
+        yield from ["", *_comment(described(kind, common))] if explained.kinds else _comment(described(kind))
         yield from lines if key == "gap" else map("#{}".format, lines)
         for name, inner in kind.model_fields.items():
             if len(alternatives := _alternatives(inner)) > 1:
                 for choice in alternatives:
-                    yield from ("", *_comment(_about(choice)))
+                    yield from ("", *_comment(described(choice)))
                     yield from map("#{}".format, _table(f"[{key}.{name}]", choice, _Explained(keys)))
 
 
@@ -109,14 +113,16 @@ def _rule(header: str, about: str) -> Iterator[str]:
     yield from _comment(about)
 
 
-def _about(section: type[BaseModel], said: Collection[str] = ()) -> str:
+def described(section: type[BaseModel], said: Collection[str] = ()) -> str:
     """What a section says of itself, and which others it needs, but for those that have been said."""
     return f"{section.__doc__ or ''} {_needs([key for key in getattr(section, 'needs', ()) if key not in said])}"
 
 
 def _needs(keys: Collection[str]) -> str:
     fields = study_model().model_fields
-    return f"Needs {_and([_header(key, fields[key]) for key in sorted(keys, key=list(fields).index)])}." if keys else ""
+    return (
+        f"Needs {_and([header_of(key, fields[key]) for key in sorted(keys, key=list(fields).index)])}." if keys else ""
+    )
 
 
 @dataclass
@@ -162,13 +168,17 @@ def _keys(section: type[BaseModel], without: Iterable[str] = ()) -> Iterator[_Ke
     """The keys of a table that are no tables, those first that it must have."""
     keys = [
         _Key(name, _setting(name, of), of.description or "", name == "kind" or _is_shown_in_use(of))
-        for name, of in section.model_fields.items()
-        if name not in without
-        and not _alternatives(of)
-        and of.annotation is not NoneType
-        and not _is_of_study(name, section)
+        for name, of in fields_of(section)
+        if name not in without and not _alternatives(of)
     ]
     return iter(sorted(keys, key=lambda key: (key.name != "kind", not key.needed)))
+
+
+def fields_of(section: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    """The keys that a table may have: not those that a kind does without, or that the study has in its place."""
+    for name, of in section.model_fields.items():
+        if of.annotation is not NoneType and not _is_of_study(name, section):
+            yield name, of
 
 
 def _is_shown_in_use(of: FieldInfo) -> bool:
@@ -192,7 +202,7 @@ def _setting(name: str, of: FieldInfo) -> str:
         default = of.examples[0]
     elif default is None or of.is_required():
         return name
-    return f"{name} = {_toml(default)}"
+    return f"{name} = {as_toml(default)}"
 
 
 def _table(header: str, section: type[BaseModel], explained: _Explained) -> Iterator[str]:
@@ -284,9 +294,10 @@ def _kind(section: type[BaseModel]) -> str:
     return str(section.model_fields["kind"].default)
 
 
-def _toml(value: Any) -> str:
+def as_toml(value: Any) -> str:
+    """A value as a study file spells it."""
     if isinstance(value, dict) and value:
-        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{key} = {as_toml(item)}" for key, item in value.items()) + " }"
     # JSON spells strings, numbers, booleans and lists as TOML does
     return json.dumps(value, ensure_ascii=False)
 

@@ -14,6 +14,7 @@ from accord.concepts import Scale
 from accord.errors import AccordError
 from accord.lm.edited import Readout
 from accord.repair import save_adapter, save_edits
+from accord.repair.card import card
 from accord.repair.folder import with_edits
 from accord.repair.result import base_of
 from accord.steering import AddDirection, EditConcepts
@@ -99,3 +100,21 @@ def test_a_repair_may_move_alone_or_with_its_base(base: Path, tmp_path: Path) ->
 def test_a_folder_that_is_no_repair_names_no_base(base: Path) -> None:
     with pytest.raises(AccordError, match="--base MODEL"):
         base_of(base)
+
+
+def test_a_card_says_what_the_folder_is_and_nothing_of_this_machine(base: Path, tmp_path: Path) -> None:
+    hostile = "# [x](http://y) <b>\n```\n---\nlicense: mit"
+    about = {"repair": {"kind": "rankalign", "lr": 0.1}, "seed": 3, "task": {"name": hostile, "generator": "a ``` b"}}
+    adapter = get_peft_model(tiny_model("llama"), LoraConfig(r=2, target_modules=["q_proj"]))
+    save_adapter(adapter, tmp_path / "repaired", base=str(base), about=about)
+    text = (tmp_path / "repaired" / "README.md").read_text()
+    head, _, body = text.removeprefix("---\n").partition("\n---\n")
+    assert head.splitlines() == ["library_name: peft", 'tags: ["accord"]']
+    assert str(tmp_path) not in text and "base, repaired by rankalign" in body and "More Information" not in body
+    fence = "````"
+    inside = body.split(f"{fence}json\n")[1].split(f"\n{fence}\n")[0]
+    assert json.loads(inside) == about and fence not in inside
+    outside = body.replace(inside, "")
+    assert "license" in outside and "<b>" not in outside and "\n---" not in outside and "[x]" not in outside
+    assert card("org/m", "f", {}, "edits", local=False).splitlines()[3] == 'base_model: "org/m"'
+    assert "base_model" not in card("smollm2-135m", "f", {}, "weights", local=False)

@@ -3,6 +3,7 @@
     repair.json                  format, what the change is, the base (name or folder, fingerprint), about
     adapter_config.json, adapter_model.safetensors      a PEFT adapter, which `peft` opens by itself
     config.json, model.safetensors, tokenizer files     whole weights, which `transformers` opens by itself
+    README.md                    a model card: what it is, how it was made, how to open it
     edits.safetensors            tensors of a readout or of steering directions
     concepts-N/                  concept model of the N-th edit, a folder that `accord.concepts.load` opens
 
@@ -31,6 +32,7 @@ from accord.lm.backbone import Backbone
 from accord.lm.edited import Readout, StateEdit, Steered, WithReadout, backbone_of
 from accord.lm.model import LanguageModel
 from accord.lm.opening import load as load_backbone
+from accord.repair import card
 from accord.repair.result import DESCRIPTION, FORMAT, base_of, is_repaired
 from accord.steering.edits import AddDirection, AmplifyDirection, EditConcepts
 from accord.study.manifest import check_if_stage
@@ -172,10 +174,12 @@ def _describe(folder: Path, base: str, about: Mapping[str, Any], change: Mapping
     named = {"model": base}
     if path.exists():
         named = {"folder": os.path.relpath(path.resolve(), folder.resolve()), "path": str(path.resolve())}
+    known = fingerprint(base)
+    write_whole(folder / card.NAME, card.card(base, known, about, change["kind"], local=path.exists()))
     described = {
         "format": FORMAT,
         "version": VERSION,
-        "base": {**named, "fingerprint": fingerprint(base)},
+        "base": {**named, "fingerprint": known},
         "change": change,
         "about": about,
     }

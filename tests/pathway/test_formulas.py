@@ -8,10 +8,11 @@ import torch
 from accord import concepts
 from accord.errors import AccordError
 from accord.gap import Ridge
+from accord.gap.ridge import PENALTIES, choose_penalty, folds
 from accord.pathway import linear_cka
 from accord.pathway.cka import _gram, _weighted
 from accord.pathway.concept_changes import concept_changes
-from accord.pathway.readout import PENALTIES, choose_penalty, folds, readout_curve
+from accord.pathway.readout import readout_curve
 
 
 def _plain_cka(x: torch.Tensor, y: torch.Tensor) -> float:

@@ -7,20 +7,14 @@ less, that is lost on the way out.
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from accord.errors import AccordError
 from accord.gap.metrics import PAIRED, summarize
-from accord.gap.ridge import Ridge
+from accord.gap.ridge import Ridge, choose_penalty, folds
 from accord.pathway.config import FEWEST_TRAIN
 
-PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-"""Of `Ridge`, tried on parts of the training items."""
-_FOLDS = FEWEST_TRAIN // 2
 _READ = {
     **{name: PAIRED[name] for name in ("pearson_all", "pearson_yes", "pearson_no")},
     "auc": PAIRED["validator_auc"],
@@ -72,25 +66,3 @@ def readout_curve(
         ]
     table = pd.DataFrame(rows, columns=["layer", "items", "metric", "value", "low", "high"])
     return table.astype({"value": float, "low": float, "high": float})
-
-
-def folds(groups: Sequence[str | None], seed: int) -> NDArray[np.int64]:
-    """Which of 4 parts each item is in: whole groups where there are enough of them, else at random."""
-    draw = np.random.default_rng(seed)
-    names = sorted({str(group) for group in groups})
-    if len(names) < _FOLDS:
-        return np.asarray(draw.permutation(len(groups)) % _FOLDS, dtype=np.int64)
-    place = dict(zip(draw.permutation(names).tolist(), np.arange(len(names)) % _FOLDS, strict=True))
-    return np.array([place[str(group)] for group in groups], dtype=np.int64)
-
-
-def choose_penalty(states: Tensor, target: Tensor, fold: NDArray[np.int64]) -> tuple[float, float]:
-    """The penalty with the least squared error on parts that a fit left out, and the share of variance read there."""
-    errors = torch.zeros(len(PENALTIES), dtype=torch.float64)
-    for part in np.unique(fold):
-        out = torch.from_numpy(fold == part)
-        ridge = Ridge(states[~out], target[~out])
-        guesses = torch.stack([ridge.fit(penalty)(states[out]) for penalty in PENALTIES])
-        errors += (guesses - target[out].double()).square().sum(1)
-    spread = (target.double() - target.double().mean()).square().sum().clamp_min(1e-12)
-    return PENALTIES[int(errors.argmin())], float(1 - errors.min() / spread)

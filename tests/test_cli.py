@@ -19,7 +19,7 @@ COMMANDS = (
     *("gap", "models", "cache", "tasks", "show", "run", "init", "report", "export", "check", "diff", "search"),
     *("runs", "status", "open", "rm"),
     *("embed", "train", "generate", "perplexity", "names", "steer", "explain"),
-    *("repair", "merge", "verdict", "damage", "pathway"),
+    *("forecast", "repair", "merge", "verdict", "damage", "pathway"),
 )
 
 

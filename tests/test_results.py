@@ -14,6 +14,7 @@ from accord.concepts.result import ConceptMetrics
 from accord.damage.result import Damage, Observation
 from accord.embeddings.result import Embeddings
 from accord.explain.result import Explanation
+from accord.forecasting.result import RepairForecast
 from accord.gap.change import Change
 from accord.gap.result import Gap
 from accord.heads.result import HeadMetrics
@@ -55,6 +56,21 @@ def layers() -> dict[str, pd.DataFrame]:
         "layer_matrix": pd.DataFrame({"generator_layer": [0], "validator_layer": [1], "pearson": [NAN]}),
         "lens": pd.DataFrame({"item": [0], "token": ["\n"], "top": [" ja"], "probability": [0.5]}),
     }
+
+
+def forecast(**metrics: Any) -> RepairForecast:
+    numbers = {"value": [0.5, NAN], "low": [0.1, NAN], "high": [0.9, NAN]}
+    pairs = {"direction": ["g2v", "v2g"], "scope": "all", "bin": [0, 1], "above": 0.0, "upto": 1e-300, "pairs": 3}
+    told = {"repair": "readout", "model": ["\u2028", "m"], "readout_r": 0.5, "predicted": [NAN, 0.5], "found": 0.25}
+    return RepairForecast(
+        {**FACTS, "items": 3},
+        scores().assign(read=NAN),
+        pd.DataFrame({**pairs, **numbers}),
+        pd.DataFrame({"layer": [0, 1], "metric": "readout_r", **numbers}),
+        pd.DataFrame({"correction": ["own", "own"], "scope": "all", "metric": ["order", "turned"], **numbers}),
+        pd.DataFrame(told),
+        {"g2v_right": KNOWN, "v2g_right": UNKNOWN, "readout_r": KNOWN, **metrics},
+    )
 
 
 def curve() -> pd.DataFrame:
@@ -175,6 +191,8 @@ RESULTS: dict[str, Any] = {
     "steering-empty": effects(0),
     "explain": explanation(),
     "explain-empty": explanation(0),
+    "forecast": forecast(),
+    "forecast-unknown": forecast(g2v_right={**UNKNOWN, "reason": "all items are of one gold class"}),
     "repair": RepairRecord(
         {**FACTS, "best": {"penalty": 0.1}}, {"kind": "weights"}, {"model": "a", "fingerprint": "x"}
     ),

@@ -16,6 +16,7 @@ from accord.lazy import exports
 
 if TYPE_CHECKING:
     from accord.errors import AccordError
+    from accord.forecasting import RepairForecast, forecast
     from accord.gap import Gap, measure_gap
     from accord.lm import Backbone, LanguageModel, Query, Score, score
     from accord.loading import load
@@ -33,9 +34,11 @@ __all__ = [
     "Item",
     "LanguageModel",
     "Query",
+    "RepairForecast",
     "Score",
     "Task",
     "diff",
+    "forecast",
     "load",
     "measure_gap",
     "read",

@@ -14,6 +14,7 @@ CAPABILITIES: tuple[str, ...] = (
     "accord.explain",
     "accord.heads",
     "accord.perplexity",
+    "accord.forecasting",
     "accord.repair",
     "accord.verdict",
     "accord.damage",

@@ -157,6 +157,7 @@ HERE |= {"tasks", "embed", "train"}  # load nothing themselves, or do a part of 
 QUESTION = "--task hypernymy --shots zero --limit 8"
 COMMANDS = {
     "gap": f"gap --model MODEL {QUESTION}",
+    "forecast": f"forecast --model MODEL {QUESTION}",
     "show": "show hypernymy --model MODEL -n 1 --shots zero",
     "prove": "prove MODEL",
     "repair": f"repair --model MODEL {QUESTION.replace('8', '24')} --method calibrate --out OUT/repaired "

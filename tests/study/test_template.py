@@ -164,6 +164,7 @@ def test_all_sections_together(planned):
         "names",
         "steering",
         "explain",
+        "forecast",
         "repair",
         "verdict",
         "damage",

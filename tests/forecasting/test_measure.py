@@ -136,6 +136,16 @@ def test_a_closure_without_interval_is_told_as_one(told: RepairForecast) -> None
     assert findings.closure_in_words(told, "sft") == ""
 
 
+def test_the_record_is_held_against_the_plain_mean(told: RepairForecast) -> None:
+    runs = {"repair": "readout", "readout_r": [0.2, 0.4, 0.6], "found": [0.3, 0.6, 0.9], "predicted": [0.4, 0.6, 0.8]}
+    [line] = [line for line in findings.remarks(replace(told, record=pd.DataFrame(runs))) if "record so far" in line]
+    assert "3 logged runs" in line and "off by .07 in the mean (their plain mean: .30)" in line
+    few = replace(told, record=pd.DataFrame({**runs, "predicted": np.nan}))
+    assert any("too few to foretell" in line for line in findings.remarks(few))
+    far = findings.remarks(replace(_with(told, readout_r=(0.8, 0.7, 0.9)), record=pd.DataFrame(runs)))
+    assert any("outside of what was logged (.20 to .60)" in line for line in far)
+
+
 def test_those_that_a_correction_moves_most(told: RepairForecast) -> None:
     table = findings.moved(told, 2)
     change = (table["corrected_place"] - table["raw_place"]).tolist()

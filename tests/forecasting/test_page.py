@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.report.test_html import HOSTILE, Page, asks_network
+from tests.report.test_html import HOSTILE, asks_network, own_scripts
 from tests.tiny import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
@@ -86,7 +86,7 @@ def told(folder: Path) -> RepairForecast:
 def test_figures_show_the_numbers(told: RepairForecast) -> None:
     with style.house_style():
         pairs, layers = figures.draw_all(told)
-    lines = [line for line in pairs.figure.axes[0].get_lines() if len(line.get_xdata()) == 10]
+    lines = [line for line in pairs.figure.axes[0].get_lines() if len(line.get_xdata()) > 2]
     for line, direction in zip(lines, findings.FORMS, strict=True):
         assert list(np.asarray(line.get_ydata())) == list(findings.bins(told, direction)["value"])
     read = told.layers[told.layers["metric"] == "readout_r"]["value"]
@@ -105,8 +105,7 @@ def test_foreign_text_stays_text(folder: Path, told: RepairForecast, monkeypatch
     hostile = replace(told, about=about, items=named, record=record, metrics={**told.metrics, "closure_readout": odd})
     monkeypatch.setattr(RepairForecast, "read", classmethod(lambda cls, folder: hostile))
     html = write_report(folder / "run").read_text(encoding="utf-8")
-    page = Page(html)
-    assert not page.all("script") and asks_network(html) == []
+    assert own_scripts(html) and asks_network(html) == []
     assert "{{ 7 * 7 }}" in html and "alert(" in html
     assert isinstance(hostile.record, pd.DataFrame) and "alert" in hostile._repr_html_()
     assert "<script>" not in hostile._repr_html_()

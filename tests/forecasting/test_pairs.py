@@ -41,6 +41,7 @@ def test_shares_are_those_of_plain_loops(
     listed: int, ties: bool, within: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pairs, "_LISTED", listed)
+    monkeypatch.setattr(pairs, "_FEWEST_PAIRS", 1)
     for seed in range(4):
         scores, gold, prompts = _draw(seed, ties=ties)
         prompts = prompts if within else np.zeros(len(gold))
@@ -76,8 +77,11 @@ def test_what_cannot_be_ordered() -> None:
     scores, gold, _ = _draw(0, ties=False)
     assert ordered_pairs(scores, np.ones_like(gold)).empty
     assert ordered_within(scores, gold, np.arange(len(gold))).empty
-    few = ordered_pairs(scores[:6], np.arange(6) < 3, bins=2)
+    few = ordered_pairs(scores[:6], np.arange(6) < 3)
     assert few["low"].isna().all() and few["value"].notna().all()  # three items of a class give no interval
+    assert list(few["bin"]) == [0, 1]  # and nine pairs no bins
+    assert list(ordered_pairs(scores[:10], np.arange(10) < 5, bins=1)["bin"]) == [0, 1]
+    assert list(ordered_pairs(scores[:14], np.arange(14) < 7)["bin"]) == [0, 1, 2]  # of 49 pairs
     with pytest.raises(AccordError, match="every score needs a label"):
         ordered_pairs(scores, gold[:-1])
     with pytest.raises(AccordError, match=r"every item answers a prompt[\s\S]*2 prompts"):

@@ -27,8 +27,10 @@ def draw_all(forecast: RepairForecast) -> list[Drawn]:
 
 
 def draw_pairs(forecast: RepairForecast) -> Drawn | None:
-    """Share of pairs that each teacher orders rightly, tenth by tenth of |Δ|, within prompts below where there are."""
-    scopes = [scope for scope in ("all", "within") if any(len(bins(forecast, direction, scope)) for direction in FORMS)]
+    """Share of pairs that each teacher orders rightly, by |Δ|; below, of two answers to one prompt."""
+    scopes = [
+        scope for scope in ("all", "within") if any(len(bins(forecast, direction, scope)) > 1 for direction in FORMS)
+    ]
     if not scopes:
         return None
     figure = Figure(figsize=(style.NARROW, 0.6 + 2.7 * len(scopes)))
@@ -39,21 +41,20 @@ def draw_pairs(forecast: RepairForecast) -> Drawn | None:
         for direction, (colour, line) in _FORMS.items():
             table = bins(forecast, direction, scope)
             if len(table):
-                tenth, value = table["bin"].to_numpy(), table["value"].to_numpy(dtype=float)
-                axes.fill_between(tenth, table["low"], table["high"], color=colour, alpha=0.16, linewidth=0)
-                axes.plot(tenth, value, color=colour, linestyle=line, linewidth=1.8, marker="o", markersize=3.5)
+                closer, value = 100 * table["closer"].to_numpy(), table["value"].to_numpy(dtype=float)
+                axes.fill_between(closer, table["low"], table["high"], color=colour, alpha=0.16, linewidth=0)
+                axes.plot(closer, value, color=colour, linestyle=line, linewidth=1.8, marker="o", markersize=3.5)
                 ends.append((float(value[-1]), FORMS[direction], colour))
         axes.set_ylim(top=1.0)
-        style.name_ends(axes, ends, 10)
-        axes.set_xlim(1, 10)
+        style.name_ends(axes, ends, 100)
         axes.set_title("Any two items" if scope == "all" else "Two answers to one prompt")
-    panels[-1].set_xlabel("tenth of pairs, the farthest apart at the right")
-    title = "Pairs ordered rightly, from the closest tenth to the farthest"
+    panels[-1].set_xlabel("per cent of the pairs that are closer")
+    title = "Pairs ordered rightly, from the closest to the farthest"
     style.title(figure, title, 58)
     caption = (
-        "Pairs of a right and a wrong answer, in tenths by how far apart a form's scores hold them: the share of which "
-        "the right one is higher; at .5 it is chance. Bands: 95 % intervals. A ranking repair learns from the tenths "
-        "above its delta, and can teach no better than its teacher orders there."
+        "Pairs of a right and a wrong answer, in equal parts by how far apart a form's scores hold them: the share of "
+        "which the right one is higher; at .5 it is chance. Bands: 95 % intervals. A ranking repair learns from the "
+        "pairs above its delta, and can teach no better than its teacher orders there."
     )
     return Drawn("pairs", figure, title, caption, f"{title}. {_farthest(forecast)}")
 

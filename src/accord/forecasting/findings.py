@@ -133,10 +133,14 @@ def teacher(forecast: RepairForecast) -> str:
 
 
 def bins(forecast: RepairForecast, direction: str, scope: str = "all") -> pd.DataFrame:
-    """The shares by |Δ|, without that of all pairs; empty bins left out."""
+    """The shares by |Δ|, without that of all pairs; empty bins left out.
+
+    With a column more: `closer`, the share of the pairs that are closer than the middle of the bin.
+    """
     table = forecast.pairs
-    where = (table["direction"] == direction) & (table["scope"] == scope) & (table["bin"] > 0)
-    return table[where & table["value"].notna()]
+    own = table[(table["direction"] == direction) & (table["scope"] == scope) & (table["bin"] > 0)]
+    own = own.assign(closer=(own["bin"] - 0.5) / len(own))
+    return own[own["value"].notna()]
 
 
 def _close_pairs(forecast: RepairForecast) -> str:
@@ -145,10 +149,11 @@ def _close_pairs(forecast: RepairForecast) -> str:
     if len(table) < 2:
         return ""
     near, far = (Metric(*row) for row in table[["value", "low", "high"]].iloc[[0, -1]].itertuples(index=False))
+    share = 2 * float(table["closer"].iloc[0])
     size = "tells" if far.value > near.value else "does not tell"
     text = (
-        f"The size of a difference {size}: of the tenth of pairs that the {FORMS[way]} holds closest (up to "
-        f"{table['upto'].iloc[0]:.1f} nats) it orders {measured(near)} rightly, of the farthest tenth {measured(far)}"
+        f"The size of a difference {size}: of the {share:.0%} of pairs that the {FORMS[way]} holds closest (up to "
+        f"{table['upto'].iloc[0]:.1f} nats) it orders {measured(near)} rightly, of the farthest {measured(far)}"
     )
     chance = _end(near) <= CHANCE < _end(far)
     return (
@@ -160,8 +165,8 @@ def _close_pairs(forecast: RepairForecast) -> str:
 
 def _within(forecast: RepairForecast) -> str:
     shares = [(form, metric_in(forecast.metrics, f"{way}_right_within")) for way, form in FORMS.items()]
-    parts = [f"the {form} {measured(share)}" for form, share in shares if share.known]
-    return f"Among the answers to one prompt {', '.join(parts)} of the pairs rightly." if parts else ""
+    parts = [f"by the {form} {measured(share)}" for form, share in shares if share.known]
+    return f"Of pairs of answers to one prompt rightly ordered: {', '.join(parts)}." if parts else ""
 
 
 def _layers(forecast: RepairForecast) -> str:
@@ -232,15 +237,19 @@ def _record(forecast: RepairForecast) -> list[str]:
         if told.empty:
             out.append(f"Of {name}, {count(len(table), 'run')} logged: too few to foretell one from the others.")
             continue
-        off = (told["predicted"] - told["found"]).abs().mean()
+        n, total = len(table), float(table["found"].sum())
+        means = (total - told["found"]) / (n - 1)
+        off, plain_off = (float((each - told["found"]).abs().mean()) for each in (told["predicted"], means))
         out.append(
             f"The record so far, {name}: {count(len(told), 'logged run')}, each foretold by the others, off by "
-            f"{number(float(off))} in the mean. That is weak: few runs, of small models."
+            f"{number(off)} in the mean (their plain mean: {number(plain_off)}). "
+            "That is weak: few runs, of small models."
         )
         r = metric_in(forecast.metrics, "readout_r").value
         low, high = float(table["readout_r"].min()), float(table["readout_r"].max())
         if math.isfinite(r) and not low <= r <= high:
             out.append(
-                f"This readout's r is outside of what was logged ({number(low)} to {number(high)}): a guess beyond."
+                f"This readout's r is outside of what was logged ({number(low)} to {number(high)}): what {name} would "
+                "close is a guess."
             )
     return list(dict.fromkeys(out))

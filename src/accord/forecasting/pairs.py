@@ -21,6 +21,7 @@ from accord.intervals.estimate import FEWEST, spread, too_few
 BINS = 10
 COLUMNS = ("bin", "above", "upto", "pairs", "value", "low", "high")
 _CLOSE = 1e-12  # of the largest score: how exactly ends of bins are found
+_FEWEST_PAIRS = 20  # in a bin: of fewer, a share says next to nothing
 _LISTED = 2**24  # pairs
 
 
@@ -38,13 +39,14 @@ def ordered_pairs(scores: Floats, gold: NDArray[np.bool_], *, bins: int = BINS) 
     Args:
         scores: of each item [item], in nats.
         gold: whether its answer is right [item].
+        bins: at most so many; fewer where they would have fewer than 20 pairs each.
 
     Raises:
         AccordError: not as many labels as scores, or scores that are not finite.
 
-    >>> table = ordered_pairs(np.array([2.0, 1.0, 0.0, 1.5]), np.array([True, True, False, False]), bins=2)
+    >>> table = ordered_pairs(np.array([2.0, 1.0, 0.0, 1.5]), np.array([True, True, False, False]))
     >>> table[["bin", "above", "upto", "pairs", "value"]].to_numpy().round(2).tolist()
-    [[0.0, 0.0, 2.0, 4.0, 0.75], [1.0, 0.0, 0.5, 2.0, 0.5], [2.0, 0.5, 2.0, 2.0, 1.0]]
+    [[0.0, 0.0, 2.0, 4.0, 0.75], [1.0, 0.0, 2.0, 4.0, 0.75]]
     """
     _check(scores, gold)
     block = _Block.of(scores, gold)
@@ -137,6 +139,7 @@ def _below_and_all(own: Floats, others: Floats, end: float) -> tuple[Floats, Flo
 def _table(blocks: Sequence[_Block], bins: int, estimate: Callable[[Sequence[PairCounts]], Estimate]) -> pd.DataFrame:
     rows = []
     if blocks:
+        bins = min(bins, max(1, sum(block.pairs for block in blocks) // _FEWEST_PAIRS))
         ends = _ends(blocks, bins)
         upto = [[block.parts(end) for block in blocks] for end in ends]
         nothing = [_less(each, each) for each in upto[0]]

@@ -1,7 +1,6 @@
 """`accord forecast`: will a repair help? What can be told before one is made."""
 
 import math
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,9 +75,8 @@ def _print(told: "RepairForecast", model: str, section: ForecastSection, *, ever
     if every:
         _print_all(told)
     say_if_little(float(told.items["yes_no_mass"].mean()), show_command(model, section))
-    readout = repair_command(model, section)
-    ranking = shlex.join([word if word != "readout" else "rankalign" for word in shlex.split(readout)])
-    print_next(readout, ranking, *([] if every else ["the same with --all: by layer, what turns, the record"]))
+    repairs = [repair_command(model, section, method) for method in ("readout", "rankalign")]
+    print_next(*repairs, *([] if every else ["the same with --all: by layer, what turns, the record"]))
 
 
 def _print_pairs(told: "RepairForecast", direction: str, scope: str) -> None:

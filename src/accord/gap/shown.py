@@ -60,14 +60,14 @@ def show_command(model: str, question: QuestionSection) -> str:
     return shlex.join(["accord", "show", question.task, "--model", model, *_question_options(question)])
 
 
-def repair_command(model: str, question: QuestionSection) -> str:
-    """The command that repairs a model on a question in the quickest way.
+def repair_command(model: str, question: QuestionSection, method: str = "readout") -> str:
+    """The command that repairs a model on a question, in the quickest way unless another method is named.
 
     >>> repair_command("smollm2-135m", QuestionSection(task="hypernymy"))
     'accord repair --model smollm2-135m --task hypernymy --method readout --out repaired'
     """
     asked = ["--model", model, "--task", question.task, *_question_options(question)]
-    return shlex.join(["accord", "repair", *asked, "--method", "readout", "--out", "repaired"])
+    return shlex.join(["accord", "repair", *asked, "--method", method, "--out", "repaired"])
 
 
 def _question_options(question: QuestionSection) -> list[str]:

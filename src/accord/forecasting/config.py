@@ -16,20 +16,15 @@ class ForecastSection(QuestionSection):
 
     name: FolderName | None = Field(
         default=None,
-        description="Folder of the results, forecast/NAME (letters, digits, . _ -). Without it made from the task and "
-        "what differs.",
+        description="Folder of the results, forecast/NAME; without it as [[gap]] has it.",
         examples=["hypernymy-400"],
     )
     limit: int | None = Field(
-        default=400,
-        ge=FEWEST_ITEMS,
-        description="At most so many of the training items, balanced. Of a task with many answers to a prompt, eight "
-        "of each prompt, then more.",
+        default=400, ge=FEWEST_ITEMS, description="At most so many training items, as in [[gap]]."
     )
     negated: bool = Field(
         default=False,
-        description="Also tell what correcting the generator's scores by what answers get after the negated prompt "
-        "changes (`negated` of a task); by what they get after no prompt at all is always told.",
+        description="Also tell what correcting by the negated prompt changes.",
     )
 
     @property

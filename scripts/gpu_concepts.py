@@ -9,14 +9,16 @@ from gpu_measured import Check, benchmark
 from torch import Tensor
 
 from accord.concepts import Step, Training, build, fit, read_config
+from accord.concepts.batchtopk import BatchTopK
+from accord.concepts.matryoshka import Matryoshka
 
 
 class Dense(torch.nn.Module):
-    """A TopK or BatchTopK autoencoder as one writes it down."""
+    """A TopK, BatchTopK or Matryoshka autoencoder as one writes it down."""
 
-    def __init__(self, d: int, size: int, k: int, *, batch: bool) -> None:
+    def __init__(self, d: int, size: int, k: int, *, batch: bool, ends: list[int] | None = None) -> None:
         super().__init__()
-        self.k, self.batch = k, batch
+        self.k, self.batch, self.ends = k, batch, ends or [size]  # of the prefixes that reconstruct alone
         self.W_enc, self.W_dec = (torch.nn.Parameter(torch.randn(size, d) / d**0.5) for _ in range(2))
         self.b_enc, self.b_dec = torch.nn.Parameter(torch.zeros(size)), torch.nn.Parameter(torch.zeros(d))
 
@@ -26,7 +28,8 @@ class Dense(torch.nn.Module):
         whole = pre.flatten() if self.batch else pre
         top = whole.topk(self.k * (len(x) if self.batch else 1), sorted=False)
         z = torch.zeros_like(whole).scatter(-1, top.indices, top.values).reshape(pre.shape)
-        return (x - (z @ self.W_dec + self.b_dec)).square().mean()
+        whole_and_prefixes = [x - (z[:, :end] @ self.W_dec[:end] + self.b_dec) for end in self.ends]
+        return torch.stack([residual.square().mean() for residual in whole_and_prefixes]).sum()
 
 
 class Own(torch.nn.Module):
@@ -124,8 +127,11 @@ def kind_speed(check: Check, kind: str, table: dict[str, Any], wanted: float) ->
     d, whole = check.sizes.width, {"kind": kind, **table}
     ours = train_ours(check, whole, d)
     size = table.get("size", table.get("concepts", 0) * table.get("width", 1))
-    dense = kind == "batchtopk"
-    module = Dense(d, size, table["k"], batch=True) if dense else Own(build(read_config(whole), d), check.sizes.steps)
+    model = build(read_config(whole), d)
+    module: torch.nn.Module = Own(model, check.sizes.steps)
+    if isinstance(model, BatchTopK):
+        ends = model.ends.tolist() if isinstance(model, Matryoshka) else None
+        module = Dense(d, size, table["k"], batch=True, ends=ends)
     plain = train_plain(check, module, d)
     goal = f"{wanted:,.0f}/s" if wanted else "1.3 × plain"
     check.speeds.append((f"{kind} {d}→{size:,}", ours, train_floor(check, d, size), plain, goal))

@@ -19,6 +19,8 @@ TRAINED = {"steps": 2, "batch": 4, "r": 2, "dropout": 0.0, "allow_low_mass": Tru
 SEARCHED = {"items": 10, "texts": 4, "allow_low_mass": True}
 TABLES: dict[str, dict[str, Any]] = {
     "rankalign": {**TRAINED, "direction": "both", "reference": True, "micro_batch": 3},
+    "flora-pmi": TRAINED | {"gold": 0.5, "labelled": 0.9, "refresh": 1, "batch": 18},
+    "flora-neg": TRAINED | {"micro_batch": 3, "batch": 18},
     "sft": {**TRAINED, "form": "union"},
     "consistency": {**TRAINED, "rounds": 2},
     "dpo": TRAINED,

@@ -74,6 +74,10 @@ task = "hypernymy"
 validator_shots = "zero"
 limit = 24
 layers = true
+[[forecast]]
+task = "hypernymy"
+validator_shots = "zero"
+limit = 24
 [text]
 source = "texts.txt"
 max_tokens = 150
@@ -124,7 +128,8 @@ draws = 2
 
 def test_none_is_left_out() -> None:
     assert set(MADE["concepts"]) == set(CONCEPTS) - {"imported"}
-    assert set(MADE["heads"]) == set(HEADS) and set(MADE["repair"]) == set(REPAIRS)
+    assert set(MADE["heads"]) == set(HEADS)
+    assert {REPAIRS[kind][1] for kind in MADE["repair"]} == {code for _, code in REPAIRS.values()}
     frame = {"name", "seeds", "backbone", "tasks", "search", "machines"}
     assert all(f"[{key}]" in _study() for key in set(study_model().model_fields) - frame)
 

@@ -70,12 +70,13 @@ def test_a_transcoder_is_not_taken_for_an_autoencoder(lm: Backbone, states: Call
         lambda: explain_gap(lm, 2, model, pairs()),
         lambda: Reader("reconstruction", model),
         lambda: decoder_rows(model),
-        lambda: evaluate(model, [states(2)]),
         lambda: recovered_on_texts(lm, 2, model, ["food bird"]),
         lambda: measure_typical(model, [batch]),
     ):
         with pytest.raises(AccordError, match="it is a transcoder"):
             use()
+    with pytest.raises(AccordError, match="what it reads and what it reconstructs"):
+        evaluate(model, [states(2)])
     assert Reader("latents", model).latent_width == K  # what it reads is what it says
 
 

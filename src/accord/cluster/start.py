@@ -1,5 +1,6 @@
 """Ray, started on this machine for one run, or a cluster of it that is there already."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -53,6 +54,7 @@ def connected(machines: MachinesSection) -> Iterator[Any]:
 
 def _connect(ray: Any, machines: MachinesSection) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    logging.getLogger("ray").setLevel(logging.ERROR)  # what it advises would stand between lines of progress
     try:
         if machines.address:
             ray.init(address=machines.address, **quiet)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from accord.damage.wording import harms
 from accord.disk import finite, read_object, write_json, write_whole
 from accord.intervals import Estimate, Floats, Interval, ratio_difference, ratio_estimate
 from accord.report.notebook import InNotebook
@@ -70,8 +71,9 @@ class Damage(InNotebook):
         write_json(folder / _SUMMARY, {"sentence": self.sentence, "table": self.table.to_dict("records")})
 
     def headline(self) -> str:
-        """How many measures got worse."""
-        return f"{int(self.table['worsened'].sum())} of {len(self.table)} measures worse beyond their intervals"
+        """How many measures got worse, of those that the page counts."""
+        rows = harms(self.table)
+        return f"{int(rows['worsened'].sum())} of {len(rows)} measures worse beyond their intervals"
 
     @classmethod
     def read(cls, folder: Path) -> "Damage":

@@ -15,7 +15,7 @@ from accord.errors import AccordError
 from accord.gap.typicality import null_context
 from accord.lm import Backbone
 from accord.lm.model import LanguageModel
-from accord.repair.alarm import BEFORE, NOW, WINDOW, check_likelihood
+from accord.repair.alarm import BEFORE, NOW, TOKENS, WINDOW, check_likelihood
 from accord.repair.config import FloraNeg, FloraPMI, RankAlign, Ranked, check_task, read_repair
 from accord.repair.loop import fit
 from accord.repair.lora import trainable
@@ -226,20 +226,25 @@ def test_a_teacher_that_is_measured_anew(lm: Backbone, words_task: Task) -> None
     assert one.pairs == two.pairs and one.loss(values(one)) == two.loss(values(two))
 
 
-def rows(lost: list[float]) -> list[dict[str, float]]:
-    return [{"step": i + 1, "loss": 1 / (i + 1), NOW: -4.0 - x, BEFORE: -4.0} for i, x in enumerate(lost)]
+def rows(lost: list[float], tokens: float = 40.0) -> list[dict[str, float]]:
+    return [
+        {"step": i + 1, "loss": 1 / (i + 1), NOW: -4.0 - x, BEFORE: -4.0, TOKENS: tokens} for i, x in enumerate(lost)
+    ]
 
 
 def test_the_alarm_tells_step_and_both_curves() -> None:
-    limit = math.log(300)
-    check_likelihood(rows([0.0] * 9 + [3 * limit]), 300)  # one batch
+    check_likelihood(rows([0.0] * 9 + [4.9]), 300)  # one batch
     check_likelihood(rows([100.0] * (WINDOW - 1)), 300)  # too few to tell
     check_likelihood([{"step": 1, "loss": 1.0}] * 9, 300)  # nothing to watch
     with pytest.raises(AccordError) as caught:
-        check_likelihood(rows([0.0] * 9 + [1.01 * limit] * WINDOW), 300)
+        check_likelihood(rows([0.0] * 9 + [1.01] * WINDOW), 300)
     text = str(caught.value)
     assert "step 14" in text and "step 1: loss 1, 4 nats a token" in text and "likelihood = 1.0" in text
-    check_likelihood(rows([0.0] * 9 + [0.99 * limit] * WINDOW), 300)
+    check_likelihood(rows([0.0] * 9 + [0.99] * WINDOW), 300)  # long answers that drift
+    limit = 2 * math.log(300)
+    check_likelihood(rows([0.0] * 9 + [limit / 2 - 0.01] * WINDOW, tokens=2), 300)  # short ones in another order
+    with pytest.raises(AccordError):
+        check_likelihood(rows([0.0] * 9 + [limit / 2 + 0.01] * WINDOW, tokens=2), 300)
 
 
 class Falling:
@@ -250,7 +255,7 @@ class Falling:
 
     def batch(self, lm: LanguageModel, step: int) -> PairBatch:
         def shown(s: torch.Tensor) -> Terms:
-            return {NOW: s.mean() / 2, BEFORE: s.new_tensor(-5.0)}
+            return {NOW: s.mean() / 2, BEFORE: s.new_tensor(-5.0), TOKENS: s.new_tensor(2.0)}
 
         return PairBatch([Pair((5, 6), (8, 9))], lambda s: {"far": s.mean()}, {}, shown)
 
@@ -258,7 +263,7 @@ class Falling:
 def test_a_training_whose_answers_get_lost_is_stopped_with_its_curve(tmp_path: Path) -> None:
     lm = Backbone(tiny_model(), tiny_tokenizer())
     config = RankAlign.model_validate({"full": True, "lr": 0.05, "steps": 60, "warmup": 0.0, "decay": 0.0})
-    with trainable(lm, config, 0) as trainee, pytest.raises(AccordError, match="as unlikely as noise") as caught:
+    with trainable(lm, config, 0) as trainee, pytest.raises(AccordError, match="get lost") as caught:
         fit(trainee, Falling(), config, seed=0, folder=tmp_path, settings={})
     curve = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
     assert f"step {curve[-1]['step']}" in str(caught.value) and WINDOW <= len(curve) < 60

@@ -49,9 +49,9 @@ def fit(
         settings: all that fixes the training; a checkpoint with other settings is refused.
 
     Raises:
-        AccordError: the loss or its gradient is not a finite number (naming step and term); answers become as unlikely
-            as noise (see `accord.repair.alarm`; the curve is then in the folder); or the folder's checkpoint is damaged
-            or of other settings.
+        AccordError: the loss or its gradient is not a finite number (naming step and term); answers that are to be
+            ranked first get lost (see `accord.repair.alarm`; the curve is then in the folder); or the folder's
+            checkpoint is damaged or of other settings.
     """
     optimizer = torch.optim.AdamW(trainee.weights.values(), lr=config.lr, weight_decay=config.weight_decay)
     saved = read_checkpoint(folder / "checkpoints", trainee, optimizer, settings)

@@ -19,7 +19,7 @@ from accord.errors import AccordError
 from accord.gap.typicality import Kind, null_context
 from accord.lm.model import LanguageModel
 from accord.progress import Progress
-from accord.repair.alarm import BEFORE, NOW
+from accord.repair.alarm import BEFORE, NOW, TOKENS
 from accord.repair.config import Direction, Ranked
 from accord.repair.method import PairBatch, TaskPairs, drawn, frozen, reached
 from accord.repair.scores import Asked, Kept, Odds, Pair, Scored, Terms
@@ -225,12 +225,14 @@ class RankAligning:
         if not some:
             return lambda _: {}
         places = [learnt["v2g"][k] for k, _ in some]
-        tokens = [_tokens(self.rankings["v2g"].pairs[i]) for _, i in some]
+        answers = [self.rankings["v2g"].pairs[i] for _, i in some]
+        tokens = [_tokens(pair) for pair in answers]
+        length = sum(len(pair.answer) for pair in answers if isinstance(pair, Pair)) / len(answers)
         before = sum(self.preferred[i] for _, i in some) / len(some)
 
         def shown(scores: Tensor) -> Terms:
             now = scores[places] / torch.tensor(tokens, device=scores.device)
-            return {NOW: now.mean(), BEFORE: now.new_tensor(before)}
+            return {NOW: now.mean(), BEFORE: now.new_tensor(before), TOKENS: now.new_tensor(length)}
 
         return shown
 

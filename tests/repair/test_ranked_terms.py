@@ -21,7 +21,7 @@ from accord.repair.loop import fit
 from accord.repair.lora import trainable
 from accord.repair.method import PairBatch, drawn, reached
 from accord.repair.rankalign import RankAligning
-from accord.repair.scores import Kept, Odds, Pair, Terms, scores
+from accord.repair.scores import Divergence, Odds, Pair, Terms, scores
 from accord.tasks import Task
 
 
@@ -74,7 +74,6 @@ def test_pairs_within_a_prompt(lm: Backbone, words_task: Task, delta: Any) -> No
     for step in range(3):
         items, batch = method._drawn(step), method.batch(lm, step)
         s = values(batch)
-        # A median over drawn pairs may stand a little beside that of all pairs: none lies between the two here.
         want, count = plain_loss(
             s.tolist(),
             [odds[i] for i in items],
@@ -82,9 +81,8 @@ def test_pairs_within_a_prompt(lm: Backbone, words_task: Task, delta: Any) -> No
                 prompts[items[i]] == prompts[items[j]] and apart > limits[prompts[items[i]]] + 1e-9
             ),
         )
-        assert batch.counts["pairs_v2g"] == pytest.approx(count, abs=2 if delta == "auto" else 0) and count > 3
-        if batch.counts["pairs_v2g"] == count:
-            assert float(batch.loss(s)["v2g"]) == pytest.approx(want, rel=1e-4)
+        assert batch.counts["pairs_v2g"] == count > 3
+        assert float(batch.loss(s)["v2g"]) == pytest.approx(want, rel=1e-4)
 
 
 def test_a_batch_has_whole_prompts_as_far_as_they_fit(words_task: Task) -> None:
@@ -163,14 +161,14 @@ def test_a_live_typicality_is_learnt_and_held(lm: Backbone, words_task: Task) ->
 
 
 def test_what_is_kept_is_scored_beside_anything(lm: Backbone) -> None:
-    kept = Kept.of(lm, (5, 6))
+    kept = Divergence.of(lm, (5, 6))
     pairs = [Pair((5, 6), (7, 8)), kept, Odds((9,), ((4,),), ((5,), (6,)))]
     whole = scores(lm, pairs)
     assert whole[0].item() == pytest.approx(log_p(lm, (5, 6), (7, 8)), abs=1e-4)
     assert whole[1].item() == pytest.approx(0.0, abs=1e-6)
     assert whole[2].item() == pytest.approx(scores(lm, pairs[2:]).item(), abs=1e-5)
     assert scores(lm, [kept]).item() == pytest.approx(0.0, abs=1e-6)
-    shifted = Kept((5, 6), torch.full((lm.vocab_size,), -math.log(lm.vocab_size)))
+    shifted = Divergence((5, 6), torch.full((lm.vocab_size,), -math.log(lm.vocab_size)))
     with torch.no_grad():
         q = lm.model(torch.tensor([[5, 6]])).logits[0, -1].log_softmax(-1)
     assert scores(lm, [shifted]).item() == pytest.approx(float((shifted.logprobs - q).mean()), rel=1e-4)

@@ -174,32 +174,30 @@ class RankAlign(Ranked):
     kind: Literal["rankalign"] = "rankalign"
 
 
-class FloraPMI(Ranked):
+class _Flora(Ranked):
+    direction: Literal["g2v", "v2g", "both"] = Field(default="v2g", description="As rankalign's.")
+    generated: Generated = Field(default="answer", description="As rankalign's.")
+    pairs: Literal["any", "prompt"] = Field(default="prompt", description="As rankalign's.")
+    gold: float = Field(default=1.0, ge=0, description="As rankalign's.")
+    likelihood: float = Field(default=1.0, ge=0, description="As rankalign's.")
+
+
+class FloraPMI(_Flora):
     """The generator learns how the validator ranks several answers to each prompt: RankAlign's successor.
 
     Its score is corrected by how typical an answer is by itself (pointwise mutual information); gold labels anchor it.
     """
 
     kind: Literal["flora-pmi"] = "flora-pmi"
-    direction: Literal["g2v", "v2g", "both"] = Field(default="v2g", description="As rankalign's.")
-    generated: Generated = Field(default="answer", description="As rankalign's.")
-    pairs: Literal["any", "prompt"] = Field(default="prompt", description="As rankalign's.")
     typicality: Literal["none", "frozen", "live", "negated"] = Field(default="live", description="As rankalign's.")
     null_anchor: float = Field(default=1.0, ge=0, description="As rankalign's.")
-    gold: float = Field(default=1.0, ge=0, description="As rankalign's.")
-    likelihood: float = Field(default=1.0, ge=0, description="As rankalign's.")
 
 
-class FloraNeg(Ranked):
+class FloraNeg(_Flora):
     """As flora-pmi, but corrected by how likely the answer is after the task's negated wording."""
 
     kind: Literal["flora-neg"] = "flora-neg"
-    direction: Literal["g2v", "v2g", "both"] = Field(default="v2g", description="As rankalign's.")
-    generated: Generated = Field(default="answer", description="As rankalign's.")
-    pairs: Literal["any", "prompt"] = Field(default="prompt", description="As rankalign's.")
     typicality: Literal["none", "frozen", "live", "negated"] = Field(default="negated", description="As rankalign's.")
-    gold: float = Field(default=1.0, ge=0, description="As rankalign's.")
-    likelihood: float = Field(default=1.0, ge=0, description="As rankalign's.")
 
 
 class SFT(Trained):

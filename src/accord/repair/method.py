@@ -148,11 +148,12 @@ def drawn(n: int, size: int, step: int, seed: int, *, together: Sequence[int] | 
     size = min(size, n)
     per_epoch = n // size  # what is left over waits for another order
     epoch, part = divmod(step, per_epoch)
-    order = [int(i) for i in torch.randperm(n, generator=torch.Generator().manual_seed(mix(seed, epoch)))]
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(mix(seed, epoch)))
     if together is not None:
-        first = {together[i]: place for place, i in reversed([*enumerate(order)])}
-        order.sort(key=lambda i: first[together[i]])
-    return order[part * size : (part + 1) * size]
+        numbers = [together[int(i)] for i in order]
+        first = {number: place for place, number in reversed([*enumerate(numbers)])}
+        order = order[torch.tensor([first[number] for number in numbers]).argsort(stable=True)]
+    return [int(i) for i in order[part * size : (part + 1) * size]]
 
 
 def reached(n: int, size: int, steps: int, seed: int, *, together: Sequence[int] | None = None) -> list[int]:

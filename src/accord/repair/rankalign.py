@@ -6,8 +6,9 @@ direction, and, where they have a weight, anchors that keep it from running off 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from accord.progress import Progress
 from accord.repair.alarm import BEFORE, NOW, TOKENS
 from accord.repair.config import Direction, Ranked
 from accord.repair.method import PairBatch, TaskPairs, drawn, frozen, reached
-from accord.repair.scores import Asked, Kept, Odds, Pair, Scored, Terms
+from accord.repair.scores import Asked, Divergence, Odds, Pair, Scored, Terms
 from accord.repair.sft import answer_loss
 from accord.tasks import Item, Task
 
@@ -38,7 +39,7 @@ class Ranking:
         offset: what is subtracted from each item's learning score.
         typical: where it is live, what is scored with it and subtracted, too.
         delta: nats that two items must differ by; by item where prompts have their own.
-        prompts: each item's, where only items of one prompt are ranked.
+        prompts: each item's, of all items, where only items of one prompt are ranked.
     """
 
     pairs: dict[int, Scored]
@@ -46,7 +47,7 @@ class Ranking:
     offset: dict[int, float] | None
     delta: float | Mapping[int, float]
     typical: dict[int, Pair] | None = None
-    prompts: Mapping[int, int] | None = None
+    prompts: Sequence[int] | None = None
 
     def above(self, items: Sequence[int]) -> Tensor:
         """[i, j]: whether the teacher puts item i above item j by more than delta."""
@@ -80,7 +81,7 @@ class Anchors:
     labelled: Tensor  # [item], of all items
     odds: dict[int, Odds]
     answers: dict[int, Pair]
-    null: Kept | None
+    null: Divergence | None
 
 
 @dataclass
@@ -114,32 +115,30 @@ class RankAligning:
         rankings: dict[Direction, Ranking] = {}
         preferred: dict[int, float] = {}
         for direction in config.learners:
-            learnt = _learnt(config, forms, direction)
-            pairs: list[Scored] = [learnt(item) for item in items]
+            pairs = _learnt(config, forms, direction, items)
             teacher = _teacher(config, forms, direction, lm, items, progress)
-            before = frozen(lm, pairs, progress) if config.reference or direction == "v2g" else None
-            typical = [_typical(config, forms, item) for item in items] if direction == "v2g" else []
-            live = config.typicality == "live" and direction == "v2g"
-            offset = [0.0] * len(met)
-            if config.reference:  # a frozen typicality is in the base's score too, and cancels
-                offset = [*before]  # type: ignore[misc]
-            if any(typical) and (live if config.reference else not live):
-                own = frozen(lm, [pair for pair in typical if pair is not None], progress)
-                offset = [x - t if config.reference else t for x, t in zip(offset, own, strict=True)]
+            typical = _typical(config, forms, items) if direction == "v2g" and config.typicality != "none" else None
+            live = config.typicality == "live"
+            before = frozen(lm, pairs, progress) if config.reference or direction == "v2g" else []
+            offset = before if config.reference else None
+            # A frozen typicality is in what the base says, too: with a reference it cancels.
+            if typical is not None and live == config.reference:
+                own = frozen(lm, typical, progress)
+                offset = own if offset is None else [score - t for score, t in zip(offset, own, strict=True)]
             if direction == "v2g":
                 middle = float(np.median(teacher))
                 preferred = {
                     i: score / _tokens(pair)
-                    for i, score, pair, taught in zip(met, before or (), pairs, teacher, strict=True)
+                    for i, score, pair, taught in zip(met, before, pairs, teacher, strict=True)
                     if taught >= middle
                 }
             rankings[direction] = Ranking(
                 _by(met, pairs),
                 _by(met, teacher),
-                _by(met, offset) if any(offset) else None,
-                _delta(config, met, teacher, None if together is None else [together[i] for i in met], seed),
-                _by(met, typical) if live else None,
-                None if together is None else {i: together[i] for i in met},
+                None if offset is None else _by(met, offset),
+                _delta(config, _by(met, teacher), together, seed),
+                _by(met, typical) if typical is not None and live else None,
+                together,
             )
         gold = torch.tensor([item.gold for item in task.items])
         anchors = _anchors(config, forms, lm, met, _labelled(prompts, config.labelled, seed))
@@ -150,9 +149,10 @@ class RankAligning:
     def _check(self, task: str) -> None:
         """Raises AccordError if a direction has nothing to learn from in any batch, or an anchor no label."""
         idle: set[Direction] = set(self.rankings)
-        batches = [self._drawn(step) for step in range(self.config.steps)]
-        for items in batches:
-            idle -= {name for name, weights in self._weights(items, self._taught()).items() if weights.any()}
+        for step in range(self.config.steps):
+            idle -= {name for name, weights in self._weights(self._drawn(step), self.rankings).items() if weights.any()}
+            if not idle:
+                break
         if idle:
             name = sorted(idle)[0]
             ranking = self.rankings[name]
@@ -163,9 +163,7 @@ class RankAligning:
                 wanted=f"less than {_widest(ranking):.3g} nats, the largest difference",
                 fix='delta = "auto"' if self.together is None else 'pairs = "any", or several answers to each prompt',
             )
-        met = {i for items in batches for i in items}
-        right = [i for i in met if self.anchors.labelled[i] and self.gold[i]]
-        if self.config.likelihood and not right:
+        if self.config.likelihood and not self.anchors.answers:
             problem = "no right answer among the labelled items, so none whose likelihood could be an anchor"
             raise AccordError(problem, where=task, got=f"labelled {self.config.labelled:g}", fix="label more of them")
 
@@ -186,7 +184,7 @@ class RankAligning:
         labelled = [i for i in items if self.anchors.labelled[i]]
         asked = [i for i in labelled if i in self.anchors.odds]
         odds = places.of(self.anchors.odds[i] for i in asked)
-        right = [self.anchors.answers[i] for i in labelled if i in self.anchors.answers and self.gold[i]]
+        right = [self.anchors.answers[i] for i in labelled if i in self.anchors.answers]
         answers = places.of(right)
         null = places.of([self.anchors.null] if self.anchors.null is not None else [])
         share = {"g2v": 1.0, "v2g": 1.0}
@@ -270,7 +268,7 @@ class _Places:
     def __init__(self) -> None:
         self._numbers: dict[Asked, int] = {}
 
-    def of(self, pairs: Any) -> list[int]:
+    def of(self, pairs: Iterable[Asked]) -> list[int]:
         return [self._numbers.setdefault(pair, len(self._numbers)) for pair in pairs]
 
     @property
@@ -278,12 +276,11 @@ class _Places:
         return list(self._numbers)
 
 
-def _learnt(config: Ranked, forms: TaskPairs, direction: Direction) -> Callable[[Item], Scored]:
-    """What a direction teaches to rank, of an item."""
+def _learnt(config: Ranked, forms: TaskPairs, direction: Direction, items: Sequence[Item]) -> list[Scored]:
+    """What a direction teaches to rank."""
     if direction == "v2g":
-        counted = forms.counted(config.generated)
-        return lambda item: forms.generator(item, counted)
-    return forms.validator_logodds if config.score == "logodds" else forms.validator
+        return [forms.generator(item, forms.counted(config.generated)) for item in items]
+    return [forms.validator_logodds(item) if config.score == "logodds" else forms.validator(item) for item in items]
 
 
 def _teacher(
@@ -301,38 +298,38 @@ def _teacher(
     teacher = {"task": scores.logodds, "first": scores.first, "answer": scores.total}[config.generated]
     if config.typicality == "none":
         return teacher
-    typical = frozen(lm, [pair for item in items if (pair := _typical(config, forms, item)) is not None], progress)
+    typical = frozen(lm, _typical(config, forms, items), progress)
     return [score - t for score, t in zip(teacher, typical, strict=True)]
 
 
-def _typical(config: Ranked, forms: TaskPairs, item: Item) -> Pair | None:
-    """Of what log p is an answer's typicality; None where none is asked for."""
-    if config.typicality == "none":
-        return None
+def _typical(config: Ranked, forms: TaskPairs, items: Sequence[Item]) -> list[Pair]:
+    """Of what log p is the answers' typicality."""
     kind: Kind = "negated" if config.typicality == "negated" else "own"
-    return forms.typical(item, kind, forms.counted(config.generated))
+    return [forms.typical(item, kind, forms.counted(config.generated)) for item in items]
 
 
 def _delta(
-    config: Ranked, met: Sequence[int], teacher: Sequence[float], prompts: Sequence[int] | None, seed: int
+    config: Ranked, teacher: Mapping[int, float], prompts: Sequence[int] | None, seed: int
 ) -> float | dict[int, float]:
+    """Nats that two items must differ by; by item where prompts have their own."""
     if config.delta != "auto":
         return config.delta
     if prompts is None:
-        return median_difference(teacher, seed)
+        return median_difference([*teacher.values()], seed)
     own: dict[int, list[float]] = defaultdict(list)
-    for prompt, score in zip(prompts, teacher, strict=True):
-        own[prompt].append(score)
+    for item, score in teacher.items():
+        own[prompts[item]].append(score)
+    apart = {prompt: [abs(x - y) for x, y in combinations(scores, 2)] for prompt, scores in own.items()}
     # The only pair of two answers differs by just the median: it shall count.
-    deltas = {p: median_difference(scores, seed) if len(scores) > 2 else 0.0 for p, scores in own.items()}
-    return {item: deltas[prompt] for item, prompt in zip(met, prompts, strict=True)}
+    deltas = {prompt: float(np.median(each)) if len(each) > 1 else 0.0 for prompt, each in apart.items()}
+    return {item: deltas[prompts[item]] for item in teacher}
 
 
 def _anchors(config: Ranked, forms: TaskPairs, lm: LanguageModel, met: Sequence[int], labelled: Tensor) -> Anchors:
     known = [(i, forms.task.items[i]) for i in met if labelled[i]]
     odds = {i: forms.validator_logodds(item) for i, item in known} if config.gold else {}
     answers = {i: forms.generator(item) for i, item in known if item.gold} if config.likelihood else {}
-    null = Kept.of(lm, null_context(lm, forms.task)) if config.null_anchor else None
+    null = Divergence.of(lm, null_context(lm, forms.task)) if config.null_anchor else None
     return Anchors(labelled, odds, answers, null)
 
 
@@ -358,10 +355,8 @@ def _tokens(pair: Scored) -> int:
 
 
 def median_difference(scores: Sequence[float], seed: int) -> float:
-    """The median of |x − y| over random pairs of scores: half of all pairs differ by more. 0 of a single score."""
+    """The median of |x − y| over random pairs of scores: half of all pairs differ by more."""
     values = np.asarray(scores)
-    if len(values) < 2:
-        return 0.0
     draw = np.random.default_rng(seed).integers(0, len(values), (2, _DRAWN_PAIRS))
     return float(np.median(np.abs(values[draw[0]] - values[draw[1]])[draw[0] != draw[1]]))
 

@@ -49,7 +49,7 @@ class Odds:
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class Divergence:
     """What to score: KL(p || q) of the next token after `context`, p as `logprobs [vocab]` had it once."""
 
     context: Ids
@@ -57,14 +57,14 @@ class Kept:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, lm: LanguageModel, context: Ids) -> "Kept":
+    def of(cls, lm: LanguageModel, context: Ids) -> "Divergence":
         """As the model has it now."""
         top = lm.hidden(torch.tensor([context]))[lm.n_layers]
         return cls(context, lm.lens(top[0, -1:]).log_softmax(-1)[0])
 
 
 Scored = Pair | Odds
-Asked = Scored | Kept
+Asked = Scored | Divergence
 
 
 @dataclass(frozen=True)
@@ -181,14 +181,14 @@ _READ_THERE: tuple[Ids, ...] = ((0,),)
 
 
 def _all_answers(pair: Asked) -> tuple[Ids, ...]:
-    if isinstance(pair, Kept):
+    if isinstance(pair, Divergence):
         return _READ_THERE
     return (pair.answer,) if isinstance(pair, Pair) else pair.plus + pair.minus
 
 
 def _answers(pair: Asked) -> tuple[Ids, ...]:
     """The answers of which each is a row of its own; sets of single tokens are read off one."""
-    if isinstance(pair, Kept):
+    if isinstance(pair, Divergence):
         return _READ_THERE
     if isinstance(pair, Pair):
         return (pair.answer,)
@@ -207,10 +207,10 @@ def _values(pairs: Sequence[Asked], logits: Tensor) -> Tensor:
     factors: list[float] = []  # of each set: what it counts for
     owned: list[list[int]] = []  # of each pair: its sets
     read = 0
-    kept: list[tuple[int, int, Tensor]] = []  # of a pair that is compared with what was: its number, its row, what was
+    diverging: list[tuple[int, int, Tensor]] = []  # of each divergence: the pair's number, its row, what p was
     for number, pair in enumerate(pairs):
-        if isinstance(pair, Kept):
-            kept.append((number, read, pair.logprobs))
+        if isinstance(pair, Divergence):
+            diverging.append((number, read, pair.logprobs))
             owned.append([])
             read += 1
             continue
@@ -237,7 +237,7 @@ def _values(pairs: Sequence[Asked], logits: Tensor) -> Tensor:
             logp = logp - logits.logsumexp(-1)[at] * normalised
         each = _gathered(_gathered(logp, wholes, 0.0).sum(-1), sides, float("-inf")).logsumexp(-1)
         values = _gathered(each * torch.tensor(factors, device=each.device), owned, 0.0).sum(-1)
-    for number, row, before in kept:
+    for number, row, before in diverging:
         now, was = logits[row].log_softmax(-1), before.to(logits)
         change = (was.exp() * (was - now)).sum()
         values = values.index_add(0, torch.tensor([number], device=values.device), change[None])

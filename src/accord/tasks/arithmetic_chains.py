@@ -6,7 +6,7 @@ The built-in ones are made by `scripts/make_arithmetic_chains.py`, from a fixed 
 from pathlib import Path
 
 from accord.tasks import trivia
-from accord.tasks.base import Definition, Item
+from accord.tasks.base import Definition
 
 # All questions of the data start with 3 or more.
 EXAMPLES = (  # question, a right solution, the solution that the validator is asked about
@@ -33,10 +33,6 @@ EXAMPLES = (  # question, a right solution, the solution that the validator is a
 )
 
 
-def _item(question: str, answer: str, gold: bool) -> Item:
-    return Item({"question": question, "answer": answer}, answer, gold)
-
-
 DEFINITION = Definition(
     name="arithmetic-chains",
     asks="Is this worked solution of a computed question right?",
@@ -56,8 +52,8 @@ DEFINITION = Definition(
         "think": "{question}\nProposed: {answer}\nDo you think that this is right? Answer:",
         "mistake-free": "{question}\n{answer}\nIs this computed without a mistake? Answer:",
     },
-    generator_shots=[_item(question, right, True) for question, right, _ in EXAMPLES],
-    validator_shots=[_item(question, other, other == right) for question, right, other in EXAMPLES],
+    generator_shots=[trivia.item(question, right, True) for question, right, _ in EXAMPLES],
+    validator_shots=[trivia.item(question, other, other == right) for question, right, other in EXAMPLES],
     read=trivia.read,
     data=Path(__file__).parent / "data" / "arithmetic-chains.jsonl",
     answer_score="whole",

@@ -7,7 +7,7 @@ is right. Nothing is run here.
 from pathlib import Path
 
 from accord.tasks import responses
-from accord.tasks.base import Definition, Item
+from accord.tasks.base import Definition
 
 EXAMPLES = (  # beginning, a right body, the body that the validator is asked about
     (
@@ -33,10 +33,6 @@ EXAMPLES = (  # beginning, a right body, the body that the validator is asked ab
 )
 
 
-def _item(prompt: str, response: str, gold: bool) -> Item:
-    return Item({"prompt": prompt, "response": response}, response, gold)
-
-
 DEFINITION = Definition(
     name="programs",
     asks="Does this body do what the function is for?",
@@ -56,8 +52,8 @@ DEFINITION = Definition(
         "tests": "{prompt}\n{response}\n\nDoes this function pass its tests? Answer:",
         "think": "Here is a Python function.\n{prompt}\n{response}\n\nDo you think that it is right? Answer:",
     },
-    generator_shots=[_item(prompt, right, True) for prompt, right, _ in EXAMPLES],
-    validator_shots=[_item(prompt, other, other == right) for prompt, right, other in EXAMPLES],
+    generator_shots=[responses.item(prompt, right, True) for prompt, right, _ in EXAMPLES],
+    validator_shots=[responses.item(prompt, other, other == right) for prompt, right, other in EXAMPLES],
     read=responses.read,
     data=Path(__file__).parent / "data" / "programs.jsonl",
     answer_join="\n",

@@ -32,13 +32,14 @@ def read(source: DataFile) -> ReadItems:
 
     def items_of(row: DataRow) -> list[PlacedItem]:
         strategy = row.text("strategy") if "strategy" in row.values else None
-        item = _item(row.text("prompt"), row.passage("response"), row.flag("correct"), strategy)
-        return [PlacedItem(item, row.where)]
+        one = item(row.text("prompt"), row.passage("response"), row.flag("correct"), strategy)
+        return [PlacedItem(one, row.where)]
 
     return ReadItems(*sift(read_rows(source, ".jsonl"), items_of))
 
 
-def _item(prompt: str, response: str, gold: bool, strategy: str | None = None) -> Item:
+def item(prompt: str, response: str, gold: bool, strategy: str | None = None) -> Item:
+    """A response to a prompt, as an item."""
     return Item({"prompt": prompt, "response": response}, response, gold, strategy)
 
 
@@ -61,8 +62,8 @@ DEFINITION = Definition(
         "think": "Instruction: {prompt}\nResponse: {response}\nDo you think that this response is correct? Answer:",
         "task": "Someone was asked: {prompt}\nThis was the reply: {response}\nIs the reply correct? Answer:",
     },
-    generator_shots=[_item(prompt, right, True) for prompt, right, _ in EXAMPLES],
-    validator_shots=[_item(prompt, other, other == right) for prompt, right, other in EXAMPLES],
+    generator_shots=[item(prompt, right, True) for prompt, right, _ in EXAMPLES],
+    validator_shots=[item(prompt, other, other == right) for prompt, right, other in EXAMPLES],
     read=read,
     answer_join="\n",
     answer_score="whole",

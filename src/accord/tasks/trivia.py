@@ -36,7 +36,8 @@ def _first(row: DataRow) -> str:
     return text
 
 
-def _item(question: str, answer: str, gold: bool) -> Item:
+def item(question: str, answer: str, gold: bool) -> Item:
+    """An answer to a question, as an item."""
     return Item({"question": question, "answer": answer}, answer, gold)
 
 
@@ -59,7 +60,7 @@ DEFINITION = Definition(
         "think": 'Question: {question}\nDo you think that the answer is "{answer}"? Answer:',
         "proposed": "Question: {question}\nProposed answer: {answer}\nIs this answer correct? Answer:",
     },
-    generator_shots=[_item(question, right, True) for question, right, _ in EXAMPLES],
-    validator_shots=[_item(question, other, other == right) for question, right, other in EXAMPLES],
+    generator_shots=[item(question, right, True) for question, right, _ in EXAMPLES],
+    validator_shots=[item(question, other, other == right) for question, right, other in EXAMPLES],
     read=read,
 )

@@ -2,7 +2,8 @@
 
     python scripts/log_run.py smollm2-135m hypernymy --items 400 --test 150 --repair readout
 
-The readout's r is held out on training items, by whole groups; closure is that of r between the forms, on test items.
+The readout's r is held out on training items, as `accord forecast` has it; closure is that of r between the forms, on
+test items.
 Put the row into the table, and what it is of into docs/log.md, under the heading that its last column then names.
 """
 
@@ -11,9 +12,7 @@ import tempfile
 from pathlib import Path
 
 import accord
-from accord.forecasting.readable import read_held_out
-from accord.gap import compare, measure_gap, validator_states
-from accord.intervals import pearson_estimate
+from accord.gap import compare, measure_gap
 from accord.repair import read_repair, repair
 
 
@@ -23,16 +22,14 @@ def row(model: str, task: str, items: int, test_items: int, kind: str, steps: in
     divided = "nested" if accord.task(task, split="all").nested else "random"
     train = accord.task(task, split="train", split_kind=divided, limit=items)
     test = accord.task(task, split="test", split_kind=divided, limit=test_items)
-    said = measure_gap(lm, train, resamples=0).scores["generator_logodds"].to_numpy()
-    states = validator_states(lm, train, range(lm.n_layers + 1))
-    read = pearson_estimate(said, read_held_out(states, said, [item.group for item in train.items]).best)
+    read = accord.forecast(lm, train, resamples=0).metrics["readout_r"]
     config = read_repair({"kind": kind, **({} if steps is None else {"steps": steps})})
-    before = measure_gap(lm, test)
+    before = measure_gap(lm, test, typicality=())
     with tempfile.TemporaryDirectory() as folder:
         repair(lm, train, config, folder=Path(folder) / "repaired", base=model, seed=0)
-        after = measure_gap(accord.load(Path(folder) / "repaired"), test)
+        after = measure_gap(accord.load(Path(folder) / "repaired"), test, typicality=())
     change = compare(before.scores, after.scores)["pearson_all"]
-    numbers = (read.value, change.before["value"], change.after["value"], (change.closure or {}).get("value"))
+    numbers = (read["value"], change.before["value"], change.after["value"], (change.closure or {}).get("value"))
     shown = ["" if number is None else f"{number:.3f}" for number in numbers]
     return [model, task, kind, str(len(train.items)), str(len(test.items)), *shown]
 

@@ -3,8 +3,9 @@
     python scripts/make_programs.py           write the bodies
     python scripts/make_programs.py --check   exit 1 if the file on disk is not what this gives
 
-Whether a body is right is decided by running it on the tests of its function, hand-written bodies too. Wrong ones are
-these with one operator, comparison or number changed. All are written by `ast.unparse`, so that style tells nothing.
+The first body of a function says what is right: whether another one is, hand-written or not, is decided by running both
+on the tests of the function. Wrong ones are right ones with one operator, comparison or number changed. All are written
+by `ast.unparse`, so that style tells nothing.
 This script runs the code of `programs.toml`; the package runs none.
 """
 

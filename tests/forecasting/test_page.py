@@ -58,6 +58,7 @@ def test_a_study_makes_it_and_the_page_leads_with_it(folder: Path) -> None:
     for told in run.of(RepairForecast).values():
         assert findings.finding(told).headline in unescape(html)
         assert "The record so far" in html and "forecast-1-pairs" in html
+    assert "Forecast, words" in html and "RepairForecast" not in html
     told = run["forecast/members"]
     assert set(told.corrections["correction"]) == {"own", "negated"}
     assert set(told.corrections["scope"]) == set(told.pairs["scope"]) == {"all", "within"}

@@ -8,6 +8,7 @@ import torch
 
 from accord.errors import AccordError
 from accord.gap import measure_gap
+from accord.gap.corrected import with_base
 from accord.gap.typicality import null_context, typicality
 from accord.lm import Backbone
 from accord.lm.edited import Readout, WithReadout
@@ -90,8 +91,8 @@ def test_an_edited_model_has_its_own_and_its_bases(lm: Backbone) -> None:
     plus, minus = tokens(lm, Item({}, "bird", True))[:1], tokens(lm, Item({}, "food", True))[:1]
     edited = WithReadout(lm, Readout((1,), weight, 1.0, tuple(plus), tuple(minus), limit=3.0))
     task = asking([Item({"noun": "bees", "answer": a}, a, True) for a in ("bird", "tree bird", "food")])
-    scores = measure_gap(edited, task, base=lm, resamples=0).scores
     base = measure_gap(lm, task, resamples=0).scores
+    scores = with_base(measure_gap(edited, task, resamples=0).scores, base)
     assert scores["base_typicality"].tolist() == pytest.approx(base["typicality"].tolist(), abs=1e-5)
     assert typicality(edited, task).tolist() == pytest.approx(scores["typicality"].tolist(), abs=1e-5)
     moved = (scores["typicality"] - scores["base_typicality"]).abs()

@@ -12,6 +12,7 @@ from accord.intervals import (
     auc_estimate,
     concordance,
     concordance_estimate,
+    correlations,
     difference,
     mean_change,
     mean_estimate,
@@ -245,3 +246,19 @@ def test_rare_and_skewed_changes_have_no_simultaneous_interval() -> None:
     low, _, reason = simultaneous(rng.exponential(1, (20, 64)) - 1, 0, 200)
     assert set(reason) == {"too skewed for so few items"} and np.isnan(low).all()
     assert np.isnan(simultaneous(_draw(50, 3), 0, 0)[0]).all()
+
+
+@pytest.mark.parametrize("levels", [5, 40, 10**9])
+def test_pairs_of_many_items_are_counted_as_pair_by_pair(levels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few levels most are ties; with many none is."""
+    for n in (2, 3, 7, 64, 301):
+        rng = np.random.default_rng(n)
+        x, y = rng.integers(0, levels, (2, n)).astype(float)
+        plain = correlations._ordered_pairs(x, y) if n <= correlations._PAIRWISE else None
+        signs = np.sign(x[:, None] - x) * np.sign(y[:, None] - y)
+        monkeypatch.setattr(correlations, "_PAIRWISE", 0)
+        found = correlations._ordered_pairs(x, y)
+        monkeypatch.undo()
+        for own, want in zip(found, ((signs > 0).sum(-1), (signs != 0).sum(-1)), strict=True):
+            assert own.tolist() == want.tolist()
+        assert plain is None or all(a.tolist() == b.tolist() for a, b in zip(found, plain, strict=True))

@@ -285,12 +285,13 @@ def test_the_contents_follow_and_open_what_they_lead_to(tab, whole):
     expect(tab.locator("#gap-1 article.item h4")).to_be_focused()
 
 
-@pytest.mark.parametrize("fragment", ["", "#repair", "#gap-1"])
+@pytest.mark.parametrize("fragment", ["#answer", "#repair", "#gap-1"])
 def test_a_phone_has_the_whole_page_without_scrolling_sideways(browser, whole, fragment):
     with a_tab(browser, viewport={"width": 400, "height": 800}, is_mobile=True) as tab:
         tab.goto(whole + fragment)
         assert tab.evaluate("document.documentElement.scrollWidth") <= 400
-        shown = tab.locator("#answer .plot:visible, #repair[open] .plot:visible, #gap-1[open] .plot:visible")
+        shown = tab.locator(f"{fragment} .plot:visible")
+        assert shown.count() > 0
         for k in range(shown.count()):  # figures are laid out for it: none scrolls
             assert shown.nth(k).evaluate("(plot) => plot.scrollWidth <= plot.clientWidth + 1")
         cues = tab.evaluate("getComputedStyle(document.querySelector('.scroll')).backgroundImage")

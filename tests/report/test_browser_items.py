@@ -122,7 +122,7 @@ def test_what_is_shown_is_copied_and_saved_as_csv(opened, run):
     assert {int(row["item"]) for row in rows} == set(wanted.index)
     for row in rows:
         item = wanted.loc[int(row["item"])]
-        assert row["validator_prompt"] in item["validator_prompt"] and row["answer"] == item["answer"]
+        assert all(row[name] == item[name] for name in ("generator_prompt", "validator_prompt", "answer"))
         assert float(row["generator_logodds"]) == pytest.approx(item["generator_logodds"], abs=1e-4)
         assert (row["said"], row["affirmed"]) == ("yes", "no")
 

@@ -6,7 +6,7 @@ Nothing here imports torch.
 import itertools
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -217,6 +217,12 @@ class LCBLMConfig(LCBLMFields):
         description="Share of training in which a concept writes its prototype alone; after it, its embedding comes in "
         "over another `warmup`. 0: embeddings from the start.",
     )
+
+    @model_validator(mode="after")
+    def _formed_in_time(self) -> Self:
+        if self.forming and self.forming + self.warmup >= 1:
+            raise ValueError("embeddings come in after `forming`, over `warmup`: the two together must be below 1")
+        return self
 
 
 class LCBLMSharedConfig(LCBLMFields):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from accord.concepts.base import Encoded
 from accord.concepts.config import L1Config
-from accord.concepts.sae import SAE, dead_concepts, worst_rows
+from accord.concepts.sae import SAE, dead_concepts, living_norm, worst_rows
 from accord.concepts.step import Step
 
 
@@ -49,8 +49,7 @@ class L1(SAE):
             xs = self.standardise(x)
             _, residual = worst_rows(xs, xs - self.reconstruct(self.pre(xs).relu()), len(dead), step)
             unit = F.normalize(residual, dim=1)
-            alive = torch.ones_like(self.idle, dtype=torch.bool).index_fill(0, dead, False)
-            size = self.W_enc[alive].norm(dim=1).mean() if alive.any() else 1.0
+            size = living_norm(self.W_enc, dead)
             self.W_dec[dead], self.W_enc[dead], self.b_enc[dead] = unit, 0.2 * size * unit, 0.0
             self.idle[dead] = 0
         return dead

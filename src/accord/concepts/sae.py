@@ -92,6 +92,12 @@ def worst_rows(xs: Tensor, residual: Tensor, count: int, step: Step) -> tuple[Te
     return xs[rows], residual[rows]
 
 
+def living_norm(W: Tensor, dead: Tensor) -> Tensor | float:
+    """Mean norm of the rows of `W [K, d]` that are not dead; 1 where all are."""
+    alive = torch.ones(len(W), dtype=torch.bool, device=W.device).index_fill(0, dead, False)
+    return W[alive].norm(dim=1).mean() if alive.any() else 1.0
+
+
 def dead_concepts(model: ConceptModel, after: int) -> Tensor:
     """Numbers of the concepts that have not fired for `after` training tokens, in order."""
     dead = model.idle >= after

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import norm
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -48,7 +47,7 @@ class Superposition:
     ) -> "Superposition":
         """With random unit atoms."""
         shares = 0 <= correlation < 1 and (rate is None or 0 < rate < 1)
-        if not 1 <= active <= atoms or not shares or (correlation and atoms % 2):
+        if not (rate is not None or 1 <= active <= atoms) or not shares or (correlation and atoms % 2):
             raise AccordError(
                 "no such superposition",
                 got=f"{active} active of {atoms} atoms, correlation {correlation}, rate {rate}",
@@ -70,7 +69,7 @@ class Superposition:
             size = 0.5 + torch.rand(n, self.active, generator=generator)
             c = torch.zeros(n, A).scatter_(1, keys.topk(self.active).indices, size)
         else:
-            c = (keys < norm.ppf(self.rate)) * (0.5 + torch.rand(n, A, generator=generator))
+            c = (keys < torch.special.ndtri(torch.tensor(self.rate))) * (0.5 + torch.rand(n, A, generator=generator))
         return c @ self.atoms + self.noise * torch.randn(n, d, generator=generator), c
 
     def batches(self, size: int, seed: int = 0) -> Callable[[int], Iterator[Tensor]]:
@@ -137,7 +136,8 @@ def mutual_information_gap(strength: Tensor, factors: Tensor, bins: int = 20) ->
     joint = torch.stack([torch.einsum("nk,nav->kav", (place == b).double(), on) for b in range(bins)]) / len(strength)
     of_bin, of_factor = joint.sum(3, keepdim=True), joint.sum(0, keepdim=True)
     information = torch.xlogy(joint, joint / (of_bin * of_factor).clamp_min(1e-300)).sum((0, 3))  # [K, A]
-    best = information.topk(2, dim=0).values
+    none = information.new_zeros(1, information.shape[1])  # where there is no second concept
+    best = torch.cat([information, none]).topk(2, dim=0).values
     rate = factors.double().mean(0)
     entropy = -torch.xlogy(rate, rate) - torch.xlogy(1 - rate, 1 - rate)
     return (best[0] - best[1]) / entropy

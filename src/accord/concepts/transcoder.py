@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from accord.concepts.base import ConceptModel, Encoded, Moments
 from accord.concepts.config import TranscoderConfig
 from accord.concepts.quality import check_pair
-from accord.concepts.sae import dead_concepts, worst_rows
+from accord.concepts.sae import dead_concepts, living_norm, worst_rows
 from accord.concepts.step import Step
 
 Pair = tuple[Tensor, Tensor]
@@ -100,8 +100,7 @@ class Transcoder(ConceptModel):
         if len(dead):
             xs, ys = self.standardise(x[0]), (x[1] - self.mean_out) / self.scale_out
             row, residual = worst_rows(xs, ys - self._strengths(xs) @ self.W_dec - self.b_dec, len(dead), step)
-            alive = torch.ones_like(self.idle, dtype=torch.bool).index_fill(0, dead, False)
-            size = self.W_enc[alive].norm(dim=1).mean() if alive.any() else 1.0
+            size = living_norm(self.W_enc, dead)
             self.W_enc[dead], self.b_enc[dead] = 0.2 * size * F.normalize(row, dim=1), 0.0
             self.W_dec[dead] = F.normalize(residual, dim=1)
             self.idle[dead] = 0

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from accord.forecasting.findings import FORMS, bins
+from accord.forecasting.findings import FORMS, bins, unseen
 from accord.forecasting.result import RepairForecast
 from accord.report import style
 from accord.report.drawn import Drawn
@@ -89,7 +89,7 @@ def draw_layers(forecast: RepairForecast) -> Drawn | None:
     style.title(figure, title, 58)
     caption = (
         "Above: every layer read with the model's own last norm and output head (logit lens). Below: what a readout of "
-        "the layer alone reads of items whose group it has not seen. Bands: 95 % intervals."
+        f"the layer alone reads, not having seen {unseen(forecast)}. Bands: 95 % intervals."
     )
     return Drawn("layers", figure, title, caption, f"Curves by layer. {title}.")
 

@@ -64,14 +64,16 @@ def _evidence(forecast: RepairForecast) -> str:
         return f"Over {over}. What the generator says cannot be read off the validator's state: nothing there varies."
     text = (
         f"What the generator says can be read off the validator's state with {equals('r', r)}, by readouts that have "
-        f"not seen {_unseen(forecast)}, over {over}."
+        f"not seen {unseen(forecast)}, over {over}."
     )
     told = [words for repair in REPAIRS if (words := closure_in_words(forecast, repair))]
     return " ".join([text, *told])
 
 
-def _unseen(forecast: RepairForecast) -> str:
-    return "the item's group" if forecast.about["groups"] >= 4 else "the item"
+def unseen(forecast: RepairForecast) -> str:
+    """What of an item no readout of it has seen, in words."""
+    held_out = forecast.about["held_out"]
+    return "the item" if held_out == "item" else f"the item's {held_out}"
 
 
 def closure_in_words(forecast: RepairForecast, repair: str) -> str:
@@ -79,8 +81,8 @@ def closure_in_words(forecast: RepairForecast, repair: str) -> str:
     table = forecast.metrics.get(f"closure_{repair}")
     if table is None:
         return ""
-    closure, n = metric_in(forecast.metrics, f"closure_{repair}"), metric_in(forecast.metrics, f"logged_{repair}").value
-    name, runs = REPAIRS.get(repair, called(repair)), count(int(n), "logged run")
+    closure, n = metric_in(forecast.metrics, f"closure_{repair}"), int((forecast.record["repair"] == repair).sum())
+    name, runs = REPAIRS[repair], count(n, "logged run")
     if not closure.known:
         return f"What {name} would close cannot be told ({called(table.get('reason'))})."
     if not math.isfinite(closure.low):
@@ -240,10 +242,10 @@ def _record(forecast: RepairForecast) -> list[str]:
         n, total = len(table), float(table["found"].sum())
         means = (total - told["found"]) / (n - 1)
         off, plain_off = (float((each - told["found"]).abs().mean()) for each in (told["predicted"], means))
+        weak = " No better than the mean." if off >= plain_off else ""
         out.append(
             f"The record so far, {name}: {count(len(told), 'logged run')}, each foretold by the others, off by "
-            f"{number(off)} in the mean (their plain mean: {number(plain_off)}). "
-            "That is weak: few runs, of small models."
+            f"{number(off)} in the mean (their plain mean: {number(plain_off)}).{weak}"
         )
         r = metric_in(forecast.metrics, "readout_r").value
         low, high = float(table["readout_r"].min()), float(table["readout_r"].max())
@@ -252,4 +254,4 @@ def _record(forecast: RepairForecast) -> list[str]:
                 f"This readout's r is outside of what was logged ({number(low)} to {number(high)}): what {name} would "
                 "close is a guess."
             )
-    return list(dict.fromkeys(out))
+    return out

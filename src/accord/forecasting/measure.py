@@ -17,7 +17,8 @@ from accord.forecasting.turned import turned_pairs
 from accord.gap.measure import measure_gap
 from accord.gap.metrics import PAIRED, summarize
 from accord.gap.result import Gap
-from accord.gap.sample import sample
+from accord.gap.ridge import FOLDS
+from accord.gap.sample import prompt_numbers, sample
 from accord.gap.states import validator_states
 from accord.intervals import Estimate, Floats, Interval, unknown
 from accord.lm.model import LanguageModel
@@ -32,6 +33,7 @@ _READ = {
     "readout_r_no": PAIRED["pearson_no"],
     "readout_auc": PAIRED["validator_auc"],
 }
+_R = {"readout_r": _READ["readout_r"]}
 
 
 @checked
@@ -48,8 +50,8 @@ def forecast(
     """Will a repair help? What can be told of it from the items that it would learn from, before any is made.
 
     How often each form, as a teacher, orders a right and a wrong answer rightly; at which layer each knows; how well
-    l_G can be read from the validator's state, of groups of items held out; what correcting for typicality would turn;
-    and the closure that the logged runs let expect.
+    l_G can be read from the validator's state, of prompts or groups of items held out; what correcting for typicality
+    would turn; and the closure that the logged runs let expect.
 
         lm = accord.load("smollm2-135m")
         told = accord.forecast(lm, accord.task("hypernymy", split="train", limit=400))
@@ -81,18 +83,18 @@ def forecast(
     )
     told = None if progress is None else lambda done, total: progress(n + n * done // max(1, total), 2 * n)
     states = validator_states(lm, task, range(lm.n_layers + 1), progress=told)
-    groups = [item.group for item in task.items]
+    whole = sample(gap.scores)
+    groups = _apart(task, gap.scores, by_prompt=bool(whole.compared))
     held = read_held_out(states, gap.scores["generator_logodds"].to_numpy(float), groups, seed=seed)
     items = gap.scores.assign(read=held.best, read_at=held.layer)
     pairs = _pairs(gap.scores)
     layers = _layers(gap, held.by_layer, resamples)
-    whole = sample(gap.scores)
     about = {
         "model": lm.name,
         "task": task.name,
         "items": n,
         "right": whole.n_yes,
-        "groups": len({group for group in groups if group is not None}),
+        "held_out": "item" if len(set(groups)) < FOLDS else "prompt" if whole.compared else "group",
         "prompts": whole.prompts,
         "answer_score": gap.answer_score,
     }
@@ -102,10 +104,18 @@ def forecast(
     return RepairForecast(about, items, pairs, layers, turned_pairs(gap.scores), told_by_others, metrics)
 
 
+def _apart(task: Task, scores: pd.DataFrame, *, by_prompt: bool) -> list[str]:
+    """Of each item what it may share with none that a readout of it was fitted on: its prompt, or its group."""
+    numbers = prompt_numbers(scores)
+    if by_prompt and numbers is not None:
+        return [str(number) for number in numbers]
+    return [str(item.group) for item in task.items]
+
+
 def _pairs(scores: pd.DataFrame) -> pd.DataFrame:
     gold = scores["gold"].to_numpy(dtype=bool)
-    column = next(name for name in ("prompt_group", "generator_prompt") if name in scores)
-    prompts = pd.factorize(scores[column])[0]
+    prompts = prompt_numbers(scores)
+    assert prompts is not None  # a score table has them
     tables = []
     for direction, name in _TEACHERS.items():
         teacher = scores[name].to_numpy(dtype=float)
@@ -122,7 +132,8 @@ def _layers(gap: Gap, read: Mapping[int, Floats], resamples: int) -> pd.DataFram
     lens = gap.layer_metrics[gap.layer_metrics["metric"].isin(("generator_auc", "validator_auc"))]
     rows = []
     for layer, values in read.items():
-        metric = _read(gap.scores, values, resamples)["readout_r"]
+        read_there = gap.scores.assign(validator_logodds=values)
+        metric = summarize(read_there, _R, resamples=resamples)["readout_r"]
         rows.append((layer, "readout_r", *(metric[end] for end in ("value", "low", "high"))))
     own = pd.DataFrame(rows, columns=list(lens.columns)).astype({"value": float, "low": float, "high": float})
     return pd.concat([lens, own], ignore_index=True)
@@ -180,11 +191,10 @@ def first_that_knows(auc: pd.DataFrame) -> int | None:
 
 
 def _closures(readout_r: Interval) -> dict[str, Interval]:
-    """What each kind of repair that was logged is expected to close, and of how many runs that is."""
-    found, runs = {}, logged()
-    for repair in sorted(set(runs["repair"])):
+    """What each kind of repair that was logged is expected to close."""
+    found = {}
+    for repair in sorted(set(logged()["repair"])):
         r = readout_r["value"]
         told = unknown("what is read does not vary") if r is None else predict(r, repair)
         found[f"closure_{repair}"] = told.interval()
-        found[f"logged_{repair}"] = Estimate(float((runs["repair"] == repair).sum())).interval()
     return found

@@ -31,9 +31,7 @@ def chapters(run: Run) -> list[Chapter]:
     found = run.of(RepairForecast)
     pages = []
     for i, (label, forecast) in enumerate(found.items()):
-        key, title = (
-            (_KEY, "RepairForecast") if len(found) == 1 else (f"{_KEY}-{i + 1}", f"RepairForecast, {plain(label)}")
-        )
+        key, title = (_KEY, "Forecast") if len(found) == 1 else (f"{_KEY}-{i + 1}", f"Forecast, {plain(label)}")
         with style.house_style():
             pages.append(Chapter(key, title, _TEMPLATE, _shown(forecast, key), folded=i > 0))
     return pages

@@ -21,10 +21,11 @@ class RepairForecast(InNotebook):
     """What can be told of a repair before it is made, from the items that it would learn from.
 
     Attributes:
-        about: names of `model` and `task`, numbers of `items`, right ones (`right`), `groups` and `prompts`, what of an
-            answer l_G is of (`answer_score`).
+        about: names of `model` and `task`, numbers of `items`, right ones (`right`) and `prompts`, what of an answer
+            l_G is of (`answer_score`), what readouts are `held_out` by: "prompt" where prompts have several answers,
+            else "group", or "item" where there are fewer than four groups.
         items: a row an item: the columns of `accord.gap.Gap.scores`, what is `read` of l_G off the validator's state,
-            in nats, by a readout that has not seen the item's group, and the layer that it was `read_at`.
+            in nats, by a readout that has not seen the item's prompt or group, and the layer that it was `read_at`.
         pairs: (direction, scope, bin, above, upto, pairs, value, low, high): how often the teacher orders a right and a
             wrong answer rightly by |Δ| of its scores, see `accord.forecasting.ordered_pairs`; direction g2v or v2g (l_G
             or l_V teaches), scope "all" or, where prompts have several answers, "within" prompts.
@@ -38,7 +39,7 @@ class RepairForecast(InNotebook):
             `generator_layer` and `validator_layer`, the first layer at which a form has 95 % of what it has above
             chance at its best one; `readout_r`, `readout_r_yes`, `readout_r_no`, the held-out r over all items and
             within gold classes, and `readout_auc` of what is read for gold; `closure_REPAIR`, the share of the gap that
-            a repair is expected to close (`accord.forecasting.predict`), and `logged_REPAIR`, of how many runs.
+            a repair is expected to close (`accord.forecasting.predict`).
     """
 
     about: Mapping[str, Any]

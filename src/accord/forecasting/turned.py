@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from accord.forecasting.pairs import PairCounts, over_items, over_prompts
 from accord.gap.corrected import TYPICALITIES, generator_scores
+from accord.gap.sample import prompt_numbers
 from accord.intervals import Estimate, Floats, auc_estimate, concordance_estimate, difference, spearman_estimate
 
 COLUMNS = ("correction", "scope", "metric", "value", "low", "high")
@@ -29,8 +30,8 @@ def turned_pairs(scores: pd.DataFrame) -> pd.DataFrame:
     """
     ordered = pd.concat([scores[scores["gold"]], scores[~scores["gold"]]])
     gold = ordered["gold"].to_numpy(dtype=bool)
-    column = next((name for name in ("prompt_group", "generator_prompt") if name in ordered), None)
-    prompts = np.zeros(len(gold), dtype=np.int64) if column is None else _numbers(ordered[column])
+    prompts = prompt_numbers(ordered)
+    assert prompts is not None  # a score table has them
     found = {name: each.to_numpy(dtype=float) for name, each in generator_scores(ordered).items()}
     rows = []
     for name in TYPICALITIES:
@@ -38,11 +39,6 @@ def turned_pairs(scores: pd.DataFrame) -> pd.DataFrame:
             for scope, metric, each in _measured(found["logprob"], found[name], gold, prompts):
                 rows.append((name, scope, metric, each.value, each.low, each.high))
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(COLUMNS[3:], float))
-
-
-def _numbers(prompts: pd.Series) -> NDArray[np.int64]:
-    """The number of each item's prompt [item]."""
-    return pd.factorize(prompts)[0].astype(np.int64)
 
 
 def _measured(

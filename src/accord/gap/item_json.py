@@ -144,7 +144,8 @@ def _prompts(prompts: pd.Series, letters: int) -> dict[str, Any]:
         "all": shared[-LONGEST:], "pre": pre[-letters:], "post": post[-letters:],
         "own": [text[-letters:] for text in own],
     }  # fmt: skip
-    return column | ({"cut": 1} if any(len(text) > letters for text in (pre, post, *own)) else {})
+    cut = len(shared) > LONGEST or any(len(text) > letters for text in (pre, post, *own))
+    return column | ({"cut": 1} if cut else {})
 
 
 def _rounded(values: pd.Series, digits: int = 4) -> list[float | int | None]:

@@ -3,22 +3,11 @@
 // JSON beside it (its keys: see item_json.py) and builds elements from text only, so that nothing of it is read as HTML.
 "use strict";
 (() => {
+  const { make, foreign, unfold } = window.page; // of fold.js
   const SPARE = 12; // rows that are there above and below those that are seen
   const NEAR = 14; // pixels between a pointer and the item that it means
   const KINDS = ["not said, denied", "said, denied", "not said, affirmed", "said, affirmed"];
 
-  /** An element with attributes (a function listens) and children, text among them. */
-  function make(tag, attributes = {}, ...children) {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) {
-      if (typeof value === "function") element.addEventListener(name, value);
-      else if (value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
-    }
-    element.append(...children.filter((child) => child !== undefined && child !== ""));
-    return element;
-  }
-
-  const foreign = (text) => make("bdi", {}, text);
   const line = (text) => text.replace(/\s+/g, " ").trim();
   const known = (value) => value !== null && value !== undefined;
   function number(value, digits = 2) {
@@ -254,8 +243,9 @@
       const names = ["generator_logodds", "validator_logodds", "said", "affirmed"];
       const head = ["item", "answer", "gold", "group", "generator_prompt", "validator_prompt",
         ...(this.repaired ? ["_before", "_after"] : [""]).flatMap((end) => names.map((name) => name + end))];
+      const whole = (column, text) => (column.cut ? "…" : column.all) + text;
       const rows = this.shown.map((item) => [String(item.i), item.answer, item.right ? "right" : "wrong", item.group,
-        item.generator, item.validator,
+        whole(this.data.x, item.generator), whole(this.data.q, item.validator),
         ...item.sides.flatMap((side) => [plain(side.l), plain(side.v), side.kind & 1 ? "yes" : "no", side.kind & 2 ? "yes" : "no"])]);
       return [head, ...rows].map((row) => row.map(quoted).join(",")).join("\r\n") + "\r\n";
     }
@@ -390,7 +380,7 @@
     const found = /^#item-(?:(.+)-)?(\d+)$/.exec(hash);
     const wanted = found && (found[1] ? all.find((one) => one.root.dataset.key === found[1]) : all[0]);
     for (const one of all) if (one !== wanted) one.close();
-    for (let part = wanted?.root; part; part = part.parentElement) if (part.localName === "details") part.open = true;
+    unfold(wanted?.root);
     if (wanted) wanted.open(Number(found[2]));
     else all.find((one) => `#${one.root.id}` === hash)?.root.scrollIntoView();
   }

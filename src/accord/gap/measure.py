@@ -45,7 +45,6 @@ def measure_gap(
     *,
     layers: bool = False,
     typicality: tuple[Kind, ...] = ("own",),
-    base: LanguageModel | None = None,
     resamples: int = 1000,
     parts: Path | None = None,
     progress: Progress | None = None,
@@ -58,7 +57,6 @@ def measure_gap(
         layers: also by the logit lens of every layer.
         typicality: how typical each answer is by itself, by which its score can be corrected: "own", its
             log-probability after nothing; "negated", after the negated prompt, at the cost of a pass over the items.
-        base: the model that `lm` was made from. Then its typicality stands beside `lm`'s own, which a repair moves.
         resamples: 0 for no intervals; any other number for them.
         parts: a folder for finished parts; what is whole there already is not computed again.
         progress: called with (items done, items in all).
@@ -78,7 +76,7 @@ def measure_gap(
     order = questions.order()
     tables, by_layer = [], _ByLayer(n, lm.n_layers + 1, task.labels.chooses) if layers else None
     size = _PART if parts or questions.answer_tokens * _TOGETHER > _ANSWER_TOKENS * n else _TOGETHER
-    typical = _Typical(questions, typicality, base)
+    typical = _Typical(questions, typicality)
     whole = n + typical.total
 
     def told(done: int, _: int) -> None:
@@ -172,9 +170,9 @@ _COLUMNS: Mapping[Kind, str] = {"own": "typicality", "negated": "negated_typical
 class _Typical:
     """How typical the answers are, every distinct one scored once: parts of their own, put together as columns."""
 
-    def __init__(self, questions: _Questions, kinds: tuple[Kind, ...], base: LanguageModel | None) -> None:
+    def __init__(self, questions: _Questions, kinds: tuple[Kind, ...]) -> None:
         lm, task = questions.lm, questions.task
-        self._models = {"": lm, **({} if base is None else {"base_": base})}
+        self._lm = lm
         self._distinct: dict[str, list[Asked]] = {}  # neighbours share prompts
         self._place: dict[str, list[int]] = {}  # of each item among these
         self._found: dict[str, list[float]] = {}
@@ -188,15 +186,14 @@ class _Typical:
     @property
     def total(self) -> int:
         """How many answers are scored."""
-        return len(self._models) * sum(map(len, self._distinct.values()))
+        return sum(map(len, self._distinct.values()))
 
     def makes(self, size: int) -> Iterator[tuple[str, Callable[[], pd.DataFrame], int]]:
         """Of each part of at most `size` answers its name, what makes it, and how many answers it has."""
         for column, distinct in self._distinct.items():
-            for prefix, model in self._models.items():
-                for start in range(0, len(distinct), size):
-                    part = distinct[start : start + size]
-                    yield f"{prefix}{column}-{start:08d}.parquet", partial(_typical_part, model, part), len(part)
+            for start in range(0, len(distinct), size):
+                part = distinct[start : start + size]
+                yield f"{column}-{start:08d}.parquet", partial(_typical_part, self._lm, part), len(part)
 
     def takes(self, name: str, part: pd.DataFrame) -> bool:
         """Take a part in, if it is one of these."""
@@ -207,13 +204,7 @@ class _Typical:
 
     def table(self) -> pd.DataFrame:
         """A row an item, a column for each kind of typicality."""
-        return pd.DataFrame(
-            {
-                prefix + column: np.array(self._found[prefix + column])[place]
-                for column, place in self._place.items()
-                for prefix in self._models
-            }
-        )
+        return pd.DataFrame({name: np.array(self._found[name])[place] for name, place in self._place.items()})
 
 
 def _typical_part(lm: LanguageModel, part: Sequence[Asked]) -> pd.DataFrame:

@@ -93,6 +93,12 @@ class ScoreColumns:
         return self.classes if name == "all" else ()
 
 
+def prompt_numbers(scores: pd.DataFrame) -> NDArray[np.int64] | None:
+    """The number of the prompt that each item of a score table answers [item], from 0; None where it is not told."""
+    name = next((name for name in _PROMPTS if name in scores), None)
+    return None if name is None else pd.factorize(scores[name])[0].astype(np.int64)
+
+
 def sample(scores: pd.DataFrame) -> ScoreColumns:
     """The columns that measures need, from a score table (see `accord.gap.measure_gap`).
 
@@ -111,9 +117,8 @@ def sample(scores: pd.DataFrame) -> ScoreColumns:
     if "validator_choice" in ordered:
         chosen = (ordered["validator_choice"] == ordered["label"]).to_numpy()
     first = ordered[_FIRST].to_numpy(dtype=np.float64) if _FIRST in ordered else None
-    grouped = next((name for name in _PROMPTS if name in ordered), None)
-    prompt = None if grouped is None else pd.factorize(ordered[grouped])[0].astype(np.int64)
-    return ScoreColumns(generator, validator, rank, mass, int(scores["gold"].sum()), chosen, first, prompt)
+    n_yes = int(scores["gold"].sum())
+    return ScoreColumns(generator, validator, rank, mass, n_yes, chosen, first, prompt_numbers(ordered))
 
 
 Column = Callable[[ScoreColumns], Floats]

@@ -18,7 +18,7 @@ from accord.intervals.estimate import (
 )
 
 _LINE = 1e-12  # 1 − |r| below which all units lie on one line, but for rounding
-_ROWS = 2**22  # pairs that are compared at once
+_PAIRWISE = 256  # units that are compared pair by pair
 
 
 def pearson(x: Floats, y: Floats) -> Floats:
@@ -116,29 +116,50 @@ def concordance_estimate(x: Floats, y: Floats, classes: Classes = ()) -> Estimat
     Fisher's z of γ = 2 C / (C + D) − 1 with the variance of its influence function within classes (Hoeffding's
     projection of both counts), t, corrected for skewness.
     """
-    share, n = float(concordance(x, y)), len(x)
-    if math.isnan(share):
+    alike, all_ = _ordered_pairs(x, y)
+    if not (total := all_.sum()):
         return unknown("no pair is ordered by both scores")
+    share, n = float(alike.sum() / total), len(x)
     if n < FEWEST:
         return Estimate(share, reason=too_few(n, "item"))
     gamma = 2 * share - 1
     if 1 - abs(gamma) < _LINE:
         return Estimate(share, reason="all pairs are ordered alike, or none, which shows no error")
-    alike, all_ = _ordered_pairs(x, y)
     moved = 2 * (2 * alike - all_ - gamma * all_) / all_.mean()
     on_scale = _on_fishers_scale(gamma, moved / (1 - gamma * gamma), classes)
     return Estimate(share, (1 + on_scale.low) / 2, (1 + on_scale.high) / 2, influence=on_scale.influence)
 
 
 def _ordered_pairs(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Of each unit the pairs that both order alike, and those that both order at all [unit]."""
+    """Of each unit the pairs that both order alike, and those that both order at all [unit].
+
+    Few units are compared pair by pair; many are counted as they are merged into order, in n log² n steps.
+    """
+    if len(x) <= _PAIRWISE:
+        signs = np.sign(x[:, None] - x) * np.sign(y[:, None] - y)
+        return (signs > 0).sum(-1, dtype=float), (signs != 0).sum(-1, dtype=float)
+    alike = _below_in_both(x, y) + _below_in_both(-x, -y)
+    return alike, alike + _below_in_both(x, -y) + _below_in_both(-x, y)
+
+
+def _below_in_both(x: Floats, y: Floats) -> Floats:
+    """Of each unit how many others are below it in both [unit]."""
     n = len(x)
-    alike, all_ = np.zeros(n), np.zeros(n)
-    for start in range(0, n, max(1, _ROWS // max(n, 1))):
-        rows = slice(start, start + max(1, _ROWS // n))
-        signs = np.sign(x[rows, None] - x) * np.sign(y[rows, None] - y)
-        alike[rows], all_[rows] = (signs > 0).sum(-1), (signs != 0).sum(-1)
-    return alike, all_
+    order = np.lexsort((-y, x))  # of those with one x none comes before another with a larger y
+    y, count, place = y[order], np.zeros(n), np.arange(n)
+    size = 1
+    while size < n:  # blocks of twice the size: what their right halves have below them in their left halves
+        block, right = place // (2 * size), place // size % 2
+        by = np.lexsort((1 - right, y, block))  # equal ones of the right half first, as they are not below
+        left = 1 - right[by]
+        before = left.cumsum() - left
+        first = np.searchsorted(block[by], block[by])  # where the block begins
+        own = before - before[first]
+        count[by] += np.where(left == 0, own, 0)
+        size *= 2
+    found = np.empty(n)
+    found[order] = count
+    return found
 
 
 def _pulled(x: Floats, weights: Floats) -> Floats:

@@ -3,22 +3,11 @@
 // and builds elements from text only, so that nothing a model or a corpus wrote is ever read as HTML.
 "use strict";
 (() => {
+  const { make, foreign, unfold } = window.page; // of fold.js
   const PAGE = 30;
   const CLEAR = 4; // |t| or |z| from which a concept counts as going with a label
   const ARMS = ["concept", "random concept", "random direction"];
 
-  /** An element with attributes (a function listens) and children, text among them. */
-  function make(tag, attributes = {}, ...children) {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) {
-      if (typeof value === "function") element.addEventListener(name, value);
-      else if (value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
-    }
-    element.append(...children.filter((child) => child !== undefined && child !== ""));
-    return element;
-  }
-
-  const foreign = (text) => make("bdi", {}, text);
   const flat = (text) => text.replace(/[\r\n]+/g, "⏎").replace(/\t/g, "⇥");
   const token = (text) => make("code", { class: "token" }, foreign(flat(text).replace(/^ +$|^ /, (spaces) => "·".repeat(spaces.length)) || "∅"));
   const minus = (text) => text.replace(/^-(?=[.0]*$)/, "").replace("-", "−").replace(/^(−?)0\./, "$1.");
@@ -212,7 +201,7 @@
         heading, ...parts);
       this.view.hidden = false;
       this.list.hidden = true;
-      for (let part = this.root; part; part = part.parentElement) if (part.localName === "details") part.open = true;
+      unfold(this.root);
       this.root.scrollIntoView();
       heading.focus({ preventScroll: true });
     }

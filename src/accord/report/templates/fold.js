@@ -1,21 +1,40 @@
 
 // What is linked to is seen, also inside what is folded; and all of the page can be opened, to be read through or printed.
+// It is the first script of a page, and has what the others share.
 "use strict";
 (() => {
-  function reveal() {
-    let part = null;
-    try { part = document.getElementById(decodeURIComponent(location.hash.slice(1))); } catch { /* no link of this page */ }
+  /** An element with attributes (a function listens) and children, text among them. */
+  function make(tag, attributes = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (typeof value === "function") element.addEventListener(name, value);
+      else if (value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+    }
+    element.append(...children.filter((child) => child !== undefined && child !== ""));
+    return element;
+  }
+
+  const foreign = (text) => make("bdi", {}, text);
+
+  /** Open whatever a part of the page is folded in; whether anything was. */
+  function unfold(part) {
     let opened = false;
     for (let one = part; one; one = one.parentElement) {
       if (one.localName === "details" && !one.open) one.open = opened = true;
     }
-    if (opened) part.scrollIntoView();
+    return opened;
+  }
+  window.page = { make, foreign, unfold };
+
+  function reveal() {
+    let part = null;
+    try { part = document.getElementById(decodeURIComponent(location.hash.slice(1))); } catch { /* no link of this page */ }
+    if (unfold(part)) part.scrollIntoView();
   }
   const stages = [...document.querySelectorAll("details.stage")];
   const list = document.querySelector(".contents");
   if (list && stages.length) {
-    const button = document.createElement("button");
-    button.type = "button";
+    const button = make("button", { type: "button" });
     const all = () => stages.every((stage) => stage.open);
     const say = () => { button.textContent = all() ? "Fold all" : "Open all"; };
     button.addEventListener("click", () => {

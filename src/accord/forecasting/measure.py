@@ -84,7 +84,7 @@ def forecast(
     told = None if progress is None else lambda done, total: progress(n + n * done // max(1, total), 2 * n)
     states = validator_states(lm, task, range(lm.n_layers + 1), progress=told)
     whole = sample(gap.scores)
-    groups = _apart(task, gap.scores, by_prompt=bool(whole.compared))
+    groups, held_out = _apart(task, gap.scores, compared=bool(whole.compared))
     held = read_held_out(states, gap.scores["generator_logodds"].to_numpy(float), groups, seed=seed)
     items = gap.scores.assign(read=held.best, read_at=held.layer)
     pairs = _pairs(gap.scores)
@@ -94,7 +94,7 @@ def forecast(
         "task": task.name,
         "items": n,
         "right": whole.n_yes,
-        "held_out": "item" if len(set(groups)) < FOLDS else "prompt" if whole.compared else "group",
+        "held_out": held_out,
         "prompts": whole.prompts,
         "answer_score": gap.answer_score,
     }
@@ -104,12 +104,19 @@ def forecast(
     return RepairForecast(about, items, pairs, layers, turned_pairs(gap.scores), told_by_others, metrics)
 
 
-def _apart(task: Task, scores: pd.DataFrame, *, by_prompt: bool) -> list[str]:
-    """Of each item what it may share with none that a readout of it was fitted on: its prompt, or its group."""
-    numbers = prompt_numbers(scores)
-    if by_prompt and numbers is not None:
-        return [str(number) for number in numbers]
-    return [str(item.group) for item in task.items]
+def _apart(task: Task, scores: pd.DataFrame, *, compared: bool) -> tuple[list[str], str]:
+    """Of each item what it may share with none that a readout of it was fitted on, and what that is called.
+
+    Its group; where prompts have several answers to compare, and groups cut across them, its prompt.
+    """
+    groups, prompts = [str(item.group) for item in task.items], prompt_numbers(scores)
+    assert prompts is not None  # a score table has them
+    enough = len(set(groups)) >= FOLDS
+    if compared and not (enough and len({*zip(prompts, groups, strict=True)}) == len(set(prompts))):
+        groups, name = [str(number) for number in prompts], "prompt"
+    else:
+        name = "group"
+    return groups, name if len(set(groups)) >= FOLDS else "item"
 
 
 def _pairs(scores: pd.DataFrame) -> pd.DataFrame:

@@ -22,8 +22,8 @@ class RepairForecast(InNotebook):
 
     Attributes:
         about: names of `model` and `task`, numbers of `items`, right ones (`right`) and `prompts`, what of an answer
-            l_G is of (`answer_score`), what readouts are `held_out` by: "prompt" where prompts have several answers,
-            else "group", or "item" where there are fewer than four groups.
+            l_G is of (`answer_score`), what readouts are `held_out` by: "group", "prompt" where prompts have several
+            answers and groups cut across them, or "item" where there are fewer than four of either.
         items: a row an item: the columns of `accord.gap.Gap.scores`, what is `read` of l_G off the validator's state,
             in nats, by a readout that has not seen the item's prompt or group, and the layer that it was `read_at`.
         pairs: (direction, scope, bin, above, upto, pairs, value, low, high): how often the teacher orders a right and a

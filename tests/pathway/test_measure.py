@@ -130,7 +130,7 @@ def test_a_killed_run_goes_on_with_the_same_numbers(
     run = Receiver.run
 
     def killed(self: Receiver, *args: Any, **more: Any) -> Any:
-        if more.get("put"):
+        if more.get("puts"):
             raise KeyboardInterrupt
         return run(self, *args, **more)
 

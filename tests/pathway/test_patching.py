@@ -172,7 +172,7 @@ def test_a_model_edited_in_a_part_is_given_states_wherever_it_runs_them() -> Non
     head = build_head(NewHead(), lm, reader, states, counts=torch.ones(lm.vocab_size))
     edited = EditedSpan(ConceptLM(lm, lm.n_layers, reader, head), {2: Set(5.0)}, first=2)
     put = Put(lm.n_layers, 1, torch.randn(1, 5, lm.d_model, generator=torch.Generator().manual_seed(1)))
-    (before, _), (after, _) = (Receiver(edited).run(ids, [], put=change) for change in (None, put))
+    (before, _), (after, _) = (Receiver(edited).run(ids, [], puts=puts) for puts in ((), [put]))
     logits = [edited.lens(by_layer[edited.n_layers]) for by_layer in (before, after)]
     assert torch.equal(logits[0][:, 0], logits[1][:, 0]) and not torch.equal(logits[0][:, 1:], logits[1][:, 1:])
 
@@ -182,7 +182,7 @@ def test_random_directions_have_the_norm_of_the_difference(hypernyms: Task, monk
     puts, run = [], Receiver.run
 
     def spy(self: Receiver, *args: Any, **kwargs: Any) -> Any:
-        puts.extend([kwargs["put"]] if kwargs.get("put") else [])
+        puts.extend(kwargs.get("puts", ()))
         return run(self, *args, **kwargs)
 
     monkeypatch.setattr(Receiver, "run", spy)

@@ -1,8 +1,9 @@
 """Batches of prompts on which one model's states are put into another, layer by layer, in as few runs as possible.
 
 Equally long prompts share a batch. What they share at their beginning is run once; if only the last position is
-patched, all before it is run once for all layers, as the receiver's keys and values there stay as they are. The
-donor's states and the random ones of a layer are variants of the same batch.
+patched, all before it is run once for all layers, as the receiver's keys and values there stay as they are. Layers are
+rows of a batch, and so are a layer's variants, the donor's states and each draw of random ones: a run of few rows takes
+as long as reading the weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from accord.gap.metrics import Floats
-from accord.lm.batching import in_batches
+from accord.lm.batching import default_batch_tokens, in_batches
 from accord.lm.beginning import shared_length
 from accord.lm.kv import KeysValues
 from accord.lm.marked import States, backbone_states
@@ -24,6 +25,7 @@ from accord.pathway.receiver import Put, Receiver
 from accord.progress import Progress
 
 STATES, RANDOM = "states", "random"
+_COPIED = 512 * 2**20  # bytes of keys and values that are copied for a run of several layers
 
 
 @dataclass(frozen=True)
@@ -71,22 +73,33 @@ def _batch(patching: Patching, ids: Tensor, items: list[int], shared: int, first
         states, _ = _walk(model, pieces[left:], before, layers=sorted({*patching.layers, model.lm.n_layers}))
         runs.append((states, before, patching.logodds(model, states[-1][model.lm.n_layers])))
     (theirs, _, l_donor), (own, before, l_receiver) = runs
-    rows = []
-    for layer in patching.layers:
-        skipped = [max(first - start, 0) for start in starts[left:]]
-        pairs = [
+    skipped = [max(first - start, 0) for start in starts[left:]]
+    pairs = {
+        layer: [
             (backbone_states(donor[layer])[:, skip:].float(), backbone_states(receiver[layer])[:, skip:].float())
             for donor, receiver, skip in zip(theirs, own, skipped, strict=True)
         ]
-        if all(torch.equal(donor, receiver) for donor, receiver in pairs):  # nothing is changed by putting it there
-            logodds = np.tile(l_receiver, (1 + patching.draws, 1))  # [1 + draws, item]
-        else:
-            logodds = _patched(patching, layer, first, pairs, pieces[left:], before, items)
-        averaged = [(STATES, logodds[0])] + ([(RANDOM, logodds[1:].mean(0))] if patching.draws else [])
-        for what, patched in averaged:
+        for layer in patching.layers
+    }
+    apart = [layer for layer in pairs if not all(torch.equal(theirs, own) for theirs, own in pairs[layer])]
+    logodds = {layer: np.tile(l_receiver, (1 + patching.draws, 1)) for layer in pairs}  # [1 + draws, item], as it is
+    tokens = default_batch_tokens(patching.receiver.lm.device) // sum(piece.shape[1] for piece in pieces[left:])
+    size = max(1, min(tokens, _copies(before)) // ((1 + patching.draws) * len(items)))  # layers of a run
+    for some in (apart[start : start + size] for start in range(0, len(apart), size)):
+        logodds |= _patched(patching, {layer: pairs[layer] for layer in some}, first, pieces[left:], before, items)
+    rows = []
+    for layer, patched in logodds.items():
+        averaged = [(STATES, patched[0])] + ([(RANDOM, patched[1:].mean(0))] if patching.draws else [])
+        for what, values in averaged:
             columns = {"item": items, "layer": layer, "what": what}
-            rows.append(pd.DataFrame({**columns, "receiver": l_receiver, "donor": l_donor, "patched": patched}))
+            rows.append(pd.DataFrame({**columns, "receiver": l_receiver, "donor": l_donor, "patched": values}))
     return pd.concat(rows, ignore_index=True)
+
+
+def _copies(before: KeysValues) -> int:
+    """How many rows may have keys and values copied for them."""
+    size = sum(keys[0].nbytes + values[0].nbytes for keys, values in before)
+    return _COPIED // size if size else _COPIED
 
 
 def _cut(ids: Tensor, shared: int, first: int, cacheable: bool) -> tuple[list[Tensor], list[int]]:
@@ -109,40 +122,43 @@ def _walk(
     before: KeysValues,
     *,
     layers: Sequence[int],
-    puts: Sequence[Put] | None = None,
+    puts: Sequence[Sequence[Put]] = (),
 ) -> tuple[list[Mapping[int, States]], KeysValues]:
     """States of each piece, and the keys and values of all that was run."""
     by_piece = []
     for i, piece in enumerate(pieces):
-        states, before = model.run(piece, before, layers=layers, put=puts[i] if puts else None)
+        states, before = model.run(piece, before, layers=layers, puts=puts[i] if puts else ())
         by_piece.append(states)
     return by_piece, before
 
 
 def _patched(
     patching: Patching,
-    layer: int,
+    pairs: Mapping[int, Sequence[tuple[Tensor, Tensor]]],
     first: int,
-    pairs: Sequence[tuple[Tensor, Tensor]],
     pieces: Sequence[Tensor],
     before: KeysValues,
     items: Sequence[int],
-) -> Floats:
-    """l_V [1 + draws, item] with the donor's states in `layer`, and with each draw of random ones; all in one batch.
+) -> dict[int, Floats]:
+    """Layer -> l_V [1 + draws, item] with the donor's states there, and with each draw of random ones; all in one run.
 
-    `pairs` are the donor's and the receiver's states of each piece, [row, position, d].
+    `pairs` are each layer's donor's and receiver's states of each piece, [row, position, d].
     """
     variants = 1 + patching.draws
-    puts = []
-    for k, (theirs, own) in enumerate(pairs):
-        norm = (theirs - own).norm(dim=-1, keepdim=True)
-        rows = items if len(own) == len(items) else [-1]
-        noise = [_directions(own, (patching.seed, layer, draw, k), rows) for draw in range(patching.draws)]
-        puts.append(Put(layer, first, torch.cat([theirs, *(own + norm * direction for direction in noise)])))
-    repeated = [(k.repeat(variants, 1, 1, 1), v.repeat(variants, 1, 1, 1)) for k, v in before]
+    puts: list[list[Put]] = [[] for _ in pieces]
+    for number, (layer, by_piece) in enumerate(pairs.items()):
+        for k, (theirs, own) in enumerate(by_piece):
+            norm = (theirs - own).norm(dim=-1, keepdim=True)
+            rows = items if len(own) == len(items) else [-1]
+            noise = [_directions(own, (patching.seed, layer, draw, k), rows) for draw in range(patching.draws)]
+            given = torch.cat([theirs, *(own + norm * direction for direction in noise)])
+            puts[k].append(Put(layer, first, given, row=number * len(given)))
+    times = len(pairs) * variants
+    repeated = [(k.repeat(times, 1, 1, 1), v.repeat(times, 1, 1, 1)) for k, v in before]
     top = patching.receiver.lm.n_layers
-    states, _ = _walk(patching.receiver, [p.repeat(variants, 1) for p in pieces], repeated, layers=[top], puts=puts)
-    return patching.logodds(patching.receiver, states[-1][top]).reshape(variants, len(items))
+    states, _ = _walk(patching.receiver, [p.repeat(times, 1) for p in pieces], repeated, layers=[top], puts=puts)
+    logodds = patching.logodds(patching.receiver, states[-1][top]).reshape(len(pairs), variants, len(items))
+    return dict(zip(pairs, logodds, strict=True))
 
 
 def _directions(like: Tensor, seed: tuple[int, ...], items: Sequence[int]) -> Tensor:

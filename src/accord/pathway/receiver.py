@@ -1,7 +1,7 @@
 """A model that can be given another model's states, whatever edits it has: states are put beneath all of them."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass
 
@@ -19,15 +19,21 @@ from accord.lm.splice import past, replaced
 
 @dataclass(frozen=True)
 class Put:
-    """States [row, position, d] that take the place of those of `layer`, from position `first` (at least 1) on."""
+    """States [row, position, d] that take the place of those of `layer`, from position `first` (at least 1) on.
+
+    They are of the batch's rows from `row` on; other rows keep theirs.
+    """
 
     layer: int
     first: int
     states: Tensor
+    row: int = 0
 
     def change(self, states: Tensor) -> Tensor:
         """What `replaced` calls with states [n, d]: the states [n, d] in their place."""
-        return self.states.reshape(states.shape)
+        changed = states.reshape(-1, *self.states.shape[1:]).clone()
+        changed[self.row : self.row + len(self.states)] = self.states
+        return changed.reshape(states.shape)
 
 
 class _Core(Backbone):
@@ -39,7 +45,7 @@ class _Core(Backbone):
 
     def __init__(self, backbone: Backbone) -> None:
         self.__dict__.update(backbone.__dict__)
-        self.put: Put | None = None
+        self.puts: Sequence[Put] = ()
 
     def hidden(
         self,
@@ -50,11 +56,9 @@ class _Core(Backbone):
         cache: Cache | None = None,
     ) -> dict[int, Tensor]:
         """See `LanguageModel.hidden`."""
-        put = self.put
-        changed = (
-            nullcontext() if put is None else replaced(self, put.layer, put.change, start=past(cache), first=put.first)
-        )
-        with changed:
+        with ExitStack() as changed:
+            for put in self.puts:
+                changed.enter_context(replaced(self, put.layer, put.change, start=past(cache), first=put.first))
             return super().hidden(ids, layers=layers, at=at, cache=cache)
 
 
@@ -66,21 +70,21 @@ class Receiver:
         self.lm = _around(lm, self._core)
 
     def run(
-        self, ids: Tensor, before: KeysValues, *, layers: Sequence[int] | None = None, put: Put | None = None
+        self, ids: Tensor, before: KeysValues, *, layers: Sequence[int] | None = None, puts: Sequence[Put] = ()
     ) -> tuple[Mapping[int, States], KeysValues]:
         """States [row, position, d] of `ids` [row, position], and the keys and values with them.
 
         Args:
             before: keys and values of the positions before; a row of them serves as many rows of ids as there are to
                 each, in order. None at the start.
-            put: what takes the place of a layer's states.
+            puts: what takes the place of layers' states.
         """
         cache = kv_cache(for_rows(before, len(ids))) if self.lm.cacheable else None
-        self._core.put = put
+        self._core.puts = puts
         try:
             states = self.lm.hidden(ids, layers=layers, cache=cache)
         finally:
-            self._core.put = None
+            self._core.puts = ()
         return states, kv_pairs(cache) if cache is not None else []
 
 

@@ -26,8 +26,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
             plan.problem(AccordError("Two sections would write to the same folder.", got=got, fix=fix), "forecast", i)
             continue
         with plan.at("forecast", i, section=section):
-            nested = plan.task(section, split="all").nested
-            kind = "nested" if nested else "random"
+            kind = plan.task(section, split="all").usual_split_kind
             task = plan.task(section, split="train", split_kind=kind, limit=section.limit)
             check_task(task, negated=section.negated)
             yield forecast_stage(section, plan.read(task), plan.named(plan.backbone), plan.seed)

@@ -16,8 +16,8 @@ def training_items(name: str | Path | Mapping[str, Any], **keys: Any) -> Task:
     Args:
         keys: of `accord.task`.
     """
-    nested = make_task(name, **{**keys, "split": "all", "limit": None}).nested
-    return make_task(name, **{**keys, "split": "train", "split_kind": "nested" if nested else "random"})
+    whole = make_task(name, **{**keys, "split": "all", "limit": None})
+    return make_task(name, **{**keys, "split": "train", "split_kind": whole.usual_split_kind})
 
 
 def check_task(task: Task, *, negated: bool = False) -> None:

@@ -58,7 +58,7 @@ def items_of(
 
     Raises AccordError as `accord.task` and `accord.repair.learned.unlearned` do.
     """
-    kind = split_kind or ("nested" if make().nested else "random")
+    kind = split_kind or make().usual_split_kind
     names = _NESTED if kind == "nested" else _NESTED[:1]
     return PathwayItems(
         make(split="train", split_kind=kind, limit=section.train_limit),

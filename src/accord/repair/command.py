@@ -57,7 +57,7 @@ def repair(
     from accord.tasks import task as make_task
 
     name, data = question.task, question.data
-    kind = split_kind or ("nested" if make_task(name, data=data, split="all").nested else "random")
+    kind = split_kind or make_task(name, data=data, split="all").usual_split_kind
     task = make_task(name, data=data, split=split, split_kind=kind, limit=limit, seed=seed, **question.asked)
     say_how_read(task)
     table = {"kind": method, **key_values("--set", set_ or []), "steps": steps, "lr": lr}

@@ -28,16 +28,15 @@ def asked_as(
     Raises:
         AccordError: the repair learned from items that would be tested.
     """
-    usually = "nested" if usual.nested else "random"
     chain = [link for link in links(folder) if link.is_of(usual.settings)]
     if not chain:
-        return {"seed": seed or 0, "split_kind": split_kind or usually}
+        return {"seed": seed or 0, "split_kind": split_kind or usual.usual_split_kind}
     learned = chain[0].task
     _same_items(chain[1:], learned)
     if learned["split"] != "train":
         fix = "repair again with --split train"
         raise AccordError("no items are left to judge this repair on", where=folder, got=learned["split"], fix=fix)
-    split_keys: dict[str, Any] = {"seed": seed or 0, "split_kind": split_kind or usually}
+    split_keys: dict[str, Any] = {"seed": seed or 0, "split_kind": split_kind or usual.usual_split_kind}
     if learned["split_kind"] != "column":  # the data's own split, which nothing moves
         options = {"seed": seed, "split_kind": split_kind}
         for key, value in options.items():

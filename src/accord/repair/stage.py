@@ -51,7 +51,7 @@ def training_items(plan: Plan) -> dict[str, Task]:
     by_title = {}
     for i, section in enumerate(plan.all(RepairSection)):
         with plan.at("repair", i, section=section):
-            kind = "nested" if plan.task(section, split="all").nested else "random"
+            kind = plan.task(section, split="all").usual_split_kind
             task = plan.task(section, split="train", split_kind=kind, limit=section.limit)
             check_task(task, repair_config(section))
             by_title[section.title] = task

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Formatter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from accord.errors import AccordError
 from accord.tasks.chat import Chat
@@ -150,6 +150,11 @@ class Task:
             ends = (prompt.rsplit("\n", 1)[-1] for prompt in self.prompts(self.items[0]))
             lines += [f"  {form}: {end!r}" for form, end in zip(("generator", "validator"), ends, strict=True)]
         return "\n".join(lines)
+
+    @property
+    def usual_split_kind(self) -> Literal["nested", "random"]:
+        """How it is divided into what repairs learn from and what they are judged on: nested where it can be."""
+        return "nested" if self.nested else "random"
 
     def prompts(self, item: Item) -> tuple[str, str]:
         """The generator prompt and the validator prompt of an item, neither with a space at its end."""

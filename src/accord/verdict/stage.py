@@ -66,7 +66,7 @@ def _trials(plan: Plan, section: VerdictSection, question: RepairSection, traini
             )
     return trials_of(
         lambda **keys: plan.task(question, **keys),
-        split_kind="nested" if usual.nested else "random",
+        split_kind=usual.usual_split_kind,
         phrasings=usual.rewordings if section.phrasings else {},
         limit=section.limit,
         phrasing_limit=section.phrasing_limit,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from accord.concepts.moments import Moments
 from accord.errors import AccordError
 
 if TYPE_CHECKING:
@@ -77,11 +78,9 @@ def _ends(model: "ConceptModel", batch: Any) -> tuple[Tensor, Tensor]:
 def quality_of(model: "ConceptModel", batches: Iterable[Any]) -> Quality:
     """See `accord.concepts.evaluate`, which checks its arguments."""
     start = time.monotonic()
-    wide = {"dtype": torch.float64, "device": model.mean.device}
-    left = left_hard = square = torch.zeros((), **wide)  # type: ignore[call-overload]
-    total = torch.zeros(model.d_out, **wide)  # type: ignore[call-overload]
+    left = left_hard = torch.zeros((), dtype=torch.float64, device=model.mean.device)
+    moments = Moments(model.d_out, model.mean.device)
     fired = torch.zeros(model.K, dtype=torch.int64, device=model.mean.device)
-    n, shift = 0, model.mean
     for batch in batches:
         x, y = _ends(model, batch)
         encoded = model.encode(x)
@@ -89,16 +88,12 @@ def quality_of(model: "ConceptModel", batches: Iterable[Any]) -> Quality:
         error = _squared(y - model.decode(encoded))
         left = left + error
         left_hard = left_hard + (_squared(y - model.decode(hard)) if model.gated else error)
-        # Sums around a mean: without it, dimensions far from 0 lose their digits.
-        shift = y.mean(0) if n == 0 and model.transcodes else shift
-        centred = (y - shift).double()
-        total += centred.sum(0)
-        square = square + centred.square().sum()
+        moments.add(y)
         fired += fires(hard)
-        n += len(x)
+    n = moments.n
     if n == 0:
         raise AccordError("no embeddings to evaluate on", wanted="at least one batch [n, d]")
-    variance = (square - total.square().sum() / n).clamp_min(1e-30)
+    variance = moments.variation.clamp_min(1e-30)
     rates = (fired.double() / n).cpu()
     return Quality(
         fvu=float(left / variance),

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accord.concepts.base import ConceptModel, Encoded, Moments
+from accord.concepts.base import ConceptModel, Encoded
 from accord.concepts.config import TranscoderConfig
+from accord.concepts.moments import Moments
 from accord.concepts.quality import check_pair
 from accord.concepts.sae import dead_concepts, living_norm, worst_rows
 from accord.concepts.step import Step

@@ -21,7 +21,7 @@ from accord.study.run_progress import PROGRESS
 from accord.study.stage import Stage
 from accord.study.work import Input, Models
 
-_PAGE_SHARE = 40  # a page that took a second is not written again for so many
+_PAGE_SHARE = 80  # a page that took a second is not written again for so many
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from gpu_concepts import kind_speed, topk_speed
+from gpu_concepts import kind_speed, loss_kept, topk_speed
 from gpu_language import aligning, extraction, random_llama, right_numbers, sampling, scoring
 from gpu_measured import FULL, SMALL, Check
 from rich.console import Console
@@ -75,6 +75,7 @@ def main() -> None:
     check.section("right numbers", lambda: right_numbers(check, arguments.folder))
     for d, size, k, wanted in sizes.topk:
         check.section(f"topk {d}→{size}", lambda d=d, size=size, k=k, w=wanted: topk_speed(check, d, size, k, w))  # type: ignore[misc]
+    check.section("losses", lambda: loss_kept(check))
     lm: list[Backbone] = []
     check.section("a random Llama", lambda: lm.append(random_llama(check, arguments.folder)))
     for part in (scoring, extraction, sampling, aligning) if lm else ():

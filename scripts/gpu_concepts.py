@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from gpu_measured import Check, benchmark
 from torch import Tensor
 
-from accord.concepts import Step, Training, build, fit, read_config
+from accord.concepts import Step, Training, build, fit, read_config, train
 from accord.concepts.batchtopk import BatchTopK
 from accord.concepts.matryoshka import Matryoshka
+from accord.concepts.sae import SAE
 
 
 class Dense(torch.nn.Module):
@@ -103,6 +106,41 @@ def train_floor(check: Check, d: int, size: int) -> float:
         weight.grad = torch.zeros_like(weight)
     optimizer.step()
     return check.sizes.batch / check.seconds(lambda: (x @ low.T, optimizer.step()), rounds=5)
+
+
+def loss_kept(check: Check) -> None:
+    """The loss after equal steps with rounded products beside that with products in full, and its spread over seeds."""
+    d, steps = check.sizes.width, 10 * check.sizes.steps
+    atoms = torch.randn(2 * d, d, device=check.device) / d**0.5
+    generator = torch.Generator(check.device).manual_seed(0)
+
+    def batches(step: int) -> Iterator[Tensor]:
+        while True:
+            shape = check.sizes.batch, len(atoms)
+            draws = torch.rand(shape, generator=generator.manual_seed(step), device=check.device)
+            yield (draws - 0.98).relu() @ atoms * 50
+            step += 1
+
+    def ends(table: dict[str, Any]) -> list[float]:
+        losses = []
+        for seed in range(3):
+            model = build(read_config(table), d, seed=seed)
+            model.fit_scale([next(batches(0)).cpu()])
+            pace = Training(steps=steps, log_every=steps, checkpoint_every=steps, seed=seed)
+            losses.append(fit(model.to(check.device), batches, pace).rows[-1]["loss"])
+        return losses
+
+    for table in ({"kind": "topk", "size": 4 * d, "k": min(32, d)}, {"kind": "l1", "size": 4 * d}):
+        rounded = ends(table)
+        with patch.object(SAE, "rounds", False), patch.object(train, "rounded_products", nullcontext):
+            full = ends(table)
+        apart = abs(sum(rounded) - sum(full)) / 3
+        check.right.append((f"loss of {table['kind']} after {steps} steps, rounded beside full", apart, spread(full)))
+
+
+def spread(values: list[float]) -> float:
+    """Of the largest and the smallest."""
+    return max(values) - min(values)
 
 
 def topk_speed(check: Check, d: int, size: int, k: int, wanted: float) -> None:

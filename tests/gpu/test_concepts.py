@@ -1,6 +1,7 @@
 """Every kind of concept model and head encodes, decodes and learns on a GPU as on the CPU."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from accord.concepts import ConceptModel, Edit, Scale, Set, Step, Training, build, evaluate, fit, read_config
 from accord.concepts.config import KINDS
+from accord.concepts.topk import largest
+from accord.concepts.train import rounded_products
 from accord.heads import ConceptLM, Reader, build_head, cross_entropy, next_counts, read_head, train_head
 from accord.heads.config import KINDS as HEADS
 from accord.lm import Backbone
@@ -113,6 +116,31 @@ def test_it_learns(kind: str, device: torch.device) -> None:
     near = 0.2 if kind in DRAWS else 1e-2
     assert [row["loss"] for row in there] == pytest.approx([row["loss"] for row in here], rel=near)
     assert theirs == pytest.approx(fvu, rel=near)
+
+
+@pytest.mark.parametrize(("d", "size", "k"), [(64, 1024, 16), (48, 40, 30), (16, 24, 24)])
+def test_a_rounded_product_names_candidates_and_not_values(d: int, size: int, k: int, device: torch.device) -> None:
+    """The k largest that training on a GPU takes are those of the product in full, with its values."""
+    model = build(read_config({"kind": "topk", "size": size, "k": k}), d, seed=5)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        model.b_enc.normal_(std=0.1, generator=generator)
+        model.b_dec.normal_(generator=generator)
+    xs = torch.randn(300, d, generator=generator)
+    exact = torch.nn.functional.linear(xs - model.b_dec, model.W_enc, model.b_enc).detach()
+    values, chosen = (found.cpu() for found in largest(model.to(device).train(), xs.to(device), k))
+    assert chosen.sort(1).values.diff(dim=1).gt(0).all()
+    assert torch.allclose(values, exact.gather(1, chosen), atol=1e-5)
+    assert torch.allclose(values.sort(1).values, exact.topk(k).values.sort(1).values, atol=1e-5)
+
+
+def test_products_are_rounded_on_a_gpu_while_it_trains_and_nowhere_else() -> None:
+    products = torch.backends.cuda.matmul
+    for device, within in (("cuda", "tf32"), ("cpu", "none")):
+        with suppress(KeyError), rounded_products(torch.device(device)):
+            assert products.fp32_precision == within
+            raise KeyError
+        assert products.fp32_precision == "none"
 
 
 class Rows(NamedTuple):

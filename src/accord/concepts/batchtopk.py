@@ -57,7 +57,7 @@ class BatchTopK(SAE):
         with torch.no_grad():
             pre = self.pre(xs)
             flat = step.largest(pre.relu_(), self.k)
-            values = pre.flatten()[flat]
+            values = None if self.rounds else pre.flatten()[flat]
         return self.at(xs, flat, values)
 
     def _follow_threshold(self, values: Tensor, step: Step) -> None:

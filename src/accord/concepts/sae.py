@@ -30,14 +30,19 @@ class SAE(ConceptModel):
         self.W_dec = nn.Parameter(directions)
         self.b_dec = nn.Parameter(torch.zeros(d))
 
+    @property
+    def rounds(self) -> bool:
+        """Are dense products rounded now, so that what is chosen by them has to be computed again?"""
+        return self.training and self.device.type != "cpu"
+
     def pre(self, xs: Tensor) -> Tensor:
         """Dense pre-activations `[n, K]` of standardised embeddings `[n, d]`."""
         return F.linear(xs - self.b_dec, self.W_enc, self.b_enc)
 
-    def at(self, xs: Tensor, flat: Tensor, values: Tensor) -> Sparse:
+    def at(self, xs: Tensor, flat: Tensor, values: Tensor | None) -> Sparse:
         """ReLU of those pre-activations of `xs [n, d]` alone that stand at `flat [nnz]` in `[n, K]`, in order.
 
-        `values [nnz]` are these pre-activations; gradients go through them.
+        `values [nnz]` are these pre-activations, None to compute them here; gradients go through them.
         """
         pattern = Pattern.of_flat(flat, len(xs), self.K)
         return Sparse(pattern, sparse_encode(xs, self.b_dec, self.W_enc, self.b_enc, pattern, values).relu())

@@ -72,9 +72,9 @@ def changes(before: Gap, after: Gap) -> Iterator[dict[str, Any]]:
         pair = (table.assign(generator_logodds=side[score]) for table, side in zip((old, new), sides, strict=True))
         found = compare(*pair)
         row: dict[str, Any] = {"score": score}
-        for name in MEASURED:
-            if name in found:
-                row |= {f"{name}_before": found[name].before["value"], f"{name}_after": found[name].after["value"]}
+        for name in MEASURED:  # within prompts nothing is measured where each has one answer; the columns are there
+            sides_of = (found[name].before["value"], found[name].after["value"]) if name in found else (None, None)
+            row |= dict(zip((f"{name}_before", f"{name}_after"), sides_of, strict=True))
         closure = found["pearson_all"].closure or {}
         row |= {"closure": closure.get("value"), "low": closure.get("low"), "high": closure.get("high")}
         row["yes_before"], row["yes_after"] = (float((table["validator_logodds"] > 0).mean()) for table in (old, new))

@@ -1,7 +1,7 @@
 """Relations between words: capitals and countries, hot and cold, wheels and cars. Half may be learned from, half judge.
 
 What a repair does to questions that it has no business with is measured on some relations; a repair that is to leave
-them alone can learn from others (`keep` of a readout). The two sets share no relation: `relation_tasks` gives one side
+them alone can learn from others (`keep`). The two sets share no relation: `relation_tasks` gives one side
 at a time, and what is judged on is never learned from.
 
 `data/relations.toml` says how each is asked, in three wordings of the yes/no question. Each line of

@@ -50,13 +50,13 @@ def repair(
     """
     begun, folder = time.monotonic(), Path(folder)
     check_task(task, config)
+    kept = kept_tasks(getattr(config, "keep", ()), seed) if kept is None else kept
     task = read_by(lm.tokenizer, task)
     if isinstance(config, Trained):
-        train(lm, task, config, folder=folder, seed=seed, base=base, progress=progress)
+        train(lm, task, config, folder=folder, seed=seed, base=base, kept=kept, progress=progress)
         last = (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()[-1]
         return float(json.loads(last)["seconds"])  # of an interrupted training too
     base = base_name(lm, base)
-    kept = kept_tasks(getattr(config, "keep", ()), seed) if kept is None else kept
     fitted = operate(lm, task, config, concepts=concepts, seed=seed, texts=texts, kept=kept, progress=progress)
     about = {**lm.settings(), "task": task.settings, "repair": config.model_dump(), "seed": seed}
     if kept:

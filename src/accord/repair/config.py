@@ -71,8 +71,33 @@ class Trained(Pace):
     dropout: float = Field(
         default=0.05, ge=0, lt=1, description="Dropout before the adapter, in training; experts have none."
     )
+    keep: list[TaskName] = Field(
+        default=[],
+        description='Other tasks whose answers are anchors in the loss, such as ["relations"]: see keep of readout.',
+        json_schema_extra=TASK_FILE,
+    )
+    keep_to: Literal["base", "generator"] = Field(
+        default="base",
+        description="Who says what the validator should say there: the base model's own, or its generator, which "
+        "says yes to half of each task.",
+    )
+    keep_questions: float = Field(
+        default=1.0, ge=0, description="Weight of KL of yes and no, from what should be said to what is."
+    )
+    keep_answers: float = Field(
+        default=1.0,
+        ge=0,
+        description="Weight of -log p a token of their right answers, by gold, in the generator form.",
+    )
+    keep_batch: int = Field(default=16, ge=1, le=TIMES, description="Kept questions of an update, all of one task.")
     checkpoint_every: int = Field(default=20, ge=1, description="Steps between checkpoints.")
     allow_low_mass: bool = allow_low_mass()
+
+    @model_validator(mode="after")
+    def _keeps_something(self) -> Self:
+        if self.keep and not self.keep_questions and not self.keep_answers:
+            raise ValueError("keep has no weight: keep_questions and keep_answers are both 0")
+        return self
 
 
 class Ranked(Trained):

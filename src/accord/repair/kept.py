@@ -39,6 +39,16 @@ def kept_tasks(names: Sequence[str], seed: int = 0) -> tuple[Task, ...]:
     return tasks
 
 
+def check_apart(task: Task, kept: Sequence[Task]) -> None:
+    """AccordError if a kept task has items that a repair trains otherwise: one loss would pull them two ways."""
+    own = marks(task)
+    for other in kept:
+        if shared := marks(other) & own:
+            got = f"{len(shared)} of {len(other.items)} items"
+            problem = f"keep names items that {task.name} trains"
+            raise AccordError(problem, where=other.name, got=got, fix="keep other tasks")
+
+
 def _tasks(names: Sequence[str], seed: int) -> Iterator[Task]:
     for name in names:
         if name == RELATIONS:

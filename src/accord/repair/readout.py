@@ -127,6 +127,22 @@ def typical_removed(generator: Floats, answers: Sequence[str]) -> Floats:
     return np.asarray(generator - np.where(count > 1, mean, generator.mean())[which])
 
 
+def taught_logodds(
+    lm: LanguageModel, tasks: Sequence[Task], spread: float, progress: Progress | None = None
+) -> list[Floats]:
+    """The log-odds that the validator should have of each task's items, taught by the model's own generator.
+
+    They are `target_logodds` of l_G less what is typical of the answer: centred and scaled within each task.
+    """
+    scored = iter(score(lm, [q for task in tasks for q in generator_queries(lm, task, task.items)], progress=progress))
+    taught = []
+    for task in tasks:
+        answer = AnswerScore.of(lm, task)
+        generator = np.array([answer.logodds(next(scored)) for _ in task.items])
+        taught.append(target_logodds(typical_removed(generator, [item.answer for item in task.items]), spread))
+    return taught
+
+
 @dataclass(frozen=True)
 class KeptQuestions:
     """Questions of other tasks, an entry each.
@@ -178,12 +194,7 @@ def read_kept(
         raise AccordError("keep needs two tasks: one is held out, to choose on", got=", ".join(t.name for t in tasks))
     share = round(config.held_out * len(sentences))
     out = Random(f"kept {seed}").sample(sentences, min(max(1, share), len(sentences) - 1))
-    scored = iter(score(lm, [q for task in tasks for q in generator_queries(lm, task, task.items)], progress=progress))
-    wanted = []
-    for task in tasks:
-        answer = AnswerScore.of(lm, task)
-        generator = np.array([answer.logodds(next(scored)) for _ in task.items])
-        wanted.append(target_logodds(typical_removed(generator, [item.answer for item in task.items]), config.spread))
+    wanted = taught_logodds(lm, tasks, config.spread, progress)
     contexts = [context for task in tasks for context in contexts_of(lm, task, "validator")]
     states, validator = read_validator(lm, tokens, contexts, layers, progress)
     sizes = [len(task.items) for task in tasks]

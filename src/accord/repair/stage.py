@@ -11,7 +11,7 @@ from accord.errors import AccordError, nearest
 from accord.gap.stage import check_words
 from accord.lm.config import BackboneSection
 from accord.repair.config import RepairSection, Trained, check_task, repair_config
-from accord.repair.kept import kept_tasks
+from accord.repair.kept import check_apart, kept_tasks
 from accord.repair.learned import marks
 from accord.study.manifest import read_manifest
 from accord.study.plan import Plan, Unplanned, identity, planned_once, read_by_model
@@ -69,12 +69,15 @@ def training_items(plan: Plan) -> dict[str, Task]:
 @planned_once
 def kept_items(plan: Plan) -> dict[str, tuple[Task, ...]]:
     """What each repair learns from beside its own task, by its title."""
-    by_title = {}
+    by_title, training = {}, training_items(plan)
     for i, section in enumerate(plan.all(RepairSection)):
         names = getattr(section, "keep", [])
         with plan.at("repair", i, "keep"):
             paths = [str(plan.file.beside(name)) if name.endswith(".toml") else name for name in names]
-            by_title[section.title] = kept_tasks(paths, plan.seed)
+            kept = kept_tasks(paths, plan.seed)
+            if section.trained and section.title in training:
+                check_apart(training[section.title], kept)
+            by_title[section.title] = kept
     return by_title
 
 
@@ -211,6 +214,8 @@ def single_repair_stage(
         work.facts["seconds"] = _repaired(work, lm, base.model, task, config, seed, edited, kept=kept)
 
     kept = kept_tasks(getattr(config, "keep", ()), seed)
+    if isinstance(config, Trained):
+        check_apart(task, kept)
     about: dict[str, Any] = {"repair": config.model_dump(), "concepts": folder, "layer": layer}
     if kept:
         about["kept"] = [other.settings for other in kept]

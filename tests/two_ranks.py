@@ -34,6 +34,7 @@ CONCEPTS: dict[str, dict[str, Any]] = {
     "jumprelu": {"kind": "jumprelu", "size": 12, "sparsity": 0.03, "bandwidth": 0.4},
     "l1": {"kind": "l1", "size": 12, "sparsity": 0.3},
     "bernoulli": {"kind": "bernoulli", "size": 12, "prior": 0.2},
+    "supervised": {"kind": "supervised", "labels": ["low", "high"], "size": 10, "sparsity": 0.3},
     "transcoder": {"kind": "transcoder", "size": 12, "sparsity": 0.3},
     "lcblm": {"kind": "lcblm", "concepts": 6, "width": 3, "prior": 0.3, "ortho_weight": 0.5},
     "lcblm of sums": {"kind": "lcblm", "concepts": 6, "width": 3, "decoder": "sum", "similarity": "distance"},
@@ -63,7 +64,9 @@ training = { steps = 6, batch = 31 }
 
 
 def rows_for(table: dict[str, Any], x: Tensor) -> Any:
-    """The rows that a kind learns from: a transcoder, from pairs."""
+    """The rows that a kind learns from: a transcoder, from pairs; the supervised one, with labels, some unknown."""
+    if table["kind"] == "supervised":
+        return x, torch.where(x[:, 0] > 0.5, 1, torch.where(x[:, 1] > 0.5, -1, 0))
     return (x, x.abs() - 2 * x.flip(1)) if table["kind"] == "transcoder" else x
 
 

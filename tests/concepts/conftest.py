@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ TABLES = {
     "jumprelu": {"kind": "jumprelu", "size": 12, "sparsity": 0.03, "bandwidth": 0.4},
     "l1": {"kind": "l1", "size": 12, "sparsity": 0.3},
     "bernoulli": {"kind": "bernoulli", "size": 12, "prior": 0.2},
+    "supervised": {"kind": "supervised", "labels": ["low", "high"], "size": 10, "sparsity": 0.3},
     "lcblm": {"kind": "lcblm", "concepts": 6, "width": 3, "prior": 0.3, "ortho_weight": 0.5, "forming": 0.2},
     "lcblm-shared": {"kind": "lcblm-shared", "concepts": 6, "width": 3, "prior": 0.3, "ortho_weight": 0.5},
 }
@@ -28,6 +30,15 @@ def _make(name: str, **over: object) -> ConceptModel:
     if name in ("batchtopk", "matryoshka"):
         model.threshold.fill_(0.4)
     return model
+
+
+def rows_for(kind: str, x: torch.Tensor) -> Any:
+    """What a kind learns from: rows, or rows with labels, of which every fifth has none."""
+    if kind != "supervised":
+        return x
+    label = (x[:, 1] > x[:, 1].mean()).long()
+    label[::5] = -1
+    return x, label
 
 
 def _embeddings(n: int, seed: int = 0) -> torch.Tensor:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.concepts.conftest import rows_for
 
 from accord.concepts import ConceptModel, Pattern, Scale, Set, Sparse, Step, build, load, read_config, save
 from accord.errors import AccordError
@@ -23,7 +24,7 @@ def test_shapes_and_named_terms(kind: str, make: Make, embeddings: Rows) -> None
     assert encoded.strength.shape == (7, model.K)
     assert (encoded.strength >= 0).all()
     assert model.decode(encoded).shape == (7, D)
-    terms = model.loss(x, Step(0, 10, torch.Generator().manual_seed(0)))
+    terms = model.loss(rows_for(kind, x), Step(0, 10, torch.Generator().manual_seed(0)))
     assert "mse" in terms
     assert all(t.ndim == 0 and torch.isfinite(t) for t in terms.values())
 
@@ -39,7 +40,7 @@ def test_encoding_does_not_depend_on_the_mode_or_the_batch(kind: str, make: Make
 def test_every_parameter_learns(kind: str, make: Make, embeddings: Rows) -> None:
     model = make(kind)
     generator = torch.Generator().manual_seed(0)
-    sum(model.loss(embeddings(64), Step(5, 10, generator)).values()).backward()
+    sum(model.loss(rows_for(kind, embeddings(64)), Step(5, 10, generator)).values()).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from tests.concepts.conftest import rows_for
 from torch import Tensor
 
 from accord.concepts import ConceptModel, Step, Superposition, Training, build, evaluate, fit, read_config
@@ -34,6 +36,11 @@ def held_out() -> list[Tensor]:
     return [TRUTH.sample(100, seed=77)[0]]
 
 
+def learnt(table: dict[str, object], size: int) -> Callable[[int], Iterator[Any]]:
+    """Batches of what a kind learns from."""
+    return lambda start: (rows_for(str(table["kind"]), x) for x in TRUTH.batches(size)(start))
+
+
 def same_bits(a: ConceptModel, b: ConceptModel) -> bool:
     other = b.state_dict()
     return all(torch.equal(tensor, other[name]) for name, tensor in a.state_dict().items())
@@ -46,16 +53,16 @@ class StoppedError(Exception):
 @pytest.mark.parametrize("after", [10, 20, 50])
 def test_resuming_gives_the_same_bits(table: dict[str, object], tmp_path: Path, after: int) -> None:
     whole = fresh(table)
-    straight = fit(whole, TRUTH.batches(32), SHORT, held_out=held_out)
+    straight = fit(whole, learnt(table, 32), SHORT, held_out=held_out)
 
     def stop(row: dict[str, float]) -> None:
         if row["step"] == after:
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        fit(fresh(table), TRUTH.batches(32), SHORT, held_out=held_out, folder=tmp_path, progress=stop)
+        fit(fresh(table), learnt(table, 32), SHORT, held_out=held_out, folder=tmp_path, progress=stop)
     resumed = fresh(table)
-    again = fit(resumed, TRUTH.batches(32), SHORT, held_out=held_out, folder=tmp_path)
+    again = fit(resumed, learnt(table, 32), SHORT, held_out=held_out, folder=tmp_path)
     assert same_bits(whole, resumed)
     timeless = [[{k: v for k, v in row.items() if k != "seconds"} for row in run.rows] for run in (straight, again)]
     assert timeless[0] == timeless[1]
@@ -151,7 +158,8 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(
 
 def test_half_precision_embeddings_train_in_single(table: dict[str, object]) -> None:
     model = fresh(table)
-    fit(model, lambda step: (x.bfloat16() for x in TRUTH.batches(32)(step)), SHORT)
+    kind = str(table["kind"])
+    fit(model, lambda step: (rows_for(kind, x.bfloat16()) for x in TRUTH.batches(32)(step)), SHORT)
     assert model.encode(held_out()[0].bfloat16()).strength.dtype == torch.float32
 
 
@@ -170,7 +178,7 @@ def broken(at: int, value: float) -> Callable[[int], Iterator[Tensor]]:
 def test_nan_stops_with_step_and_term(table: dict[str, object], value: float) -> None:
     model = fresh(table)
     with pytest.raises(AccordError, match=r"(?s)step 13.*mse = (nan|inf)"):
-        fit(model, broken(13, value), SHORT)
+        fit(model, lambda step: (rows_for(str(table["kind"]), x) for x in broken(13, value)(step)), SHORT)
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
@@ -234,9 +242,10 @@ def test_dead_concepts_are_revived(kind: str, revive: bool) -> None:
     after = 200 if revive else 10**12
     size = {"concepts": 16, "width": 3, "similarity": "distance"} if "lcblm" in kind else {"size": 16}
     k = {"k": 2} if "topk" in kind or kind == "matryoshka" else {}
-    model = fresh({"kind": kind} | size | k, dead_after=after)
+    labels = {"labels": ["a", "b"]} if kind == "supervised" else {}
+    model = fresh({"kind": kind} | size | k | labels, dead_after=after)
     kill(model, 8)
-    fit(model, TRUTH.batches(64), Training(steps=300, lr=1e-2, warmup=0.0, reseed_every=20))
+    fit(model, learnt({"kind": kind}, 64), Training(steps=300, lr=1e-2, warmup=0.0, reseed_every=20))
     alive = evaluate(model, [TRUTH.sample(2000, seed=5)[0]]).rates[:8] >= 1e-3
     share = float(alive.double().mean())
     assert share >= 0.75 if revive else share <= 0.25

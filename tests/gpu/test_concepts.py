@@ -24,6 +24,7 @@ TABLES: dict[str, dict[str, Any]] = {
     "matryoshka": {"size": 40, "k": 4, "dead_after": 100},
     "jumprelu": {"size": 40, "sparsity": 0.03, "bandwidth": 0.4},
     "l1": {"size": 40},
+    "supervised": {"size": 38, "labels": ["low", "high"]},
     "transcoder": {"size": 40},
     "bernoulli": {"size": 40, "prior": 0.2},
     "lcblm": {"concepts": 8, "width": 3, "prior": 0.3, "ortho_weight": 0.5},
@@ -42,7 +43,9 @@ def _batches(start: int, on: torch.device | str = "cpu") -> Iterator[Tensor]:
 
 
 def rows_for(kind: str, x: Tensor) -> Any:
-    """What a kind learns from: rows [64, 12], or pairs of these and others."""
+    """What a kind learns from: rows [64, 12], or pairs of these and others, or of these and labels."""
+    if kind == "supervised":
+        return x, (x[:, 1] > 3).long()
     return (x, x.abs() - 2 * x.flip(1)) if kind == "transcoder" else x
 
 

@@ -28,6 +28,7 @@ MADE = {  # each kind's smallest table
         "matryoshka": f"size = 16\nk = 4\n{TRAINING}",
         "jumprelu": f"size = 16\n{TRAINING}",
         "transcoder": f"size = 16\nlayers = [2]\n{TRAINING}",
+        "supervised": f'size = 16\nlabels = ["negative", "positive"]\n{TRAINING}',
         "l1": f"size = 16\n{TRAINING}",
         "bernoulli": f"size = 16\n{TRAINING}",
         "lcblm": f"concepts = 6\nwidth = 3\n{TRAINING}",
@@ -79,7 +80,8 @@ task = "hypernymy"
 validator_shots = "zero"
 limit = 24
 [text]
-source = "texts.txt"
+source = "texts.csv"
+label = "mood"
 max_tokens = 150
 held_out_tokens = 60
 [verdict]
@@ -142,6 +144,8 @@ def run(device: torch.device, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_model(max_position_embeddings=4096).save_pretrained(folder / "annotator")  # prompts are a token a letter
     tiny_tokenizer().save_pretrained(folder / "annotator")
     (folder / "texts.txt").write_text("\n".join(tiny_texts()))
+    rows = [f"{text},{i % 7 - 3}" for i, text in enumerate(tiny_texts())]
+    (folder / "texts.csv").write_text("\n".join(["text,mood", *rows]))
     # Commands open the run from elsewhere, so that its model is named in full.
     (folder / "study.toml").write_text(
         _study(_kinds(device)).replace('model = "model"', f'model = "{folder / "model"}"')

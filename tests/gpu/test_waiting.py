@@ -20,7 +20,7 @@ from tests.waiting import waits
 
 # Of one training step. How many concepts are dead is known by the next step on a GPU; the simulated device is asked.
 A_STEP = {"topk": 1, "batchtopk": 1, "l1": 0, "bernoulli": 0, "lcblm": 0, "lcblm-shared": 0}
-A_STEP |= {"matryoshka": 1, "jumprelu": 0, "transcoder": 0}
+A_STEP |= {"matryoshka": 1, "jumprelu": 0, "transcoder": 0, "supervised": 0}
 
 A_PASS = 1  # transformers' own, as it makes its mask
 

@@ -18,6 +18,7 @@ TABLES = {
     "matryoshka": {"kind": "matryoshka", "size": 24, "k": 4},
     "jumprelu": {"kind": "jumprelu", "size": 24},
     "l1": {"kind": "l1", "size": 24},
+    "supervised": {"kind": "supervised", "labels": ["low", "high"], "size": 22},
     "bernoulli": {"kind": "bernoulli", "size": 24, "prior": 0.2},
     "lcblm": {"kind": "lcblm", "concepts": 6, "width": 3, "prior": 0.3},
     "lcblm-shared": {"kind": "lcblm-shared", "concepts": 6, "width": 3, "prior": 0.3},

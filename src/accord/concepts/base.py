@@ -171,6 +171,7 @@ class ConceptModel(Learner):
 
     gated = False  # are strengths gates in (0, 1), which `harden` makes 0 or 1?
     transcodes = False  # does `decode` give other states than those that `encode` read?
+    labels: tuple[str, ...] = ()  # of the texts, those that the first concepts follow, where it learns from labels
     by_row = False  # does `decode` differ from row to row by more than the concepts?
     objective = "fvu"
     mean: Tensor

@@ -128,6 +128,34 @@ class L1Config(L1Fields):
     kind: Literal["l1"] = "l1"
 
 
+class SupervisedConfig(L1Fields):
+    """Labelled concepts, one a label of the texts, and a rest that is kept from telling the labels."""
+
+    kind: Literal["supervised"] = "supervised"
+    labels: list[str] = Field(
+        min_length=2,
+        max_length=1000,
+        description="Labels of [text] that have a concept each, its number in this list. Of labels that are "
+        "numbers: two names, for those below 0 and those above.",
+        examples=[["negative", "positive"]],
+    )
+    size: int = Field(ge=1, le=10 * TIMES, description="Number of concepts without a label.", examples=[1024])
+    label_weight: float = Field(
+        default=1.0, ge=0, description="Weight of the cross-entropy of labelled concepts with a token's label."
+    )
+    adversary_weight: float = Field(
+        default=1.0,
+        ge=0,
+        description="Weight of keeping a linear adversary, which tells labels by the rest, at chance.",
+    )
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels must differ: {self.labels}")
+        return self
+
+
 class TranscoderConfig(L1Fields):
     """Transcoder: ReLU latents of one layer's states that reconstruct another's."""
 
@@ -427,6 +455,7 @@ register(BatchTopKConfig, "accord.concepts.batchtopk:BatchTopK")
 register(MatryoshkaConfig, "accord.concepts.matryoshka:Matryoshka")
 register(JumpReLUConfig, "accord.concepts.jumprelu:JumpReLU")
 register(L1Config, "accord.concepts.l1:L1")
+register(SupervisedConfig, "accord.concepts.supervised:Supervised")
 register(TranscoderConfig, "accord.concepts.transcoder:Transcoder")
 register(BernoulliConfig, "accord.concepts.bernoulli:Bernoulli")
 register(LCBLMConfig, "accord.concepts.lcblm:LCBLM")

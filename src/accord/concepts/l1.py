@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from accord.concepts.base import Encoded
-from accord.concepts.config import L1Config
+from accord.concepts.config import L1Fields
 from accord.concepts.sae import SAE, dead_concepts, living_norm, worst_rows
 from accord.concepts.step import Step
 
@@ -17,8 +17,8 @@ from accord.concepts.step import Step
 class L1(SAE):
     """Strengths: ReLU(W_enc (x − b_dec) + b_enc)."""
 
-    def __init__(self, config: L1Config, d: int) -> None:
-        super().__init__(config, d, config.size)
+    def __init__(self, config: L1Fields, d: int, K: int | None = None) -> None:
+        super().__init__(config, d, config.size if K is None else K)
         self.sparsity, self.ramp, self.dead_after = config.sparsity, config.warmup, config.dead_after
 
     def encode(self, x: Tensor) -> Encoded:
@@ -32,9 +32,12 @@ class L1(SAE):
         Both are divided by d, so that λ weighs strength against summed squared error, as in the literature.
         """
         xs = self.standardise(x)
-        z = self.pre(xs).relu()
+        return self.terms(xs, self.pre(xs).relu(), step)
+
+    def terms(self, xs: Tensor, z: Tensor, step: Step) -> dict[str, Tensor]:
+        """The loss of standardised embeddings `[n, d]`, given their strengths `[n, K]`."""
         price = step.mean(z @ self.W_dec.norm(dim=1)) / self.d
-        self.count_idle((z > 0).any(0), len(x), step)
+        self.count_idle((z > 0).any(0), len(z), step)
         mse = step.mean((xs - self.reconstruct(z)).square())
         return {"mse": mse, "sparsity": self.sparsity * step.ramp(self.ramp) * price}
 

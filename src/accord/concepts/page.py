@@ -43,6 +43,24 @@ TERMS: dict[str, Term] = {
     "seconds": Term("Seconds", "time to train", "metrics.json"),
 }
 
+_LABELLED = "accord.concepts.labelled.judge_labels"
+
+LABEL_TERMS: dict[str, Term] = {
+    "accuracy": Term(
+        "Accuracy",
+        "share of held-out texts whose label is the one with the strongest concept, mean over the text's tokens",
+        _LABELLED,
+    ),
+    "accuracy_tokens": Term("Of tokens", "the same of single tokens", _LABELLED),
+    "accuracy_rest": Term(
+        "By the rest",
+        "share that a linear probe of all other concepts tells rightly: chance, if the rest is free of the label",
+        _LABELLED,
+    ),
+    "accuracy_states": Term("By the states", "share that a linear probe of the states themselves tells", _LABELLED),
+    "largest_label": Term("Chance", "share of the commonest label", _LABELLED),
+}
+
 _CORPUS_NAMES = {
     "held_out": "texts held out",
     "duplicates": "texts that repeat another",
@@ -61,12 +79,14 @@ def chapters(run: Run) -> list[Chapter]:
     gated = any(is_gated(group) for group in groups)
     terms = {name: term for name, term in TERMS.items() if gated or name not in _HARD}
     table = seed_table(run, groups, terms, _built, lambda group, name: name not in _HARD or is_gated(group))
+    labelled = [group for group in groups if all("accuracy" in result.metrics for result in group.results)]
     with style.house_style():
         pictures = on_page(_draw(groups), _KEY)
     shown = {
         "findings": concept_findings(groups),
         "corpus": [_in_words(name, text) for corpus in corpora for name, text in flat(corpus)],
         "table": table,
+        "labelled": seed_table(run, labelled, LABEL_TERMS, _built),
         "gated": gated,
         "figures": pictures,
     }

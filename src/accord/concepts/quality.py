@@ -70,7 +70,7 @@ def _ends(model: "ConceptModel", batch: Any) -> tuple[Tensor, Tensor]:
     if model.transcodes:
         check_pair(batch, model.d, model.d_out)
         return batch[0].to(model.mean), batch[1].to(model.mean)
-    x = batch.to(model.mean)
+    x = (batch[0] if model.labels and isinstance(batch, tuple) else batch).to(model.mean)
     return x, x
 
 

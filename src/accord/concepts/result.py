@@ -45,7 +45,9 @@ class ConceptMetrics(TrainedMetrics):
         metrics: name, kind, layer and seed of the model, and target, the layer that a transcoder reconstructs; r2, fvu,
             r2_hard (gates open or shut), l0 (active concepts a token), alive (share of concepts that are ever active),
             parameters; ce_recovered, ce_recovered_hard, ce_original, ce_ablated (nats a token; null where putting in
-            the mean does not hurt); seconds of training, null where it was imported: then `origin` says from what.
+            the mean does not hurt); accuracy, accuracy_tokens, accuracy_rest, accuracy_states and largest_label where
+            concepts have labels (see `accord.concepts.labelled.judge_labels`); seconds of training, null where it was
+            imported: then `origin` says from what.
         curve: see `TrainedMetrics`.
     """
 
@@ -77,6 +79,6 @@ RESULTS = {"concepts": ConceptMetrics}
 OBJECTIVES = {
     "concepts": (
         "r2", "fvu", "r2_hard", "l0", "alive", "parameters", "ce_recovered", "ce_recovered_hard", "ce_original",
-        "ce_ablated", "seconds",
+        "ce_ablated", "accuracy", "accuracy_rest", "seconds",
     ),
 }  # fmt: skip

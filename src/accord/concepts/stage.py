@@ -9,17 +9,19 @@ from accord.concepts.config import ConceptSection, ImportedSection, TrainedSecti
 from accord.concepts.result import ConceptMetrics
 from accord.disk import path_of
 from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
-from accord.embeddings.stage import embeddings, shuffled, tokens_to_train_on
+from accord.embeddings.stage import column_of_labels, embeddings, shuffled, tokens_to_train_on
 from accord.errors import AccordError, nearest
 from accord.heads.rows import all_rows, layers_of, suffix
 from accord.section import STEPS, Layer
 from accord.study.plan import Plan, Unplanned, planned_once
 from accord.study.stage import Needs, Stage
 from accord.study.work import Work
+from accord.text.catalog import TEXTS
 
 if TYPE_CHECKING:
     from accord.concepts import ConceptModel
     from accord.concepts.imported import Imported
+    from accord.concepts.labelled import Numbers
     from accord.heads import Recovered
     from accord.lm import Backbone, LanguageModel
     from accord.text import Batch, EmbeddingStore
@@ -158,6 +160,7 @@ def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | No
     """Train a concept model, and judge it on held-out texts."""
     about, inputs = _about(section, number, seed), {"embeddings": embeddings(plan)}
     _check_steps(plan, section)
+    _check_labels(plan, section)
     if isinstance(section, TranscoderSection):
         about["target"] = _target(plan, section, number)
 
@@ -169,11 +172,12 @@ def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | No
         training, layers = section.training.schedule(train.tokens, seed), _ends(about)
         model = build(section.config, train.d_model, seed).to(device)
         model.fit_scale(_in_order(train, layers))
+        numbers = {side: _label_numbers(section, texts, side) for side in (TRAIN, HELD_OUT)}
         size = section.training.batch
         supplies = [shuffled(train, at, size, seed, training.steps, work.progress) for at in layers]
         fitted = fit(
             model,
-            lambda start: _joined([supply(start) for supply in supplies]),
+            lambda start: _learnt([supply(start) for supply in supplies], numbers[TRAIN]),
             training,
             held_out=lambda: _in_order(held_out, layers),
             folder=work.folder,
@@ -184,6 +188,7 @@ def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | No
         metrics = {
             **about,
             **judge(work.backbone(plan.backbone), model, layers, texts),
+            **_judge_labels(model, layers, texts, numbers),
             "seconds": fitted.rows[-1]["seconds"],
         }
         return ConceptMetrics(metrics)
@@ -214,6 +219,62 @@ def _target(plan: Plan, section: TranscoderSection, number: int | None) -> int |
 def _ends(about: Mapping[str, Any]) -> list[int]:
     """The layer that a concept model reads; for a transcoder also the one that it reconstructs."""
     return [about[end] for end in ("layer", "target") if end in about]
+
+
+def _learnt(supplies: "Sequence[Iterable[Batch]]", numbers: "Numbers | None") -> Iterator[Any]:
+    """What a concept model learns from: as `_joined`, or where labels have numbers by text, embeddings and these."""
+    if numbers is None:
+        yield from _joined(supplies)
+        return
+    import torch
+
+    labels = torch.from_numpy(numbers)
+    for batch in supplies[0]:
+        yield batch.x, labels[batch.text.cpu()]
+
+
+def _labels_of(section: ConceptSection) -> list[str]:
+    """The labels that a concept model learns; none of most kinds."""
+    return list(getattr(section, "labels", []))
+
+
+def _check_labels(plan: Plan, section: TrainedSection) -> None:
+    """AccordError where concepts are to follow labels that the texts have not."""
+    from accord.embeddings.config import TextSection
+
+    text = plan.the(TextSection)
+    if not _labels_of(section) or text is None:
+        return
+    if text.label is None and plan.texts(text.source) not in TEXTS:  # those of the catalog have labels anyhow
+        fix = 'name their column: [text] label = "sentiment"'
+        raise AccordError("Labelled concepts need texts with labels.", got="no label in [text]", fix=fix)
+    column = column_of_labels(plan)
+    if column is not None:
+        from accord.concepts.labelled import label_numbers
+
+        label_numbers(column, _labels_of(section))
+
+
+def _label_numbers(section: TrainedSection, texts: Embeddings, side: str) -> "Numbers | None":
+    """Of each text of a side the number of its label; None for kinds that learn from none."""
+    if not _labels_of(section):
+        return None
+    from accord.concepts.labelled import label_numbers
+
+    return label_numbers(texts.table(side)["label"], _labels_of(section))
+
+
+def _judge_labels(
+    model: "ConceptModel", layers: Sequence[int], texts: Embeddings, numbers: "Mapping[str, Numbers | None]"
+) -> dict[str, float]:
+    """What is told of the labels, see `accord.concepts.labelled.judge_labels`; nothing of kinds without."""
+    if not model.labels:
+        return {}
+    from accord.concepts.labelled import judge_labels
+    from accord.text import in_order
+
+    sides = [(in_order(texts.store(side), layers[0], ROWS_AT_ONCE), numbers[side]) for side in (TRAIN, HELD_OUT)]
+    return judge_labels(model, *sides)  # type: ignore[arg-type]
 
 
 def _joined(supplies: "Sequence[Iterable[Batch]]") -> Iterator[Any]:

@@ -154,7 +154,11 @@ def _counted(progress: Progress | None, total: int) -> Callable[[int], None]:
 
 
 def _chosen(texts: Embeddings, section: SteeringSection, target: Target, typical: Typical) -> dict[int, float]:
-    """The concepts that go most with the label -> how much, as `section.by` asks."""
+    """The concepts that go most with the label -> how much, as `section.by` asks; of labelled ones, these."""
+    if names := target.concepts.labels:
+        # Of two for labels that are numbers, the second is for those above 0.
+        toward = section.label if section.label is not None else names[-1]
+        return {k: 1.0 if name == toward else -1.0 for k, name in enumerate(names)}
     if section.by == "strength":
         return associated(typical.association, typical, section.written or 0)
     labels = _labels(texts, section, TRAIN)

@@ -1,0 +1,131 @@
+"""Labels of texts as concepts learn them, and who tells them: labelled concepts, the rest, embeddings."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from accord.concepts.supervised import Supervised
+from accord.errors import AccordError
+from accord.text.reader import Batch
+
+Numbers = NDArray[np.int64]
+_PROBED = 5000  # texts that a probe learns from, at most: more move it by less than its interval
+
+
+def label_numbers(column: pd.Series, labels: Sequence[str]) -> Numbers:
+    """Of each text the number of its label among `labels`, −1 where it has none of them.
+
+    Labels that are numbers go by sign where two names are given that are none of them: below 0 the first, above the
+    second.
+
+    >>> label_numbers(pd.Series(["b", None, "a"]), ["a", "b"]).tolist()
+    [1, -1, 0]
+    >>> label_numbers(pd.Series([-1.5, 0.0, 3.0]), ["negative", "positive"]).tolist()
+    [0, -1, 1]
+
+    Raises:
+        AccordError: a label that no text has.
+    """
+    words = [_word(value) for value in column]
+    there = {word for word in words if word is not None}
+    if pd.api.types.is_numeric_dtype(column) and len(labels) == 2 and not there & set(labels):
+        values = column.to_numpy(dtype=float)
+        numbers = np.where(values < 0, 0, np.where(values > 0, 1, -1))  # what is not known is neither
+        there = {labels[k] for k in np.unique(numbers[numbers >= 0])}
+    else:
+        known = {label: k for k, label in enumerate(labels)}
+        numbers = np.array([-1 if word is None else known.get(word, -1) for word in words])
+    if missing := [label for label in labels if label not in there]:
+        shown = ", ".join(sorted(there)[:10])
+        raise AccordError("No text has this label.", where="labels", got=", ".join(missing), wanted=shown)
+    return numbers.astype(np.int64)
+
+
+def _word(value: object) -> str | None:
+    """A label as a study file names it: 1.0 is "1"."""
+    if value is None or value != value:
+        return None
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@torch.no_grad()
+def judge_labels(
+    model: Supervised,
+    train: tuple[Iterable[Batch], Numbers],
+    held_out: tuple[Iterable[Batch], Numbers],
+) -> dict[str, float]:
+    """How often labels of held-out texts are told rightly, chance among them; of each side batches and labels by text.
+
+    Returns:
+        `accuracy`: by the label whose concept is strongest, mean over a text's tokens (as CB-LLM is judged);
+        `accuracy_tokens`, of single tokens; `accuracy_rest` and `accuracy_states`: by logistic regression on a text's
+        mean strengths of all other concepts, and on its mean embedding, learnt on the training texts;
+        `largest_label`, the share of the commonest label, which is chance.
+    """
+    C = len(model.labels)
+    learnt, judged = _read(model, *train), _read(model, *held_out)
+    return {
+        "accuracy": float((judged.told.argmax(1) == judged.label).double().mean()),
+        "accuracy_tokens": judged.tokens,
+        "accuracy_rest": _probed(learnt.rest, learnt.label, judged.rest, judged.label, C),
+        "accuracy_states": _probed(learnt.states, learnt.label, judged.states, judged.label, C),
+        "largest_label": float(judged.label.bincount().max()) / len(judged.label),
+    }
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Of each labelled text its label, and means over its tokens; of its tokens, how many tell the label."""
+
+    told: Tensor
+    rest: Tensor
+    states: Tensor
+    label: Tensor
+    tokens: float
+
+
+def _read(model: Supervised, batches: Iterable[Batch], numbers: Numbers) -> _Read:
+    label = torch.from_numpy(numbers)
+    C, n = len(model.labels), len(numbers)
+    sums, count = torch.zeros(n, model.K + model.d), torch.zeros(n)
+    right = known = 0
+    for batch in batches:
+        x = batch.x.to(model.mean)
+        strength = model.encode(x).strength
+        own = label[batch.text]
+        known += int((own >= 0).sum())
+        right += int((strength[:, :C].argmax(1).cpu() == own).sum())
+        sums.index_add_(0, batch.text, torch.cat([strength, model.standardise(x)], 1).cpu())
+        count += torch.bincount(batch.text, minlength=n)
+    some = (label >= 0) & (count > 0)
+    if not bool(some.any()):
+        raise AccordError("no text with a label is there to be judged on", got=f"{n} texts")
+    means = sums[some] / count[some, None]
+    told, rest, states = means[:, :C], means[:, C : model.K], means[:, model.K :]
+    return _Read(told, rest, states, label[some], right / known)
+
+
+@torch.enable_grad()
+def _probed(x: Tensor, y: Tensor, x_new: Tensor, y_new: Tensor, labels: int) -> float:
+    """Accuracy of logistic regression, all labels weighing as they come, with a ridge of 1 on standardised columns."""
+    x, y = x[:_PROBED].double(), y[:_PROBED]
+    mean, scale = x.mean(0), x.std(0, correction=0).clamp_min(1e-6)
+    x, x_new = (x - mean) / scale, (x_new.double() - mean) / scale
+    weight = torch.zeros(x.shape[1] + 1, labels, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        wrong = F.cross_entropy(x @ weight[:-1] + weight[-1], y)
+        value = wrong + weight[:-1].square().sum() / len(x)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return float(((x_new @ weight[:-1] + weight[-1]).argmax(1) == y_new).double().mean())

@@ -87,7 +87,7 @@ class Trained(Pace):
     keep_answers: float = Field(
         default=1.0,
         ge=0,
-        description="Weight of -log p a token of their right answers, by gold, in the generator form.",
+        description="Weight of what a token of their right answers, by gold, lost against the base model.",
     )
     keep_batch: int = Field(default=16, ge=1, le=TIMES, description="Kept questions of an update, all of one task.")
     checkpoint_every: int = Field(default=20, ge=1, description="Steps between checkpoints.")

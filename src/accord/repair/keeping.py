@@ -2,8 +2,11 @@
 
 A validator that learns to say yes to its task's questions says yes to most others (docs/log.md, 2026-11-27). So each
 batch has some questions of one other task beside its own items, and the loss two more terms: how far the validator's
-yes and no are from what is wanted there, and how unlikely the right answers are. `keep_batch` bounds what both cost,
-whatever the number of tasks; the questions of a task share its worked examples, which are passed once.
+yes and no are from what is wanted there, and what right answers lost of their likelihood. `keep_batch` bounds what both
+cost, whatever the number of tasks; the questions of a task share its worked examples, which are passed once.
+
+Right answers are held, not taught: to go on learning them, as fine-tuning does, moved ordinary text and other
+generators far more than the repair itself did (docs/log.md, 2026-11-27).
 """
 
 from collections.abc import Sequence
@@ -20,7 +23,6 @@ from accord.repair.config import Trained
 from accord.repair.method import Method, PairBatch, TaskPairs, drawn, frozen
 from accord.repair.readout import taught_logodds
 from accord.repair.scores import Asked, Odds, Pair, Terms
-from accord.repair.sft import answer_loss
 from accord.tasks import Task
 
 _SPREAD = 1.5  # nats of standard deviation that a generator's log-odds are given as a target: a readout's default
@@ -33,12 +35,14 @@ class Keeping:
     Attributes:
         kept: the tasks that are kept.
         wanted: the log-odds that the validator should have, by number of the task and of its item.
+        likely: log p a token of right answers under the base model, likewise.
     """
 
     config: Trained
     method: Method
     kept: Sequence[TaskPairs]
     wanted: dict[tuple[int, int], float]
+    likely: dict[tuple[int, int], float]
     seed: int
 
     @classmethod
@@ -52,9 +56,13 @@ class Keeping:
         progress: Progress | None,
     ) -> "Keeping":
         """Ask the base model what is wanted of the questions that the run will meet."""
-        keeping = cls(config, method, [TaskPairs.of(lm, task) for task in tasks], {}, seed)
-        steps = range(config.steps if config.keep_questions else 0)
-        met = sorted({(number, i) for number, items in map(keeping._drawn, steps) for i in items})
+        keeping = cls(config, method, [TaskPairs.of(lm, task) for task in tasks], {}, {}, seed)
+        draws = map(keeping._drawn, range(config.steps))
+        reached = sorted({(number, i) for number, items in draws for i in items})
+        right = [(number, i) for number, i in reached if config.keep_answers and tasks[number].items[i].gold]
+        likely = frozen(lm, [keeping._answer(number, i) for number, i in right], progress)
+        keeping.likely = dict(zip(right, likely, strict=True))
+        met = reached if config.keep_questions else []
         if config.keep_to == "generator":  # centred within a task, so all of its items are asked
             numbers = sorted({number for number, _ in met})
             taught = taught_logodds(lm, [tasks[number] for number in numbers], _SPREAD, progress)
@@ -83,6 +91,10 @@ class Keeping:
         forms = self.kept[number]
         return forms.validator_logodds(forms.task.items[item])
 
+    def _answer(self, number: int, item: int) -> Pair:
+        forms = self.kept[number]
+        return forms.generator(forms.task.items[item], "per_token")
+
     def batch(self, lm: LanguageModel, step: int) -> PairBatch:
         """See `Method.batch`: the method's own batch, then kept questions."""
         own = self.method.batch(lm, step)
@@ -92,11 +104,9 @@ class Keeping:
         if self.config.keep_questions:
             questions = [self._question(number, i) for i in numbers]
             wanted = [self.wanted[number, i] for i in numbers]
-        answers: list[Pair] = []
-        if self.config.keep_answers:
-            forms = self.kept[number]
-            items = [forms.task.items[i] for i in numbers]
-            answers = [forms.generator(item) for item in items if item.gold]
+        right = [i for i in numbers if (number, i) in self.likely]
+        answers = [self._answer(number, i) for i in right]
+        likely = [self.likely[number, i] for i in right]
         first, middle = len(own.pairs), len(own.pairs) + len(questions)
 
         def loss(scores: Tensor) -> Terms:
@@ -105,7 +115,8 @@ class Keeping:
                 far = yes_no_divergence(scores[first:middle], scores.new_tensor(wanted)).mean()
                 terms["kept_questions"] = self.config.keep_questions * far
             if answers:
-                terms["kept_answers"] = self.config.keep_answers * answer_loss(answers, scores[middle:])["answers"]
+                lost = (scores.new_tensor(likely) - scores[middle:]).relu().mean()
+                terms["kept_answers"] = self.config.keep_answers * lost
             return terms
 
         pairs: list[Asked] = [*own.pairs, *questions, *answers]

@@ -5,8 +5,8 @@ batch has some questions of one other task beside its own items, and the loss tw
 yes and no are from what is wanted there, and what right answers lost of their likelihood. `keep_batch` bounds what both
 cost, whatever the number of tasks; the questions of a task share its worked examples, which are passed once.
 
-Right answers are held, not taught: to go on learning them, as fine-tuning does, moved ordinary text and other
-generators far more than the repair itself did (docs/log.md, 2026-11-27).
+Right answers are held, not taught: a run that went on learning them, as fine-tuning does, moved ordinary text and the
+generators of other relations far more than the repair alone (docs/log.md, 2026-11-27).
 """
 
 from collections.abc import Sequence

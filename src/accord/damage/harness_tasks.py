@@ -40,8 +40,8 @@ def _add(changes: Changes, group: str, name: str, rows: pd.DataFrame) -> None:
         change = unchanged() if same else (share_change if shares else mean_change)(before, after)
         changes.add(group, name, (before.mean(), after.mean()), change, n, worse)
     elif how in _PERPLEXITIES and each_has_one:
-        sides = (math.exp(-values.sum() / weights.sum()) for values in (before, after))
-        changes.add(group, name, (*sides,), ratio_change(-before, -after, weights), n, worse, ratio=True)
+        base, repaired = (math.exp(-values.sum() / weights.sum()) for values in (before, after))
+        changes.add(group, name, (base, repaired), ratio_change(-before, -after, weights), n, worse, ratio=True)
     elif how == "bits_per_byte" and each_has_one:
         old, new = ((-values / math.log(2), weights) for values in (before, after))
         change = unchanged() if same else ratio_difference(old, new)

@@ -49,6 +49,7 @@ class AccordLM(TemplateLM):  # type: ignore[misc]  # the library has no types
     Args:
         path: what `accord.load` takes: a name, a hub id, a folder of a backbone, of a repaired or of a concept language
             model. Or the model itself, such as a steered one.
+        revision: of a hub id.
         device, dtype: as for `accord.load`.
         max_length: tokens of the longest sequence; by default what its configuration says.
         seed: of texts that a task has sampled.
@@ -63,6 +64,7 @@ class AccordLM(TemplateLM):  # type: ignore[misc]  # the library has no types
         self,
         path: str | LanguageModel,
         *,
+        revision: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
         max_length: int | None = None,
@@ -72,7 +74,9 @@ class AccordLM(TemplateLM):  # type: ignore[misc]  # the library has no types
         max_batch_size: Any = None,
     ) -> None:
         super().__init__()
-        self.lm: LanguageModel = load(path, device=device, dtype=dtype) if isinstance(path, str) else path
+        self.lm: LanguageModel = (
+            load(path, revision=revision, device=device, dtype=dtype) if isinstance(path, str) else path
+        )
         self.tokenizer = self.lm.tokenizer
         self._device = self.lm.device
         self.max_length = max_length or _max_length(self.lm)

@@ -9,7 +9,8 @@ import pandas as pd
 
 from accord.damage.wording import harms
 from accord.disk import finite, read_object, write_json, write_whole
-from accord.intervals import Estimate, Floats, Interval, ratio_difference, ratio_estimate
+from accord.intervals import Estimate, Floats, Interval, brief, ratio_difference, ratio_estimate
+from accord.report.model_card import markdown_table, plain
 from accord.report.notebook import InNotebook
 
 _NATS = "text: nats a token of the repaired model"
@@ -88,6 +89,17 @@ class Damage(InNotebook):
         """How many measures got worse, of those that the page counts."""
         rows = harms(self.table)
         return f"{int(rows['worsened'].sum())} of {len(rows)} measures worse beyond their intervals"
+
+    def card(self) -> str:
+        """What a model card says of it: what got worse, and every measure that can."""
+        rows = []
+        for row in harms(self.table).to_dict("records"):
+            times = "× " if row["change_is"] == "ratio" else ""
+            change = brief({"value": row["change"], "low": row["low"], "high": row["high"]}, 3)
+            sides = f"{row['base']:.4g}", f"{row['repaired']:.4g}", times + change, f"{row['n']:,}"
+            rows.append((f"{row['group']}: {row['measure']}", *sides, "worse" if row["worsened"] else ""))
+        header = "measure", "base", "this model", "change, with its 95 % interval", "n", ""
+        return f"## What else changed\n\n{plain(self.sentence)}\n\n{markdown_table(header, rows)}"
 
     @classmethod
     def read(cls, folder: Path) -> "Damage":

@@ -53,7 +53,7 @@ def fit(
     *,
     held_out: Callable[[], Iterable[Any]] | None = None,
     folder: Path | str | None = None,
-    progress: Callable[[Row], None] | None = None,
+    progress: Callable[[Row], None] | OpenStep | None = None,
     ranks: Ranks | None = None,
 ) -> Fit:
     """Train `model` in place; a concept model takes batches of raw embeddings `[n, d]`.
@@ -94,7 +94,7 @@ class _Trainer:
         training: Schedule,
         held_out: Callable[[], Iterable[Any]] | None,
         folder: Path | None,
-        progress: Callable[[Row], None] | None,
+        progress: Callable[[Row], None] | OpenStep | None,
         ranks: Ranks | None,
     ) -> None:
         if training.patience and held_out is None:

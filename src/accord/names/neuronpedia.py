@@ -96,8 +96,8 @@ def export_neuronpedia(
 
     A feature has its promoted and suppressed tokens, the histogram of its strengths, nearest concepts and, where what
     it writes does not depend on the state, that vector. Examples are the dictionary's own, the strongest and others
-    drawn at random, with the strength at each token around them. But for the moment that they were made at, the files of
-    the same dictionary are the same.
+    drawn at random, with the strength at each token around them. The files of the same dictionary are the same, but for
+    the moment that they were made at.
 
     Args:
         named: the dictionary, with or without names.

@@ -69,12 +69,14 @@ def test_numbers_are_those_of_its_own_model(family: str, bos: bool) -> None:
     assert ours.generate_until(goes_on) == theirs.generate_until(goes_on, disable_tqdm=True)
 
 
-def test_a_repaired_folder_is_opened_by_its_registered_name(tmp_path: Path) -> None:
+def test_a_repaired_folder_is_opened_by_its_registered_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     tiny_model().save_pretrained(tmp_path / "base")
     tiny_tokenizer().save_pretrained(tmp_path / "base")
     vector = 2 * torch.randn(32, generator=torch.Generator().manual_seed(0))
     save_edits([AddDirection(2, vector)], tmp_path / "repaired", base=str(tmp_path / "base"), about={})
-    model = get_model("accord").create_from_arg_string(f"path={tmp_path / 'repaired'}", {"device": "cpu"})
+    # Its command line names a card where the user names no device.
+    model = get_model("accord").create_from_arg_string(f"path={tmp_path / 'repaired'}", {"device": "cuda:0"})
     plain = Backbone(tiny_model(), tiny_tokenizer())
     changed = with_edits(plain, [AddDirection(2, vector)])
     context, answer = encode_answer(plain.tokenizer, "A bee is a kind of", "food")

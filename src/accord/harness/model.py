@@ -32,6 +32,7 @@ from accord.lm.scoring import Query, score
 from accord.loading import load
 from accord.progress import Progress
 
+_ITS_DEFAULT = "cuda:0"  # the device that its command line names where the user names none
 _NEW_TOKENS = 256  # as of its `hf` model, where a task names none
 # What transformers takes where a task that samples does not say.
 _SAMPLING = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "repetition_penalty": 1.0}
@@ -74,6 +75,8 @@ class AccordLM(TemplateLM):  # type: ignore[misc]  # the library has no types
         max_batch_size: Any = None,
     ) -> None:
         super().__init__()
+        if device == _ITS_DEFAULT and not torch.cuda.is_available():  # as its `hf` model takes it
+            device = "auto"
         self.lm: LanguageModel = (
             load(path, revision=revision, device=device, dtype=dtype) if isinstance(path, str) else path
         )

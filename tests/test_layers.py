@@ -27,7 +27,7 @@ _ALONE = [
     *(f"accord.report.{path.stem}" for path in Path(accord.__file__).parent.glob("report/[!_]*.py")),
 ]
 _LIGHT = ("config", "result", "page", "command", "stage")  # of a capability: what is read before anything is computed
-_FRAMES = {"study", "cluster", "report", "capabilities", "terminal", "cli", "__main__"}
+_FRAMES = {"study", "cluster", "report", "sharing", "capabilities", "terminal", "cli", "__main__"}
 
 
 def test_what_only_reads_needs_no_torch():

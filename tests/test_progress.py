@@ -290,3 +290,27 @@ def test_one_piece_of_work():
 
 def test_clock():
     assert [clock(s) for s in (0, 59.9, 60, 3600, -1)] == ["0:00", "0:59", "1:00", "1:00:00", "0:00"]
+
+
+def test_words_stand_beside_how_far_a_step_is_in_a_log_and_in_a_terminal(monkeypatch):
+    monkeypatch.setattr(progress, "_LINES", 0.0)
+    console = log()
+    with Display("train", console=console) as display, display.step("repair/a") as told:
+        progress.tell(told, "loss 0.31")
+        told(45, 100)
+        while "loss" not in text(console):
+            pass
+    assert text(console).splitlines()[1].startswith("repair/a: 45 %, loss 0.31, 0:00 gone")
+    console = terminal()
+    with Display("train", console=console) as display, display.step("repair/a") as told:
+        told(1, 2)
+        progress.tell(told, "loss\x1b[31m 2")
+        display._live.refresh()
+    assert "50 %, loss\\x1b[31m 2" in text(console)
+
+
+def test_who_listens_to_how_far_it_is_alone_is_told_nothing_else():
+    moved = []
+    progress.tell(lambda *far: moved.append(far), "loss 0.31")
+    progress.tell(None, "loss 0.31")
+    assert moved == []

@@ -17,7 +17,7 @@ from accord.errors import AccordError
 from accord.screen import tell, visible
 from accord.terminal import as_command
 
-GROUND = ("accord.lm", "accord.tasks", "accord.study", "accord.report")
+GROUND = ("accord.lm", "accord.tasks", "accord.study", "accord.report", "accord.sharing")
 """Packages that have commands and are not capabilities; their commands come first."""
 
 

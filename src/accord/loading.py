@@ -28,19 +28,27 @@ are its name and its own files (patterns) in a fingerprint. A module is imported
 
 
 @checked
-def load(model: Any, tokenizer: Any = None, *, device: str = "auto", dtype: str = "auto") -> "LanguageModel":
+def load(
+    model: Any,
+    tokenizer: Any = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+) -> "LanguageModel":
     """Load a language model.
 
     Args:
         model: a catalog name, a hub id, a local folder or a `.gguf` file; or a folder of a PEFT adapter, of a concept
             language model, such as `runs/NAME/heads/topk-latents-new-s0`, or of a repaired model,
-            `runs/NAME/repair/rankalign-s0`. Or a model of transformers or peft that is in memory: it is put into eval
-            mode, and stays where it is and as it is.
+            `runs/NAME/repair/rankalign-s0`, or the hub id of such a folder. Or a model of transformers or peft that is
+            in memory: it is put into eval mode, and stays where it is and as it is.
         tokenizer: of a model in memory; any other brings its own.
         device: "auto" (a GPU when there is one; several when one cannot hold the model), "cpu", "cuda", "cuda:1",
             "mps". Or several with commas between them, which share the weights: "cuda:0,cuda:1", "auto,cpu" (all cards,
             and main memory for what these cannot hold), "auto,cpu,disk". "cuda:0=40GB" takes no more than that.
         dtype: of the backbone: "auto" (float32 on a CPU, bfloat16 on a GPU), "float32", "bfloat16" or "float16".
+        revision: of a hub id: a branch, tag or commit; the newest by default.
 
     Raises:
         AccordError: the model is unknown, broken or unsafe to load, or fails its proofs.
@@ -49,12 +57,40 @@ def load(model: Any, tokenizer: Any = None, *, device: str = "auto", dtype: str 
         return _in_memory(model, tokenizer, device, dtype)
     if tokenizer is not None:
         raise AccordError("a tokenizer is given for a model in memory only", got=model, fix="leave it out")
-    if (opener := _opener(model)) is not None:
-        lm: LanguageModel = opener.load_folder(path_of(model), device=device, dtype=dtype)
+    if revision is not None and not is_hub_id(str(model)):
+        raise AccordError("only a hub id has revisions", got=f"{model}, revision {revision}", fix="leave revision out")
+    folder = folder_of(model, revision=revision)
+    if (opener := _opener(folder)) is not None:
+        lm: LanguageModel = opener.load_folder(folder, device=device, dtype=dtype)
+        if lm.name == str(folder):
+            lm.name = str(model)  # not a place in the hub's cache
         return lm
     from accord.lm import load as load_backbone
 
-    return load_backbone(model, device=device, dtype=dtype)
+    return load_backbone(model, device=device, dtype=dtype, revision=revision)
+
+
+def folder_of(model: str | Path, *, revision: str | None = None, fetch: bool = True) -> Path:
+    """Where the files of a model lie: its path; or, of a hub id, the copy of it in the hub's cache.
+
+    A hub id that cannot be found there is given back as it is: what opens it tells what is wrong.
+
+    Args:
+        revision: of a hub id: a branch, tag or commit; the newest by default.
+        fetch: fetch it, or the newest of it, if it is not on this machine; else what is here counts.
+    """
+    path = path_of(model)
+    if not is_hub_id(str(model)):
+        return path
+    from accord.lm.catalog import snapshot
+
+    try:
+        folder = snapshot(str(model), revision, fetch=fetch)
+        if any((folder / file).is_file() for file in FOLDERS):
+            snapshot(str(model), revision, fetch=fetch, concepts=True)
+    except AccordError:
+        return path
+    return folder
 
 
 def _in_memory(model: Any, tokenizer: Any, device: str, dtype: str) -> "LanguageModel":
@@ -83,8 +119,9 @@ def load_tokenizer(model: str, *, fetch: bool = True) -> "PreTrainedTokenizerBas
     Raises:
         AccordError: no such model, or it has no tokenizer that can be read.
     """
-    if (opener := _opener(model)) is not None:
-        return load_tokenizer(opener.base_of(path_of(model)), fetch=fetch)
+    folder = folder_of(model, fetch=fetch)
+    if (opener := _opener(folder)) is not None:
+        return load_tokenizer(opener.base_of(folder), fetch=fetch)
     from accord.lm.opening import load_tokenizer as tokenizer_of
 
     return tokenizer_of(model, fetch=fetch)
@@ -96,11 +133,11 @@ def fingerprint(model: str, *, fetch: bool = True) -> str:
     Args:
         fetch: fetch it, or the newest of it, if it is not on this machine; else what is here counts.
     """
-    if (opener := _opener(model)) is None:
+    folder, digest = folder_of(model, fetch=fetch), hashlib.sha256()
+    if (opener := _opener(folder)) is None:
         from accord.lm.catalog import resolve
 
         return resolve(model, fetch=fetch).fingerprint
-    folder, digest = path_of(model), hashlib.sha256()
     for path in sorted({path for pattern in opener.FILES for path in folder.glob(pattern)}):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{kept_hash(path)}\n".encode())
     return f"{opener.MARK}:{digest.hexdigest()[:16]}"
@@ -131,8 +168,9 @@ def is_here(model: str) -> bool:
     from accord.lm.catalog import CATALOG, adapter_base, is_adapter, is_cached
 
     path = path_of(model)
-    if (opener := _opener(model)) is not None:
-        return is_here(str(opener.base_of(path)))
+    folder = folder_of(model, fetch=False)
+    if (opener := _opener(folder)) is not None:
+        return is_here(str(opener.base_of(folder)))
     if is_adapter(path) and Path(base := adapter_base(path)) != path.resolve():
         return is_here(base)
     if path.exists():
@@ -173,8 +211,9 @@ def check_opens(model: str) -> None:
     """
     from accord.lm.catalog import CATALOG, resolve
 
-    if (opener := _opener(model)) is not None:
-        return check_opens(str(opener.base_of(path_of(model))))
+    folder = folder_of(model, fetch=False)
+    if (opener := _opener(folder)) is not None:
+        return check_opens(str(opener.base_of(folder)))
     if model not in CATALOG and is_here(model):
         from accord.lm.opening import check_files
 
@@ -211,8 +250,9 @@ def weights_bytes(model: str, *, device: str = "auto", dtype: str = "auto") -> i
     from accord.lm.devices import pick_device
     from accord.lm.opening import pick_dtype, read_config, stored_bytes
 
-    if (opener := _opener(model)) is not None:
-        return weights_bytes(str(opener.base_of(path_of(model))), device=device, dtype=dtype)
+    where = folder_of(model, fetch=False)
+    if (opener := _opener(where)) is not None:
+        return weights_bytes(str(opener.base_of(where)), device=device, dtype=dtype)
     kind = pick_dtype(dtype, pick_device(device))
     if model in CATALOG and not Path(model).exists():
         return CATALOG[model].parameters * kind.itemsize
@@ -222,9 +262,9 @@ def weights_bytes(model: str, *, device: str = "auto", dtype: str = "auto") -> i
     return stored_bytes(folder, read_config(folder), kind)
 
 
-def _opener(model: str | Path) -> Any:
+def _opener(folder: str | Path) -> Any:
     """The module that opens this folder; None, without a slow import, for the name or folder of a backbone."""
-    folder = path_of(model)
+    folder = path_of(folder)
     for file, name in FOLDERS.items():
         if (folder / file).is_file():
             opener = import_module(name)

@@ -24,13 +24,23 @@ from accord.screen import Screen, visible
 from accord.steps import OpenStep, time_left
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) as work goes on."""
+"""Called with (done, total) as work goes on. What has a place for words beside that has a method `tell`, see `tell`."""
 
 _LINES = 30.0  # seconds from one line of a log to the next
 _NOTES = 2.0  # seconds from one note for other processes to the next
 _ROWS = 24  # of a terminal, at most: the lines of the steps leave some of them to what was said before
 _SHORT = 12  # characters: a bar beside which there is more to tell
 _HANDFUL = 5  # of the steps that are under way, as many as have a line in a log each time
+
+
+def tell(progress: Progress | None, words: str) -> None:
+    """Words that stand beside how far some work is, such as "loss 0.31", until there are others.
+
+    Whoever gives none of his own may have no place for them: then nothing happens.
+    """
+    take = getattr(progress, "tell", None)
+    if take is not None:
+        take(words)
 
 
 class Display:
@@ -116,7 +126,7 @@ class Display:
             self.say(f"{self._called(step)}" + (f", about {clock(step.expected)}" if step.expected >= 1 else ""))
         self._write_note(force=alone)
         try:
-            yield step.move
+            yield step
             with self._known:
                 self._ended += name in self._expected and name not in self._taken
                 self._taken[name] = seconds = step.seconds

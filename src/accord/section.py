@@ -50,6 +50,8 @@ PATH: dict[str, Any] = {"path": ""}
 """`json_schema_extra` of a key that may hold a path, relative to the study file."""
 TASK_FILE: dict[str, Any] = {"path": ".toml"}
 """The same for a key that holds a path only if the value has this ending."""
+HARNESS_FILE: dict[str, Any] = {"path": ".yaml"}
+"""As for `TASK_FILE`, of tasks of lm-evaluation-harness."""
 
 
 class Section(BaseModel):

@@ -15,13 +15,22 @@ class OpenStep:
         number: which one it was when it began, of those that were expected; 0 for one that was not.
         expected: seconds that it should take; 0 where that is not known.
         doing: what takes a while in it just now, such as loading a model.
+        told: what else is to be known of it just now, such as the loss of what is trained.
     """
 
     def __init__(self, name: str, at: str = "", *, number: int = 0, expected: float = 0.0) -> None:
         self.name, self.at, self.number, self.expected = name, at, number, expected
         self.since = time.monotonic()
-        self.doing = ""
+        self.doing = self.told = ""
         self.done, self.total, self._pass = 0, 0, 1
+
+    def __call__(self, done: int, total: int) -> None:
+        """As `move`: a step is the `accord.progress.Progress` of its work."""
+        self.move(done, total)
+
+    def tell(self, words: str) -> None:
+        """Take what else is to be known."""
+        self.told = words
 
     def move(self, done: int, total: int) -> None:
         """Take how far it is."""
@@ -43,9 +52,10 @@ class OpenStep:
 
     @property
     def far(self) -> str:
-        """How far it is, in words."""
+        """How far it is, in words, and what else is told of it."""
         again = f" of pass {self._pass}" if self._pass > 1 else ""
-        return "" if (share := self.share) is None else f"{100 * share:.0f} %{again}"
+        done = "" if (share := self.share) is None else f"{100 * share:.0f} %{again}"
+        return ", ".join(filter(None, (done, self.told)))
 
     def left(self, pace: float) -> float:
         """Seconds that the rest is expected to take, where steps take `pace` times what was expected."""

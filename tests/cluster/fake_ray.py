@@ -79,5 +79,10 @@ class FakeRay:
 
 def usual(method):
     """What a worker answers that makes everything at once."""
-    answers = {"hello": Hello("here", 1, ""), "how_far": (1, 2, ""), "make": Done("made"), "help": Done("helped")}
+    answers = {
+        "hello": Hello("here", 1, ""),
+        "how_far": (1, 2, "", "loss 1"),
+        "make": Done("made"),
+        "help": Done("helped"),
+    }
     return answers.get(method)

@@ -81,14 +81,14 @@ def test_one_worker_takes_as_long_as_all_stages_together():
 def test_what_happens_is_told():
     def does(order):
         if order.stage == "bad":
-            return [Moved(order.worker, "bad", 1, 2, "loading m"), Failed(order.worker, "bad", "why")]
+            return [Moved(order.worker, "bad", 1, 2, "loading m", "loss 1"), Failed(order.worker, "bad", "why")]
         return [Made(order.worker, order.stage, 1.5, "found", "")]
 
     schedule, told = run([Job("bad", seconds=9), Job("good"), Job("lost", ("bad",))], Scripted(["w1"], does))
     assert told == [
         ("joined", "w1", "here"),
         ("begun", "bad", "w1"),
-        ("moved", "bad", 1, 2, "loading m"),
+        ("moved", "bad", 1, 2, "loading m", "loss 1"),
         ("failed", "bad", "why"),
         ("begun", "good", "w1"),
         ("made", "good", 1.5, "found", ""),

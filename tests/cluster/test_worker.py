@@ -120,7 +120,7 @@ def test_what_is_told_to_leave_goes_on_later(worker, tmp_path):
     thread.join(10)
     assert [one.how for one in done] == ["left"]
     assert not [*(tmp_path / "run").rglob("*.log")]
-    assert one.how_far() == (0, 0, "")
+    assert one.how_far() == (0, 0, "", "")
     (tmp_path / "go").write_text("")
     assert one.make("a/x", prints["a/x"]).how == "made"
 

@@ -66,6 +66,9 @@ def test_names(made: Path) -> None:
     code, said, err = accord(*words)
     assert code == 0 and "4 asked, 4 named, 0 failed" in said and "detection_shuffled" in said, err
     assert "names/topk-s0: written" in err
+    exported = accord(*words, "--neuronpedia", made / "exports")
+    place = made / "exports" / "model" / "2-accord-topk-s0"
+    assert exported[0] == 0 and exported[1].splitlines()[-1] == str(place) and (place / "source.jsonl").exists()
     again = accord(*words)
     assert again[1] == said and "names/topk-s0: up to date" in again[2]
     code, _, err = accord(*words, "--no-scores")

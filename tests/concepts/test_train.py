@@ -19,8 +19,9 @@ from accord.concepts import ConceptModel, Step, Superposition, Training, build, 
 from accord.concepts.batchtopk import BatchTopK
 from accord.concepts.lcblm import LCBLMBase
 from accord.concepts.topk import TopK
-from accord.concepts.train import forget, learning_rate
+from accord.concepts.train import curve_told, forget, learning_rate
 from accord.errors import AccordError
+from accord.steps import OpenStep
 
 TRUTH = Superposition.random(8, 12, active=2, seed=1)
 SHORT = Training(steps=60, lr=3e-3, log_every=10, checkpoint_every=16, evaluate_every=20, reseed_every=7, seed=5)
@@ -301,3 +302,47 @@ def test_reseeding_forgets_the_moments_of_the_dead_alone() -> None:
     others = [k for k in range(12) if k not in (2, 5)]
     assert torch.equal(after[others], before[others])
     torch.testing.assert_close(model.W_dec[2].norm(), torch.tensor(1.0))
+
+
+class Heard:
+    """What has a place for words, and remembers them."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def __call__(self, done: int, total: int) -> None:
+        """Not asked here."""
+
+    def tell(self, words: str) -> None:
+        self.words.append(words)
+
+
+def test_the_loss_is_told_from_the_rows_of_the_curve_alone() -> None:
+    """So that nobody who watches makes a GPU wait."""
+    heard, rows = Heard(), []
+    told = curve_told(heard)
+
+    def both(row: dict[str, float]) -> None:
+        rows.append(row)
+        told(row)
+
+    fit(fresh({"kind": "topk", "size": 12, "k": 2}), TRUTH.batches(32), SHORT, held_out=held_out, progress=both)
+    assert len(heard.words) == len(rows) == 6
+    assert heard.words[0] == f"loss {rows[0]['loss']:.4g}"
+    judged = [row["fvu"] for row in rows[:-1] if "fvu" in row][-1]  # the newest stands until there is another
+    assert "fvu" not in rows[-2] and heard.words[-2].endswith(f", held-out FVU {judged:.4g}")
+    curve_told(lambda done, total: None)(rows[0])  # who hears no words
+
+
+def test_a_bar_moves_and_tells_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int, str]] = []
+
+    class Step(OpenStep):
+        def tell(self, words: str) -> None:
+            super().tell(words)
+            seen.append((self.done, self.total, words))
+
+    monkeypatch.setattr("accord.progress.OpenStep", Step)
+    fit(fresh({"kind": "topk", "size": 12, "k": 2}), TRUTH.batches(32), SHORT, progress=True)
+    assert [step[:2] for step in seen] == [(step, 60) for step in range(10, 61, 10)]
+    assert all(words.startswith("loss ") for *_, words in seen)

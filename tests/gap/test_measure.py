@@ -171,7 +171,7 @@ def test_what_is_held_of_an_item_is_little(lm: Backbone, monkeypatch: pytest.Mon
         zeros = [np.zeros(len(query.answers)) for query in queries]
         steps = [tuple(np.zeros(len(answer)) for answer in query.answers) for query in queries]
         ranks = [np.ones(len(query.answers), dtype=np.int64) for query in queries]
-        return [Score(*[row] * 3, *rest) for row, *rest in zip(zeros, ranks, steps, strict=True)]
+        return [Score(*[row] * 3, *rest, row == 0) for row, *rest in zip(zeros, ranks, steps, strict=True)]
 
     monkeypatch.setattr("accord.gap.measure.score", faked)
     monkeypatch.setattr("accord.gap.measure._token_map", lambda *_: pd.DataFrame())

@@ -210,3 +210,29 @@ def test_text_is_the_tokens_as_text() -> None:
     (sample,) = generate(backbone(), max_new_tokens=8)
     assert isinstance(sample, Sample)
     assert sample.text == tiny_tokenizer().decode(sample.ids, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_texts_end_before_what_they_are_to_stop_at(batch_size: int) -> None:
+    lm = backbone()
+    free = generate(lm, prompts=PROMPTS, max_new_tokens=40, seed=3)
+    texts = [sample.text for sample in free]
+    stop = [texts[0][3:5], texts[2][10], "never \N{SNOWMAN} written"]
+    ended = generate(lm, prompts=PROMPTS, max_new_tokens=40, seed=3, stop=stop, batch_size=batch_size)
+    for whole, cut in zip(free, ended, strict=True):
+        places = [whole.text.index(each) for each in stop if each in whole.text]
+        assert cut.text == whole.text[: min(places, default=None)]
+        assert cut.finished == (whole.finished or bool(places))
+        assert whole.ids[: len(cut.ids)] == cut.ids and (not places or len(cut.ids) < len(whole.ids))
+    assert sum(len(cut.ids) < len(whole.ids) for whole, cut in zip(free, ended, strict=True)) > 0
+    with pytest.raises(AccordError, match="text to stop at is empty"):
+        generate(lm, prompts=["A bee"], stop=["\n", ""])
+
+
+def test_prompts_may_be_ids() -> None:
+    lm = backbone()
+    ids = encode_prompt(lm.tokenizer, PROMPTS[0])
+    (by_text,), (by_ids,) = (generate(lm, prompts=[prompt], max_new_tokens=6) for prompt in (PROMPTS[0], list(ids)))
+    assert by_ids == by_text
+    with pytest.raises(AccordError, match="no tokens"):
+        generate(lm, prompts=[[]])

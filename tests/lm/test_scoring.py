@@ -74,6 +74,19 @@ def test_every_family_matches_the_plain_reference(family: str) -> None:
         np.testing.assert_array_equal(got.rank, rank)
 
 
+@torch.no_grad()
+def test_greedy_answers_are_those_whose_every_token_is_the_most_probable() -> None:
+    lm, context = backbone(), (5, 9, 17)
+    ids = list(context)
+    for _ in range(3):
+        ids.append(int(lm.model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+    best = tuple(ids[3:])
+    others = [(*best[:i], (best[i] + 1) % 300, *best[i + 1 :]) for i in range(3)]
+    for compared in (False, True):
+        [scored] = score(lm, [Query(context, (best, best[:2], *others), compared=compared)], layers=compared)
+        assert scored.greedy.tolist() == [True, True, False, False, False]
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), batch_tokens=st.integers(1, 200))
 def test_neither_batch_size_nor_order_changes_scores(seed: int, batch_tokens: int) -> None:

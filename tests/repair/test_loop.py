@@ -38,11 +38,13 @@ class Fixed:
         return PairBatch(self.pairs(step), self.loss, {"pairs": 3})
 
 
-def fitted(config: RankAlign, folder: Path, seed: int = 0) -> tuple[list[loop.Row], dict[str, Tensor]]:
+def fitted(
+    config: RankAlign, folder: Path, seed: int = 0, progress: Any = None
+) -> tuple[list[loop.Row], dict[str, Tensor]]:
     lm = Backbone(tiny_model(), tiny_tokenizer())
     with trainable(lm, config, seed) as trainee:
         before = torch.get_rng_state()
-        rows = loop.fit(trainee, Fixed(), config, seed=seed, folder=folder, settings={"a": 1})
+        rows = loop.fit(trainee, Fixed(), config, seed=seed, folder=folder, settings={"a": 1}, progress=progress)
         assert torch.equal(torch.get_rng_state(), before)  # nobody else's draws move
         return rows, {name: weight.detach().clone() for name, weight in trainee.weights.items()}
 
@@ -123,3 +125,32 @@ def test_a_run_goes_on_with_its_memory_its_rows_and_its_time(tmp_path: Path, mon
     assert [row["loss"] for row in rows] == [row["loss"] for row in straight]
     assert [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()] == rows
     assert [path.name for path in (folder / "checkpoints").glob("step-????????")] == ["step-00000006"]
+
+
+def test_each_updates_loss_is_told_beside_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers are those of the row, which are brought from the device once an update, watched or not."""
+    heard: list[Any] = []
+
+    class Heard:
+        def __call__(self, done: int, total: int) -> None:
+            heard.append((done, total))
+
+        def tell(self, words: str) -> None:
+            heard.append(words)
+
+    brought = [0]
+    tolist = torch.Tensor.tolist
+
+    def counted(tensor: torch.Tensor) -> Any:
+        brought[0] += 1
+        return tolist(tensor)
+
+    counts = []
+    for watched, progress in enumerate((None, Heard())):
+        brought[0] = 0
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.Tensor, "tolist", counted)
+            rows, _ = fitted(RankAlign(steps=3, lr=0.01), tmp_path / str(watched), progress=progress)
+        counts.append(brought[0])
+    assert counts[0] == counts[1] > 0
+    assert heard == [each for i, row in enumerate(rows, 1) for each in (f"loss {row['loss']:.4g}", (i, 3))]

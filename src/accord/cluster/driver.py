@@ -21,7 +21,7 @@ class Listener(Protocol):
     def begun(self, stage: str, worker: str) -> None:
         """A worker begins a stage."""
 
-    def moved(self, stage: str, done: int, total: int, doing: str) -> None:
+    def moved(self, stage: str, done: int, total: int, doing: str, told: str) -> None:
         """How far a stage is."""
 
     def made(self, stage: str, seconds: float, found: str, lacking: str) -> None:
@@ -94,7 +94,7 @@ class Driver:
             else:
                 self._told.again(event.stage, event.worker, event.reason)
         elif isinstance(event, Moved):
-            self._told.moved(event.stage, event.done, event.total, event.doing)
+            self._told.moved(event.stage, event.done, event.total, event.doing, event.told)
 
     def _drop_unfit(self) -> None:
         """Give nothing more to workers that failed what others then made."""

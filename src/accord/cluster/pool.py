@@ -105,6 +105,7 @@ class Moved:
 
     Attributes:
         doing: what takes a while at the moment, such as loading a model.
+        told: what else is to be known of it, see `accord.progress.tell`.
     """
 
     worker: str
@@ -112,6 +113,7 @@ class Moved:
     done: int = 0
     total: int = 0
     doing: str = ""
+    told: str = ""
 
 
 Event = Joined | Lost | Made | Failed | Helped | Moved

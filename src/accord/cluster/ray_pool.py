@@ -247,9 +247,9 @@ class RayPool:
         elif what == "hello":
             self._joins(worker, actor, answer.result())
         elif what == "far":
-            done, total, doing = answer.result()
+            far = answer.result()
             if actor.order is not None and not isinstance(actor.order, Recall | Help):
-                self._events.append(Moved(worker, actor.order.stage, done, total, doing))
+                self._events.append(Moved(worker, actor.order.stage, *far))
         elif what == "ready":
             assert isinstance(actor.order, Make)
             stage = actor.order.stage

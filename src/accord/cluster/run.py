@@ -17,7 +17,7 @@ from accord.cluster.shared import left_a_mark
 from accord.cluster.start import connected
 from accord.cluster.worker import Briefing
 from accord.errors import AccordError
-from accord.progress import Display, Progress
+from accord.progress import Display, Progress, tell
 from accord.report.wording import count
 from accord.study import costs
 from accord.study.capacity import largest_need
@@ -102,8 +102,10 @@ class OnDisplay:
         progress = steps.enter_context(self._display.step(stage, lambda: self._found.pop(stage, ""), at=at))
         self._open[stage] = steps, progress
 
-    def moved(self, stage: str, done: int, total: int, doing: str) -> None:
+    def moved(self, stage: str, done: int, total: int, doing: str, told: str) -> None:
         """How far a stage is."""
+        if stage in self._open:
+            tell(self._open[stage][1], told)
         if doing:
             self._display.doing(doing, stage)
         elif total and stage in self._open:

@@ -64,7 +64,7 @@ class Unheard:
     def begun(self, stage: str, worker: str) -> None:
         """Nothing."""
 
-    def moved(self, stage: str, done: int, total: int, doing: str) -> None:
+    def moved(self, stage: str, done: int, total: int, doing: str, told: str) -> None:
         """Nothing."""
 
     def made(self, stage: str, seconds: float, found: str, lacking: str) -> None:

@@ -113,6 +113,20 @@ class Done:
     reason: str = ""
 
 
+class _Listens:
+    """What a stage tells of itself while it is made: its `accord.progress.Progress`."""
+
+    def __init__(self, worker: "Worker") -> None:
+        self._worker = worker
+
+    def __call__(self, done: int, total: int) -> None:
+        self._worker._moves(done, total)
+
+    def tell(self, words: str) -> None:
+        """See `accord.progress.tell`."""
+        self._worker._words = words
+
+
 class Worker:
     """Makes stages one at a time; `how_far` and `leave` may be called meanwhile, by another thread."""
 
@@ -123,7 +137,7 @@ class Worker:
         self._stages: Mapping[str, Stage] = {}
         self._models = Models(self._does, most=KEPT)
         self._done = self._total = 0
-        self._at_work, self._doing, self._leaves = "", "", False
+        self._at_work, self._doing, self._words, self._leaves = "", "", "", False
         self._path = Path(told.path)
         sys.argv[:] = told.command
         try:
@@ -180,7 +194,7 @@ class Worker:
                 self._folder / name,
                 models=self._models,
                 at=self._at,
-                progress=self._moves,
+                progress=_Listens(self),
                 worker=self._name,
             ):
                 pass
@@ -194,9 +208,9 @@ class Worker:
             self._begin()
         return Done("helped")
 
-    def how_far(self) -> tuple[int, int, str]:
-        """What is done, of how much, and what takes a while at the moment."""
-        return self._done, self._total, self._doing
+    def how_far(self) -> tuple[int, int, str, str]:
+        """What is done, of how much, what takes a while at the moment, and what else is told."""
+        return self._done, self._total, self._doing, self._words
 
     def leave(self, what: str = "") -> None:
         """Leave what is under way at its next step: what is done of it stays, for whoever goes on.
@@ -221,7 +235,7 @@ class Worker:
                 self._at(stage),
                 at=self._at,
                 models=self._models,
-                progress=self._moves,
+                progress=_Listens(self),
                 replace=True,
                 say=tell,
                 wait=True,
@@ -266,7 +280,7 @@ class Worker:
 
     def _begin(self, what: str = "") -> None:
         self._at_work = what
-        self._done, self._total, self._doing, self._leaves = 0, 0, "", False
+        self._done, self._total, self._doing, self._words, self._leaves = 0, 0, "", "", False
 
     def _does(self, what: str) -> None:
         self._doing = what

@@ -14,6 +14,7 @@ from accord.concepts.config import KINDS, ConceptConfig, read_config
 from accord.disk import read_object
 from accord.errors import AccordError
 from accord.kinds import code_of
+from accord.loading import folder_of
 from accord.study.manifest import check_if_stage
 from accord.unfinished import check_finished
 
@@ -59,8 +60,11 @@ def save(model: ConceptModel, folder: Path | str) -> None:
 
 @checked
 def load(folder: Path | str, device: torch.device | str = "cpu") -> ConceptModel:
-    """The model that `save` wrote, ready to evaluate; raises AccordError if the folder is damaged."""
-    folder = Path(folder)
+    """The model that `save` wrote, ready to evaluate, from a folder or the hub id of one.
+
+    Raises AccordError if the folder is damaged.
+    """
+    folder = folder_of(folder)
     check_finished(folder)
     check_if_stage(folder)
     try:

@@ -166,6 +166,7 @@ def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | No
 
     def make(work: Work) -> ConceptMetrics:
         from accord.concepts import build, fit, save
+        from accord.concepts.train import curve_told
 
         device, texts = work.device(plan.backbone), Embeddings.read(work.at(inputs["embeddings"]))
         train, held_out = texts.store(TRAIN), texts.store(HELD_OUT)
@@ -181,6 +182,7 @@ def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | No
             training,
             held_out=lambda: _in_order(held_out, layers),
             folder=work.folder,
+            progress=curve_told(work.progress),
             ranks=work.ranks,
         )
         work.trained()

@@ -26,7 +26,9 @@ from accord.concepts.step import Step
 from accord.concepts.supply import received
 from accord.disk import write_whole
 from accord.errors import AccordError
+from accord.progress import Progress, tell
 from accord.ranks import Ranks
+from accord.steps import OpenStep
 
 Row = dict[str, float]
 
@@ -51,15 +53,15 @@ def fit(
     *,
     held_out: Callable[[], Iterable[Any]] | None = None,
     folder: Path | str | None = None,
-    progress: Callable[[Row], None] | None = None,
+    progress: Callable[[Row], None] | OpenStep | None = None,
     ranks: Ranks | None = None,
 ) -> Fit:
     """Train `model` in place; a concept model takes batches of raw embeddings `[n, d]`.
 
     `batches(s)` yields the batches of steps s, s + 1, …; `held_out()` those to judge by. With a
     `folder`, checkpoints go to `folder/checkpoints` (from which the same call resumes) and the curve to
-    `folder/curve.jsonl`. `progress` gets every new row of the curve. With `patience`, the model ends as it
-    was at its best held-out `objective`.
+    `folder/curve.jsonl`. `progress` gets every new row of the curve; True shows a bar, with the loss.
+    With `patience`, the model ends as it was at its best held-out `objective`.
 
     With `ranks`, every rank calls this with the same arguments and ends with the same model, which is, up to float
     error, the one that a single rank trains. Batches are whole ones on all ranks, of any number of rows. Rank 0 alone
@@ -92,7 +94,7 @@ class _Trainer:
         training: Schedule,
         held_out: Callable[[], Iterable[Any]] | None,
         folder: Path | None,
-        progress: Callable[[Row], None] | None,
+        progress: Callable[[Row], None] | OpenStep | None,
         ranks: Ranks | None,
     ) -> None:
         if training.patience and held_out is None:
@@ -104,6 +106,8 @@ class _Trainer:
             fix = "train it with one, or take what is of a whole batch from its step and set by_ranks"
             raise AccordError(problem, got=type(model).__name__, fix=fix)
         self.model, self.training, self.held_out, self.ranks = model, training, held_out, ranks
+        if isinstance(progress, OpenStep):  # a bar, see `accord.arguments.checked`
+            progress = _on_bar(progress, training.steps)
         self.folder, self.progress, self.started = folder, progress, time.monotonic()
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=training.lr, weight_decay=training.weight_decay, fused=True
@@ -202,6 +206,31 @@ class _Trainer:
         self.model.eval()
         if self.folder:
             write_whole(self.folder / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in self.state.rows))
+
+
+def curve_told(progress: Progress | None) -> Callable[[Row], None]:
+    """Takes rows of a curve, as `fit` gives them, and tells the loss, and what was last judged, beside how far it is.
+
+    Rows are of steps whose numbers are looked at anyhow: no GPU is waited for because somebody watches.
+    """
+    newest: Row = {}
+
+    def take(row: Row) -> None:
+        newest.update(row)
+        names = {"loss": "loss", "fvu": "held-out FVU", "held_out_ce": "held-out nats a token"}
+        tell(progress, ", ".join(f"{called} {newest[name]:.4g}" for name, called in names.items() if name in newest))
+
+    return take
+
+
+def _on_bar(bar: OpenStep, steps: int) -> Callable[[Row], None]:
+    told = curve_told(bar)
+
+    def take(row: Row) -> None:
+        bar.move(int(row["step"]), steps)
+        told(row)
+
+    return take
 
 
 def learning_rate(step: int, training: Pace) -> float:

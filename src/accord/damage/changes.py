@@ -14,7 +14,7 @@ from accord.intervals import Estimate
 Worse = Literal["higher", "lower", "distance", "neither"]
 """What is worse of a measure. A distance from the base grows whatever a repair does: it is reported, and is no harm."""
 
-GROUPS = TEXT, RELATIONS, OWN, FREE = "text", "relations", "own task", "free text"
+GROUPS = TEXT, RELATIONS, OWN, FREE, HARNESS = "text", "relations", "own task", "free text", "harness"
 """Of measures that are over all relations and tasks together; single ones have groups of their own."""
 COLUMNS = (
     "group",

@@ -72,6 +72,7 @@ def damage(
 
     - `accord damage --repaired runs/demo/repair/rankalign-s0 --task hypernymy`
     - `accord damage --base smollm2-135m --repaired ./my-adapter --judge gemma3-270m --out results/damage`
+    - `accord damage --repaired runs/demo/repair/rankalign-s0 --harness arc_easy --harness-limit 200`
     """
     from accord.damage.stage import pair_stage
 
@@ -102,7 +103,7 @@ def _items(
     section: DamageSection, own: "Task | None", base: BackboneSection, repaired: str, seed: int | None
 ) -> "DamageItems":
     """All questions to both models; the seed is the repair's, so that no text is one that it was fitted on."""
-    from accord.damage.stage import DamageItems, other_tasks
+    from accord.damage.stage import DamageItems, harness_settings, other_tasks
     from accord.embeddings.ordinary import DEFAULT, ordinary_of
     from accord.loading import check_model
     from accord.repair.learned import all_marks, links
@@ -110,6 +111,7 @@ def _items(
     from accord.study.plan import Named, identity, read_by_model
 
     divided = split_seed(repaired) if seed is None else seed
+    done = harness_settings(section)
     judge = None
     if section.judge is not None:
         check_model(section.judge)
@@ -117,7 +119,7 @@ def _items(
         judge = Named(model, identity(model))
     texts = ordinary_of(section, section.texts or DEFAULT, divided)
     tasks = other_tasks(section, all_marks(links(repaired)), divided)
-    return DamageItems(section, texts, own and read_by_model(own, base), tasks, judge, divided)
+    return DamageItems(section, texts, own and read_by_model(own, base), tasks, judge, divided, done)
 
 
 def _print(result: "Damage", title: str, *, every: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from accord.relations import FACTS
-from accord.section import PATH, TASK_FILE, TIMES, Section, TaskName
+from accord.section import HARNESS_FILE, PATH, TASK_FILE, TIMES, Section, TaskName
 
 
 class DamageSection(Section):
@@ -34,6 +34,15 @@ class DamageSection(Section):
         default=[],
         description="Other tasks whose answers should stay: tasks with built-in items, or task files.",
         json_schema_extra=TASK_FILE,
+    )
+    harness: list[TaskName] = Field(
+        default=[],
+        description="Tasks or groups of lm-evaluation-harness, by name, or task files of its format (.yaml), that both "
+        "models do (extra harness).",
+        json_schema_extra=HARNESS_FILE,
+    )
+    harness_limit: int | None = Field(
+        default=None, ge=1, description="Documents of each of them, from its beginning; all without it.", examples=[200]
     )
     samples: int = Field(default=32, ge=0, le=TIMES, description="Free texts that each model writes; 0 for none.")
     new_tokens: int = Field(default=60, ge=1, le=TIMES, description="Tokens after which a free text is cut.")

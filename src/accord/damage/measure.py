@@ -11,9 +11,10 @@ from accord.arguments import checked
 from accord.damage import measures
 from accord.damage.changes import RELATIONS, Changes
 from accord.damage.distance import Distance, distance
+from accord.damage.harness_tasks import task_rows
 from accord.damage.observed import Observed, observe
 from accord.damage.questions import Questions
-from accord.damage.result import Damage
+from accord.damage.result import DOCUMENT_COLUMNS, Damage
 from accord.damage.wording import sentence
 from accord.errors import AccordError
 from accord.gap.change import same_items
@@ -40,6 +41,8 @@ def measure_damage(
     resamples: int = 1000,
     samples: int = 32,
     new_tokens: int = 60,
+    harness: Sequence[str] = (),
+    harness_limit: int | None = None,
     parts: Path | None = None,
     progress: Progress | None = None,
 ) -> Damage:
@@ -55,6 +58,8 @@ def measure_damage(
         seed: of the free texts and their exchanges.
         resamples: exchanges of free texts behind their intervals; 0 for no intervals at all.
         samples, new_tokens: how many free texts, and how long.
+        harness, harness_limit: tasks of lm-evaluation-harness that both models do, and documents of each, at most; see
+            `accord.harness.run_tasks`.
         parts: a folder for finished parts: a killed run goes on from there.
         progress: called with (questions done, questions in all).
 
@@ -62,7 +67,7 @@ def measure_damage(
         AccordError: the questions make no sense, the models read with different tokenizers, `parts` is of other
             questions, or a model fails.
     """
-    questions = Questions(texts, own, tasks, facts, samples, new_tokens, seed)
+    questions = Questions(texts, own, tasks, facts, samples, new_tokens, seed, harness, harness_limit)
     check_pair(base, repaired)
     score_tables: tuple[pd.DataFrame | None, pd.DataFrame | None] = scores or (None, None)
     observed = []
@@ -118,9 +123,11 @@ def compare(
         measures.drift_rows(changes, before.own, after.own)
     if len(before.free):
         measures.free_rows(changes, before.free, after.free)
+    documents = _document_table(before, after)
+    task_rows(changes, documents)
     table = changes.table()
-    facts = _fact_table(questions, before, after)
-    return Damage(table, sentence(table), _text_table(questions, before, after), facts, _free_table(before, after))
+    tables = _text_table(questions, before, after), _fact_table(questions, before, after), _free_table(before, after)
+    return Damage(table, sentence(table), *tables, documents)
 
 
 def _add_prompts(
@@ -179,6 +186,24 @@ def _fact_table(questions: Questions, before: Observed, after: Observed) -> pd.D
                 columns[f"{which}_logodds_{side}"] = answers.validator_logodds[i::2]
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def _document_table(before: Observed, after: Observed) -> pd.DataFrame:
+    """Tasks of lm-evaluation-harness, both models' numbers of each document and metric. AccordError if they differ."""
+    if before.harness is None or after.harness is None:
+        return pd.DataFrame(columns=list(DOCUMENT_COLUMNS))
+    keys = ["asked", "task", "metric", "better", "aggregation", "document", "hash"]
+    if not before.harness[keys].equals(after.harness[keys]):
+        raise AccordError(
+            "both models did not do the same documents of a task of lm-evaluation-harness",
+            fix="its data changed in between: observe the base again (remove its stage, or name other parts)",
+        )
+    sides = {
+        f"{name}_{side}": table[name]
+        for name in ("value", "weight", "reported")
+        for side, table in (("base", before.harness), ("repaired", after.harness))
+    }
+    return before.harness[keys].assign(**sides)[list(DOCUMENT_COLUMNS)]
 
 
 def _free_table(before: Observed, after: Observed) -> pd.DataFrame:

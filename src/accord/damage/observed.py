@@ -37,6 +37,7 @@ Floats = NDArray[np.float64]
 STATES = 4096  # tokens of the texts whose states are kept: enough for a mean over tokens, 9 MB at width 576
 _TEXTS = 64  # of a part
 _MAX_LENGTH = 1024
+_DOCUMENTS = 300  # that a task of lm-evaluation-harness counts for, before anyone knows how many it has
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Observed:
         states: and the top layer's state before each [token, d], in the model's own precision.
         tasks: answers by the name of the task.
         own: score table of the repaired task (see `accord.gap.measure_gap`), or None.
+        harness: what tasks of lm-evaluation-harness gave, see `accord.harness.run_tasks`; None where there are none.
         free: free texts: prompt, text, tokens, finished; where judged, judge_nll and judge_tokens of what follows
             the prompt.
     """
@@ -76,6 +78,7 @@ class Observed:
     tasks: dict[str, TaskAnswers]
     own: pd.DataFrame | None
     free: pd.DataFrame
+    harness: pd.DataFrame | None = None
 
 
 @checked
@@ -94,7 +97,8 @@ def observe(
         judge: a third model that reads the free texts; without it they are only counted.
         scores: the model's score table of `questions.own`, where it is known.
         parts: a folder for finished parts; what is there is not computed again, so a finished one is only read.
-        progress: called with (questions done, questions in all), texts, items and samples alike.
+        progress: called with (questions done, questions in all), texts, items and samples alike, and documents of
+            tasks of lm-evaluation-harness as if each task had some hundreds.
 
     Raises:
         AccordError: the folder is of other questions, label words of a task cannot be told apart, no text has a token
@@ -104,19 +108,20 @@ def observe(
     belongs(parts, settings)
     own = questions.own if scores is None else None
     sizes = [len(questions.texts), *(len(task.items) for task in questions.all_tasks), len(own.items) if own else 0]
-    sizes.append(questions.samples)
+    sizes += [questions.samples, _DOCUMENTS * len(questions.harness)]
     progress = onward(progress)
     bars = [_within(progress, size, sum(sizes[:i]), sum(sizes)) for i, size in enumerate(sizes)]
     steps: list[Callable[[], Any]] = [
         partial(_read, lm, questions.texts, parts, bars[0]),
-        partial(_ask, lm, questions.all_tasks, parts, bars[1:-2]),
-        lambda: scores if own is None else _score_own(lm, own, parts, bars[-2]),
-        partial(write_free, lm, questions, judge, parts, bars[-1]),
+        partial(_ask, lm, questions.all_tasks, parts, bars[1:-3]),
+        lambda: scores if own is None else _score_own(lm, own, parts, bars[-3]),
+        partial(write_free, lm, questions, judge, parts, bars[-2]),
+        partial(_do_tasks, lm, questions, parts, bars[-1]),
     ]
-    (texts, owner, states), tasks, found, free = apart(steps)
+    (texts, owner, states), tasks, found, free, done = apart(steps)
     if progress:
         progress(sum(sizes), sum(sizes))
-    return Observed(texts, owner, states, tasks, found, free)
+    return Observed(texts, owner, states, tasks, found, free, done)
 
 
 def _within(progress: Progress | None, size: int, begun: int, total: int) -> Progress | None:
@@ -129,6 +134,17 @@ def _within(progress: Progress | None, size: int, begun: int, total: int) -> Pro
 def _score_own(lm: LanguageModel, own: Task, parts: Path | None, progress: Progress | None) -> pd.DataFrame:
     folder = parts and parts / "own"
     return measure_gap(lm, own, typicality=(), resamples=0, parts=folder, progress=progress).scores
+
+
+def _do_tasks(
+    lm: LanguageModel, questions: Questions, parts: Path | None, progress: Progress | None
+) -> pd.DataFrame | None:
+    if not questions.harness:
+        return None
+    from accord.harness.tasks import run_tasks
+
+    where = parts and parts / "harness"
+    return run_tasks(lm, questions.harness, limit=questions.harness_limit, parts=where, progress=progress)
 
 
 def _read(

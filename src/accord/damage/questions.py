@@ -23,6 +23,8 @@ class Questions:
         own: the task that was repaired, on items that the repair never saw: its generator should have stayed.
         tasks: other tasks, whose prompts should be answered as before.
         facts: of each relation that no repair learns from (see `accord.relations`), at most; 0 for none.
+        harness: tasks of lm-evaluation-harness, see `accord.harness.run_tasks`.
+        harness_limit: documents of each of them, at most; None for all.
         samples: free texts to write; each goes on from the first words of one of `texts`.
         new_tokens: tokens after which a free text is cut.
         seed: of the free texts.
@@ -38,6 +40,8 @@ class Questions:
     samples: int = 32
     new_tokens: int = 60
     seed: int = 0
+    harness: Sequence[str] = ()
+    harness_limit: int | None = None
 
     def __post_init__(self) -> None:
         if not any(text.split() for text in self.texts):
@@ -85,4 +89,13 @@ class Questions:
             "samples": self.samples,
             "new_tokens": self.new_tokens,
             "seed": self.seed,
+            **self.harness_settings(),
         }
+
+    def harness_settings(self) -> dict[str, Any]:
+        """What fixes the tasks of lm-evaluation-harness; nothing where there are none."""
+        if not self.harness:
+            return {}
+        from accord.harness.tasks import task_settings
+
+        return {"harness": task_settings(self.harness, self.harness_limit)}

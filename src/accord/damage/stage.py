@@ -1,6 +1,6 @@
 """Stages that measure what repairs cost: a base is observed once, each repaired model is compared with it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from accord.damage import Questions
     from accord.lm import LanguageModel
 
+_HARNESS = ("harness", "harness_limit")
 VERSION = 5  # raise it when the same settings give other files or numbers
 
 
@@ -37,6 +38,8 @@ class DamageItems:
         tasks: other tasks.
         judge: the model that reads free texts, or None.
         seed: draws the free texts and resamples.
+        harness: what fixes the tasks of lm-evaluation-harness, by the key "harness"; empty where there are none: runs
+            without them, of earlier versions too, stay up to date.
     """
 
     section: DamageSection
@@ -45,15 +48,19 @@ class DamageItems:
     tasks: tuple[Task, ...]
     judge: Named | None
     seed: int
+    harness: Mapping[str, Any]
 
     def settings(self) -> dict[str, Any]:
         """What fixes the questions."""
         return {
-            **self.section.model_dump(exclude={"texts", "column", "held_out", "judge", "tasks", "resamples"}),
+            **self.section.model_dump(
+                exclude={"texts", "column", "held_out", "judge", "tasks", "resamples", *_HARNESS}
+            ),
             "texts": self.texts.settings,
             "judge": self.judge and self.judge.identity,
             "own": self.own and self.own.settings,
             "tasks": [task.settings for task in self.tasks],
+            **self.harness,
         }
 
     def questions(self) -> "Questions":
@@ -61,7 +68,8 @@ class DamageItems:
         from accord.damage import Questions
 
         section, texts = self.section, self.texts.divided().held_out[: self.section.limit]
-        return Questions(texts, self.own, self.tasks, section.facts, section.samples, section.new_tokens, self.seed)
+        counts = section.facts, section.samples, section.new_tokens, self.seed
+        return Questions(texts, self.own, self.tasks, *counts, section.harness, section.harness_limit)
 
     def judge_model(self, work: Work) -> "LanguageModel | None":
         """The judge, loaded."""
@@ -73,6 +81,26 @@ def other_tasks(section: DamageSection, learned: frozenset[str], seed: int) -> t
     return tuple(unlearned(partial(make_task, name, seed=seed), learned, split="all") for name in section.tasks)
 
 
+def harness_settings(section: DamageSection) -> dict[str, Any]:
+    """What fixes the tasks of lm-evaluation-harness, by the key "harness"; nothing where there are none.
+
+    Raises AccordError if the library or a task is missing.
+    """
+    if not section.harness:
+        return {}
+    from accord.harness.tasks import check_tasks, task_settings
+
+    check_tasks(section.harness)
+    return {"harness": task_settings(section.harness, section.harness_limit)}
+
+
+def _fetch(tasks: Sequence[str]) -> None:
+    from accord.harness.tasks import load_tasks
+
+    for name in tasks:
+        load_tasks(name)
+
+
 def stages(plan: Plan) -> Iterator[Stage]:
     """An observation of the base for every question, then each repaired model beside that of its own."""
     section = plan.the(DamageSection)
@@ -81,12 +109,14 @@ def stages(plan: Plan) -> Iterator[Stage]:
     with plan.at("damage", section=section):
         need_repairs(plan, "damage")
     tasks = [str(plan.file.beside(name)) if name.endswith(".toml") else name for name in section.tasks]
-    section = section.model_copy(update={"tasks": tasks})
+    harness = [str(plan.file.beside(name)) if name.endswith(".yaml") else name for name in section.harness]
+    section = section.model_copy(update={"tasks": tasks, "harness": harness})
     with plan.at("damage", section=section):
         ordinary_texts(plan)
     with plan.at("damage", section=section):
         other_tasks(section, frozenset(), plan.seed)
     with plan.at("damage", section=section):
+        done = harness_settings(section)
         judge = None if section.judge is None else plan.named(plan.model(section.judge))
         texts = ordinary_texts(plan)
         seen: dict[str, tuple[DamageItems, Stage]] = {}
@@ -95,7 +125,7 @@ def stages(plan: Plan) -> Iterator[Stage]:
             if question not in seen:
                 own = plan.read(question_trials(plan)[question][0].task)
                 others = other_tasks(section, learned_for(plan, question), plan.seed)
-                items = DamageItems(section, texts, own, others, judge, plan.seed)
+                items = DamageItems(section, texts, own, others, judge, plan.seed, done)
                 seen[question] = items, observation_stage(plan, items, question)
                 yield seen[question][1]
             yield damage_stage(plan, *seen[question], node, verdict)
@@ -113,7 +143,8 @@ def observation_stage(plan: Plan, items: DamageItems, question: str) -> Stage:
         work.all_parts_made()
 
     settings = {**base.identity, **items.settings()}
-    return Stage("observation", question, make, settings, items.seed, VERSION, spreads=True, seconds=12)
+    reach = partial(_fetch, items.section.harness) if items.harness else None
+    return Stage("observation", question, make, settings, items.seed, VERSION, reach=reach, spreads=True, seconds=12)
 
 
 def damage_stage(plan: Plan, items: DamageItems, base: Stage, node: RepairNode, verdict: Stage) -> Stage:
@@ -168,6 +199,8 @@ def pair_stage(items: DamageItems, base: BackboneSection, repaired: BackboneSect
             resamples=items.section.resamples,
             samples=questions.samples,
             new_tokens=questions.new_tokens,
+            harness=questions.harness,
+            harness_limit=questions.harness_limit,
             parts=work.parts,
             progress=work.progress,
         )

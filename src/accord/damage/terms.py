@@ -1,6 +1,6 @@
 """What each measure of damage means, and where it is defined."""
 
-from accord.damage.changes import FREE, OWN, RELATIONS, TEXT
+from accord.damage.changes import FREE, HARNESS, OWN, RELATIONS, TEXT
 from accord.report.glossary import Term
 
 _DAMAGE = "accord.damage"
@@ -48,6 +48,7 @@ DAMAGE_GROUPS = {
     RELATIONS: "other relations",
     OWN: "the repaired task's generator",
     FREE: "free texts",
+    HARNESS: "lm-evaluation-harness",
 }
 """Groups of measures in the order of the page: what stands in the table, and what the page calls it. Others (single
 relations, other tasks) have their own names."""
@@ -56,8 +57,8 @@ relations, other tasks) have their own names."""
 def damage_term(measure: str) -> Term:
     """The entry of a measure of damage; one that is not in the list stands under its own name.
 
-    >>> damage_term("generator_same_top").label, damage_term("something_else").label
-    ('Same top token, completing', 'something else')
+    >>> damage_term("generator_same_top").label, damage_term("arc_easy: acc_norm").label
+    ('Same top token, completing', 'arc_easy: acc_norm')
     """
     if measure in DAMAGE_TERMS:
         return DAMAGE_TERMS[measure]
@@ -65,6 +66,8 @@ def damage_term(measure: str) -> Term:
         whole = DAMAGE_TERMS.get(measure.removeprefix(prefix)) if measure.startswith(prefix) else None
         if whole is not None:
             return Term(f"{whole.label}, {form}", f"{whole.meaning}; at the ends of {form} prompts", whole.defined)
+    if ": " in measure:  # a task of lm-evaluation-harness and its metric, by their own names
+        return Term(measure, "", "lm-evaluation-harness")
     return Term(measure.replace("_", " "), "", "damage.parquet")
 
 

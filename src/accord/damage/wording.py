@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from accord.damage.changes import GROUPS
+from accord.damage.changes import GROUPS, HARNESS
 
 Rows = dict[tuple[str, str], dict[str, Any]]
 
@@ -58,7 +58,7 @@ def harms(table: pd.DataFrame) -> pd.DataFrame:
 def sentence(table: pd.DataFrame) -> str:
     """What got worse (its interval excludes no change), or that nothing did; then the distance from the base."""
     rows, can = _records(table), _records(harms(table))
-    named = [(_NAMES.get(key, f"{key[0]}, {key[1].replace('_', ' ')}"), row) for key, row in can.items()]
+    named = [(_name(*key), row) for key, row in can.items()]
     if all(row["low"] != row["low"] for _, row in named):  # nan: no intervals
         worsening = "Without intervals nothing can be said to have got worse."
     elif worse := [f"{text} {_change(row)}" for text, row in named if row["worsened"]]:
@@ -66,6 +66,12 @@ def sentence(table: pd.DataFrame) -> str:
     else:
         worsening = f"Nothing got measurably worse, in {len(named)} measures of {_sizes(rows)}."
     return " ".join(part for part in (worsening, _leaning(rows), _distance(rows)) if part)
+
+
+def _name(group: str, measure: str) -> str:
+    if group == HARNESS:  # by its own names
+        return measure
+    return _NAMES.get((group, measure), f"{group}, {measure.replace('_', ' ')}")
 
 
 def _records(table: pd.DataFrame) -> Rows:
@@ -100,7 +106,9 @@ def _number(value: float, row: dict[str, Any]) -> str:
 def _sizes(rows: Rows) -> str:
     of = {"texts": ("text", "perplexity"), "facts": ("relations", "yes_beats_no")}
     of |= {"items": ("own task", "generator_auc"), "free texts": ("free text", "distinct_2")}
-    return ", ".join(f"{rows[key]['n']} {what}" for what, key in of.items() if key in rows)
+    sizes = [f"{rows[key]['n']} {what}" for what, key in of.items() if key in rows]
+    tasks = {measure.rpartition(": ")[0]: row["n"] for (group, measure), row in rows.items() if group == HARNESS}
+    return ", ".join([*sizes, *([f"{sum(tasks.values())} documents of {', '.join(tasks)}"] if tasks else [])])
 
 
 def _distance(rows: Rows) -> str:

@@ -9,6 +9,7 @@ config.json is written last: a folder without it is no model.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from accord.heads.vocabulary import Vocabulary
 from accord.kinds import code_of
 from accord.lm.backbone import Backbone
 from accord.lm.opening import load
+from accord.report.model_card import Known, head, plain
 from accord.study.manifest import check_if_stage
 
 FORMAT, VERSION = "accord.concept-lm", 1
@@ -159,6 +161,32 @@ def base_of(folder: Path) -> str:
     if not isinstance(backbone, dict) or not isinstance(backbone.get("name"), str):
         raise AccordError("this folder does not name its backbone", where=folder / "config.json", got=backbone)
     return str(backbone["name"])
+
+
+def shared(folder: Path, known: Known) -> tuple[Sequence[str], Mapping[str, str]]:
+    """What of a folder is shared: see `accord.repair.folder.shared`. The states on fixed tokens tell another base."""
+    table = read_object(folder / "config.json", "backbone", "head", "layer")
+    told = {**table, "backbone": {**table["backbone"], "name": known.base}}
+    reads = f"reads {table['head'].get('reads')} of layer {table['layer']}"
+    with_head = "its own head" if table["head"].get("kind") != "original" else "the base's own head"
+    lines = [
+        *head("accord", known.base, known.licence),
+        "---",
+        "",
+        f"# {plain(str(table.get('name', 'A concept language model')))}",
+        "",
+        f"A concept language model on {plain(known.base)}: {plain(reads)}, with {with_head}. Made with accord.",
+        "",
+        f"- Base: {plain(known.base)}. Its licence, {plain(known.licence)}, holds for this one, too.",
+        "",
+        "```python",
+        f'lm = accord.load("{known.name}")',
+        "```",
+        "",
+        *(line for part in known.results for line in (part, "")),
+    ]
+    texts = {"config.json": json.dumps(told, indent=2) + "\n", "README.md": "\n".join(lines)}
+    return ("head.safetensors", "probe.safetensors", "concepts/config.json", "concepts/weights.safetensors"), texts
 
 
 is_model, load_folder = is_concept_lm, load_concept_lm  # as `accord.loading.FOLDERS` asks for them

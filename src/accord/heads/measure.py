@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from accord.concepts.train import curve_told
 from accord.embeddings.result import HELD_OUT, TRAIN, Embeddings
 from accord.embeddings.stage import shuffled
 from accord.heads.chunked import chunks
@@ -65,7 +66,15 @@ def make_head(
         head = build_head(config, lm, reader, sample, counts=counts).to(lm.device)
         start = cross_entropy(head, reader, rows.held_out())
         supply = shuffled(train, rows.layer, batch, training.seed, training.steps, work.progress)
-        fitted = train_head(head, reader, supply, held_out=rows.held_out, folder=work.folder, ranks=work.ranks)
+        fitted = train_head(
+            head,
+            reader,
+            supply,
+            held_out=rows.held_out,
+            folder=work.folder,
+            progress=curve_told(work.progress),
+            ranks=work.ranks,
+        )
         work.trained()
         ce = cross_entropy(head, reader, rows.held_out())
         measures = {"held_out_ce": ce, "start_ce": start, "seconds": fitted.rows[-1]["seconds"]}

@@ -154,7 +154,7 @@ def resolve(
         folder = install(entry.folder, entry.sha256, partial(_fetch, entry, say=say), convert, say, thorough=thorough)
         return Source(model, folder, _fingerprint(entry.sha256))
     if re.fullmatch(r"\w[\w.-]*/[\w.-]*\w", model) and not model.endswith(".gguf"):
-        folder = _snapshot(model, revision, fetch)
+        folder = snapshot(model, revision, fetch=fetch)
         if is_adapter(folder):
             return _with_base(model, folder, thorough, say, fetch)
         return Source(model, _usable(folder), f"hub:{folder.name}")
@@ -290,7 +290,7 @@ def _no_weights(folder: Path, names: set[str]) -> AccordError:
 def is_cached(model: str) -> bool:
     """Whether a model of the hub is in the hub's cache on this machine."""
     try:
-        return bool({WEIGHTS, INDEX} & {file.name for file in _snapshot(model, None, fetch=False).iterdir()})
+        return bool({WEIGHTS, INDEX} & {file.name for file in snapshot(model, fetch=False).iterdir()})
     except AccordError:
         return False
 
@@ -309,10 +309,20 @@ def bytes_to_fetch(model: str) -> tuple[int, Path]:
 # Only weights and text, never pickles or code; not other formats of the same weights.
 _ALLOW = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
 _IGNORE = ["*/*", "consolidated*"]
+# Folders within a folder that accord wrote: concept models.
+_CONCEPTS = [f"{folder}/{name}" for folder in ("concepts", "concepts-*") for name in ("config.json", "*.safetensors")]
 
 
-def _snapshot(model: str, revision: str | None, fetch: bool) -> Path:
-    """The hub's files of a model, in the hub's own cache."""
+def snapshot(model: str, revision: str | None = None, *, fetch: bool, concepts: bool = False) -> Path:
+    """The hub's files of a model, in the hub's own cache: weights and text.
+
+    Args:
+        revision: a branch, tag or commit; the newest by default.
+        fetch: ask the hub; else what is in the cache counts.
+        concepts: the concept models in folders of it instead of the files beside these.
+
+    Raises AccordError if there are none, or they cannot be fetched.
+    """
     from huggingface_hub import snapshot_download
 
     try:
@@ -320,8 +330,8 @@ def _snapshot(model: str, revision: str | None, fetch: bool) -> Path:
             model,
             revision=revision,
             local_files_only=not fetch,
-            allow_patterns=_ALLOW,
-            ignore_patterns=_IGNORE,
+            allow_patterns=_CONCEPTS if concepts else _ALLOW,
+            ignore_patterns=["*/*/*"] if concepts else _IGNORE,
         )
     except Exception as error:  # a dozen classes, some of the HTTP library beneath
         raise _hub_failed(model, error) from error

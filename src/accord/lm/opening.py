@@ -47,7 +47,7 @@ _NOWHERE = "\0"
 _CLOSED: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
-def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Backbone:
+def load(model: str | Path, *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> Backbone:
     """Load a model under study: a catalog name, a hub id, a local folder (of a PEFT adapter too), or a `.gguf` file.
 
     Args:
@@ -57,6 +57,7 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
             and main memory for what these cannot hold), "auto,cpu,disk". "cuda:0=40GB" takes no more than that.
         dtype: "auto" (float32 on a CPU, bfloat16 on a GPU; that of the folder where its weights are quantized),
             "float32", "bfloat16" or "float16".
+        revision: of a hub id: a branch, tag or commit; the newest by default.
 
     Raises:
         AccordError: the model is unknown, broken or unsafe to load, its files hold another model than they describe,
@@ -65,7 +66,7 @@ def load(model: str | Path, *, device: str = "auto", dtype: str = "auto") -> Bac
     """
     where = pick_device(device)
     kind = pick_dtype(dtype, where)
-    source = resolve(str(model), thorough=True)
+    source = resolve(str(model), thorough=True, revision=revision)
     config = read_config(source.folder)
     quantized = stored_as(config) is not None
     log: list[str] = []

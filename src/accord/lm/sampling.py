@@ -25,6 +25,8 @@ from accord.lm.processors import Sampling, draw
 from accord.lm.prompted import Prompted, after_prompt
 from accord.progress import Progress
 
+_AROUND = 8  # tokens more than a text to stop at may take: first tokens of a text may be written without their space
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -33,8 +35,9 @@ class Sample:
     Attributes:
         prompt: the text it continues; empty if it began with the start token alone.
         ids: the generated tokens, without the token that ended it.
-        text: those tokens as text, special tokens left out.
-        finished: whether the model ended it (by a token of `LanguageModel.ends`), not the limit of tokens.
+        text: those tokens as text, special tokens left out; up to the first of the texts that it was to stop at.
+        finished: whether the model ended it (by a token of `LanguageModel.ends`, or a text to stop at), not the limit
+            of tokens.
     """
 
     prompt: str
@@ -48,7 +51,7 @@ class Sample:
 def generate(
     lm: LanguageModel,
     *,
-    prompts: Sequence[str] | None = None,
+    prompts: Sequence[str | Sequence[int]] | None = None,
     n: int = 1,
     first: int = 0,
     max_new_tokens: int = 100,
@@ -58,6 +61,7 @@ def generate(
     repetition_penalty: float = 1.5,
     seed: int = 0,
     special: bool = True,
+    stop: Sequence[str] = (),
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> list[Sample]:
@@ -66,7 +70,8 @@ def generate(
     Repetition penalty, temperature, top-k and top-p are applied in this order and as transformers defines them.
 
     Args:
-        prompts: texts to continue; None begins with the start token (BOS, or EOS where that separates texts).
+        prompts: texts, or ids of tokens, to continue; None begins with the start token (BOS, or EOS where that
+            separates texts).
         first: number of the first sample: an interrupted run goes on where it stopped, since samples 0 to 49 and 50
             to 99 are the same as in a single call for 100.
         max_new_tokens: where a text is cut that the model does not end.
@@ -76,6 +81,7 @@ def generate(
         repetition_penalty: makes tokens less probable that the prompt or the text already has; 1 for none.
         seed: sample j of prompt i depends on (seed, i, j) and on nothing else.
         special: let the tokenizer add its special tokens (BOS) to prompts; off for text that a chat template made.
+        stop: a text ends before the first of these that it comes to.
         batch_size: texts at a time; halved when memory runs out.
         progress: called with (texts done, texts in all).
 
@@ -86,9 +92,9 @@ def generate(
     settings = Sampling(temperature, top_k, top_p, repetition_penalty)
     if max_new_tokens < 1 or n < 1 or batch_size < 1:
         raise AccordError("n, max_new_tokens and batch_size must be at least 1", got=(n, max_new_tokens, batch_size))
-    begin: list[tuple[str, Ids]] = [
-        (prompt, encode_prompt(lm.tokenizer, prompt, special=special)) for prompt in prompts or ()
-    ]
+    if not all(stop):
+        raise AccordError("a text to stop at is empty", got=list(stop))
+    begin = [_begun(lm, prompt, special) for prompt in prompts or ()]
     if prompts is None:
         begin = [("", (start_id(lm.tokenizer),))]
     rows = [
@@ -104,7 +110,7 @@ def generate(
         if isinstance(lm, Prompted):  # a batch for each length of prompt
             batch = [row for row in batch if len(row.start) == length]
         try:
-            _write(after_prompt(lm, length), batch, settings)
+            _write(after_prompt(lm, length), batch, settings, stop)
         except RuntimeError as error:
             check_halves(lm, error, rows=len(batch), tokens=len(batch[0].start) + max_new_tokens)
             batch_size = len(batch) // 2
@@ -112,7 +118,16 @@ def generate(
         waiting = waiting[len(batch) :]
         if progress:
             progress(len(rows) - len(waiting), len(rows))
-    return [_sample(lm, row) for row in rows]
+    return [_sample(lm, row, stop) for row in rows]
+
+
+def _begun(lm: LanguageModel, prompt: str | Sequence[int], special: bool) -> tuple[str, Ids]:
+    """A prompt as text and as ids. Raises AccordError for one without tokens."""
+    if isinstance(prompt, str):
+        return prompt, encode_prompt(lm.tokenizer, prompt, special=special)
+    if not prompt:
+        raise AccordError("a prompt has no tokens", got="an empty list")
+    return str(lm.tokenizer.decode(list(prompt), skip_special_tokens=True)), tuple(prompt)
 
 
 @dataclass
@@ -125,16 +140,21 @@ class _Row:
     ids: list[int] = field(default_factory=list)
     finished: bool = False
 
-    def take(self, token: int, ends: frozenset[int]) -> bool:
+    def take(self, token: int, lm: LanguageModel, stop: Sequence[str]) -> bool:
         """Add a token, unless it ends the text; returns whether the text goes on."""
-        if token in ends:
+        if token in lm.ends:
             self.finished = True
             return False
         self.ids.append(token)
-        return len(self.ids) - len(self.start) < len(self.chance)
+        if stop:
+            # Of the end alone: a token is a byte at least, and what stood before was looked at as it came.
+            near = max(len(each.encode()) for each in stop) + _AROUND
+            text = lm.tokenizer.decode(self.ids[len(self.start) :][-near:], skip_special_tokens=True)
+            self.finished = any(each in text for each in stop)
+        return not self.finished and len(self.ids) - len(self.start) < len(self.chance)
 
 
-def _write(lm: LanguageModel, batch: list[_Row], settings: Sampling) -> None:
+def _write(lm: LanguageModel, batch: list[_Row], settings: Sampling, stop: Sequence[str]) -> None:
     """Write the texts of a batch to their ends.
 
     A cache needs rows of equal length, so writing starts where the shortest prompt ends; rows with longer prompts
@@ -153,7 +173,7 @@ def _write(lm: LanguageModel, batch: list[_Row], settings: Sampling) -> None:
         last = torch.full((len(rows), 1), block.shape[1] - 1)
         states = lm.hidden(block, at=last, cache=cache)[lm.n_layers][:, 0]
         writing = [i for i, row in enumerate(rows) if len(row.ids) == width]
-        ended = set(_step(lm, states, rows, writing, settings))
+        ended = set(_step(lm, states, rows, writing, settings, stop))
         if ended:
             staying = [i for i in range(len(rows)) if i not in ended]
             rows = [rows[i] for i in staying]
@@ -161,7 +181,9 @@ def _write(lm: LanguageModel, batch: list[_Row], settings: Sampling) -> None:
         done, width = width if lm.cacheable else 0, width + 1
 
 
-def _step(lm: LanguageModel, states: States, rows: list[_Row], writing: list[int], settings: Sampling) -> list[int]:
+def _step(
+    lm: LanguageModel, states: States, rows: list[_Row], writing: list[int], settings: Sampling, stop: Sequence[str]
+) -> list[int]:
     """Give each row in `writing` its next token, from `states` [row, d_model]; which of them have ended."""
     if not writing:
         return []
@@ -171,7 +193,7 @@ def _step(lm: LanguageModel, states: States, rows: list[_Row], writing: list[int
     texts = [rows[i] for i in writing]
     chance = [row.chance[len(row.ids) - len(row.start)] for row in texts]
     tokens = draw(logits, torch.tensor([row.ids for row in texts]), torch.tensor(chance), settings)
-    return [i for i, row, token in zip(writing, texts, tokens.tolist(), strict=True) if not row.take(token, lm.ends)]
+    return [i for i, row, token in zip(writing, texts, tokens.tolist(), strict=True) if not row.take(token, lm, stop)]
 
 
 def _keep(cache: Cache | None, rows: list[int]) -> Cache | None:
@@ -179,6 +201,8 @@ def _keep(cache: Cache | None, rows: list[int]) -> Cache | None:
     return None if cache is None else kv_cache([(keys[rows], values[rows]) for keys, values in kv_pairs(cache)])
 
 
-def _sample(lm: LanguageModel, row: _Row) -> Sample:
+def _sample(lm: LanguageModel, row: _Row, stop: Sequence[str]) -> Sample:
     ids = tuple(row.ids[len(row.start) :])
-    return Sample(row.prompt, ids, str(lm.tokenizer.decode(ids, skip_special_tokens=True)), row.finished)
+    text = str(lm.tokenizer.decode(ids, skip_special_tokens=True))
+    found = [text.index(each) for each in stop if each in text]
+    return Sample(row.prompt, ids, text[: min(found, default=len(text))], row.finished)

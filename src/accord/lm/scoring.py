@@ -96,6 +96,7 @@ class Score:
         rank: rank of the first token among the vocabulary, 1 = most probable; ties share the best rank. Empty for
             answers that are only compared: each takes another look at the whole vocabulary.
         steps: of each answer [token], the log-odds of each of its tokens after those before it; see `answer_logodds`.
+        greedy: whether no token is more probable than each of the answer's after those before it.
         layer_first: [layer, answer] `first` by the lens of each layer 0..L, or None; see `Query.compared`.
         layer_logodds: [layer, answer] `logodds` likewise, or None.
         layer_steps: of each answer [layer, token], `steps` likewise, or None.
@@ -106,6 +107,7 @@ class Score:
     total: Floats
     rank: NDArray[np.int64]
     steps: tuple[Floats, ...]
+    greedy: NDArray[np.bool_]
     layer_first: Floats | None = None
     layer_logodds: Floats | None = None
     layer_steps: tuple[Floats, ...] | None = None
@@ -266,6 +268,7 @@ class _Read:
 
     first: Floats
     logodds: Floats
+    best: NDArray[np.bool_] | None = None  # whether no token is more probable; where the whole vocabulary is seen
     rank: NDArray[np.int64] | None = None  # where it is wanted
 
 
@@ -275,6 +278,11 @@ def _assemble(asked: _Asked, results: dict[tuple[int, int], _Read], depth: list[
 
     def logodds(steps: _Steps, layer: int) -> Floats:
         return np.array([results[sequence, layer].logodds[place] for sequence, place in steps])
+
+    def best(sequence: int, place: int) -> bool:
+        seen = results[sequence, top].best
+        assert seen is not None
+        return bool(seen[place])
 
     final = results[asked.context, top]
     total = final.first[places]
@@ -294,6 +302,7 @@ def _assemble(asked: _Asked, results: dict[tuple[int, int], _Read], depth: list[
         total=total,
         rank=rank,
         steps=tuple(logodds(steps, top) for steps in asked.answers),
+        greedy=np.array([all(best(*step) for step in steps) for steps in asked.answers]),
         layer_first=np.stack([read.first[places] for read in lens]) if lens else None,
         layer_logodds=np.stack([read.logodds[places] for read in lens]) if lens else None,
         layer_steps=by_layer,
@@ -323,9 +332,8 @@ def _reduce(
         odds = best[sure].cpu().double() - rest.cpu().double()
         sure, most_probable = sure.cpu(), index[sure].cpu() == top.cpu()
         logodds[sure] = torch.where(most_probable, odds, logodds[sure])
-    reads = [
-        _Read(f[: len(row)], o[: len(row)]) for f, o, row in zip(first.numpy(), logodds.numpy(), targets, strict=True)
-    ]
+    numbers = zip(first.numpy(), logodds.numpy(), (chosen == best).cpu().numpy(), targets, strict=True)
+    reads = [_Read(f[: len(row)], o[: len(row)], b[: len(row)]) for f, o, b, row in numbers]
     some = [i for i, wanted in enumerate(ranked) if wanted]
     if some:
         rows = logits if len(some) == len(logits) else logits[some]

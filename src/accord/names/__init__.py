@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from accord.names.answers import Annotator, Answer, Names, annotate
     from accord.names.config import AnyAnnotator, OpenAIAnnotator, TokensAnnotator, TransformersAnnotator
     from accord.names.dictionary import Dictionary, Shown, Side, build_dictionary
+    from accord.names.neuronpedia import FeatureSource, export_neuronpedia
     from accord.names.scores import Scores, score_names
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Answer",
     "AnyAnnotator",
     "Dictionary",
+    "FeatureSource",
     "Names",
     "OpenAIAnnotator",
     "Scores",
@@ -29,6 +31,7 @@ __all__ = [
     "annotate",
     "annotator_of",
     "build_dictionary",
+    "export_neuronpedia",
     "score_names",
 ]
 

@@ -13,6 +13,7 @@ from accord.screen import tell
 from accord.terminal import OptionOf, Replace, decimals, made_in_run, options, print_finding, print_table
 
 if TYPE_CHECKING:
+    from accord.concepts.in_run import RunOfConcepts
     from accord.names.result import NamedDictionary
     from accord.study.stage import Stage
 
@@ -39,6 +40,10 @@ def names(
         ),
     ] = None,
     base_url: Annotated[str | None, OptionOf(OpenAIAnnotator, "base_url")] = None,
+    neuronpedia: Annotated[
+        Path | None,
+        typer.Option(help="Write the dictionary there, too, as files that Neuronpedia imports (MODEL/LAYER-NAME)."),
+    ] = None,
     replace: Replace = False,
     backbone: Annotated[
         str | None, typer.Option(help="The model of the run, where its path is another one now.")
@@ -55,6 +60,7 @@ def names(
 
     - `accord names runs/demo`
     - `accord names runs/demo --annotator transformers --model smollm2-135m --limit 30 --replace`
+    - `accord names runs/demo --concepts topk --neuronpedia exports`
     - `accord names runs/demo --annotator openai --base-url http://127.0.0.1:8080/v1 --model local --replace`
     """
     from accord.concepts.in_run import open_run
@@ -80,9 +86,32 @@ def names(
 
     for concepts in opened.concepts(section.concepts):
         name = f"names/{concepts.label}"
-        _print(made_in_run(name, run, partial(stage, concepts), asked=asked, replace=replace), run / name)
+        named = made_in_run(name, run, partial(stage, concepts), asked=asked, replace=replace)
+        _print(named, run / name)
+        if neuronpedia is not None:
+            tell(_export(opened, concepts, named, neuronpedia))
         if notice := missing(run / name):
             tell(notice, err=True)
+
+
+def _export(opened: "RunOfConcepts", concepts: "Stage", named: "NamedDictionary", folder: Path) -> Path:
+    """The dictionary for Neuronpedia, by the names that the run has; where it is."""
+    from accord.concepts import load
+    from accord.embeddings.result import TRAIN, Embeddings
+    from accord.loading import load_tokenizer
+    from accord.names import FeatureSource, Side, export_neuronpedia
+
+    backbone = opened.backbone.section.model
+    texts = Embeddings.read(opened.folder / opened.embeddings.name)
+    source = FeatureSource(
+        Path(backbone).name,
+        f"accord-{concepts.label}",
+        concepts.settings["layer"],
+        title=f"{concepts.label}, a concept model of accord",
+    )
+    model = load(opened.folder / concepts.name)
+    train = Side(texts.store(TRAIN), texts.table(TRAIN))
+    return export_neuronpedia(named, model, train, load_tokenizer(backbone), source, folder)
 
 
 def _annotator(own: AnyAnnotator, given: dict[str, str]) -> AnyAnnotator:

@@ -40,7 +40,7 @@ def contexts(
     for text, position in places:
         by_text.setdefault(text, set()).add(position)
     parts = {}
-    for text, spans in _spans(tokenizer, texts, sorted(by_text)):
+    for text, spans in token_spans(tokenizer, texts, sorted(by_text)):
         for position in by_text[text]:
             if position >= len(spans):
                 got = f"token {position} of a text with {len(spans)}"
@@ -52,7 +52,7 @@ def contexts(
     return parts
 
 
-def _spans(
+def token_spans(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], numbers: Sequence[int]
 ) -> Iterator[tuple[int, list[tuple[int, int]]]]:
     """Of each of these texts the characters that its tokens cover, as `accord.lm.windows.tokenize` cuts them."""

@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from accord.report.model_card import Known, head, plain
+
 NAME = "README.md"
 
 _LIBRARY = {"adapter": "peft", "weights": "transformers", "edits": "accord"}
@@ -16,13 +18,16 @@ _OPEN = {
 }
 
 
-def card(base: str, fingerprint: str, about: Mapping[str, Any], kind: str, *, local: bool) -> str:
+def card(
+    base: str, fingerprint: str, about: Mapping[str, Any], kind: str, *, local: bool, known: Known | None = None
+) -> str:
     """A model card in Markdown, with the head that the hub reads.
 
     Args:
         base: what the base is called; `local`: that is a folder here, whose path is nobody's business.
         about: as in repair.json: the task, the repair's settings and seed.
         kind: "adapter", "weights" or "edits".
+        known: of a model that is shared.
 
     >>> print(card("org/model", "sha256:0", {"repair": {"kind": "sft"}}, "adapter", local=False).splitlines()[1])
     library_name: peft
@@ -34,29 +39,29 @@ def card(base: str, fingerprint: str, about: Mapping[str, Any], kind: str, *, lo
     while fence in text:
         fence += "`"
     shown = base.replace("\\", "/").rstrip("/").rpartition("/")[2] if local else base
-    head = ["---", f"library_name: {_LIBRARY.get(kind, 'accord')}", 'tags: ["accord"]']
-    if "/" in base and not local:
-        head.append(f"base_model: {json.dumps(base)}")
+    top = head(_LIBRARY.get(kind, "accord"), None if local else base, known.licence if known else None)
+    licence = f"Its licence, {plain(known.licence)}, holds for this one, too." if known else _LICENCE
+    name = "FOLDER" if known is None else known.name
     return "\n".join(
         [
-            *head,
+            *top,
             "---",
             "",
-            f"# {_plain(shown)}, repaired by {_plain(method)}",
+            f"# {plain(shown)}, repaired by {plain(method)}",
             "",
             f"A language model that was brought to affirm, when it is asked, what it says when it completes a sentence "
-            f"({_plain(task)}). Made with accord.",
+            f"({plain(task)}). Made with accord.",
             "",
-            f"- Base: {_plain(shown)} ({fingerprint}). Its licence holds for this one, too.",
+            f"- Base: {plain(shown)} ({fingerprint}). {licence}",
             f"- What is here: {_HERE.get(kind, kind)}.",
-            "- Is the gap closed, on words never seen too, and what else changed? Nothing is claimed here; measure it: "
-            "`accord verdict --repaired FOLDER --task TASK`, `accord damage --repaired FOLDER --task TASK`.",
+            *([] if known is not None and known.results else [_UNMEASURED]),
             "",
             "```python",
-            'lm = accord.load("FOLDER")',
-            *([_OPEN[kind]] if kind in _OPEN else []),
+            f'lm = accord.load("{name}")',
+            *([_OPEN[kind].replace("FOLDER", name)] if kind in _OPEN else []),
             "```",
             "",
+            *(line for part in (known.results if known else ()) for line in (part, "")),
             "How it was made:",
             "",
             f"{fence}json",
@@ -67,6 +72,11 @@ def card(base: str, fingerprint: str, about: Mapping[str, Any], kind: str, *, lo
     )
 
 
+_LICENCE = "Its licence holds for this one, too."
+_UNMEASURED = (
+    "- Is the gap closed, on words never seen too, and what else changed? Nothing is claimed here; measure it: "
+    "`accord verdict --repaired FOLDER --task TASK`, `accord damage --repaired FOLDER --task TASK`."
+)
 _HERE = {
     "adapter": "a LoRA adapter, which PEFT opens by itself",
     "weights": "all weights",
@@ -76,8 +86,3 @@ _HERE = {
 
 def _said(table: Any, key: str) -> str:
     return str(table.get(key, "a task of its own")) if isinstance(table, Mapping) else "a task of its own"
-
-
-def _plain(text: str) -> str:
-    """A name on one line, none of it read as Markdown."""
-    return "".join("\\" + c if c in r"\`*_{}[]()#+!|<>~" else c for c in " ".join(text.split()))

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from accord import concepts as concept_models
 from accord.arguments import checked
-from accord.disk import path_of, write_whole
+from accord.disk import path_of, read_object, write_whole
 from accord.errors import AccordError
 from accord.heads.reader import edits_as_json, edits_from_json
 from accord.lm.adapters import with_adapter
@@ -32,8 +32,10 @@ from accord.lm.backbone import Backbone
 from accord.lm.edited import Readout, StateEdit, Steered, WithReadout, backbone_of
 from accord.lm.model import LanguageModel
 from accord.lm.opening import load as load_backbone
+from accord.loading import fingerprint as fingerprint_of
 from accord.repair import card
 from accord.repair.result import DESCRIPTION, FORMAT, base_of, is_repaired
+from accord.report.model_card import Known, without_places
 from accord.steering.edits import AddDirection, AmplifyDirection, EditConcepts
 from accord.study.manifest import check_if_stage
 
@@ -184,6 +186,45 @@ def _describe(folder: Path, base: str, about: Mapping[str, Any], change: Mapping
         "about": about,
     }
     write_whole(folder / DESCRIPTION, json.dumps(described, indent=2) + "\n")
+
+
+_WHOLE = (
+    *("config.json", "generation_config.json", "model.safetensors", "model.safetensors.index.json"),
+    *("model-*-of-*.safetensors", "tokenizer*.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja"),
+)
+_SHARED = {
+    "adapter": ("adapter_model.safetensors",),
+    "weights": _WHOLE,
+    "edits": ("edits.safetensors", "concepts-*/config.json", "concepts-*/weights.safetensors"),
+}
+
+
+def shared(folder: Path, known: Known) -> tuple[Sequence[str], Mapping[str, str]]:
+    """What of a folder is shared: patterns of files as they lie, and files that are written anew, for others to read.
+
+    Raises AccordError if the base that others would fetch is not the one that the model was made on.
+    """
+    described = read_object(folder / DESCRIPTION, "base", "change", "about")
+    kind, made_on = described["change"]["kind"], described["base"]["fingerprint"]
+    if kind != "weights" and (found := fingerprint_of(known.base)) != made_on:
+        raise AccordError(
+            "others would put this repair on another base than it was made on",
+            where=folder,
+            got=f"{known.base} ({found})",
+            wanted=made_on,
+            fix="repair anew on the base that others can fetch; or share whole weights: accord merge",
+        )
+    about = without_places(described["about"])
+    described = {**described, "base": {"model": known.base, "fingerprint": made_on}, "about": about}
+    texts = {
+        DESCRIPTION: json.dumps(described, indent=2) + "\n",
+        card.NAME: card.card(known.base, made_on, about, kind, local=False, known=known),
+    }
+    if kind == "adapter":
+        config = read_object(folder / "adapter_config.json")
+        texts["adapter_config.json"] = json.dumps({**config, "base_model_name_or_path": known.base}, indent=2) + "\n"
+    return _SHARED[kind], texts
 
 
 def _edit_as_json(edit: StateEdit | Readout, i: int, folder: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from accord.disk import read_object
 from accord.errors import AccordError
 from accord.lm.catalog import adapter_base, is_adapter
+from accord.loading import folder_of
 from accord.repair.result import DESCRIPTION, MERGED, base_of, is_repaired
 from accord.tasks import Item, Task
 from accord.tasks.base import capitalised
@@ -75,14 +76,14 @@ def links(folder: Path | str) -> list[Link]:
 
     Raises AccordError if a base that a repair names is gone.
     """
-    return list(_links(Path(folder)))
+    return list(_links(folder_of(folder)))
 
 
 def _links(folder: Path) -> Iterator[Link]:
     if is_repaired(folder):
         about = read_object(folder / DESCRIPTION, "about")["about"]
         yield from _described(folder, [about])
-        yield from _links(Path(base_of(folder)))
+        yield from _links(folder_of(base_of(folder)))
     elif (folder / MERGED).is_file():
         merged = read_object(folder / MERGED)
         yield from _described(folder, merged.get("links", [merged]))

@@ -19,7 +19,7 @@ from accord.concepts.checkpoint import State, read_checkpoint, write_checkpoint
 from accord.concepts.train import learning_rate, mix
 from accord.disk import write_whole
 from accord.errors import AccordError
-from accord.progress import Progress
+from accord.progress import Progress, tell
 from accord.repair.alarm import check_likelihood
 from accord.repair.checkpointing import checkpointed
 from accord.repair.config import Trained
@@ -69,6 +69,7 @@ def fit(
             _write_curve(folder, state.rows)
             raise
         if progress:
+            tell(progress, f"loss {row['loss']:.4g}")
             progress(state.step, config.steps)
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
             write_checkpoint(folder / "checkpoints", trainee, optimizer, state, None)

@@ -12,6 +12,7 @@ from accord.concepts.result import read_curve, write_curve
 from accord.disk import read_object, write_json
 from accord.errors import AccordError
 from accord.lm.catalog import adapter_base, is_adapter
+from accord.loading import folder_of
 from accord.unfinished import check_finished
 
 DESCRIPTION, FORMAT = "repair.json", "accord.repair"
@@ -71,7 +72,7 @@ def base_of(folder: Path | str) -> str:
 
     Raises AccordError if the folder does not say, or the base is in neither place.
     """
-    folder = Path(folder)
+    folder = folder_of(folder)
     check_finished(folder)
     if not is_repaired(folder):
         if is_adapter(folder):

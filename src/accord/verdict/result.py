@@ -11,6 +11,7 @@ from accord.disk import read_object, write_json
 from accord.gap.change import Change, paired_changes
 from accord.gap.metrics import measures_of, sample, summarize
 from accord.intervals import Interval, brief
+from accord.report.model_card import markdown_table
 from accord.report.notebook import InNotebook
 
 _SUMMARY = "verdict.json"
@@ -111,6 +112,18 @@ class Verdict(InNotebook):
                 r = f"r {brief({'value': change.before['value']})} to {brief({'value': change.after['value']})}"
                 return f"closed {brief(change.closure)} on {self.titles[trial]}; {r}"
         return ""
+
+    def card(self) -> str:
+        """What a model card says of it: of each test the correlation of the forms before and after, and the closure."""
+        rows = []
+        for trial, measures in self.changes.items():
+            if (change := measures.get("pearson_all")) is not None:
+                closed = "" if change.closure is None else brief(change.closure)
+                sides = brief(change.before), brief(change.after), closed
+                rows.append((self.titles[trial], f"{self.n[trial]:,}", *sides))
+        said = "How far what it says and what it affirms correlate (Pearson's r of both log-odds), with 95 % intervals:"
+        header = "tested on", "items", "r before", "r after", "share of 1 − r that is closed"
+        return f"## What the repair did to the gap\n\n{said}\n\n{markdown_table(header, rows)}"
 
     def __repr__(self) -> str:
         items = ", ".join(f"{self.titles[trial]} ({n:,})" for trial, n in self.n.items())

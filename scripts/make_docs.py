@@ -212,13 +212,13 @@ def measures(of: str) -> str:
     rows = [
         (
             f'<a id="{of}-{key}"></a>`{key}`<br>{escaped(term.label)}',
-            escaped(term.meaning),
-            escaped(term.formula),
-            escaped(term.defined),
+            escaped(term.meaning)
+            + (f"<br>= {escaped(term.formula)}" if term.formula else "")
+            + f"<br><small>{escaped(term.defined)}</small>",
         )
         for key, term in GLOSSARIES[of].items()
     ]
-    return "\n".join(_table(("name, on the page", "what it is", "formula", "source"), rows))
+    return "\n".join(_table(("name, and name on the page", "what it is, its formula, its source"), rows))
 
 
 # Public names

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,17 @@ from lxml import html
 from pydantic import BaseModel
 
 from accord.cli import app
+from accord.concepts.page import TERMS as CONCEPT_TERMS
 from accord.damage.terms import DAMAGE_TERMS
 from accord.gap.glossary import TERMS
 from accord.lm.config import BackboneSection
+from accord.perplexity.page import HEAD_TERMS
+from accord.perplexity.page import TERMS as TEXT_TERMS
 from accord.report.glossary import Term
 from accord.study.config import models_in
 from accord.study.root import Study
 from accord.study.template import as_toml, described, fields_of, header_of, study_sections
+from accord.verdict.tables import TERMS as VERDICT_TERMS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES, SITE = ROOT / "build" / "docs", ROOT / "site"
@@ -203,13 +208,18 @@ def _values(schema: Mapping[str, Any]) -> str:
 # Measures
 
 
-def measures(terms: Mapping[str, Term]) -> str:
-    """The entries of a glossary: by which name a measure stands in tables, its name on the page, meaning and place."""
+def measures(of: str) -> str:
+    """The entries of a glossary: the names of a measure in tables and on the page, what it is, formula and place."""
     rows = [
-        (f'<a id="{key}"></a>`{key}`', escaped(term.label), escaped(term.meaning), escaped(term.defined))
-        for key, term in terms.items()
+        (
+            f'<a id="{of}-{key}"></a>`{key}`<br>{escaped(term.label)}',
+            escaped(term.meaning)
+            + (f"<br>= {escaped(term.formula)}" if term.formula else "")
+            + f"<br><small>{escaped(term.defined)}</small>",
+        )
+        for key, term in GLOSSARIES[of].items()
     ]
-    return "\n".join(_table(("name", "on the page", "what it is", "source"), rows))
+    return "\n".join(_table(("name, and name on the page", "what it is, its formula, its source"), rows))
 
 
 # Public names
@@ -233,6 +243,8 @@ def write_notebook(path: Path, folder: Path) -> None:
 
     exporter = MarkdownExporter(preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"])
     text, found = exporter.from_filename(str(path), {"unique_key": path.stem, "output_files_dir": path.stem})
+    # In the repository notebooks link to each other and to docs/; on the site their pages stand side by side.
+    text = re.sub(r"\]\(([\w-]+)\.ipynb", r"](\1.md", text).replace("](../docs/", "](../")
     # Tables look as the theme has them, not as pandas has them.
     text = re.sub(r"<style scoped>.*?</style>", "", text, flags=re.DOTALL).replace(' border="1" class="dataframe"', "")
     folder.mkdir(parents=True, exist_ok=True)
@@ -286,11 +298,19 @@ def problems_of(site: Path) -> Iterator[str]:
                 yield f"{path.relative_to(site)}: {target or 'this page'} has no place #{place}"
 
 
+GLOSSARIES: Mapping[str, Mapping[str, Term]] = {
+    "gap": TERMS,
+    "verdict": VERDICT_TERMS,
+    "damage": DAMAGE_TERMS,
+    "concepts": CONCEPT_TERMS,
+    "heads": HEAD_TERMS,
+    "texts": TEXT_TERMS,
+}
+"""The measures that tables of the page name, by the chapter of the manual that tells of them."""
 GENERATED: Mapping[str, Callable[[], str]] = {
     "commands": all_commands,
     "study": study_keys,
-    "gap-measures": lambda: measures(TERMS),
-    "damage-measures": lambda: measures(DAMAGE_TERMS),
+    **{f"{of}-measures": partial(measures, of) for of in GLOSSARIES},
 }
 
 if __name__ == "__main__":

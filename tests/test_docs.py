@@ -5,31 +5,41 @@ The site itself is built by `make docs`, which follows its links.
 
 import ast
 import doctest
+import json
 import re
 import shlex
 import sys
 import tomllib
 from html import unescape
 from importlib import import_module
-from inspect import ismodule, signature
+from inspect import getdoc, isclass, ismodule, isroutine, signature
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from scripts import make_docs
 
-from accord.damage.terms import DAMAGE_TERMS
-from accord.gap.glossary import TERMS
 from accord.study.root import study_model
 from accord.study.template import study_sections
 
 ROOT = Path(__file__).parents[1]
 PAGES = make_docs.pages()
 BY_HAND = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
+
+
+def text_of(path):
+    """A page by hand, or the words of a notebook."""
+    if path.suffix == ".md":
+        return path.read_text()
+    cells = json.loads(path.read_text())["cells"]
+    return "\n".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "markdown")
+
+
 CODE = [
     (path, language, code)
-    for path in BY_HAND
-    for language, code in re.findall(r"^```(\w+)\n(.*?)^```$", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for path in [*BY_HAND, *NOTEBOOKS]
+    for language, code in re.findall(r"^```(\w+)\n(.*?)^```$", text_of(path), flags=re.MULTILINE | re.DOTALL)
 ]
 
 
@@ -43,7 +53,7 @@ def in_contents(nav):
 
 def test_every_page_is_in_the_contents():
     nav = list(in_contents(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]))
-    notebooks = [f"tutorials/{path.stem}.md" for path in (ROOT / "examples").glob("*.ipynb")]
+    notebooks = [f"tutorials/{path.stem}.md" for path in NOTEBOOKS]
     assert sorted(nav) == sorted([*PAGES, *notebooks])
 
 
@@ -66,7 +76,11 @@ def test_every_key_of_a_study_is_told():
 
 
 def test_every_measure_is_told():
-    assert all(f'<a id="{name}">' in PAGES["measures.md"] for name in [*TERMS, *DAMAGE_TERMS])
+    """With its formula: those of the page's tables (see tests/report/test_glossary.py), and no other."""
+    page = PAGES["measures.md"]
+    terms = {f"{of}-{name}": term for of, each in make_docs.GLOSSARIES.items() for name, term in each.items()}
+    assert re.findall(r'<a id="([\w-]+)">', page) == [*terms]
+    assert all(make_docs.escaped(term.formula) in page for term in terms.values())
 
 
 def test_every_public_face_has_a_page():
@@ -77,6 +91,18 @@ def test_every_public_face_has_a_page():
         assert re.findall(r"^::: (.+)$", page, re.MULTILINE) == [
             f"{package}.{n}" for n in import_module(package).__all__
         ]
+
+
+@pytest.mark.parametrize("package", ["accord.intervals", "accord.tasks"])  # the others have some, not all
+def test_public_names_have_an_example(package):
+    """Which runs: tests/test_doctests.py."""
+    module = import_module(package)
+    told = {name: getattr(module, name) for name in module.__all__}
+    known = {name: each for name, each in told.items() if isclass(each) or isroutine(each)}  # not tuples of names
+    methods = {
+        name: "".join(getdoc(own) or "" for own in vars(each).values()) for name, each in known.items() if isclass(each)
+    }
+    assert [name for name, each in known.items() if ">>>" not in getdoc(each) + methods.get(name, "")] == []
 
 
 def test_no_mark_is_left():
@@ -98,6 +124,12 @@ def test_links_lead_to_pages(path):
             made = (path.parent / target).resolve()
             relative = made.relative_to(ROOT / "docs").as_posix() if made.is_relative_to(ROOT / "docs") else ""
             assert made.exists() or relative in PAGES or relative.startswith("tutorials/"), link
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_links_of_notebooks_lead_to_files(path):
+    for link in re.findall(r"\]\(([^)\s]+)\)", text_of(path)):
+        assert (path.parent / link.partition("#")[0]).exists(), link
 
 
 @pytest.mark.parametrize("code", [code for _, language, code in CODE if language == "bash"])

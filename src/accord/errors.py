@@ -9,6 +9,11 @@ class AccordError(Exception):
 
     `problem` is a sentence; `where` a file, line, table or key; `got` and `wanted` the two sides of the
     mismatch; `fix` what to do next. The command line prints `str(error)` and exits with `exit_code`.
+
+    >>> print(AccordError("The file is empty", where="items.csv", fix="give it a header line"))
+    The file is empty
+      where:  items.csv
+      fix:    give it a header line
     """
 
     exit_code = 1

@@ -1,5 +1,6 @@
 """The boundary: families proven by behaviour, the unknown refused, devices and dtypes named clearly."""
 
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,36 @@ def test_positions_are_picked_and_caches_continued(family: str) -> None:
         for row in range(2):
             torch.testing.assert_close(picked[layer][row], whole[layer][row, at[row]])
         torch.testing.assert_close(rest[layer], whole[layer][:, 9:], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_a_cache_is_given_by_the_name_that_the_model_has_for_it(name: str) -> None:
+    """Up to transformers 5.23 it is past_key_values, of which later versions warn."""
+    from transformers import DynamicCache
+
+    model = tiny_model("llama")
+    forward, given = model.model.forward, []
+    theirs = next(each for each in ("cache", "past_key_values") if each in signature(forward).parameters)
+
+    def renamed(input_ids: Any = None, use_cache: Any = None, **others: Any) -> Any:
+        given.append(set(others) & {"cache", "past_key_values"})
+        kept = [others.pop(each, None) for each in ("cache", "past_key_values")]
+        cache = kept[0] if kept[0] is not None else kept[1]
+        return forward(input_ids, use_cache=use_cache, **{theirs: cache}, **others)
+
+    parameters = [*signature(renamed).parameters.values()]
+    parameters.insert(2, Parameter(name, Parameter.KEYWORD_ONLY))
+    renamed.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    model.model.forward = renamed
+    lm = Backbone(model, tiny_tokenizer())
+    given.clear()
+    with torch.no_grad():
+        cache = DynamicCache()
+        lm.hidden(torch.arange(9)[None], cache=cache)
+        rest = lm.hidden(torch.arange(9, 15)[None], cache=cache)[3]
+        whole = lm.hidden(torch.arange(15)[None])[3]
+    torch.testing.assert_close(rest, whole[:, 9:], atol=1e-5, rtol=1e-4)
+    assert given == [{name}, {name}, set()]
 
 
 def test_right_padding_cannot_be_seen() -> None:

@@ -20,6 +20,8 @@ from accord.study.run_folder import Run
 _KEY = "concepts"
 _QUALITY = "accord.concepts.quality.Quality"
 _CE = "accord.concepts.metrics.ce_recovered"
+_R2 = "1 − Σ‖x − x̂‖² / Σ‖x − mean x‖², over held-out states x"
+_RECOVERED = "(CE ablated − CE reconstructed) / (CE ablated − CE original), nats a token"
 _HARD = ("r2_hard", "ce_recovered_hard")  # mean something only where there are gates
 
 TERMS: dict[str, Term] = {
@@ -28,17 +30,29 @@ TERMS: dict[str, Term] = {
         "share of the embeddings' variance that the reconstruction explains, 1 − FVU; of a transcoder, which reads one "
         "layer, the variance of the other, which it reconstructs",
         _QUALITY,
+        _R2,
     ),
-    "r2_hard": Term("R², hard", "the same with every gate open or shut; for kinds that have gates", _QUALITY),
-    "l0": Term("L0", "concepts that fire on a token, on average (with hard gates): fewer is sparser", _QUALITY),
-    "alive": Term("Alive", "share of concepts that fire on at least 0.1 % of held-out tokens", _QUALITY),
+    "r2_hard": Term("R², hard", "the same with every gate open or shut; for kinds that have gates", _QUALITY, _R2),
+    "l0": Term(
+        "L0",
+        "concepts that fire on a token, on average (with hard gates): fewer is sparser",
+        _QUALITY,
+        "active concepts / tokens",
+    ),
+    "alive": Term(
+        "Alive",
+        "share of concepts that fire on at least 0.1 % of held-out tokens",
+        _QUALITY,
+        "concepts with a rate ≥ .001 / concepts",
+    ),
     "ce_recovered": Term(
         "CE recovered",
         "how much of the next-token prediction survives when the reconstruction takes the embedding's place: "
         "1 all of it, 0 no more than without the embedding",
         _CE,
+        _RECOVERED,
     ),
-    "ce_recovered_hard": Term("CE recovered, hard", "the same with hard gates", _CE),
+    "ce_recovered_hard": Term("CE recovered, hard", "the same with hard gates", _CE, _RECOVERED),
     "parameters": Term("Parameters", "trained numbers of the concept model", _QUALITY, whole=True),
     "seconds": Term("Seconds", "time to train", "metrics.json"),
 }
@@ -91,7 +105,8 @@ def chapters(run: Run) -> list[Chapter]:
         "figures": pictures,
     }
     gist = "" if groups else "The texts that concept models are to be trained on."
-    return [Chapter(_KEY, "Concept models", Path(__file__).parent / "page.html", shown, gist=gist)]
+    named = [*terms.values()] if groups else []
+    return [Chapter(_KEY, "Concept models", Path(__file__).parent / "page.html", shown, gist=gist, terms=named)]
 
 
 def figures(run: Run) -> list[Drawn]:

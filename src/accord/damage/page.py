@@ -78,6 +78,7 @@ def _text(label: str, text: str) -> dict[str, Any]:
 def _row(rows: Sequence[pd.Series], seeds: int) -> dict[str, Any]:
     """A measure over seeds."""
     first = rows[0]
+    term = damage_term(first["measure"])
     change = pooled([Metric(row["change"], row["low"], row["high"]) for row in rows])
     base, repaired = (sum(row[side] for row in rows) / len(rows) for side in ("base", "repaired"))
     words = [word(row.to_dict()) for row in rows]
@@ -85,7 +86,8 @@ def _row(rows: Sequence[pd.Series], seeds: int) -> dict[str, Any]:
     return {
         "group": plain(DAMAGE_GROUPS.get(first["group"], first["group"])),
         "measure": first["measure"],
-        "label": damage_term(first["measure"]).label,
+        "label": term.label,
+        "place": term.place,
         "base": number(base, _digits(change, base)),
         "repaired": number(repaired, _digits(change, repaired)),
         "change": _moved(change, base, ratio=first["change_is"] == "ratio"),

@@ -1,16 +1,19 @@
 """What each measure of the gap means, in a line, and where it is defined; and what each file of it holds."""
 
-from accord.report.glossary import Term
+from accord.report.glossary import ACCURACY, AUC, MASS, Term
 
 RANKALIGN = "RankAlign, arXiv 2504.11381"
 CONSISTENCY = "Li et al., arXiv 2310.01846"
 _METRICS = "accord.gap.metrics"
+_R = "cov(l_G, l_V) / (sd l_G · sd l_V)"
+_WITHIN = "mean over prompts of: {}, among the answers of one prompt"
 
 
 def _correlation(kind: str, which: str, note: str) -> Term:
     name = "Correlation r" if kind == "pearson" else "Rank correlation ρ"
     source = f"{_METRICS}.{kind}; {RANKALIGN}"
-    return Term(f"{name}, {which}", note, source, low=-1.0, neutral=0.0)
+    formula = _R if kind == "pearson" else f"{_R}, of their ranks"
+    return Term(f"{name}, {which}", note, source, f"{formula}, over {which}", low=-1.0, neutral=0.0)
 
 
 _ALL = "do both forms rank the items alike? Inflated when both merely tell right from wrong"
@@ -22,15 +25,21 @@ TERMS: dict[str, Term] = {
         "Generator AUC",
         "chance that a right answer gets a higher score than a wrong one when the model completes the sentence",
         f"{_METRICS}.auc",
+        AUC.format("l_G"),
         neutral=0.5,
     ),
     "validator_auc": Term(
-        "Validator AUC", "the same when the model is asked yes or no", f"{_METRICS}.auc", neutral=0.5
+        "Validator AUC",
+        "the same when the model is asked yes or no",
+        f"{_METRICS}.auc",
+        AUC.format("l_V"),
+        neutral=0.5,
     ),
     "validator_accuracy": Term(
         "Validator accuracy",
         "share of items on which its yes or no is right (log-odds above or below zero), or its most probable label",
         f"{_METRICS}.MEASURES; {CONSISTENCY}",
+        ACCURACY,
         neutral=0.5,
     ),
     "pearson_all": _correlation("pearson", "all items", _ALL),
@@ -41,6 +50,7 @@ TERMS: dict[str, Term] = {
         "how much of the probability falls on the words for yes and no (or for the labels) when asked; if low, the "
         "validator's score means little",
         f"{_METRICS}.MEASURES; {RANKALIGN}",
+        MASS,
     ),
     "spearman_all": _correlation("spearman", "all items", "as r, of ranks: outliers do not count"),
     "spearman_yes": _correlation("spearman", "right answers", "within right answers"),
@@ -49,17 +59,20 @@ TERMS: dict[str, Term] = {
         "Mean reciprocal rank, right answers",
         "1 when the first token of every right answer is the model's first choice (MRR-P)",
         f"{_METRICS}.MEASURES; {RANKALIGN}",
+        "mean over right answers of 1 / rank of the first token",
     ),
     "mrr_no": Term(
         "Mean reciprocal rank, wrong answers",
         "the same of wrong answers; should be low",
         f"{_METRICS}.MEASURES; {RANKALIGN}",
+        "mean over wrong answers of 1 / rank of the first token",
     ),
     **{
         f"generator_accuracy_{t}": Term(
             f"Generator accuracy, top {t:,}",
             f"share of items that are right exactly when the answer's first token is among the top {t:,}",
             f"{_METRICS}.MEASURES; {RANKALIGN}",
+            f"share of items with (rank of the first token ≤ {t:,}) = right",
             neutral=0.5,
         )
         for t in (5, 10, 40, 100, 1000)
@@ -68,6 +81,7 @@ TERMS: dict[str, Term] = {
         "First token's log-odds against its rank",
         "correlation of the log-odds of the answer's first token with −log rank; a sound measurement keeps it high",
         f"{_METRICS}.MEASURES; {RANKALIGN}",
+        "Pearson's r of log p − log(1 − p) of the first token with −log rank",
         low=-1.0,
         neutral=0.0,
     ),
@@ -76,24 +90,28 @@ TERMS: dict[str, Term] = {
         "the same among the answers of one prompt, the mean over prompts: that one prompt's answers are all likelier "
         "than another's does not count",
         f"{_METRICS}.WITHIN",
+        _WITHIN.format(AUC.format("l_G")),
         neutral=0.5,
     ),
     "within_validator_auc": Term(
         "Validator AUC, within prompts",
         "the same among the answers of one prompt, the mean over prompts",
         f"{_METRICS}.WITHIN",
+        _WITHIN.format(AUC.format("l_V")),
         neutral=0.5,
     ),
     "within_validator_accuracy": Term(
         "Validator accuracy, within prompts",
         "share of a prompt's answers on which its yes or no is right, the mean over prompts",
         f"{_METRICS}.WITHIN",
+        _WITHIN.format(ACCURACY),
         neutral=0.5,
     ),
     "within_pearson": Term(
         "Correlation r, within prompts",
         "do both forms rank the answers of one prompt alike? The mean over prompts",
         f"{_METRICS}.WITHIN",
+        _WITHIN.format(_R),
         low=-1.0,
         neutral=0.0,
     ),
@@ -101,6 +119,7 @@ TERMS: dict[str, Term] = {
         "Rank correlation ρ, within prompts",
         "as r, of ranks",
         f"{_METRICS}.WITHIN",
+        _WITHIN.format(f"{_R}, of their ranks"),
         low=-1.0,
         neutral=0.0,
     ),
@@ -108,6 +127,7 @@ TERMS: dict[str, Term] = {
         "Concordance, within prompts",
         "share of the pairs of one prompt's answers that both forms order alike, of those that both order",
         f"{_METRICS}.WITHIN",
+        _WITHIN.format("C / (C + D), C pairs that l_G and l_V order alike, D otherwise (Goodman and Kruskal 1954)"),
         neutral=0.5,
     ),
     "prompts": Term("Prompts", "number of different prompts (or groups of the data)", "scores.parquet", whole=True),

@@ -46,7 +46,9 @@ def chapters(run: Run) -> list[Chapter]:
         shown = gap_shown(gap, key, run.folder, light=spent > FIGURE_BUDGET, budget=BUDGET // len(gaps))
         spent += sum(figure["weight"] for figure in [*shown["figures"], shown["categories"]] if figure)
         script = SCRIPT.read_text(encoding="utf-8")
-        single.append(Chapter(key, gap.name, _TEMPLATE, shown, _answer(gap, shown), _gist(shown), script=script))
+        terms = [term(name) for name in gap.gap.metrics]
+        answer, gist = _answer(gap, shown), _gist(shown)
+        single.append(Chapter(key, gap.name, _TEMPLATE, shown, answer, gist, script=script, terms=terms))
     return single if len(single) < 2 else [_overview(run, gaps, [chapter.key for chapter in single]), *single]
 
 
@@ -188,6 +190,7 @@ def _measure(gap: Gap, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "label": what.label,
+        "place": what.place,
         "meaning": what.meaning,
         "defined": what.defined,
         "value": f"{metric.value:,.0f}" if what.whole and metric.known else number(metric.value),

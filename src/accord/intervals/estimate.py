@@ -78,7 +78,11 @@ def _finite(value: Any) -> float | None:
 
 
 def unknown(reason: str) -> Estimate:
-    """A number that is not defined."""
+    """A number that is not defined.
+
+    >>> unknown("no items").interval()
+    {'value': None, 'low': None, 'high': None, 'reason': 'no items'}
+    """
     return Estimate(math.nan, reason=reason)
 
 
@@ -158,6 +162,12 @@ def difference(before: Estimate, after: Estimate, classes: Classes = ()) -> Esti
     The method of variance estimates recovery (Zou and Donner 2008, Statist. Med. 27, 1693; of correlations Zou 2007,
     Psychol. Methods 12, 399): each interval's half widths stand for standard errors near its ends, so that the
     difference has the coverage, and the asymmetry, of the two.
+
+    >>> before = Estimate(0.5, 0.3, 0.7, influence=np.array([1.0, -1.0, 1.0, -1.0]))
+    >>> after = Estimate(0.8, 0.7, 0.9, influence=np.array([1.0, -1.0, 1.0, -1.0]))
+    >>> e = difference(before, after)  # their errors go together
+    >>> round(e.value, 2), round(e.low, 2), round(e.high, 2)
+    (0.3, 0.2, 0.4)
     """
     change = after.value - before.value
     if not (before.known and after.known):

@@ -50,6 +50,10 @@ def mean_change(before: Floats, after: Floats, classes: Classes = (), *, unit: b
 
     Args:
         unit: values lie in [0, 1]; where no value changed, see `accord.intervals.shares.plus_four`.
+
+    >>> e = mean_change(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.array([2.0, 2.5, 4.0, 4.5, 6.5]))
+    >>> round(e.value, 2), round(e.low, 2), round(e.high, 2)
+    (0.9, 0.38, 1.49)
     """
     change = mean_estimate(after - before, classes)
     if unit and change.reason == SAME:
@@ -58,7 +62,12 @@ def mean_change(before: Floats, after: Floats, classes: Classes = (), *, unit: b
 
 
 def ratio_estimate(top: Floats, bottom: Floats) -> Estimate:
-    """Σ top / Σ bottom [unit], units being independent: the jackknife's pseudo-values, t, corrected for skewness."""
+    """Σ top / Σ bottom [unit], units being independent: the jackknife's pseudo-values, t, corrected for skewness.
+
+    >>> e = ratio_estimate(np.array([2.0, 4.0, 7.0, 9.0, 10.0]), np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    >>> round(e.value, 2), round(e.low, 2), round(e.high, 2)
+    (2.13, 1.88, 2.37)
+    """
     n, total, below = len(top), float(top.sum()), float(bottom.sum())
     if not n or below == 0:
         return unknown("there are none of these")
@@ -71,7 +80,12 @@ def ratio_estimate(top: Floats, bottom: Floats) -> Estimate:
 
 
 def ratio_difference(before: tuple[Floats, Floats], after: tuple[Floats, Floats]) -> Estimate:
-    """Of two Σ top / Σ bottom on the same units, paired: after − before."""
+    """Of two Σ top / Σ bottom on the same units, paired: after − before.
+
+    >>> e = ratio_difference((np.full(5, 2.0), np.arange(1.0, 6.0)), (np.arange(2.0, 7.0), np.arange(1.0, 6.0)))
+    >>> round(e.value, 2), round(e.low, 2), round(e.high, 2)
+    (0.67, 0.44, 0.91)
+    """
     old, new = ratio_estimate(*before), ratio_estimate(*after)
     change = new.value - old.value
     if not (old.known and new.known):
@@ -80,7 +94,12 @@ def ratio_difference(before: tuple[Floats, Floats], after: tuple[Floats, Floats]
 
 
 def ratio_change(before: Floats, after: Floats, counts: Floats) -> Estimate:
-    """exp of (Σ after − Σ before) / Σ counts [unit]: by what factor a perplexity grew, of the same texts."""
+    """exp of (Σ after − Σ before) / Σ counts [unit]: by what factor a perplexity grew, of the same texts.
+
+    >>> e = ratio_change(np.array([4.0, 6.0, 5.0, 7.0, 9.0]), np.array([5.0, 6.5, 6.0, 7.5, 9.0]), np.full(5, 10.0))
+    >>> round(e.value, 2), round(e.low, 2), round(e.high, 2)
+    (1.06, 1.0, 1.12)
+    """
     if np.array_equal(before, after):
         return Estimate(1.0, 1.0, 1.0)
     return ratio_estimate(after - before, counts).exp()

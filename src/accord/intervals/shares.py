@@ -30,6 +30,10 @@ def share_estimate(hits: Floats, classes: Classes = ()) -> Estimate:
     Wilson's interval with as many trials as would give the variance left within classes: the effective sample size of
     a stratified sample (Korn and Graubard 1998, Survey Methodology 24, 193). Shares of classes are taken as (k + 1) /
     (n + 2) for it, so that a class without a hit does not count as one without variance.
+
+    >>> e = share_estimate(np.array([1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0]))
+    >>> round(e.value, 2), round(e.low, 2), round(e.high, 2)
+    (0.75, 0.41, 0.93)
     """
     n = len(hits)
     if not n:
@@ -47,6 +51,10 @@ def share_of_many(hits: Floats, counts: Floats) -> Estimate:
     """Σ hits / Σ counts [unit], a share of things that belong to units, such as tokens to texts.
 
     Wilson's with as many trials as would give the variance between units; with one trial a unit where none differ.
+
+    >>> e = share_of_many(np.array([3.0, 4.0, 2.0, 5.0, 4.0]), np.full(5, 5.0))
+    >>> round(e.value, 2), round(e.low, 2), round(e.high, 2)
+    (0.72, 0.52, 0.86)
     """
     n, total = len(hits), float(counts.sum())
     if not total:
@@ -61,7 +69,12 @@ def share_of_many(hits: Floats, counts: Floats) -> Estimate:
 
 
 def share_change(before: Floats, after: Floats, classes: Classes = ()) -> Estimate:
-    """Change of a share, the same units before and after [unit], each in [0, 1]; see `plus_four`."""
+    """Change of a share, the same units before and after [unit], each in [0, 1]; see `plus_four`.
+
+    >>> e = share_change(np.zeros(8), np.array([1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0]))
+    >>> round(e.value, 2), round(e.low, 2), round(e.high, 2)
+    (0.62, 0.08, 0.92)
+    """
     if len(before) < FEWEST:
         value = float((after - before).mean()) if len(before) else math.nan
         return Estimate(value, reason=too_few(len(before), "item"))

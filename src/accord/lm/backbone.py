@@ -8,6 +8,7 @@ A model that fails is refused, or (where only caches fail) used without them.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import torch
@@ -92,7 +93,7 @@ class Backbone:
             raise AccordError("no such layer", got=wrong[0], wanted=f"0 to {self.n_layers} in {self.name}")
         if self._forget is not None:
             self._forget()
-        options = {} if cache is None else {"past_key_values": cache}
+        options = {} if cache is None else {self._cache_name: cache}
         if self._row_by_row and len(ids) > 1 and cache is None:
             rows = [
                 self.hidden(ids[i : i + 1], layers=layers, at=None if at is None else at[i : i + 1])
@@ -178,6 +179,8 @@ class Backbone:
             raise not_finite(self.name)
         self.vocab_size, self.d_model = anatomy.logits.shape[-1], anatomy.top.shape[-1]
         self.blocks, self._trunk = anatomy.blocks, anatomy.trunk
+        # From transformers 5.24 on it is called cache, and its old name warns.
+        self._cache_name = "cache" if "cache" in signature(self._trunk.forward).parameters else "past_key_values"
         self.n_layers = len(self.blocks)
         tail, off = learn_tail(self.model, anatomy, ids[:, :8], proofs.LENS_TOLERANCE)
         self._final, self._head, self._casts, self._finish = tail.final, tail.head, tail.casts, tail.finish

@@ -16,7 +16,7 @@ from accord.perplexity.result import JudgedTexts, WrittenTexts
 from accord.report import style
 from accord.report.chapter import Chapter
 from accord.report.drawn import Drawn, on_page
-from accord.report.glossary import Term
+from accord.report.glossary import DISTINCT, PERPLEXITY, REPEATED, Term
 from accord.report.metric import plain
 from accord.report.seed_table import seed_table
 from accord.report.seeds import SeedGroup, SeedResult, unseeded
@@ -30,34 +30,57 @@ _KEY = "perplexity"
 _PERPLEXITY = "accord.lm.perplexity.Perplexity"
 _HEADS = "accord.heads.train"
 _DIVERSITY = "accord.text.diversity"
+_NATS = "Σ −log p / tokens"
 
 HEAD_TERMS: dict[str, Term] = {
     "held_out_ce": Term(
-        "Held-out CE", "nats a token on texts the head was not trained on; lower is better", f"{_HEADS}.cross_entropy"
+        "Held-out CE",
+        "nats a token on texts the head was not trained on; lower is better",
+        f"{_HEADS}.cross_entropy",
+        _NATS,
     ),
-    "start_ce": Term("At start", "the same before training", f"{_HEADS}.cross_entropy"),
+    "start_ce": Term("At start", "the same before training", f"{_HEADS}.cross_entropy", _NATS),
     "unigram_ce": Term(
-        "Frequencies only", "the same of a guess that knows nothing but how frequent tokens are", f"{_HEADS}.unigram_ce"
+        "Frequencies only",
+        "the same of a guess that knows nothing but how frequent tokens are",
+        f"{_HEADS}.unigram_ce",
+        "Σ −log f / tokens, f = (n + 1) / Σ (n + 1), n a token's count in the training texts",
     ),
     "seconds": Term("Seconds", "time to train", "metrics.json"),
-}  # fmt: skip
+}
 
 TERMS: dict[str, Term] = {
     "judge_mean": Term(
-        "Judge, mean", "mean of the texts' perplexities under the judge; one odd text counts a lot", _PERPLEXITY
+        "Judge, mean",
+        "mean of the texts' perplexities under the judge; one odd text counts a lot",
+        _PERPLEXITY,
+        "mean over texts of exp(Σ −log p / tokens)",
     ),
-    "judge_weighted": Term("Judge, by token", "perplexity of all tokens together under the judge", _PERPLEXITY),
+    "judge_weighted": Term(
+        "Judge, by token", "perplexity of all tokens together under the judge", _PERPLEXITY, PERPLEXITY
+    ),
     "own_perplexity": Term(
-        "Own, held-out", "the model's own perplexity on real texts it has not seen: repetition does not help it",
+        "Own, held-out",
+        "the model's own perplexity on real texts it has not seen: repetition does not help it",
         "accord.lm.perplexity.perplexity",
+        PERPLEXITY,
     ),
-    "distinct_1": Term("Distinct-1", "different words as a share of all words", f"{_DIVERSITY}.distinct"),
-    "distinct_2": Term("Distinct-2", "the same of pairs of words", f"{_DIVERSITY}.distinct"),
-    "distinct_3": Term("Distinct-3", "the same of triples", f"{_DIVERSITY}.distinct"),
+    "distinct_1": Term(
+        "Distinct-1", "different words as a share of all words", f"{_DIVERSITY}.distinct", DISTINCT.format("words")
+    ),
+    "distinct_2": Term(
+        "Distinct-2", "the same of pairs of words", f"{_DIVERSITY}.distinct", DISTINCT.format("pairs of words")
+    ),
+    "distinct_3": Term(
+        "Distinct-3", "the same of triples", f"{_DIVERSITY}.distinct", DISTINCT.format("triples of words")
+    ),
     "repeated_4": Term(
-        "Repeated-4", "share of a text's runs of four words that occurred before in it", f"{_DIVERSITY}.repeated"
+        "Repeated-4",
+        "share of a text's runs of four words that occurred before in it",
+        f"{_DIVERSITY}.repeated",
+        REPEATED,
     ),
-}  # fmt: skip
+}
 
 
 def chapters(run: Run) -> list[Chapter]:
@@ -78,7 +101,8 @@ def chapters(run: Run) -> list[Chapter]:
         "samples": _samples(texts, _concepts(run)),
     }
     gist = pictures[0]["title"] if pictures else ""
-    return [Chapter(_KEY, "Heads and their texts", Path(__file__).parent / "page.html", shown, gist=gist)]
+    terms = [*(TERMS.values() if rows else ()), *(HEAD_TERMS.values() if heads else ())]
+    return [Chapter(_KEY, "Heads and their texts", Path(__file__).parent / "page.html", shown, gist=gist, terms=terms)]
 
 
 def figures(run: Run) -> list[Drawn]:

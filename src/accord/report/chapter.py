@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accord.report.finding import Finding
+
+if TYPE_CHECKING:
+    from accord.report.glossary import Term
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Chapter:
         brackets: over what the intervals in its findings are, in words ("of names over concepts"); empty where the
             page says so already: over items, or over seeds, where gaps, repairs or concept models are on it.
         script: what runs in it: the page lets no other script run.
+        terms: the measures that its tables name, whose formulas stand in the glossary.
     """
 
     key: str
@@ -52,6 +56,7 @@ class Chapter:
     leads: bool = False
     brackets: str = ""
     script: str = ""
+    terms: "Sequence[Term]" = ()
 
     @property
     def capability(self) -> str:

@@ -2,19 +2,50 @@
 
 from dataclasses import dataclass
 
+from accord.report.links import slug
+
 
 @dataclass(frozen=True)
 class Term:
-    """One metric: how it is called on the page, what it says, where it is defined, and the scale it lives on."""
+    """One metric: how it is called on the page, what it says, its formula, where it is defined, and its scale.
+
+    Attributes:
+        formula: in plain text; empty for what is counted. `L_G` and `L_V` are the two forms' log-odds, see `SCORES`.
+    """
 
     label: str
     meaning: str
     defined: str
+    formula: str = ""
     low: float = 0.0
     high: float = 1.0
     neutral: float | None = None  # the value that means "nothing there": chance, or no correlation
     whole: bool = False  # a count
 
+    @property
+    def place(self) -> str:
+        """The id that its formula has in the glossary of the page; empty where it has none.
+
+        >>> Term("Same top token, asked", "", "", SAME_TOP).place
+        'measure-same-top-token-asked'
+        """
+        return f"measure-{slug(self.label.replace('×', 'times'))}" if self.formula else ""
+
+
+SCORES = {
+    "l_G": "log p(a | G) − log(1 − p(a | G)): answer a after the generator prompt G",
+    "l_V": "log Σ p(yes words | V) − log Σ p(no words | V): after the validator prompt V; of a validator that chooses, "
+    "the right label against the others",
+}
+"""The two scores of an item, in nats, that formulas are about."""
+
+SAME_TOP = "share of positions at which p and q have the same most probable token, p the base's, q the repaired model's"
+AUC = "P({0} of a right answer > {0} of a wrong one) + ½ P(equal) (Mann and Whitney)"
+ACCURACY = "share of items with (l_V > 0) = right"
+MASS = "mean of Σ p(label words | V)"
+PERPLEXITY = "exp(Σ −log p / tokens), over all tokens of all texts"
+DISTINCT = "different {0} / all {0} of the texts (Li et al. 2016)"
+REPEATED = "mean over texts of 1 − different 4-grams / all 4-grams of the text (Welleck et al. 2020)"
 
 # What the page's own words mean, in the order of the alphabet; a click away from everywhere on it.
 WORDS: dict[str, str] = {

@@ -22,7 +22,7 @@ from accord.disk import DiskFull, is_full, is_locked, sha256
 from accord.errors import AccordError
 from accord.report import header, making_page, search_page, style
 from accord.report.chapter import Chapter
-from accord.report.glossary import WORDS
+from accord.report.glossary import SCORES, WORDS
 from accord.report.metric import plain
 from accord.sealed import sealed
 from accord.study.kept_plan import read_plan
@@ -177,6 +177,7 @@ def _page(run: Run, bodies: Sequence[tuple[Chapter, Markup]], coming: Sequence[s
     leading = _leading(chapters)
     fold = (_TEMPLATES / "fold.js").read_text(encoding="utf-8")
     scripts = dict.fromkeys([fold, *(chapter.script for chapter in chapters if chapter.script)])
+    terms = {term.place: term for chapter in chapters for term in chapter.terms if term.place}
     telling = {chapter.capability for chapter in chapters if chapter.findings}
     page = (
         _environment()
@@ -201,6 +202,8 @@ def _page(run: Run, bodies: Sequence[tuple[Chapter, Markup]], coming: Sequence[s
             leading=leading,
             contents=[(chapter, _parts(body)) for chapter, body in bodies],
             words=WORDS,
+            scores=SCORES,
+            terms=sorted(terms.values(), key=lambda term: term.label.casefold()),
             measured={chapter.capability for chapter in chapters},
             brackets=[chapter.brackets for chapter in chapters if chapter.brackets and chapter.findings],
             over_seeds="concepts" in telling,

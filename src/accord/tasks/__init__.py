@@ -106,6 +106,13 @@ def task(
     `answer_score` is what the generator's log-odds are of: "first", the answer's first token; "whole", all its tokens;
     "per_token", their geometric mean; "auto", whole where first tokens of right and wrong answers clash (see
     `accord.gap.AnswerScore`); None as the task has it, auto unless its file says otherwise.
+
+    >>> task("hypernymy", split="train", split_kind="nested", limit=400).split
+    'train'
+    >>> [item.answer for item in task("hypernymy", limit=2, seed=1).items] == [
+    ...     item.answer for item in task("hypernymy", limit=4, seed=1).items[:2]
+    ... ]
+    True
     """
     choices = TaskChoices(
         split=split,
@@ -126,7 +133,11 @@ def task(
 
 
 def as_task(task_or_name: Task | str | Path | Mapping[str, Any]) -> Task:
-    """A task as it is; a name, file or table is made into one by `task`, without further choices."""
+    """A task as it is; a name, file or table is made into one by `task`, without further choices.
+
+    >>> as_task("hypernymy").name
+    'hypernymy'
+    """
     return task_or_name if isinstance(task_or_name, Task) else task(task_or_name)
 
 
@@ -149,7 +160,11 @@ def _definition(name: str | Path | Mapping[str, Any] | CustomTask) -> Definition
 
 @dataclass(frozen=True)
 class CatalogRow:
-    """One named task, as `accord tasks` shows it."""
+    """One named task, as `accord tasks` shows it.
+
+    >>> next(row.labels for row in catalog() if row.name == "hypernymy")
+    {'yes': ('Yes',), 'no': ('No',)}
+    """
 
     name: str
     asks: str
@@ -162,7 +177,11 @@ class CatalogRow:
 
 @checked
 def catalog() -> list[CatalogRow]:
-    """The named tasks."""
+    """The named tasks.
+
+    >>> [row.name for row in catalog()][:2]
+    ['hypernymy', 'hypernymy-members']
+    """
     return [
         CatalogRow(
             kind.name,

@@ -17,7 +17,11 @@ ANSWER_SCORES = ("auto", "whole", "first", "per_token")
 
 @dataclass(frozen=True)
 class Item:
-    """One question: the data row, the answer that the generator form scores, and whether it is right."""
+    """One question: the data row, the answer that the generator form scores, and whether it is right.
+
+    >>> Item({"noun1": "bees", "noun2": "insect"}, answer="insect", gold=True).answer
+    'insect'
+    """
 
     fields: Mapping[str, str]  # the data row: what templates may name
     answer: str  # continues the generator prompt as join + answer; has no space around it but a program's indentation
@@ -76,7 +80,11 @@ def _value(name: str, fields: Mapping[str, str]) -> str:
 
 
 class Example(NamedTuple):
-    """A worked example: a prompt, filled in, and its answer."""
+    """A worked example: a prompt, filled in, and its answer.
+
+    >>> Example("Bees are a kind of", "insect").answer
+    'insect'
+    """
 
     prompt: str
     answer: str
@@ -84,7 +92,12 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Form:
-    """One way of asking: a phrasing, and the worked examples that stand before every prompt."""
+    """One way of asking: a phrasing, and the worked examples that stand before every prompt.
+
+    >>> form = Form("short", Template.parse("{noun1} are a kind of"), "zero", ())
+    >>> form.prompt(Item({"noun1": "bees"}, "insect", gold=True))
+    'bees are a kind of'
+    """
 
     phrasing: str
     template: Template
@@ -129,6 +142,12 @@ class Task:
     With `chat` each prompt is put into the model's chat template when it is read; `prompts` is always plain text.
     `answer_score` is one of `ANSWER_SCORES`. `pool` are all items of the data, before split and limit, so that "auto"
     comes out alike for every part of them; empty where these are all.
+
+    >>> task = accord.task("hypernymy", split="test", limit=20)
+    >>> len(task.items), task.labels.words
+    (20, {'yes': ('Yes',), 'no': ('No',)})
+    >>> task.prompts(task.items[0])[0].startswith("Complete the sentence:")
+    True
     """
 
     name: str

@@ -155,7 +155,11 @@ def _chat(definition: Definition, choices: TaskChoices) -> Chat | None:
 
 
 def left_out(task: Task) -> str | None:
-    """One line: how the data file was read where that is not plain, and which of its rows gave no item, and why."""
+    """One line: how the data file was read where that is not plain, and which of its rows gave no item, and why.
+
+    >>> left_out(accord.task("hypernymy", limit=20)) is None  # nothing is
+    True
+    """
     settings, places = task.settings, task.settings.get("skipped_first", {})
     remarks = [f"cells are separated by {settings['delimiter']!r}"] if "delimiter" in settings else []
     for reason, number in settings.get("skipped", {}).items():

@@ -20,6 +20,9 @@ class Chat:
         options: what else the template is given: {"enable_thinking": False}, {"date_string": "26 Jul 2026"}.
         turns: each worked example is a turn of the user and a reply, as such models are trained to see answered
             questions; else all of a prompt is one message.
+
+    >>> Chat(system="Answer with one word.").turns
+    True
     """
 
     system: str | None = None

@@ -22,7 +22,12 @@ Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isin
 
 
 class CustomTask(BaseModel):
-    """The keys of a task file (or of a `[tasks.NAME]` table in a study file)."""
+    """The keys of a task file (or of a `[tasks.NAME]` table in a study file).
+
+    >>> table = {"data": "cities.csv", "generator": "{country}: its capital is", "answer": "city", "gold": "right"}
+    >>> CustomTask.parse({**table, "validator": "Is {city} the capital of {country}? Answer:"}).yes
+    ('Yes',)
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

@@ -40,7 +40,8 @@ def chapters(run: Run) -> list[Chapter]:
             values = _shown(run, group, key, BUDGET // len(groups)) | {"left_out": left_out if i == 0 else []}
         script = SCRIPT.read_text(encoding="utf-8") if values["all_items"] else ""
         answer, gist = _answer(run, group, values), f"{count(len(group.repairs), 'repair')} on {values['n']}."
-        pages.append(Chapter(key, title, _TEMPLATE, values, answer, gist, leads=LEADS, script=script))
+        terms = [*values["table"]["terms"], *values["damage"]["terms"]]
+        pages.append(Chapter(key, title, _TEMPLATE, values, answer, gist, leads=LEADS, script=script, terms=terms))
     if left_out and not pages:
         pages.append(Chapter("repair", "Repairs", _TEMPLATE, {"empty": True, "left_out": left_out}, leads=LEADS))
     return pages

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from accord.damage.over_seeds import factor, perplexity, specificity
-from accord.report.glossary import Term
+from accord.report.glossary import ACCURACY, AUC, SAME_TOP, Term
 from accord.report.links import href
 from accord.report.metric import UNKNOWN, Metric
 from accord.report.wording import count, interval, number
@@ -19,58 +19,77 @@ _UNSEEN = {"unseen-hypernyms": "test-unseen-hypernyms", "unseen-both": "test-uns
 _COMPARE = "accord.gap.change"
 _VERDICT = "accord.verdict.measure"
 _METRICS = "accord.gap.metrics"
+_R = "cov(l_G, l_V) / (sd l_G · sd l_V)"
 
 # Columns of the table of repairs, in order.
-_TERMS: dict[str, Term] = {
+TERMS: dict[str, Term] = {
     "closure": Term(
         "Closed",
         "share of the gap that is closed on test items: (r after − r before) / (1 − r before), r over all items; "
         "1 is perfect agreement of the two forms, 0 nothing gained, below 0 lost",
         f"{_COMPARE}.Change",
+        "(r after − r before) / (1 − r before), r over all items",
     ),
     "pearson_all": Term(
-        "r, all", "correlation of generator and validator log-odds over all test items, after the repair", _METRICS
+        "r, all", "correlation of generator and validator log-odds over all test items, after the repair", _METRICS, _R
     ),
     "pearson_yes": Term(
-        "r, right", "the same within right answers, where merely telling right from wrong gains nothing", _METRICS
+        "r, right",
+        "the same within right answers, where merely telling right from wrong gains nothing",
+        _METRICS,
+        f"{_R}, over right answers",
     ),
-    "pearson_no": Term("r, wrong", "the same within wrong answers", _METRICS),
-    "unseen-hypernyms": Term("r, unseen categories", "r, all, on items whose category no training item has", _VERDICT),
-    "unseen-both": Term("r, unseen words", "r, all, on items of which no training item has either word", _VERDICT),
+    "pearson_no": Term("r, wrong", "the same within wrong answers", _METRICS, f"{_R}, over wrong answers"),
+    "unseen-hypernyms": Term(
+        "r, unseen categories", "r, all, on items whose category no training item has", _VERDICT, _R
+    ),
+    "unseen-both": Term("r, unseen words", "r, all, on items of which no training item has either word", _VERDICT, _R),
     "wordings": Term(
-        "r, other wordings", "r, all, on test items asked or completed in other words; mean over the wordings", _VERDICT
+        "r, other wordings",
+        "r, all, on test items asked or completed in other words; mean over the wordings",
+        _VERDICT,
+        f"mean over wordings of {_R}",
     ),
     "validator_auc": Term(
-        "Validator AUC", "chance that a right answer is affirmed more than a wrong one, when asked", f"{_METRICS}.auc"
+        "Validator AUC",
+        "chance that a right answer is affirmed more than a wrong one, when asked",
+        f"{_METRICS}.auc",
+        AUC.format("l_V"),
     ),
     "validator_accuracy": Term(
         "Accuracy",
         "share of items on which yes or no is right (log-odds above or below 0); the order may be right (AUC) and the "
         "threshold not",
         f"{_METRICS}.MEASURES",
+        ACCURACY,
     ),
     "generator_auc": Term(
-        "Generator AUC, change", "what the repair did to the form that knew: after − before", f"{_COMPARE}.Change"
+        "Generator AUC, change",
+        "what the repair did to the form that knew: after − before",
+        f"{_COMPARE}.Change",
+        f"after − before of {AUC.format('l_G')}",
     ),
     "perplexity": Term(
         "Perplexity ×",
         "perplexity on held-out text, repaired / base, same texts: exp of the mean difference in nats a token",
         "accord.damage.measures",
+        "exp(Σ (log p − log q) / tokens), p the base's probability of a token, q the repaired model's",
     ),
     "specificity": Term(
         "Others unmoved",
         "specificity: share of prompts about other relations (part–whole, synonyms, capitals, …) whose most likely "
         "next token is still the base model's",
         "accord.damage.measures",
+        SAME_TOP,
     ),
     "seconds": Term("Seconds", "time to make the repair, with the one that it goes on from", "verdict.json"),
-}  # fmt: skip
+}
 
 
 def repair_table(group: RepairGroup, run: Run) -> dict[str, Any]:
     """One row a repair, the base model above them; columns that nothing fills are left out."""
-    whole = [{name: _cell_of(group, repair, name) for name in _TERMS} for repair in group.repairs]
-    used = [name for name in _TERMS if any(row[name] != _NONE for row in whole)]
+    whole = [{name: _cell_of(group, repair, name) for name in TERMS} for repair in group.repairs]
+    used = [name for name in TERMS if any(row[name] != _NONE for row in whole)]
 
     def each(repair: JudgedRepair) -> list[dict[str, Any]]:
         alone = [JudgedRepair(repair.label, [seed]) for seed in repair.seeds]
@@ -85,7 +104,7 @@ def repair_table(group: RepairGroup, run: Run) -> dict[str, Any]:
         ]
 
     return {
-        "terms": [_TERMS[name] for name in used],
+        "terms": [TERMS[name] for name in used],
         "base": [_base_cell(group, name) for name in used],
         "rows": [
             {

@@ -3,7 +3,7 @@
 import importlib.util
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -14,15 +14,18 @@ from tests.report.test_html import Page
 from tests.verdict.repaired_run import MADE, write_run
 
 import accord.errors
+from accord.capabilities import CAPABILITIES, part
+from accord.concepts.page import LABEL_TERMS
 from accord.concepts.page import TERMS as CONCEPT_TERMS
 from accord.damage.terms import DAMAGE_TERMS
 from accord.gap.glossary import MAIN, TERMS, term
 from accord.perplexity.page import HEAD_TERMS
 from accord.perplexity.page import TERMS as TEXT_TERMS
+from accord.report.glossary import Term
 from accord.report.html import write_report
 from accord.verdict.tables import TERMS as VERDICT_TERMS
 
-ALL = [*TERMS.items(), *DAMAGE_TERMS.items(), *VERDICT_TERMS.items(), *CONCEPT_TERMS.items()]
+ALL = [*TERMS.items(), *DAMAGE_TERMS.items(), *VERDICT_TERMS.items(), *CONCEPT_TERMS.items(), *LABEL_TERMS.items()]
 ALL += [*TEXT_TERMS.items(), *HEAD_TERMS.items()]
 
 
@@ -48,6 +51,19 @@ def test_definitions_exist(metrics: ModuleType) -> None:
     for entry in TERMS.values():
         for name in re.findall(r"accord\.gap\.metrics\.(\w+)", entry.defined):
             assert hasattr(metrics, name)
+
+
+def test_no_page_has_other_measures() -> None:
+    """Whatever the pages explain is among those that the tests here look at."""
+    shown = [
+        entry
+        for page in filter(None, (part(capability, "page") for capability in CAPABILITIES))
+        for table in vars(page).values()
+        if isinstance(table, Mapping)
+        for entry in table.values()
+        if isinstance(entry, Term)
+    ]
+    assert len(shown) > 20 and {id(entry) for entry in shown} <= {id(entry) for _, entry in ALL}
 
 
 def test_unknown_metric_is_shown_under_its_own_name() -> None:

@@ -58,21 +58,30 @@ TERMS: dict[str, Term] = {
 }
 
 _LABELLED = "accord.concepts.labelled.judge_labels"
+_PROBE = "right / texts, by ridge logistic regression, learnt on training texts, on the mean over tokens of"
 
 LABEL_TERMS: dict[str, Term] = {
     "accuracy": Term(
-        "Accuracy",
+        "Label by concept",
         "share of held-out texts whose label is the one with the strongest concept, mean over the text's tokens",
         _LABELLED,
+        "texts with argmax_c mean over tokens z_c = label / texts",
     ),
-    "accuracy_tokens": Term("Of tokens", "the same of single tokens", _LABELLED),
+    "accuracy_tokens": Term(
+        "Of tokens", "the same of single tokens", _LABELLED, "tokens with argmax_c z_c = their text's label / tokens"
+    ),
     "accuracy_rest": Term(
         "By the rest",
         "share that a linear probe of all other concepts tells rightly: chance, if the rest is free of the label",
         _LABELLED,
+        f"{_PROBE} z of the other concepts",
     ),
-    "accuracy_states": Term("By the states", "share that a linear probe of the states themselves tells", _LABELLED),
-    "largest_label": Term("Chance", "share of the commonest label", _LABELLED),
+    "accuracy_states": Term(
+        "By the states", "share that a linear probe of the states themselves tells", _LABELLED, f"{_PROBE} x"
+    ),
+    "largest_label": Term(
+        "Chance", "share of the commonest label", _LABELLED, "max over labels of texts with it / texts"
+    ),
 }
 
 _CORPUS_NAMES = {

@@ -44,6 +44,7 @@ def measure_gap(
     task: Task | str | Path | Mapping[str, Any],
     *,
     layers: bool = False,
+    lens: bool = True,
     typicality: tuple[Kind, ...] = ("own",),
     resamples: int = 1000,
     parts: Path | None = None,
@@ -55,6 +56,8 @@ def measure_gap(
     Args:
         task: or what `accord.task` makes one of: a name, a task file, or a table of its keys.
         layers: also by the logit lens of every layer.
+        lens: with `layers`, also what the lens reads at each layer and position of one item, which takes as long as
+            scoring dozens of items.
         typicality: how typical each answer is by itself, by which its score can be corrected: "own", its
             log-probability after nothing; "negated", after the negated prompt, at the cost of a pass over the items.
         resamples: 0 for no intervals; any other number for them.
@@ -118,7 +121,7 @@ def measure_gap(
         layers=table,
         layer_metrics=summarize_layers(scores, table, resamples=resamples),
         layer_matrix=layer_matrix(scores, table),
-        lens=_token_map(questions, scores),
+        lens=_token_map(questions, scores) if lens else None,
         corrections=corrections,
     )
 

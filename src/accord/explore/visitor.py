@@ -1,0 +1,98 @@
+"""One open page: what it shows is asked in the thread of the models, and the latest thing that was asked is shown."""
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from typing import TypeVar
+
+from nicegui import ui
+
+from accord.disk import is_full, say_full
+from accord.errors import AccordError
+from accord.explore.kit import box, words
+from accord.explore.subject import Subject
+from accord.explore.worker import ModelThread, Outdated
+from accord.screen import tell
+
+R = TypeVar("R")
+
+
+class Visitor:
+    """Somebody who has the page open.
+
+    Attributes:
+        key: tells visitors apart; what one asks never takes the place of what another asks.
+    """
+
+    def __init__(self, subject: Subject, thread: ModelThread) -> None:
+        self.subject, self.thread, self.key = subject, thread, ui.context.client.id
+        ui.context.client.on_delete(lambda: thread.forget(lambda who: isinstance(who, tuple) and who[0] == self.key))
+
+
+class Board:
+    """A part of a room that shows the answer to the latest question of its visitor, or what went wrong with it."""
+
+    def __init__(self, visitor: Visitor, name: str) -> None:
+        self.visitor, self.who = visitor, (visitor.key, name)
+        with box("x-board"):
+            self.status = words("", "x-status")
+            self.status.props["role"], self.status.props["aria-live"] = "status", "polite"
+            self.error = words("", "x-error", "pre")
+            self.error.props["role"] = "alert"
+            self.results = box("x-results")
+        self.error.set_visibility(False)
+
+    async def show(
+        self, work: Callable[[], R], draw: Callable[[R], object], busy: str = "Reading …", *, clear: bool = True
+    ) -> None:
+        """Compute in the thread of the models, then draw in the place of what stood here.
+
+        What is outdated by the time it is known is dropped. Whatever goes wrong becomes one message.
+
+        Args:
+            busy: what is told meanwhile.
+            clear: whether what stands here goes first.
+        """
+        self.status.set_text(busy)
+        self.results.classes(add="x-stale")
+        try:
+            found = await self.visitor.thread.ask(self.who, work)
+            if self.results.is_deleted:
+                return
+            if clear:
+                self.results.clear()
+            with self.results:
+                draw(found)
+        except (Outdated, asyncio.CancelledError):
+            return
+        except Exception as error:
+            if not self.results.is_deleted:
+                self.refuse(said(error))
+            return
+        self.status.set_text("")
+        self.error.set_visibility(False)
+        self.results.classes(remove="x-stale")
+
+    def refuse(self, message: str) -> None:
+        """Show a message in the place of an answer; nothing that was asked before is shown any more."""
+        self.visitor.thread.cancel(self.who)
+        self.status.set_text("")
+        self.results.clear()
+        self.results.classes(remove="x-stale")
+        self.error.set_text(message)
+        self.error.set_visibility(True)
+
+
+def said(error: Exception) -> str:
+    """What went wrong, as the page says it; what nobody foresaw goes to the terminal as well, with its traceback."""
+    if isinstance(error, AccordError):
+        return str(error)
+    if is_full(error):
+        return str(say_full(error))
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "Memory ran out. Ask for less at a time: shorter texts, fewer tokens."
+    tell("".join(traceback.format_exception(error)), err=True)
+    problem = f"{type(error).__name__}: {error}".splitlines()[0]
+    return (
+        f"The model failed: {problem}\nThe page goes on. The traceback is in the terminal that accord explore runs in."
+    )

@@ -63,8 +63,10 @@ def visit(browser, address):  # noqa: F811
 
 def settled(tab):
     """Wait for the latest answer."""
-    expect(tab.locator(".x-board:visible .x-stale")).to_have_count(0, timeout=WAIT)
-    expect(tab.locator(".x-board:visible .x-status")).to_have_text("", timeout=WAIT)
+    tab.wait_for_function(
+        """[...document.querySelectorAll(".x-board")].every((board) => board.offsetParent === null
+          || (!board.querySelector(".x-stale") && !board.querySelector(".x-status").textContent))"""
+    )
 
 
 def verdict(tab):
@@ -148,6 +150,73 @@ def test_hostile_text_stays_text_or_is_refused(visit):
     expect(tab.get_by_role("alert")).to_contain_text("stands for two labels")
     assert tab.title() != "broken"
     expect(tab.locator("img")).to_have_count(0)
+
+
+def enter(tab, room):
+    settled(tab)
+    tab.get_by_role("tab", name=room).click()
+    settled(tab)
+
+
+def test_an_item_is_found_and_looked_at(visit):
+    tab = visit()
+    enter(tab, "Items")
+    expect(tab.locator(".x-count")).to_have_text("24 items of 24")
+    expect(tab.locator(".x-scatter canvas")).to_be_visible()
+    links = tab.locator(".x-items .x-link")
+    name = links.nth(1).inner_text()
+    tab.get_by_label("Search prompts and answers").fill(name.split(" | ")[0].split()[-5])  # the noun
+    expect(tab.locator(".x-count")).not_to_have_text("24 items of 24")
+    tab.locator(".x-items .x-link", has_text=name).click()
+    expect(tab.locator("h2:visible")).to_contain_text(name)
+    expect(verdict(tab)).to_contain_text(f"“{name.split(' | ')[1]}”")
+    expect(tab.get_by_role("heading", name="Concepts of topk-s0 that carry this item")).to_be_visible()
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="Save these (CSV)").click()
+    assert Path(download.value.path()).read_text().startswith("noun1,noun2")
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="Save figure (SVG)").last.click()
+    assert "<svg" in Path(download.value.path()).read_text()
+    tab.get_by_label("Search prompts and answers").fill("no such thing")
+    expect(tab.locator(".x-count")).to_have_text("0 items of 24")
+
+
+def test_concepts_are_searched_and_written_with_beside_both_controls(visit):
+    tab = visit()
+    enter(tab, "Concepts")
+    expect(tab.locator(".x-count:visible")).to_contain_text("live concepts")
+    tab.get_by_label("Tokens", exact=True).fill("5")
+    tab.locator("td .x-link:visible").first.click()
+    tab.get_by_role("button", name="Add a slider for it").click()
+    arms = tab.locator(".x-arms h3")
+    expect(arms).to_have_text(["without", "concept", "random concept", "random direction"])
+    settled(tab)
+    tab.get_by_role("slider").focus()
+    tab.keyboard.press("ArrowRight")
+    expect(tab.locator("pre", has_text="Dose('factor', 4.5)")).to_have_count(1)
+    expect(tab.locator("pre", has_text="accord steer ")).to_contain_text("--factor 4.5")
+    tab.get_by_label("Seed").fill("-3")
+    expect(tab.get_by_role("alert").locator("visible=true")).to_contain_text("the seed one from 0")
+    expect(arms).to_have_count(0)
+
+
+def test_a_repair_is_asked_beside_its_base_and_its_threshold_moved(visit):
+    tab = visit()
+    enter(tab, "Repairs")
+    expect(tab.locator(".x-answer h3:visible")).to_have_text(["model", "calibrate-s0"])
+    tab.get_by_label("Sentences, one a line").fill(f"{NASTY} a bird\nfood of a kind\nyes and no")
+    tab.get_by_role("button", name="Compare").click()
+    expect(tab.get_by_role("table", name="Measures of damage on your sentences")).to_contain_text("Perplexity")
+    tab.get_by_label("Sentences, one a line").fill("x\n" * 60)
+    tab.get_by_role("button", name="Compare").click()
+    expect(tab.get_by_role("alert").locator("visible=true")).to_contain_text("1 to 50 lines")
+    shares = tab.get_by_role("table", name="Shares of the items")
+    tab.get_by_role("slider", name="Added to the log-odds of yes").focus()
+    tab.keyboard.press("End")
+    expect(shares.locator("td").nth(2)).to_have_text("100 %")
+    tab.get_by_role("button", name="As it is").click()
+    expect(shares.locator("td").nth(2)).not_to_have_text("100 %")
+    assert tab.title() != "broken"
 
 
 def test_whoever_lacks_the_token_is_refused(address, browser):  # noqa: F811

@@ -52,6 +52,10 @@ validator_shots = "zero"
 limit = 16
 positions = 20
 allow_low_mass = true
+
+[verdict]
+limit = 10
+phrasings = false
 """
 
 
@@ -62,7 +66,7 @@ def make_run(folder: Path) -> Path:
     (folder / "texts.csv").write_text("\n".join(["text", *tiny_texts()]) + "\n")
     (folder / "study.toml").write_text(STUDY.replace('"model"', repr(str(folder / "model"))))
     with mock.patch("accord.gap.figures.write_gap_figures"):  # half of the time, and nobody looks at them
-        study.run(folder / "study.toml", out=folder / "run", only=["gap", "names", "repair"])
+        study.run(folder / "study.toml", out=folder / "run", only=["gap", "names", "verdict"])
     return folder / "run"
 
 

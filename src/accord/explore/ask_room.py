@@ -5,18 +5,14 @@ from dataclasses import dataclass
 from pprint import pformat
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from nicegui import ui
 
-from accord.explore.figures import draw_both
-from accord.explore.kit import box, button, copy_buttons, figure, likeliest, picture_of, save, save_rows, svg_of, words
+from accord.explore.answers import ShownAnswers, draw_answers, shown_answers
+from accord.explore.kit import box
 from accord.explore.subject import BASE, Subject
 from accord.explore.visitor import Board, Visitor
-from accord.explore.wording import said_of
-from accord.report import style
 
 if TYPE_CHECKING:
-    from accord.explore.asking import BothForms
     from accord.tasks import Task
 
 PROMPTS = "two whole prompts"
@@ -76,7 +72,9 @@ class AskRoom:
         subject = self.visitor.subject
         missing = [name for name in asked.models if not subject.is_loaded(name)]
         busy = f"Loading {', '.join(missing)}, once …" if missing else "Reading …"
-        await self.board.show(lambda: answers_to(subject, asked, self.name), self._draw, busy)
+        await self.board.show(
+            lambda: answers_to(subject, asked, self.name), lambda found: draw_answers(self.visitor, found), busy
+        )
 
     def _models(self) -> list[str]:
         if self.beside is not None:
@@ -109,38 +107,6 @@ class AskRoom:
                 field.props("autogrow" if make is ui.textarea else "")
                 self.fields[name] = field.classes("x-long" if make is ui.textarea else "")
 
-    def _draw(self, found: "ShownAnswers") -> None:
-        subject = self.visitor.subject
-        with box("x-answers"):
-            for name, both in zip(found.asked.models, found.both, strict=True):
-                with box("x-answer"):
-                    words(subject.name if name == BASE and subject.run is None else name, tag="h3")
-                    words(said_of(both), "x-verdict")
-                    with box("x-pair"):
-                        likeliest("Completing, it would write", both.next["generator"])
-                        likeliest("Asked, it would write", both.next["validator"])
-        with box("x-actions"):
-            button("Save row (CSV)", lambda: save_rows(pd.DataFrame([both.row() for both in found.both]), "answer.csv"))
-            for kind in ("svg", "png"):
-                button(f"Save figure ({kind.upper()})", lambda kind=kind: self._save(found, kind))  # type: ignore[misc]
-        if found.svg:
-            figure(found.svg, found.alt, found.caption)
-        copy_buttons([("Python", found.python)])
-        with box("x-code", "details"):
-            words("Show the prompts, as they are asked", tag="summary")
-            for form, prompt in found.both[0].prompts.items():
-                words({"generator": "To complete", "validator": "To answer"}[form], tag="h4")
-                words(prompt, tag="pre").props["tabindex"] = "0"
-
-    async def _save(self, found: "ShownAnswers", kind: str) -> None:
-        def make() -> bytes:
-            with style.house_style():
-                drawn = draw_both(found.both, found.asked.models)
-            assert drawn is not None
-            return picture_of(drawn, kind)
-
-        save(await self.visitor.thread.ask((self.visitor.key, f"{self.name} picture"), make), f"both-forms.{kind}")
-
 
 _LABELS = {
     "generator": "Prompt to complete",
@@ -152,24 +118,12 @@ _LABELS = {
 }
 
 
-@dataclass(frozen=True)
-class ShownAnswers:
-    """The answers of all models that were asked, and their figure."""
-
-    asked: Asked
-    both: "Sequence[BothForms]"
-    svg: str
-    alt: str
-    caption: str
-    python: str
-
-
 def first_texts(subject: Subject, name: str) -> dict[str, str]:
-    """The texts of a task's first item, by the fields that its prompts have places for."""
+    """The texts of a task's first right item, by the fields that its prompts have places for."""
     from accord.explore.asking import answer_field, input_fields
 
     task = subject.task(name)
-    item = task.items[0]
+    item = next((item for item in task.items if item.gold), task.items[0])
     texts = {field: str(item.fields[field]) for field in input_fields(task)}
     if answer_field(task) not in texts:
         texts["answer"] = item.answer
@@ -199,15 +153,7 @@ def split_words(text: str) -> list[str]:
 
 def answers_to(subject: Subject, asked: Asked, key: str) -> ShownAnswers:
     """Ask every model; called in the thread of the models."""
-    from accord.explore.asking import ask
-
-    question = question_of(subject, asked)
-    both = [ask(subject.model(name), question) for name in asked.models]
-    with style.house_style():
-        drawn = draw_both(both, asked.models)
-    svg = svg_of(drawn, f"{key}-both") if drawn else ""
-    alt, caption = (drawn.alt, drawn.caption) if drawn else ("", "")
-    return ShownAnswers(asked, both, svg, alt, caption, as_python(subject, asked))
+    return shown_answers(subject, question_of(subject, asked), asked.models, as_python(subject, asked), key)
 
 
 def as_python(subject: Subject, asked: Asked) -> str:

@@ -33,15 +33,16 @@ class TokenGate:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        _, first, *rest = scope["path"].split("/", 2)
-        if not secrets.compare_digest(first.encode(), self.token.encode()) or not rest:
+        parts = scope["path"].split("/", 2)
+        first, rest = parts[1:] if len(parts) == 3 else ("", "")
+        if not secrets.compare_digest(first.encode("utf-8", "replace"), self.token.encode()):
             await _refuse(scope["type"], receive, send)
             return
         prefix = f"/{self.token}"
         own = [(name, value) for name, value in scope["headers"] if name.lower() != b"x-forwarded-prefix"]
         inner = {
             **scope,
-            "path": f"/{rest[0]}",
+            "path": f"/{rest}",
             "raw_path": scope.get("raw_path", b"").removeprefix(prefix.encode()),
             "headers": [*own, (b"x-forwarded-prefix", prefix.encode())],
         }

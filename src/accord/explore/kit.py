@@ -1,6 +1,7 @@
 """What the rooms are built from: text that stays text, tables, lists of tokens, figures, files, code to copy."""
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
 from accord.report import style
+from accord.report.wording import number
 from accord.screen import visible
 
 if TYPE_CHECKING:
@@ -36,6 +38,52 @@ def button(label: str, act: Click, about: str = "") -> ui.element:
     if about:
         element.props["aria-label"] = f"{label}: {visible(about)}"
     return element
+
+
+def link(label: str, act: Click, about: str) -> ui.element:
+    """A button that looks like a link; `about` says to who hears the page what it opens."""
+    element = TextElement(tag="button", text=visible(label)).classes("x-link").on("click", lambda: act())
+    element.props["type"], element.props["title"] = "button", f"open {about}"
+    return element
+
+
+class Slider:
+    """A slider of the browser's own, with its number beside it: the keyboard moves it too.
+
+    Attributes:
+        value: where it stands.
+    """
+
+    def __init__(self, label: str, low: float, high: float, step: float, value: float, moved: Click) -> None:
+        self.value, self._moved = value, moved
+        self._element = ui.element("input")
+        self._element.props.update(
+            {"type": "range", "min": low, "max": high, "step": step, "value": value, "aria-label": label}
+        )
+        read = "(event) => emit(Number(event.target.value))"
+        self._element.on("input", lambda event: self._note(float(event.args)), js_handler=read)
+        self._element.on("change", lambda event: self.set(float(event.args)), js_handler=read)
+        self._number = words(signed(value), "num", "output")
+
+    def set(self, value: float) -> object:
+        """Move it, and do what a visitor's moving does."""
+        self.put(value)
+        return self._moved()
+
+    def put(self, value: float) -> None:
+        """Move it, and do nothing else."""
+        self._note(value)
+        self._element.update()
+
+    def _note(self, value: float) -> None:
+        self.value = value
+        self._element.props["value"] = value
+        self._number.set_text(signed(value))
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A log-odds, or what it loses, with its sign."""
+    return number(value, digits, bare=False, signed=True)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str) -> None:
@@ -140,4 +188,4 @@ def copy_buttons(texts: Sequence[tuple[str, str]]) -> None:
 
 
 def _is_number(text: str) -> bool:
-    return text[:1] in "−+.0123456789" and text.strip() != ""
+    return re.fullmatch(r"[−+]?[\d.,∞]+( %)?|n/a", text) is not None

@@ -17,7 +17,7 @@ FORMS = ("generator", "validator")
 
 @checked
 def item_concepts(
-    lm: Backbone, layer: int, concepts: ConceptModel, question: Task, *, candidates: int = 12
+    lm: Backbone, layer: int, concepts: ConceptModel, question: Task, *, candidates: int = 6
 ) -> pd.DataFrame:
     """The concepts that contribute most to the answers to one question.
 

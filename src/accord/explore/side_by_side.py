@@ -30,7 +30,7 @@ class Beside:
         arm: "without" any edit, "concept", or a control: "random concept" of equal rate, "random direction" that moves
             every state as far.
         concepts: those that are edited in this arm.
-        tokens: what was written, token by token; spaces are shown as ·, line breaks as ⏎.
+        tokens: what was written, token by token.
         same: how many of the first tokens are those of the text without.
         text: the same as text.
         next: the most probable tokens right after the prompt, each with its probability.
@@ -103,7 +103,7 @@ def _beside(
     return Beside(
         arm,
         concepts,
-        tuple(shown_tokens(lm, (token,)) for token in ids),
+        tuple(str(lm.tokenizer.decode([token])) for token in ids),
         min(same, len(first)) if arm != WITHOUT else len(ids),
         str(lm.tokenizer.decode(list(ids), skip_special_tokens=True)),
         [(shown_tokens(lm, (token,)), probability) for token, probability in likeliest],

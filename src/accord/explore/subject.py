@@ -10,11 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from accord.errors import AccordError
 from accord.gap.config import GapSection
 from accord.gap.in_run import MeasuredGap, gaps_of
+from accord.gap.result import Gap
 from accord.lm.config import BackboneSection
 from accord.names.result import NamedDictionary
 from accord.repair.result import RepairRecord
@@ -26,6 +25,7 @@ from accord.tasks.config import QuestionSection
 
 if TYPE_CHECKING:
     from accord.lm.model import LanguageModel
+    from accord.progress import Progress
     from accord.steering.target import Target
     from accord.steering.typical import Typical
     from accord.tasks import Task
@@ -85,10 +85,14 @@ class Subject:
         return cls(backbone, sections, run, file.study.seeds[0], task_of=plan.task)
 
     @property
+    def model_name(self) -> str:
+        """The name of the model under study."""
+        return called(Path(self.backbone.model).name)
+
+    @property
     def name(self) -> str:
         """What is explored, in a few words."""
-        model = called(Path(self.backbone.model).name)
-        return model if self.run is None else f"{self.run.name}, {model}"
+        return self.model_name if self.run is None else f"{self.run.name}, {self.model_name}"
 
     @property
     def folder(self) -> str:
@@ -169,26 +173,22 @@ class Subject:
         """Names of what the items' room shows: measured gaps, and questions that can be measured."""
         return list(dict.fromkeys([*self.gaps, *self.questions]))
 
-    def scores(self, name: str) -> pd.DataFrame | None:
-        """The score table of a gap, a row an item: of the run, or measured here; None where it was not measured yet."""
+    def gap(self, name: str) -> Gap | None:
+        """A gap of the run, or one measured here; None where it was not measured yet."""
         if name in self.gaps:
-            return self.gaps[name].gap.scores
-        found: pd.DataFrame | None = self._kept.get(("scores", name))
+            return self.gaps[name].gap
+        found: Gap | None = self._kept.get(("gap", name))
         return found
 
-    def layers(self, name: str) -> pd.DataFrame | None:
-        """The items' log-odds by layer, where the run measured them."""
-        return self.gaps[name].gap.layers if name in self.gaps else None
-
-    def measure(self, name: str) -> pd.DataFrame:
+    def measure(self, name: str, progress: "Progress | None" = None) -> Gap:
         """Measure a question's items on the model under study."""
 
-        def make() -> pd.DataFrame:
+        def make() -> Gap:
             from accord.gap import measure_gap
 
-            return measure_gap(self.model(), self.task(name), resamples=0).scores
+            return measure_gap(self.model(), self.task(name), progress=progress)
 
-        return self._once("scores", name, make)  # type: ignore[no-any-return]
+        return self._once("gap", name, make)  # type: ignore[no-any-return]
 
     def item(self, name: str, number: int) -> "Task":
         """One item of a question, by its row in the score table, as a task of its own.
@@ -197,13 +197,15 @@ class Subject:
         """
         from dataclasses import replace
 
-        task, scores = self.task(name), self.scores(name)
-        row = None if scores is None else scores.iloc[number]
-        item = task.items[number] if number < len(task.items) else None
-        same = item is not None and (
-            row is None or task.prompts(item) == (row["generator_prompt"], row["validator_prompt"])
-        )
-        if item is None or not same:
+        task, gap = self.task(name) if name in self.questions else None, self.gap(name)
+        row = None if gap is None else gap.scores.iloc[number]
+        item = task.items[number] if task is not None and number < len(task.items) else None
+        asked = None if task is None or item is None else task.prompts(item)
+        if (
+            task is None
+            or item is None
+            or (row is not None and asked != (row["generator_prompt"], row["validator_prompt"]))
+        ):
             problem = "The questions of this run cannot be made again as they were: this item cannot be asked."
             raise AccordError(problem, where=name, fix="run the study again with these data")
         return replace(task, items=(item,))
@@ -248,6 +250,10 @@ class Subject:
             return typical_of(train_store(self.run.folder), self.target(label))
 
         return self._once("typical", label, make)  # type: ignore[no-any-return]
+
+    def is_measured(self, label: str) -> bool:
+        """Whether it is known how strong these concepts usually are."""
+        return ("typical", label) in self._kept
 
     def concept_names(self, label: str) -> dict[int, str]:
         """Concept -> its name, or else the tokens that it promotes most."""

@@ -73,14 +73,26 @@ class Board:
         self.error.set_visibility(False)
         self.results.classes(remove="x-stale")
 
-    def refuse(self, message: str) -> None:
-        """Show a message in the place of an answer; nothing that was asked before is shown any more."""
+    def clear(self) -> None:
+        """Show nothing any more."""
         self.visitor.thread.cancel(self.who)
         self.status.set_text("")
         self.results.clear()
         self.results.classes(remove="x-stale")
+        self.error.set_visibility(False)
+
+    def refuse(self, message: str) -> None:
+        """Show a message in the place of an answer; nothing that was asked before is shown any more."""
+        self.clear()
         self.error.set_text(message)
         self.error.set_visibility(True)
+
+
+def hint(text: str, command: str) -> None:
+    """Says what is not here, and which command makes it."""
+    with box("x-card"):
+        words(text)
+        words(command, tag="pre").props["tabindex"] = "0"
 
 
 def said(error: Exception) -> str:

@@ -21,6 +21,13 @@ NASTY = "<img src=x onerror=\"document.title='broken'\"><script>document.title='
 WAIT = 20_000  # milliseconds, for machines with other work
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _patience():
+    expect.set_options(timeout=WAIT)
+    yield
+    expect.set_options(timeout=5_000)
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """The address of the explorer of a tiny run, which a process of its own serves."""
@@ -168,7 +175,7 @@ def test_an_item_is_found_and_looked_at(visit):
     tab.get_by_label("Search prompts and answers").fill(name.split(" | ")[0].split()[-5])  # the noun
     expect(tab.locator(".x-count")).not_to_have_text("24 items of 24")
     tab.locator(".x-items .x-link", has_text=name).click()
-    expect(tab.locator("h2:visible")).to_contain_text(name)
+    expect(tab.locator("h2", has_text="Item ")).to_contain_text(name)
     expect(verdict(tab)).to_contain_text(f"“{name.split(' | ')[1]}”")
     expect(tab.get_by_role("heading", name="Concepts of topk-s0 that carry this item")).to_be_visible()
     with tab.expect_download() as download:

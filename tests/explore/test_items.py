@@ -59,3 +59,9 @@ def test_a_shift_moves_the_threshold_and_nothing_else():
     assert share.affirmed == pytest.approx(0.5, abs=0.02)
     best = max(((validator + shift > 0) == right).mean() for shift in -np.unique(validator))
     assert gold.accuracy >= best - 1e-9
+
+
+def test_what_all_prompts_begin_with_is_left_out():
+    scores = make_scores(20)
+    scores["generator_prompt"] = "Complete the sentence: the " + scores["generator_prompt"]
+    assert item_rows(scores)["completing"].tolist() == [f"{noun} are a kind of" for noun in scores["noun1"]]

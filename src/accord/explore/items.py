@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from accord.gap.slices import AFFIRMS_SILENT, SAYS_DENIES, judged
-from accord.report.prompts import shared_beginning
+from accord.report.prompts import common_beginning, shared_beginning
 
 SHOWN: Mapping[str, Callable[[pd.DataFrame], "pd.Series[bool]"]] = {
     "all items": lambda rows: rows["gold"].notna(),
@@ -61,7 +61,9 @@ def neighbours(rows: pd.DataFrame, item: int, most: int = 6) -> dict[str, pd.Dat
 
 
 def _own(prompts: pd.Series) -> list[str]:
-    """Prompts without the worked examples that all of them begin with."""
+    """Prompts without the worked examples and the words that all of them begin with."""
     texts = [str(prompt) for prompt in prompts]
     shared = shared_beginning(texts)
-    return [" ".join(text.removeprefix(shared).split()) for text in texts]
+    texts = [" ".join(text.removeprefix(shared).split()) for text in texts]
+    begin = common_beginning(texts).rpartition(" ")
+    return [text.removeprefix(begin[0] + begin[1]) for text in texts]

@@ -114,7 +114,7 @@ class ItemsRoom:
                 row["disagreement"] or "agree",
             ]
 
-        header = ("completing | answer", "gold", "log-odds of the answer", "of yes", "the two forms")
+        header = ("completing | answer", "gold", "log-odds of the answer", "log-odds of yes", "the two forms")
         table(header, [cells(row) for row in rows.to_dict("records")], "Items that were found")
 
     def _turn(self, pages: int) -> None:

@@ -95,10 +95,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str)
     with box("scroll") as scroll:
         scroll.props["tabindex"], scroll.props["role"], scroll.props["aria-label"] = "0", "group", visible(caption)
         with box("", "table"):
-            words(caption, "hidden", "caption")
+            words(caption, "x-unseen", "caption")
             with box("", "thead"), box("", "tr"):
-                for name in header:
-                    words(name, tag="th").props["scope"] = "col"
+                for place, name in enumerate(header):
+                    numbers = bool(rows) and all(_is_number(row[place]) for row in rows)
+                    words(name, "num" if numbers else "", tag="th").props["scope"] = "col"
             with box("", "tbody"):
                 for row in rows:
                     with box("", "tr"):
@@ -107,7 +108,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str)
                                 with box("", "td"):
                                     cell()
                             else:
-                                words(cell, "" if isinstance(cell, str) and not _is_number(cell) else "num", "td")
+                                words(cell, "num" if _is_number(cell) else "", "td")
 
 
 def likeliest(title: str, tokens: Sequence[tuple[str, float]]) -> None:
@@ -187,5 +188,5 @@ def copy_buttons(texts: Sequence[tuple[str, str]]) -> None:
             words(text, tag="pre").props["tabindex"] = "0"
 
 
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[−+]?[\d.,∞]+( %)?|n/a", text) is not None
+def _is_number(cell: object) -> bool:
+    return isinstance(cell, str) and re.fullmatch(r"(< )?[−+]?[\d.,∞]+( %)?|n/a", cell) is not None

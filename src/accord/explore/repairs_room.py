@@ -123,7 +123,7 @@ def found_of(subject: Subject, label: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Sides:
+class BeforeAfter:
     """The same items before and after a repair.
 
     Attributes:
@@ -135,7 +135,7 @@ class Sides:
     after: pd.DataFrame
 
 
-def sides_of(subject: Subject, label: str) -> Sides | None:
+def sides_of(subject: Subject, label: str) -> BeforeAfter | None:
     """The first test of a repair's verdict, before and after; None without a verdict."""
     assert subject.run is not None
     if f"verdict/{label}" not in subject.run:
@@ -143,10 +143,10 @@ def sides_of(subject: Subject, label: str) -> Sides | None:
     verdict = subject.run[f"verdict/{label}"]
     answers = subject.run[f"answers/{verdict.about['base']}"]
     trial = next(name for name in verdict.changes if name in verdict.after)
-    return Sides(f"{verdict.n[trial]:,} {verdict.titles[trial]}", answers.scores[trial], verdict.after[trial])
+    return BeforeAfter(f"{verdict.n[trial]:,} {verdict.titles[trial]}", answers.scores[trial], verdict.after[trial])
 
 
-def _slider(subject: Subject, label: str, sides: Sides) -> None:
+def _slider(subject: Subject, label: str, sides: BeforeAfter) -> None:
     """The slider, and what it does to the items of a test."""
     from accord.explore.threshold import thresholds, usual_shifts
 
@@ -218,13 +218,20 @@ def damage_of(subject: Subject, label: str, text: str) -> "Damage":
 
 def _draw_damage(subject: Subject, label: str, damage: "Damage") -> None:
     words(damage.sentence, "x-verdict")
+    told = damage.table.to_dict("records")
     rows = []
-    for row in damage.table.to_dict("records"):
-        none = row["reason"] or ""
+    for row in told:
         change = Metric(*(math.nan if row[end] is None else float(row[end]) for end in ("change", "low", "high")))
-        cells = [number(row["base"], 3), number(row["repaired"], 3), f"{number(change.value, 3)} {interval(change, 3)}"]
-        rows.append([damage_term(str(row["measure"])).label, *cells, none])
-    header = ("measure", "before", "after", "change, with 95 % interval", "")
+        numbers = [
+            number(row["base"], 3),
+            number(row["repaired"], 3),
+            f"{number(change.value, 3)} {interval(change, 3)}",
+        ]
+        rows.append([damage_term(str(row["measure"])).label, *numbers])
+    header = ["measure", "before", "after", "change, with 95 % interval"]
+    if any(row["reason"] for row in told):
+        header.append("why there is no interval")
+        rows = [[*cells, row["reason"] or ""] for cells, row in zip(rows, told, strict=True)]
     table(header, rows, "Measures of damage on your sentences")
     with box("x-actions"):
         button("Save rows (CSV)", lambda: save_rows(damage.table, "damage.csv"))

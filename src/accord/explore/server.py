@@ -98,6 +98,7 @@ def application(subject: "Subject") -> TokenGate:
         title=f"accord explore: {subject.name}",
         favicon=_ICON,
         dark=None,
+        language="en-US",
         tailwind=False,
         show_welcome_message=False,
     )

@@ -27,10 +27,10 @@ def page(subject: Subject, thread: ModelThread) -> None:
     ui.add_css("\n".join(path.read_text(encoding="utf-8") for path in _STYLES))
     ui.colors(primary="var(--accent)")
     visitor = Visitor(subject, thread)
-    with box("x-top", "header"):
+    with box("x-top"):
         words("accord explore", "kicker")
         words(subject.name, tag="h1")
-    with box("x-rooms", "main"):
+    with box("x-rooms"):
         with ui.tabs().props("align=left no-caps") as tabs:
             for name in ROOMS:
                 ui.tab(name)
@@ -38,6 +38,7 @@ def page(subject: Subject, thread: ModelThread) -> None:
         with ui.tab_panels(tabs, value=next(iter(ROOMS)), animated=False):
             for name, (make, about) in ROOMS.items():
                 with ui.tab_panel(name):
+                    words(name, "x-unseen", "h2")
                     words(about, "x-intro")
                     rooms[name] = make(visitor)
     begun: set[str] = set()

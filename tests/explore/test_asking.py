@@ -65,6 +65,9 @@ def test_next_tokens_are_those_of_the_model_itself(lm, task):
     contexts = [contexts_of(lm, question, form)[0] for form in ("generator", "validator", "generator")]
     found = next_tokens(lm, contexts, 5)
     assert found[0] == found[2]
+    both = ask(lm, question, layers=False, likely=5)
+    for form, likely in zip(("generator", "validator"), found, strict=False):
+        assert [p for _, p in both.next[form]] == pytest.approx([p for _, p in likely], abs=1e-5)
     for context, likely in zip(contexts, found, strict=True):
         with torch.no_grad():
             wanted = lm.model(torch.tensor([context])).logits[0, -1].softmax(-1).topk(5)

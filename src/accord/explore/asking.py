@@ -16,8 +16,10 @@ from accord.gap.answer_score import AnswerScore
 from accord.gap.measure import measure_gap
 from accord.gap.preview import shown_tokens
 from accord.gap.questions import contexts_of
+from accord.lm.marked import States
 from accord.lm.model import LanguageModel
-from accord.lm.next_tokens import next_tokens
+from accord.lm.next_tokens import Likely, likely_at, next_tokens
+from accord.lm.prefix_tree import Ids
 from accord.tasks import Form, Item, Labels, Task, Template
 
 FORMS = ("generator", "validator")
@@ -192,10 +194,17 @@ def ask(lm: LanguageModel, question: Task, *, layers: bool = True, likely: int =
     """
     if len(question.items) != 1:
         raise AccordError("one question is asked at a time", where=question.name, got=f"{len(question.items)} items")
-    gap = measure_gap(lm, question, layers=layers, lens=False, typicality=(), resamples=0)
+    at: dict[Ids, Likely] = {}
+
+    def seen(contexts: Sequence[Ids], states: States) -> None:
+        at.update(zip(contexts, likely_at(lm, states, likely), strict=True))
+
+    gap = measure_gap(lm, question, layers=layers, lens=False, typicality=(), resamples=0, seen=seen)
     [row] = gap.scores.to_dict("records")
     contexts = [contexts_of(lm, question, form)[0] for form in FORMS]
-    found = next_tokens(lm, contexts, likely)
+    if not all(context in at for context in contexts):  # a model that is another one after each length of prompt
+        at |= zip(contexts, next_tokens(lm, contexts, likely), strict=True)
+    found = [at[context] for context in contexts]
     return BothForms(
         lm.name,
         str(row["answer"]),

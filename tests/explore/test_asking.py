@@ -8,7 +8,6 @@ import torch
 
 import accord
 from accord.errors import AccordError
-from accord.explore.answers import shown_answers
 from accord.explore.asking import (
     LONGEST,
     answer_field,
@@ -144,6 +143,8 @@ class _Two:
 
 def test_models_side_by_side_are_in_one_figure(lm, task):
     pytest.importorskip("nicegui", reason="of the explorer (pip install 'accord[explore]')")
+    from accord.explore.answers import shown_answers
+
     question = question_of_fields(task, task.items[0].fields)
     found = shown_answers(_Two(lm), question, ["base", "<b>repair"], "code", "key")
     assert len(found.both) == 2 and found.svg.startswith("<svg") and "<b>" not in found.svg

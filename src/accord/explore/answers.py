@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from accord.explore.figures import draw_both
-from accord.explore.kit import box, button, copy_buttons, figure, likeliest, picture_of, save, save_rows, svg_of, words
+from accord.explore.kit import box, button, copy_buttons, figure, likeliest, picture_of, save_rows, svg_of, words
 from accord.explore.subject import BASE, Subject
 from accord.explore.visitor import Visitor
 from accord.explore.wording import said_of
@@ -77,4 +77,4 @@ async def _save(visitor: Visitor, found: ShownAnswers, kind: str) -> None:
         assert drawn is not None
         return picture_of(drawn, kind)
 
-    save(await visitor.thread.ask((visitor.key, "picture"), make), f"both-forms.{kind}")
+    await visitor.give(make, f"both-forms.{kind}")

@@ -12,21 +12,10 @@ from nicegui import ui
 
 from accord.errors import AccordError
 from accord.explore.dictionary import ConceptCard, card, search
-from accord.explore.kit import (
-    Slider,
-    box,
-    button,
-    copy_buttons,
-    likeliest,
-    link,
-    save_rows,
-    share,
-    signed,
-    table,
-    words,
-)
+from accord.explore.kit import Slider, box, button, copy_buttons, likeliest, link, save_rows, table, words
 from accord.explore.subject import Subject
 from accord.explore.visitor import Board, Visitor, hint
+from accord.explore.wording import share, signed
 from accord.report.wording import number
 
 if TYPE_CHECKING:
@@ -213,7 +202,7 @@ class ConceptsRoom:
             if time.monotonic() - last[0] > _PAUSE:
                 last[0] = time.monotonic()
                 told = f"Writing {texts[-1].arm}: {texts[-1].text[-90:]}"
-                loop.call_soon_threadsafe(self.board.status.set_text, told)
+                loop.call_soon_threadsafe(self.board.tell, told)
 
         busy = "Loading the model and measuring how strong concepts usually are, once …"
         if subject.is_loaded() and subject.is_measured(asked.label):

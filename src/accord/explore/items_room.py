@@ -12,9 +12,10 @@ from nicegui import ui
 
 from accord.explore.answers import ShownAnswers, draw_answers, shown_answers
 from accord.explore.items import ORDERS, SHOWN, found, item_rows, neighbours
-from accord.explore.kit import box, button, copy_buttons, link, picture_of, save, save_rows, signed, table, words
+from accord.explore.kit import box, button, copy_buttons, link, picture_of, save_rows, table, words
 from accord.explore.subject import BASE, Subject
 from accord.explore.visitor import Board, Visitor, hint
+from accord.explore.wording import signed
 from accord.gap.draw_items import draw_scatter
 from accord.gap.shown import gap_command
 from accord.report import style
@@ -68,7 +69,7 @@ class ItemsRoom:
         self.list.clear()
 
         def told(done: int, whole: int) -> None:
-            loop.call_soon_threadsafe(self.whole.status.set_text, f"Measured {done:,} of {whole:,} items …")
+            loop.call_soon_threadsafe(self.whole.tell, f"Measured {done:,} of {whole:,} items …")
 
         await self._read(lambda: subject.measure(name, told), "Loading the model, once …")
 
@@ -173,7 +174,7 @@ class ItemsRoom:
             with style.house_style():
                 return picture_of(draw_scatter(gap), kind)
 
-        save(await self.visitor.thread.ask((self.visitor.key, "picture"), make), f"items.{kind}")
+        await self.visitor.give(make, f"items.{kind}")
 
 
 @dataclass(frozen=True)

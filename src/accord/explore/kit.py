@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
+from accord.explore.wording import share, signed
 from accord.report import style
-from accord.report.wording import number
 from accord.screen import visible
 
 if TYPE_CHECKING:
@@ -81,11 +81,6 @@ class Slider:
         self._number.set_text(signed(value))
 
 
-def signed(value: float, digits: int = 1) -> str:
-    """A log-odds, or what it loses, with its sign."""
-    return number(value, digits, bare=False, signed=True)
-
-
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str) -> None:
     """A table of texts and numbers; a cell that can be called makes itself. What is wide scrolls by itself.
 
@@ -123,21 +118,6 @@ def likeliest(title: str, tokens: Sequence[tuple[str, float]]) -> None:
                     bar.style(f"--share: {min(1.0, probability):.4f}")
                     bar.props["aria-hidden"] = "true"
                     words(share(probability), "num", "span")
-
-
-def share(value: float) -> str:
-    """A probability in per cent, with decimals where it is small.
-
-    >>> share(0.126), share(0.0042), share(0.00001)
-    ('13 %', '0.4 %', '< 0.1 %')
-    """
-    return (
-        f"{value:.0%}".replace("%", " %")
-        if value >= 0.0995
-        else f"{value:.1%}".replace("%", " %")
-        if value >= 0.001
-        else "< 0.1 %"
-    )
 
 
 def figure(svg: str, alt: str, caption: str) -> None:

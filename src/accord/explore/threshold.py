@@ -33,12 +33,13 @@ def thresholds(scores: pd.DataFrame, shifts: Sequence[float]) -> list[Threshold]
     """The answers at each of the shifts, as `accord.repair` with kind "calibrate" would give them.
 
     >>> scores = pd.DataFrame({"validator_logodds": [-2.0, -1.0, 1.0, 5.0], "gold": [False, False, False, True]})
-    >>> [found] = thresholds(scores, [-3.0])
+    >>> rest = {"generator_logodds": 0.0, "generator_rank": 1, "yes_no_mass": 1.0}
+    >>> [found] = thresholds(scores.assign(**rest), [-3.0])
     >>> found.affirmed, found.accuracy
     (0.25, 1.0)
 
     Args:
-        scores: as `Gap.scores`: validator_logodds, gold.
+        scores: as `Gap.scores`.
     """
     found = []
     for shift in shifts:

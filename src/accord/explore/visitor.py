@@ -9,10 +9,10 @@ from nicegui import ui
 
 from accord.disk import is_full, say_full
 from accord.errors import AccordError
-from accord.explore.kit import box, words
+from accord.explore.kit import box, save, words
 from accord.explore.subject import Subject
 from accord.explore.worker import ModelThread, Outdated
-from accord.screen import tell
+from accord.screen import tell, visible
 
 R = TypeVar("R")
 
@@ -28,6 +28,15 @@ class Visitor:
         self.subject, self.thread, self.key = subject, thread, ui.context.client.id
         ui.context.client.on_delete(lambda: thread.forget(lambda who: isinstance(who, tuple) and who[0] == self.key))
 
+    async def give(self, make: Callable[[], bytes], name: str) -> None:
+        """Give the visitor a file that is made in the thread of the models; of several asked for at once the last."""
+        try:
+            save(await self.thread.ask((self.key, "file"), make), name)
+        except Outdated:
+            return
+        except Exception as error:
+            ui.notify(visible(said(error)), type="negative", multi_line=True)
+
 
 class Board:
     """A part of a room that shows the answer to the latest question of its visitor, or what went wrong with it."""
@@ -42,25 +51,21 @@ class Board:
             self.results = box("x-results")
         self.error.set_visibility(False)
 
-    async def show(
-        self, work: Callable[[], R], draw: Callable[[R], object], busy: str = "Reading …", *, clear: bool = True
-    ) -> None:
+    async def show(self, work: Callable[[], R], draw: Callable[[R], object], busy: str = "Reading …") -> None:
         """Compute in the thread of the models, then draw in the place of what stood here.
 
         What is outdated by the time it is known is dropped. Whatever goes wrong becomes one message.
 
         Args:
             busy: what is told meanwhile.
-            clear: whether what stands here goes first.
         """
-        self.status.set_text(busy)
+        self.tell(busy)
         self.results.classes(add="x-stale")
         try:
             found = await self.visitor.thread.ask(self.who, work)
             if self.results.is_deleted:
                 return
-            if clear:
-                self.results.clear()
+            self.results.clear()
             with self.results:
                 draw(found)
         except (Outdated, asyncio.CancelledError):
@@ -73,6 +78,10 @@ class Board:
         self.error.set_visibility(False)
         self.results.classes(remove="x-stale")
 
+    def tell(self, text: str) -> None:
+        """Say how far it is."""
+        self.status.set_text(visible(text))
+
     def clear(self) -> None:
         """Show nothing any more."""
         self.visitor.thread.cancel(self.who)
@@ -84,7 +93,7 @@ class Board:
     def refuse(self, message: str) -> None:
         """Show a message in the place of an answer; nothing that was asked before is shown any more."""
         self.clear()
-        self.error.set_text(message)
+        self.error.set_text(visible(message))
         self.error.set_visibility(True)
 
 

@@ -1,4 +1,4 @@
-"""What the explorer finds, in a sentence."""
+"""What the explorer finds, in a sentence, and its numbers in words."""
 
 from typing import TYPE_CHECKING
 
@@ -24,3 +24,19 @@ def said_of(both: "BothForms") -> str:
         return f"{completing} {asked}"
     told = f"But the label words get only {both.mass:.0%} of the probability, so this says little."
     return f"{completing} {asked} {told}"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A log-odds, or what it loses, with its sign."""
+    return number(value, digits, bare=False, signed=True)
+
+
+def share(value: float) -> str:
+    """A probability in per cent, with decimals where it is small.
+
+    >>> share(0.126), share(0.0042), share(0.00001)
+    ('13 %', '0.4 %', '< 0.1 %')
+    """
+    if value < 0.001:
+        return "< 0.1 %"
+    return f"{100 * value:.0f} %" if value >= 0.0995 else f"{100 * value:.1f} %"

@@ -41,7 +41,7 @@ PACKAGES = (
     *("accord", "accord.lm", "accord.tasks", "accord.relations", "accord.text", "accord.gap", "accord.concepts"),
     *("accord.names", "accord.steering", "accord.explain", "accord.heads", "accord.forecasting"),
     *("accord.repair", "accord.damage", "accord.harness", "accord.pathway", "accord.intervals", "accord.study"),
-    *("accord.report", "accord.sharing"),
+    *("accord.report", "accord.sharing", "accord.explore"),
 )
 """Packages with a public face, `__all__`, in the order of the manual."""
 _MARK = re.compile(r"^<!-- generated: ([\w-]+) -->$", re.MULTILINE)

@@ -19,6 +19,7 @@ CAPABILITIES: tuple[str, ...] = (
     "accord.verdict",
     "accord.damage",
     "accord.pathway",
+    "accord.explore",
 )
 
 

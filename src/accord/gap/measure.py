@@ -23,7 +23,7 @@ from accord.gap.typicality import Asked, Kind, contexts_and_answers, logprobs, n
 from accord.lm.model import LanguageModel
 from accord.lm.prefix_tree import Ids
 from accord.lm.prompted import after_prompt
-from accord.lm.scoring import Floats, Query, Score, check_queries, score
+from accord.lm.scoring import Floats, Query, Score, Seen, check_queries, score
 from accord.progress import Progress
 from accord.tasks import Task, as_task
 from accord.unfinished import each
@@ -44,23 +44,28 @@ def measure_gap(
     task: Task | str | Path | Mapping[str, Any],
     *,
     layers: bool = False,
+    lens: bool = True,
     typicality: tuple[Kind, ...] = ("own",),
     resamples: int = 1000,
     parts: Path | None = None,
     progress: Progress | None = None,
     scored: Callable[[], None] | None = None,
+    seen: Seen | None = None,
 ) -> Gap:
     """Score every item of `task` in both forms, and measure how far they agree.
 
     Args:
         task: or what `accord.task` makes one of: a name, a task file, or a table of its keys.
         layers: also by the logit lens of every layer.
+        lens: with `layers`, also what the lens reads at each layer and position of one item, which takes as long as
+            scoring dozens of items.
         typicality: how typical each answer is by itself, by which its score can be corrected: "own", its
             log-probability after nothing; "negated", after the negated prompt, at the cost of a pass over the items.
         resamples: 0 for no intervals; any other number for them.
         parts: a folder for finished parts; what is whole there already is not computed again.
         progress: called with (items done, items in all).
         scored: called once all items are scored, before anything is made of the scores.
+        seen: called with the states of the top layer as they are read; see `accord.lm.scoring.score`.
 
     Raises:
         AccordError: the task has no items, its label words cannot be told apart, an answer tokenises to nothing,
@@ -87,7 +92,7 @@ def measure_gap(
     for start in range(0, n, size):
         which = order[start : start + size]
         within = _within(told, start, len(which), whole)
-        makes[f"{start:08d}.parquet"] = partial(_part, questions, which, within)
+        makes[f"{start:08d}.parquet"] = partial(_part, questions, which, within, seen)
     ends = [*range(size, n, size), n]
     for name, make, more in typical.makes(size):
         makes[name] = make
@@ -118,7 +123,7 @@ def measure_gap(
         layers=table,
         layer_metrics=summarize_layers(scores, table, resamples=resamples),
         layer_matrix=layer_matrix(scores, table),
-        lens=_token_map(questions, scores),
+        lens=_token_map(questions, scores) if lens else None,
         corrections=corrections,
     )
 
@@ -220,7 +225,9 @@ def _has_null(lm: LanguageModel, task: Task) -> bool:
     return True
 
 
-def _part(questions: _Questions, which: Sequence[int], progress: Progress | None) -> pd.DataFrame:
+def _part(
+    questions: _Questions, which: Sequence[int], progress: Progress | None, seen: Seen | None = None
+) -> pd.DataFrame:
     """Scores of some items, a row an item and layer; most columns are of the top layer alone."""
     lm, words, answer = questions.lm, questions.words, questions.answer
     queries = [questions.queries(i) for i in which]
@@ -229,6 +236,7 @@ def _part(questions: _Questions, which: Sequence[int], progress: Progress | None
         [query for pair in queries for query in pair],
         layers=questions.layers,
         every_token=answer.counted != "first" or not words.single,
+        seen=seen,
         progress=progress,
     )
     generator, validator = scored[::2], scored[1::2]

@@ -1,22 +1,20 @@
 """A task as one model reads it: prompts and tokens of a few items, and how often the label words are what it says."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from accord.errors import AccordError
 from accord.gap.answer_score import AnswerScore, answer_ids, clashing
 from accord.gap.label_mass import label_masses
 from accord.gap.questions import LabelWords
-from accord.lm.marked import States
 from accord.lm.model import LanguageModel
+from accord.lm.next_tokens import next_tokens
 from accord.lm.prefix_tree import Ids
 from accord.lm.scoring import score
-from accord.lm.states import end_states
 from accord.tasks import Item, Task
 
 Weighed = list[tuple[str, float]]
@@ -86,8 +84,8 @@ def preview(lm: LanguageModel, task: Task, *, items: int = 3, tried: int = 12) -
                 item,
                 lm.tokenizer.decode(list(pair[0].context)),
                 lm.tokenizer.decode(list(pair[1].context)),
-                [(_shown(lm, (token,)), float(p)) for token, p in zip(pair[0].answers[0], steps, strict=True)],
-                [(_shown(lm, ids), p) for ids, p in labels],
+                [(shown_tokens(lm, (token,)), float(p)) for token, p in zip(pair[0].answers[0], steps, strict=True)],
+                [(shown_tokens(lm, ids), p) for ids, p in labels],
                 float(probability.sum()),
                 clash.get(id(item), False),
             )
@@ -110,21 +108,17 @@ def try_out(lm: LanguageModel, changed: Mapping[str, Callable[[], Task]], *, tri
     return {name: float(label_masses(lm, task, task.items[:tried]).mean()) for name, task in tasks.items()}
 
 
-@torch.no_grad()
 def _most_said(lm: LanguageModel, contexts: Sequence[Ids]) -> Weighed:
     """The next tokens that get most probability after all contexts together."""
-    total: Counter[int] = Counter()
-
-    def read(_: int, states: States, __: list[int]) -> None:
-        values, tokens = lm.lens(states).softmax(-1).topk(min(20, lm.vocab_size))
-        for token, value in zip(tokens.flatten().tolist(), values.flatten().tolist(), strict=True):
-            total[token] += value / len(contexts)
-
-    end_states(lm, contexts, read)
-    return [(_shown(lm, (token,)), share) for token, share in total.most_common(_SAID)]
+    total: defaultdict[int, float] = defaultdict(float)
+    for likely in next_tokens(lm, contexts, 20):
+        for token, probability in likely:
+            total[token] += probability / len(contexts)
+    most = sorted(total.items(), key=lambda found: -found[1])[:_SAID]
+    return [(shown_tokens(lm, (token,)), share) for token, share in most]
 
 
-def _shown(lm: LanguageModel, ids: Ids) -> str:
+def shown_tokens(lm: LanguageModel, ids: Ids) -> str:
     """Tokens as text on one line, their white space made visible."""
     text = str(lm.tokenizer.decode(list(ids)))
     return text.replace("\r", "⏎").replace("\n", "⏎").replace("\t", "⇥").replace(" ", "·") or "∅"

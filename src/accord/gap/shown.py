@@ -70,6 +70,17 @@ def repair_command(model: str, question: QuestionSection, method: str = "readout
     return shlex.join(["accord", "repair", *asked, "--method", method, "--out", "repaired"])
 
 
+def gap_command(model: str, question: QuestionSection) -> str:
+    """The command that measures the gap of a question.
+
+    >>> gap_command("smollm2-135m", QuestionSection(task="hypernymy", validator_shots="few"))
+    'accord gap --model smollm2-135m --task hypernymy --shots few'
+    """
+    asked = ["--model", model, "--task", question.task, *_question_options(question)]
+    limit = getattr(question, "limit", None)
+    return shlex.join(["accord", "gap", *asked, *([] if limit is None else ["--limit", str(limit)])])
+
+
 def _question_options(question: QuestionSection) -> list[str]:
     words: list[str] = []
     words += ["--data", question.data] if question.data is not None else []

@@ -4,7 +4,7 @@ A sample draws its random numbers from a stream of its own, so that batch size, 
 change it (to float error: a draw that falls within rounding of the border between two tokens may go either way).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,6 +64,7 @@ def generate(
     stop: Sequence[str] = (),
     batch_size: int = 32,
     progress: Progress | None = None,
+    written: Callable[[Ids], None] | None = None,
 ) -> list[Sample]:
     """Sample `n` texts for every prompt; prompt by prompt in the result.
 
@@ -84,6 +85,7 @@ def generate(
         stop: a text ends before the first of these that it comes to.
         batch_size: texts at a time; halved when memory runs out.
         progress: called with (texts done, texts in all).
+        written: called after each token of a text with all tokens of it so far, the prompt's left out.
 
     Raises:
         AccordError: a setting makes no sense, there is no start token, prompt and text are together longer than the
@@ -110,7 +112,7 @@ def generate(
         if isinstance(lm, Prompted):  # a batch for each length of prompt
             batch = [row for row in batch if len(row.start) == length]
         try:
-            _write(after_prompt(lm, length), batch, settings, stop)
+            _write(after_prompt(lm, length), batch, settings, stop, written)
         except RuntimeError as error:
             check_halves(lm, error, rows=len(batch), tokens=len(batch[0].start) + max_new_tokens)
             batch_size = len(batch) // 2
@@ -154,7 +156,13 @@ class _Row:
         return not self.finished and len(self.ids) - len(self.start) < len(self.chance)
 
 
-def _write(lm: LanguageModel, batch: list[_Row], settings: Sampling, stop: Sequence[str]) -> None:
+def _write(
+    lm: LanguageModel,
+    batch: list[_Row],
+    settings: Sampling,
+    stop: Sequence[str],
+    written: Callable[[Ids], None] | None,
+) -> None:
     """Write the texts of a batch to their ends.
 
     A cache needs rows of equal length, so writing starts where the shortest prompt ends; rows with longer prompts
@@ -174,6 +182,9 @@ def _write(lm: LanguageModel, batch: list[_Row], settings: Sampling, stop: Seque
         states = lm.hidden(block, at=last, cache=cache)[lm.n_layers][:, 0]
         writing = [i for i, row in enumerate(rows) if len(row.ids) == width]
         ended = set(_step(lm, states, rows, writing, settings, stop))
+        if written:
+            for row in (rows[i] for i in writing):
+                written(tuple(row.ids[len(row.start) :]))
         if ended:
             staying = [i for i in range(len(rows)) if i not in ended]
             rows = [rows[i] for i in staying]

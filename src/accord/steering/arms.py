@@ -81,21 +81,49 @@ def arms(target: Target, typical: Typical, concept: int, other: int, dose: Dose,
     moves every state exactly as far as the concept's edit does, and against itself where the concept is turned down.
     All three change what `Target.plain` has.
     """
-    unit = dose.sign * random_unit(target, seed, concept)
-    if dose.kind == "added":
-        own = dose.direction(concept, typical)
-        added = {CONCEPT: own, OTHER: dose.direction(other, typical), PUSH: float(own.norm()) * unit}
+    return joint_arms(target, typical, {concept: dose}, {concept: other}, seed)
+
+
+def joint_arms(
+    target: Target, typical: Typical, doses: Mapping[int, Dose], others: Mapping[int, int], seed: int
+) -> list[Arm]:
+    """`arms` of several concepts edited at once, each with its own dose; an arm's `concept` is the first of them.
+
+    The random concepts get the doses of those that they stand for, and the random direction moves every state as far as
+    all edits together do: against itself where all of them turn down.
+
+    Args:
+        doses: concept -> dose, all "added" or none.
+        others: concept -> the control of equal rate; see `equal_rates`.
+
+    Raises:
+        AccordError: no concept, added doses beside others, or a concept was never active.
+    """
+    if not doses or len({dose.kind == "added" for dose in doses.values()}) > 1:
+        got = ", ".join(f"{concept}: {dose.kind}" for concept, dose in doses.items()) or "none"
+        raise AccordError("concepts are edited together in one way", got=got, wanted="all added, or none of them")
+    first = next(iter(doses))
+    sign = -1 if all(dose.sign < 0 for dose in doses.values()) else 1
+    unit = sign * random_unit(target, seed, first)
+    if doses[first].kind == "added":
+        own = torch.stack([dose.direction(concept, typical) for concept, dose in doses.items()]).sum(0)
+        random = torch.stack([dose.direction(others[concept], typical) for concept, dose in doses.items()]).sum(0)
+        added = {CONCEPT: own, OTHER: random, PUSH: float(own.norm()) * unit}
         base = target.base
         return [
-            Arm(control, other if control == OTHER else concept, {}, AddDirection(target.layer, vector, base))
+            Arm(control, others[first] if control == OTHER else first, {}, AddDirection(target.layer, vector, base))
             for control, vector in added.items()
         ]
-    edits = {concept: dose.edit(concept, typical)}
+    edits = {concept: dose.edit(concept, typical) for concept, dose in doses.items()}
     push = SameNorm(target.change(edits), unit)
     return [
-        Arm(CONCEPT, concept, edits),
-        Arm(OTHER, other, {other: dose.edit(other, typical)}),
-        Arm(PUSH, concept, {}, push),
+        Arm(CONCEPT, first, edits),
+        Arm(
+            OTHER,
+            others[first],
+            {others[concept]: dose.edit(others[concept], typical) for concept, dose in doses.items()},
+        ),
+        Arm(PUSH, first, {}, push),
     ]
 
 

@@ -101,6 +101,27 @@ def test_a_shared_prefix_passes_once(micro_batch: int | None, passes: int, monke
     assert sum(seen) == passes * (len(PREFIX) + 6)
 
 
+@pytest.mark.parametrize(("limit", "size"), [("_TOKENS", 20), ("_LOGITS", 4 * 64), ("_TOKENS", 1)])
+def test_what_would_fill_the_memory_goes_in_parts_unasked(
+    limit: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = Backbone(tiny_model(), tiny_tokenizer())
+    rows, hidden = [], lm.hidden
+
+    def counted(ids: Tensor, **how: Any) -> dict[int, Tensor]:
+        rows.append(len(ids))
+        return hidden(ids, **how)
+
+    monkeypatch.setattr(lm, "hidden", counted)
+    backward(lm, PAIRS, pairwise)
+    expected, at_once = gradients(lm.model), max(rows)
+    monkeypatch.setattr(f"accord.repair.scores.{limit}", size)
+    rows.clear()
+    backward(lm, PAIRS, pairwise)
+    assert max(rows) < at_once
+    close(gradients(lm.model), expected)
+
+
 def test_chunks_are_carried_back_with_the_dropout_of_their_scores() -> None:
     lm = Backbone(tiny_model("gpt2", resid_pdrop=0.5), tiny_tokenizer())
     lm.model.train()

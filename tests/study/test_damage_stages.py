@@ -65,7 +65,7 @@ def items(folder: Path, own: Task | None, **keys: object) -> DamageItems:
     plan = plan_in(folder)
     judge = None if section.judge is None else plan.named(plan.model(section.judge))
     texts = ordinary_of(section, str(section.texts), 0)
-    return DamageItems(section, texts, own, other_tasks(section, frozenset(), 0), judge, 0)
+    return DamageItems(section, texts, own, other_tasks(section, frozenset(), 0), judge, 0, {})
 
 
 def own_task(folder: Path) -> Task:

@@ -21,6 +21,8 @@ from accord.lm.prefix_tree import Ids, common
 Terms = Mapping[str, Tensor]
 """Named parts of a loss, scalars; their sum is the loss."""
 
+# Of a pass with gradients, above which a batch goes in parts unasked: whole answers would fill a laptop's memory.
+_TOKENS, _LOGITS = 2048, 2**27
 # A prefix of fewer tokens is computed anew in every row: handling a cache would cost more.
 _MIN_PREFIX = 16
 
@@ -102,17 +104,19 @@ def backward(
 
     With a `micro_batch` the pairs pass through the model so many at a time, and yet the gradient is that of the whole
     batch, whatever the loss: a first pass without gradients gives the scores and what the loss asks of each; a second
-    one, with the same dropout, carries that back. The shared prefix is passed through once a pass.
+    one, with the same dropout, carries that back. The shared prefix is passed through once a pass. Without one that is
+    done where the batch has more than 2,048 tokens or reads more than 2²⁷ logits.
 
     Args:
         seed: of the dropout.
     """
     torch.manual_seed(seed)
-    if micro_batch is None or micro_batch >= len(pairs):
+    groups = _groups(lm, pairs)
+    micro_batch = micro_batch or _micro_batch(lm, pairs, groups)
+    if micro_batch >= len(pairs):
         terms = loss(scores(lm, pairs))
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         return {name: term.detach() for name, term in terms.items()}
-    groups = _groups(lm, pairs)
     with torch.no_grad():
         whole = _in_order([(places, s) for places, s, _ in _forward(lm, pairs, groups, micro_batch)], len(pairs))
     terms = loss(whole.requires_grad_())
@@ -123,6 +127,17 @@ def backward(
         if prefix is not None:
             prefix.finish()
     return {name: term.detach() for name, term in terms.items()}
+
+
+def _micro_batch(lm: LanguageModel, pairs: Sequence[Asked], groups: Sequence[_Group]) -> int:
+    """How many of these pairs pass through the model at a time."""
+    tokens = read = 0
+    for group in groups:
+        for pair in (pairs[place] for place in group.places):
+            sizes = [len(ids) for ids in _answers(pair)]
+            tokens += sum(len(pair.context) - len(group.prefix) + size - 1 for size in sizes)
+            read += sum(sizes)
+    return max(1, int(len(pairs) / max(1.0, tokens / _TOKENS, read * lm.vocab_size / _LOGITS)))
 
 
 class _Prefix:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from accord.lm import Backbone, LanguageModel
     from accord.text import Batch, EmbeddingStore
 
-VERSION = 1  # raise it when the same settings give other files or numbers
+VERSION = 2  # raise it when the same settings give other files or numbers
 ROWS_AT_ONCE = 4096
 TRAINED = 4  # times its weights that learning takes: weights, gradients, two averages; on disk the best for gradients
 

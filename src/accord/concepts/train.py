@@ -264,8 +264,8 @@ def mix(seed: int, step: int) -> int:
 def rounded_products(device: torch.device) -> Iterator[None]:
     """While open, products of float32 matrices on an NVIDIA GPU read 10 bits of each number's mantissa (TF32).
 
-    Several times as fast; sums stay in float32. For training alone, which averages the roundings out: not for what is
-    measured. Source: NVIDIA A100 Tensor Core GPU Architecture (2020).
+    Sums stay in float32. For training alone, which averages the roundings out: not for what is measured. Source: NVIDIA
+    A100 Tensor Core GPU Architecture (2020), which gives 156 TFLOPS in place of 19.5.
     """
     products = torch.backends.cuda.matmul
     before = products.fp32_precision

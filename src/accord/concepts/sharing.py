@@ -5,7 +5,7 @@ from pathlib import Path
 
 from accord.disk import read_object
 from accord.errors import AccordError
-from accord.report.model_card import Known, head, plain
+from accord.report.model_card import Known, plain, short_card
 
 
 def is_model(folder: Path) -> bool:
@@ -26,20 +26,7 @@ def shared(folder: Path, known: Known) -> tuple[Sequence[str], Mapping[str, str]
     """What of a folder is shared: see `accord.repair.folder.shared`."""
     table = read_object(folder / "config.json", "config", "d", "K")
     kind = plain(str(table["config"].get("kind")))
-    lines = [
-        *head("accord", known.base, known.licence),
-        "---",
-        "",
-        f"# {table['K']} concepts of {plain(known.base)}, {kind}",
-        "",
-        f"A concept model ({kind}) of states of width {table['d']}. Made with accord.",
-        "",
-        f"- Base: {plain(known.base)}. Its licence, {plain(known.licence)}, holds for this one, too.",
-        "",
-        "```python",
-        f'model = accord.concepts.load("{known.name}")',
-        "```",
-        "",
-        *(line for part in known.results for line in (part, "")),
-    ]
-    return ("config.json", "weights.safetensors"), {"README.md": "\n".join(lines)}
+    title = f"{table['K']} concepts of {plain(known.base)}, {kind}"
+    about = f"A concept model ({kind}) of states of width {table['d']}."
+    card = short_card(title, about, f'model = accord.concepts.load("{known.name}")', known)
+    return ("config.json", "weights.safetensors"), {"README.md": card}

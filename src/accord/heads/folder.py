@@ -31,7 +31,7 @@ from accord.heads.vocabulary import Vocabulary
 from accord.kinds import code_of
 from accord.lm.backbone import Backbone
 from accord.lm.opening import load
-from accord.report.model_card import Known, head, plain
+from accord.report.model_card import Known, plain, short_card
 from accord.study.manifest import check_if_stage
 
 FORMAT, VERSION = "accord.concept-lm", 1
@@ -169,23 +169,10 @@ def shared(folder: Path, known: Known) -> tuple[Sequence[str], Mapping[str, str]
     told = {**table, "backbone": {**table["backbone"], "name": known.base}}
     reads = f"reads {table['head'].get('reads')} of layer {table['layer']}"
     with_head = "its own head" if table["head"].get("kind") != "original" else "the base's own head"
-    lines = [
-        *head("accord", known.base, known.licence),
-        "---",
-        "",
-        f"# {plain(str(table.get('name', 'A concept language model')))}",
-        "",
-        f"A concept language model on {plain(known.base)}: {plain(reads)}, with {with_head}. Made with accord.",
-        "",
-        f"- Base: {plain(known.base)}. Its licence, {plain(known.licence)}, holds for this one, too.",
-        "",
-        "```python",
-        f'lm = accord.load("{known.name}")',
-        "```",
-        "",
-        *(line for part in known.results for line in (part, "")),
-    ]
-    texts = {"config.json": json.dumps(told, indent=2) + "\n", "README.md": "\n".join(lines)}
+    about = f"A concept language model on {plain(known.base)}: {plain(reads)}, with {with_head}."
+    title = plain(str(table.get("name", "A concept language model")))
+    card = short_card(title, about, f'lm = accord.load("{known.name}")', known)
+    texts = {"config.json": json.dumps(told, indent=2) + "\n", "README.md": card}
     return ("head.safetensors", "probe.safetensors", "concepts/config.json", "concepts/weights.safetensors"), texts
 
 

@@ -36,6 +36,28 @@ def head(library: str, base: str | None, licence: str | None) -> list[str]:
     return lines if licence is None else [*lines, f"license: {json.dumps(licence)}"]
 
 
+def short_card(title: str, about: str, opens: str, known: Known) -> str:
+    """The card of what accord alone opens: a title, a sentence, the base and its licence, how to open it, results."""
+    return "\n".join(
+        [
+            *head("accord", known.base, known.licence),
+            "---",
+            "",
+            f"# {title}",
+            "",
+            f"{about} Made with accord.",
+            "",
+            f"- Base: {plain(known.base)}. Its licence, {plain(known.licence)}, holds for this one, too.",
+            "",
+            "```python",
+            opens,
+            "```",
+            "",
+            *(line for result in known.results for line in (result, "")),
+        ]
+    )
+
+
 def without_places(value: Any) -> Any:
     """JSON in which no text is a path from the root of a disk: its last part stands for it.
 

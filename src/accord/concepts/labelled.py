@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from accord.concepts.logistic import logistic_weights
 from accord.concepts.supervised import Supervised
 from accord.errors import AccordError
 from accord.text.reader import Batch
@@ -111,21 +112,10 @@ def _read(model: Supervised, batches: Iterable[Batch], numbers: Numbers) -> _Rea
     return _Read(told, rest, states, label[some], right / known)
 
 
-@torch.enable_grad()
 def _probed(x: Tensor, y: Tensor, x_new: Tensor, y_new: Tensor, labels: int) -> float:
     """Accuracy of logistic regression, all labels weighing as they come, with a ridge of 1 on standardised columns."""
     x, y = x[:_PROBED].double(), y[:_PROBED]
     mean, scale = x.mean(0), x.std(0, correction=0).clamp_min(1e-6)
     x, x_new = (x - mean) / scale, (x_new.double() - mean) / scale
-    weight = torch.zeros(x.shape[1] + 1, labels, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight], max_iter=200, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        wrong = F.cross_entropy(x @ weight[:-1] + weight[-1], y)
-        value = wrong + weight[:-1].square().sum() / len(x)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    weight = logistic_weights(x, labels, lambda logits: F.cross_entropy(logits, y))
     return float(((x_new @ weight[:-1] + weight[-1]).argmax(1) == y_new).double().mean())

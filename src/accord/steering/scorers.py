@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from accord.arguments import checked
+from accord.concepts.logistic import logistic_weights
 from accord.errors import AccordError
 from accord.lm.batching import in_batches
 from accord.lm.marked import backbone_states
@@ -116,18 +117,9 @@ def fit_classifier(
     mean, scale = x.mean(0), x.std(0).clamp_min(1e-6)
     x = ((x - mean) / scale).double()
     balance = torch.where(has, 0.5 / has.double().mean(), 0.5 / (~has).double().mean())
-    weight = torch.zeros(x.shape[1] + 1, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight], max_iter=200, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        logits = x @ weight[:-1] + weight[-1]
-        value = F.binary_cross_entropy_with_logits(logits, has.double(), balance) + weight[:-1].square().sum() / len(x)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    fitted = weight.detach().float()
+    fitted = logistic_weights(
+        x, 1, lambda logits: F.binary_cross_entropy_with_logits(logits[:, 0], has.double(), balance)
+    )[:, 0].float()
     classifier = Classifier(name, lm, layer, mean, scale, fitted[:-1], float(fitted[-1]), accuracy=0.0)
     right = (classifier.read(held_out[0]) > 0.5) == held_out[1]
     accuracy = (right[held_out[1]].double().mean() + right[~held_out[1]].double().mean()) / 2

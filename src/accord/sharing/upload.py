@@ -87,6 +87,8 @@ def push(
             "or name the very same model: --base OWNER/NAME",
         )
     check_model(base)
+    from huggingface_hub import constants
+
     known = Known(repository, base, licence or _licence(base), _measured(folder, results))
     patterns, texts = module.shared(folder, known)
     files = {name: folder / name for pattern in patterns for name in _matching(folder, pattern)}
@@ -94,7 +96,7 @@ def push(
         _check_own(folder, name)
     contents: dict[str, Path | bytes] = {**files, **{name: text.encode() for name, text in texts.items()}}
     sizes = {name: len(of) if isinstance(of, bytes) else of.stat().st_size for name, of in sorted(contents.items())}
-    address = f"https://huggingface.co/{repository}" if check else _send(repository, contents, public)
+    address = f"{constants.ENDPOINT}/{repository}" if check else _send(repository, contents, public)
     return Push(sizes, texts["README.md"], address)
 
 

@@ -118,6 +118,8 @@ def _accepted(value: Any, annotation: Any, name: str) -> Any:
 
 
 def _accepted_by_any(value: Any, annotations: Sequence[Any], name: str) -> Any:
+    if type(value) in annotations and type(value) not in (*_PLAIN, str):  # of thousands in a list, each at once
+        return value
     allowed = []
     if any(map(_is_device, annotations)):  # beside it, text names a device
         annotations = [annotation for annotation in annotations if annotation is not str]

@@ -121,7 +121,7 @@ def test_a_latent_is_idle_for_as_many_tokens_as_it_has_been_zero(make: Make, emb
     for value in (0.0, 1.0):  # among the k largest, and 0 after the ReLU: it has not fired
         pattern = Pattern.of_rows(torch.tensor([[5], [5]]), 12)
         model.idle.fill_(7)
-        count_fired(model, Sparse(pattern, torch.tensor([0.0, value])), step(), 9)
+        count_fired(model, Sparse(pattern, torch.tensor([0.0, value])), step())
         assert model.idle.tolist() == [0 if k == 5 and value else 9 for k in range(12)]
 
 

@@ -9,6 +9,7 @@ import torch
 
 from accord.concepts import build, read_config
 from accord.concepts.sae import dead_concepts
+from accord.concepts.step import Step
 from accord.concepts.supply import ahead
 
 
@@ -42,17 +43,29 @@ def test_who_stops_early_leaves_no_thread_behind() -> None:
     assert threading.active_count() == before and len(made) <= 5
 
 
-@pytest.mark.parametrize("change", ["add", "replace", "none"])
+@pytest.mark.parametrize("change", ["add", "replace", "step", "none"])
 def test_the_number_of_dead_concepts_is_never_an_old_one(change: str) -> None:
-    from accord.concepts.step import Step
-
     model = build(read_config({"kind": "topk", "size": 12, "k": 2}), 4, seed=0).train()
-    fired = torch.arange(12) % 3 == 0
-    model.count_idle(fired, 10, Step(0, 9), dead_after=10)
+    assert model.n_dead(10) == 0
+    model.count_idle(torch.arange(12) % 3 == 0, 10, Step(0, 9))
+    model.after_step(10)
     if change == "add":
         model.idle[0] += 100
     if change == "replace":
         model.idle = torch.full((12,), 100)
+    if change == "step":
+        model.count_idle(torch.arange(12) == 0, 10, Step(1, 9))
     plain = (model.idle >= 10).nonzero().squeeze(1)
     assert torch.equal(dead_concepts(model, 10), plain) and model.n_dead(10) == len(plain)
     assert model.n_dead(11) == int((model.idle >= 11).sum())
+
+
+def test_dead_concepts_are_counted_as_they_die_and_live_again() -> None:
+    """By the count of tokens or by asking: the same number after every step, read in each or now and then."""
+    generator, model = torch.Generator().manual_seed(0), build(read_config({"kind": "topk", "size": 9, "k": 2}), 4)
+    model.train()
+    for step in range(200):
+        model.count_idle(torch.rand(9, generator=generator) < 0.15, 3, Step(step, 200))
+        model.after_step(3)
+        if step % 4 < 2 or step > 100:
+            assert model.n_dead(20) == int((model.idle >= 20).sum())

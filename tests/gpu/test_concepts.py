@@ -83,7 +83,6 @@ def test_its_loss_and_gradient(kind: str, device: torch.device) -> None:
         rows = rows_for(kind, x)
         terms = model.loss(rows, Step(3, 10, generator))
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-        model.before_update()
         model.after_update()
         model.reseed(rows, Step(3, 10, generator))
         seen.append(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.concepts.config import Settings
-from accord.concepts.later import Later
+from accord.concepts.dead import DeadCount
 from accord.concepts.moments import Moments
 from accord.concepts.quality import quality_of
 from accord.concepts.sparse import Pattern
@@ -115,6 +115,7 @@ class Learner(nn.Module, ABC):
 
     ramp = 0.0  # share of training after which the loss's weights stand still
     objective = "loss"  # the measure of `judge` that `patience` waits for; lower is better
+    half_products = False  # are dense products made in bfloat16 while it trains on a GPU, and added up in float32?
     # Does `loss` ask its step for whatever is of the whole batch? Only then may several ranks train it.
     by_ranks = False
 
@@ -154,11 +155,22 @@ class Learner(nn.Module, ABC):
         """Parameters whose first axis is the concept: what a reseeded concept replaces."""
         return {}
 
-    def before_update(self) -> None:
-        """Last touch on gradients before the optimiser moves."""
+    def unit_rows(self) -> tuple[nn.Parameter, ...]:
+        """Parameters `[n, d]` whose rows are held at norm 1."""
+        return ()
 
     def after_update(self) -> None:
         """Last touch on parameters after the optimiser moved."""
+
+    def after_step(self, rows: int) -> None:
+        """A step with so many rows is over; what is counted on the program's side goes on."""
+
+    def phase(self, step: Step) -> tuple[float, ...] | None:
+        """All that this step's work depends on beside tensors and the rows' shape: steps of equal phases do the same.
+
+        A GPU is then told once what to do in such steps (`accord.concepts.replay`). None: it is told each time.
+        """
+        return None
 
 
 class ConceptModel(Learner):
@@ -169,6 +181,7 @@ class ConceptModel(Learner):
     in the standardised space.
     """
 
+    half_products = True
     gated = False  # are strengths gates in (0, 1), which `harden` makes 0 or 1?
     transcodes = False  # does `decode` give other states than those that `encode` read?
     labels: tuple[str, ...] = ()  # of the texts, those that the first concepts follow, where it learns from labels
@@ -187,8 +200,7 @@ class ConceptModel(Learner):
         # Training tokens since each concept last fired. `loss` keeps it in training mode, as BatchNorm its
         # statistics.
         self.register_buffer("idle", torch.zeros(K, dtype=torch.int64))
-        # How many of `idle` passed a limit: the tensor and its version that were counted, the limit, the number.
-        self._dead: tuple[Tensor, int, int, Later] | None = None
+        self._dead: DeadCount | None = None
 
     def __repr__(self) -> str:
         return (
@@ -300,15 +312,15 @@ class ConceptModel(Learner):
         return {name: getattr(quality, name) for name in ("fvu", "fvu_hard", "l0", "alive")}
 
     @torch.no_grad()
-    def count_idle(self, fired: Tensor, tokens: int, step: Step, dead_after: int | None = None) -> None:
-        """In training mode, note which concepts `fired [K]` in the rows of a batch that are here, so many tokens.
-
-        Who asks for `n_dead(dead_after)` in the next step says so: their number is then on its way meanwhile.
-        """
+    def count_idle(self, fired: Tensor, tokens: int, step: Step) -> None:
+        """In training mode, note which concepts `fired [K]` in the rows of a batch that are here, so many tokens."""
         if self.training:
             self.idle.add_(step.count(tokens)).masked_fill_(step.any(fired), 0)
-            if dead_after is not None:
-                self._dead = (self.idle, self.idle._version, dead_after, Later((self.idle >= dead_after).sum()))
+
+    def after_step(self, rows: int) -> None:
+        """Go on with the count of dead concepts, where `n_dead` has begun one."""
+        if self._dead is not None:
+            self._dead.stepped(self.idle, rows)
 
     def train(self, mode: bool = True) -> Self:
         """As PyTorch's."""
@@ -317,8 +329,6 @@ class ConceptModel(Learner):
 
     def n_dead(self, after: int) -> int:
         """How many concepts have not fired for `after` training tokens."""
-        if self._dead is not None:
-            idle, version, limit, number = self._dead
-            if idle is self.idle and version == idle._version and limit == after:
-                return number.read()
-        return int((self.idle >= after).sum())
+        if self._dead is None or not self._dead.is_of(self.idle, after):
+            self._dead = DeadCount(self.idle, after)
+        return self._dead.read()

@@ -13,8 +13,9 @@ from torch import Tensor
 from accord.concepts.base import Encoded, Sparse
 from accord.concepts.config import TopKFields
 from accord.concepts.sae import SAE, dead_concepts
+from accord.concepts.sparse import Pattern
 from accord.concepts.step import Step
-from accord.concepts.topk import aux_k, count_fired
+from accord.concepts.topk import MARGIN, aux_k, count_fired, places_of_largest, rough_pre
 
 MEMORY = 0.99  # of the running mean: the last few hundred batches
 
@@ -31,6 +32,10 @@ class BatchTopK(SAE):
         # One number for every concept; a vector, so that imported JumpReLU autoencoders fit.
         self.register_buffer("threshold", torch.zeros(self.K))
 
+    def phase(self, step: Step) -> tuple[float, ...]:
+        """Whether the threshold has a past, and the number of dead latents."""
+        return (step.index == 0, self.n_dead(self.dead_after))
+
     def encode(self, x: Tensor) -> Encoded:
         """Raw embeddings `[n, d]` to concepts; every row for itself."""
         self.check(x)
@@ -43,7 +48,7 @@ class BatchTopK(SAE):
         terms, residual = self.errors(xs, z, step)
         dead = dead_concepts(self, self.dead_after)
         aux = aux_k(self, xs, residual.detach(), dead, step)
-        count_fired(self, z, step, self.dead_after)
+        count_fired(self, z, step)
         self._follow_threshold(z.values.detach(), step)
         return terms | {"aux": self.aux_weight * aux}
 
@@ -54,11 +59,24 @@ class BatchTopK(SAE):
 
     def _largest(self, xs: Tensor, step: Step) -> Sparse:
         """The n·k largest latents of the whole batch."""
+        if self.rounds and step.ranks is None:
+            return self._of_candidates(xs)
         with torch.no_grad():
             pre = self.pre(xs)
             flat = step.largest(pre.relu_(), self.k)
             values = None if self.rounds else pre.flatten()[flat]
         return self.at(xs, flat, values)
+
+    def _of_candidates(self, xs: Tensor) -> Sparse:
+        """The same on a GPU: candidates by a product in bfloat16, and the largest of their values in full."""
+        n = len(xs)
+        with torch.no_grad():
+            centred = xs - self.b_dec
+            rough = rough_pre(self, centred).reshape(1, -1)
+            flat = places_of_largest(rough, min(n * (self.k + MARGIN), n * self.K))[0].sort().values
+            values = self.pre_at(centred, Pattern.of_flat(flat, n, self.K)).relu()
+            taken = values.topk(min(n * self.k, len(flat)), sorted=False).indices.sort().values
+        return self.at(xs, flat[taken], values[taken])
 
     def _follow_threshold(self, values: Tensor, step: Step) -> None:
         least = step.least(torch.where(values > 0, values, math.inf))

@@ -29,6 +29,10 @@ class Bernoulli(SAE):
         # Gates start at their prior rate: else the divergence shuts every gate before any has found its use.
         torch.nn.init.constant_(self.b_enc, math.log(self.prior / (1 - self.prior)))
 
+    def phase(self, step: Step) -> tuple[float, ...]:
+        """Always the same."""
+        return ()
+
     def encode(self, x: Tensor) -> Encoded:
         """Raw embeddings `[n, d]` to soft gates."""
         self.check(x)

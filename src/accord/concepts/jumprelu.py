@@ -75,6 +75,10 @@ class JumpReLU(SAE):
         """θ `[K]`, above 0; with gradient."""
         return self.log_threshold.exp()
 
+    def phase(self, step: Step) -> tuple[float, ...]:
+        """The price's weight."""
+        return (step.ramp(self.ramp),)
+
     def encode(self, x: Tensor) -> Encoded:
         """Raw embeddings `[n, d]` to concepts."""
         self.check(x)

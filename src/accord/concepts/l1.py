@@ -21,6 +21,10 @@ class L1(SAE):
         super().__init__(config, d, config.size if K is None else K)
         self.sparsity, self.ramp, self.dead_after = config.sparsity, config.warmup, config.dead_after
 
+    def phase(self, step: Step) -> tuple[float, ...]:
+        """The price's weight."""
+        return (step.ramp(self.ramp),)
+
     def encode(self, x: Tensor) -> Encoded:
         """Raw embeddings `[n, d]` to concepts."""
         self.check(x)

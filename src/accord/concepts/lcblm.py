@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from accord.concepts import kernels
 from accord.concepts.base import ConceptModel, Encoded
 from accord.concepts.config import LCBLMConfig, LCBLMFields
 from accord.concepts.gates import gate_entropy, rate_divergence, relaxed_bernoulli
@@ -120,6 +121,10 @@ class LCBLMBase(ConceptModel):
         self.count_idle((logits > 0).any(0), len(logits), step)
         return terms
 
+    def phase(self, step: Step) -> tuple[float, ...]:
+        """The weight of the gates' terms."""
+        return (step.ramp(self.c.warmup),)
+
     @torch.no_grad()
     def after_update(self) -> None:
         """Keep s in its range."""
@@ -181,6 +186,10 @@ class LCBLM(LCBLMBase):
             return 1.0
         return max(0.0, past / (self.c.warmup * step.total))
 
+    def phase(self, step: Step) -> tuple[float, ...]:
+        """The weight of the gates' terms, and how free embeddings are."""
+        return (*super().phase(step), self.freedom(step))
+
     def content(self, e: Tensor, step: Step) -> Tensor:
         """What each concept would write `[n, K, E]`, between its prototype and its embedding `e [n, K, E]`."""
         free = self.freedom(step)
@@ -190,14 +199,32 @@ class LCBLM(LCBLMBase):
         """`mse` with sampled gates, `prototype` (γ), and the gate terms."""
         xs = self.standardise(x)
         e = self.embed(xs)
-        logits = self.logits(e)
-        z = self.sampled(logits, self.content(e, step), step)
+        in_one = kernels.use(self.h, self.s) and step.ranks is None and self.c.similarity != "distance"
+        logits, z, near, small = (self._in_one if in_one else self._plainly)(e, step)
         terms = {"mse": step.mean((xs - self.write(z)).square())}
         if self.gamma:
             on = logits.detach().sigmoid()
-            near, small = (e - self.h).square().mean(-1), e.square().mean(-1)
             terms["prototype"] = self.gamma * step.mean(on * near + (1 - on) * small)
         return terms | self.gate_terms(logits, step, 1 + (FIRMER - 1) * (1 - self.freedom(step)))
+
+    def _plainly(self, e: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of embeddings `[n, K, E]`: logits; sampled z; mean squares of e less its prototype, and of e, `[n, K]`."""
+        logits = self.logits(e)
+        z = self.sampled(logits, self.content(e, step), step)
+        return logits, z, (e - self.h).square().mean(-1), e.square().mean(-1)
+
+    def _in_one(self, e: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The same on a GPU, where to read and write e is most of the time: it is read once for all that is asked."""
+        inner, square = kernels.moments(e, self.h)
+        size = self.h.square().sum(1)
+        alike = inner
+        if self.c.similarity == "cosine":  # off 0, where a root has no gradient
+            alike = inner / (square.clamp_min(1e-16) * size).sqrt().clamp_min(1e-8)
+        logits = self.s.clamp(*SCALE_RANGE) * alike
+        gates = relaxed_bernoulli(logits, self.c.temperature, step)
+        seed = torch.randint(2**31, (1,), generator=step.generator, device=e.device)
+        z = kernels.gated(e, gates, self.h, seed=seed, free=self.freedom(step), noise=self.c.noise)
+        return logits, z, (square - 2 * inner + size) / self.E, square / self.E
 
     def concept_parameters(self) -> dict[str, nn.Parameter]:
         """Encoder rows and biases, prototypes, offsets and decoder blocks."""

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from accord.concepts.base import ConceptModel, Encoded, Sparse
 from accord.concepts.config import Settings
-from accord.concepts.sparse import Pattern, sparse_decode, sparse_encode
+from accord.concepts.sparse import Pattern, sddmm, sparse_decode, sparse_encode
 from accord.concepts.step import Step
 
 
@@ -38,6 +38,10 @@ class SAE(ConceptModel):
     def pre(self, xs: Tensor) -> Tensor:
         """Dense pre-activations `[n, K]` of standardised embeddings `[n, d]`."""
         return F.linear(xs - self.b_dec, self.W_enc, self.b_enc)
+
+    def pre_at(self, centred: Tensor, pattern: Pattern) -> Tensor:
+        """The pre-activations at `pattern` alone, `[nnz]`, of `centred [n, d]`, embeddings less b_dec. No gradient."""
+        return sddmm(centred, self.W_enc, pattern) + self.b_enc[pattern.indices]
 
     def at(self, xs: Tensor, flat: Tensor, values: Tensor | None) -> Sparse:
         """ReLU of those pre-activations of `xs [n, d]` alone that stand at `flat [nnz]` in `[n, K]`, in order.
@@ -73,18 +77,9 @@ class SAE(ConceptModel):
         """Encoder rows and biases and decoder rows."""
         return {"W_enc": self.W_enc, "b_enc": self.b_enc, "W_dec": self.W_dec}
 
-    @torch.no_grad()
-    def before_update(self) -> None:
-        """For unit-norm decoders: drop the gradient's part along each row, which only changes the norm."""
-        grad = self.W_dec.grad
-        if self.unit_norm and grad is not None:
-            grad.addcmul_((grad * self.W_dec).sum(1, keepdim=True), self.W_dec, value=-1)
-
-    @torch.no_grad()
-    def after_update(self) -> None:
-        """For unit-norm decoders: bring the rows back to norm 1."""
-        if self.unit_norm:
-            self.W_dec.div_(self.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12))
+    def unit_rows(self) -> tuple[nn.Parameter, ...]:
+        """The decoder, for kinds that hold its rows at norm 1."""
+        return (self.W_dec,) if self.unit_norm else ()
 
 
 def worst_rows(xs: Tensor, residual: Tensor, count: int, step: Step) -> tuple[Tensor, Tensor]:

@@ -2,9 +2,9 @@
 
 A row of a TopK autoencoder has k active latents of K. Everything but the choice of those k then needs only
 n·k·d multiplications where the dense products need n·K·d: the decoder, its gradient, the gradient of the
-strengths, and the gradient of the encoder. All four are `embedding_bag` (or its own gradient), which runs
-without a Python loop on CPU and GPU, reads each weight row once per use, and adds in a fixed order, so that
-results do not change from run to run as they would with atomic additions.
+strengths, and the gradient of the encoder. All four are `embedding_bag` (or its own gradient), or on a GPU kernels
+of our own (`kernels.py`). Both read each weight row once per use and add in a fixed order, so that results do not
+change from run to run as they would with atomic additions.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from accord.concepts import kernels
 
 
 @dataclass(frozen=True)
@@ -91,17 +93,23 @@ def _bags(indices: Tensor, rows: Tensor, offsets: Tensor, weights: Tensor) -> Te
 
 def spmm(values: Tensor, pattern: Pattern, W: Tensor) -> Tensor:
     """S W `[n, d]` for S `[n, K]` with `values [nnz]` at `pattern`, W `[K, d]`. No gradient."""
+    if kernels.use(values, W):
+        return kernels.sum_rows(values, None, pattern.indices, pattern.offsets, W)
     return _bags(pattern.indices, W, pattern.offsets, values)
 
 
 def spmm_t(values: Tensor, pattern: Pattern, X: Tensor) -> Tensor:
     """Sᵀ X `[K, d]` for S `[n, K]` with `values [nnz]` at `pattern`, X `[n, d]`. No gradient."""
     order, rows, offsets = pattern.by_concept
+    if kernels.use(values, X):
+        return kernels.sum_rows(values, order, rows, offsets, X)
     return _bags(rows, X, offsets, values[order])
 
 
 def sddmm(X: Tensor, W: Tensor, pattern: Pattern) -> Tensor:
     """The entries of X Wᵀ at `pattern`, `[nnz]`, for X `[n, d]`, W `[K, d]`. No gradient."""
+    if kernels.use(X, W) and X.shape[1] <= kernels.WIDEST:
+        return kernels.dots(X, W, pattern.offsets, pattern.indices)
     # The gradient that embedding_bag itself uses for its weights: a dot product an entry, nothing gathered.
     dots: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
         X.contiguous(), W, pattern.indices, pattern.offsets, pattern.rows, 0

@@ -49,9 +49,10 @@ class Step:
         >>> Step(0, 1).mean(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
         tensor(3.)
         """
+        full = _full(values)
         if self.ranks is None:
-            return values.mean()
-        return self.ranks.sum(values.sum()) / (self.rows * math.prod(values.shape[1:]))
+            return values.mean(dtype=full)
+        return self.ranks.sum(values.sum(dtype=full)) / (self.rows * math.prod(values.shape[1:]))
 
     def mean_row(self, values: Tensor) -> Tensor:
         """The mean of `values [n, K]` over all rows of the batch, `[K]`; with gradient.
@@ -59,7 +60,10 @@ class Step:
         >>> Step(0, 1).mean_row(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
         tensor([2., 4.])
         """
-        return values.mean(0) if self.ranks is None else self.ranks.sum(values.sum(0)) / self.rows
+        full = _full(values)
+        if self.ranks is None:
+            return values.mean(0, dtype=full)
+        return self.ranks.sum(values.sum(0, dtype=full)) / self.rows
 
     def once(self, term: Tensor) -> Tensor:
         """A term that no row enters, such as one of weights alone: its gradient is not to be counted on every rank."""
@@ -111,3 +115,8 @@ class Step:
         device = x.device if self.generator is None else self.generator.device
         noise = draw((self.count(len(x)), *x.shape[1:]), generator=self.generator, dtype=x.dtype, device=device)
         return (noise if self.ranks is None else noise[self.ranks.slice(self.rows)]).to(x.device)
+
+
+def _full(values: Tensor) -> torch.dtype:
+    """What means are taken in: a product that was made in half precision is not averaged in it."""
+    return torch.promote_types(values.dtype, torch.float32)

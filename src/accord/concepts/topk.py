@@ -4,6 +4,8 @@ Dead latents are revived by the auxiliary loss of their appendix A.2: the residu
 the `k_aux` largest of the dead latents alone.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,12 +13,12 @@ from torch.nn import functional as F
 from accord.concepts.base import Encoded, Sparse
 from accord.concepts.config import TopKConfig
 from accord.concepts.sae import SAE, dead_concepts
-from accord.concepts.sparse import Pattern, sddmm, sparse_encode
+from accord.concepts.sparse import Pattern, sparse_encode
 from accord.concepts.step import Step
 
 # Candidates of a row beside its k largest, where a product in bfloat16 names them: of Gaussian rows, the true k were
 # always among k + 8 (8,192 latents each, 576 → 4,096 and 1,024 → 32,768).
-_MARGIN = 16
+MARGIN = 16
 # Rows whose dense pre-activations exist at one time: they then stay in cache between product and selection,
 # and the allocator reuses the block. On a GPU the whole batch is better.
 CHUNK = {"cpu": 512}
@@ -37,6 +39,10 @@ class TopK(SAE):
         pre = sparse_encode(xs, self.b_dec, self.W_enc, self.b_enc, pattern, values.reshape(-1))
         return Sparse(pattern, pre.relu())
 
+    def phase(self, step: Step) -> tuple[float, ...]:
+        """The number of dead latents."""
+        return (self.n_dead(self.dead_after),)
+
     def encode(self, x: Tensor) -> Encoded:
         """Raw embeddings `[n, d]` to concepts."""
         self.check(x)
@@ -49,7 +55,7 @@ class TopK(SAE):
         residual = xs - self.reconstruct(z)
         dead = dead_concepts(self, self.dead_after)
         aux = aux_k(self, xs, residual.detach(), dead, step)
-        count_fired(self, z, step, self.dead_after)
+        count_fired(self, z, step)
         return {"mse": step.mean(residual.square()), "aux": self.aux_weight * aux}
 
 
@@ -69,19 +75,40 @@ def largest(sae: SAE, xs: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def _of_candidates(sae: SAE, xs: Tensor, k: int) -> tuple[Tensor, Tensor]:
     centred = xs - sae.b_dec
-    rough = F.linear(centred.bfloat16(), sae.W_enc.bfloat16(), sae.b_enc.bfloat16())
-    candidates = rough.topk(min(k + _MARGIN, sae.K), sorted=False).indices
-    pattern = Pattern.of_rows(candidates, sae.K)
-    values = sddmm(centred, sae.W_enc, pattern) + sae.b_enc[pattern.indices]
+    candidates = places_of_largest(rough_pre(sae, centred), min(k + MARGIN, sae.K))
+    values = sae.pre_at(centred, Pattern.of_rows(candidates, sae.K))
     top = values.reshape(candidates.shape).topk(k, sorted=False)
     return top.values, candidates.gather(1, top.indices)
 
 
-def count_fired(sae: SAE, z: Sparse, step: Step, dead_after: int) -> None:
-    """Keep the account of which latents fired in this batch, and how many are dead now."""
+def rough_pre(sae: SAE, centred: Tensor) -> Tensor:
+    """Dense pre-activations `[n, K]` in bfloat16 of `centred [n, d]`, embeddings less b_dec."""
+    return F.linear(centred.bfloat16(), sae.W_enc.bfloat16(), sae.b_enc.bfloat16())
+
+
+def places_of_largest(values: Tensor, k: int) -> Tensor:
+    """Where the k largest of each row of `values [n, K]` are, unsorted: `[n, k]`.
+
+    The k largest numbers are in those k groups whose largest are largest. To look for groups first, and then in k of
+    them, reads the rows once and little of them twice; `topk` of long rows reads them several times on a GPU.
+    """
+    n, K = values.shape
+    size = 2 ** round(
+        math.log2(max(K / k, 1)) / 2
+    )  # of a group: then there are about as many groups as are looked into
+    if size < 4 or K % size:
+        return values.topk(k, sorted=False).indices
+    groups = K // size  # group g has columns g, g + groups, …
+    best = values.view(n, size, groups).amax(1).topk(k, sorted=False).indices
+    places = (best[:, :, None] + torch.arange(0, K, groups, device=values.device)).flatten(1)
+    return places.gather(1, values.gather(1, places).topk(k, sorted=False).indices)
+
+
+def count_fired(sae: SAE, z: Sparse, step: Step) -> None:
+    """Keep the account of which latents fired in this batch."""
     fired = torch.zeros(sae.K + 1, dtype=torch.bool, device=sae.idle.device)
-    fired[torch.where(z.values > 0, z.pattern.indices, sae.K)] = True  # the last is nobody's
-    sae.count_idle(fired[:-1], z.pattern.n, step, dead_after)
+    fired.index_fill_(0, torch.where(z.values > 0, z.pattern.indices, sae.K), True)  # the last is nobody's
+    sae.count_idle(fired[:-1], z.pattern.n, step)
 
 
 def aux_k(sae: SAE, xs: Tensor, residual: Tensor, dead: Tensor, step: Step) -> Tensor:

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from torch import Tensor
 
 from accord import on_cpu
 from accord.arguments import checked
+from accord.concepts.adam import Adam
 from accord.concepts.base import Learner
 from accord.concepts.checkpoint import State, begin_alike, read_checkpoint, write_checkpoint
 from accord.concepts.config import Pace, Schedule
+from accord.concepts.replay import Replay
 from accord.concepts.step import Step
 from accord.concepts.supply import received
 from accord.disk import write_whole
@@ -31,6 +33,7 @@ from accord.ranks import Ranks
 from accord.steps import OpenStep
 
 Row = dict[str, float]
+NORM = "gradient norm"
 
 _UNCHECKED = 16  # steps after which a GPU is asked at the latest whether its numbers still are numbers
 
@@ -109,10 +112,11 @@ class _Trainer:
         if isinstance(progress, OpenStep):  # a bar, see `accord.arguments.checked`
             progress = _on_bar(progress, training.steps)
         self.folder, self.progress, self.started = folder, progress, time.monotonic()
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=training.lr, weight_decay=training.weight_decay, fused=True
-        )
+        clip = training.clip or math.inf
+        self.adam = Adam(list(model.parameters()), model.unit_rows(), weight_decay=training.weight_decay, clip=clip)
+        self.optimizer = self.adam.optimizer
         self.generator = torch.Generator(device=model.device)
+        self.replay = Replay(self.generator) if self.adam.in_one and ranks is None else None
         settings = {**model.settings(), "training": training.model_dump()}
         self.state, self.best = State(settings, 0, []), None
         saved = read_checkpoint(folder / "checkpoints", model, self.optimizer, settings) if folder else None
@@ -128,29 +132,47 @@ class _Trainer:
         return self.training.patience is not None and self.state.stale >= self.training.patience
 
     def update(self, x: Any, rows: int) -> None:
-        model, t, done, ranks = self.model, self.training, self.state.step, self.ranks
+        t, done = self.training, self.state.step
         rate = learning_rate(done, t)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        step = Step(done, t.steps, self.generator.manual_seed(mix(t.seed, done)), ranks, rows)
+        self.adam.set_lr(rate)
+        step = Step(done, t.steps, self.generator.manual_seed(mix(t.seed, done)), self.ranks, rows)
+        if self.replay is None:
+            numbers = self._work(x, step, lambda numbers: self._check(done, numbers))
+        else:
+            numbers = self.replay(lambda batch: self._work(batch, step), x, self.model.phase(step))
+            self._check(done, numbers)
+        if t.reseeds(done + 1):
+            forget(self.optimizer, self.model, self._reseed(x, step))
+        self.model.after_step(rows)
+        self.state.step += 1
+        self._after(numbers, rate, rows)
+
+    def _check(self, done: int, numbers: dict[str, Tensor]) -> None:
+        self.finite.note(done, numbers)
+        if self._told_of(done + 1):
+            self.finite.check()
+
+    def _work(self, x: Any, step: Step, before: Callable[[dict[str, Tensor]], None] | None = None) -> dict[str, Tensor]:
+        """What the device does in a step: the loss, its gradient, the update. Returns terms, loss and gradient norm.
+
+        `before` gets these before the update, so that it may stop it.
+        """
+        model, ranks = self.model, self.ranks
         self.optimizer.zero_grad(set_to_none=True)
-        with rounded_products(model.device):
-            terms = model.loss(x if ranks is None else model.rows_of(x, ranks.slice(rows)), step)
+        with rounded_products(model.device, half=model.half_products):
+            terms = model.loss(x if ranks is None else model.rows_of(x, ranks.slice(step.rows)), step)
             loss = torch.stack(list(terms.values())).sum()
+        with rounded_products(model.device):
             loss.backward()  # type: ignore[no-untyped-call]
         if ranks is not None:
             ranks.add_gradients(model.parameters())
-        model.before_update()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), t.clip or math.inf)
-        self.finite.note(done, {**terms, "loss": loss, "gradient norm": norm})
-        if self._told_of(done + 1):
-            self.finite.check()
-        self.optimizer.step()
+        norm = self.adam.clip()
+        numbers = {name: value.detach() for name, value in (terms | {"loss": loss, NORM: norm}).items()}
+        if before is not None:
+            before(numbers)
+        self.adam.move()
         model.after_update()
-        if t.reseeds(done + 1):
-            forget(self.optimizer, model, self._reseed(x, step))
-        self.state.step += 1
-        self._after(loss, terms, rate, rows)
+        return numbers
 
     def _told_of(self, step: int) -> bool:
         """Is anything shown, kept or drawn after this many steps? On a CPU their numbers are at hand anyhow."""
@@ -166,13 +188,13 @@ class _Trainer:
             self.ranks.same(self.model.state_dict().values())
         return concepts
 
-    def _after(self, loss: Tensor, terms: dict[str, Tensor], rate: float, rows: int) -> None:
+    def _after(self, numbers: dict[str, Tensor], rate: float, rows: int) -> None:
         t, step = self.training, self.state.step
         last = step == t.steps
         judge = self.held_out is not None and (last or step % t.evaluate_every == 0)
         if last or judge or step % t.log_every == 0:
-            row: Row = {"step": step, "lr": rate, "loss": loss.item(), "batch": rows}
-            row |= {name: term.item() for name, term in terms.items()}
+            told = {name: value.item() for name, value in numbers.items() if name != NORM}
+            row: Row = {"step": step, "lr": rate, "loss": told.pop("loss"), "batch": rows, **told}
             if judge:
                 row |= self._judge()
             row["seconds"] = self.earlier + time.monotonic() - self.started
@@ -261,18 +283,21 @@ def mix(seed: int, step: int) -> int:
 
 
 @contextmanager
-def rounded_products(device: torch.device) -> Iterator[None]:
+def rounded_products(device: torch.device, *, half: bool = False) -> Iterator[None]:
     """While open, products of float32 matrices on an NVIDIA GPU read 10 bits of each number's mantissa (TF32).
 
-    Sums stay in float32. For training alone, which averages the roundings out: not for what is measured. Source: NVIDIA
-    A100 Tensor Core GPU Architecture (2020), which gives 156 TFLOPS in place of 19.5.
+    With `half` they read 7 bits, and so is their result kept (bfloat16, by PyTorch's autocast). Sums stay in float32.
+    For training alone, which averages the roundings out: not for what is measured. Source: NVIDIA A100 Tensor Core GPU
+    Architecture (2020), which gives 156 and 312 TFLOPS in place of 19.5.
     """
     products = torch.backends.cuda.matmul
     before = products.fp32_precision
-    if device.type == "cuda":
+    on = device.type == "cuda"
+    if on:
         products.fp32_precision = "tf32"
     try:
-        yield
+        with torch.autocast(device.type, torch.bfloat16) if on and half else nullcontext():
+            yield
     finally:
         products.fp32_precision = before
 

@@ -64,6 +64,10 @@ class Transcoder(ConceptModel):
         """These rows of both ends."""
         return batch[0][rows], batch[1][rows]
 
+    def phase(self, step: Step) -> tuple[float, ...]:
+        """The price's weight."""
+        return (step.ramp(self.ramp),)
+
     def encode(self, x: Tensor) -> Encoded:
         """Raw embeddings `[n, d]` of the place that it reads, to concepts."""
         self.check(x)

@@ -22,6 +22,7 @@ from accord.lm.adapters import unwrapped
 from accord.lm.anatomy import dissect
 from accord.lm.limits import Limits
 from accord.lm.marked import Marked, States
+from accord.lm.packing import Tree
 from accord.lm.placement import entry, placement_of, plain_linear
 from accord.lm.positions import find_limits
 from accord.lm.proofs import Proof
@@ -35,6 +36,8 @@ class Backbone:
     Attributes:
         model: the transformers model, in eval mode; `blocks[l - 1]` is the block that layer l leaves.
         n_layers, d_model, vocab_size, device, dtype, cacheable, limits, ends: see `LanguageModel`.
+        packs: tokens of the longest sequence that it reads in packed rows (`accord.lm.packing`); 0 if it reads none so,
+            as on a CPU.
         quantization: how the weights are quantized, such as "bitsandbytes nf4"; None if they are plain numbers.
         stored_as: the same for the weights in the folder, which may be expanded to plain numbers when they are loaded.
         placement: where its parts lie, which nobody else need know: states, edits and logits are all on `device`.
@@ -46,6 +49,7 @@ class Backbone:
     """
 
     limits: Limits
+    packs = 0
 
     def __init__(
         self,
@@ -86,14 +90,18 @@ class Backbone:
         layers: Sequence[int] | None = None,
         at: Tensor | None = None,
         cache: Cache | None = None,
+        tree: Tree | None = None,
     ) -> dict[int, Tensor]:
-        """See `LanguageModel.hidden`."""
+        """See `LanguageModel.hidden`; with a `tree`, rows are packed (`accord.lm.packing`), where `packs` says so."""
         layers = (self.n_layers,) if layers is None else tuple(layers)
         if wrong := [layer for layer in layers if not 0 <= layer <= self.n_layers]:
             raise AccordError("no such layer", got=wrong[0], wanted=f"0 to {self.n_layers} in {self.name}")
         if self._forget is not None:
             self._forget()
-        options = {} if cache is None else {self._cache_name: cache}
+        options: dict[str, Any] = {} if cache is None else {self._cache_name: cache}
+        if tree is not None:
+            where = self.placement.embeddings
+            options |= {"attention_mask": tree.mask(self.dtype, where), "position_ids": tree.positions.to(where)}
         if self._row_by_row and len(ids) > 1 and cache is None:
             rows = [
                 self.hidden(ids[i : i + 1], layers=layers, at=None if at is None else at[i : i + 1])
@@ -138,13 +146,13 @@ class Backbone:
 
     @torch.no_grad()
     def prove(self, *, thorough: bool = False) -> None:
-        """Try what accord relies on, and set `cacheable`; `proofs` are the results.
+        """Try what accord relies on, and set `cacheable` and `packs`; `proofs` are the results.
 
         Args:
             thorough: with texts as long as a minute or so allows, so as to reach beyond more windows.
 
         Raises:
-            AccordError: something other than caches fails.
+            AccordError: something other than caches and packing fails.
         """
         probe = proofs.make_probe(self, proofs.tokens_to_try(self, thorough=thorough))
         self._demand("causality", proofs.causality(self, probe))
@@ -158,6 +166,8 @@ class Backbone:
         self._demand("batch", batch)
         self.proofs["cache"] = proofs.cache(self, probe)
         self.cacheable = self.proofs["cache"].holds and not self._row_by_row
+        if self.device.type != "cpu":  # whose passes are small anyhow: there caches are quicker
+            self.proofs["packing"], self.packs = proofs.packing(self, probe)
 
     def random_ids(self, rows: int, length: int) -> Tensor:
         """Random ids [rows, length] for probes, the same in every run; no special tokens of the config."""

@@ -5,7 +5,7 @@ Differences of states are ‖Δ‖ / ‖state‖ at the position where that is l
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +14,9 @@ from torch import Tensor
 from accord.errors import AccordError
 from accord.lm.batching import check_fits
 from accord.lm.kv import KeysValues, kv_cache, kv_pairs
+from accord.lm.packing import as_batch, pack
 from accord.lm.placement import check_undivided
+from accord.lm.prefix_tree import grow
 
 if TYPE_CHECKING:
     from accord.lm.backbone import Backbone
@@ -25,6 +27,7 @@ _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.1, tor
 LENS_TOLERANCE = 2e-5
 _SHORTEST = 24  # tokens of a probe
 _LONGEST = 768
+_ALL = 2**31
 # Numbers of the config by which attention, convolutions or routing may change along a sequence.
 _ALONG = ("window", "chunk", "kernel", "conv", "local", "block_size", "topk", "stride")
 
@@ -68,11 +71,13 @@ class ProbeTexts:
     Attributes:
         ids: [3, length]; special tokens of the config are not among them.
         edge: the largest window, chunk or kernel that lies within the length; `unreached` are those that do not.
+        nearest: the smallest of all these; None if the model has none.
     """
 
     ids: Tensor
     edge: int
     unreached: tuple[int, ...]
+    nearest: int | None = None
 
     @property
     def length(self) -> int:
@@ -114,7 +119,9 @@ def make_probe(lm: "Backbone", most: int) -> ProbeTexts:
     along = [value for value in along if value < longest]
     edge = max((value for value in along if value + 16 <= most), default=0)
     length = min(max(edge + 16, min(4 * edge, 64), _SHORTEST), most)
-    return ProbeTexts(lm.random_ids(3, length), edge, tuple(value for value in along if value > edge))
+    return ProbeTexts(
+        lm.random_ids(3, length), edge, tuple(value for value in along if value > edge), min(along, default=None)
+    )
 
 
 def causality(lm: "Backbone", probe: ProbeTexts) -> Proof:
@@ -206,6 +213,48 @@ def cache(lm: "Backbone", probe: ProbeTexts) -> Proof:
             says, otherwise, float("inf"), tolerance(lm), f"it has none that can be cut ({type(error).__name__})"
         )
     return Proof(says, otherwise, off, tolerance(lm), probe.reach())
+
+
+def packing(lm: "Backbone", probe: ProbeTexts) -> tuple[Proof, int]:
+    """Texts packed into a row by their shared beginnings have the states that they have one by one.
+
+    Also given is how many tokens a text may have that is packed: the mask of such a row knows no window, so where texts
+    longer than a window are read otherwise, those that fit into it are tried.
+    """
+    says, otherwise = "texts with one beginning can be packed into a row", "they cannot: each has a row of its own"
+    most = min([lm.limits.length or _ALL, *(switch - 1 for switch in lm.limits.switches)])
+    proof = Proof(says, otherwise, float("inf"), tolerance(lm), "as keys and values cannot be kept, or lengths count")
+    if not lm.cacheable or lm.limits.each_from is not None:
+        return proof, 0
+    for reach in (min([most, *probe.unreached]), min(most, probe.nearest or _ALL)):
+        length = min(probe.length, reach)
+        if length < 12:
+            return replace(proof, note="no room to try it within its windows"), 0
+        off, note = _packed(lm, probe.ids[:, :length].tolist())
+        proof = replace(proof, difference=off, note=f"tried on {length} tokens{note}")
+        if proof.holds:
+            return proof, reach
+    return proof, 0
+
+
+def _packed(lm: "Backbone", ids: list[list[int]]) -> tuple[float, str]:
+    """How far the states of packed texts, four made of three, are from their own; and why, if they fail."""
+    first, second, third = ids
+    texts = [first, [*first[:3], *second[3:]], [*first[:3], *second[3:6], *third[6:9]], third[:5]]
+    layers, off = range(lm.n_layers + 1), 0.0
+    try:
+        rows = pack(grow([tuple(text) for text in texts], min_saving=1), len(first) + 9)  # one row ends within a tree
+        places, tree, at = as_batch(rows)
+        packed = lm.hidden(places, layers=layers, at=at, tree=tree)
+        for number, row in enumerate(rows):
+            for slot, (_, i) in enumerate(row.reads):
+                alone = lm.hidden(torch.tensor([texts[i]]), layers=layers, at=torch.tensor([[len(texts[i]) - 1]]))
+                off = max(off, *(apart(packed[layer][number, slot], alone[layer][0, 0]) for layer in layers))
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, AssertionError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        return float("inf"), f": it takes no such mask ({type(error).__name__})"
+    return off, ""
 
 
 @torch.no_grad()

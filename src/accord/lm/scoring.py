@@ -37,8 +37,8 @@ Seen = Callable[[Sequence[Ids], States], None]
 """Called with sequences of token ids, and the top layer's states [sequence, d_model] at their ends."""
 
 # Logits are made this many numbers at a time: 16 MB in float32 on a CPU, where more leaves its caches and is given
-# back to the system each time; but for rows enough to be worth reading the head's weights.
-_LOGIT_CHUNK, _LOGIT_CHUNK_GPU = 2**22, 2**24
+# back to the system each time; but for rows enough to be worth reading the head's weights. 256 MB on a GPU.
+_LOGIT_CHUNK, _LOGIT_CHUNK_GPU = 2**22, 2**26
 _FEWEST_ROWS = 64
 
 
@@ -285,9 +285,10 @@ def _assemble(asked: _Asked, results: dict[tuple[int, int], _Read], depth: list[
         return bool(seen[place])
 
     final = results[asked.context, top]
-    total = final.first[places]
+    total, own = final.first[places], final.logodds[places]
     for i, steps in enumerate(asked.answers):
-        total[i] += sum(results[sequence, top].first[place] for sequence, place in steps[1:])
+        if len(steps) > 1:
+            total[i] += sum(results[sequence, top].first[place] for sequence, place in steps[1:])
     rank = np.empty(0, dtype=np.int64)
     if asked.ranked:
         assert final.rank is not None
@@ -298,10 +299,12 @@ def _assemble(asked: _Asked, results: dict[tuple[int, int], _Read], depth: list[
         by_layer = tuple(np.stack([logodds(steps, layer) for layer in depth]) for steps in asked.answers)
     return Score(
         first=final.first[places],
-        logodds=final.logodds[places],
+        logodds=own,
         total=total,
         rank=rank,
-        steps=tuple(logodds(steps, top) for steps in asked.answers),
+        steps=tuple(
+            own[i : i + 1] if len(steps) == 1 else logodds(steps, top) for i, steps in enumerate(asked.answers)
+        ),
         greedy=np.array([all(best(*step) for step in steps) for steps in asked.answers]),
         layer_first=np.stack([read.first[places] for read in lens]) if lens else None,
         layer_logodds=np.stack([read.logodds[places] for read in lens]) if lens else None,

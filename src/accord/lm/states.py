@@ -4,16 +4,19 @@ Scoring reads logits off them; probes and explanations read the states themselve
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
+from accord.lm.backbone import Backbone
 from accord.lm.batching import check_fits, check_halves, default_batch_tokens
 from accord.lm.kv import KeysValues, kv_cache, kv_pairs
 from accord.lm.marked import States
 from accord.lm.model import LanguageModel
+from accord.lm.packing import as_batch, pack
 from accord.lm.prefix_tree import Ids, Node, grow
 from accord.progress import Progress
 
@@ -22,6 +25,8 @@ Read = Callable[[int, States, list[int]], None]
 
 # A batch may hold this many times its tokens in cached positions, which cost memory and little arithmetic.
 _CACHED_PER_TOKEN = 12
+# Places of a packed row: the wider, the fewer prefixes are repeated, and the more of a mask is looked at in vain.
+_PACKED_WIDTH = 1024
 # Sharing must save this many token computations to be worth the handling of a cache.
 _MIN_SAVING = 16
 
@@ -49,6 +54,11 @@ def end_states(
         AccordError: a sequence is longer than the model reads, or a single sequence exceeds memory.
     """
     check_fits(lm, sequences)
+    budget = batch_tokens or default_batch_tokens(lm.device)
+    walk = _Walk(lm, list(layers or [lm.n_layers]), read, budget, progress)
+    if sequences and _is_packed(lm, max(map(len, sequences))):
+        walk.packed(grow(sequences, min_saving=1))
+        return
     never = sum(map(len, sequences)) + 1
     forest: list[list[Node]] = []
     for group, which in lm.limits.grouped([len(ids) for ids in sequences]).items():
@@ -56,11 +66,14 @@ def end_states(
         for node in _all_nodes(roots):
             node.reads = [(position, which[i]) for position, i in node.reads]
         forest.append(roots)
-    budget = batch_tokens or default_batch_tokens(lm.device)
-    walk = _Walk(lm, list(layers or [lm.n_layers]), read, budget, progress)
     walk.total = sum(len(node.tokens) for roots in forest for node in _all_nodes(roots))
     for roots in forest:
         walk.descend(roots, {})
+
+
+def _is_packed(lm: LanguageModel, longest: int) -> TypeGuard[Backbone]:
+    """Are sequences of so many tokens read in packed rows?"""
+    return isinstance(lm, Backbone) and longest <= lm.packs
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,43 @@ class _Walk:
     done: int = 0
     total: int = 0
 
+    def packed(self, roots: list[Node]) -> None:
+        """Compute the trees in packed rows, the longest sequence a row at least."""
+        assert isinstance(self.lm, Backbone)
+        longest = max(node.end for node in _all_nodes(roots))
+        width = max(longest, min(_PACKED_WIDTH, self.batch_tokens))
+        rows = pack(roots, width)
+        self.total = sum(len(row.ids) for row in rows)
+        read = None  # of the batch before: a device computes while what it has computed is read
+        while rows:
+            batch = rows[: max(1, self.batch_tokens // width)]
+            ids, tree, at = as_batch(batch)
+            try:
+                states = self.lm.hidden(ids, layers=self.layers, at=at, tree=tree)
+            except RuntimeError as error:
+                check_halves(self.lm, error, rows=len(batch), tokens=width)
+                self.batch_tokens = max(1, min(self.batch_tokens, len(batch) * width) // 2)
+                continue
+            if read is not None:
+                self._give(*read)
+            read = states, [(row, slot, i) for row, own in enumerate(batch) for slot, (_, i) in enumerate(own.reads)]
+            del rows[: len(batch)]
+            self._passed(sum(len(row.ids) for row in batch))
+        if read is not None:
+            self._give(*read)
+
+    def _give(self, states: Mapping[int, States], ends: list[tuple[int, int, int]]) -> None:
+        """Have what ends at (row, slot) read, as that of sequence i."""
+        if ends:
+            rows, slots, which = map(list, zip(*ends, strict=True))
+            for layer, state in states.items():
+                self.read(layer, state[rows, slots], which)
+
+    def _passed(self, tokens: int) -> None:
+        self.done += tokens
+        if self.progress:
+            self.progress(self.done, self.total)
+
     def descend(self, nodes: list[Node], paths: dict[int, list[_CachedRow]]) -> None:
         """Compute `nodes`, which all start at the same position, then what hangs below them.
 
@@ -100,9 +150,7 @@ class _Walk:
                 self.batch_tokens = max(1, min(self.batch_tokens, len(batch) * len(batch[0].tokens)) // 2)
                 continue
             del queue[: len(batch)]
-            self.done += sum(len(node.tokens) for node in batch)
-            if self.progress:
-                self.progress(self.done, self.total)
+            self._passed(sum(len(node.tokens) for node in batch))
             below: dict[int, list[Node]] = defaultdict(list)
             deeper: dict[int, list[_CachedRow]] = {}
             for row, node in enumerate(batch):
@@ -127,11 +175,7 @@ class _Walk:
         keep = bool(batch[0].children)
         cache = kv_cache(_join(paths) if paths[0] else []) if keep or paths[0] else None
         states = self.lm.hidden(ids, layers=self.layers, at=_read_positions(batch), cache=cache)
-        ends = [(row, slot, i) for row, node in enumerate(batch) for slot, (_, i) in enumerate(node.reads)]
-        if ends:
-            rows, slots, which = map(list, zip(*ends, strict=True))
-            for layer, state in states.items():
-                self.read(layer, state[rows, slots], which)
+        self._give(states, [(row, slot, i) for row, node in enumerate(batch) for slot, (_, i) in enumerate(node.reads)])
         start = batch[0].start
         return [(k[:, :, start:], v[:, :, start:]) for k, v in kv_pairs(cache)] if keep and cache else []
 

@@ -14,6 +14,7 @@ from accord.lm.edited import backbone_of
 from accord.lm.kv import KeysValues, kv_cache, kv_pairs
 from accord.lm.marked import States
 from accord.lm.model import LanguageModel
+from accord.lm.packing import Tree
 from accord.lm.splice import past, replaced
 
 
@@ -54,12 +55,13 @@ class _Core(Backbone):
         layers: Sequence[int] | None = None,
         at: Tensor | None = None,
         cache: Cache | None = None,
+        tree: Tree | None = None,
     ) -> dict[int, Tensor]:
-        """See `LanguageModel.hidden`."""
+        """See `Backbone.hidden`."""
         with ExitStack() as changed:
             for put in self.puts:
                 changed.enter_context(replaced(self, put.layer, put.change, start=past(cache), first=put.first))
-            return super().hidden(ids, layers=layers, at=at, cache=cache)
+            return super().hidden(ids, layers=layers, at=at, cache=cache, tree=tree)
 
 
 class Receiver:

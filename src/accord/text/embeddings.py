@@ -4,11 +4,14 @@ The texts are cut into shards before anything is computed, and each shard is com
 does not depend on when the extraction was interrupted: resumed, it ends with the same bytes.
 """
 
+import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -30,10 +33,14 @@ from accord.text.store import (
     is_made,
     prepare,
     shard_file,
+    store_bytes,
     texts_fingerprint,
     write_shard,
 )
 
+_SHARD_BYTES = 2**28  # of a shard, where nobody says how many tokens it has
+_WRITERS = 2  # shards that are written at a time: a hash takes a processor to itself
+_UNDER_WAY = 16  # tensors between a device and memory at most
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -49,7 +56,7 @@ def extract(
     max_length: int = 512,
     stride: int | None = None,
     dtype: str = "float32",
-    shard_tokens: int = 2**15,
+    shard_tokens: int | None = None,
     batch_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> EmbeddingStore:
@@ -66,7 +73,8 @@ def extract(
         stride: read long texts in windows that start so many tokens apart; each token is stored once, from the
             first window that reaches it. By default a text is cut after its first window.
         dtype: of the stored embeddings: "float32", "bfloat16" or "float16".
-        shard_tokens: tokens of one shard: what a kill can cost, and what is held in memory (in each layer).
+        shard_tokens: tokens of one shard: what a kill can cost. A few shards are in memory at a time. By default 2**15,
+            or fewer, so that a shard has at most 256 MB.
         batch_tokens: tokens of one forward pass; by default chosen for the device. It changes numbers within float
             error, as does memory that runs out and halves the batches.
         progress: called with (tokens done, tokens in all); shards that are there count as done.
@@ -79,6 +87,7 @@ def extract(
     folder = Path(folder)
     numbers = sorted({lm.n_layers} if layers is None else set(layers))
     _check(lm, numbers, dtype, shard_tokens, max_tokens, stride)
+    shard_tokens = shard_tokens or _shard_tokens(store_bytes(1, lm.d_model, len(numbers), dtype))
     tokens = tokenize(lm, texts, max_length=max_length)
     windows = _within(list(tokens.windows(stride)), max_tokens)
     if not windows:
@@ -98,14 +107,14 @@ def extract(
     prepare(folder, layout)
     total, progress = sum(layout.shards), onward(progress)
 
-    def compute(number: int) -> dict[str, Tensor]:
+    def compute(number: int, brought: Brought) -> Callable[[], dict[str, Tensor]]:
         done = sum(layout.shards[:number])
 
         def report(part: int, whole: int) -> None:
             if progress:  # `part` of `whole` counts tokens that are read; `progress` takes those that are stored
                 progress(done + layout.shards[number] * part // whole, total)
 
-        return _compute(lm, tokens, shards[number], numbers, _DTYPES[dtype], batch_tokens, report)
+        return _compute(lm, tokens, shards[number], numbers, _DTYPES[dtype], batch_tokens, report, brought)
 
     def passed(number: int) -> None:
         if progress:
@@ -121,7 +130,7 @@ def extract(
 def _fill(
     folder: Path,
     numbers: Sequence[int],
-    compute: Callable[[int], dict[str, Tensor]],
+    compute: "Callable[[int, Brought], Callable[[], dict[str, Tensor]]]",
     passed: Callable[[int], None],
     *,
     wait: bool,
@@ -129,11 +138,13 @@ def _fill(
     """Put shards in place; the numbers of those that other workers are at, if it does not wait for them.
 
     Args:
+        compute: asks for a shard's tensors, of a device too; what it returns waits for them.
         passed: called with the number of each shard that is there or computed.
     """
     elsewhere = []
-    with ThreadPoolExecutor(1) as writer:  # a shard is written and hashed while the next one is computed
-        writing: Future[None] | None = None
+    # Shards are brought to memory, written and hashed while the next are computed.
+    with Brought() as brought, ThreadPoolExecutor(_WRITERS) as writer:
+        writing: deque[Future[None]] = deque()
         for number in numbers:
             if is_made(folder, number):
                 passed(number)
@@ -147,23 +158,28 @@ def _fill(
                 if is_made(folder, number):  # meanwhile
                     continue
                 discard(folder, number)
-                tensors = compute(number)
-                if writing:
-                    writing.result()
-                writing = writer.submit(_write, folder, number, tensors, claim.pop_all())
+                tensors = compute(number, brought)
+                if len(writing) == _WRITERS:
+                    writing.popleft().result()
+                writing.append(writer.submit(_write, folder, number, tensors, claim.pop_all()))
                 passed(number)
-        if writing:
-            writing.result()
+        for each in writing:
+            each.result()
     return elsewhere
 
 
-def _write(folder: Path, number: int, tensors: dict[str, Tensor], claim: ExitStack) -> None:
+def _write(folder: Path, number: int, tensors: Callable[[], dict[str, Tensor]], claim: ExitStack) -> None:
     with claim:
-        write_shard(folder, number, tensors)
+        write_shard(folder, number, tensors())
 
 
 def _check(
-    lm: LanguageModel, layers: list[int], dtype: str, shard_tokens: int, max_tokens: int | None, stride: int | None
+    lm: LanguageModel,
+    layers: list[int],
+    dtype: str,
+    shard_tokens: int | None,
+    max_tokens: int | None,
+    stride: int | None,
 ) -> None:
     if wrong := [layer for layer in layers if not 0 <= layer <= lm.n_layers]:
         raise AccordError("no such layer", got=wrong[0], wanted=f"0 to {lm.n_layers} in {lm.name}")
@@ -174,6 +190,15 @@ def _check(
     for name, value in (("shard_tokens", shard_tokens), ("max_tokens", max_tokens), ("stride", stride)):
         if value is not None and value < 1:
             raise AccordError(f"{name} is a number of tokens", got=value, wanted="at least 1")
+
+
+def _shard_tokens(row_bytes: int) -> int:
+    """Tokens of a shard, a power of 2.
+
+    >>> _shard_tokens(2304), _shard_tokens(24592)
+    (32768, 8192)
+    """
+    return int(min(2**15, 2 ** max(0, int(math.log2(_SHARD_BYTES / row_bytes)))))
 
 
 def _within(windows: list[Window], max_tokens: int | None) -> list[Window]:
@@ -225,8 +250,9 @@ def _compute(
     dtype: torch.dtype,
     batch_tokens: int | None,
     progress: Callable[[int, int], None],
-) -> dict[str, Tensor]:
-    """All tensors of one shard."""
+    brought: "Brought",
+) -> Callable[[], dict[str, Tensor]]:
+    """All tensors of one shard, once they are brought to memory."""
     ends = np.cumsum([_size(window) for window in windows])
     states = {layer: torch.empty(int(ends[-1]), lm.d_model, dtype=dtype) for layer in layers}
 
@@ -240,19 +266,73 @@ def _compute(
         source, target = (torch.from_numpy(np.concatenate(parts)) for parts in (places, targets))
         for layer, output in outputs.items():
             rows = output.flatten(0, 1).index_select(0, source.to(output.device))
-            states[layer].index_copy_(0, target, rows.to(dtype).cpu())
+            brought.put(rows.to(dtype), partial(states[layer].index_copy_, 0, target))
 
     lengths = [tokens.lead + window.end - window.begin for window in windows]
     in_batches(lm, lengths, extract_batch, batch_tokens=batch_tokens, progress=progress)
-    for layer, state in states.items():
-        if not bool(torch.isfinite(state).all()):
-            raise AccordError(
-                "hidden states are not finite",
-                where=f"{lm.name}, layer {layer}",
-                got=str(dtype).removeprefix("torch."),
-                fix='store them as dtype = "float32" or "bfloat16", which hold larger numbers than "float16"',
-            )
-    return {**{f"layer.{layer}": state for layer, state in states.items()}, **_labels(tokens, windows)}
+    arrived = brought.so_far()
+
+    def finish() -> dict[str, Tensor]:
+        arrived()
+        for layer, state in states.items():
+            if not bool(torch.isfinite(state).all()):
+                raise AccordError(
+                    "hidden states are not finite",
+                    where=f"{lm.name}, layer {layer}",
+                    got=str(dtype).removeprefix("torch."),
+                    fix='store them as dtype = "float32" or "bfloat16", which hold larger numbers than "float16"',
+                )
+        return {**{f"layer.{layer}": state for layer, state in states.items()}, **_labels(tokens, windows)}
+
+    return finish
+
+
+class Brought:
+    """Tensors on their way from a device to memory, while the device goes on.
+
+    >>> with Brought() as brought:
+    ...     brought.put(torch.ones(2), print)
+    ...     brought.so_far()()
+    tensor([1., 1.])
+    """
+
+    def __init__(self) -> None:
+        self._receiver = ThreadPoolExecutor(1)
+        self._under_way: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failed: object) -> None:
+        """Wait until all is received."""
+        self._receiver.shutdown()
+
+    def put(self, tensor: Tensor, take: Callable[[Tensor], object]) -> None:
+        """Have `take` called with the tensor in memory, in its turn."""
+        if tensor.device.type != "cuda":
+            take(tensor.cpu())
+            return
+        copy = tensor.to("cpu", non_blocking=True)  # PyTorch gives pinned memory for it
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        arrived.record(torch.cuda.current_stream(tensor.device))
+
+        def receive() -> None:
+            arrived.synchronize()
+            take(copy)
+
+        if len(self._under_way) == _UNDER_WAY:
+            self._under_way.popleft().result()
+        self._under_way.append(self._receiver.submit(receive))
+
+    def so_far(self) -> Callable[[], None]:
+        """What waits until everything is taken that was put by now, and raises what went wrong with it."""
+        put = list(self._under_way)
+
+        def wait() -> None:
+            for each in put:
+                each.result()
+
+        return wait
 
 
 def _labels(tokens: TokenTexts, windows: list[Window]) -> dict[str, Tensor]:

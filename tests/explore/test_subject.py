@@ -11,6 +11,7 @@ from accord.explore.gate import TokenGate
 from accord.explore.items import item_rows
 from accord.explore.subject import BASE, Subject
 from accord.lm.config import BackboneSection
+from accord.repair.result import RepairRecord
 from accord.tasks.config import QuestionSection
 from tests.report.conftest import write_gap
 from tests.tiny import tiny_hub_folder
@@ -36,6 +37,24 @@ def test_a_folder_of_one_stage_is_shown_and_its_items_are_not_asked_again(tmp_pa
     assert subject.gap("gap") is not None
     with pytest.raises(AccordError, match="cannot be made again"):
         subject.item("gap", 0)
+
+
+def test_a_repair_is_calibrated_on_its_own_task_whatever_else_the_run_asks():
+    pytest.importorskip("nicegui", reason="of the explorer (pip install 'accord[explore]')")
+    from accord.explore.repairs_room import _calibrated
+
+    class Two:
+        def __init__(self):
+            self.questions = {name: QuestionSection(task=name) for name in ("hypernymy", "programs")}
+
+        def place(self, label):
+            return f"run/repair/{label}"
+
+        def record(self, label):
+            return RepairRecord({"task": {"name": "programs"}}, {}, {})
+
+    for text in dict(_calibrated(Two(), "readout-s0", 0.5)).values():
+        assert "programs" in text and "hypernymy" not in text
 
 
 def test_a_folder_without_results_is_refused(tmp_path):

@@ -76,8 +76,10 @@ def load_tasks(name: str) -> dict[str, Any]:
     Raises AccordError if there is no such task, or its data cannot be loaded.
     """
     check_tasks([name])
+    loader = _Loader(name)
     with _apart():
-        return _Loader(name).load([_said(name)])["tasks"]
+        loader.load([_said(name)])
+    return loader.tasks
 
 
 def _said(name: str) -> Any:

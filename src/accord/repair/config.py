@@ -308,7 +308,8 @@ class _Searched(Surgery):
         default=0.25,
         gt=0,
         lt=1,
-        description="Share of the training items that settings are chosen on; whole groups, where items have them.",
+        description="Share of the training items that settings are chosen on: whole prompts, and whole groups where "
+        "items have them.",
     )
     budget: float = Field(
         default=1.008,

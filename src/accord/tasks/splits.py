@@ -106,6 +106,7 @@ def same_prompt(items: Sequence[Item], question: Callable[[Item], str]) -> Calla
 def prompts_apart(task: Task) -> list[Hashable]:
     """Of each item what no item of a test shares with it: its prompt, or where pairs of words are divided, itself.
 
+    >>> import accord
     >>> programs, pairs = (accord.task(name, limit=40) for name in ("programs", "hypernymy"))
     >>> len(set(prompts_apart(programs))), len(set(prompts_apart(pairs)))
     (5, 40)

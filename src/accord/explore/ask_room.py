@@ -173,10 +173,11 @@ def as_python(subject: Subject, asked: Asked) -> str:
     else:
         section = subject.questions[asked.way]
         keys = {key: value for key, value in section.asked.items() if key in section.model_fields_set}
-        keys |= {"data": section.data} if section.data else {}
+        source, data = subject.given_of(section)
+        keys |= {"data": data} if data else {}
         options = "".join(f", {key}={value!r}" for key, value in keys.items())
         extra = "".join(f", {name[:-1]}={texts.pop(name)!r}" for name in (ANSWER, LABEL) if name in texts)
-        lines.append(f"task = accord.task({section.task!r}{options})")
+        lines.append(f"task = accord.task({pformat(source, sort_dicts=False)}{options})")
         lines.append(f"question = explore.question_of_fields(task, {pformat(texts, sort_dicts=False)}{extra})")
     lines += [f"explore.ask(accord.load({subject.place(name)!r}), question)" for name in asked.models]
     return "\n".join(lines)

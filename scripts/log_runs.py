@@ -3,9 +3,10 @@
     python scripts/log_runs.py rows.tsv --models smollm2-135m --tasks hypernymy,programs --repairs readout,rankalign
 
 The forecast is made from training items. Closure is that of r between the forms on test items, with the generator's
-score as it is and corrected for typicality (`accord.gap.corrected.generator_scores`). Rows that the file has already
-are not made again, so that a run goes on where it was stopped. Rows for src/accord/forecasting/data/logged_runs.tsv are
-made of these; what they are of is told in docs/log.md, under the heading that the last column then names.
+score as it is and corrected for typicality (`accord.gap.corrected.generator_scores`). Rows that the file has already,
+of these items, steps and seed, are not made again, so that a run goes on where it was stopped. Rows for
+src/accord/forecasting/data/logged_runs.tsv are made of these; what they are of is told in docs/log.md, under the
+heading that the last column then names.
 """
 
 import argparse
@@ -28,27 +29,28 @@ MEASURED = ("pearson_all", "within_pearson", "generator_auc", "within_generator_
 
 
 def rows(
-    model: str, task: str, repairs: list[str], given: argparse.Namespace, made: set[str]
+    model: str, task: str, repairs: list[str], given: argparse.Namespace, there: pd.DataFrame | None
 ) -> Iterator[pd.DataFrame]:
-    """A row for each score of the generator, of each repair that is not in `made`."""
-    if not set(repairs) - made:
-        return
-    lm, whole = accord.load(model), accord.task(task, split="all")
-    divided = "nested" if whole.nested else "random"
+    """A row for each score of the generator, of each repair that is not there yet."""
+    divided = accord.task(task, split="all").usual_split_kind
     train = accord.task(task, split="train", split_kind=divided, limit=given.items)
     test = accord.task(task, split="test", split_kind=divided, limit=given.test)
-    typicality: Typicalities = ("own", "negated") if whole.generator.negated else ("own",)
-    read = accord.forecast(lm, train, resamples=0).metrics["readout_r"]["value"]
+    about = {"model": model, "task": task, "seed": given.seed, "steps": given.steps or 0}
+    about |= {"train_items": len(train.items), "test_items": len(test.items)}
+    made = set() if there is None else set(there.loc[(there[[*about]] == pd.Series(about)).all(axis=1), "repair"])
+    if not set(repairs) - made:
+        return
+    lm = accord.load(model)
+    typicality: Typicalities = ("own", "negated") if train.generator.negated else ("own",)
+    read = accord.forecast(lm, train, seed=given.seed, resamples=0).metrics["readout_r"]["value"]
     before = measure_gap(lm, test, typicality=typicality, resamples=0)
     for kind in repairs:
         if kind in made:
             continue
-        about = {"model": model, "task": task, "repair": kind, "seed": given.seed, "readout_r": read}
-        sizes = {"train_items": len(train.items), "test_items": len(test.items)}
         started = time.monotonic()
         after = repaired(lm, model, train, test, kind, typicality, given)
         numbers = pd.DataFrame(changes(before, after)).assign(seconds=time.monotonic() - started)
-        yield pd.DataFrame([{**about, **sizes}] * len(numbers)).join(numbers)
+        yield pd.DataFrame([{**about, "repair": kind, "readout_r": read}] * len(numbers)).join(numbers)
 
 
 def repaired(
@@ -88,16 +90,14 @@ if __name__ == "__main__":
         parser.add_argument(f"--{name}", required=True, type=lambda text: text.split(","), help="with commas between")
     parser.add_argument("--items", type=int, default=400, help="training items, at most")
     parser.add_argument("--test", type=int, default=150, help="test items, at most")
-    parser.add_argument("--steps", type=int, help="of repairs that are trained; without it each kind's own")
+    parser.add_argument("--steps", type=int, help="of repairs that are trained; without it (0 in the table) their own")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     there = pd.read_csv(given.table, sep="\t") if given.table.exists() else None
+    if there is not None and "steps" not in there:
+        parser.error(f"{given.table} has other columns: name another table")
     for model in given.models:
         for task in given.tasks:
-            made: set[str] = set()
-            if there is not None:
-                of = (there["model"] == model) & (there["task"] == task) & (there["seed"] == given.seed)
-                made = set(there.loc[of, "repair"])
-            for table in rows(model, task, given.repairs, given, made):
+            for table in rows(model, task, given.repairs, given, there):
                 table.to_csv(given.table, sep="\t", index=False, mode="a", header=not given.table.exists())
                 print(table.iloc[0].to_dict(), flush=True)

@@ -27,7 +27,7 @@ from accord.concepts import (
     import_saelens,
     read_config,
 )
-from accord.concepts.labelled import judge_labels, label_numbers
+from accord.concepts.labelled import judge_labels, label_numbers, numbers_by_side
 from accord.concepts.supervised import Supervised
 from accord.errors import AccordError
 
@@ -171,9 +171,30 @@ def test_what_is_told_against_plain_loops(tmp_path: Path) -> None:
     torch.testing.assert_close(again.encode(held_out.x).strength, strength, atol=1e-4, rtol=1e-3)
 
 
+def test_probes_read_as_many_texts_as_they_learn_from_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, held_out = Told(60, 1), Told(40, 2)
+    train.label[3] = -1
+    model = build(read_config({"kind": "supervised", "labels": ["off", "on"], "size": 32}), 16, seed=1)
+    model.fit_scale(train.rows())
+    few = Told(60, 1)
+    few.label[3], few.label[21:] = -1, -1
+    want = judge_labels(model, few.read(), held_out.read())
+    monkeypatch.setattr("accord.concepts.labelled._PROBED", 20)
+
+    def batches() -> Iterator[Any]:
+        for i in range(0, 600, 30):
+            yield SimpleNamespace(x=train.x[i : i + 30], text=train.text[i : i + 30])
+            if i > 210:
+                pytest.fail("what nobody learns from was read")
+
+    assert judge_labels(model, (batches(), train.label.numpy()), held_out.read()) == pytest.approx(want)
+
+
 def test_labels_of_texts() -> None:
     assert label_numbers(pd.Series(["b", None, "c", "a"]), ["a", "b"]).tolist() == [1, -1, -1, 0]
     assert label_numbers(pd.Series([1.0, 0.0, float("nan")]), ["0", "1"]).tolist() == [1, 0, -1]
+    days = pd.Series([20240115.0, 20240116.0, float("nan")])
+    assert label_numbers(days, ["20240115", "20240116"]).tolist() == [0, 1, -1]
     assert label_numbers(pd.Series([2, -1, 0]), ["bad", "good"]).tolist() == [1, 0, -1]
     with pytest.raises(AccordError, match=r"No text has this label(.|\n)*good"):
         label_numbers(pd.Series([-2.0, -1.0]), ["bad", "good"])
@@ -195,3 +216,14 @@ def test_rows_that_do_not_fit(batch: Any, said: str) -> None:
         made().receive(batch)
     with pytest.raises(AccordError, match="labels must differ"):
         read_config({"kind": "supervised", "labels": ["a", "a"], "size": 3})
+
+
+def test_labels_are_told_in_one_way_on_both_sides() -> None:
+    train, held_out = numbers_by_side(pd.Series([1.0, 2.0, 3.0]), pd.Series([3.0, 1.0]), ["1", "2"])
+    assert train.tolist() == [0, 1, -1] and held_out.tolist() == [-1, 0]  # 3 is not above 0, but none of them
+    sides = numbers_by_side(pd.Series(["a", "b"]), pd.Series(["a"]), ["a", "b"])
+    assert [side.tolist() for side in sides] == [[0, 1], [0]]
+    with pytest.raises(AccordError, match="No training text has this label"):
+        numbers_by_side(pd.Series(["a"]), pd.Series(["b"]), ["a", "b"])
+    with pytest.raises(AccordError, match="No text held out has a label"):
+        numbers_by_side(pd.Series(["a", "b"]), pd.Series(["c"]), ["a", "b"])

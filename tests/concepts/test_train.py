@@ -85,7 +85,7 @@ fit(fresh({"kind": "lcblm", "concepts": 8, "width": 3}), TRUTH.batches(32), SHOR
 def test_a_killed_process_resumes_with_the_same_bits(tmp_path: Path) -> None:
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path)], env=os.environ | {"PYTHONPATH": path}, timeout=120
+        [sys.executable, "-c", KILLED, str(tmp_path)], env=os.environ | {"PYTHONPATH": path}, timeout=600
     )
     assert killed.returncode == -signal.SIGKILL
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-00000032", "step-00000032.note"]

@@ -149,3 +149,50 @@ def test_models_side_by_side_are_in_one_figure(lm, task):
     found = shown_answers(_Two(lm), question, ["base", "<b>repair"], "code", "key")
     assert len(found.both) == 2 and found.svg.startswith("<svg") and "<b>" not in found.svg
     assert found.alt.count("completing") == 2
+
+
+@pytest.mark.parametrize("name", ["hypernymy", "hypernymy-members", "arithmetic-chains", "programs"])
+def test_a_task_is_asked_by_its_fields_as_it_asks_itself_and_so_are_the_copied_lines(lm, name, monkeypatch):
+    pytest.importorskip("nicegui", reason="of the explorer (pip install 'accord[explore]')")
+    from accord.explore.ask_room import Asked, as_python, first_texts, item_texts, question_of
+    from accord.explore.subject import BASE, Subject
+    from accord.lm.config import BackboneSection
+    from accord.tasks.config import QuestionSection
+
+    section = QuestionSection(task=name, validator_shots="zero")
+    subject = Subject(BackboneSection(model="tiny"), {name: section}, limit=12)
+    subject._kept["model", BASE] = lm
+    task = subject.task(name)
+    first = next(item for item in task.items if item.gold)
+    for item, texts in ((first, first_texts(subject, name)), (task.items[5], item_texts(task, task.items[5]))):
+        asked = Asked(name, texts, [BASE])
+        question = question_of(subject, asked)
+        assert question.prompts(question.items[0]) == task.prompts(item) and question.items[0].answer == item.answer
+        monkeypatch.setattr(accord, "load", lambda place: lm if place == "tiny" else pytest.fail(place))
+        *lines, last = as_python(subject, asked).splitlines()
+        names = {}
+        exec("\n".join(lines), names)
+        assert eval(last, names).row() == ask(lm, question).row()
+
+
+def test_a_field_may_be_called_as_the_page_calls_its_own(lm, tmp_path):
+    pytest.importorskip("nicegui", reason="of the explorer (pip install 'accord[explore]')")
+    from accord.explore.ask_room import Asked, first_texts, question_of
+
+    (tmp_path / "rows.csv").write_text("answer,label,word,gold\nfood,bird,bee,1\nbird,food,bee,0\n")
+    table = {"generator": "a {answer} {label} is a", "validator": "is a {answer} {label} a {word}?", "answer": "word"}
+    subject = _One(accord.task({**table, "gold": "gold", "data": str(tmp_path / "rows.csv")}, split="all"))
+    texts = first_texts(subject, "own")
+    question = question_of(subject, Asked("own", {**texts, "answer": "kind"}, ["base"]))
+    assert question.prompts(question.items[0]) == ("a kind bird is a", "is a kind bird a bee?")
+    assert question.items[0].answer == "bee"
+
+
+class _One:
+    """A subject with one question."""
+
+    def __init__(self, task):
+        self.only = task
+
+    def task(self, name):
+        return self.only

@@ -1,16 +1,19 @@
 """What is walked around in, and who may ask: models, runs, tokens, the command."""
 
 import asyncio
+from pathlib import Path
+from unittest import mock
 
 import pytest
 from typer.testing import CliRunner
 
-from accord import cli
+from accord import cli, study
 from accord.errors import AccordError
 from accord.explore.gate import TokenGate
 from accord.explore.items import item_rows
 from accord.explore.subject import BASE, Subject
 from accord.lm.config import BackboneSection
+from accord.repair.result import RepairRecord
 from accord.tasks.config import QuestionSection
 from tests.report.conftest import write_gap
 from tests.tiny import tiny_hub_folder
@@ -36,6 +39,65 @@ def test_a_folder_of_one_stage_is_shown_and_its_items_are_not_asked_again(tmp_pa
     assert subject.gap("gap") is not None
     with pytest.raises(AccordError, match="cannot be made again"):
         subject.item("gap", 0)
+
+
+STUDY = """\
+name = "own"
+backbone = { model = "model", device = "cpu", dtype = "float32" }
+gap = [{ task = "own.toml", split = "all", layers = false }, { task = "table", split = "all", layers = false }]
+[tasks.table]
+"""
+TASK = """\
+data = "rows.csv"
+generator = "a {word} is a"
+validator = "is a {word} a {kind}? Answer:"
+answer = "kind"
+gold = "right"
+"""
+
+
+def test_a_run_finds_what_its_study_names_beside_itself_and_copied_lines_find_it_anywhere(tmp_path, monkeypatch):
+    pytest.importorskip("nicegui", reason="of the explorer (pip install 'accord[explore]')")
+    from accord.explore.ask_room import Asked, as_python, first_texts
+
+    beside = tmp_path / "studies"
+    tiny_hub_folder(beside / "model")
+    (beside / "own.toml").write_text(f'name = "own"\n{TASK}')
+    (beside / "rows.csv").write_text("word,kind,right\nbee,food,1\nbee,bird,0\nbird,food,1\nbird,kind,0\n")
+    (beside / "study.toml").write_text(STUDY + TASK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["accord", "run", "studies/study.toml"])
+    with mock.patch("accord.gap.figures.write_gap_figures"):
+        study.run(Path("studies/study.toml"), out=Path("run"))
+    subject = Subject.of_run(tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(subject.questions) == 2 and subject.backbone.model == str(beside / "model")
+    for way in subject.questions:
+        *lines, last = as_python(subject, Asked(way, first_texts(subject, way), [BASE])).splitlines()
+        names = {}
+        exec("\n".join(lines), names)
+        row = subject.gap(way).scores.set_index("answer").loc["food"].iloc[0]
+        assert names["question"].prompts(names["question"].items[0])[0] == row["generator_prompt"]
+        assert eval(last, names).generator_logodds == pytest.approx(row["generator_logodds"], abs=1e-4)
+
+
+def test_a_repair_is_calibrated_on_its_own_task_whatever_else_the_run_asks():
+    pytest.importorskip("nicegui", reason="of the explorer (pip install 'accord[explore]')")
+    from accord.explore.repairs_room import _calibrated
+
+    class Two:
+        def __init__(self):
+            self.questions = {name: QuestionSection(task=name) for name in ("hypernymy", "programs")}
+
+        def place(self, label):
+            return f"run/repair/{label}"
+
+        def record(self, label):
+            return RepairRecord({"task": {"name": "programs"}}, {}, {})
+
+    for text in dict(_calibrated(Two(), "readout-s0", 0.5)).values():
+        assert "programs" in text and "hypernymy" not in text
 
 
 def test_a_folder_without_results_is_refused(tmp_path):

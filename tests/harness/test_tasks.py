@@ -21,7 +21,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from accord.harness import run_tasks
-from accord.harness.tasks import check_tasks, task_settings
+from accord.harness.tasks import SEEDS, check_tasks, task_settings
 
 KINDS = {"choice": CHOICE, "rolling": ROLLING, "written": WRITTEN}
 
@@ -136,3 +136,62 @@ def test_without_the_library_it_is_said_how_to_get_it(monkeypatch: pytest.Monkey
     monkeypatch.setattr("accord.harness.installed.find_spec", lambda name: None)
     with pytest.raises(AccordError, match=r"need the package lm_eval\n.*pip install 'accord\[harness\]'"):
         check_tasks(["arc_easy"])
+
+
+_DRAWN = """import random
+
+def mend(docs):
+    rows = list(range(len(docs)))
+    random.shuffle(rows)
+    return docs.select(rows)
+
+def mixed(docs):
+    def one(doc):
+        choices = random.sample(doc["choices"], 3)
+        return {**doc, "choices": choices, "right": choices.index(doc["choices"][doc["right"]])}
+    return docs.map(one)
+"""
+
+
+@pytest.mark.filterwarnings("ignore")  # theirs
+@pytest.mark.parametrize("way", ["mend", "mixed"])
+def test_a_task_that_draws_its_documents_draws_what_it_draws_there(
+    way: str, lm: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    for place, seed in (("one", 1), ("two", 2), ("theirs", None)):
+        # the library of data sets keeps what was once drawn
+        monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / f"datasets-{place}"))
+        path = write_task(tmp_path / place, rest=f"{CHOICE}process_docs: !function own.{way}\n")
+        (path.parent / "own.py").write_text(_DRAWN)
+        if seed is None:
+            samples = lm_eval.simple_evaluate(
+                HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, device="cpu"),
+                tasks=[{**_said(path), "dataset_kwargs": {"data_files": {"test": str(path.parent / "birds.jsonl")}}}],
+                task_manager=TaskManager(include_defaults=False),
+                bootstrap_iters=0,
+            )["samples"]["birds"]
+            drawn.append([sample["doc_hash"] for sample in sorted(samples, key=lambda sample: sample["doc_id"])])
+        else:
+            random.seed(seed)
+            table = run_tasks(lm, [str(path)])
+            drawn.append(table.loc[table["metric"] == "acc", "hash"].tolist())
+    assert drawn[0] == drawn[1] == drawn[2]
+
+
+def test_the_seeds_are_its_defaults() -> None:
+    from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
+
+    assert SEEDS == (DEFAULT_RANDOM_SEED, DEFAULT_OTHER_SEED)
+
+
+def test_checking_a_task_file_runs_no_code_of_it(tmp_path: Path) -> None:
+    path = write_task(tmp_path, rest=f"{CHOICE}process_docs: !function own.mend\n")
+    (tmp_path / "own.py").write_text("raise SystemExit('checking runs no code')\n")
+    check_tasks([str(path)])
+
+
+def test_two_files_of_one_task_are_refused(tmp_path: Path) -> None:
+    paths = [str(write_task(tmp_path / place)) for place in ("one", "two")]
+    with pytest.raises(AccordError, match=r"named twice\n.*birds"):
+        check_tasks(paths)

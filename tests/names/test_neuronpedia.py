@@ -11,7 +11,7 @@ import torch
 from accord.errors import AccordError
 from accord.names import FeatureSource, Side, build_dictionary, export_neuronpedia, neuronpedia
 from accord.names.result import NamedDictionary
-from accord.text import in_order
+from accord.text import extract, in_order
 from tests.names.conftest import LAYER, make
 from tests.tiny import tiny_tokenizer
 
@@ -90,3 +90,29 @@ def test_what_does_not_fit_is_said(lm, sides, tmp_path):
     other = FeatureSource("tiny", "accord-y", LAYER)
     with pytest.raises(AccordError, match="there is a file"):
         export_neuronpedia(named, model, sides["train"], lm.tokenizer, other, tmp_path)
+
+
+def test_what_a_text_has_beyond_the_last_token_read_is_not_shown_as_silent(lm, sides, tmp_path):
+    texts = list(sides["train"].texts["text"])[:4]
+    lengths = [len(lm.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    store = extract(lm, texts, tmp_path / "store", layers=[LAYER], max_tokens=sum(lengths) - lengths[3] + 2)
+    train = Side(store, pd.DataFrame({"text": texts}))
+    model = make("topk", sides)
+    dictionary = build_dictionary(model, lm, LAYER, train, sides["held_out"])
+    named = NamedDictionary(dictionary.concepts, dictionary.examples, {"annotator": "tokens"})
+    place = export_neuronpedia(named, model, train, lm.tokenizer, SOURCE, tmp_path)
+    rows = lines(place / "activations" / "batch-0.jsonl.gz")
+    cut = [row for row in rows if texts[3].startswith("".join(row["tokens"][:2]))]
+    assert cut and all(len(row["tokens"]) == len(row["values"]) == 2 for row in cut)
+    assert len({len(row["tokens"]) for row in rows} - {2}) > 0
+
+
+def test_a_smaller_dictionary_leaves_no_batch_of_a_larger_one(lm, sides, tmp_path, monkeypatch):
+    monkeypatch.setattr(neuronpedia, "BATCH", 4)
+    model = make("topk", sides)
+    named = named_dictionary(model, lm, sides)
+    place = export_neuronpedia(named, model, sides["train"], lm.tokenizer, SOURCE, tmp_path)
+    assert len(list(place.glob("*/batch-*"))) > 3
+    few = NamedDictionary(named.concepts[:3], named.examples, named.metrics)
+    assert export_neuronpedia(few, model, sides["train"], lm.tokenizer, SOURCE, tmp_path) == place
+    assert [path.name for path in sorted(place.glob("*/batch-*"))] == ["batch-0.jsonl.gz"] * 3

@@ -18,11 +18,12 @@ from accord.lm.perplexity import perplexity
 from accord.relations import relation_tasks
 from accord.repair import Fitted, calibrate, operate, readout
 from accord.repair.config import ReadoutConfig
-from accord.repair.evidence import Evidence, gather, hold_out, validator_logodds
+from accord.repair.evidence import Evidence, _prompts, gather, hold_out, validator_logodds
 from accord.repair.fitted import best_within
 from accord.repair.ordinary import Ordinary, ordinary_texts, read_texts
 from accord.repair.readout import KeptQuestions, _Search, target_logodds, typical_removed
 from accord.tasks import Labels, task
+from accord.tasks.splits import prompts_apart
 from accord.text import corpus
 
 TEXTS = [f"the {word} was no good, yes it was not, No but" * 2 for word in ("film", "plot", "cast", "score", "end")]
@@ -62,14 +63,29 @@ def test_what_is_wanted_follows_the_generator() -> None:
 
 
 def test_items_are_held_out_by_themselves_and_in_groups() -> None:
-    items = task("hypernymy", split="train", limit=400).items
-    sides = hold_out(items, 0.25, seed=0)
+    whole = task("hypernymy", split="train", split_kind="nested", limit=400)
+    items, alone = whole.items, prompts_apart(whole)
+    assert len(set(alone)) == 400  # pairs of words are divided by words: a test may have a training prompt
+    sides = hold_out(items, alone, 0.25, seed=0)
     assert (sides > 0).mean() == pytest.approx(0.25, abs=0.03) and (sides == 2).mean() == pytest.approx(0.125, abs=0.03)
-    whole = {item.group for item, side in zip(items, sides, strict=True) if side == 2}
-    assert whole and not whole & {item.group for item, side in zip(items, sides, strict=True) if side != 2}
+    held = {item.group for item, side in zip(items, sides, strict=True) if side == 2}
+    assert held and not held & {item.group for item, side in zip(items, sides, strict=True) if side != 2}
     few = [item for item in items if item.group in {items[0].group, items[1].group}]
-    assert set(hold_out(few, 0.25, seed=0)) == {0, 1}
-    assert (hold_out(items, 0.25, seed=1) != sides).any()
+    assert set(hold_out(few, range(len(few)), 0.25, seed=0)) == {0, 1}
+    assert (hold_out(items, alone, 0.25, seed=1) != sides).any()
+
+
+@pytest.mark.parametrize(("name", "kinds"), [("hypernymy-members", 3), ("arithmetic-chains", 2), ("programs", 2)])
+def test_no_prompt_is_both_fitted_and_held_out_as_none_is_both_trained_and_tested(name: str, kinds: int) -> None:
+    train, test = (task(name, split=split, limit=160) for split in ("train", "test"))
+    assert not set(prompts_apart(train)) & set(prompts_apart(test))
+    for seed in (0, 1):
+        sides = hold_out(train.items, prompts := prompts_apart(train), 0.25, seed)
+        assert len(set(sides)) == kinds and (sides > 0).mean() == pytest.approx(0.25, abs=0.06)
+        fitted = {prompt for prompt, side in zip(prompts, sides, strict=True) if side == 0}
+        assert not fitted & {prompt for prompt, side in zip(prompts, sides, strict=True) if side > 0}
+    one = replace(train, items=train.items[:8])
+    assert len(set(prompts_apart(one))) == 1 and len(set(_prompts(one))) == 8  # then items are all there is to hold out
 
 
 def test_the_best_within_the_budget_is_taken() -> None:

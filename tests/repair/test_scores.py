@@ -101,6 +101,21 @@ def test_a_shared_prefix_passes_once(micro_batch: int | None, passes: int, monke
     assert sum(seen) == passes * (len(PREFIX) + 6)
 
 
+def test_one_long_answer_among_short_ones_fills_no_batch_with_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = Backbone(tiny_model(), tiny_tokenizer())
+    sizes, hidden = [], lm.hidden
+
+    def counted(ids: Tensor, **how: Any) -> dict[int, Tensor]:
+        sizes.append(ids.numel())
+        return hidden(ids, **how)
+
+    monkeypatch.setattr(lm, "hidden", counted)
+    monkeypatch.setattr("accord.repair.scores._TOKENS", 200)
+    pairs = [Pair((5, 6, 7 + i), (8, 9)) for i in range(15)] + [Pair((5, 6, 7), tuple(range(5, 55)))]
+    backward(lm, pairs, pairwise)
+    assert sum(len(pair.context) + len(pair.answer) - 1 for pair in pairs) < 200 and max(sizes) <= 200
+
+
 @pytest.mark.parametrize(("limit", "size"), [("_TOKENS", 20), ("_LOGITS", 4 * 64), ("_TOKENS", 1)])
 def test_what_would_fill_the_memory_goes_in_parts_unasked(
     limit: str, size: int, monkeypatch: pytest.MonkeyPatch

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx
 import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from peft import LoraConfig, get_peft_model
 from typer.testing import CliRunner
 
@@ -22,6 +24,7 @@ from accord.repair import save_edits
 from accord.repair.folder import save_adapter
 from accord.report.model_card import plain
 from accord.sharing import push
+from accord.sharing.upload import _refused
 from accord.steering import AddDirection, EditConcepts
 from tests.sharing.fake_hub import TOKEN, FakeHub, serving
 from tests.test_hub_ids import logits, put
@@ -170,10 +173,22 @@ def test_what_was_there_before(hub: FakeHub, repaired: Path, tmp_path: Path) -> 
     hub.private["me/repaired"] = False
     with pytest.raises(AccordError, match="this repository is public"):
         push(repaired, "me/repaired")
+    hub.private["me/repaired"] = True
+    sent = dict(hub.files["me/repaired"])
+    with pytest.raises(AccordError, match=r"this repository is private\n.*\n.*leave --public out"):
+        push(tmp_path / "again", "me/repaired", public=True)
+    assert hub.files["me/repaired"] == sent and hub.private["me/repaired"]
     hub.files["me/own"], hub.private["me/own"] = {"model.safetensors": b"a model", "README.md": b""}, True
     with pytest.raises(AccordError, match=r"did not put there\n.*\n.*model.safetensors"):
         push(repaired, "me/own")
     assert hub.files["me/own"]["model.safetensors"] == b"a model"
+
+
+def test_a_name_that_is_not_there_is_said_whatever_the_hub_answers() -> None:
+    """To whom it does not know the hub answers that they are not let in, of a private repository and of none."""
+    answer = httpx.Response(401, request=httpx.Request("GET", "https://huggingface.co/api/models/no/where"))
+    assert "There is no such model" in str(_refused("no/where", RepositoryNotFoundError("gone", response=answer)))
+    assert "Nobody is logged in" in str(_refused("me/a", HfHubHTTPError("who?", response=answer)))
 
 
 def test_what_cannot_be_pushed_is_said_before_anything_is_sent(

@@ -52,7 +52,22 @@ def _word(value: object) -> str | None:
     """A label as a study file names it: 1.0 is "1"."""
     if value is None or value != value:
         return None
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
+def numbers_by_side(train: pd.Series, held_out: pd.Series, labels: Sequence[str]) -> tuple[Numbers, Numbers]:
+    """The same of the texts of two sides, whose labels are told in one way.
+
+    Raises:
+        AccordError: a label that no training text has, or no text held out with any of them to judge on.
+    """
+    both = label_numbers(pd.concat([train, held_out], ignore_index=True), labels)
+    learnt, judged = both[: len(train)], both[len(train) :]
+    if missing := [label for k, label in enumerate(labels) if k not in learnt]:
+        raise AccordError("No training text has this label.", where="labels", got=", ".join(missing))
+    if not (judged >= 0).any():
+        raise AccordError("No text held out has a label to be judged on.", where="labels", got=", ".join(labels))
+    return learnt, judged
 
 
 @torch.no_grad()
@@ -70,7 +85,7 @@ def judge_labels(
         `largest_label`, the share of the commonest label, which is chance.
     """
     C = len(model.labels)
-    learnt, judged = _read(model, *train), _read(model, *held_out)
+    learnt, judged = _read(model, *train, most=_PROBED), _read(model, *held_out)
     return {
         "accuracy": float((judged.told.argmax(1) == judged.label).double().mean()),
         "accuracy_tokens": judged.tokens,
@@ -91,30 +106,37 @@ class _Read:
     tokens: float
 
 
-def _read(model: Supervised, batches: Iterable[Batch], numbers: Numbers) -> _Read:
-    label = torch.from_numpy(numbers)
-    C, n = len(model.labels), len(numbers)
-    sums, count = torch.zeros(n, model.K + model.d), torch.zeros(n)
-    right = known = 0
+def _read(model: Supervised, batches: Iterable[Batch], numbers: Numbers, *, most: int | None = None) -> _Read:
+    """Read the first `most` texts with a label, or all; batches come in the order of the texts."""
+    chosen = np.flatnonzero(numbers >= 0)[:most]
+    place = torch.full((len(numbers),), -1)  # of each text its row here
+    place[torch.from_numpy(chosen)] = torch.arange(len(chosen))
+    label, C = torch.from_numpy(numbers[chosen]), len(model.labels)
+    sums, count = torch.zeros(len(chosen), model.K + model.d), torch.zeros(len(chosen))
+    right = 0
     for batch in batches:
-        x = batch.x.to(model.mean)
+        row = place[batch.text]
+        known = row >= 0
+        if not bool(known.any()):
+            if len(chosen) == 0 or int(batch.text.min()) > chosen[-1]:
+                break
+            continue
+        x, row = batch.x[known].to(model.mean), row[known]
         strength = model.encode(x).strength
-        own = label[batch.text]
-        known += int((own >= 0).sum())
-        right += int((strength[:, :C].argmax(1).cpu() == own).sum())
-        sums.index_add_(0, batch.text, torch.cat([strength, model.standardise(x)], 1).cpu())
-        count += torch.bincount(batch.text, minlength=n)
-    some = (label >= 0) & (count > 0)
+        right += int((strength[:, :C].argmax(1).cpu() == label[row]).sum())
+        sums.index_add_(0, row, torch.cat([strength, model.standardise(x)], 1).cpu())
+        count += torch.bincount(row, minlength=len(chosen))
+    some = count > 0
     if not bool(some.any()):
-        raise AccordError("no text with a label is there to be judged on", got=f"{n} texts")
+        raise AccordError("no text with a label is there to be judged on", got=f"{len(numbers)} texts")
     means = sums[some] / count[some, None]
     told, rest, states = means[:, :C], means[:, C : model.K], means[:, model.K :]
-    return _Read(told, rest, states, label[some], right / known)
+    return _Read(told, rest, states, label[some], right / int(count.sum()))
 
 
 def _probed(x: Tensor, y: Tensor, x_new: Tensor, y_new: Tensor, labels: int) -> float:
     """Accuracy of logistic regression, all labels weighing as they come, with a ridge of 1 on standardised columns."""
-    x, y = x[:_PROBED].double(), y[:_PROBED]
+    x = x.double()
     mean, scale = x.mean(0), x.std(0, correction=0).clamp_min(1e-6)
     x, x_new = (x - mean) / scale, (x_new.double() - mean) / scale
     weight = logistic_weights(x, labels, lambda logits: F.cross_entropy(logits, y))

@@ -173,12 +173,12 @@ def _trained(plan: Plan, section: TrainedSection, layer: Layer, number: int | No
         training, layers = section.training.schedule(train.tokens, seed), _ends(about)
         model = build(section.config, train.d_model, seed).to(device)
         model.fit_scale(_in_order(train, layers))
-        numbers = {side: _label_numbers(section, texts, side) for side in (TRAIN, HELD_OUT)}
+        numbers = _label_numbers(section, texts)
         size = section.training.batch
         supplies = [shuffled(train, at, size, seed, training.steps, work.progress) for at in layers]
         fitted = fit(
             model,
-            lambda start: _learnt([supply(start) for supply in supplies], numbers[TRAIN]),
+            lambda start: _learnt([supply(start) for supply in supplies], numbers.get(TRAIN)),
             training,
             held_out=lambda: _in_order(held_out, layers),
             folder=work.folder,
@@ -257,17 +257,18 @@ def _check_labels(plan: Plan, section: TrainedSection) -> None:
         label_numbers(column, _labels_of(section))
 
 
-def _label_numbers(section: TrainedSection, texts: Embeddings, side: str) -> "Numbers | None":
-    """Of each text of a side the number of its label; None for kinds that learn from none."""
+def _label_numbers(section: TrainedSection, texts: Embeddings) -> "Mapping[str, Numbers]":
+    """Of each text of a side the number of its label; nothing for kinds that learn from none."""
     if not _labels_of(section):
-        return None
-    from accord.concepts.labelled import label_numbers
+        return {}
+    from accord.concepts.labelled import numbers_by_side
 
-    return label_numbers(texts.table(side)["label"], _labels_of(section))
+    train, held_out = (texts.table(side)["label"] for side in (TRAIN, HELD_OUT))
+    return dict(zip((TRAIN, HELD_OUT), numbers_by_side(train, held_out, _labels_of(section)), strict=True))
 
 
 def _judge_labels(
-    model: "ConceptModel", layers: Sequence[int], texts: Embeddings, numbers: "Mapping[str, Numbers | None]"
+    model: "ConceptModel", layers: Sequence[int], texts: Embeddings, numbers: "Mapping[str, Numbers]"
 ) -> dict[str, float]:
     """What is told of the labels, see `accord.concepts.labelled.judge_labels`; nothing of kinds without."""
     if not model.labels:

@@ -13,9 +13,11 @@ from accord.explore.subject import BASE, Subject
 from accord.explore.visitor import Board, Visitor
 
 if TYPE_CHECKING:
-    from accord.tasks import Task
+    from accord.tasks import Item, Task
 
 PROMPTS = "two whole prompts"
+ANSWER, LABEL = "answer:", "label:"
+"""Beside a task's fields, whose names have no colon: what else is asked with."""
 _ALONE = "nothing"
 _EXAMPLE = {
     "generator": "Bees are a kind of",
@@ -98,36 +100,44 @@ class AskRoom:
 
     def _put(self, texts: Mapping[str, str], long: Sequence[str] = ()) -> None:
         """Fields with these texts in them."""
+        labels = _PROMPTS if long else _LABELS
         self.inputs.clear()
         self.fields = {}
         with self.inputs:
             for name, text in texts.items():
                 make = ui.textarea if name in long or "\n" in text or len(text) > 80 else ui.input
-                field = make(_LABELS.get(name, name), value=text, on_change=self.ask).props(_TYPED)
+                field = make(labels.get(name, name), value=text, on_change=self.ask).props(_TYPED)
                 field.props("autogrow" if make is ui.textarea else "")
                 self.fields[name] = field.classes("x-long" if make is ui.textarea else "")
 
 
-_LABELS = {
+_PROMPTS = {
     "generator": "Prompt to complete",
     "answer": "Its answer",
     "validator": "Question for yes or no",
     "yes": "Words for yes, with commas",
     "no": "Words for no, with commas",
-    "label": "Right label",
 }
+_LABELS = {ANSWER: "Its answer", LABEL: "Right label"}
 
 
 def first_texts(subject: Subject, name: str) -> dict[str, str]:
     """The texts of a task's first right item, by the fields that its prompts have places for."""
-    from accord.explore.asking import answer_field, input_fields
+    from accord.explore.asking import answer_field
 
     task = subject.task(name)
-    item = next((item for item in task.items if item.gold), task.items[0])
-    texts = {field: str(item.fields[field]) for field in input_fields(task)}
-    if answer_field(task) not in texts:
-        texts["answer"] = item.answer
-    return {**texts, "label": task.labels.right(item)} if task.labels.chooses else texts
+    texts = item_texts(task, next((item for item in task.items if item.gold), task.items[0]))
+    if answer_field(task) in texts:
+        del texts[ANSWER]
+    return texts
+
+
+def item_texts(task: "Task", item: "Item") -> dict[str, str]:
+    """What asks an item of a task again: the texts of its fields, its answer, and its label where there are labels."""
+    from accord.explore.asking import input_fields
+
+    texts = {**{field: str(item.fields[field]) for field in input_fields(task)}, ANSWER: item.answer}
+    return {**texts, LABEL: task.labels.right(item)} if task.labels.chooses else texts
 
 
 def question_of(subject: Subject, asked: Asked) -> "Task":
@@ -138,7 +148,7 @@ def question_of(subject: Subject, asked: Asked) -> "Task":
     if asked.way == PROMPTS:
         yes, no = (split_words(texts.pop(label)) for label in ("yes", "no"))
         return question_of_prompts(**texts, yes=yes, no=no)
-    answer, label = texts.pop("answer", None), texts.pop("label", None)
+    answer, label = texts.pop(ANSWER, None), texts.pop(LABEL, None)
     return question_of_fields(subject.task(asked.way), texts, answer=answer, label=label)
 
 
@@ -163,10 +173,11 @@ def as_python(subject: Subject, asked: Asked) -> str:
     else:
         section = subject.questions[asked.way]
         keys = {key: value for key, value in section.asked.items() if key in section.model_fields_set}
-        keys |= {"data": section.data} if section.data else {}
+        source, data = subject.given_of(section)
+        keys |= {"data": data} if data else {}
         options = "".join(f", {key}={value!r}" for key, value in keys.items())
-        extra = "".join(f", {name}={texts.pop(name)!r}" for name in ("answer", "label") if name in texts)
-        lines.append(f"task = accord.task({section.task!r}{options})")
+        extra = "".join(f", {name[:-1]}={texts.pop(name)!r}" for name in (ANSWER, LABEL) if name in texts)
+        lines.append(f"task = accord.task({pformat(source, sort_dicts=False)}{options})")
         lines.append(f"question = explore.question_of_fields(task, {pformat(texts, sort_dicts=False)}{extra})")
     lines += [f"explore.ask(accord.load({subject.place(name)!r}), question)" for name in asked.models]
     return "\n".join(lines)

@@ -21,6 +21,7 @@ from accord.lm.model import LanguageModel
 from accord.lm.next_tokens import Likely, likely_at, next_tokens
 from accord.lm.prefix_tree import Ids
 from accord.tasks import Form, Item, Labels, Task, Template
+from accord.tasks.readers import indented
 
 FORMS = ("generator", "validator")
 LONGEST = 20_000
@@ -109,7 +110,8 @@ def question_of_fields(
 
     Args:
         fields: a text for each place of the prompts; see `input_fields`.
-        answer: what continues the generator's prompt; by default the field that the task's own answers are.
+        answer: what continues the generator's prompt, without the space around it but for a program's indentation; by
+            default the field that the task's own answers are.
         label: where the validator chooses among labels, the one that counts as right; by default the first.
 
     Returns:
@@ -131,7 +133,7 @@ def question_of_fields(
         label = label or next(iter(task.labels.words))
         if label not in task.labels.words:
             raise AccordError("There is no such label.", got=repr(label), wanted=", ".join(task.labels.words))
-    item = Item(dict(fields), answer.strip(), True, label=label if task.labels.chooses else None)
+    item = Item(dict(fields), indented(answer), True, label=label if task.labels.chooses else None)
     return replace(task, items=(item,), split="one question")
 
 
@@ -170,7 +172,7 @@ def question_of_prompts(
     def form(text: str) -> Form:
         return Form("as given", Template(text, (), ((text, None),)), "zero", (), join=join)
 
-    item = Item({}, answer.strip(), True)
+    item = Item({}, indented(answer), True)
     return Task("your question", "one question", (item,), form(generator), form(validator), None, {}, labels=labels)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from nicegui import ui
 
 from accord.explore.answers import ShownAnswers, draw_answers, shown_answers
+from accord.explore.ask_room import Asked, as_python, item_texts
 from accord.explore.items import ORDERS, SHOWN, found, item_rows, neighbours
 from accord.explore.kit import box, button, copy_buttons, link, picture_of, save_rows, table, words
 from accord.explore.subject import BASE, Subject
@@ -205,11 +206,7 @@ def close_look(subject: Subject, name: str, item: int, rows: pd.DataFrame) -> Cl
         question = subject.item(name, item)
     except AccordError as error:
         return CloseLook(row, None, str(error), {}, copied)
-    given = [row["generator_prompt"], row["answer"], row["validator_prompt"]]
-    python = "\n".join(
-        ["import accord", "from accord import explore", "", f"question = explore.question_of_prompts(*{given!r})",
-         f"explore.ask(accord.load({subject.backbone.model!r}), question)"]
-    )  # fmt: skip
+    python = as_python(subject, Asked(name, item_texts(question, question.items[0]), [BASE]))
     answers = shown_answers(subject, question, [BASE], python, "item")
     concepts = {}
     for label in subject.concept_models:

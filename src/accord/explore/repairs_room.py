@@ -31,7 +31,7 @@ Water boils at a lower temperature on a mountain."""
 
 
 class RepairsRoom:
-    """One repair of the run at a time, beside the model that it was made from."""
+    """One repair of the run at a time, beside the model under study."""
 
     def __init__(self, visitor: Visitor) -> None:
         self.visitor = visitor
@@ -187,7 +187,7 @@ def _calibrated(subject: Subject, label: str, affirmed: float) -> list[tuple[str
     """How the repaired model is calibrated so that it affirms this share."""
     share = min(0.99, max(0.01, affirmed))
     place = subject.place(label)
-    task = next(iter(subject.questions.values())).task if subject.questions else "TASK"
+    task = str(subject.record(label).about["task"]["name"])
     options = ["--method", "calibrate", "--set", f"share={share:.2f}", "--out", "calibrated"]
     python = f"""import accord
 from accord import repair

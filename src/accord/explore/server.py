@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import warnings
 import webbrowser
 from contextlib import suppress
 from functools import partial
@@ -110,7 +111,8 @@ def run(gate: TokenGate, listening: socket.socket) -> None:
     import uvicorn
 
     settings: dict[str, Any] = {"log_level": "warning", "timeout_graceful_shutdown": 1, "server_header": False}
-    with suppress(KeyboardInterrupt):  # uvicorn ends well, then raises the signal again
+    with suppress(KeyboardInterrupt), warnings.catch_warnings():  # uvicorn ends well, then raises the signal again
+        warnings.filterwarnings("ignore", module="nicegui")  # looks for its server among all objects
         uvicorn.Server(uvicorn.Config(gate, **settings)).run(sockets=[listening])
 
 

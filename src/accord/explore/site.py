@@ -66,5 +66,5 @@ ROOMS: dict[str, tuple[Callable[[Visitor], Any], str]] = {
         ConceptsRoom,
         "What the concepts of the run fire on and write. Turn some off or up, and see what it writes then.",
     ),
-    "Repairs": (RepairsRoom, "A repaired model beside the model that it was made from."),
+    "Repairs": (RepairsRoom, "A repaired model beside the model under study."),
 }

@@ -6,7 +6,7 @@ locked.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ from accord.lm.config import BackboneSection
 from accord.names.result import NamedDictionary
 from accord.repair.result import RepairRecord
 from accord.report.metric import called
-from accord.study import config
+from accord.study.config import StudyFile
+from accord.study.rerun import kept_study
 from accord.study.run_folder import Run, read
 from accord.study.store import STUDY
 from accord.tasks.config import QuestionSection
@@ -46,6 +47,7 @@ class Subject:
         limit: items that are measured of a question of no run.
         opened: called with each language model once it is loaded.
         task_of: makes the task of a section.
+        given_of: what `accord.task` takes to make it anywhere: a name, file or table, and data, where those are named.
     """
 
     backbone: BackboneSection
@@ -55,6 +57,10 @@ class Subject:
     limit: int = 200
     opened: "Callable[[LanguageModel], None]" = lambda lm: None
     task_of: "Callable[[QuestionSection], Task] | None" = None
+    given_of: Callable[[QuestionSection], tuple[str | dict[str, Any], str | None]] = lambda section: (
+        section.task,
+        section.data,
+    )
     _kept: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     @classmethod
@@ -68,7 +74,7 @@ class Subject:
         Raises AccordError if it holds no results, or does not say of which model.
         """
         run = read(folder)
-        file = config.load(folder / STUDY) if (folder / STUDY).is_file() else None
+        file = kept_study(run) if (folder / STUDY).is_file() else None
         if file is None:
             known = (called(manifest.get("settings", {}).get("model")) for manifest in run.manifests.values())
             model = model or next(filter(None, known), None)
@@ -76,13 +82,14 @@ class Subject:
                 problem = "Nothing in this folder says which model it is about."
                 raise AccordError(problem, where=folder, fix="name the model: --model MODEL")
             return cls(BackboneSection(model=model, device=device or "auto"), run=run)
-        changed = {key: value for key, value in (("model", model), ("device", device)) if value is not None}
-        backbone = file.study.backbone.model_copy(update=changed)
         from accord.study.plan import Plan
 
         plan = Plan(file)
+        changed = {key: value for key, value in (("model", model), ("device", device)) if value is not None}
+        backbone = plan.backbone.model_copy(update=changed)
         sections = {section.folder: section for section in plan.all(GapSection) if section.model == BACKBONE}
-        return cls(backbone, sections, run, file.study.seeds[0], task_of=plan.task)
+        given_of = partial(_given, file)
+        return cls(backbone, sections, run, file.study.seeds[0], task_of=plan.task, given_of=given_of)
 
     @property
     def model_name(self) -> str:
@@ -279,6 +286,16 @@ class Subject:
         if (kind, name) not in self._kept:
             self._kept[kind, name] = make()
         return self._kept[kind, name]
+
+
+def _given(file: StudyFile, section: QuestionSection) -> tuple[str | dict[str, Any], str | None]:
+    task: str | dict[str, Any] = section.task
+    if section.task in file.study.tasks:
+        table = file.study.tasks[section.task].model_dump(mode="json", exclude_defaults=True)
+        task = {"name": section.task, **table, "data": str(file.beside(str(table["data"])).absolute())}
+    elif section.task.endswith(".toml"):
+        task = str(file.beside(section.task).absolute())
+    return task, None if section.data is None else str(file.beside(section.data).absolute())
 
 
 def concept_name(row: Mapping[Any, Any]) -> str:

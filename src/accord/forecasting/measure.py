@@ -24,6 +24,7 @@ from accord.intervals import Estimate, Floats, Interval, unknown
 from accord.lm.model import LanguageModel
 from accord.progress import Progress
 from accord.tasks import Task
+from accord.tasks.splits import held_apart
 
 KNOWS = 0.95  # of what is above chance at the best layer
 _TEACHERS = {"g2v": "generator_logodds", "v2g": "validator_logodds"}
@@ -84,7 +85,7 @@ def forecast(
     told = None if progress is None else lambda done, total: progress(n + n * done // max(1, total), 2 * n)
     states = validator_states(lm, task, range(lm.n_layers + 1), progress=told)
     whole = sample(gap.scores)
-    groups, held_out = _apart(task, gap.scores, compared=bool(whole.compared))
+    groups, held_out = held_apart(task, FOLDS)
     held = read_held_out(states, gap.scores["generator_logodds"].to_numpy(float), groups, seed=seed)
     items = gap.scores.assign(read=held.best, read_at=held.layer)
     pairs = _pairs(gap.scores)
@@ -102,21 +103,6 @@ def forecast(
     metrics = {**_shares(pairs), **_first_layers(layers), **read, **_closures(read["readout_r"])}
     told_by_others = pd.concat([record(repair) for repair in sorted(set(logged()["repair"]))], ignore_index=True)
     return RepairForecast(about, items, pairs, layers, turned_pairs(gap.scores), told_by_others, metrics)
-
-
-def _apart(task: Task, scores: pd.DataFrame, *, compared: bool) -> tuple[list[str], str]:
-    """Of each item what it may share with none that a readout of it was fitted on, and what that is called.
-
-    Its group; where prompts have several answers to compare, and groups cut across them, its prompt.
-    """
-    groups, prompts = [str(item.group) for item in task.items], prompt_numbers(scores)
-    assert prompts is not None  # a score table has them
-    enough = len(set(groups)) >= FOLDS
-    if compared and not (enough and len({*zip(prompts, groups, strict=True)}) == len(set(prompts))):
-        groups, name = [str(number) for number in prompts], "prompt"
-    else:
-        name = "group"
-    return groups, name if len(set(groups)) >= FOLDS else "item"
 
 
 def _pairs(scores: pd.DataFrame) -> pd.DataFrame:

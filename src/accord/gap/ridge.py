@@ -110,7 +110,7 @@ def folds(groups: Sequence[str | None], seed: int) -> NDArray[np.int64]:
     names = sorted({str(group) for group in groups})
     if len(names) < FOLDS:
         return np.asarray(draw.permutation(len(groups)) % FOLDS, dtype=np.int64)
-    place = dict(zip(draw.permutation(names).tolist(), np.arange(len(names)) % FOLDS, strict=True))
+    place = {names[k]: i % FOLDS for i, k in enumerate(draw.permutation(len(names)).tolist())}
     return np.array([place[str(group)] for group in groups], dtype=np.int64)
 
 

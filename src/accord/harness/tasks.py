@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from accord.lm import LanguageModel
 
 COLUMNS = ("asked", "task", "metric", "better", "aggregation", "document", "hash", "value", "weight", "reported")
-FILES = (".yaml", ".yml")  # endings of task files
+FILE = ".yaml"  # how task files end
+SEEDS = 0, 1234  # its defaults: of Python, and of numpy and PyTorch
 _CLOSE = 5  # names that an unknown one may have been meant to be
 
 
@@ -40,27 +41,33 @@ def is_file(name: str) -> bool:
     >>> is_file("tasks/own.yaml"), is_file("arc_easy")
     (True, False)
     """
-    return name.lower().endswith(FILES)
+    return name.endswith(FILE)
 
 
 def check_tasks(names: Sequence[str]) -> None:
-    """Raise AccordError unless the library is installed and has every task; loads no data.
+    """Raise AccordError unless the library is installed and has every task; loads no data and runs no code of files.
 
     Its list of names takes a quarter of a minute to read: a name that was once found is not looked up again.
     """
     check_installed()
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise AccordError("a task of lm-evaluation-harness is named twice", got=twice[0], fix="name it once")
+    asked = [_asked(name) for name in names]
+    if twice := sorted({name for name in asked if asked.count(name) > 1}):
+        fix = "name it once; of two files, give one another name: task: NAME"
+        raise AccordError("a task of lm-evaluation-harness is named twice", got=twice[0], fix=fix)
     for name in names:
-        if is_file(name):
-            _config(path_of(name))
-        else:
+        if not is_file(name):
             checked_once({"task of lm_eval": name, "lm_eval": installed_version()}, partial(_look_up, name))
 
 
+def _asked(name: str) -> str:
+    """What a task is called in tables: its name, or that which its file gives."""
+    return str(_config(path_of(name), functions=False)["task"]) if is_file(name) else name
+
+
 def task_settings(names: Sequence[str], limit: int | None) -> dict[str, Any]:
-    """What fixes the tasks, as JSON: names and the library's version, contents of files and of data beside them."""
-    return {"lm_eval": installed_version(), "tasks": [_identity(name) for name in names], "limit": limit}
+    """What fixes the tasks, as JSON: names, seeds, the library's version, contents of files and of data beside them."""
+    tasks = [_identity(name) for name in names]
+    return {"lm_eval": installed_version(), "tasks": tasks, "limit": limit, "seeds": list(SEEDS)}
 
 
 def load_tasks(name: str) -> dict[str, Any]:
@@ -69,13 +76,33 @@ def load_tasks(name: str) -> dict[str, Any]:
     Raises AccordError if there is no such task, or its data cannot be loaded.
     """
     check_tasks([name])
-    try:
-        with _apart():
-            loaded = _manager(not is_file(name)).load([_config(path_of(name)) if is_file(name) else name])
-    except Exception as error:  # a dozen classes, of the libraries beneath too
-        raise _failed("could not be loaded", name, error) from error
-    tasks: dict[str, Any] = loaded["tasks"]
-    return tasks
+    loader = _Loader(name)
+    with _apart():
+        loader.load([_said(name)])
+    return loader.tasks
+
+
+def _said(name: str) -> Any:
+    """A task as the library takes it; functions that a file names are imported."""
+    return _config(path_of(name)) if is_file(name) else name
+
+
+class _Loader:
+    """Its manager of tasks, of which what was loaded stays at hand."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.tasks = name, dict[str, Any]()
+        self._manager = _manager(not is_file(name))
+        self.task_index = self._manager.task_index
+
+    def load(self, tasks: list[Any]) -> dict[str, Any]:
+        """As the manager's own; raises AccordError where a task cannot be loaded."""
+        try:
+            loaded: dict[str, Any] = self._manager.load(tasks)
+        except Exception as error:  # a dozen classes, of the libraries beneath too
+            raise _failed("could not be loaded", self.name, error) from error
+        self.tasks = loaded["tasks"]
+        return loaded
 
 
 @checked
@@ -131,14 +158,14 @@ def _run(lm: "LanguageModel", name: str, limit: int | None, progress: Progress |
 
     from accord.harness.model import AccordLM
 
-    tasks = load_tasks(name)
-    asked = _config(path_of(name))["task"] if is_file(name) else name
+    # It loads the tasks itself, after it has set its seeds: some draw the order of their choices as they are loaded.
+    loader = _Loader(name)
     try:
         with _apart():
             found = simple_evaluate(
                 AccordLM(lm, progress=progress or (lambda done, total: None)),
-                tasks=list(tasks.values()),
-                task_manager=_manager(False),
+                tasks=[_said(name)],
+                task_manager=loader,
                 limit=limit,
                 bootstrap_iters=0,
             )
@@ -146,7 +173,7 @@ def _run(lm: "LanguageModel", name: str, limit: int | None, progress: Progress |
         raise
     except Exception as error:  # of its tasks, whatever they are
         raise _failed("could not be run", name, error) from error
-    rows = [row for task in tasks for row in _rows(str(asked), task, tasks[task], found)]
+    rows = [row for task, of in loader.tasks.items() for row in _rows(_asked(name), task, of, found)]
     if not rows:
         raise AccordError("a task of lm-evaluation-harness has no documents", got=name)
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -262,22 +289,28 @@ def _failed(what: str, name: str, error: Exception) -> AccordError:
 def _apart() -> Iterator[None]:
     """The library without its bars and remarks, as its caller tells how far it is, and with random numbers of its own.
 
-    It sets those of Python, numpy and PyTorch; they are put back as they were.
+    Those of Python, numpy and PyTorch start from its default seeds and are put back as they were: the `datasets`
+    library keeps what a task makes of its documents when it first loads them.
     """
     import datasets
     import lm_eval.api.task as building
     import torch
 
-    log, bar = logging.getLogger("lm_eval"), building.tqdm
+    log, bar, quiet = logging.getLogger("lm_eval"), building.tqdm, datasets.are_progress_bars_disabled()
     level, python, arrays = log.level, random.getstate(), np.random.get_state()
     log.setLevel(logging.ERROR)
     building.tqdm = partial(bar, disable=True)
     datasets.disable_progress_bars()
     try:
         with torch.random.fork_rng():
+            random.seed(SEEDS[0])
+            np.random.seed(SEEDS[1])
+            torch.manual_seed(SEEDS[1])
             yield
     finally:
         random.setstate(python)
         np.random.set_state(arrays)
         building.tqdm = bar
+        if not quiet:
+            datasets.enable_progress_bars()
         log.setLevel(level)

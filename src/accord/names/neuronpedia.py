@@ -148,6 +148,10 @@ def export_neuronpedia(
     examples = _examples(named, train, tokenizer)
     _fill(examples, model, train, source.layer)
     vectors = _vectors(model)
+    for older in place.glob(
+        "*/batch-*.jsonl.gz"
+    ):  # of a larger dictionary: whoever imports the folder imports them all
+        older.unlink()
     for number, begin in enumerate(range(0, len(named.concepts), BATCH)):
         lines: dict[str, list[dict[str, Any]]] = {"features": [], "activations": [], "explanations": []}
         for row in named.concepts.iloc[begin : begin + BATCH].to_dict("records"):
@@ -189,13 +193,16 @@ def _examples(named: NamedDictionary, train: Side, tokenizer: PreTrainedTokenize
             raise AccordError("the embeddings were made with another tokenizer, or of other texts", got=got)
         begin = max(0, position - BEFORE)
         own = tokens[text][begin : position + AFTER + 1]
-        examples[int(concept)].append(_Example(int(concept), int(text), begin, own, np.zeros(len(own))))
+        examples[int(concept)].append(_Example(int(concept), int(text), begin, own, np.full(len(own), np.nan)))
     return examples
 
 
 @torch.no_grad()
 def _fill(examples: dict[int, list[_Example]], model: ConceptModel, train: Side, layer: int) -> None:
-    """Strengths where the concept fires, 0 elsewhere: all rows are read once, and those that somebody shows encoded."""
+    """Strengths where the concept fires, 0 elsewhere: all rows are read once, and those that somebody shows encoded.
+
+    What a text has beyond the last token that was read is cut off: of it there is no strength.
+    """
     wanted: dict[tuple[int, int], list[tuple[_Example, int]]] = defaultdict(list)
     for example in (each for own in examples.values() for each in own):
         for i in range(len(example.tokens)):
@@ -211,6 +218,9 @@ def _fill(examples: dict[int, list[_Example]], model: ConceptModel, train: Side,
         for row, own in zip(rows, strengths, strict=True):
             for example, i in wanted[places[row]]:
                 example.values[i] = own[example.concept]
+    for example in (each for own in examples.values() for each in own):
+        known = int(np.isfinite(example.values).sum())
+        example.tokens, example.values = example.tokens[:known], example.values[:known]
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from accord.gap.measure import measure_gap
 from accord.gap.metrics import summarize_layers
 from accord.gap.questions import contexts_of, generator_queries
 from accord.gap.result import Gap
+from accord.gap.ridge import FOLDS
 from accord.gap.states import context_states
 from accord.lm.model import LanguageModel
 from accord.lm.scoring import score
@@ -26,6 +27,7 @@ from accord.pathway.readout import readout_curve
 from accord.pathway.tables import ALL, BASE, INTO_BASE, REPAIRED
 from accord.progress import Progress
 from accord.tasks import Task
+from accord.tasks.splits import held_apart
 from accord.unfinished import each, once
 
 GENERATOR, VALIDATOR = FORMS = ("generator", "validator")
@@ -108,7 +110,7 @@ class Comparison:
         tables = {name: self._scores(name, task, scores, steps) for name, task in self.tests.items()}
         learned = once(self.parts, "train.parquet", partial(_generator_logodds, self.base, train, steps.next()))
         target = torch.from_numpy(learned["generator_logodds"].to_numpy(copy=True))
-        groups = [item.group for item in train.items]
+        groups, _ = held_apart(train, FOLDS)
 
         def of(model: str) -> pd.DataFrame:
             own = self.states(model, train, VALIDATOR, steps)

@@ -39,8 +39,8 @@ def readout_curve(
     Args:
         states: layer -> states of the training items [item, d].
         target: l_G of the training items [item].
-        groups: of the training items; the penalty is chosen on groups that a fit has not seen, as test items may have
-            a group that no training item has.
+        groups: of the training items; the penalty is chosen on groups that a fit has not seen, see
+            `accord.tasks.splits.held_apart`.
         tests: name -> states by layer of other items, and their score table, whose `generator_logodds` is the target.
 
     Raises:

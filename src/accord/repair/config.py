@@ -55,7 +55,7 @@ class Trained(Pace):
         default=None,
         ge=1,
         description="Pass so many prompts through the model at a time, with the gradient of the whole batch; without "
-        "it all at once, which is faster, up to 2,048 tokens or 2²⁷ logits, and more than these in parts.",
+        "it all at once, which is faster, up to 2,048 tokens with their padding or 2²⁷ logits, and more in parts.",
         examples=[8],
     )
     checkpointing: bool = Field(
@@ -308,7 +308,8 @@ class _Searched(Surgery):
         default=0.25,
         gt=0,
         lt=1,
-        description="Share of the training items that settings are chosen on; whole groups, where items have them.",
+        description="Share of the training items that settings are chosen on: whole prompts, and whole groups where "
+        "items have them.",
     )
     budget: float = Field(
         default=1.008,

@@ -1,6 +1,6 @@
 """What repairs without training are fitted to and judged by: what the model says of items in both forms."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -22,9 +22,11 @@ from accord.progress import Progress
 from accord.repair.config import FEWEST_ITEMS
 from accord.repair.ordinary import YesNo, log_yes_no
 from accord.tasks import Item, Task
+from accord.tasks.splits import prompts_apart
 
 # Enough groups that whole ones can be held out and still speak for the others.
 _FEWEST_GROUPS = 8
+_FEWEST_PROMPTS = 4  # likewise of whole prompts
 _MEASURES = ("pearson_all", "pearson_yes", "pearson_no", "validator_auc", "validator_accuracy")
 
 
@@ -91,7 +93,7 @@ def gather(
     generator = np.array([answer.logodds(scores) for scores in scored])
     states, validator = read_validator(lm, tokens, [query.context for _, query in queries], layers, progress)
     gold = np.array([item.gold for item in task.items])
-    return Evidence(generator, validator, gold, states, hold_out(task.items, held_out, seed))
+    return Evidence(generator, validator, gold, states, hold_out(task.items, _prompts(task), held_out, seed))
 
 
 @torch.no_grad()
@@ -120,23 +122,39 @@ def read_validator(
     return {layer: state[index] for layer, state in states.items()}, logodds[index].numpy()
 
 
-def hold_out(items: Sequence[Item], share: float, seed: int) -> NDArray[np.int64]:
+def hold_out(items: Sequence[Item], prompts: Sequence[Hashable], share: float, seed: int) -> NDArray[np.int64]:
     """Which items settings are chosen on: 0 none of these, 1 by themselves, 2 as whole groups.
 
     Half of the share are items whose groups (hypernyms, say) may also be fitted, half are groups of which nothing is:
-    a repair should serve both. Where items have few groups or none, all are held out by themselves.
+    a repair should serve both. Where items have few groups or none, all are held out by themselves. All items of a
+    prompt are held out or none is, and groups that cut across prompts count as none.
+
+    Args:
+        prompts: of each item, see `accord.tasks.splits.prompts_apart`.
     """
     rng = Random(f"hold out {seed}")
     sides = np.zeros(len(items), dtype=np.int64)
     groups = sorted({item.group for item in items if item.group is not None})
-    whole = share / 2 if len(groups) >= _FEWEST_GROUPS and all(item.group is not None for item in items) else 0.0
+    apart = len({(prompt, item.group) for prompt, item in zip(prompts, items, strict=True)}) == len(set(prompts))
+    grouped = apart and len(groups) >= _FEWEST_GROUPS and all(item.group is not None for item in items)
+    whole = share / 2 if grouped else 0.0
     for group in rng.sample(groups, len(groups)):
         block = [i for i, item in enumerate(items) if item.group == group]
         if (sides == 2).sum() + len(block) / 2 <= whole * len(items):
             sides[block] = 2
-    rest = np.flatnonzero(sides == 0).tolist()
-    sides[rng.sample(rest, min(round((share - whole) * len(items)), len(rest) - 1))] = 1
+    units: dict[Hashable, list[int]] = {}
+    for i in np.flatnonzero(sides == 0).tolist():
+        units.setdefault(prompts[i], []).append(i)
+    wanted = round((share - whole) * len(items))
+    for block in rng.sample([*units.values()], min(wanted, len(units) - 1)):
+        if (sides == 1).sum() + len(block) / 2 <= wanted:
+            sides[block] = 1
     return sides
+
+
+def _prompts(task: Task) -> Sequence[Hashable]:
+    prompts = prompts_apart(task)
+    return prompts if len(set(prompts)) >= _FEWEST_PROMPTS else range(len(prompts))
 
 
 def validator_logodds(lm: LanguageModel, task: Task, items: Sequence[Item]) -> Floats:

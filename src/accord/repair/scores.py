@@ -105,7 +105,7 @@ def backward(
     With a `micro_batch` the pairs pass through the model so many at a time, and yet the gradient is that of the whole
     batch, whatever the loss: a first pass without gradients gives the scores and what the loss asks of each; a second
     one, with the same dropout, carries that back. The shared prefix is passed through once a pass. Without one that is
-    done where the batch has more than 2,048 tokens or reads more than 2²⁷ logits.
+    done where the batch, its rows filled up to the longest, has more than 2,048 tokens or reads more than 2²⁷ logits.
 
     Args:
         seed: of the dropout.
@@ -133,10 +133,10 @@ def _micro_batch(lm: LanguageModel, pairs: Sequence[Asked], groups: Sequence[_Gr
     """How many of these pairs pass through the model at a time."""
     tokens = read = 0
     for group in groups:
-        for pair in (pairs[place] for place in group.places):
-            sizes = [len(ids) for ids in _answers(pair)]
-            tokens += sum(len(pair.context) - len(group.prefix) + size - 1 for size in sizes)
-            read += sum(sizes)
+        sizes = [(len(pairs[i].context), len(ids)) for i in group.places for ids in _answers(pairs[i])]
+        widths = [context - len(group.prefix) + size - 1 for context, size in sizes]
+        tokens += len(widths) * max(widths)  # the shorter rows are filled up
+        read += sum(size for _, size in sizes)
     return max(1, int(len(pairs) / max(1.0, tokens / _TOKENS, read * lm.vocab_size / _LOGITS)))
 
 

@@ -83,7 +83,7 @@ def push(
             "this model stands on one that is on this machine alone: nobody else could open it",
             where=folder,
             got=base,
-            fix="push the base first and repair from its hub id; share whole weights (accord merge); "
+            fix="push the base first and repair from its hub id; send whole weights (accord merge, then `hf upload`); "
             "or name the very same model: --base OWNER/NAME",
         )
     check_model(base)
@@ -189,6 +189,10 @@ def _send(repository: str, contents: Mapping[str, Path | bytes], public: bool) -
             raise AccordError(
                 "this repository is public", where=address, fix="say that all may see it: --public; or name another"
             )
+        if public and info.private:  # the hub leaves who may see a repository that is there as it is
+            raise AccordError(
+                "this repository is private", where=address, fix="make it public in its settings; or leave --public out"
+            )
         there = [file.rfilename for file in info.siblings or []]
         if not any(name in there for name in SHARED) and (other := set(there) - _BESIDE):
             raise AccordError(
@@ -225,12 +229,12 @@ def _refused(repository: str, error: Exception) -> AccordError:
     code = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.OfflineModeIsEnabled):
         problem, fix = "The hub is switched off (HF_HUB_OFFLINE).", "unset it"
+    elif isinstance(error, errors.RepositoryNotFoundError):
+        problem, fix = "There is no such model on the hub, or it is private.", f"check the name; else {login}"
     elif isinstance(error, errors.LocalTokenNotFoundError) or code == 401:
         problem, fix = "Nobody is logged in to the hub.", login
     elif code == 403:
         problem, fix = "The hub does not let this user write there.", f"name a repository of your own; or {login}"
-    elif isinstance(error, errors.RepositoryNotFoundError):
-        problem, fix = "There is no such model on the hub, or it is private.", f"check the name; else {login}"
     else:
         problem, fix = (
             "The hub could not be reached, or refused.",

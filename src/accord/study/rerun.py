@@ -99,7 +99,7 @@ def check_studies(difference: RunDifference) -> None:
 
 def _planned(run: Run, name: str) -> Stage:
     """The stage as the run's study plans it here."""
-    file = _study(run)
+    file = kept_study(run)
     try:
         graph = plan_study(file, fetch=True)
     except AccordError as error:
@@ -115,12 +115,12 @@ def _planned(run: Run, name: str) -> Stage:
     return stage
 
 
-def _study(run: Run) -> StudyFile:
+def kept_study(run: Run) -> StudyFile:
     """The study that the run keeps. Paths in it are relative to the file that it is a copy of, if that is there."""
     file = load(run.folder / STUDY)
     for manifest in run.manifests.values():
         for word in str(manifest.get("command", "")).split():
             path = Path(word.strip("'"))
             if path.suffix == ".toml" and path.is_file() and path.read_bytes() == file.text.encode():
-                return replace(file, path=path)
+                return replace(file, path=path.absolute())
     return file

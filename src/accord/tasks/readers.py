@@ -98,9 +98,8 @@ class DataRow:
         >>> DataRow({"body": " x "}, "row 1").passage("body"), DataRow({"body": "\n  x\n"}, "row 2").passage("body")
         ('x', '  x')
         """
-        text, raw = self.text(column), str(self.values[column])
-        indentation = raw[: raw.index(text)].rpartition("\n")[2]
-        return text if indentation in ("", " ") else indentation + text
+        self.text(column)
+        return indented(str(self.values[column]))
 
     def first_of(self, *columns: str) -> str:
         """The first of these columns that there is."""
@@ -159,6 +158,13 @@ def as_text(value: object) -> str | None:
     if isinstance(value, float) and math.isinf(value):
         return None
     return str(value).strip() if isinstance(value, str | int | float | Decimal | date | time) else None
+
+
+def indented(text: str) -> str:
+    """A text without space around it, but that its first line keeps its indentation, if it is not one space."""
+    stripped = text.strip()
+    indentation = text[: text.index(stripped)].rpartition("\n")[2]
+    return stripped if indentation in ("", " ") else indentation + stripped
 
 
 def _encodes(text: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
-from accord.tasks.base import Item
+from accord.tasks.base import Item, Task
 
 T = TypeVar("T")
 
@@ -101,6 +101,33 @@ def same_prompt(items: Sequence[Item], question: Callable[[Item], str]) -> Calla
             first, second = top(("prompt", item.prompt)), top(own)
             above[second] = first
     return lambda item: top(("question", question(item)))
+
+
+def prompts_apart(task: Task) -> list[Hashable]:
+    """Of each item what no item of a test shares with it: its prompt, or where pairs of words are divided, itself.
+
+    >>> import accord
+    >>> programs, pairs = (accord.task(name, limit=40) for name in ("programs", "hypernymy"))
+    >>> len(set(prompts_apart(programs))), len(set(prompts_apart(pairs)))
+    (5, 40)
+    """
+    if task.nested:
+        return [*range(len(task.items))]
+    return [item.prompt or task.generator.prompt(item) for item in task.items]
+
+
+def held_apart(task: Task, fewest: int) -> tuple[Sequence[str | None], str]:
+    """Of each item what no item that is fitted shares with it, if it is to judge the fit; and what that is called.
+
+    Its group, as items that are tested may have a group that no training item has. Where there are fewer than `fewest`
+    groups, or they cut across prompts, its prompt. Where prompts are too few, too, or have one item each: None.
+    """
+    groups, prompts = [str(item.group) for item in task.items], [*map(str, prompts_apart(task))]
+    if len(set(groups)) >= fewest and len({*zip(prompts, groups, strict=True)}) == len(set(prompts)):
+        return groups, "group"
+    if fewest <= len(set(prompts)) < len(prompts):
+        return prompts, "prompt"
+    return [None] * len(prompts), "item"
 
 
 def random_sides(items: Sequence[Item], unit: Callable[[Item], Hashable], share: float, seed: int) -> Sides:

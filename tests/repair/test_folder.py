@@ -12,10 +12,12 @@ import accord
 from accord import concepts
 from accord.concepts import Scale
 from accord.errors import AccordError
-from accord.lm.edited import Readout
+from accord.lm.adapters import merges_exactly, tuned_layers
+from accord.lm.backbone import Backbone, copied
+from accord.lm.edited import Readout, backbone_of
 from accord.repair import save_adapter, save_edits
 from accord.repair.card import card
-from accord.repair.folder import with_edits
+from accord.repair.folder import load_to_measure, with_edits
 from accord.repair.result import base_of
 from accord.steering import AddDirection, EditConcepts
 
@@ -60,6 +62,44 @@ def test_an_adapter_comes_back(base: Path, tmp_path: Path) -> None:
     after = _logits(lm)
     assert not torch.allclose(before, after)
     torch.testing.assert_close(_logits(accord.load(tmp_path / "adapter")), after)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("there", [True, False])
+def test_to_measure_it_is_the_same_model(base: Path, tmp_path: Path, dtype: str, there: bool) -> None:
+    trained = accord.load(base).model
+    adapted = get_peft_model(trained, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    save_adapter(adapted, tmp_path / "adapter", base=str(base), about={})
+    lm, plain = accord.load(base, dtype=dtype), accord.load(tmp_path / "adapter", dtype=dtype)
+    before = _logits(lm)
+    quick = load_to_measure(tmp_path / "adapter", device="cpu", dtype=dtype, base=lm if there else None)
+    assert (quick.name, quick.settings(), quick.limits) == (plain.name, plain.settings(), plain.limits)
+    assert isinstance(quick, Backbone) and isinstance(plain, Backbone) and quick.proofs.keys() == plain.proofs.keys()
+    merged = not tuned_layers(quick.model)
+    assert tuned_layers(plain.model) and merged == (dtype == "float32")  # adding would round to half precision
+    torch.testing.assert_close(_logits(quick), _logits(plain), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(_logits(lm), before, rtol=0, atol=0)
+    assert not torch.allclose(before, _logits(quick), atol=1e-2)
+
+
+def test_an_adapter_on_a_weight_that_layers_share_is_not_merged(base: Path) -> None:
+    lm = accord.load(base)
+    assert isinstance(lm, Backbone)
+    lm.blocks[1].mlp.up_proj.weight = lm.blocks[0].mlp.up_proj.weight
+    for names, exactly in (["up_proj"], False), (["down_proj"], True):
+        adapted = get_peft_model(copied(lm).model, LoraConfig(target_modules=names))
+        assert merges_exactly(adapted) == exactly
+
+
+def test_edits_are_measured_on_the_base_that_is_there(base: Path, tmp_path: Path) -> None:
+    save_edits([AddDirection(1, torch.ones(32))], tmp_path / "one", base=str(base), about={})
+    lm = accord.load(base)
+    quick = load_to_measure(tmp_path / "one", device="cpu", dtype="auto", base=lm)
+    torch.testing.assert_close(_logits(quick), _logits(accord.load(tmp_path / "one")), rtol=0, atol=0)
+    assert backbone_of(quick) is lm
+    save_edits([AddDirection(1, torch.ones(32))], tmp_path / "two", base=str(tmp_path / "one"), about={})
+    other = load_to_measure(tmp_path / "two", device="cpu", dtype="auto", base=lm)  # not the one that it was made on
+    torch.testing.assert_close(_logits(other), _logits(accord.load(tmp_path / "two")), rtol=0, atol=0)
 
 
 def test_another_base_is_refused(base: Path, tmp_path: Path) -> None:

@@ -3,23 +3,26 @@
 import dataclasses
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel, PromptLearningConfig, get_peft_model_state_dict
+from peft import LoraConfig, PeftConfig, PeftModel, PromptLearningConfig, get_peft_model_state_dict
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 from transformers import PreTrainedModel
 
 from accord.disk import read_object
 from accord.errors import AccordError
 from accord.lm.checkpoint import adapter_weights, read_header
 from accord.lm.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from accord.lm.placement import computes_on, entry
+from accord.lm.placement import PLAIN, computes_on, entry
 
 _PROBE_TOKENS = 6
 _NAMED = 4  # keys that an error names
@@ -77,6 +80,31 @@ def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
         raise _acts_elsewhere("it acts outside of the model's own layers", ", ".join(model.active_adapters))
     inside: PreTrainedModel = model.get_base_model()
     return inside
+
+
+def merges_exactly(model: PeftModel) -> bool:
+    """Whether adding its adapter to the weights changes nothing but the rounding of float32: LoRA on plain weights of
+    that precision, none of which another layer has, too.
+    """
+    plain = all(isinstance(config, LoraConfig) for config in model.peft_config.values())
+    tuned = [module for _, module in tuned_layers(model)]
+    weights = [weight for module in tuned for weight in module.get_base_layer().parameters(recurse=False)]
+    exact = all(type(weight.data) in PLAIN and weight.dtype is torch.float32 for weight in weights)
+    return plain and exact and bool(tuned) and shared_layer(model) is None
+
+
+def shared_layer(model: nn.Module) -> str | None:
+    """The name of a layer with an adapter whose weight is another layer's too; None if there is none."""
+    owners = Counter(id(weight) for module in model.modules() for weight in module.parameters(recurse=False))
+    for name, layer in tuned_layers(model):
+        if any(owners[id(weight)] > 1 for weight in layer.get_base_layer().parameters(recurse=False)):
+            return name
+    return None
+
+
+def tuned_layers(model: nn.Module) -> list[tuple[str, BaseTunerLayer]]:
+    """The layers of a model that have an adapter, by name."""
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
 
 
 def check_adapter(folder: Path) -> None:

@@ -5,6 +5,7 @@ head; `positions` tries how far it reads and where its numbers switch; `proofs` 
 A model that fails is refused, or (where only caches fail) used without them.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -44,6 +45,10 @@ class Backbone:
         fingerprint: identity of the weights, part of what decides whether a study's stage is up to date.
         proofs: what was tried when it was made, by name; see `accord prove`.
 
+    Args:
+        like: a backbone of the same network without the adapter that is in it now. An adapter acts on each position by
+            itself, so what was proven of texts, batches and caches is not tried again.
+
     Raises:
         AccordError: what accord relies on does not hold in this model.
     """
@@ -58,6 +63,7 @@ class Backbone:
         *,
         name: str | None = None,
         fingerprint: str = "in memory",
+        like: "Backbone | None" = None,
     ) -> None:
         self.model = model = unwrapped(model).eval()
         self.tokenizer = tokenizer
@@ -71,7 +77,11 @@ class Backbone:
         self.proofs: dict[str, Proof] = {}
         with torch.no_grad(), self._refusing():
             self._find_parts()
-            self.prove()
+            if like is None:
+                self.prove()
+            else:
+                self.limits, self.cacheable, self._row_by_row = like.limits, like.cacheable, like._row_by_row
+                self.proofs = {**like.proofs, **self.proofs}
 
     def __repr__(self) -> str:
         weights = sum(parameter.numel() for parameter in self.model.parameters())
@@ -269,6 +279,16 @@ class Backbone:
             wanted="a causal decoder: embeddings, a list of blocks, final norm, head (soft-capped or scaled)",
             fix="open an issue with the model's config.json; accord refuses rather than give wrong numbers",
         )
+
+
+def can_be_copied(lm: Backbone) -> bool:
+    """Whether its weights are plain numbers on one device."""
+    return lm.quantization is None and not lm.placement.divided
+
+
+def copied(lm: Backbone) -> Backbone:
+    """The same backbone with weights of its own, proven as it was; see `can_be_copied`."""
+    return copy.deepcopy(lm, {id(lm.tokenizer): lm.tokenizer})
 
 
 def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

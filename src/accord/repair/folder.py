@@ -27,8 +27,8 @@ from accord.arguments import checked
 from accord.disk import path_of, read_object, write_whole
 from accord.errors import AccordError
 from accord.heads.reader import edits_as_json, edits_from_json
-from accord.lm.adapters import with_adapter
-from accord.lm.backbone import Backbone
+from accord.lm.adapters import merges_exactly, open_adapter, quiet_peft, unwrapped
+from accord.lm.backbone import Backbone, can_be_copied, copied
 from accord.lm.edited import Readout, StateEdit, Steered, WithReadout, backbone_of
 from accord.lm.model import LanguageModel
 from accord.lm.opening import load as load_backbone
@@ -94,7 +94,25 @@ def load_repaired(folder: Path | str, *, device: str = "auto", dtype: str = "aut
 
     Raises AccordError if the folder is damaged, or its base cannot be loaded or is another one.
     """
-    folder = Path(folder)
+    return _loaded(Path(folder), device, dtype)
+
+
+def load_to_measure(folder: Path, *, device: str, dtype: str, base: LanguageModel | None) -> LanguageModel:
+    """What `load_repaired` gives, in less time: it runs as fast as its base, with the same numbers but for rounding.
+
+    In float32 an adapter's matrices are added to the weights, which then need no more products than the base's.
+
+    Args:
+        base: what it was made on, where that is in memory already; it is not loaded again, and stays as it was.
+
+    Raises AccordError as `load_repaired` does.
+    """
+    return _loaded(folder, device, dtype, base, merge=True)
+
+
+def _loaded(
+    folder: Path, device: str, dtype: str, there: LanguageModel | None = None, *, merge: bool = False
+) -> LanguageModel:
     check_if_stage(folder)
     try:
         described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
@@ -103,9 +121,13 @@ def load_repaired(folder: Path | str, *, device: str = "auto", dtype: str = "aut
             raise AccordError("a repaired model of another version", where=folder, got=got, wanted=VERSION)
         if described["change"]["kind"] == "weights":
             return load_backbone(folder, device=device, dtype=dtype)
-        base = checked_base(folder, described, device, dtype)
-        if described["change"]["kind"] == "adapter":
-            return _with_adapter(base, folder)
+        known, adapts = described["base"]["fingerprint"], described["change"]["kind"] == "adapter"
+        if isinstance(there, Backbone) and there.fingerprint == known and (not adapts or can_be_copied(there)):
+            base: LanguageModel = copied(there) if adapts else there
+        else:
+            base = checked_base(folder, described, device, dtype)
+        if adapts:
+            return _with_adapter(base, folder, merge=merge)
         return with_edits(base, _edits_of(folder, described["change"]["edits"], base), name=str(folder))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         got = str(error).strip() or type(error).__name__
@@ -153,13 +175,20 @@ def checked_base(folder: Path, described: Mapping[str, Any], device: str, dtype:
     return load(base, device=device, dtype=dtype)
 
 
-def _with_adapter(base: LanguageModel, folder: Path) -> Backbone:
+def _with_adapter(base: LanguageModel, folder: Path, *, merge: bool) -> Backbone:
+    """The model with an adapter on it, or in its weights, which are changed in place."""
     if not isinstance(base, Backbone):
         raise AccordError("an adapter needs a backbone under it", where=folder, got=base.name)
     from accord.loading import fingerprint
 
-    network = with_adapter(base.model, folder)
-    return Backbone(network, base.tokenizer, name=str(folder), fingerprint=fingerprint(str(folder)))
+    name, known = str(folder), fingerprint(str(folder))
+    adapter = open_adapter(base.model, folder)
+    if merge and merges_exactly(adapter):
+        with quiet_peft():
+            adapter.merge_and_unload()
+        base.name, base.fingerprint = name, known  # the same modules with other numbers: nothing need be found anew
+        return base
+    return Backbone(unwrapped(adapter), base.tokenizer, name=name, fingerprint=known, like=base)
 
 
 def _begin(folder: Path | str) -> Path:

@@ -112,7 +112,7 @@ def trainable(
         _drop_quickly(adapter)
         weights = {name: weight for name, weight in adapter.named_parameters() if weight.requires_grad}
         # A boundary of its own: the base's may hold modules that PEFT has just replaced.
-        yield ModelInTraining(Backbone(base.model, base.tokenizer, name=base.name), weights, adapter)
+        yield ModelInTraining(Backbone(base.model, base.tokenizer, name=base.name, like=base), weights, adapter)
 
 
 def check_base(lm: LanguageModel, config: Trained) -> Targets | None:
@@ -153,7 +153,7 @@ class _Dropout(nn.Dropout):
         dropped = min(round(self.p * 2**16), 2**16 - 1)
         drawn = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         kept = drawn.view(torch.int16)[: input.numel()].view(input.shape) >= dropped - 2**15
-        return input * torch.where(kept, 2**16 / (2**16 - dropped), 0.0).to(input.dtype)
+        return input * torch.where(kept, torch.tensor(2**16 / (2**16 - dropped), dtype=input.dtype), 0)
 
 
 def _drop_quickly(adapter: PeftModel) -> None:

@@ -2,21 +2,19 @@
 
 import gc
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
 from accord.arguments import checked
 from accord.disk import lock, read_object, whole_folder, write_whole
 from accord.errors import AccordError
 from accord.gap.questions import NO_FORMS, YES_FORMS
-from accord.lm.adapters import open_adapter, quiet_peft
+from accord.lm.adapters import open_adapter, quiet_peft, shared_layer
 from accord.lm.backbone import Backbone
 from accord.lm.catalog import is_adapter, resolve
 from accord.lm.encoding import encode_prompt, single_tokens
@@ -173,17 +171,13 @@ def _check(folder: Path) -> dict[str, Any]:
 
 def _check_ties(base: Backbone, folder: Path) -> None:
     """Raises AccordError if a weight with an adapter is another layer's too: merging would change that as well."""
-    owners = Counter(id(weight) for module in base.model.modules() for weight in module.parameters(recurse=False))
-    for name, layer in base.model.named_modules():
-        if isinstance(layer, BaseTunerLayer):
-            weights = layer.get_base_layer().parameters(recurse=False)
-            if any(owners[id(weight)] > 1 for weight in weights):
-                raise AccordError(
-                    "merging would change more than the adapter does: several layers share this weight",
-                    where=folder,
-                    got=name.removesuffix(".base_layer"),
-                    fix="use the folder as it is: any --model takes it",
-                )
+    if (name := shared_layer(base.model)) is not None:
+        raise AccordError(
+            "merging would change more than the adapter does: several layers share this weight",
+            where=folder,
+            got=name.removesuffix(".base_layer"),
+            fix="use the folder as it is: any --model takes it",
+        )
 
 
 @torch.no_grad()

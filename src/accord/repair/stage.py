@@ -36,8 +36,11 @@ class RepairNode:
     stage: Stage
 
     def load(self, work: Work, backbone: BackboneSection) -> "LanguageModel":
-        """The repaired model; not kept in memory, as a study has many."""
-        return work.begun_with(load(backbone.model_copy(update={"model": str(work.at(self.stage))})))
+        """The repaired model, to be measured; not kept in memory, as a study has many."""
+        from accord.repair.folder import load_to_measure
+
+        folder, base = work.at(self.stage), work.models.kept(backbone)
+        return work.begun_with(load_to_measure(folder, device=backbone.device, dtype=backbone.dtype, base=base))
 
 
 def stages(plan: Plan) -> Iterator[Stage]:

@@ -289,7 +289,7 @@ def _idle(lm: Backbone, targets: Targets, config: Trained, before: Tensor) -> di
     """Adapted matrices that no gradient reaches; raises AccordError if an untrained adapter changes the scores."""
     with restored(lm.model):
         build(lm, targets, config)
-        after = _probe_scores(Backbone(lm.model, lm.tokenizer, name=lm.name))  # whose lens has the adapter, too
+        after = _probe_scores(Backbone(lm.model, lm.tokenizer, name=lm.name, like=lm))  # its lens has the adapter, too
         outputs = _outputs(lm.model)
         gradients = torch.autograd.grad(after.sum(), list(outputs.values()), allow_unused=True)
     off = float((after.detach() - before).abs().max() / before.abs().max())

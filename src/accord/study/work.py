@@ -66,6 +66,10 @@ class Models:
         self._kept[key] = lm
         return lm
 
+    def kept(self, section: BackboneSection) -> "LanguageModel | None":
+        """The same, if it is in memory already."""
+        return self._kept.get((section.model, section.device, section.dtype))
+
 
 def load(section: BackboneSection) -> "LanguageModel":
     """The model of a section, loaded anew."""

@@ -12,6 +12,11 @@ settings.register_profile("fuzz", deadline=None, print_blob=True, suppress_healt
 settings.load_profile("suite")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those of the real models come first: other workers would wait for a minute's test that is begun last."""
+    items.sort(key=lambda item: item.get_closest_marker("real") is None)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
     """The last line tells what was not tested. A reason to skip says what of, and how to have it tested."""

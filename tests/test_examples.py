@@ -11,7 +11,7 @@ LARGEST = 700_000  # bytes of a notebook with its pictures
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["gap", "task", "repair", "concepts", "study"])
+@pytest.mark.parametrize("name", ["repair", "study", "concepts", "gap", "task"])  # the longest first
 def test_notebooks_run(name: str, tmp_path: Path) -> None:
     notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
     assert "assert " in [cell.source for cell in notebook.cells if cell.cell_type == "code"][-1]

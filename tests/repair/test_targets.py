@@ -1,6 +1,8 @@
 """What an adapter is put on in models with experts and recurrent layers, and that the base comes back untouched."""
 
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import accord
 from accord import repair
 from accord.errors import AccordError
 from accord.lm import Backbone
-from accord.repair import merging
+from accord.repair import lora, merging
 from accord.repair import targets as adapted
 from accord.repair.config import RankAlign
 from accord.repair.lora import trainable
@@ -215,6 +217,20 @@ def test_an_adapter_that_is_no_identity_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(adapted, "build", off)
     with pytest.raises(AccordError, match="an untrained adapter changes"):
         find_targets(lm, RankAlign())
+
+
+def test_what_was_found_for_a_model_is_not_found_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, other = (Backbone(tiny_model("llama"), tiny_tokenizer()) for _ in range(2))
+    found: list[int] = []
+    monkeypatch.setattr(lora, "find_targets", lambda lm, config: found.append(id(lm)) or find_targets(lm, config))
+    for config in (RankAlign(), RankAlign(steps=3, lr=1.0), RankAlign(r=4)):
+        assert lora.check_base(lm, config) == find_targets(lm, config)
+    lora.check_base(other, RankAlign())
+    assert found == [id(lm), id(lm), id(other)]  # once for either rank, and for each model
+    kept = weakref.ref(lm)
+    del lm
+    gc.collect()
+    assert kept() is None
 
 
 def test_only_what_runs_on_text_is_adapted() -> None:

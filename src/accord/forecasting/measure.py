@@ -77,6 +77,7 @@ def forecast(
         lm,
         task,
         layers=True,
+        lens=False,
         typicality=("own", "negated") if negated else ("own",),
         resamples=resamples,
         parts=parts,

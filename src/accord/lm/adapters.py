@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from accord import on_cpu
 from accord.disk import read_object
 from accord.errors import AccordError
 from accord.lm.checkpoint import adapter_weights, read_header
@@ -30,7 +31,13 @@ _NAMED = 4  # keys that an error names
 
 def with_adapter(network: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """The plain module that runs with the adapter in `folder` on it; see `open_adapter`."""
-    return unwrapped(open_adapter(network, folder))
+    return inside(open_adapter(network, folder))
+
+
+def inside(model: PeftModel) -> PreTrainedModel:
+    """The plain module that runs with the adapter of a PEFT model in it; for those that `unwrapped` lets through."""
+    network: PreTrainedModel = model.get_base_model()
+    return network
 
 
 def open_adapter(network: PreTrainedModel, folder: Path) -> PeftModel:
@@ -78,8 +85,7 @@ def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
         _check_kind(type(config), vars(config))
     if not _same_logits(model):
         raise _acts_elsewhere("it acts outside of the model's own layers", ", ".join(model.active_adapters))
-    inside: PreTrainedModel = model.get_base_model()
-    return inside
+    return inside(model)
 
 
 def merges_exactly(model: PeftModel) -> bool:
@@ -221,14 +227,15 @@ def _check_filled(whole: PeftModel, folder: Path) -> None:
         )
 
 
+@on_cpu.quick()
 @torch.no_grad()
 def _same_logits(model: PeftModel) -> bool:
     """Whether the module inside gives the same logits as the whole, on a few tokens."""
-    inside = model.get_base_model()
+    network = inside(model)
     training = model.training
     model.eval()
-    rows = inside.get_input_embeddings().weight.shape[0]
-    ids = torch.arange(2, 2 + _PROBE_TOKENS, device=entry(inside)).unsqueeze(0) % rows
-    whole, part = (run(input_ids=ids).logits for run in (model, inside))
+    rows = network.get_input_embeddings().weight.shape[0]
+    ids = torch.arange(2, 2 + _PROBE_TOKENS, device=entry(network)).unsqueeze(0) % rows
+    whole, part = (run(input_ids=ids).logits for run in (model, network))
     model.train(training)
     return whole.shape == part.shape and bool(torch.allclose(whole.float(), part.float(), rtol=1e-3, atol=1e-5))

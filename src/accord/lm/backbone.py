@@ -56,6 +56,7 @@ class Backbone:
     limits: Limits
     packs = 0
 
+    @on_cpu.quick()
     def __init__(
         self,
         model: PreTrainedModel,

@@ -68,6 +68,7 @@ class Comparison:
             self.models[model],
             self.first,
             layers=True,
+            lens=False,
             typicality=(),
             resamples=self.resamples,
             parts=self.part(f"gap-{model}"),

@@ -27,7 +27,7 @@ from accord.arguments import checked
 from accord.disk import path_of, read_object, write_whole
 from accord.errors import AccordError
 from accord.heads.reader import edits_as_json, edits_from_json
-from accord.lm.adapters import merges_exactly, open_adapter, quiet_peft, unwrapped
+from accord.lm.adapters import inside, merges_exactly, open_adapter, quiet_peft
 from accord.lm.backbone import Backbone, can_be_copied, copied
 from accord.lm.edited import Readout, StateEdit, Steered, WithReadout, backbone_of
 from accord.lm.model import LanguageModel
@@ -188,7 +188,7 @@ def _with_adapter(base: LanguageModel, folder: Path, *, merge: bool) -> Backbone
             adapter.merge_and_unload()
         base.name, base.fingerprint = name, known  # the same modules with other numbers: nothing need be found anew
         return base
-    return Backbone(unwrapped(adapter), base.tokenizer, name=name, fingerprint=known, like=base)
+    return Backbone(inside(adapter), base.tokenizer, name=name, fingerprint=known, like=base)
 
 
 def _begin(folder: Path | str) -> Path:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from peft import PeftModel
@@ -21,6 +22,9 @@ from accord.repair.config import Trained
 from accord.repair.folder import save_adapter, save_weights
 from accord.repair.restored import restored
 from accord.repair.targets import Targets, build, find_targets
+
+# What was found for adapters on a model, by their settings: the trainings of several seeds ask for the same.
+_FOUND: WeakKeyDictionary[Backbone, dict[tuple[float, ...], Targets]] = WeakKeyDictionary()
 
 
 @dataclass
@@ -123,7 +127,12 @@ def check_base(lm: LanguageModel, config: Trained) -> Targets | None:
             updates in half precision.
     """
     base = _plain(lm, config)
-    return None if config.full else find_targets(base, config)
+    if config.full:
+        return None
+    known, settings = _FOUND.setdefault(base, {}), (config.r, config.alpha, config.dropout)
+    if settings not in known:
+        known[settings] = find_targets(base, config)
+    return known[settings]
 
 
 def _plain(lm: LanguageModel, config: Trained) -> Backbone:

@@ -54,6 +54,8 @@ class Backbone:
     """
 
     limits: Limits
+    cacheable: bool
+    _row_by_row: bool
     packs = 0
 
     @on_cpu.quick()

@@ -13,8 +13,8 @@ settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those of the real models come first: other workers would wait for a minute's test that is begun last."""
-    items.sort(key=lambda item: item.get_closest_marker("real") is None)
+    """The long ones come first: other workers would wait for a minute's test that is begun last."""
+    items.sort(key=lambda item: item.get_closest_marker("real") is None and item.path.name != "test_gpu.py")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

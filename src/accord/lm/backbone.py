@@ -84,6 +84,7 @@ class Backbone:
                 self.prove()
             else:
                 self.limits, self.cacheable, self._row_by_row = like.limits, like.cacheable, like._row_by_row
+                self.packs = like.packs
                 self.proofs = {**like.proofs, **self.proofs}
 
     def __repr__(self) -> str:

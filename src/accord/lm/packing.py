@@ -38,7 +38,7 @@ class Tree:
 
 
 @dataclass
-class Row:
+class PackedRow:
     """A packed row in the making; `reads` are (place, index of the sequence that ends there)."""
 
     ids: list[int] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Row:
         self.ends[begin : begin + len(node.tokens)] = [len(self.ids)] * len(node.tokens)
 
 
-def pack(roots: Sequence[Node], width: int) -> list[Row]:
+def pack(roots: Sequence[Node], width: int) -> list[PackedRow]:
     """The trees in rows of at most `width` places; where a row ends within a tree, the next repeats the path to there.
 
     >>> leaf = Node(2, (8, 9), [(1, 0)])
@@ -69,7 +69,7 @@ def pack(roots: Sequence[Node], width: int) -> list[Row]:
 
     `width` is at least as long as the longest sequence.
     """
-    rows = [Row()]
+    rows = [PackedRow()]
     path: list[tuple[Node, int]] = []  # from the root to where we are, and where in the present row each begins
     work: list[Node | None] = list(reversed(roots))  # None: what was entered last is done
     while work:
@@ -80,7 +80,7 @@ def pack(roots: Sequence[Node], width: int) -> list[Row]:
         if len(rows[-1].ids) + len(node.tokens) > width:
             for entered, begin in path:
                 rows[-1].close(entered, begin)
-            rows.append(Row())
+            rows.append(PackedRow())
             path = [(entered, rows[-1].add(entered)) for entered, _ in path]
         begin = rows[-1].add(node)
         rows[-1].reads += [(begin + place, i) for place, i in node.reads]
@@ -89,7 +89,7 @@ def pack(roots: Sequence[Node], width: int) -> list[Row]:
     return [row for row in rows if row.ids]
 
 
-def as_batch(rows: Sequence[Row]) -> tuple[Tensor, Tree, Tensor]:
+def as_batch(rows: Sequence[PackedRow]) -> tuple[Tensor, Tree, Tensor]:
     """Ids, tree and the places to read `[row, slot]` of rows padded to one width; unused slots read place 0."""
     width = max(len(row.ids) for row in rows)
     slots = max(1, max(len(row.reads) for row in rows))

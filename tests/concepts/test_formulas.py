@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from tests.concepts.conftest import rows_for
 from torch import Tensor
 
 from accord.concepts import ConceptModel, Step, build, read_config
@@ -13,6 +14,7 @@ from accord.concepts.base import Sparse
 from accord.concepts.gates import gate_entropy, rate_divergence, relaxed_bernoulli
 from accord.concepts.jumprelu import jump
 from accord.concepts.lcblm import block_overlap, similarity, twins
+from accord.concepts.sae import living_norm, worst_rows
 from accord.concepts.sparse import Pattern
 from accord.concepts.topk import CHUNK, aux_k, count_fired, largest
 from accord.errors import AccordError
@@ -460,3 +462,101 @@ def test_lcblm_shared(make: Make, embeddings: Rows) -> None:
         sum(model.encode(x).strength[:, k, None] * (model.h[k] @ model.W_dec[k])[None] for k in range(6)) + model.b_dec
     )
     torch.testing.assert_close(model.decode(model.encode(x)), model.restore(soft), atol=1e-4, rtol=1e-4)
+
+
+def rows_drawn(residual: Tensor, count: int, noise: torch.Generator) -> Tensor:
+    """Numbers of rows, in proportion to their squared residual."""
+    return torch.multinomial(
+        torch.tensor([sum(v * v for v in row) for row in residual.tolist()]), count, generator=noise
+    )
+
+
+@pytest.mark.parametrize("kind", ["l1", "supervised", "jumprelu", "bernoulli"])
+@torch.no_grad()
+def test_dead_latents_are_aimed_at_what_is_left_of_rows(kind: str, make: Make, embeddings: Rows) -> None:
+    model, x = make(kind).eval(), embeddings(30)
+    dead, alive = [2, 7], [k for k in range(12) if k not in (2, 7)]
+    model.idle += torch.arange(12)
+    model.idle[[2, 7, 9]] = torch.tensor([model.dead_after, 10**9, model.dead_after - 1])
+    before = {name: weight.clone() for name, weight in [*model.named_parameters(), ("idle", model.idle)]}
+    xs = model.standardise(x)
+    left = xs - model.reconstruct(model.encode(x).strength)
+    rows = rows_drawn(left, 2, step().generator)
+    unit = left[rows] / left[rows].norm(dim=1, keepdim=True)
+    want = {"W_dec": unit, "W_enc": 0.2 * model.W_enc[alive].norm(dim=1).mean() * unit, "b_enc": torch.zeros(2)}
+    if kind == "jumprelu":
+        want |= {"W_enc": unit, "log_threshold": torch.full((2,), math.log(0.4))}
+    if kind == "bernoulli":  # its logit is 4 at the row itself, −4 where it has nothing of what is left
+        reach = ((xs[rows] - model.b_dec) * unit).sum(1, keepdim=True)
+        assert (reach > 1e-3).all()
+        want = {"W_dec": left[rows], "W_enc": 8 * unit / reach, "b_enc": torch.full((2,), -4.0)}
+    assert model.reseed(rows_for(kind, x), step()).tolist() == dead
+    for name, weight in [*model.named_parameters(), ("idle", model.idle)]:
+        if name in want or name == "idle":
+            torch.testing.assert_close(weight[dead], want.get(name, torch.zeros(2, dtype=torch.int64)))
+            assert torch.equal(weight[alive], before[name][alive])
+        else:
+            assert torch.equal(weight, before[name])
+
+
+@pytest.mark.parametrize(("kind", "index"), [("lcblm", 1), ("lcblm", 3), ("lcblm", 5), ("lcblm-shared", 5)])
+@pytest.mark.parametrize("encoder", ["gelu", "mlp"])
+@torch.no_grad()
+def test_a_dead_concept_is_aimed_at_what_is_left_of_a_row(
+    kind: str, index: int, encoder: str, make: Make, embeddings: Rows
+) -> None:
+    model, x = make(kind, similarity="distance", encoder=encoder).eval(), embeddings(60)
+    model.idle[4] = model.c.dead_after
+    xs, now = model.standardise(x), step(index)
+    e = model.embed(xs)
+    gates = model.logits(e).sigmoid()
+    free = {1: 0.0, 3: 0.5, 5: 1.0}[index]
+    content = model.h.expand(60, 6, 3) if kind == "lcblm-shared" else free * e + (1 - free) * model.h
+    left = xs - torch.einsum("nk,nke,ked->nd", gates, content, model.W_dec) - model.b_dec
+    dead = [k for k, twin in enumerate(twins(gates > 0.5)) if (twin and free < 1) or k == 4]
+    rows = rows_drawn(left, len(dead), now.generator)
+    features = model.features(xs[rows])
+    if kind == "lcblm":
+        h = torch.randn(len(dead), 3, generator=now.generator).abs() + 0.1
+        unit = torch.nn.functional.normalize(features if encoder == "mlp" else left[rows], dim=1)
+        reach = torch.maximum((features * unit).sum(1), 0.2 * features.norm(dim=1))
+        want = {"W_enc": torch.einsum("ne,nd->ned", h, 2 * unit / reach[:, None]), "b_enc": -h}
+    else:
+        h, want = model.embed(xs[rows]), {}
+    want |= {"h": h, "offset": 0.7 * h.norm(dim=1)}
+    want["W_dec"] = torch.einsum("ne,nd->ned", h / h.square().sum(1, keepdim=True), left[rows])
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    assert model.reseed(x, step(index)).tolist() == dead
+    others = [k for k in range(6) if k not in dead]
+    for name, weight in model.named_parameters():
+        if name in want:
+            torch.testing.assert_close(weight[dead], want[name])
+        assert torch.equal(*((w[others] if name in want else w) for w in (weight, before[name])))
+    assert model.idle[4] == 0
+
+
+def test_rows_are_drawn_again_only_where_there_are_too_few() -> None:
+    x = torch.eye(3)
+    assert sorted(worst_rows(x, x, 3, step())[0].tolist(), reverse=True) == x.tolist()
+    row, residual = worst_rows(x[:1], 2 * x[:1], 2, step())
+    assert torch.equal(row, x[[0, 0]]) and torch.equal(residual, 2 * x[[0, 0]])
+    assert worst_rows(x, torch.zeros(3, 3), 2, step())[1].tolist() == [[0.0] * 3] * 2  # nothing is left of any row
+    assert living_norm(2 * x, torch.tensor([0, 1, 2])) == 1.0 and living_norm(2 * x, torch.tensor([1])) == 2.0
+
+
+@pytest.mark.parametrize("kind", ["topk", "batchtopk", "jumprelu", "l1"])
+@torch.no_grad()
+def test_decoder_rows_are_held_at_norm_one_where_nothing_else_bounds_them(kind: str, make: Make) -> None:
+    model, own = make(kind), make(kind).W_dec
+    held = kind != "l1"
+    model.W_dec[3] = 0.0
+    model.after_update()
+    want = own / own.norm(dim=1, keepdim=True) if held else own.clone()
+    want[3] = 0.0
+    torch.testing.assert_close(model.W_dec, want)
+    model.before_update()  # without a gradient nothing is to be done
+    grad = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
+    model.W_dec.grad = grad.clone()
+    model.before_update()
+    along = (grad * want).sum(1, keepdim=True) * want
+    torch.testing.assert_close(model.W_dec.grad, grad - along if held else grad)

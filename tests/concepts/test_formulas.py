@@ -178,6 +178,20 @@ def test_batchtopk_first_threshold_and_row_independence(make: Make, embeddings: 
     torch.testing.assert_close(alone, model.encode(x).strength, atol=1e-6, rtol=1e-5)
 
 
+def test_a_threshold_follows_active_latents_of_training_alone(make: Make, embeddings: Rows) -> None:
+    model, x = make("batchtopk"), embeddings(6)
+    model.eval().loss(x, step())
+    assert model.threshold.tolist() == pytest.approx([0.4] * 12)
+    with torch.no_grad():
+        model.b_enc.fill_(-1e3)  # nothing is active
+    model.train().loss(x, step())
+    assert model.threshold.tolist() == pytest.approx([0.4] * 12)
+    model = make("batchtopk")
+    model.threshold.fill_(-5.0)  # an imported one may be below 0; strengths are not
+    want = torch.tensor(pre_activations(model, x)).relu()
+    torch.testing.assert_close(model.encode(x).strength, want, atol=1e-5, rtol=1e-5)
+
+
 def test_matryoshka(make: Make, embeddings: Rows) -> None:
     model, x = make("matryoshka"), embeddings(6)
     assert model.ends.tolist() == [3, 6, 12]
@@ -560,3 +574,74 @@ def test_decoder_rows_are_held_at_norm_one_where_nothing_else_bounds_them(kind: 
     model.before_update()
     along = (grad * want).sum(1, keepdim=True) * want
     torch.testing.assert_close(model.W_dec.grad, grad - along if held else grad)
+
+
+@pytest.mark.parametrize("kind", ["l1", "supervised", "jumprelu", "bernoulli", "lcblm", "lcblm-shared"])
+def test_a_concept_is_idle_until_it_fires_in_training(kind: str, make: Make, embeddings: Rows) -> None:
+    model, x = make(kind), embeddings(1 if "lcblm" in kind else 3)
+    model.idle += torch.arange(model.K)
+    fired = (model.encode(x).strength > (0.5 if model.gated else 0)).any(0).tolist()
+    assert any(fired) and not all(fired)
+    model.eval().loss(rows_for(kind, x), step())
+    assert model.idle.tolist() == list(range(model.K))
+    model.train().loss(rows_for(kind, x), step())
+    assert model.idle.tolist() == [0 if on else k + len(x) for k, on in enumerate(fired)]
+
+
+def test_where_weights_start() -> None:
+    def built(kind: str, **over: object) -> ConceptModel:
+        return build(read_config({"kind": kind, "size": 60} | over), 50, seed=0)
+
+    for kind, over in (("topk", {"k": 2}), ("l1", {}), ("jumprelu", {"bandwidth": 0.2}), ("bernoulli", {"prior": 0.1})):
+        model = built(kind, **over)
+        assert torch.equal(model.W_enc, model.W_dec) and not model.b_dec.any()
+        torch.testing.assert_close(model.W_dec.norm(dim=1), torch.ones(60))
+        bias = math.log(0.1 / 0.9) if kind == "bernoulli" else 0.0  # gates start at their prior rate
+        torch.testing.assert_close(model.b_enc, torch.full((60,), bias))
+    torch.testing.assert_close(built("jumprelu", bandwidth=0.2).threshold, torch.full((60,), 0.2))
+    for kind in ("lcblm", "lcblm-shared"):
+        model = build(read_config({"kind": kind, "concepts": 60, "width": 40, "similarity": "distance"}), 50, seed=0)
+        assert (model.s.item(), model.offset.tolist()) == (10.0, [1.0] * 60) and not model.b_dec.any()
+        assert not model.b_enc.any() and model.h.std().item() == pytest.approx(1.0, rel=0.1)
+        for weight, std in ((model.W_enc, 50**-0.5), (model.W_dec, (60 * 40) ** -0.5)):
+            assert weight.std().item() == pytest.approx(std, rel=0.1) and abs(weight.mean().item()) < std / 10
+
+
+def test_terms_without_weight_are_left_out_and_noise_not_drawn(make: Make, embeddings: Rows) -> None:
+    nothing = dict.fromkeys(("rate_weight", "entropy_weight", "ortho_weight", "noise"), 0.0)
+    for kind, more in (("lcblm", {"prototype_weight": 0.0}), ("lcblm-shared", {})):
+        model, x, noisy = make(kind, **nothing, **more), embeddings(4), step()
+        xs = model.standardise(x)
+        e = model.embed(xs)
+        gates = relaxed_bernoulli(model.logits(e), model.c.temperature, step())
+        content = e if kind == "lcblm" else model.h.expand(4, 6, 3)
+        left = xs - torch.einsum("nk,nke,ked->nd", gates, content, model.W_dec) - model.b_dec
+        terms = model.loss(x, noisy)
+        assert terms.keys() == {"mse"}
+        torch.testing.assert_close(terms["mse"], left.square().mean())
+    terms, logits = (model := make("lcblm-shared")).loss(x, step()), model.logits(model.embed(model.standardise(x)))
+    torch.testing.assert_close(terms["rate"], 4 * rate_divergence(logits.sigmoid().mean(0), 0.3))
+    torch.testing.assert_close(terms["ortho"], 0.5 * block_overlap(model.W_dec))
+
+
+@pytest.mark.parametrize("kind", ["lcblm", "lcblm-shared"])
+@torch.no_grad()
+def test_the_scale_of_gates_stays_in_its_range(kind: str, make: Make, embeddings: Rows) -> None:
+    model = make(kind)
+    e = model.embed(model.standardise(embeddings(4)))
+    cosine = similarity("cosine", e, model.h, None)
+    for given, kept in ((0.2, 1.0), (7.0, 7.0), (300.0, 100.0)):
+        model.s.fill_(given)
+        torch.testing.assert_close(model.logits(e), kept * cosine)
+        model.after_update()
+        assert model.s.item() == kept
+
+
+def test_what_a_reseeded_concept_replaces(make: Make) -> None:
+    sae, shared, own = {"W_enc", "b_enc", "W_dec"}, {"h", "W_dec"}, {"h", "W_dec", "W_enc", "b_enc"}
+    for kind, names in (("l1", sae), ("bernoulli", sae), ("jumprelu", {*sae, "log_threshold"}),
+                        ("lcblm", own), ("lcblm-shared", shared)):  # fmt: skip
+        parameters = make(kind).concept_parameters()
+        assert parameters.keys() == names and all(len(weight) == make(kind).K for weight in parameters.values())
+    one = make("lcblm", decoder="sum", ortho_weight=0.0, similarity="distance").concept_parameters()
+    assert one.keys() == own - {"W_dec"} | {"offset"}  # all concepts write through one block

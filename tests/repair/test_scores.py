@@ -10,7 +10,7 @@ from torch import Tensor
 from accord.errors import AccordError
 from accord.lm import Backbone
 from accord.repair.method import frozen
-from accord.repair.scores import Odds, Pair, Scored, backward, scores
+from accord.repair.scores import Divergence, Odds, Pair, Scored, _Group, _groups, _micro_batch, backward, scores
 
 PREFIX = tuple(range(10, 34))
 PAIRS: list[Scored] = [
@@ -135,6 +135,33 @@ def test_what_would_fill_the_memory_goes_in_parts_unasked(
     backward(lm, PAIRS, pairwise)
     assert max(rows) < at_once
     close(gradients(lm.model), expected)
+
+
+def test_pairs_that_begin_alike_share_what_they_have_in_common() -> None:
+    lm = Backbone(tiny_model(), tiny_tokenizer())
+    # Shorter contexts first; what shares nothing is a group too.
+    assert _groups(lm, PAIRS) == [_Group(PREFIX, (0, 6, 3, 9, 5, 8, 2)), _Group((), (4, 10, 1, 7))]
+    for n, shared in ((15, 0), (16, 16), (20, 20)):  # a few tokens are computed anew sooner than kept
+        alike = [Pair((*PREFIX[:n], 40 + i), (50,)) for i in range(3)]
+        assert _groups(lm, alike) == [_Group(PREFIX[:shared], (0, 1, 2))]
+    # A context leaves its last token to be read, however alike; a longer one has no more of the prefix than the others.
+    assert _groups(lm, [Pair(PREFIX, (50,))] * 2) == [_Group(PREFIX[:-1], (0, 1))]
+    near = [Pair((*PREFIX[:20], 99, 98), (50,)), Pair((*PREFIX, 40), (50,)), Pair((*PREFIX, 41), (50,))]
+    assert _groups(lm, near) == [_Group(PREFIX[:20], (0, 1, 2))]
+    lm.cacheable = False
+    assert _groups(lm, near) == [_Group((), (0, 1, 2))]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "read", "size"), [(39, 26, 12), (38, 26, 11), (39, 25, 11), (16, 99, 4), (99, 5, 2), (1, 99, 1)]
+)
+def test_parts_are_of_as_many_pairs_as_fit(tokens: int, read: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond what they share these pass 1+5+4+1+2+4+1+4+(3+2+4)+3+3+2 tokens; 26 logits of 300 are read."""
+    lm = Backbone(tiny_model(), tiny_tokenizer())
+    pairs = [*PAIRS, Divergence((5, 6), torch.zeros(300))]
+    monkeypatch.setattr("accord.repair.scores._TOKENS", tokens)
+    monkeypatch.setattr("accord.repair.scores._LOGITS", 300 * read)
+    assert _micro_batch(lm, pairs, _groups(lm, pairs)) == size
 
 
 def test_chunks_are_carried_back_with_the_dropout_of_their_scores() -> None:

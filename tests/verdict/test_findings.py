@@ -358,7 +358,7 @@ def test_a_verdict_by_itself_is_a_group_of_one() -> None:
     named = replace(verdict, about={**verdict.about, "repair": "mine\u202e", "task": "t\n"})
     for given, label, told in ((named, "", ("t", "mine")), (named, "x", ("t", "x")),
                                (replace(verdict, about={}), "", ("", "the repair"))):  # fmt: skip
-        own = alone(given, label)
+        own = alone(given, label) if label else alone(given)
         [one] = own.repairs
         assert (own.task, one.label, [(seed.label, seed.verdict) for seed in one.seeds]) == (*told, [(told[1], given)])
 

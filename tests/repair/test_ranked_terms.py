@@ -11,6 +11,7 @@ import torch
 from tests.tiny import tiny_model, tiny_tokenizer
 
 import accord
+from accord.concepts.train import mix
 from accord.errors import AccordError
 from accord.gap.typicality import null_context
 from accord.lm import Backbone
@@ -179,7 +180,8 @@ def test_anchors_are_of_labelled_items(lm: Backbone, words_task: Task, labelled:
     method = built(lm, words_task, gold=0.5, likelihood=2.0, labelled=labelled, delta=0.0, batch=36, steps=1)
     prompts = list(dict.fromkeys(item.fields["one"] for item in words_task.items))
     known = {item.fields["one"] for item, yes in zip(words_task.items, method.anchors.labelled, strict=True) if yes}
-    assert len(known) == max(1, round(labelled * len(prompts)))
+    drawn_prompts = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(mix(0, 1)))
+    assert known == {prompts[k] for k in drawn_prompts[: max(1, round(labelled * len(prompts)))]}
     batch = method.batch(lm, 0)
     s = scores(lm, batch.pairs).detach()
     terms = batch.loss(s)

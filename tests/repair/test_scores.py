@@ -182,3 +182,14 @@ def test_a_pair_of_nothing_is_refused() -> None:
     lm = Backbone(tiny_model(), tiny_tokenizer())
     with pytest.raises(AccordError, match="at least one token"):
         scores(lm, [Pair((5,), ())])
+
+
+def test_a_pair_is_as_long_as_the_model_reads_and_its_last_token_is_not_read() -> None:
+    lm, context = Backbone(tiny_model("gpt2", n_positions=64), tiny_tokenizer()), tuple(range(10, 72))
+    assert torch.isfinite(scores(lm, [Pair(context, (5, 6, 7)), Odds(context, ((5, 6, 7),), ((8,),))])).all()
+    for pair in (Pair(context, (5, 6, 7, 8)), Odds(context, ((8,),), ((5, 6, 7, 8),))):
+        with pytest.raises(AccordError, match="64"):
+            scores(lm, [pair])
+    for pair in (Pair((5, 300), (6,)), Pair((5,), (6, 300)), Odds((5,), ((6,),), ((300,),))):
+        with pytest.raises(AccordError, match="300"):
+            scores(lm, [pair])

@@ -110,12 +110,13 @@ def _shared() -> Backbone:
 
 
 def test_layers_are_scored_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    query = Query((5, 6), ((7, 8),))
+    query, rows = Query((5, 6), ((7, 8),)), []
     for n in (1, 3):
         lm = Backbone(tiny_model(num_hidden_layers=n), tiny_tokenizer())
-        rows, lens = [], lm.lens
+        lens = lm.lens
         [top] = score(lm, [query], every_token=True)
         monkeypatch.setattr(lm, "lens", lambda states, lens=lens: rows.append(len(states)) or lens(states))
+        rows.clear()
         [every] = score(lm, [query], layers=True)
         assert sum(rows) == n + 2  # below the top the context alone, whose next token is scored there
         assert top.layer_first is None and top.layer_logodds is None and top.layer_steps is None

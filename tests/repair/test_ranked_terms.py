@@ -219,6 +219,9 @@ def test_a_teacher_that_is_measured_anew(lm: Backbone, words_task: Task) -> None
         s = values(batch)
         want, count = plain_loss(s.tolist(), [odds[i] for i in items], lambda i, j, apart: apart > 0)
         assert batch.counts["pairs_v2g"] == count and float(batch.loss(s)["v2g"]) == pytest.approx(want, rel=1e-4)
+    measured = method.memory
+    method.batch(lm, 3)
+    assert method.memory is measured  # once in two steps, by the model of then
     # What a checkpoint keeps of it is enough to go on.
     resumed = built(lm, words_task, direction="v2g", refresh=2, delta=0.0, steps=4)
     resumed.memory = json.loads(json.dumps(method.memory))
@@ -301,6 +304,19 @@ def test_presets_are_the_same_terms() -> None:
 def test_terms_that_do_not_go_together(keys: dict[str, Any], words: str) -> None:
     with pytest.raises(AccordError, match=words):
         read_repair({"kind": "rankalign", **keys})
+
+
+def test_it_is_told_how_far_apart_what_is_ranked_lies_at_most(lm: Backbone, words_task: Task) -> None:
+    for pairs in ("any", "prompt"):
+        [ranking] = built(lm, words_task, pairs=pairs, delta=0.0).rankings.values()
+        own: dict[str, list[float]] = {}
+        for i, score in ranking.teacher.items():
+            own.setdefault(words_task.items[i].fields["one"] if pairs == "prompt" else "", []).append(score)
+        widest = max(max(scores) - min(scores) for scores in own.values())
+        with pytest.raises(AccordError) as caught:
+            built(lm, words_task, pairs=pairs, delta=100.0)
+        assert f"less than {widest:.3g} nats" in str(caught.value) and "delta 100" in str(caught.value)
+        assert ("pairs within a prompt" in str(caught.value)) == (pairs == "prompt")
 
 
 def test_what_a_task_lacks_is_told(lm: Backbone, words_task: Task) -> None:

@@ -10,6 +10,7 @@ from tests.tiny import tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from accord.concepts.train import learning_rate, mix
+from accord.errors import AccordError
 from accord.lm import Backbone
 from accord.lm.model import LanguageModel
 from accord.repair import loop
@@ -77,6 +78,12 @@ def test_every_update_is_that_of_a_plain_loop(keys: dict[str, Any], tmp_path: Pa
     for name, parameter in model.named_parameters():
         moved = (weights[name] - parameter).abs().max().item()
         assert moved < 2e-3, name  # of updates of .01 each: Adam makes much of a gradient near 0
+
+
+def test_a_gradient_that_is_not_finite_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fixed, "loss", lambda _, values: {"flat": (values - values.detach()).sum().sqrt()})
+    with pytest.raises(AccordError, match=r"step 0\b(.|\n)*gradient norm = (nan|inf)"):
+        fitted(RankAlign.model_validate(FULL), tmp_path)
 
 
 def test_dropout_is_drawn_anew_by_seed_and_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

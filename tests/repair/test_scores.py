@@ -9,6 +9,7 @@ from torch import Tensor
 
 from accord.errors import AccordError
 from accord.lm import Backbone
+from accord.lm.limits import Limits
 from accord.repair.method import frozen
 from accord.repair.scores import Divergence, Odds, Pair, Scored, _Group, _groups, _micro_batch, backward, scores
 
@@ -150,6 +151,11 @@ def test_pairs_that_begin_alike_share_what_they_have_in_common() -> None:
     assert _groups(lm, near) == [_Group(PREFIX[:20], (0, 1, 2))]
     lm.cacheable = False
     assert _groups(lm, near) == [_Group((), (0, 1, 2))]
+    # Lengths that a model reads with other numbers share nothing; those below may be missing.
+    lm.cacheable, lm.limits = True, Limits(switches=(28,))
+    longer = [Pair((*PREFIX, 40, 41, 42, 43 + i), (50,)) for i in range(2)]
+    assert _groups(lm, longer) == [_Group((), (0, 1))]
+    assert _groups(lm, [*longer, *near]) == [_Group(PREFIX[:20], (2, 3, 4)), _Group((), (0, 1))]
 
 
 @pytest.mark.parametrize(

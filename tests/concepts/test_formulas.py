@@ -14,7 +14,7 @@ from accord.concepts.base import Sparse
 from accord.concepts.gates import gate_entropy, rate_divergence, relaxed_bernoulli
 from accord.concepts.jumprelu import jump
 from accord.concepts.lcblm import block_overlap, similarity, twins
-from accord.concepts.sae import living_norm, worst_rows
+from accord.concepts.sae import dead_concepts, living_norm, worst_rows
 from accord.concepts.sparse import Pattern
 from accord.concepts.topk import CHUNK, aux_k, count_fired, largest
 from accord.errors import AccordError
@@ -520,14 +520,14 @@ def test_a_dead_concept_is_aimed_at_what_is_left_of_a_row(
     kind: str, index: int, encoder: str, make: Make, embeddings: Rows
 ) -> None:
     model, x = make(kind, similarity="distance", encoder=encoder).eval(), embeddings(60)
-    model.idle[4] = model.c.dead_after
+    model.idle[[1, 4]] = model.c.dead_after
     xs, now = model.standardise(x), step(index)
     e = model.embed(xs)
     gates = model.logits(e).sigmoid()
     free = {1: 0.0, 3: 0.5, 5: 1.0}[index]
     content = model.h.expand(60, 6, 3) if kind == "lcblm-shared" else free * e + (1 - free) * model.h
     left = xs - torch.einsum("nk,nke,ked->nd", gates, content, model.W_dec) - model.b_dec
-    dead = [k for k, twin in enumerate(twins(gates > 0.5)) if (twin and free < 1) or k == 4]
+    dead = [k for k, twin in enumerate(twins(gates > 0.5)) if (twin and free < 1) or k in (1, 4)]
     rows = rows_drawn(left, len(dead), now.generator)
     features = model.features(xs[rows])
     if kind == "lcblm":
@@ -542,11 +542,12 @@ def test_a_dead_concept_is_aimed_at_what_is_left_of_a_row(
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     assert model.reseed(x, step(index)).tolist() == dead
     others = [k for k in range(6) if k not in dead]
+    assert others
     for name, weight in model.named_parameters():
         if name in want:
             torch.testing.assert_close(weight[dead], want[name])
         assert torch.equal(*((w[others] if name in want else w) for w in (weight, before[name])))
-    assert model.idle[4] == 0
+    assert model.idle.tolist() == [0] * 6
 
 
 def test_rows_are_drawn_again_only_where_there_are_too_few() -> None:
@@ -556,6 +557,15 @@ def test_rows_are_drawn_again_only_where_there_are_too_few() -> None:
     assert torch.equal(row, x[[0, 0]]) and torch.equal(residual, 2 * x[[0, 0]])
     assert worst_rows(x, torch.zeros(3, 3), 2, step())[1].tolist() == [[0.0] * 3] * 2  # nothing is left of any row
     assert living_norm(2 * x, torch.tensor([0, 1, 2])) == 1.0 and living_norm(2 * x, torch.tensor([1])) == 2.0
+
+
+def test_dead_concepts_are_in_order_however_many() -> None:
+    model = build(read_config({"kind": "l1", "size": 200}), 4)
+    model.idle.copy_(torch.randint(0, 9, (200,), generator=torch.Generator().manual_seed(0)))
+    for after in (5, 9):
+        assert dead_concepts(model, after).tolist() == [
+            k for k, idle in enumerate(model.idle.tolist()) if idle >= after
+        ]
 
 
 @pytest.mark.parametrize("kind", ["topk", "batchtopk", "jumprelu", "l1"])
@@ -579,6 +589,8 @@ def test_decoder_rows_are_held_at_norm_one_where_nothing_else_bounds_them(kind: 
 @pytest.mark.parametrize("kind", ["l1", "supervised", "jumprelu", "bernoulli", "lcblm", "lcblm-shared"])
 def test_a_concept_is_idle_until_it_fires_in_training(kind: str, make: Make, embeddings: Rows) -> None:
     model, x = make(kind), embeddings(1 if "lcblm" in kind else 3)
+    if "lcblm" in kind:
+        model.s.data.fill_(1.0)  # logits within 1 of 0
     model.idle += torch.arange(model.K)
     fired = (model.encode(x).strength > (0.5 if model.gated else 0)).any(0).tolist()
     assert any(fired) and not all(fired)

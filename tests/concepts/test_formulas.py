@@ -173,9 +173,24 @@ def test_batchtopk(make: Make, embeddings: Rows) -> None:
 def test_batchtopk_first_threshold_and_row_independence(make: Make, embeddings: Rows) -> None:
     model, x = make("batchtopk"), embeddings(6)
     model.loss(x, step(index=0))
-    assert model.threshold[0] != 0.4
+    largest_of_all = sorted((v for row in pre_activations(model, x) for v in row), reverse=True)[: 6 * 3]
+    assert model.threshold.tolist() == pytest.approx([min(v for v in largest_of_all if v > 0)] * 12, rel=1e-5)
     alone = torch.cat([model.encode(row[None]).strength for row in x])
     torch.testing.assert_close(alone, model.encode(x).strength, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["batchtopk", "matryoshka"])
+def test_dead_latents_of_a_batch_model_the_residual_of_all(kind: str, make: Make, embeddings: Rows) -> None:
+    model, x, dead = make(kind, aux_weight=0.3), embeddings(6), torch.tensor([1, 7])
+    model.idle[dead] = model.dead_after
+    xs, pre = model.standardise(x), torch.tensor(pre_activations(model, x))
+    z = torch.where(pre >= pre.flatten().topk(6 * 3).values[-1], pre.relu(), 0.0)
+    residual = (xs - z @ model.W_dec - model.b_dec).detach()
+    terms = model.loss(x, step())
+    torch.testing.assert_close(terms["aux"], 0.3 * aux_k(model, xs, residual, dead, step()), rtol=1e-4, atol=1e-6)
+    fired = (z > 0).any(0).tolist()
+    start = [model.dead_after if k in (1, 7) else 0 for k in range(12)]
+    assert model.idle.tolist() == [0 if on else idle + 6 for on, idle in zip(fired, start, strict=True)]
 
 
 def test_a_threshold_follows_active_latents_of_training_alone(make: Make, embeddings: Rows) -> None:
@@ -252,6 +267,7 @@ def test_gradients_of_the_jump_follow_their_formulas() -> None:
     g = torch.Generator().manual_seed(0)
     pre, theta = torch.randn(9, 4, generator=g), 0.2 + torch.rand(4, generator=g)
     by_strength, by_count, width = torch.randn(9, 4, generator=g), torch.randn(9, generator=g), 0.8
+    pre[0, 0] = theta[0]  # not above its threshold
     pre.requires_grad_(), theta.requires_grad_()
     z, count = jump(pre, theta, width)
     ((z * by_strength).sum() + (count * by_count).sum()).backward()
@@ -331,6 +347,8 @@ def test_rate_divergence_and_entropy() -> None:
         r = sum(row[k] for row in alpha) / 3
         kl += (r * math.log(r / 0.2) + (1 - r) * math.log((1 - r) / 0.8)) / 2
     assert rate_divergence(logits.sigmoid().mean(0), 0.2).item() == pytest.approx(kl, rel=1e-5)
+    never_off = rate_divergence(torch.tensor([1.0, 0.0]), 0.2).item()
+    assert never_off == pytest.approx((math.log(1 / 0.2) + math.log(1 / 0.8)) / 2, rel=1e-4)
     H = [-a * math.log(a) - (1 - a) * math.log(1 - a) if 0 < a < 1 else 0.0 for row in alpha for a in row]
     assert gate_entropy(logits).mean().item() == pytest.approx(sum(H) / 6, rel=1e-4)
 
@@ -369,14 +387,15 @@ def test_block_overlap_equals_the_loop_over_pairs(K: int, E: int, d: int) -> Non
     W = torch.randn(K, E, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     V = [block / block.norm() for block in W]
     pairs = [(V[k] @ V[m].T).square().sum().item() for k in range(K) for m in range(k)]
-    assert block_overlap(W).item() == pytest.approx(sum(pairs) / len(pairs), rel=1e-9)
+    for size in (1.0, 0.01):  # of the blocks, which says nothing
+        assert block_overlap(size * W).item() == pytest.approx(sum(pairs) / len(pairs), rel=1e-9)
 
 
 @pytest.mark.parametrize("encoder", ["gelu", "linear", "mlp"])
 @pytest.mark.parametrize("decoder", ["stacked", "sum"])
 def test_lcblm(encoder: str, decoder: str, make: Make, embeddings: Rows) -> None:
     over = {"encoder": encoder, "decoder": decoder} | ({"ortho_weight": 0.0} if decoder == "sum" else {})
-    over |= {"forming": 0.0, "prototype_weight": 1.0}
+    over |= {"forming": 0.0, "prototype_weight": 1.3, "entropy_weight": 0.7}
     model, x = make("lcblm", **over), embeddings(4)
     K, E = 6, 3
     f = (x - model.mean) / model.scale
@@ -408,11 +427,11 @@ def test_lcblm(encoder: str, decoder: str, make: Make, embeddings: Rows) -> None
             gamma += (a * near + (1 - a) * e[n, k].square().sum().item() / E) / (4 * K)
     terms = model.loss(x, step(index=1, total=10))  # half of the warm-up of 0.2
     assert terms["mse"].item() == pytest.approx(mse(model, x, xhat.tolist()), rel=1e-4)
-    assert terms["prototype"].item() == pytest.approx(gamma, rel=1e-4)
+    assert terms["prototype"].item() == pytest.approx(1.3 * gamma, rel=1e-4)
     assert terms["rate"].item() == pytest.approx(
         0.5 * 4 * rate_divergence(logits.sigmoid().mean(0), 0.3).item(), rel=1e-3
     )
-    assert terms["entropy"].item() == pytest.approx(0.5 * gate_entropy(logits).mean().item(), rel=1e-4)
+    assert terms["entropy"].item() == pytest.approx(0.5 * 0.7 * gate_entropy(logits).mean().item(), rel=1e-4)
     if decoder == "stacked":
         assert terms["ortho"].item() == pytest.approx(0.25 * block_overlap(model.W_dec).item(), rel=1e-5)
     encoded = model.encode(x)
@@ -475,6 +494,9 @@ def test_lcblm_shared(make: Make, embeddings: Rows) -> None:
     soft = (
         sum(model.encode(x).strength[:, k, None] * (model.h[k] @ model.W_dec[k])[None] for k in range(6)) + model.b_dec
     )
+    torch.testing.assert_close(model.decode(model.encode(x)), model.restore(soft), atol=1e-4, rtol=1e-4)
+    model = make("lcblm-shared", decoder="sum", ortho_weight=0.0)
+    soft = model.encode(x).strength @ model.h @ model.W_dec + model.b_dec
     torch.testing.assert_close(model.decode(model.encode(x)), model.restore(soft), atol=1e-4, rtol=1e-4)
 
 
@@ -653,7 +675,10 @@ def test_what_a_reseeded_concept_replaces(make: Make) -> None:
     sae, shared, own = {"W_enc", "b_enc", "W_dec"}, {"h", "W_dec"}, {"h", "W_dec", "W_enc", "b_enc"}
     for kind, names in (("l1", sae), ("bernoulli", sae), ("jumprelu", {*sae, "log_threshold"}),
                         ("lcblm", own), ("lcblm-shared", shared)):  # fmt: skip
-        parameters = make(kind).concept_parameters()
-        assert parameters.keys() == names and all(len(weight) == make(kind).K for weight in parameters.values())
-    one = make("lcblm", decoder="sum", ortho_weight=0.0, similarity="distance").concept_parameters()
-    assert one.keys() == own - {"W_dec"} | {"offset"}  # all concepts write through one block
+        model = make(kind)
+        assert {name: id(weight) for name, weight in model.concept_parameters().items()} == {
+            name: id(getattr(model, name)) for name in names
+        }
+    one = make("lcblm", decoder="sum", ortho_weight=0.0, similarity="distance")  # all concepts write through one block
+    assert one.concept_parameters().keys() == own - {"W_dec"} | {"offset"}
+    assert one.concept_parameters()["offset"] is one.offset

@@ -103,6 +103,21 @@ def test_dropout_is_drawn_anew_by_seed_and_step(tmp_path: Path, monkeypatch: pyt
     assert calm[2]["loss"] != first[2]["loss"]
 
 
+def test_a_run_that_keeps_nothing_inside_its_blocks_is_the_same_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    passed_on = loop.checkpointed
+    monkeypatch.setattr(loop, "checkpointed", lambda blocks: asked.append(len(blocks)) or passed_on(blocks))
+    runs = []
+    for again in (False, True):
+        config = RankAlign(steps=3, lr=0.01, dropout=0.5, checkpointing=again)
+        runs.append(fitted(config, tmp_path / str(again))[0])
+        assert asked == [3] * 3 * again  # blocks, of each update
+    for plain, checkpointed in zip(*runs, strict=True):
+        assert checkpointed["loss"] == pytest.approx(plain["loss"], rel=1e-5)
+
+
 def test_a_run_goes_on_with_its_memory_its_rows_and_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = RankAlign(**{**FULL, "steps": 6, "checkpoint_every": 2})
     lm = Backbone(tiny_model(), tiny_tokenizer())

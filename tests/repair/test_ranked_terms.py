@@ -222,6 +222,9 @@ def test_a_teacher_that_is_measured_anew(lm: Backbone, words_task: Task) -> None
     measured = method.memory
     method.batch(lm, 3)
     assert method.memory is measured  # once in two steps, by the model of then
+    late = built(lm, words_task, direction="v2g", refresh=2, delta=0.0, steps=4)
+    late.batch(other, 3)
+    assert (late.memory["since"], late.memory["items"]) == (measured["since"], measured["items"])
     # What a checkpoint keeps of it is enough to go on.
     resumed = built(lm, words_task, direction="v2g", refresh=2, delta=0.0, steps=4)
     resumed.memory = json.loads(json.dumps(method.memory))

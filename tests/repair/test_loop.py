@@ -27,6 +27,7 @@ class Fixed:
 
     def __init__(self) -> None:
         self.memory: dict[str, Any] = {}
+        self.steps: list[int] = []
 
     def pairs(self, step: int) -> list[Scored]:
         return [Pair((5, 6, 7 + step), (8, 9)), Pair((5, 6, 17 + step), (8,)), Pair((4, 3 + step), (30, 31))]
@@ -36,6 +37,7 @@ class Fixed:
 
     def batch(self, lm: LanguageModel, step: int) -> PairBatch:
         self.memory = {"batches": self.memory.get("batches", 0) + 1}
+        self.steps.append(step)
         return PairBatch(self.pairs(step), self.loss, {"pairs": 3})
 
 
@@ -142,7 +144,7 @@ def test_a_run_goes_on_with_its_memory_its_rows_and_its_time(tmp_path: Path, mon
     method = Fixed()
     with trainable(lm, config, 0) as trainee:
         rows = loop.fit(trainee, method, config, seed=0, folder=folder, settings={"a": 1})
-    assert method.memory == {"batches": 6}
+    assert method.memory == {"batches": 6} and method.steps == [4, 5]
     assert [row["seconds"] for row in rows] == [10, 20, 30, 40, 50, 60]
     assert [row["loss"] for row in rows] == [row["loss"] for row in straight]
     assert [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()] == rows

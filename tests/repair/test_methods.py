@@ -154,6 +154,17 @@ def test_the_automatic_delta_is_taken_of_what_teaches(lm: Backbone, words_task: 
     assert list(teacher.values()) == pytest.approx(gap["generator_first_logodds"].to_numpy()[met].tolist(), abs=1e-4)
 
 
+def test_the_automatic_delta_is_drawn_by_the_seed(
+    lm: Backbone, words_task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accord.repair.rankalign._DRAWN_PAIRS", 7)
+    config = RankAlign(delta="auto", batch=12, steps=1)
+    for seed in range(3):
+        ranking = RankAligning.build(config, lm, words_task, seed, None).rankings["g2v"]
+        scores = list(ranking.teacher.values())
+        assert ranking.delta == median_difference(scores, seed) != median_difference(scores, seed + 9)
+
+
 def test_the_automatic_delta_keeps_half_of_the_pairs() -> None:
     values = torch.randn(400, generator=torch.Generator().manual_seed(0)).tolist()
     delta = median_difference(values, seed=0)

@@ -542,14 +542,14 @@ def test_a_dead_concept_is_aimed_at_what_is_left_of_a_row(
     kind: str, index: int, encoder: str, make: Make, embeddings: Rows
 ) -> None:
     model, x = make(kind, similarity="distance", encoder=encoder).eval(), embeddings(60)
-    model.idle[[1, 4]] = model.c.dead_after
+    model.idle[[1, 2, 4, 5]] = model.c.dead_after
     xs, now = model.standardise(x), step(index)
     e = model.embed(xs)
     gates = model.logits(e).sigmoid()
     free = {1: 0.0, 3: 0.5, 5: 1.0}[index]
     content = model.h.expand(60, 6, 3) if kind == "lcblm-shared" else free * e + (1 - free) * model.h
     left = xs - torch.einsum("nk,nke,ked->nd", gates, content, model.W_dec) - model.b_dec
-    dead = [k for k, twin in enumerate(twins(gates > 0.5)) if (twin and free < 1) or k in (1, 4)]
+    dead = [k for k, twin in enumerate(twins(gates > 0.5)) if (twin and free < 1) or k in (1, 2, 4, 5)]
     rows = rows_drawn(left, len(dead), now.generator)
     features = model.features(xs[rows])
     if kind == "lcblm":

@@ -80,6 +80,8 @@ def test_its_loss() -> None:
     torch.testing.assert_close(model.decode(encoded), torch.tensor(outs) * model.scale_out + model.mean_out)
     sum(terms.values()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    (got, out), n = model.receive((x, y))
+    assert torch.equal(got, x) and torch.equal(out, y) and n == 6
     some = model.rows_of((x, y), slice(1, 3))
     assert torch.equal(some[0], x[1:3]) and torch.equal(some[1], y[1:3])
 

@@ -10,6 +10,7 @@ from tests.concepts.conftest import rows_for
 from torch import Tensor
 
 from accord.concepts import ConceptModel, Step, build, read_config
+from accord.concepts.adam import Adam
 from accord.concepts.base import Sparse
 from accord.concepts.gates import gate_entropy, rate_divergence, relaxed_bernoulli
 from accord.concepts.jumprelu import jump
@@ -590,22 +591,10 @@ def test_dead_concepts_are_in_order_however_many() -> None:
         ]
 
 
-@pytest.mark.parametrize("kind", ["topk", "batchtopk", "jumprelu", "l1"])
-@torch.no_grad()
 def test_decoder_rows_are_held_at_norm_one_where_nothing_else_bounds_them(kind: str, make: Make) -> None:
-    model, own = make(kind), make(kind).W_dec
-    held = kind != "l1"
-    model.W_dec[3] = 0.0
-    model.after_update()
-    want = own / own.norm(dim=1, keepdim=True) if held else own.clone()
-    want[3] = 0.0
-    torch.testing.assert_close(model.W_dec, want)
-    model.before_update()  # without a gradient nothing is to be done
-    grad = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
-    model.W_dec.grad = grad.clone()
-    model.before_update()
-    along = (grad * want).sum(1, keepdim=True) * want
-    torch.testing.assert_close(model.W_dec.grad, grad - along if held else grad)
+    model = make(kind)
+    held = kind in ("topk", "batchtopk", "matryoshka", "jumprelu")
+    assert [id(rows) for rows in model.unit_rows()] == ([id(model.W_dec)] if held else [])
 
 
 @pytest.mark.parametrize("kind", ["l1", "supervised", "jumprelu", "bernoulli", "lcblm", "lcblm-shared"])
@@ -669,6 +658,31 @@ def test_the_scale_of_gates_stays_in_its_range(kind: str, make: Make, embeddings
         torch.testing.assert_close(model.logits(e), kept * cosine)
         model.after_update()
         assert model.s.item() == kept
+
+
+@pytest.mark.parametrize("clip", [0.5, math.inf])
+def test_an_update_keeps_rows_at_norm_one_and_moves_across_them(clip: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    start = [torch.nn.functional.normalize(torch.randn(6, 4, generator=g), dim=1), torch.randn(6, 4, generator=g)]
+    (unit, free), plain = (
+        [torch.nn.Parameter(weight.clone()) for weight in start],
+        [torch.nn.Parameter(weight.clone()) for weight in start],
+    )
+    adam, wanted = Adam([unit, free], [unit], weight_decay=0.1, clip=clip), torch.optim.AdamW(plain, weight_decay=0.1)
+    for lr in (0.1, 0.03):
+        adam.set_lr(lr)
+        wanted.param_groups[0]["lr"] = lr
+        grads = [torch.randn(6, 4, generator=g) for _ in range(2)]
+        unit.grad, free.grad = (grad.clone() for grad in grads)
+        across = grads[0] - (grads[0] * plain[0].detach()).sum(1, keepdim=True) * plain[0].detach()
+        norm = math.sqrt(float(across.square().sum() + grads[1].square().sum()))
+        share = min(1.0, clip / (norm + 1e-6))
+        plain[0].grad, plain[1].grad = share * across, share * grads[1]
+        assert adam.clip().item() == pytest.approx(norm, rel=1e-5)
+        adam.move()
+        wanted.step()
+        plain[0].data.div_(plain[0].data.norm(dim=1, keepdim=True))
+        torch.testing.assert_close([unit.data, free.data], [weight.data for weight in plain])
 
 
 def test_what_a_reseeded_concept_replaces(make: Make) -> None:

@@ -159,10 +159,10 @@ def test_pairs_that_begin_alike_share_what_they_have_in_common() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "read", "size"), [(39, 26, 12), (38, 26, 11), (39, 25, 11), (16, 99, 4), (99, 5, 2), (1, 99, 1)]
+    ("tokens", "read", "size"), [(61, 26, 12), (60, 26, 11), (61, 25, 11), (16, 99, 3), (99, 5, 2), (1, 99, 1)]
 )
 def test_parts_are_of_as_many_pairs_as_fit(tokens: int, read: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond what they share these pass 1+5+4+1+2+4+1+4+(3+2+4)+3+3+2 tokens; 26 logits of 300 are read."""
+    """Beyond what seven share their nine rows have up to 4 tokens, five others up to 5; 26 logits are read."""
     lm = Backbone(tiny_model(), tiny_tokenizer())
     pairs = [*PAIRS, Divergence((5, 6), torch.zeros(300))]
     monkeypatch.setattr("accord.repair.scores._TOKENS", tokens)

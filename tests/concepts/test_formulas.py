@@ -6,13 +6,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from tests.concepts.conftest import rows_for
 from torch import Tensor
 
 from accord.concepts import ConceptModel, Step, build, read_config
+from accord.concepts.adam import Adam
 from accord.concepts.base import Sparse
 from accord.concepts.gates import gate_entropy, rate_divergence, relaxed_bernoulli
 from accord.concepts.jumprelu import jump
 from accord.concepts.lcblm import block_overlap, similarity, twins
+from accord.concepts.sae import dead_concepts, living_norm, worst_rows
 from accord.concepts.sparse import Pattern
 from accord.concepts.topk import CHUNK, aux_k, count_fired, largest
 from accord.errors import AccordError
@@ -171,9 +174,38 @@ def test_batchtopk(make: Make, embeddings: Rows) -> None:
 def test_batchtopk_first_threshold_and_row_independence(make: Make, embeddings: Rows) -> None:
     model, x = make("batchtopk"), embeddings(6)
     model.loss(x, step(index=0))
-    assert model.threshold[0] != 0.4
+    largest_of_all = sorted((v for row in pre_activations(model, x) for v in row), reverse=True)[: 6 * 3]
+    assert model.threshold.tolist() == pytest.approx([min(v for v in largest_of_all if v > 0)] * 12, rel=1e-5)
     alone = torch.cat([model.encode(row[None]).strength for row in x])
     torch.testing.assert_close(alone, model.encode(x).strength, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["batchtopk", "matryoshka"])
+def test_dead_latents_of_a_batch_model_the_residual_of_all(kind: str, make: Make, embeddings: Rows) -> None:
+    model, x, dead = make(kind, aux_weight=0.3), embeddings(6), torch.tensor([1, 7])
+    model.idle[dead] = model.dead_after
+    xs, pre = model.standardise(x), torch.tensor(pre_activations(model, x))
+    z = torch.where(pre >= pre.flatten().topk(6 * 3).values[-1], pre.relu(), 0.0)
+    residual = (xs - z @ model.W_dec - model.b_dec).detach()
+    terms = model.loss(x, step())
+    torch.testing.assert_close(terms["aux"], 0.3 * aux_k(model, xs, residual, dead, step()), rtol=1e-4, atol=1e-6)
+    fired = (z > 0).any(0).tolist()
+    start = [model.dead_after if k in (1, 7) else 0 for k in range(12)]
+    assert model.idle.tolist() == [0 if on else idle + 6 for on, idle in zip(fired, start, strict=True)]
+
+
+def test_a_threshold_follows_active_latents_of_training_alone(make: Make, embeddings: Rows) -> None:
+    model, x = make("batchtopk"), embeddings(6)
+    model.eval().loss(x, step())
+    assert model.threshold.tolist() == pytest.approx([0.4] * 12)
+    with torch.no_grad():
+        model.b_enc.fill_(-1e3)  # nothing is active
+    model.train().loss(x, step())
+    assert model.threshold.tolist() == pytest.approx([0.4] * 12)
+    model = make("batchtopk")
+    model.threshold.fill_(-5.0)  # an imported one may be below 0; strengths are not
+    want = torch.tensor(pre_activations(model, x)).relu()
+    torch.testing.assert_close(model.encode(x).strength, want, atol=1e-5, rtol=1e-5)
 
 
 def test_matryoshka(make: Make, embeddings: Rows) -> None:
@@ -236,6 +268,7 @@ def test_gradients_of_the_jump_follow_their_formulas() -> None:
     g = torch.Generator().manual_seed(0)
     pre, theta = torch.randn(9, 4, generator=g), 0.2 + torch.rand(4, generator=g)
     by_strength, by_count, width = torch.randn(9, 4, generator=g), torch.randn(9, generator=g), 0.8
+    pre[0, 0] = theta[0]  # not above its threshold
     pre.requires_grad_(), theta.requires_grad_()
     z, count = jump(pre, theta, width)
     ((z * by_strength).sum() + (count * by_count).sum()).backward()
@@ -315,6 +348,8 @@ def test_rate_divergence_and_entropy() -> None:
         r = sum(row[k] for row in alpha) / 3
         kl += (r * math.log(r / 0.2) + (1 - r) * math.log((1 - r) / 0.8)) / 2
     assert rate_divergence(logits.sigmoid().mean(0), 0.2).item() == pytest.approx(kl, rel=1e-5)
+    never_off = rate_divergence(torch.tensor([1.0, 0.0]), 0.2).item()
+    assert never_off == pytest.approx((math.log(1 / 0.2) + math.log(1 / 0.8)) / 2, rel=1e-4)
     H = [-a * math.log(a) - (1 - a) * math.log(1 - a) if 0 < a < 1 else 0.0 for row in alpha for a in row]
     assert gate_entropy(logits).mean().item() == pytest.approx(sum(H) / 6, rel=1e-4)
 
@@ -353,14 +388,15 @@ def test_block_overlap_equals_the_loop_over_pairs(K: int, E: int, d: int) -> Non
     W = torch.randn(K, E, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     V = [block / block.norm() for block in W]
     pairs = [(V[k] @ V[m].T).square().sum().item() for k in range(K) for m in range(k)]
-    assert block_overlap(W).item() == pytest.approx(sum(pairs) / len(pairs), rel=1e-9)
+    for size in (1.0, 0.01):  # of the blocks, which says nothing
+        assert block_overlap(size * W).item() == pytest.approx(sum(pairs) / len(pairs), rel=1e-9)
 
 
 @pytest.mark.parametrize("encoder", ["gelu", "linear", "mlp"])
 @pytest.mark.parametrize("decoder", ["stacked", "sum"])
 def test_lcblm(encoder: str, decoder: str, make: Make, embeddings: Rows) -> None:
     over = {"encoder": encoder, "decoder": decoder} | ({"ortho_weight": 0.0} if decoder == "sum" else {})
-    over |= {"forming": 0.0, "prototype_weight": 1.0}
+    over |= {"forming": 0.0, "prototype_weight": 1.3, "entropy_weight": 0.7}
     model, x = make("lcblm", **over), embeddings(4)
     K, E = 6, 3
     f = (x - model.mean) / model.scale
@@ -392,11 +428,11 @@ def test_lcblm(encoder: str, decoder: str, make: Make, embeddings: Rows) -> None
             gamma += (a * near + (1 - a) * e[n, k].square().sum().item() / E) / (4 * K)
     terms = model.loss(x, step(index=1, total=10))  # half of the warm-up of 0.2
     assert terms["mse"].item() == pytest.approx(mse(model, x, xhat.tolist()), rel=1e-4)
-    assert terms["prototype"].item() == pytest.approx(gamma, rel=1e-4)
+    assert terms["prototype"].item() == pytest.approx(1.3 * gamma, rel=1e-4)
     assert terms["rate"].item() == pytest.approx(
         0.5 * 4 * rate_divergence(logits.sigmoid().mean(0), 0.3).item(), rel=1e-3
     )
-    assert terms["entropy"].item() == pytest.approx(0.5 * gate_entropy(logits).mean().item(), rel=1e-4)
+    assert terms["entropy"].item() == pytest.approx(0.5 * 0.7 * gate_entropy(logits).mean().item(), rel=1e-4)
     if decoder == "stacked":
         assert terms["ortho"].item() == pytest.approx(0.25 * block_overlap(model.W_dec).item(), rel=1e-5)
     encoded = model.encode(x)
@@ -460,3 +496,203 @@ def test_lcblm_shared(make: Make, embeddings: Rows) -> None:
         sum(model.encode(x).strength[:, k, None] * (model.h[k] @ model.W_dec[k])[None] for k in range(6)) + model.b_dec
     )
     torch.testing.assert_close(model.decode(model.encode(x)), model.restore(soft), atol=1e-4, rtol=1e-4)
+    model = make("lcblm-shared", decoder="sum", ortho_weight=0.0)
+    soft = model.encode(x).strength @ model.h @ model.W_dec + model.b_dec
+    torch.testing.assert_close(model.decode(model.encode(x)), model.restore(soft), atol=1e-4, rtol=1e-4)
+
+
+def rows_drawn(residual: Tensor, count: int, noise: torch.Generator) -> Tensor:
+    """Numbers of rows, in proportion to their squared residual."""
+    return torch.multinomial(
+        torch.tensor([sum(v * v for v in row) for row in residual.tolist()]), count, generator=noise
+    )
+
+
+@pytest.mark.parametrize("kind", ["l1", "supervised", "jumprelu", "bernoulli"])
+@torch.no_grad()
+def test_dead_latents_are_aimed_at_what_is_left_of_rows(kind: str, make: Make, embeddings: Rows) -> None:
+    model, x = make(kind).eval(), embeddings(30)
+    dead, alive = [2, 7], [k for k in range(12) if k not in (2, 7)]
+    model.idle += torch.arange(12)
+    model.idle[[2, 7, 9]] = torch.tensor([model.dead_after, 10**9, model.dead_after - 1])
+    before = {name: weight.clone() for name, weight in [*model.named_parameters(), ("idle", model.idle)]}
+    xs = model.standardise(x)
+    left = xs - model.reconstruct(model.encode(x).strength)
+    rows = rows_drawn(left, 2, step().generator)
+    unit = left[rows] / left[rows].norm(dim=1, keepdim=True)
+    want = {"W_dec": unit, "W_enc": 0.2 * model.W_enc[alive].norm(dim=1).mean() * unit, "b_enc": torch.zeros(2)}
+    if kind == "jumprelu":
+        want |= {"W_enc": unit, "log_threshold": torch.full((2,), math.log(0.4))}
+    if kind == "bernoulli":  # its logit is 4 at the row itself, −4 where it has nothing of what is left
+        reach = ((xs[rows] - model.b_dec) * unit).sum(1, keepdim=True)
+        assert (reach > 1e-3).all()
+        want = {"W_dec": left[rows], "W_enc": 8 * unit / reach, "b_enc": torch.full((2,), -4.0)}
+    assert model.reseed(rows_for(kind, x), step()).tolist() == dead
+    for name, weight in [*model.named_parameters(), ("idle", model.idle)]:
+        if name in want or name == "idle":
+            torch.testing.assert_close(weight[dead], want.get(name, torch.zeros(2, dtype=torch.int64)))
+            assert torch.equal(weight[alive], before[name][alive])
+        else:
+            assert torch.equal(weight, before[name])
+
+
+@pytest.mark.parametrize(("kind", "index"), [("lcblm", 1), ("lcblm", 3), ("lcblm", 5), ("lcblm-shared", 5)])
+@pytest.mark.parametrize("encoder", ["gelu", "mlp"])
+@torch.no_grad()
+def test_a_dead_concept_is_aimed_at_what_is_left_of_a_row(
+    kind: str, index: int, encoder: str, make: Make, embeddings: Rows
+) -> None:
+    model, x = make(kind, similarity="distance", encoder=encoder).eval(), embeddings(60)
+    model.idle[[1, 2, 4, 5]] = model.c.dead_after
+    xs, now = model.standardise(x), step(index)
+    e = model.embed(xs)
+    gates = model.logits(e).sigmoid()
+    free = {1: 0.0, 3: 0.5, 5: 1.0}[index]
+    content = model.h.expand(60, 6, 3) if kind == "lcblm-shared" else free * e + (1 - free) * model.h
+    left = xs - torch.einsum("nk,nke,ked->nd", gates, content, model.W_dec) - model.b_dec
+    dead = [k for k, twin in enumerate(twins(gates > 0.5)) if (twin and free < 1) or k in (1, 2, 4, 5)]
+    rows = rows_drawn(left, len(dead), now.generator)
+    features = model.features(xs[rows])
+    if kind == "lcblm":
+        h = torch.randn(len(dead), 3, generator=now.generator).abs() + 0.1
+        unit = torch.nn.functional.normalize(features if encoder == "mlp" else left[rows], dim=1)
+        reach = torch.maximum((features * unit).sum(1), 0.2 * features.norm(dim=1))
+        want = {"W_enc": torch.einsum("ne,nd->ned", h, 2 * unit / reach[:, None]), "b_enc": -h}
+    else:
+        h, want = model.embed(xs[rows]), {}
+    want |= {"h": h, "offset": 0.7 * h.norm(dim=1)}
+    want["W_dec"] = torch.einsum("ne,nd->ned", h / h.square().sum(1, keepdim=True), left[rows])
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    assert model.reseed(x, step(index)).tolist() == dead
+    others = [k for k in range(6) if k not in dead]
+    assert others
+    for name, weight in model.named_parameters():
+        if name in want:
+            torch.testing.assert_close(weight[dead], want[name])
+        assert torch.equal(*((w[others] if name in want else w) for w in (weight, before[name])))
+    assert model.idle.tolist() == [0] * 6
+
+
+def test_rows_are_drawn_again_only_where_there_are_too_few() -> None:
+    x = torch.eye(3)
+    assert sorted(worst_rows(x, x, 3, step())[0].tolist(), reverse=True) == x.tolist()
+    row, residual = worst_rows(x[:1], 2 * x[:1], 2, step())
+    assert torch.equal(row, x[[0, 0]]) and torch.equal(residual, 2 * x[[0, 0]])
+    assert worst_rows(x, torch.zeros(3, 3), 2, step())[1].tolist() == [[0.0] * 3] * 2  # nothing is left of any row
+    assert living_norm(2 * x, torch.tensor([0, 1, 2])) == 1.0 and living_norm(2 * x, torch.tensor([1])) == 2.0
+
+
+def test_dead_concepts_are_in_order_however_many() -> None:
+    model = build(read_config({"kind": "l1", "size": 200}), 4)
+    model.idle.copy_(torch.randint(0, 9, (200,), generator=torch.Generator().manual_seed(0)))
+    for after in (5, 9):
+        assert dead_concepts(model, after).tolist() == [
+            k for k, idle in enumerate(model.idle.tolist()) if idle >= after
+        ]
+
+
+def test_decoder_rows_are_held_at_norm_one_where_nothing_else_bounds_them(kind: str, make: Make) -> None:
+    model = make(kind)
+    held = kind in ("topk", "batchtopk", "matryoshka", "jumprelu")
+    assert [id(rows) for rows in model.unit_rows()] == ([id(model.W_dec)] if held else [])
+
+
+@pytest.mark.parametrize("kind", ["l1", "supervised", "jumprelu", "bernoulli", "lcblm", "lcblm-shared"])
+def test_a_concept_is_idle_until_it_fires_in_training(kind: str, make: Make, embeddings: Rows) -> None:
+    model, x = make(kind), embeddings(1 if "lcblm" in kind else 3)
+    if "lcblm" in kind:
+        model.s.data.fill_(1.0)  # logits within 1 of 0
+    model.idle += torch.arange(model.K)
+    fired = (model.encode(x).strength > (0.5 if model.gated else 0)).any(0).tolist()
+    assert any(fired) and not all(fired)
+    model.eval().loss(rows_for(kind, x), step())
+    assert model.idle.tolist() == list(range(model.K))
+    model.train().loss(rows_for(kind, x), step())
+    assert model.idle.tolist() == [0 if on else k + len(x) for k, on in enumerate(fired)]
+
+
+def test_where_weights_start() -> None:
+    def built(kind: str, **over: object) -> ConceptModel:
+        return build(read_config({"kind": kind, "size": 60} | over), 50, seed=0)
+
+    for kind, over in (("topk", {"k": 2}), ("l1", {}), ("jumprelu", {"bandwidth": 0.2}), ("bernoulli", {"prior": 0.1})):
+        model = built(kind, **over)
+        assert torch.equal(model.W_enc, model.W_dec) and not model.b_dec.any()
+        torch.testing.assert_close(model.W_dec.norm(dim=1), torch.ones(60))
+        bias = math.log(0.1 / 0.9) if kind == "bernoulli" else 0.0  # gates start at their prior rate
+        torch.testing.assert_close(model.b_enc, torch.full((60,), bias))
+    torch.testing.assert_close(built("jumprelu", bandwidth=0.2).threshold, torch.full((60,), 0.2))
+    for kind in ("lcblm", "lcblm-shared"):
+        model = build(read_config({"kind": kind, "concepts": 60, "width": 40, "similarity": "distance"}), 50, seed=0)
+        assert (model.s.item(), model.offset.tolist()) == (10.0, [1.0] * 60) and not model.b_dec.any()
+        assert not model.b_enc.any() and model.h.std().item() == pytest.approx(1.0, rel=0.1)
+        for weight, std in ((model.W_enc, 50**-0.5), (model.W_dec, (60 * 40) ** -0.5)):
+            assert weight.std().item() == pytest.approx(std, rel=0.1) and abs(weight.mean().item()) < std / 10
+
+
+def test_terms_without_weight_are_left_out_and_noise_not_drawn(make: Make, embeddings: Rows) -> None:
+    nothing = dict.fromkeys(("rate_weight", "entropy_weight", "ortho_weight", "noise"), 0.0)
+    for kind, more in (("lcblm", {"prototype_weight": 0.0}), ("lcblm-shared", {})):
+        model, x, noisy = make(kind, **nothing, **more), embeddings(4), step()
+        xs = model.standardise(x)
+        e = model.embed(xs)
+        gates = relaxed_bernoulli(model.logits(e), model.c.temperature, step())
+        content = e if kind == "lcblm" else model.h.expand(4, 6, 3)
+        left = xs - torch.einsum("nk,nke,ked->nd", gates, content, model.W_dec) - model.b_dec
+        terms = model.loss(x, noisy)
+        assert terms.keys() == {"mse"}
+        torch.testing.assert_close(terms["mse"], left.square().mean())
+    terms, logits = (model := make("lcblm-shared")).loss(x, step()), model.logits(model.embed(model.standardise(x)))
+    torch.testing.assert_close(terms["rate"], 4 * rate_divergence(logits.sigmoid().mean(0), 0.3))
+    torch.testing.assert_close(terms["ortho"], 0.5 * block_overlap(model.W_dec))
+
+
+@pytest.mark.parametrize("kind", ["lcblm", "lcblm-shared"])
+@torch.no_grad()
+def test_the_scale_of_gates_stays_in_its_range(kind: str, make: Make, embeddings: Rows) -> None:
+    model = make(kind)
+    e = model.embed(model.standardise(embeddings(4)))
+    cosine = similarity("cosine", e, model.h, None)
+    for given, kept in ((0.2, 1.0), (7.0, 7.0), (300.0, 100.0)):
+        model.s.fill_(given)
+        torch.testing.assert_close(model.logits(e), kept * cosine)
+        model.after_update()
+        assert model.s.item() == kept
+
+
+@pytest.mark.parametrize("clip", [0.5, math.inf])
+def test_an_update_keeps_rows_at_norm_one_and_moves_across_them(clip: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    start = [torch.nn.functional.normalize(torch.randn(6, 4, generator=g), dim=1), torch.randn(6, 4, generator=g)]
+    (unit, free), plain = (
+        [torch.nn.Parameter(weight.clone()) for weight in start],
+        [torch.nn.Parameter(weight.clone()) for weight in start],
+    )
+    adam, wanted = Adam([unit, free], [unit], weight_decay=0.1, clip=clip), torch.optim.AdamW(plain, weight_decay=0.1)
+    for lr in (0.1, 0.03):
+        adam.set_lr(lr)
+        wanted.param_groups[0]["lr"] = lr
+        grads = [torch.randn(6, 4, generator=g) for _ in range(2)]
+        unit.grad, free.grad = (grad.clone() for grad in grads)
+        across = grads[0] - (grads[0] * plain[0].detach()).sum(1, keepdim=True) * plain[0].detach()
+        norm = math.sqrt(float(across.square().sum() + grads[1].square().sum()))
+        share = min(1.0, clip / (norm + 1e-6))
+        plain[0].grad, plain[1].grad = share * across, share * grads[1]
+        assert adam.clip().item() == pytest.approx(norm, rel=1e-5)
+        adam.move()
+        wanted.step()
+        plain[0].data.div_(plain[0].data.norm(dim=1, keepdim=True))
+        torch.testing.assert_close([unit.data, free.data], [weight.data for weight in plain])
+
+
+def test_what_a_reseeded_concept_replaces(make: Make) -> None:
+    sae, shared, own = {"W_enc", "b_enc", "W_dec"}, {"h", "W_dec"}, {"h", "W_dec", "W_enc", "b_enc"}
+    for kind, names in (("l1", sae), ("bernoulli", sae), ("jumprelu", {*sae, "log_threshold"}),
+                        ("lcblm", own), ("lcblm-shared", shared)):  # fmt: skip
+        model = make(kind)
+        assert {name: id(weight) for name, weight in model.concept_parameters().items()} == {
+            name: id(getattr(model, name)) for name in names
+        }
+    one = make("lcblm", decoder="sum", ortho_weight=0.0, similarity="distance")  # all concepts write through one block
+    assert one.concept_parameters().keys() == own - {"W_dec"} | {"offset"}
+    assert one.concept_parameters()["offset"] is one.offset

@@ -85,6 +85,8 @@ def test_its_loss() -> None:
     assert terms["leak"].item() == pytest.approx(0.5 * 0.5 * leak, rel=1e-4)  # half of the warm-up is over
     plain = model.terms(model.standardise(x), model.encode(x).strength, step)
     assert {name: terms[name].item() for name in plain} == {name: value.item() for name, value in plain.items()}
+    some = model.rows_of((x, label), slice(2, 5))
+    assert torch.equal(some[0], x[2:5]) and torch.equal(some[1], label[2:5])
     none = model.loss((x, torch.full((12,), -1)), step)
     assert all(none[name].item() == 0 for name in ("labels", "adversary", "leak"))
 

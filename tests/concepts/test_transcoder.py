@@ -80,6 +80,10 @@ def test_its_loss() -> None:
     torch.testing.assert_close(model.decode(encoded), torch.tensor(outs) * model.scale_out + model.mean_out)
     sum(terms.values()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    (got, out), n = model.receive((x, y))
+    assert torch.equal(got, x) and torch.equal(out, y) and n == 6
+    some = model.rows_of((x, y), slice(1, 3))
+    assert torch.equal(some[0], x[1:3]) and torch.equal(some[1], y[1:3])
 
 
 def test_edits_write_its_directions() -> None:
@@ -141,17 +145,40 @@ def test_it_finds_what_computes_the_second_from_the_first(tmp_path: Path) -> Non
 
 
 def test_dead_concepts_are_aimed_at_rows_that_it_misses() -> None:
-    model, (x, y) = made().eval(), pairs(200)
+    model, (x, y), dead, alive = made().eval(), pairs(200), [2, 5], [0, 1, 3, 4, 6, 7]
     with torch.no_grad():
-        model.b_enc[2] = -100.0
-    model.idle[2] = 10**9
-    before = model(x)
-    assert model.reseed((x, y), step()).tolist() == [2]
+        model.b_enc[dead] = -100.0
+    model.idle[dead] = torch.tensor([model.dead_after, 10**9])
+    before, xs, kept = model(x), model.standardise(x), {name: w.clone() for name, w in model.named_parameters()}
+    left = (y - before).detach() / model.scale_out
+    rows = torch.multinomial(left.square().sum(1), 2, generator=step().generator)
+    size = model.W_enc[alive].norm(dim=1).mean().detach()
+    assert model.reseed((x, y), step()).tolist() == dead
+    want = {
+        "W_enc": 0.2 * size * F.normalize(xs[rows], dim=1),
+        "W_dec": F.normalize(left[rows], dim=1),
+        "b_enc": torch.zeros(2),
+    }
+    assert torch.equal(model.b_dec, kept["b_dec"]) and model.concept_parameters().keys() == want.keys()
+    for name, weight in model.concept_parameters().items():
+        torch.testing.assert_close(weight[dead].detach(), want[name])
+        assert torch.equal(weight[alive], kept[name][alive])
     fires = model.encode(x).strength[:, 2] > 0
     assert 0 < fires.double().mean() < 1
     error = [((y - out) / model.scale_out).square().sum(1) for out in (before, model(x))]
     assert (error[0] > error[1]).any()
-    assert model.idle[2] == 0
+    assert model.idle.tolist() == [0] * K
+
+
+def test_its_concepts_are_idle_until_they_fire_in_training() -> None:
+    model, batch = made(), pairs(1)
+    model.idle += torch.arange(K)
+    model.eval().loss(batch, step())
+    assert model.idle.tolist() == list(range(K))
+    fired = (model.encode(batch[0]).strength > 0).any(0).tolist()
+    assert any(fired) and not all(fired)
+    model.train().loss(batch, step())
+    assert model.idle.tolist() == [0 if on else k + 1 for k, on in enumerate(fired)]
 
 
 def test_what_puts_back_what_it_read_refuses_it() -> None:

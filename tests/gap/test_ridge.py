@@ -6,6 +6,7 @@ import torch
 from accord.errors import AccordError
 from accord.gap import Ridge, validator_states
 from accord.gap.questions import contexts_of
+from accord.gap.ridge import PENALTIES, choose_penalty, folds
 from accord.lm import Backbone
 from accord.tasks import task
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -72,3 +73,24 @@ def test_validator_states_are_those_of_each_prompt_alone() -> None:
             alone = lm.hidden(torch.tensor([context]), layers=[0, 2, 3])
         for layer, states in alone.items():
             torch.testing.assert_close(by_layer[layer][i], states[0, -1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 20.0])
+def test_the_penalty_is_that_which_errs_least_on_parts_left_out(noise: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    states = torch.randn(80, 12, generator=g)
+    target = 3 + 2 * states[:, 0] - states[:, 5] + noise * torch.randn(80, generator=g)
+    for groups in ([None] * 80, [str(i % 7) for i in range(80)]):
+        fold, errors = folds(groups, 3), []
+        assert set(fold) == {0, 1, 2, 3}
+        assert groups[0] is None or len(set(zip(groups, fold.tolist(), strict=True))) == 7  # no group is divided
+        for penalty in PENALTIES:
+            error = 0.0
+            for part in range(4):
+                fitted = Ridge(states[fold != part], target[fold != part]).fit(penalty)
+                error += float((fitted(states[fold == part]) - target[fold == part].double()).square().sum())
+            errors.append(error)
+        penalty, share = choose_penalty(states, target, fold)
+        assert penalty == PENALTIES[errors.index(min(errors))]
+        spread = float((target.double() - target.double().mean()).square().sum())
+        assert share == pytest.approx(1 - min(errors) / spread, abs=1e-9)

@@ -1,6 +1,7 @@
 """Scoring against the plain way: one prompt at a time, the whole forward pass, log-softmax over everything."""
 
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from accord.errors import AccordError
 from accord.lm import Backbone, LanguageModel, Query, score
 from accord.lm.edited import Readout, Steered, WithReadout
 from accord.lm.prefix_tree import grow
-from accord.lm.scoring import _log_sum, answer_logodds
+from accord.lm.scoring import _log_sum, _ranks, _reduce, answer_logodds, check_queries
 from accord.lm.states import end_states
 from accord.steering.edits import AddDirection
 from tests.tiny import FAMILIES, tiny_model, tiny_tokenizer
@@ -108,6 +109,21 @@ def _shared() -> Backbone:
     return _CACHE[0]
 
 
+def test_layers_are_scored_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, rows = Query((5, 6), ((7, 8),)), []
+    for n in (1, 3):
+        lm = Backbone(tiny_model(num_hidden_layers=n), tiny_tokenizer())
+        lens = lm.lens
+        [top] = score(lm, [query], every_token=True)
+        monkeypatch.setattr(lm, "lens", lambda states, lens=lens: rows.append(len(states)) or lens(states))
+        rows.clear()
+        [every] = score(lm, [query], layers=True)
+        assert sum(rows) == n + 2  # below the top the context alone, whose next token is scored there
+        assert top.layer_first is None and top.layer_logodds is None and top.layer_steps is None
+        assert every.layer_first is not None and every.layer_first.shape == (n + 1, 1) and every.layer_steps is None
+        assert every.layer_logodds is not None and every.layer_logodds.shape == (n + 1, 1)
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma3", "opt"])
 def test_layers_are_the_lens_of_each_layer(family: str) -> None:
     lm = backbone(family)
@@ -157,6 +173,16 @@ def test_answers_that_are_compared_differ_at_each_layer_as_their_log_probabiliti
     np.testing.assert_allclose(found[-2].layer_first, wanted[-2].layer_first, atol=1e-5)
 
 
+def test_the_whole_vocabulary_is_ranked_for_those_alone_who_read_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, ranked = backbone(), []
+    monkeypatch.setattr(
+        "accord.lm.scoring._ranks", lambda logits, *more: ranked.append(len(logits)) or _ranks(logits, *more)
+    )
+    for compared in (False, True):
+        score(lm, [Query((i, 5), ((6,), (7, 8)), compared=compared) for i in range(4)], layers=True)
+        assert sum(ranked) == 4  # contexts at the top layer, of the first round
+
+
 def test_answers_of_several_tokens_that_are_compared_lose_their_ranks_alone() -> None:
     lm, answers = backbone(), ((5,), (9, 3), (7, 1, 2))
     whole, compared = (score(lm, [Query((11, 12, 13), answers, compared=c)], layers=True, every_token=True)[0]
@@ -166,7 +192,7 @@ def test_answers_of_several_tokens_that_are_compared_lose_their_ranks_alone() ->
         np.testing.assert_array_equal(getattr(compared, name), getattr(whole, name))
     for one, other in zip((*whole.steps, *whole.layer_steps), (*compared.steps, *compared.layer_steps), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert compared.rank.size == 0 and whole.rank.size == 3
+    assert compared.rank.size == 0 and whole.rank.size == 3 and compared.rank.dtype == whole.rank.dtype == np.int64
 
 
 @pytest.mark.parametrize("spread", [1.0, 30.0, 400.0])
@@ -178,6 +204,32 @@ def test_the_sum_over_the_vocabulary_is_that_in_float64(spread: float) -> None:
     best, norm = _log_sum(logits, torch.empty(8, 2000))
     assert torch.equal(best[:, 0], logits.max(-1).values)
     torch.testing.assert_close(norm[:, 0].double(), logits.double().logsumexp(-1), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("shift", [-300.0, 0.0, 300.0])
+def test_what_is_read_at_an_end_is_that_in_float64(shift: float) -> None:
+    """Of rows that are sure of a token and rows that are not, however high their logits lie."""
+    logits = torch.randn(6, 50, generator=torch.Generator().manual_seed(0)) * torch.tensor([[1.0, 1, 8, 8, 40, 40]]).T
+    targets = [
+        [3],
+        [4, 5, 4],
+        [int(logits[2].argmax())],
+        [7, int(logits[3].argmax())],
+        [8, 9],
+        [int(logits[5].argmax())],
+    ]
+    lens = SimpleNamespace(lens=lambda states: states + shift)
+    wanted = [i % 2 == 0 for i in range(6)]
+    found = _reduce(lens, logits, targets, "", wanted, lambda _: torch.empty(6, 50))  # type: ignore[arg-type]
+    for row, tokens, got, ranked in zip((logits + shift).double(), targets, found, wanted, strict=True):
+        logp = row.log_softmax(-1)
+        odds = [logp[t] - torch.cat([logp[:t], logp[t + 1 :]]).logsumexp(-1) for t in tokens]
+        np.testing.assert_allclose(got.first, logp[tokens].numpy(), rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(got.logodds, torch.stack(odds).numpy(), rtol=1e-5, atol=1e-4)
+        assert got.best is not None and got.best.tolist() == [bool(row[t] == row.max()) for t in tokens]
+        assert (got.rank is None) == (not ranked)
+        if got.rank is not None:
+            assert got.rank.tolist() == [1 + int((row > row[t]).sum()) for t in tokens]
 
 
 def test_without_a_usable_cache_the_numbers_are_the_same() -> None:
@@ -221,6 +273,16 @@ def test_running_out_of_memory_halves_the_batch_and_goes_on(monkeypatch: pytest.
         score(lm, [Query(tuple(range(40)), ((1,),))])
 
 
+def test_a_pass_has_as_many_tokens_as_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, sizes = backbone(), []
+    whole = lm.hidden
+    monkeypatch.setattr(lm, "hidden", lambda ids, **keys: sizes.append(ids.numel()) or whole(ids, **keys))
+    for most in (20, 60):
+        sizes.clear()
+        score(lm, random_queries(5), batch_tokens=most)
+        assert most / 2 < max(sizes) <= most
+
+
 def test_other_errors_of_the_model_are_not_mistaken_for_memory() -> None:
     class Broken(Backbone):
         def lens(self, hidden: Tensor) -> Tensor:
@@ -236,7 +298,7 @@ def test_logits_that_are_not_finite_are_an_error() -> None:
     lm = backbone()
     with torch.no_grad():
         lm._head.weight[7] = float("nan")
-    with pytest.raises(AccordError, match="not finite"):
+    with pytest.raises(AccordError, match=r"not finite(.|\n)*layer 3"):
         score(lm, random_queries(6))
 
 
@@ -302,32 +364,42 @@ def test_end_states_are_the_states_of_the_whole_sequence() -> None:
 @pytest.mark.parametrize("rows", [0, 1, 3])
 def test_logits_are_made_of_a_few_rows_at_a_time(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     lm, queries, sizes = backbone(), random_queries(8), []
-    expected, lens = score(lm, queries, layers=True, every_token=True), lm.lens
+    lens = lm.lens
+    monkeypatch.setattr(lm, "lens", lambda states: sizes.append(len(states)) or lens(states))
+    expected, read = score(lm, queries, layers=True, every_token=True), sum(sizes)
+    sizes.clear()
     monkeypatch.setattr("accord.lm.scoring._LOGIT_CHUNK", rows * 300)
     monkeypatch.setattr("accord.lm.scoring._FEWEST_ROWS", 1)
-    monkeypatch.setattr(lm, "lens", lambda states: sizes.append(len(states)) or lens(states))
     for a, b in zip(score(lm, queries, layers=True, every_token=True), expected, strict=True):
         np.testing.assert_allclose(a.total, b.total, atol=1e-4)
         np.testing.assert_array_equal(a.rank, b.rank)
         for one, other in zip(a.layer_steps or (), b.layer_steps or (), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-4)
-    assert max(sizes) == max(rows, 1)
+    assert max(sizes) == max(rows, 1) and sum(sizes) == read
 
 
 class ByLength(Backbone):
-    """Another model for each length of prompt."""
+    """Another model for each length of prompt; the tokens of their passes are noted."""
+
+    def __init__(self) -> None:
+        super().__init__(tiny_model(), tiny_tokenizer())
+        self.passed: list[int] = []
 
     def after_prompt(self, length: int) -> LanguageModel:
-        return Backbone(tiny_model(seed=length), tiny_tokenizer())
+        lm = Backbone(tiny_model(seed=length), tiny_tokenizer())
+        whole = lm.hidden
+        lm.hidden = lambda ids, **keys: self.passed.append(ids.numel()) or whole(ids, **keys)  # type: ignore
+        return lm
 
 
 @pytest.mark.parametrize("every_token", [False, True])
 def test_each_query_is_scored_by_the_model_for_its_length_of_prompt(every_token: bool) -> None:
-    lm = ByLength(tiny_model(), tiny_tokenizer())
+    lm = ByLength()
     queries = [Query(context, ((5, 6), (7,))) for context in ((1, 2), (3,), (1, 2, 3, 4), (2, 2), (9,))]
     told: list[tuple[int, int]] = []
     keys = {"layers": True, "every_token": every_token, "batch_tokens": 3}
     found = score(lm, queries, progress=lambda *done: told.append(done), **keys)  # type: ignore[arg-type]
+    assert lm.passed[:4] == [3, 3, 2, 2]  # two prompts of a length do not share a pass of 3 tokens
     for query, got in zip(queries, found, strict=True):
         [want] = score(lm.after_prompt(len(query.context)), [query], **keys)  # type: ignore[arg-type]
         np.testing.assert_allclose(got.total, want.total, atol=1e-5)
@@ -361,9 +433,11 @@ def test_log_odds_of_an_answer_are_those_of_its_probability() -> None:
                 found = answer_logodds(each, counted)  # type: ignore[arg-type]
                 torch.testing.assert_close(found.double(), want, rtol=1e-5, atol=1e-5)
             torch.testing.assert_close(answer_logodds(steps[1, :n], counted), want[1])  # type: ignore[arg-type]
+        assert torch.autograd.gradcheck(lambda s: answer_logodds(s, "whole"), steps[:, :n].clone().requires_grad_())
     certain = torch.full((1, 2), 200.0)
     assert torch.isfinite(answer_logodds(certain, "whole")).all() and answer_logodds(certain, "whole") > 80
     assert answer_logodds(certain.double(), "whole") > 600 - 410
+    assert torch.isfinite(answer_logodds(4 * certain.double(), "whole")).all()  # where log p is 0 to the last bit
 
 
 def test_the_last_token_of_an_answer_is_not_read_and_may_stand_beyond_the_longest_sequence() -> None:
@@ -373,5 +447,12 @@ def test_the_last_token_of_an_answer_is_not_read_and_may_stand_beyond_the_longes
         [got] = score(lm, [Query(prompt[:n], (answer, answer[:1]))])
         assert np.isfinite(got.total).all()
     for n, answer in ((64, (5, 6)), (62, (5, 6, 7, 8))):
-        with pytest.raises(AccordError, match="64"):
-            score(lm, [Query(prompt[:n], (answer[:1], answer))])
+        for check in (score, check_queries):
+            with pytest.raises(AccordError, match="64"):
+                check(lm, [Query(prompt[:n], (answer[:1], answer)), Query((1,), ((2,),))])
+
+
+def test_a_token_that_the_model_lacks_is_told() -> None:
+    for query in (Query((5, 300), ((7,),)), Query((5,), ((7,), (7, 300)))):
+        with pytest.raises(AccordError, match=r"LlamaForCausalLM(.|\n)*300"):
+            check_queries(_shared(), [query, Query((1,), ((2,),))])

@@ -10,6 +10,7 @@ from tests.tiny import tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from accord.concepts.train import learning_rate, mix
+from accord.errors import AccordError
 from accord.lm import Backbone
 from accord.lm.model import LanguageModel
 from accord.repair import loop
@@ -26,6 +27,7 @@ class Fixed:
 
     def __init__(self) -> None:
         self.memory: dict[str, Any] = {}
+        self.steps: list[int] = []
 
     def pairs(self, step: int) -> list[Scored]:
         return [Pair((5, 6, 7 + step), (8, 9)), Pair((5, 6, 17 + step), (8,)), Pair((4, 3 + step), (30, 31))]
@@ -35,6 +37,7 @@ class Fixed:
 
     def batch(self, lm: LanguageModel, step: int) -> PairBatch:
         self.memory = {"batches": self.memory.get("batches", 0) + 1}
+        self.steps.append(step)
         return PairBatch(self.pairs(step), self.loss, {"pairs": 3})
 
 
@@ -79,6 +82,12 @@ def test_every_update_is_that_of_a_plain_loop(keys: dict[str, Any], tmp_path: Pa
         assert moved < 2e-3, name  # of updates of .01 each: Adam makes much of a gradient near 0
 
 
+def test_a_gradient_that_is_not_finite_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fixed, "loss", lambda _, values: {"flat": (values - values.detach()).sum().sqrt()})
+    with pytest.raises(AccordError, match=r"step 0\b(.|\n)*gradient norm = (nan|inf)"):
+        fitted(RankAlign.model_validate(FULL), tmp_path)
+
+
 def test_dropout_is_drawn_anew_by_seed_and_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
     passed_on = loop.backward
@@ -94,6 +103,21 @@ def test_dropout_is_drawn_anew_by_seed_and_step(tmp_path: Path, monkeypatch: pyt
     assert [row["loss"] for row in first] == [row["loss"] for row in again]
     calm = fitted(RankAlign(steps=3, lr=0.01, dropout=0), tmp_path / "3", seed=4)[0]
     assert calm[2]["loss"] != first[2]["loss"]
+
+
+def test_a_run_that_keeps_nothing_inside_its_blocks_is_the_same_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    passed_on = loop.checkpointed
+    monkeypatch.setattr(loop, "checkpointed", lambda blocks: asked.append(len(blocks)) or passed_on(blocks))
+    runs = []
+    for again in (False, True):
+        config = RankAlign(steps=3, lr=0.01, dropout=0.5, checkpointing=again)
+        runs.append(fitted(config, tmp_path / str(again))[0])
+        assert asked == [3] * 3 * again  # blocks, of each update
+    for plain, checkpointed in zip(*runs, strict=True):
+        assert checkpointed["loss"] == pytest.approx(plain["loss"], rel=1e-5)
 
 
 def test_a_run_goes_on_with_its_memory_its_rows_and_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +144,7 @@ def test_a_run_goes_on_with_its_memory_its_rows_and_its_time(tmp_path: Path, mon
     method = Fixed()
     with trainable(lm, config, 0) as trainee:
         rows = loop.fit(trainee, method, config, seed=0, folder=folder, settings={"a": 1})
-    assert method.memory == {"batches": 6}
+    assert method.memory == {"batches": 6} and method.steps == [4, 5]
     assert [row["seconds"] for row in rows] == [10, 20, 30, 40, 50, 60]
     assert [row["loss"] for row in rows] == [row["loss"] for row in straight]
     assert [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()] == rows

@@ -10,8 +10,9 @@ from tests.tiny import tiny_model, tiny_tokenizer
 
 import accord
 from accord.errors import AccordError
+from accord.kinds import code_of
 from accord.lm import Backbone
-from accord.repair.config import DPO, SFT, Consistency, RankAlign, read_repair
+from accord.repair.config import DPO, KINDS, SFT, Consistency, RankAlign, read_repair
 from accord.repair.consistency import Agreeing
 from accord.repair.dpo import Preferring
 from accord.repair.method import PairBatch, drawn, reached
@@ -114,13 +115,14 @@ def test_rankalign_learns_log_odds_and_counts_no_pair_as_no_loss(lm: Backbone, w
 
 
 def test_an_item_is_above_another_by_more_than_delta_alone() -> None:
-    ranking = Ranking({}, {3: 1.0, 5: 2.0, 8: 2.0 + 1e-9, 9: 4.0}, None, delta=1.0)
-    assert ranking.above([9, 3, 8, 5]).tolist() == [
-        [False, True, True, True],
-        [False, False, False, False],
-        [False, True, False, False],  # by a little more than 1; item 5 by just 1
-        [False, False, False, False],
-    ]
+    for delta in (1.1, dict.fromkeys((3, 5, 8, 9), 1.1)):
+        ranking = Ranking({}, {3: 0.0, 5: 1.1, 8: 1.1 + 1e-9, 9: 4.0}, None, delta)
+        assert ranking.above([9, 3, 8, 5]).tolist() == [
+            [False, True, True, True],
+            [False, False, False, False],
+            [False, True, False, False],  # by a little more than 1.1; item 5 by just that
+            [False, False, False, False],
+        ]
 
 
 def test_a_weighted_loss_of_few_pairs_is_their_mean() -> None:
@@ -150,6 +152,17 @@ def test_the_automatic_delta_is_taken_of_what_teaches(lm: Backbone, words_task: 
     first = RankAlign(generated="first", delta=0.1, batch=8, steps=2)
     teacher = RankAligning.build(first, lm, words_task, 3, None).rankings["g2v"].teacher
     assert list(teacher.values()) == pytest.approx(gap["generator_first_logodds"].to_numpy()[met].tolist(), abs=1e-4)
+
+
+def test_the_automatic_delta_is_drawn_by_the_seed(
+    lm: Backbone, words_task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accord.repair.rankalign._DRAWN_PAIRS", 7)
+    config = RankAlign(delta="auto", batch=12, steps=1)
+    for seed in range(3):
+        ranking = RankAligning.build(config, lm, words_task, seed, None).rankings["g2v"]
+        scores = list(ranking.teacher.values())
+        assert ranking.delta == median_difference(scores, seed) != median_difference(scores, seed + 9)
 
 
 def test_the_automatic_delta_keeps_half_of_the_pairs() -> None:
@@ -291,6 +304,26 @@ def test_dpo_the_other_way_compares_answers_to_one_prompt(lm: Backbone, words_ta
         assert preference.better.context == preference.worse.context
         better, worse = (texts(lm, PairBatch([pair], dict)).pop() for pair in (preference.better, preference.worse))
         assert odds[better] > odds[worse]
+
+
+@pytest.mark.parametrize(
+    ("passes", "table"),
+    [
+        (1, {"kind": "rankalign", "direction": "g2v"}),
+        (2, {"kind": "rankalign", "direction": "v2g"}),
+        (3, {"kind": "rankalign", "direction": "g2v", "typicality": "frozen", "reference": True}),
+        (3, {"kind": "rankalign", "direction": "v2g", "typicality": "live", "reference": True}),
+        (2, {"kind": "dpo", "direction": "g2v"}),
+        (2, {"kind": "dpo", "direction": "v2g"}),
+    ],
+)
+def test_every_pass_over_items_tells_how_far_it_is(
+    passes: int, table: dict[str, object], lm: Backbone, words_task: Task
+) -> None:
+    told: list[tuple[int, int]] = []
+    config = read_repair({"batch": 12, "steps": 1, **table})
+    code_of(KINDS, config.kind).build(config, lm, words_task, 0, lambda *of: told.append(of))
+    assert sum(done == total for done, total in told) == passes
 
 
 def test_what_a_task_cannot_give_is_refused(lm: Backbone, words_task: Task) -> None:

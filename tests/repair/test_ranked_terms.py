@@ -11,6 +11,7 @@ import torch
 from tests.tiny import tiny_model, tiny_tokenizer
 
 import accord
+from accord.concepts.train import mix
 from accord.errors import AccordError
 from accord.gap.typicality import null_context
 from accord.lm import Backbone
@@ -179,7 +180,8 @@ def test_anchors_are_of_labelled_items(lm: Backbone, words_task: Task, labelled:
     method = built(lm, words_task, gold=0.5, likelihood=2.0, labelled=labelled, delta=0.0, batch=36, steps=1)
     prompts = list(dict.fromkeys(item.fields["one"] for item in words_task.items))
     known = {item.fields["one"] for item, yes in zip(words_task.items, method.anchors.labelled, strict=True) if yes}
-    assert len(known) == max(1, round(labelled * len(prompts)))
+    drawn_prompts = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(mix(0, 1)))
+    assert known == {prompts[k] for k in drawn_prompts[: max(1, round(labelled * len(prompts)))]}
     batch = method.batch(lm, 0)
     s = scores(lm, batch.pairs).detach()
     terms = batch.loss(s)
@@ -217,6 +219,12 @@ def test_a_teacher_that_is_measured_anew(lm: Backbone, words_task: Task) -> None
         s = values(batch)
         want, count = plain_loss(s.tolist(), [odds[i] for i in items], lambda i, j, apart: apart > 0)
         assert batch.counts["pairs_v2g"] == count and float(batch.loss(s)["v2g"]) == pytest.approx(want, rel=1e-4)
+    measured = method.memory
+    method.batch(lm, 3)
+    assert method.memory is measured  # once in two steps, by the model of then
+    late = built(lm, words_task, direction="v2g", refresh=2, delta=0.0, steps=4)
+    late.batch(other, 3)
+    assert (late.memory["since"], late.memory["items"]) == (measured["since"], measured["items"])
     # What a checkpoint keeps of it is enough to go on.
     resumed = built(lm, words_task, direction="v2g", refresh=2, delta=0.0, steps=4)
     resumed.memory = json.loads(json.dumps(method.memory))
@@ -299,6 +307,19 @@ def test_presets_are_the_same_terms() -> None:
 def test_terms_that_do_not_go_together(keys: dict[str, Any], words: str) -> None:
     with pytest.raises(AccordError, match=words):
         read_repair({"kind": "rankalign", **keys})
+
+
+def test_it_is_told_how_far_apart_what_is_ranked_lies_at_most(lm: Backbone, words_task: Task) -> None:
+    for pairs in ("any", "prompt"):
+        [ranking] = built(lm, words_task, pairs=pairs, delta=0.0).rankings.values()
+        own: dict[str, list[float]] = {}
+        for i, score in ranking.teacher.items():
+            own.setdefault(words_task.items[i].fields["one"] if pairs == "prompt" else "", []).append(score)
+        widest = max(max(scores) - min(scores) for scores in own.values())
+        with pytest.raises(AccordError) as caught:
+            built(lm, words_task, pairs=pairs, delta=100.0)
+        assert f"less than {widest:.3g} nats" in str(caught.value) and "delta 100" in str(caught.value)
+        assert ("pairs within a prompt" in str(caught.value)) == (pairs == "prompt")
 
 
 def test_what_a_task_lacks_is_told(lm: Backbone, words_task: Task) -> None:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from accord.errors import AccordError
 from accord.lm import Backbone
+from accord.lm.limits import Limits
 from accord.repair.method import frozen
-from accord.repair.scores import Odds, Pair, Scored, backward, scores
+from accord.repair.scores import Divergence, Odds, Pair, Scored, _Group, _groups, _micro_batch, backward, scores
 
 PREFIX = tuple(range(10, 34))
 PAIRS: list[Scored] = [
@@ -137,6 +138,38 @@ def test_what_would_fill_the_memory_goes_in_parts_unasked(
     close(gradients(lm.model), expected)
 
 
+def test_pairs_that_begin_alike_share_what_they_have_in_common() -> None:
+    lm = Backbone(tiny_model(), tiny_tokenizer())
+    # Shorter contexts first; what shares nothing is a group too.
+    assert _groups(lm, PAIRS) == [_Group(PREFIX, (0, 6, 3, 9, 5, 8, 2)), _Group((), (4, 10, 1, 7))]
+    for n, shared in ((15, 0), (16, 16), (20, 20)):  # a few tokens are computed anew sooner than kept
+        alike = [Pair((*PREFIX[:n], 40 + i), (50,)) for i in range(3)]
+        assert _groups(lm, alike) == [_Group(PREFIX[:shared], (0, 1, 2))]
+    # A context leaves its last token to be read, however alike; a longer one has no more of the prefix than the others.
+    assert _groups(lm, [Pair(PREFIX, (50,))] * 2) == [_Group(PREFIX[:-1], (0, 1))]
+    near = [Pair((*PREFIX[:20], 99, 98), (50,)), Pair((*PREFIX, 40), (50,)), Pair((*PREFIX, 41), (50,))]
+    assert _groups(lm, near) == [_Group(PREFIX[:20], (0, 1, 2))]
+    lm.cacheable = False
+    assert _groups(lm, near) == [_Group((), (0, 1, 2))]
+    # Lengths that a model reads with other numbers share nothing; those below may be missing.
+    lm.cacheable, lm.limits = True, Limits(switches=(28,))
+    longer = [Pair((*PREFIX, 40, 41, 42, 43 + i), (50,)) for i in range(2)]
+    assert _groups(lm, longer) == [_Group((), (0, 1))]
+    assert _groups(lm, [*longer, *near]) == [_Group(PREFIX[:20], (2, 3, 4)), _Group((), (0, 1))]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "read", "size"), [(61, 26, 12), (60, 26, 11), (61, 25, 11), (16, 99, 3), (99, 5, 2), (1, 99, 1)]
+)
+def test_parts_are_of_as_many_pairs_as_fit(tokens: int, read: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond what seven share their nine rows have up to 4 tokens, five others up to 5; 26 logits are read."""
+    lm = Backbone(tiny_model(), tiny_tokenizer())
+    pairs = [*PAIRS, Divergence((5, 6), torch.zeros(300))]
+    monkeypatch.setattr("accord.repair.scores._TOKENS", tokens)
+    monkeypatch.setattr("accord.repair.scores._LOGITS", 300 * read)
+    assert _micro_batch(lm, pairs, _groups(lm, pairs)) == size
+
+
 def test_chunks_are_carried_back_with_the_dropout_of_their_scores() -> None:
     lm = Backbone(tiny_model("gpt2", resid_pdrop=0.5), tiny_tokenizer())
     lm.model.train()
@@ -155,3 +188,14 @@ def test_a_pair_of_nothing_is_refused() -> None:
     lm = Backbone(tiny_model(), tiny_tokenizer())
     with pytest.raises(AccordError, match="at least one token"):
         scores(lm, [Pair((5,), ())])
+
+
+def test_a_pair_is_as_long_as_the_model_reads_and_its_last_token_is_not_read() -> None:
+    lm, context = Backbone(tiny_model("gpt2", n_positions=64), tiny_tokenizer()), tuple(range(10, 72))
+    assert torch.isfinite(scores(lm, [Pair(context, (5, 6, 7)), Odds(context, ((5, 6, 7),), ((8,),))])).all()
+    for pair in (Pair(context, (5, 6, 7, 8)), Odds(context, ((8,),), ((5, 6, 7, 8),))):
+        with pytest.raises(AccordError, match="64"):
+            scores(lm, [pair])
+    for pair in (Pair((5, 300), (6,)), Pair((5,), (6, 300)), Odds((5,), ((6,),), ((300,),))):
+        with pytest.raises(AccordError, match="300"):
+            scores(lm, [pair])

@@ -21,7 +21,7 @@ from accord.report.seeds import pooled
 from accord.study.run_folder import Run
 from accord.verdict.findings import best, finding, rule, share
 from accord.verdict.frontier import Mark, draw_frontier, undominated
-from accord.verdict.judged import JudgedRepair, JudgedSeed, RepairGroup, judged_repairs
+from accord.verdict.judged import JudgedRepair, JudgedSeed, RepairGroup, alone, judged_repairs
 from accord.verdict.result import Answers, Verdict
 from accord.verdict.tables import repair_table
 
@@ -345,6 +345,22 @@ def test_a_repair_of_several_seeds_is_told_by_its_lowest() -> None:
     assert math.isnan(JudgedSeed("a", replace(one.first.verdict, about={})).seconds)
     about = {**one.first.verdict.about, "kind": "sft\u202e"}
     assert JudgedRepair("a", [JudgedSeed("a", replace(one.first.verdict, about=about))]).kind == "sft"
+
+
+def test_only_what_has_a_curve_was_trained() -> None:
+    seed = good("a").first
+    records: list[Any] = [None, SimpleNamespace(curve=None), SimpleNamespace(curve=pd.DataFrame())]
+    assert [replace(seed, record=record).trained for record in records] == [False, False, True]
+
+
+def test_a_verdict_by_itself_is_a_group_of_one() -> None:
+    verdict = good("a").first.verdict
+    named = replace(verdict, about={**verdict.about, "repair": "mine\u202e", "task": "t\n"})
+    for given, label, told in ((named, "", ("t", "mine")), (named, "x", ("t", "x")),
+                               (replace(verdict, about={}), "", ("", "the repair"))):  # fmt: skip
+        own = alone(given, label) if label else alone(given)
+        [one] = own.repairs
+        assert (own.task, one.label, [(seed.label, seed.verdict) for seed in one.seeds]) == (*told, [(told[1], given)])
 
 
 def test_scores_are_given_where_both_sides_have_them_of_the_same_items() -> None:

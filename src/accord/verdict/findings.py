@@ -157,6 +157,13 @@ def _remarks(chosen: JudgedRepair, near: str) -> list[str]:
     still_open = [label for name, label in _CLASSES if chosen.changes(near, name) and not chosen.closes(near, name)]
     if still_open and closes:
         remarks.append(f"Among {' and among '.join(still_open)} answers alone, the gap is not shown to close.")
+    if closes and chosen.metric(near, "within_pearson", "change").low <= 0:
+        remarks.append(
+            "Among the answers to one prompt, the two forms are not shown to agree more than before "
+            f"(r {measured(chosen.metric(near, 'within_pearson'))}, before "
+            f"{number(chosen.before(near, 'within_pearson').value)}): over all items it also counts that prompts "
+            "differ in how high all their answers score."
+        )
     auc, accuracy = chosen.metric(near, "validator_auc"), chosen.metric(near, "validator_accuracy")
     if auc.known and accuracy.known and auc.value - accuracy.value > THRESHOLD_OFF:
         remarks.append(

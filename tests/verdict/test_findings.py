@@ -125,8 +125,12 @@ def test_agreement_that_is_only_between_prompts_is_said() -> None:
         assert (words in text) == said
         assert not said or "(r .30 [.28, .32], before .28): over all items it also counts" in text
     assert words not in words_on(repair("a", [{"test": trial(r)}]))
-    unclosed = repair("a", [{"test": trial((0.02, -0.1, 0.1), within_pearson=plain(0.3, (0.02, -0.05, 0.09)))}])
-    assert words not in words_on(unclosed)
+    only = (
+        "Among the answers to one prompt, the two forms do agree more than before, though (r .30 [.28, .32], before .1"
+    )
+    for change, said in (((0.02, -0.05, 0.09), False), ((0.15, 0.05, 0.25), True)):
+        text = words_on(repair("a", [{"test": trial((0.02, -0.1, 0.1), within_pearson=plain(0.3, change))}]))
+        assert words not in text and (only in text) == said
 
 
 def test_no_claim_where_the_interval_includes_nothing() -> None:

@@ -117,6 +117,22 @@ def test_the_sentence_has_before_after_interval_items_seeds_and_cost() -> None:
     assert "Worse, of 2 measures of damage: perplexity (held-out text) × 1.020" in text
 
 
+def test_agreement_that_is_only_between_prompts_is_said() -> None:
+    words = "Among the answers to one prompt, the two forms are not shown to agree more"
+    r = (0.84, 0.8, 0.88)
+    for change, said in (((0.02, -0.05, 0.09), True), ((0.12, 0.05, 0.19), False), ((0.3, math.nan, math.nan), False)):
+        text = words_on(repair("a", [{"test": trial(r, within_pearson=plain(0.3, change))}]))
+        assert (words in text) == said
+        assert not said or "(r .30 [.28, .32], before .28): over all items it also counts" in text
+    assert words not in words_on(repair("a", [{"test": trial(r)}]))
+    only = (
+        "Among the answers to one prompt, the two forms do agree more than before, though (r .30 [.28, .32], before .1"
+    )
+    for change, said in (((0.02, -0.05, 0.09), False), ((0.15, 0.05, 0.25), True)):
+        text = words_on(repair("a", [{"test": trial((0.02, -0.1, 0.1), within_pearson=plain(0.3, change))}]))
+        assert words not in text and (only in text) == said
+
+
 def test_no_claim_where_the_interval_includes_nothing() -> None:
     """Neither where items explain it, nor where seeds do, nor where one seed fails, nor without an interval."""
     items = repair("a", [{"test": trial((0.05, -0.03, 0.13))}])

@@ -11,11 +11,13 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 from tests.report.run_folder import publish_result
 from tests.report.test_html import HOSTILE, Page, asks_network, own_scripts
 from tests.verdict.repaired_run import MADE, write_run
 
 from accord.errors import AccordError
+from accord.gap import compare
 from accord.report import style
 from accord.report.html import write_report
 from accord.study.run_folder import Run
@@ -234,3 +236,58 @@ def test_wreckage_and_crowds_draw(whole: Path) -> None:
         closure = draw_closure(RepairGroup("hypernymy", many))
         assert closure is not None and "closes" in closure.title
         assert draw_every_repair(RepairGroup("hypernymy", many[:1])) is None
+
+
+PROMPTS = 12
+
+
+def with_prompts(scores: pd.DataFrame) -> pd.DataFrame:
+    """Each item answers one of a few prompts, whose answers are all said more, or all less, readily than others'."""
+    prompt = np.arange(len(scores)) // 2 % PROMPTS
+    level = 8 * np.random.default_rng(0).normal(size=PROMPTS)[prompt]
+    prompts = [f"prompt {i}" for i in prompt]
+    return scores.assign(generator_prompt=prompts, generator_logodds=scores["generator_logodds"] + level)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_within_prompts_stands_beside_all_items(run: Path) -> None:
+    (chapter,) = chapters(Run(run))
+    assert chapter.shown["within"] is None and "within prompts" not in read(run).text
+    before = {t: with_prompts(scores) for t, scores in Answers.read(run / "answers" / "hypernymy").scores.items()}
+    shutil.rmtree(run / "answers" / "hypernymy")
+    publish_result(run, "answers", "hypernymy", Answers(before))
+
+    def retold(verdict: Verdict) -> Verdict:
+        after = {t: with_prompts(scores) for t, scores in verdict.after.items()}
+        return replace(verdict, after=after, changes={t: compare(before[t], after[t]) for t in after})
+
+    for label in ("rankalign-s0", "rankalign-s1", "readout-s0", "sft-union-s0"):
+        again(run, label, retold)
+    (chapter,) = chapters(Run(run))
+    within = chapter.shown["within"]
+    parts = {part["term"].label: part["rows"] for part in within["parts"]}
+    assert len(parts) == 6 and [row["label"] for row in parts["Generator AUC, within prompts"]] == list(SOME)
+    readout = next(row for row in parts["Validator AUC, within prompts"] if row["label"] == "readout")
+    scores = Verdict.read(run / "verdict" / "readout-s0").after["test"]
+
+    def auc(table: pd.DataFrame) -> float:
+        return float(roc_auc_score(table["gold"], table["validator_logodds"]))
+
+    def mean_auc(table: pd.DataFrame) -> float:
+        return float(np.mean([auc(rows) for _, rows in table.groupby("generator_prompt")]))
+
+    values = [cell["value"] for cell in readout["cells"]]
+    for place, of in ((0, mean_auc), (2, auc)):
+        was, now = of(before["test"]), of(scores)
+        assert values[place] == f"{was:.2f} → {now:.2f}".replace("0.", ".")
+        assert values[place + 1].replace("−", "-") == f"{now - was:+.3f}".replace("0.", ".")
+        assert readout["cells"][place]["interval"] and readout["cells"][place + 1]["interval"]
+    alone = parts["Concordance, within prompts"][0]["cells"]  # over all items there is none
+    assert alone[0]["value"] != "–" and [cell["value"] for cell in alone[2:]] == ["–", "–"]
+    page = read(run)
+    assert f"the mean over {PROMPTS} of {PROMPTS} prompts" in page.text
+    assert f"Among the answers to one prompt, {chapter.shown['best']} takes r from" in page.text
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids)) and "measure-concordance-within-prompts" in ids
+    trials = chapter.shown["trials"]
+    assert len(trials["columns"]) == 8 and {len(row["cells"]) for row in trials["rows"]} == {8}

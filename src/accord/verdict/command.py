@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from accord.verdict.measure import Trial
     from accord.verdict.result import Verdict
 
-_SHOWN = ("pearson_all", "validator_auc", "validator_accuracy", "generator_auc")
+_SHOWN = (
+    *("pearson_all", "validator_auc", "validator_accuracy", "generator_auc"),
+    *("within_pearson", "within_validator_auc", "within_generator_auc"),  # where prompts have several answers
+)
 _FEW = 10  # items of a test, of which nothing much can be said
 
 
@@ -118,6 +121,7 @@ def _print(result: "Verdict", repaired: str, remedy: str, *, every: bool) -> Non
         [result.titles[trial], str(n), measure, *_cells(result.changes[trial][measure])]
         for trial, n in shown.items()
         for measure in (result.changes[trial] if every else _SHOWN)
+        if measure in result.changes[trial]
     ]
     tell()
     print_table(("items", "n", "measure", "before", "after", "change", "closed"), rows)

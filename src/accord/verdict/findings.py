@@ -146,7 +146,7 @@ def _within(repair: JudgedRepair, near: str) -> str:
 
 def _remarks(chosen: JudgedRepair, near: str) -> list[str]:
     """What to know before quoting it."""
-    remarks = [words] if (words := leaning(chosen.damages)) else []
+    remarks = [leaning(chosen.damages)]
     closes, r = chosen.closes(near), chosen.metric(near, "pearson_all")
     inside = [metric.value for name, _ in _CLASSES if (metric := chosen.metric(near, name)).known]
     if inside and closes and r.value - sum(inside) / len(inside) >= 0.2:
@@ -157,6 +157,7 @@ def _remarks(chosen: JudgedRepair, near: str) -> list[str]:
     still_open = [label for name, label in _CLASSES if chosen.changes(near, name) and not chosen.closes(near, name)]
     if still_open and closes:
         remarks.append(f"Among {' and among '.join(still_open)} answers alone, the gap is not shown to close.")
+    remarks.append(_among_answers(chosen, near, closes))
     auc, accuracy = chosen.metric(near, "validator_auc"), chosen.metric(near, "validator_accuracy")
     if auc.known and accuracy.known and auc.value - accuracy.value > THRESHOLD_OFF:
         remarks.append(
@@ -173,7 +174,21 @@ def _remarks(chosen: JudgedRepair, near: str) -> list[str]:
         remarks.append(f"Its perplexity is beyond the budget of × {BUDGET:g}; {others}.")
     if len(chosen.seeds) == 1 and chosen.first.trained:
         remarks.append("One seed: how much of this depends on the seed is not known.")
-    return remarks
+    return [remark for remark in remarks if remark]
+
+
+def _among_answers(chosen: JudgedRepair, near: str, closes: bool) -> str:
+    """Where agreement among the answers to one prompt tells otherwise than that over all items; else nothing."""
+    change, r = chosen.metric(near, "within_pearson", "change"), chosen.metric(near, "within_pearson")
+    sides = f"r {measured(r)}, before {number(chosen.before(near, 'within_pearson').value)}"
+    if closes and change.low <= 0:
+        return (
+            "Among the answers to one prompt, the two forms are not shown to agree more than before "
+            f"({sides}): over all items it also counts that prompts differ in how high all their answers score."
+        )
+    if not closes and change.low > 0:
+        return f"Among the answers to one prompt, the two forms do agree more than before, though ({sides})."
+    return ""
 
 
 def _others(group: RepairGroup, chosen: JudgedRepair) -> str:

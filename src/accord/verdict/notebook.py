@@ -13,12 +13,12 @@ from accord.verdict.result import Verdict
 
 
 def html(verdict: Verdict) -> str:
-    """The finding, the correlations before and after on every test, and how far each closes."""
+    """The finding, the correlations before and after on every test, within prompts too, and how far each closes."""
     rows = [
         [verdict.titles[trial], str(verdict.n[trial]), measure]
         + [measured(metric_of(side)) for side in (change.before, change.after, change.change)]
         for trial, measure, change in verdict.rows()
-        if measure in CORRELATIONS
+        if measure in (*CORRELATIONS, "within_pearson")
     ]
     header = ("items", "n", "measure", "before", "after", "change")
     return finding_html(finding(alone(verdict)), header, rows, next(iter(figures(verdict).values()), None))

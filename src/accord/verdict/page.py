@@ -21,7 +21,7 @@ from accord.verdict.frontier import draw_frontier
 from accord.verdict.items import changed_items
 from accord.verdict.judged import JudgedRepair, RepairGroup, judged_repairs
 from accord.verdict.result import LEADS, Verdict
-from accord.verdict.tables import repair_table, trial_rows
+from accord.verdict.tables import repair_table, trial_table, within_table
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _PARTS = ("repair", "verdict", "damage", "pathway")
@@ -40,7 +40,8 @@ def chapters(run: Run) -> list[Chapter]:
             values = _shown(run, group, key, BUDGET // len(groups)) | {"left_out": left_out if i == 0 else []}
         script = SCRIPT.read_text(encoding="utf-8") if values["all_items"] else ""
         answer, gist = _answer(run, group, values), f"{count(len(group.repairs), 'repair')} on {values['n']}."
-        terms = [*values["table"]["terms"], *values["damage"]["terms"]]
+        within = values["within"]["parts"] if values["within"] else []
+        terms = [*values["table"]["terms"], *(part["term"] for part in within), *values["damage"]["terms"]]
         pages.append(Chapter(key, title, _TEMPLATE, values, answer, gist, leads=LEADS, script=script, terms=terms))
     if left_out and not pages:
         pages.append(Chapter("repair", "Repairs", _TEMPLATE, {"empty": True, "left_out": left_out}, leads=LEADS))
@@ -60,7 +61,8 @@ def _shown(run: Run, group: RepairGroup, key: str, budget: int) -> dict[str, Any
         "before": on_page([draw_before_after(chosen, near), draw_every_repair(group)], key),
         "table": repair_table(group, run),
         "rule": rule(group),
-        "trials": trial_rows(group),
+        "within": within_table(group, chosen),
+        "trials": trial_table(group),
         "reach": on_page([draw_frontier(group), draw_closure(group)], key),
         "damage": damage_shown(_by_seed(repairs, "damage"), chosen.label),
         "pathway": pathway_shown(_by_seed(repairs, "pathway"), chosen.label, key),

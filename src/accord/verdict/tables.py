@@ -4,14 +4,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from accord.damage.over_seeds import factor, perplexity, specificity
+from accord.gap.glossary import term
+from accord.gap.metrics import sample
 from accord.report.glossary import ACCURACY, AUC, SAME_TOP, Term
 from accord.report.links import href
 from accord.report.metric import UNKNOWN, Metric
-from accord.report.wording import count, interval, number
+from accord.report.wording import count, interval, measured, number
 from accord.study.run_folder import Run
 from accord.verdict.judged import CORRELATIONS, JudgedRepair, RepairGroup
 
 Cell = dict[str, str]
+
+# Measures within prompts, in the order of their table, each with the same over all items; concordance has none there.
+WITHIN_PROMPTS = {
+    "within_pearson": "pearson_all",
+    "within_spearman": "spearman_all",
+    "within_concordance": None,
+    "within_validator_auc": "validator_auc",
+    "within_validator_accuracy": "validator_accuracy",
+    "within_generator_auc": "generator_auc",
+}
 
 _NONE: Cell = {"value": "–", "interval": "", "note": ""}
 _UNSEEN = {"unseen-hypernyms": "test-unseen-hypernyms", "unseen-both": "test-unseen-both"}
@@ -121,19 +133,78 @@ def repair_table(group: RepairGroup, run: Run) -> dict[str, Any]:
     }
 
 
-def trial_rows(group: RepairGroup) -> list[dict[str, Any]]:
-    """Every trial of every repair: items, and each correlation before, after, and closed."""
-    return [
-        {
-            "title": title,
-            "label": repair.label,
-            "n": count(repair.n(trial), "item"),
-            "cells": [cell for measure in CORRELATIONS for cell in _moved(repair, trial, measure)],
-        }
-        for trial, title in group.trials.items()
-        for repair in group.repairs
-        if repair.changes(trial, "pearson_all")
+def trial_table(group: RepairGroup) -> dict[str, Any]:
+    """Every trial of every repair: items, each correlation before and after, and what of it closed.
+
+    Within prompts it is the change that stands beside: the mean of correlations has no closure.
+    """
+    tried = [
+        (trial, repair) for trial in group.trials for repair in group.repairs if repair.changes(trial, "pearson_all")
     ]
+    inside = any(repair.metric(trial, "within_pearson").known for trial, repair in tried)
+    columns = [part for name in ("all", "right", "wrong") for part in ((f"r, {name}", ""), ("Closed", name))]
+    columns += [("r, within prompts", ""), ("Change", "within prompts")] if inside else []
+    rows = []
+    for trial, repair in tried:
+        cells = [
+            cell
+            for measure in CORRELATIONS
+            for cell in (_moved(repair, trial, measure), _cell(repair.metric(trial, measure, "closure")))
+        ]
+        cells += _both(repair, trial, "within_pearson") if inside else ()
+        n = count(repair.n(trial), "item")
+        rows.append({"title": group.trials[trial], "label": repair.label, "n": n, "cells": cells})
+    return {"columns": columns, "rows": rows}
+
+
+def within_table(group: RepairGroup, chosen: JudgedRepair) -> dict[str, Any] | None:
+    """Every measure within prompts on the nearest trial, a row a repair, beside the same over all items.
+
+    None where no prompt has answers to compare. `lead` tells of `chosen`.
+    """
+    near, parts = group.near, []
+    for name, pooled in WITHIN_PROMPTS.items():
+        if any(repair.metric(near, name).known for repair in group.repairs):
+            rows = [
+                {"label": repair.label, "cells": [*_both(repair, near, name), *_both(repair, near, pooled)]}
+                for repair in group.repairs
+            ]
+            parts.append({"term": term(name), "rows": rows})
+    if not parts:
+        return None
+    return {"lead": _within_lead(chosen, near), "parts": parts, "note": _within_note(group)}
+
+
+def _both(repair: JudgedRepair, trial: str, measure: str | None) -> tuple[Cell, Cell]:
+    """Before and after, and the change."""
+    return (_moved(repair, trial, measure), _change(repair, trial, measure)) if measure else (_NONE, _NONE)
+
+
+def _within_lead(repair: JudgedRepair, trial: str) -> str:
+    """What the repair changed among the answers to one prompt; empty where that is not defined."""
+    before, after = repair.before(trial, "within_pearson"), repair.metric(trial, "within_pearson")
+    if not (before.known and after.known):
+        return ""
+    pooled = repair.before(trial, "pearson_all"), repair.metric(trial, "pearson_all")
+    return (
+        f"Among the answers to one prompt, {repair.label} takes r from {number(before.value)} to {measured(after)}; "
+        f"over all items, from {number(pooled[0].value)} to {measured(pooled[1])}."
+    )
+
+
+def _within_note(group: RepairGroup) -> str:
+    """Of how many prompts the means are, as far as the scores are there."""
+    tables = (seed.verdict.after.get(group.near) for repair in group.repairs for seed in repair.seeds)
+    scores = next((table for table in tables if table is not None), None)
+    of = "the prompts"
+    if scores is not None:
+        columns = sample(scores)
+        of = f"{len(columns.compared):,} of {count(columns.prompts, 'prompt')}"
+    return (
+        f"Within prompts: the mean over {of}, those with four answers or more, right and wrong ones; brackets are over "
+        "prompts, those of a change over the same prompts before and after. Over all items, that all answers to one "
+        "prompt score above those to another counts, too."
+    )
 
 
 def _source(group: RepairGroup, name: str) -> tuple[str, str]:
@@ -157,9 +228,7 @@ def _cell_of(group: RepairGroup, repair: JudgedRepair, name: str) -> Cell:
     trial, measure = _source(group, name)
     signed = name == "generator_auc"
     metric = repair.metric(trial, measure, "change" if signed else "after")
-    changes = repair.each(trial, measure, "change")
-    fell = bool(changes) and all(change.high < 0 for change in changes)  # over the items of every seed
-    return _cell(metric, "▾ worse" if fell else "", signed=signed)
+    return _cell(metric, _fell(repair.each(trial, measure, "change")), signed=signed)
 
 
 def _base_cell(group: RepairGroup, name: str) -> Cell:
@@ -186,8 +255,20 @@ def _cell(metric: Metric, note: str = "", *, signed: bool = False) -> Cell:
     return {"value": number(metric.value, 3, signed=True), "interval": interval(metric, 3), "note": note}
 
 
-def _moved(repair: JudgedRepair, trial: str, measure: str) -> list[Cell]:
-    """`.01 → .84`, and how much of the gap that closes."""
+def _moved(repair: JudgedRepair, trial: str, measure: str) -> Cell:
+    """`.01 → .84`, the interval being that of the second."""
     before, after = repair.before(trial, measure), repair.metric(trial, measure)
-    moved = {"value": f"{number(before.value)} → {number(after.value)}", "interval": interval(after), "note": ""}
-    return [moved, _cell(repair.metric(trial, measure, "closure"))]
+    if not (before.known or after.known):
+        return _NONE
+    return {"value": f"{number(before.value)} → {number(after.value)}", "interval": interval(after), "note": ""}
+
+
+def _change(repair: JudgedRepair, trial: str, measure: str) -> Cell:
+    """After − before on the same items."""
+    changes = repair.each(trial, measure, "change")
+    return _cell(repair.metric(trial, measure, "change"), _fell(changes), signed=True)
+
+
+def _fell(changes: Sequence[Metric]) -> str:
+    """A mark where a measure fell beyond chance, over the items of every seed."""
+    return "▾ worse" if changes and all(change.high < 0 for change in changes) else ""

@@ -6,11 +6,15 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.explore.tiny_site import FAILS, SLOW
+from tests.report.conftest import make_scores
 from tests.report.test_browser import browser, pytestmark  # noqa: F401  # a fixture, and where it is missing
 
 pytest.importorskip("nicegui", reason="of the explorer (pip install 'accord[explore]')")
@@ -28,41 +32,63 @@ def _patience():
     expect.set_options(timeout=5_000)
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """The address of the explorer of a tiny run, which a process of its own serves."""
-    folder = tmp_path_factory.mktemp("explored")
+@contextmanager
+def served(folder, *options):
+    """The address of an explorer that a process of its own serves; see `tiny_site`."""
     log = folder / "log"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     with log.open("w") as file:
-        command = [sys.executable, "-m", "tests.explore.tiny_site", str(folder)]
+        command = [sys.executable, "-m", "tests.explore.tiny_site", str(folder), *map(str, options)]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=file, text=True)
-    told = next((line for line in process.stdout if line.startswith("http://")), None)
-    assert told is not None, log.read_text()
-    yield told.strip()
-    process.terminate()
-    process.communicate(timeout=20)
+    try:
+        told = next((line for line in process.stdout if line.startswith("http://")), None)
+        assert told is not None, log.read_text()
+        yield told.strip()
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """The explorer of a tiny run."""
+    with served(tmp_path_factory.mktemp("explored")) as address:
+        yield address
 
 
 @pytest.fixture
 def visit(browser, address):  # noqa: F811
     """Opens pages of the explorer; they ask nothing of another host, and nothing goes wrong in them."""
+    with visitors(browser, address) as visit:
+        yield visit
+
+
+@contextmanager
+def visitors(browser, address):  # noqa: F811
     asked, wrong, tabs = set(), [], []
 
-    def visit(**options):
+    def visit(place="", **options):
         tab = browser.new_page(**{"viewport": {"width": 1200, "height": 900}, **options})
         tab.set_default_timeout(WAIT)
         tab.on("request", lambda request: asked.add(request.url))
         tab.on("websocket", lambda socket: asked.add(socket.url))
         tab.on("pageerror", lambda error: wrong.append(str(error)))
         tab.on("console", lambda message: wrong.append(message.text))
-        tab.goto(address)
+        tab.sent = 0  # characters that the server sent since the page was there
+
+        def count(frame):
+            tab.sent += len(frame)
+
+        tab.on("websocket", lambda socket: socket.on("framereceived", count))
+        tab.goto(address + place)
         tabs.append(tab)
         return tab
 
-    yield visit
-    for tab in tabs:
-        tab.close()
+    try:
+        yield visit
+    finally:
+        for tab in tabs:
+            tab.close()
     begins = re.compile(re.sub(r"^http", "(http|ws)", re.escape(address)))
     assert asked and all(begins.match(url) or url.startswith(("data:", "blob:")) for url in asked)
     assert wrong == []
@@ -168,12 +194,12 @@ def enter(tab, room):
 def test_an_item_is_found_and_looked_at(visit):
     tab = visit()
     enter(tab, "Items")
-    expect(tab.locator(".x-count")).to_have_text("24 items of 24")
+    expect(tab.locator(".x-count")).to_have_text("24 items of 24, page 1 of 2")
     expect(tab.locator(".x-scatter canvas")).to_be_visible()
     links = tab.locator(".x-items .x-link")
     name = links.nth(1).inner_text()
     tab.get_by_label("Search prompts and answers").fill(name.split(" | ")[0].split()[-5])  # the noun
-    expect(tab.locator(".x-count")).not_to_have_text("24 items of 24")
+    expect(tab.locator(".x-count")).not_to_have_text("24 items of 24, page 1 of 2")
     tab.locator(".x-items .x-link", has_text=name).click()
     expect(tab.locator("h2", has_text=re.compile(r"Item \d"))).to_contain_text(name)
     expect(verdict(tab)).to_contain_text(f"“{name.split(' | ')[1]}”")
@@ -207,6 +233,145 @@ def test_concepts_are_searched_and_written_with_beside_both_controls(visit):
     tab.get_by_label("Seed").fill("-3")
     expect(tab.get_by_role("alert").locator("visible=true")).to_contain_text("the seed one from 0")
     expect(arms).to_have_count(0)
+
+
+def test_a_text_grows_in_its_panel_token_by_token(visit):
+    tab = visit("#concepts")
+    expect(tab.locator(".x-count:visible")).to_contain_text("live concepts")
+    settled(tab)
+    tab.get_by_label("Tokens", exact=True).fill("6")
+    tab.get_by_label("Prompt", exact=True).fill(f"{SLOW} birds")  # each token takes a quarter of a second
+    tab.evaluate(
+        """() => {
+          window.seen = [];
+          const look = () => { const now = [...document.querySelectorAll(".x-arms .x-card")].map((panel) =>
+              [...panel.querySelectorAll(".x-written > :not(.note)")].map((part) => part.textContent).join(""));
+            if (now.length && JSON.stringify(now) !== JSON.stringify(window.seen.at(-1))) window.seen.push(now); };
+          new MutationObserver(look).observe(document.body, {childList: true, subtree: true, characterData: true});
+        }"""
+    )
+    tab.get_by_role("button", name="Add a slider for it").click()
+    expect(tab.get_by_role("button", name="Save rows (CSV)").locator("visible=true")).to_be_visible()
+    settled(tab)
+    seen = tab.evaluate("window.seen")
+    assert all(len(panels) == 4 for panels in seen)
+    for arm in range(4):
+        grown = list(dict.fromkeys(panels[arm] for panels in seen))
+        assert len(grown) >= 3 and all(later.startswith(now) for now, later in pairwise(grown))
+        begun = next(i for i, panels in enumerate(seen) if panels[arm])
+        assert all(panels[:arm] == seen[-1][:arm] for panels in seen[begun:])  # those before it are whole
+
+
+def test_a_link_opens_its_item_and_back_leads_back(visit):
+    tab = visit("#item-17")
+    title = tab.locator("h2:visible", has_text=re.compile(r"Item \d"))
+    expect(title).to_contain_text("Item 17:")
+    expect(verdict(tab)).to_contain_text("Completing")
+    expect(title).to_be_in_viewport()
+    tab.evaluate(
+        "() => { navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve(); }; }"
+    )
+    tab.get_by_role("button", name="Copy link").click()
+    expect(tab.get_by_text("Copied.", exact=True)).to_be_visible()
+    assert tab.evaluate("window.copied") == tab.url and tab.url.endswith("/#item-17")
+    near = tab.locator(".x-near .x-link:visible").first
+    other = re.search(r"\d+", near.get_attribute("title"))[0]
+    near.click()
+    expect(title).to_contain_text(f"Item {other}:")
+    assert tab.url.endswith(f"#item-{other}")
+    tab.go_back()
+    expect(title).to_contain_text("Item 17:")
+    tab.get_by_role("tab", name="Ask").click()
+    settled(tab)
+    assert tab.url.endswith("#ask")
+    tab.go_back()
+    expect(title).to_contain_text("Item 17:")
+    tab.evaluate("location.hash = '#item-99'")
+    expect(tab.get_by_role("alert").locator("visible=true")).to_contain_text("There is no item 99 here")
+
+
+@pytest.mark.skipif(not find_spec("axe_playwright_python"), reason="of accessibility (pip install 'accord[dev]')")
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_in_any_room(visit, dark):
+    from axe_playwright_python.sync_playwright import Axe
+
+    def check():
+        settled(tab)
+        tab.wait_for_timeout(500)  # what fades in has its colours by then
+        results = Axe().run(tab)
+        assert results.violations_count == 0, results.generate_report()
+
+    tab = visit(color_scheme="dark" if dark else "light")
+    for place in ("#ask", "#items", "#item-3", "#concepts", "#repairs"):
+        tab.evaluate("(place) => { location.hash = place; }", place)
+        expect(tab.locator(".x-intro:visible")).to_have_count(1)
+        check()
+        if place == "#concepts":
+            tab.get_by_label("Tokens", exact=True).fill("3")
+            tab.get_by_role("button", name="Add a slider for it").click()
+            expect(tab.locator(".x-arms h3")).to_have_count(4)
+            check()
+        if place == "#repairs":
+            tab.get_by_role("button", name="Compare").click()
+            expect(tab.get_by_role("table", name="Measures of damage on your sentences")).to_be_visible()
+            check()
+
+
+def test_ten_thousand_items_stay_fluid(browser, tmp_path):  # noqa: F811
+    with served(tmp_path, 10_000) as address, visitors(browser, address) as visit:
+        tab = visit("#items")
+        count, table = tab.locator(".x-count"), tab.get_by_role("table", name="Items that were found")
+        expect(count).to_have_text("10,000 items of 10,000, page 1 of 834")
+        expect(tab.get_by_text("Drawn are 3,000 of 10,000")).to_be_visible()
+
+        def sent(act, told):
+            """What the server sends for something done, in characters, by the time that the count tells it."""
+            tab.wait_for_timeout(300)
+            tab.sent = 0
+            act()
+            expect(count).to_have_text(told)
+            tab.wait_for_timeout(300)
+            assert table.locator("tbody tr").count() <= 12 and tab.locator("*").count() < 1000
+            return tab.sent
+
+        search, kind, order = (tab.get_by_label(name) for name in ("Search prompts", "Show", "Sort by"))
+
+        def choose(field, option):
+            field.click()
+            tab.get_by_role("option", name=option, exact=True).click()
+
+        whole = make_scores(10_000, categories=60)
+        bees = int((whole["noun1"] == "bees").sum())
+        assert sent(lambda: tab.get_by_role("button", name="Next").click(), re.compile("page 2 of 834")) < 20_000
+        assert sent(lambda: choose(order, "log-odds of yes, highest first"), re.compile("page 1 of 834")) < 100_000
+        highest = table.locator("tbody .x-link").first.get_attribute("title")
+        assert highest == f"open item {whole['validator_logodds'].idxmax()}"
+        assert sent(lambda: choose(kind, "right answers"), re.compile("^5,000 items")) < 100_000
+        assert sent(lambda: choose(kind, "all items"), re.compile("^10,000 items")) < 100_000
+        assert sent(lambda: search.fill("bees"), re.compile(f"^{bees} items")) < 30_000
+        assert sent(lambda: search.fill(""), re.compile("^10,000 items")) < 100_000
+        tab.get_by_role("button", name="Next").click()
+        table.locator(".x-link").nth(3).click()
+        expect(tab.locator("h2", has_text=re.compile(r"Item \d"))).to_be_in_viewport()
+        assert tab.locator("*").count() < 1200
+        far = int(whole["generator_logodds"].idxmax())  # nothing lies near it
+        search.fill(whole["answer"][far])  # few enough for all to be drawn
+        expect(tab.get_by_text("Drawn are")).to_be_hidden()
+        tab.wait_for_timeout(300)
+        tab.locator(".x-scatter").scroll_into_view_if_needed()
+        x, y = tab.evaluate(
+            """(values) => {
+              const place = document.querySelector(".x-scatter"), box = place.getBoundingClientRect();
+              const [x, y] = getElement(place).chart.convertToPixel("grid", values);
+              return [box.left + x, box.top + y];
+            }""",
+            whole.loc[far, ["generator_logodds", "validator_logodds"]].tolist(),
+        )
+        tab.mouse.move(x - 20, y)
+        tab.mouse.move(x, y)
+        expect(tab.locator(".x-under")).to_contain_text(f"Item {far}:")
+        tab.mouse.click(x, y)
+        expect(tab.locator("h2", has_text=f"Item {far}:")).to_be_in_viewport()
 
 
 def test_a_repair_is_asked_beside_its_base_and_its_threshold_moved(visit):

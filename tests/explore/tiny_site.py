@@ -1,6 +1,7 @@
-"""The explorer of a tiny run, served for tests in a process of its own; digits in a question make it slow or fail.
+"""The explorer of a tiny run, served for tests in a process of its own; digits in a prompt make it slow or fail.
 
 python -m tests.explore.tiny_site FOLDER        prints the address, and serves until it is killed
+python -m tests.explore.tiny_site FOLDER ITEMS  so many items of a gap alone, without a model
 """
 
 import sys
@@ -14,65 +15,25 @@ from accord import study
 from accord.explore import server
 from accord.explore.subject import Subject
 from accord.lm.edited import backbone_of
-from tests.tiny import tiny_model, tiny_texts, tiny_tokenizer
+from tests.report.conftest import make_scores, write_gap
+from tests.study.shared_study import STUDY, write_files
 
 SLOW, FAILS = "7", "9"  # in a prompt: each forward pass takes a while, or fails
-STUDY = """\
-name = "tiny"
-
-[backbone]
-model = "model"
-device = "cpu"
-dtype = "float32"
-
-[[gap]]
-task = "hypernymy"
-validator_shots = "zero"
-layers = true
-limit = 24
-
-[text]
-source = "texts.csv"
-max_tokens = 250
-held_out_tokens = 120
-
-[[concepts]]
-kind = "topk"
-size = 24
-k = 4
-training = { steps = 4, batch = 64 }
-
-[names]
-limit = 3
-held_out = 3
-
-[[repair]]
-kind = "calibrate"
-validator_shots = "zero"
-limit = 16
-positions = 20
-allow_low_mass = true
-
-[verdict]
-limit = 10
-phrasings = false
-"""
 
 
 def make_run(folder: Path) -> Path:
     """A run of a tiny study."""
-    tiny_model().save_pretrained(folder / "model")
-    tiny_tokenizer().save_pretrained(folder / "model")
-    (folder / "texts.csv").write_text("\n".join(["text", *tiny_texts()]) + "\n")
+    write_files(folder)
     (folder / "study.toml").write_text(STUDY.replace('"model"', repr(str(folder / "model"))))
     with mock.patch("accord.gap.figures.write_gap_figures"):  # half of the time, and nobody looks at them
         study.run(folder / "study.toml", out=folder / "run", only=["gap", "names", "verdict"])
     return folder / "run"
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, items: int = 0) -> None:
     torch.set_num_threads(1)
-    subject = Subject.of_run(make_run(folder))
+    run = write_gap(folder / "gap", make_scores(items, categories=60), layers=False) if items else make_run(folder)
+    subject = Subject.of_run(run)
     application = server.application
 
     def watched(subject: Subject):
@@ -99,4 +60,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

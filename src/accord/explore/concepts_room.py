@@ -1,32 +1,31 @@
 """The room Concepts: the dictionary, one concept closely, and sliders that write with concepts turned off and up."""
 
-import asyncio
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from nicegui import ui
+from nicegui.elements.mixins.text_element import TextElement
 
 from accord.errors import AccordError
 from accord.explore.dictionary import ConceptCard, card, search
 from accord.explore.kit import Slider, box, button, copy_buttons, likeliest, link, save_rows, table, words
+from accord.explore.side_by_side import ARMS, WITHOUT, Beside
 from accord.explore.subject import Subject
 from accord.explore.visitor import Board, Visitor, hint
 from accord.explore.wording import share, signed
 from accord.report.wording import number
-
-if TYPE_CHECKING:
-    from accord.explore.side_by_side import Beside
+from accord.screen import visible
 
 FACTOR, ADDED = "times its strength, where it is active", "added: so many times what it usually writes"
 _KINDS = {FACTOR: "factor", ADDED: "added"}
 _STARTS = {FACTOR: 4.0, ADDED: 2.0}
 _MOST = 8.0
 _LISTED = 12
-_PAUSE = 0.15  # seconds between two looks at a text that is being written
+_PAUSE = 0.05  # seconds between two looks at a text that is being written, where tokens come faster
 
 
 @dataclass(frozen=True)
@@ -195,14 +194,13 @@ class ConceptsRoom:
         if not asked.doses:
             self.board.refuse("No slider changes anything: move one.")
             return
-        loop, subject = asyncio.get_running_loop(), self.visitor.subject
-        last = [0.0]
+        subject, arms = self.visitor.subject, Arms(self.visitor.subject, asked)
+        put, last = self.board.growing(arms.put), [0.0]
 
-        def shown(texts: "list[Beside]") -> None:
-            if time.monotonic() - last[0] > _PAUSE:
+        def shown(texts: list[Beside]) -> None:
+            if time.monotonic() - last[0] > _PAUSE:  # else it is in what comes next
                 last[0] = time.monotonic()
-                told = f"Writing {texts[-1].arm}: {texts[-1].text[-90:]}"
-                loop.call_soon_threadsafe(self.board.tell, told)
+                put(texts)
 
         busy = "Loading the model and measuring how strong concepts usually are, once …"
         if subject.is_loaded() and subject.is_measured(asked.label):
@@ -210,7 +208,7 @@ class ConceptsRoom:
         await self.board.show(lambda: written(subject, asked, shown), lambda texts: _draw(subject, asked, texts), busy)
 
 
-def written(subject: Subject, asked: Steering, shown: Any = None) -> "list[Beside]":
+def written(subject: Subject, asked: Steering, shown: Any = None) -> list[Beside]:
     """What is written in all four arms; called in the thread of the models."""
     from accord.explore.asking import LONGEST
     from accord.explore.side_by_side import write_beside
@@ -225,26 +223,54 @@ def written(subject: Subject, asked: Steering, shown: Any = None) -> "list[Besid
     return write_beside(target, typical, doses, **options, shown=shown)  # type: ignore[arg-type]
 
 
-def _draw(subject: Subject, asked: Steering, texts: "list[Beside]") -> None:
-    names = subject.concept_names(asked.label)
-    with box("x-arms"):
+class Arms:
+    """The four texts, each in a panel of its own, which grows while it is written."""
+
+    def __init__(self, subject: Subject, asked: Steering) -> None:
+        self._names, self._asked = subject.concept_names(asked.label), asked
+        self._panels: dict[str, ui.element] = {}
+        self._written: dict[str, tuple[TextElement, TextElement]] = {}
+
+    def put(self, texts: Sequence[Beside]) -> None:
+        """Show what there is of them by now."""
+        if not self._panels:
+            self._begin()
         for text in texts:
-            with box("x-card"):
-                words(text.arm, tag="h3")
-                about = ", ".join(f"{k}: {names[k]}" if k in names else f"concept {k}" for k in text.concepts)
-                words(about or {"without": "nothing is edited"}.get(text.arm, "no concept: the same size"), "note")
-                with box("x-written"):
-                    words(asked.prompt, "note", "span")
-                    for place, token in enumerate(text.tokens):
-                        words(token, "" if place < text.same else "x-other", "span")
-                likeliest("Right after the prompt", text.next[:6])
+            if text.arm not in self._written:
+                self._written[text.arm] = self._head(text)
+            own = "".join(text.tokens[: text.same]), "".join(text.tokens[text.same :])
+            for element, part in zip(self._written[text.arm], own, strict=True):
+                element.set_text(visible(part))
+
+    def _begin(self) -> None:
+        """All panels at once, so that none moves when another begins."""
+        with box("x-arms"):
+            for arm in ARMS:
+                with box("x-card") as self._panels[arm]:
+                    words(arm, tag="h3")
+
+    def _head(self, text: Beside) -> tuple[TextElement, TextElement]:
+        """What is edited in this arm, what it may begin with, and places for its text until it parts and from there."""
+        named = self._names
+        about = ", ".join(f"{k}: {named[k]}" if k in named else f"concept {k}" for k in text.concepts)
+        with self._panels[text.arm]:
+            words(about or {WITHOUT: "nothing is edited"}.get(text.arm, "no concept: the same size"), "note")
+            with box("x-written"):
+                words(self._asked.prompt, "note", "span")
+                places = words("", "", "span"), words("", "x-other", "span")
+            likeliest("Right after the prompt", text.next[:6])
+        return places
+
+
+def _draw(subject: Subject, asked: Steering, texts: list[Beside]) -> None:
+    Arms(subject, asked).put(texts)
     words("Marked: where a text parts from the one without.", "note")
     with box("x-actions"):
         button("Save rows (CSV)", lambda: save_rows(as_rows(asked, texts), "steering.csv"))
     copy_buttons([("Python", as_python(subject, asked)), ("command", as_command(subject, asked))])
 
 
-def as_rows(asked: Steering, texts: "list[Beside]") -> pd.DataFrame:
+def as_rows(asked: Steering, texts: list[Beside]) -> pd.DataFrame:
     """A row an arm."""
     doses = ", ".join(f"{concept}={value:g}" for concept, value in asked.doses.items())
     return pd.DataFrame(

@@ -2,45 +2,65 @@
 
 import asyncio
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from nicegui import ui
 
 from accord.explore.answers import ShownAnswers, draw_answers, shown_answers
 from accord.explore.ask_room import Asked, as_python, item_texts
 from accord.explore.items import ORDERS, SHOWN, found, item_rows, neighbours
-from accord.explore.kit import box, button, copy_buttons, link, picture_of, save_rows, table, words
+from accord.explore.kit import (
+    box,
+    button,
+    copy_buttons,
+    copy_link,
+    link,
+    picture_of,
+    save_rows,
+    show_from,
+    table,
+    words,
+)
+from accord.explore.places import item_place, room_place
+from accord.explore.scatter import ItemScatter
 from accord.explore.subject import BASE, Subject
 from accord.explore.visitor import Board, Visitor, hint
 from accord.explore.wording import signed
 from accord.gap.draw_items import draw_scatter
+from accord.gap.result import Gap
 from accord.gap.shown import gap_command
 from accord.report import style
 from accord.report.wording import count, number
+from accord.screen import visible
 
 _PAGE = 12  # rows of the table at a time
 _CONCEPTS = 8  # of an item
 _PROMPT = 90  # letters of a prompt in the table: its end
-_COLOURS = {True: "#2f86c1", False: "#d9732a"}  # told apart by any eyes, on light and dark ground
 
 
 class ItemsRoom:
-    """A scatter and a table of what a search finds, and below them the item that was picked."""
+    """A scatter and a table of what a search finds, and below them the item that was picked.
+
+    Attributes:
+        item: the one that is looked at, by its row in the score table.
+        wanted: the gap and the item that are to be looked at once the items are there.
+    """
 
     def __init__(self, visitor: Visitor) -> None:
-        self.visitor, self.page = visitor, 0
+        self.visitor = visitor
         self.rows = self.kept = pd.DataFrame()
+        self.item: int | None = None
+        self.wanted: tuple[str, int] | None = None
         subject = visitor.subject
         if not subject.asked:
             command = shlex.join(["accord", "explore", "--model", subject.backbone.model, "--task", "hypernymy"])
             hint("No items here: no task was named. Name one:", command)
             return
         with box("x-controls"):
-            self.name = ui.select(subject.asked, value=subject.asked[0], label="Items of", on_change=self.begin)
+            self.name = ui.select(subject.asked, value=subject.asked[0], label="Items of", on_change=self._changed_name)
             self.text = ui.input("Search prompts and answers", on_change=self._found)
             self.shown = ui.select(list(SHOWN), value="all items", label="Show", on_change=self._found)
             self.order = ui.select(list(ORDERS), value="furthest apart", label="Sort by", on_change=self._found)
@@ -50,20 +70,38 @@ class ItemsRoom:
         self.list = box("x-items")
         self.one = Board(visitor, "item")
 
+    @property
+    def place(self) -> str:
+        """The end of the address of what is looked at."""
+        subject = self.visitor.subject
+        if self.item is None or not subject.asked:
+            return room_place("Items")
+        return item_place(subject.asked, str(self.name.value), self.item)
+
     async def begin(self) -> None:
-        """Show the items, if they are measured; else say what there is to measure."""
+        """Show the items, if they are measured; else say what there is to measure. Look at the one that is wanted."""
         subject = self.visitor.subject
         if not subject.asked:
             return
         name = str(self.name.value)
+        if self.wanted is not None and self.wanted[0] != name:
+            self.name.set_value(self.wanted[0])  # which begins again
+            return
+        self.item = None
         self.one.clear()
         self.list.clear()
-        if name in subject.gaps:
+        if subject.gap(name) is not None:
             await self._read(lambda: subject.gap(name), "Reading …")
             return
         with self.list:
             words(f"These items have not been measured yet. {subject.model_name} reads each twice.", "x-intro")
             button(f"Measure {count(subject.limit, 'item')}", self._measure)
+
+    async def _changed_name(self) -> None:
+        if self.wanted is not None and self.wanted[0] != self.name.value:
+            self.wanted = None
+        await self.begin()
+        self.visitor.go(self.place)
 
     async def _measure(self) -> None:
         name, subject, loop = str(self.name.value), self.visitor.subject, asyncio.get_running_loop()
@@ -74,37 +112,59 @@ class ItemsRoom:
 
         await self._read(lambda: subject.measure(name, told), "Loading the model, once …")
 
-    async def _read(self, work: Any, busy: str) -> None:
-        def show(gap: Any) -> None:
-            self.rows = item_rows(gap.scores)
+    async def _read(self, work: Callable[[], Gap | None], busy: str) -> None:
+        def rows() -> pd.DataFrame:
+            gap = work()
+            assert gap is not None
+            return item_rows(gap.scores)
+
+        def show(rows: pd.DataFrame) -> None:
+            self.rows = rows
+            self._build()
             self._found()
 
-        await self.whole.show(work, show, busy)
+        await self.whole.show(rows, show, busy)
+        if self.wanted is not None and self.wanted[0] == self.name.value and len(self.rows):
+            item, self.wanted = self.wanted[1], None
+            await self._pick(item)
 
-    def _found(self) -> None:
-        """Show what the search finds, from the first page on."""
-        if len(self.rows):
-            self.kept = found(self.rows, str(self.text.value or ""), str(self.shown.value), str(self.order.value))
-            self.page = 0
-            self._draw()
-
-    def _draw(self) -> None:
-        begin, end = self.page * _PAGE, (self.page + 1) * _PAGE
+    def _build(self) -> None:
+        """The chart and the place of the table, which stay while what is found in them changes."""
         self.list.clear()
         with self.list, box("x-split"):
             with box("x-card"):
-                _scatter(self.kept, self._pick)
+                self.scatter = ItemScatter(self._pick, self._told)
                 button("Save figure (SVG)", lambda: self._save("svg"))
                 button("Save figure (PNG)", lambda: self._save("png"))
             with box("x-card"):
-                words(f"{count(len(self.kept), 'item')} of {len(self.rows):,}", "x-count").props["aria-live"] = "polite"
-                self._table(self.kept.iloc[begin:end])
-                with box("x-actions"):
-                    if begin:
-                        button("Previous", lambda: self._turn(-1))
-                    if end < len(self.kept):
-                        button("Next", lambda: self._turn(1))
-                    button("Save these (CSV)", lambda: save_rows(self.kept, "items.csv"))
+                self.count = words("", "x-count")
+                self.count.props["aria-live"] = "polite"
+                self.table = box("x-page")
+
+    def _found(self) -> None:
+        """Show what the search finds, from the first page on."""
+        if not len(self.rows):
+            return
+        self.kept = found(self.rows, str(self.text.value or ""), str(self.shown.value), str(self.order.value))
+        self.scatter.show(self.kept)
+        self._turn_to(0)
+
+    def _turn_to(self, page: int) -> None:
+        """Show a page of what was found."""
+        pages = max(1, -(-len(self.kept) // _PAGE))
+        self.count.set_text(
+            f"{count(len(self.kept), 'item')} of {len(self.rows):,}"
+            + (f", page {page + 1:,} of {pages:,}" if pages > 1 else "")
+        )
+        self.table.clear()
+        with self.table:
+            self._table(self.kept.iloc[page * _PAGE : (page + 1) * _PAGE])
+            with box("x-actions"):
+                if page:
+                    button("Previous", lambda: self._turn_to(page - 1))
+                if page + 1 < pages:
+                    button("Next", lambda: self._turn_to(page + 1))
+                button("Save these (CSV)", lambda: save_rows(self.kept, "items.csv"))
 
     def _table(self, rows: pd.DataFrame) -> None:
         def cells(row: Any) -> list[Any]:
@@ -119,26 +179,38 @@ class ItemsRoom:
         header = ("completing | answer", "gold", "log-odds of the answer", "log-odds of yes", "the two forms")
         table(header, [cells(row) for row in rows.to_dict("records")], "Items that were found")
 
-    def _turn(self, pages: int) -> None:
-        self.page += pages
-        self._draw()
+    def _told(self, item: int) -> str:
+        """An item in a line."""
+        if not 0 <= item < len(self.rows):
+            return ""
+        row = self.rows.iloc[item]
+        odds = f"{signed(row['generator_logodds'])} completing, {signed(row['validator_logodds'])} asked"
+        return visible(f"Item {item}: {_named(row)} ({odds})")
 
     async def _pick(self, item: int) -> None:
         """Look at one item closely."""
         name, subject = str(self.name.value), self.visitor.subject
+        if not 0 <= item < len(self.rows):
+            self.one.refuse(f"There is no item {item:,} here: {name} has {len(self.rows):,}, numbered from 0.")
+            return
+        self.item = item
+        self.visitor.go(self.place)
+        show_from(self.one.status)
         await self.one.show(
             lambda: close_look(subject, name, item, self.rows), self._draw_one, "Asking the model about this item …"
         )
 
     def _draw_one(self, look: "CloseLook") -> None:
         row = look.row
-        words(f"Item {row['item']}: {_named(row)}", tag="h2")
-        places = (f"{row[f'{form}_place']:.0%}" for form in ("generator", "validator"))
+        show_from(words(f"Item {row['item']}: {_named(row)}", tag="h2"))
+        places = (f"{row[f'{form}_place']:.0%}".replace("%", " %") for form in ("generator", "validator"))
         words(
             "The answer is {}. Said above {} of the other items, affirmed above {}; {}.".format(
                 "right" if row["gold"] else "wrong", *places, row["disagreement"] or "the two forms agree"
             )
         )
+        with box("x-actions"):
+            button("Copy link", lambda: copy_link(self.place), f"to item {row['item']}")
         if look.answers is not None:
             draw_answers(self.visitor, look.answers)
         else:
@@ -218,43 +290,6 @@ def close_look(subject: Subject, name: str, item: int, rows: pd.DataFrame) -> Cl
         called = [names.get(k, f"concept {k}") for k in found["concept"]]
         concepts[label] = found.assign(name=[f"{k}: {name}" for k, name in zip(found["concept"], called, strict=True)])
     return CloseLook(row, answers, "", concepts, copied)
-
-
-def _scatter(rows: pd.DataFrame, pick: Any) -> None:
-    """The items by both log-odds; a point tells its item and opens it. What cannot be seen stands in the table."""
-    finite = rows[np.isfinite(rows["generator_logodds"]) & np.isfinite(rows["validator_logodds"])]
-    series = []
-    for gold, name in ((True, "right answer"), (False, "wrong answer")):
-        own = finite[finite["gold"].astype(bool) == gold]
-        data = [
-            {"value": [round(row["generator_logodds"], 3), round(row["validator_logodds"], 3), row["item"]],
-             "name": _named(row)[-90:]}
-            for row in own.to_dict("records")
-        ]  # fmt: skip
-        series.append(
-            {"type": "scatter", "name": name, "data": data, "symbol": "circle" if gold else "triangle",
-             "symbolSize": 9 if len(rows) < 1000 else 5, "itemStyle": {"color": _COLOURS[gold], "opacity": 0.75}}
-        )  # fmt: skip
-    grey = "#7d8793"
-    axis = {
-        "nameLocation": "middle", "nameGap": 26, "scale": True, "nameTextStyle": {"color": grey},
-        "axisLabel": {"color": grey}, "axisLine": {"lineStyle": {"color": grey}},
-        "splitLine": {"lineStyle": {"color": grey, "opacity": 0.25}},
-    }  # fmt: skip
-    chart = ui.echart(
-        {
-            "animation": False,
-            "legend": {"top": 0, "textStyle": {"color": grey}},
-            "grid": {"left": 44, "right": 12, "top": 34, "bottom": 44},
-            "tooltip": {"renderMode": "richText", "formatter": "{b}"},
-            "xAxis": {**axis, "name": "log-odds of the answer, completing"},
-            "yAxis": {**axis, "name": "log-odds of yes, asked"},
-            "series": series,
-        },
-        on_point_click=lambda event: pick(int(event.value[2])),
-    ).classes("x-scatter")
-    chart.props["role"] = "img"
-    chart.props["aria-label"] = f"Scatter of {count(len(finite), 'item')}; the table beside it has the same items."
 
 
 def _carried(of: Any, form: str) -> list[str]:

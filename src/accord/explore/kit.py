@@ -1,6 +1,7 @@
 """What the rooms are built from: text that stays text, tables, lists of tokens, figures, files, code to copy."""
 
 import io
+import json
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -81,6 +82,15 @@ class Slider:
         self._number.set_text(signed(value))
 
 
+def show_from(element: ui.element) -> None:
+    """Scroll until an element stands at the top of the window, and let the keyboard go on from there."""
+    element.props["tabindex"] = "-1"
+    ui.run_javascript(
+        f"requestAnimationFrame(() => {{ const shown = getHtmlElement({element.id}); "
+        "shown?.focus({preventScroll: true}); shown?.scrollIntoView(); })"
+    )
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str) -> None:
     """A table of texts and numbers; a cell that can be called makes itself. What is wide scrolls by itself.
 
@@ -156,11 +166,29 @@ def save_rows(rows: "pd.DataFrame", name: str) -> None:
     save(rows.to_csv(index=False).encode("utf-8"), name)
 
 
+def copy(text: str) -> None:
+    """Put a text on the visitor's clipboard, and say whether the browser let it."""
+    _copied(json.dumps(text))
+
+
+def copy_link(place: str) -> None:
+    """Put the page's own address on the clipboard, with this end: only the browser knows the whole of it."""
+    _copied(f"new URL({json.dumps(place)}, location.href).href")
+
+
+def _copied(text: str) -> None:
+    """Copy what a JavaScript expression gives. `emitEvent` tells the page that hears it; see `site.page`."""
+    ui.run_javascript(
+        f"(async () => {{ let done = true; try {{ await navigator.clipboard.writeText({text}); }} "
+        'catch { done = false; } emitEvent("copied", done); })()'
+    )
+
+
 def copy_buttons(texts: Sequence[tuple[str, str]]) -> None:
     """A button for each text, which copies it, and the texts themselves, folded below."""
     with box("x-actions"):
         for label, text in texts:
-            button(f"Copy as {label}", lambda text=text: ui.clipboard.write(text))  # type: ignore[misc]
+            button(f"Copy as {label}", lambda text=text: copy(text))  # type: ignore[misc]
     with box("x-code", "details"):
         words("Show the code", tag="summary")
         for label, text in texts:

@@ -93,6 +93,8 @@ def application(subject: "Subject") -> TokenGate:
     subject.opened = thread.watch
     inner = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     site_app.on_shutdown(thread.close)
+    # Without Quasar's bar of requests: it has no name for who hears the page, and boards tell what they wait for.
+    site_app.config.quasar_config["loadingBar"]["skipHijack"] = True
     ui.run_with(
         inner,
         root=partial(page, subject, thread),

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from nicegui import ui
+from nicegui.events import GenericEventArguments
 
 import accord.report
 from accord.explore.ask_room import AskRoom
 from accord.explore.concepts_room import ConceptsRoom
 from accord.explore.items_room import ItemsRoom
 from accord.explore.kit import box, words
+from accord.explore.places import item_at, room_place
 from accord.explore.repairs_room import RepairsRoom
 from accord.explore.subject import Subject
 from accord.explore.visitor import Visitor
@@ -34,7 +36,7 @@ def page(subject: Subject, thread: ModelThread) -> None:
         with ui.tabs().props("align=left no-caps") as tabs:
             for name in ROOMS:
                 ui.tab(name)
-        rooms = {}
+        rooms: dict[str, Any] = {}
         with ui.tab_panels(tabs, value=next(iter(ROOMS)), animated=False):
             for name, (make, about) in ROOMS.items():
                 with ui.tab_panel(name):
@@ -42,15 +44,37 @@ def page(subject: Subject, thread: ModelThread) -> None:
                     words(about, "x-intro")
                     rooms[name] = make(visitor)
     begun: set[str] = set()
+    items: ItemsRoom = rooms["Items"]
 
     async def enter() -> None:
         name = str(tabs.value)
-        if name not in begun:
+        visitor.go(items.place if name == "Items" else room_place(name))
+        if name not in begun or (name == "Items" and items.wanted):
             begun.add(name)
             await rooms[name].begin()
 
+    async def arrive(event: GenericEventArguments) -> None:
+        """Open the room or the item that the address names; of no other address, the first room."""
+        place = str(event.args)
+        items.wanted = item_at(subject.asked, place)
+        named = {room_place(name): name for name in ROOMS}
+        room = "Items" if items.wanted else named.get(place, str(tabs.value))
+        if room == tabs.value:
+            await enter()
+        else:
+            tabs.set_value(room)
+
     tabs.on_value_change(enter)
-    ui.timer(0.01, enter, once=True)
+    ui.on("place", arrive)
+    ui.on("copied", lambda event: _tell_copied(bool(event.args)))
+    ui.run_javascript(
+        "const told = () => emitEvent('place', location.hash); addEventListener('hashchange', told); told();"
+    )
+
+
+def _tell_copied(done: bool) -> None:
+    said = "Copied." if done else "The browser did not let it be copied: select the text below and copy it by hand."
+    ui.notify(said, timeout=2000 if done else 8000, attrs={"role": "status"})
 
 
 ROOMS: dict[str, tuple[Callable[[Visitor], Any], str]] = {

@@ -1,6 +1,7 @@
 """One open page: what it shows is asked in the thread of the models, and the latest thing that was asked is shown."""
 
 import asyncio
+import json
 import traceback
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,8 +26,14 @@ class Visitor:
     """
 
     def __init__(self, subject: Subject, thread: ModelThread) -> None:
-        self.subject, self.thread, self.key = subject, thread, ui.context.client.id
-        ui.context.client.on_delete(lambda: thread.forget(lambda who: isinstance(who, tuple) and who[0] == self.key))
+        self._client = ui.context.client
+        self.subject, self.thread, self.key = subject, thread, self._client.id
+        self._client.on_delete(lambda: thread.forget(lambda who: isinstance(who, tuple) and who[0] == self.key))
+
+    def go(self, place: str) -> None:
+        """Let the page's address end so, and the browser's Back lead to how it ended before."""
+        told = json.dumps(place)
+        self._client.run_javascript(f"if (location.hash !== {told}) history.pushState(null, '', {told})")
 
     async def give(self, make: Callable[[], bytes], name: str) -> None:
         """Give the visitor a file that is made in the thread of the models; of several asked for at once the last."""
@@ -43,6 +50,7 @@ class Board:
 
     def __init__(self, visitor: Visitor, name: str) -> None:
         self.visitor, self.who = visitor, (visitor.key, name)
+        self._asked = 0
         with box("x-board"):
             self.status = words("", "x-status")
             self.status.props["role"], self.status.props["aria-live"] = "status", "polite"
@@ -59,6 +67,7 @@ class Board:
         Args:
             busy: what is told meanwhile.
         """
+        self._asked += 1
         self.tell(busy)
         self.results.classes(add="x-stale")
         try:
@@ -78,6 +87,31 @@ class Board:
         self.error.set_visibility(False)
         self.results.classes(remove="x-stale")
 
+    def growing(self, draw: Callable[[R], object]) -> Callable[[R], None]:
+        """For the question that `show` gets next: draws what there is of its answer so far.
+
+        What it gives is called in the thread of the models; `draw` is called in the page's, unless something else was
+        asked meanwhile. The first call finds nothing in `results`.
+        """
+        loop, mine, begun = asyncio.get_running_loop(), self._asked + 1, False
+
+        def put(so_far: R) -> None:
+            nonlocal begun
+            if self._asked != mine or self.results.is_deleted:
+                return
+            if not begun:
+                begun = True
+                self.results.clear()
+                self.results.classes(remove="x-stale")
+                self.error.set_visibility(False)
+            with self.results:
+                draw(so_far)
+
+        def call(so_far: R) -> None:
+            loop.call_soon_threadsafe(put, so_far)
+
+        return call
+
     def tell(self, text: str) -> None:
         """Say how far it is."""
         self.status.set_text(visible(text))
@@ -85,6 +119,7 @@ class Board:
     def clear(self) -> None:
         """Show nothing any more."""
         self.visitor.thread.cancel(self.who)
+        self._asked += 1
         self.status.set_text("")
         self.results.clear()
         self.results.classes(remove="x-stale")

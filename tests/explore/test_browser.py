@@ -7,12 +7,12 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from tests.axe import check_accessible, needs_axe
 from tests.explore.tiny_site import FAILS, SLOW
 from tests.report.conftest import make_scores
 from tests.report.test_browser import browser, pytestmark  # noqa: F401  # a fixture, and where it is missing
@@ -290,16 +290,13 @@ def test_a_link_opens_its_item_and_back_leads_back(visit):
     expect(tab.get_by_role("alert").locator("visible=true")).to_contain_text("There is no item 99 here")
 
 
-@pytest.mark.skipif(not find_spec("axe_playwright_python"), reason="of accessibility (pip install 'accord[dev]')")
+@needs_axe
 @pytest.mark.parametrize("dark", [False, True])
 def test_axe_finds_nothing_in_any_room(visit, dark):
-    from axe_playwright_python.sync_playwright import Axe
-
     def check():
         settled(tab)
         tab.wait_for_timeout(500)  # what fades in has its colours by then
-        results = Axe().run(tab)
-        assert results.violations_count == 0, results.generate_report()
+        check_accessible(tab)
 
     tab = visit(color_scheme="dark" if dark else "light")
     for place in ("#ask", "#items", "#item-3", "#concepts", "#repairs"):

@@ -10,6 +10,7 @@ from tests.report.meaning_folder import NAMES, WORDS, write_explanation, write_n
 from tests.verdict.repaired_run import MADE, write_run
 
 from accord.report.html import write_report
+from accord.report.wording import number
 
 MANY = 5000
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -72,6 +73,22 @@ def test_of_what_is_for_paper_and_for_the_screen_one_is_shown(opened):
     opened.emulate_media(media="print")
     expect(opened.locator(".plain")).to_be_visible()
     expect(opened.locator(".browse")).to_be_hidden()
+
+
+def test_scripts_write_numbers_as_the_rest_of_the_page(opened):
+    values = [0.85, -0.07, -0.001, 1, 0, -12.346, 0.51, 0.996, 123.4]
+    for digits in (0, 1, 2):
+        for bare in (True, False):
+            told = opened.evaluate(
+                "([all, ...how]) => all.map((one) => page.number(one, ...how))", [values, digits, bare]
+            )
+            assert told == [number(value, digits, bare=bare) for value in values]
+    assert opened.evaluate("[page.number(null), page.number(-1e308), page.percent(.5), page.percent(.0042, 1)]") == [
+        "–",
+        "−∞",
+        "50 %",
+        ".4 %",
+    ]
 
 
 def test_search(opened):

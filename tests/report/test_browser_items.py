@@ -6,6 +6,7 @@ import io
 import pandas as pd
 import pytest
 from playwright.sync_api import expect
+from tests.axe import check_accessible, needs_axe
 from tests.report.test_browser import a_tab, browser, pytestmark, tab  # noqa: F401  # fixtures, and where they are missing
 from tests.verdict.repaired_run import MADE, write_run
 
@@ -179,6 +180,17 @@ def test_without_a_script_and_on_paper_there_is_what_there_was(browser, run):  #
         expect(tab.locator(".browse .scriptless")).to_have_count(0)
         tab.emulate_media(media="print")
         expect(tab.locator(".browse")).to_be_hidden()
+
+
+@needs_axe
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_the_page(tab, run, scheme):  # noqa: F811
+    tab.emulate_media(color_scheme=scheme)
+    for place in ("", "#item-17"):
+        tab.goto(run[0] + place)
+        check_accessible(tab)
+    tab.get_by_role("button", name="Open all").click()
+    check_accessible(tab)
 
 
 def test_ten_thousand_items_stay_fluid(tab, tmp_path, gap_writer, gap_scores):  # noqa: F811

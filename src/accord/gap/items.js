@@ -3,19 +3,16 @@
 // JSON beside it (its keys: see item_json.py) and builds elements from text only, so that nothing of it is read as HTML.
 "use strict";
 (() => {
-  const { make, foreign, unfold } = window.page; // of fold.js
+  const { make, foreign, unfold, number, percent } = window.page; // of fold.js
   const SPARE = 12; // rows that are there above and below those that are seen
   const NEAR = 14; // pixels between a pointer and the item that it means
   const KINDS = ["not said, denied", "said, denied", "not said, affirmed", "said, affirmed"];
 
   const line = (text) => text.replace(/\s+/g, " ").trim();
   const known = (value) => value !== null && value !== undefined;
-  function number(value, digits = 2) {
-    if (!known(value)) return "–";
-    if (Math.abs(value) >= 1e300) return value > 0 ? "∞" : "−∞";
-    return value.toFixed(digits).replace(/^-(?=[.0]*$)/, "").replace("-", "−");
-  }
-  const percent = (place) => (place === 0 || place === 1000 ? place / 10 : Math.min(99, Math.max(1, Math.round(place / 10)))) + "%";
+  const logodds = (value) => number(value, 2, false);
+  // a place among the items, in thousandths: 0 and 100 % are the first and the last alone
+  const place = (value) => percent(value === 0 || value === 1000 ? value / 1000 : Math.min(0.99, Math.max(0.01, value / 1000)));
 
   /** Items as objects, out of the columns of the JSON. */
   function unpacked(data) {
@@ -65,8 +62,8 @@
 
     possible() {
       const side = (t, when) => [
-        { key: `l${t}`, label: `Said${when}`, value: (item) => item.sides[t].l, show: (item) => number(item.sides[t].l) },
-        { key: `v${t}`, label: `Affirmed${when}`, value: (item) => item.sides[t].v, show: (item) => number(item.sides[t].v) },
+        { key: `l${t}`, label: `Said${when}`, value: (item) => item.sides[t].l, show: (item) => logodds(item.sides[t].l) },
+        { key: `v${t}`, label: `Affirmed${when}`, value: (item) => item.sides[t].v, show: (item) => logodds(item.sides[t].v) },
       ];
       return [
         { key: "i", label: "Item", value: (item) => item.i, up: true },
@@ -75,7 +72,7 @@
         this.data.g && { key: "group", label: "Group", value: (item) => item.group || undefined, up: true, text: true, wide: true },
         ...side(0, this.repaired ? ", before" : ""),
         ...(this.repaired ? side(1, ", after") : []),
-        { key: "apart", label: "Apart", value: (item) => item.apart, show: (item) => percent(item.apart), wide: true },
+        { key: "apart", label: "Apart", value: (item) => item.apart, show: (item) => place(item.apart), wide: true },
       ];
     }
 
@@ -290,10 +287,10 @@
       };
       const each = [
         ["Judged", (side) => KINDS[side.kind]],
-        ["Log-odds, completing", (side) => number(side.l)],
-        ["Log-odds, asked", (side) => number(side.v)],
-        ["Said more readily than", (side) => (known(side.p) ? `${percent(side.p)} of the items` : "–")],
-        ["Affirmed more than", (side) => (known(side.w) ? `${percent(side.w)} of the items` : "–")],
+        ["Log-odds, completing", (side) => logodds(side.l)],
+        ["Log-odds, asked", (side) => logodds(side.v)],
+        ["Said more readily than", (side) => (known(side.p) ? `${place(side.p)} of the items` : "–")],
+        ["Affirmed more than", (side) => (known(side.w) ? `${place(side.w)} of the items` : "–")],
         ["Rank of its first token", (side) => (known(side.rank) ? side.rank.toLocaleString("en") : "–")],
         ["Probability on the label words", (side) => number(side.mass)],
       ].map(([name, value]) => [name, item.sides.map(value)]);
@@ -359,7 +356,7 @@
       const { item, side, x, y } = found;
       const own = item.sides[side] ?? item.sides[0];
       this.tip.replaceChildren(make("b", {}, `${item.i} `), foreign(this.items.own(item)), " ", make("mark", {}, foreign(line(item.answer))),
-        make("span", {}, `${item.right ? "right" : "wrong"}; ${KINDS[own.kind]}; ${number(own.l)}, ${number(own.v)}`));
+        make("span", {}, `${item.right ? "right" : "wrong"}; ${KINDS[own.kind]}; ${logodds(own.l)}, ${logodds(own.v)}`));
       for (const mark of [this.ring, this.tip]) {
         mark.style.left = `${x}px`;
         mark.style.top = `${y}px`;

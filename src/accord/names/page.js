@@ -3,20 +3,19 @@
 // and builds elements from text only, so that nothing a model or a corpus wrote is ever read as HTML.
 "use strict";
 (() => {
-  const { make, foreign, unfold } = window.page; // of fold.js
+  const { make, foreign, unfold, number, percent } = window.page; // of fold.js
   const PAGE = 30;
   const CLEAR = 4; // |t| or |z| from which a concept counts as going with a label
   const ARMS = ["concept", "random concept", "random direction"];
 
   const flat = (text) => text.replace(/[\r\n]+/g, "⏎").replace(/\t/g, "⇥");
   const token = (text) => make("code", { class: "token" }, foreign(flat(text).replace(/^ +$|^ /, (spaces) => "·".repeat(spaces.length)) || "∅"));
-  const minus = (text) => text.replace(/^-(?=[.0]*$)/, "").replace("-", "−").replace(/^(−?)0\./, "$1.");
-  const number = (value, digits = 2) => (value === undefined || value === null ? "–" : minus(value.toFixed(digits)));
-  const amount = (value) => (value === undefined ? "–" : value >= 1000 ? Math.round(value).toLocaleString("en") : minus(value.toPrecision(3)));
-  const percent = (value) => {
-    const hundred = 100 * value;
-    return value === undefined ? "–" : `${minus(hundred.toFixed(hundred >= 9.95 ? 0 : hundred >= 0.995 ? 1 : 2))} %`;
+  const amount = (value) => { // in three digits
+    if (value === undefined) return "–";
+    if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en").replace("-", "−");
+    return number(value, value === 0 ? 2 : Math.min(20, Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))))));
   };
+  const often = (value) => percent(value, value >= 0.0995 ? 0 : value >= 0.00995 ? 1 : 2);
   const range = ([value, low, high]) =>
     number(value) + (low === null || high === null ? "" : ` [${number(low)}, ${number(high)}]`);
   const score = (one) => {
@@ -27,7 +26,7 @@
   const COLUMNS = [
     { key: "k", label: "Concept", value: (one) => one.k, up: true, wide: true },
     { key: "n", label: "Name", value: (one) => one.n?.toLowerCase(), up: true },
-    { key: "r", label: "Fires on", value: (one) => one.r, show: (one) => percent(one.r) },
+    { key: "r", label: "Fires on", value: (one) => one.r, show: (one) => often(one.r) },
     { key: "m", label: "Mean strength", value: (one) => one.m, show: (one) => amount(one.m), wide: true },
     { key: "d", label: "Detection", value: (one) => one.d, show: (one) => number(one.d) },
     { key: "f", label: "Fuzzing", value: (one) => one.f, show: (one) => number(one.f), wide: true },
@@ -208,7 +207,7 @@
 
     parts(one) {
       const lists = make("div", { class: "lists" },
-        tokens("Typical tokens", one.t, ([, share, usual]) => `${percent(share)}, usually ${percent(usual)}`),
+        tokens("Typical tokens", one.t, ([, share, usual]) => `${often(share)}, usually ${often(usual)}`),
         tokens("Makes more likely", one.up, ([, change]) => `+${amount(change)}`),
         tokens("Makes less likely", one.dn, ([, change]) => amount(change)),
         one.nb ? part("Nearest concepts", make("ul", { class: "tokens" }, ...one.nb.map(([k, cosine]) =>
@@ -231,9 +230,9 @@
     const scored = (own, other) => `${number(own)} (a shuffled name: ${number(other)})`;
     const label = one.l === undefined
       ? `mean ${number(one.on)} in its texts, ${number(one.off)} in others (t = ${number(one.lt, 1)})`
-      : `“${one.l}”: ${percent(one.on)} of its texts, ${percent(one.off)} of all (z = ${number(one.lt, 1)})`;
+      : `“${one.l}”: ${often(one.on)} of its texts, ${often(one.off)} of all (z = ${number(one.lt, 1)})`;
     const told = [
-      ["Fires on", `${percent(one.r)} of tokens` + (one.rh === undefined ? "" : ` (held out ${percent(one.rh)})`)],
+      ["Fires on", `${often(one.r)} of tokens` + (one.rh === undefined ? "" : ` (held out ${often(one.rh)})`)],
       ["Strength", `mean ${amount(one.m)}, largest ${amount(one.x)}`],
       one.d === undefined ? undefined : ["Detection", scored(one.d, one.ds)],
       one.f === undefined ? undefined : ["Fuzzing", scored(one.f, one.fs)],

@@ -24,7 +24,19 @@
     }
     return opened;
   }
-  window.page = { make, foreign, unfold };
+  /** A number as `number` of wording.py has it: never “−.00”, and bare of the zero before the point. */
+  function number(value, digits = 2, bare = true) {
+    if (value === null || value === undefined) return "–";
+    if (Math.abs(value) >= 1e300) return value > 0 ? "∞" : "−∞"; // JSON has no infinity
+    const text = Math.abs(value).toFixed(digits);
+    return (value < 0 && Number(text) !== 0 ? "−" : "") + (bare ? text.replace(/^0\./, ".") : text);
+  }
+
+  /** A share of 1 in per cent. */
+  function percent(value, digits = 0) {
+    return value === null || value === undefined ? "–" : `${number(100 * value, digits)} %`;
+  }
+  window.page = { make, foreign, unfold, number, percent };
 
   function reveal() {
     let part = null;

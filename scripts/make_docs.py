@@ -42,8 +42,9 @@ PACKAGES = (
     *("accord.names", "accord.steering", "accord.explain", "accord.heads", "accord.forecasting"),
     *("accord.repair", "accord.damage", "accord.harness", "accord.pathway", "accord.intervals", "accord.study"),
     *("accord.report", "accord.sharing", "accord.explore"),
+    *("accord.lm.perplexity", "accord.lm.catalog", "accord.cached", "accord.study.check", "accord.study.search"),
 )
-"""Packages with a public face, `__all__`, in the order of the manual."""
+"""Packages with a public face, `__all__`, in the order of the manual; and modules that must be named themselves."""
 _MARK = re.compile(r"^<!-- generated: ([\w-]+) -->$", re.MULTILINE)
 
 

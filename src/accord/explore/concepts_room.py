@@ -310,8 +310,7 @@ def as_python(subject: Subject, asked: Steering) -> str:
     doses = ", ".join(f"{concept}: Dose({asked.kind!r}, {value!r})" for concept, value in asked.doses.items())
     return f"""from pathlib import Path
 from accord import explore
-from accord.steering import Dose
-from accord.steering.open import open_target, train_store, typical_of
+from accord.steering import Dose, open_target, train_store, typical_of
 
 run = Path({subject.folder!r})
 target = open_target(run, concepts={asked.label!r})

@@ -7,6 +7,7 @@ from accord.lazy import exports
 if TYPE_CHECKING:
     from accord.gap.answer_score import AnswerScore
     from accord.gap.change import Change, compare
+    from accord.gap.figures import write_gap_figures
     from accord.gap.measure import measure_gap
     from accord.gap.metrics import MEASURES, summarize
     from accord.gap.questions import NO_FORMS, YES_FORMS, LabelWords
@@ -28,6 +29,7 @@ __all__ = [
     "measure_gap",
     "summarize",
     "validator_states",
+    "write_gap_figures",
 ]
 
 __getattr__, __dir__ = exports(__name__)

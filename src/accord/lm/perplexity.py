@@ -30,6 +30,8 @@ Visit = Callable[[NDArray[np.int64], NDArray[np.int64], States, Tensor], None]
 # Logits are made this many numbers at a time: 64 MB in float32, whatever the vocabulary.
 _LOGIT_CHUNK = 2**24
 
+__all__ = ["Perplexity", "perplexity"]
+
 
 @dataclass(frozen=True)
 class Perplexity:

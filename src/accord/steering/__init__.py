@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from accord.steering.choosing import associated, live, pick, promoted_labels, token_labels
     from accord.steering.edits import AddDirection, AmplifyDirection, EditConcepts, SameNorm
     from accord.steering.effects import promoted_effects, written_effects
+    from accord.steering.open import open_target, train_store, typical_of
     from accord.steering.promotion import promoted, promoted_along
     from accord.steering.reading import Reading
     from accord.steering.result import Effects
@@ -37,6 +38,7 @@ __all__ = [
     "fit_classifier",
     "live",
     "measure_typical",
+    "open_target",
     "pick",
     "promoted",
     "promoted_along",
@@ -46,6 +48,8 @@ __all__ = [
     "store_means",
     "text_means",
     "token_labels",
+    "train_store",
+    "typical_of",
     "written_effects",
 ]
 

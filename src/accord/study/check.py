@@ -18,6 +18,8 @@ from accord.study.search_config import SEARCH
 from accord.study.store import REPORT, STUDY, files_of
 from accord.unfinished import check_finished
 
+__all__ = ["Problem", "check"]
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -30,6 +30,8 @@ from accord.study.stage import Stage, settings_that_differ
 from accord.study.trials import TRIALS, SearchTrial
 from accord.study.work import Models
 
+__all__ = ["search"]
+
 BEST = "best.toml"
 
 

@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 import tomllib
+from collections import Counter
 from html import unescape
 from importlib import import_module
 from inspect import getdoc, isclass, ismodule, isroutine, signature
@@ -93,16 +94,48 @@ def test_every_public_face_has_a_page():
         ]
 
 
-@pytest.mark.parametrize("package", ["accord.intervals", "accord.tasks"])  # the others have some, not all
-def test_public_names_have_an_example(package):
+def without_example():
+    """The public names whose docstring, or that of a method of theirs, has no example; those of constants need none."""
+    for package in make_docs.PACKAGES:
+        module = import_module(package)
+        for name in module.__all__:
+            each = getattr(module, name)
+            docs = [getdoc(each), *(map(getdoc, vars(each).values()) if isclass(each) else ())]
+            if (isclass(each) or isroutine(each)) and not any(">>>" in (doc or "") for doc in docs):
+                yield f"{package}.{name}"
+
+
+LACKING = {
+    "accord": 1,
+    "accord.lm": 2,
+    "accord.relations": 1,
+    "accord.text": 3,
+    "accord.gap": 1,
+    "accord.concepts": 14,
+    "accord.names": 14,
+    "accord.steering": 19,
+    "accord.explain": 2,
+    "accord.heads": 27,
+    "accord.forecasting": 7,
+    "accord.repair": 11,
+    "accord.damage": 4,
+    "accord.pathway": 3,
+    "accord.study": 11,
+    "accord.report": 2,
+    "accord.sharing": 1,
+    "accord.explore": 6,
+    "accord.lm.catalog": 5,
+    "accord.cached": 6,
+    "accord.study.check": 2,
+    "accord.study.search": 1,
+}
+"""How many public names of a face have no example yet: each may only fall. A face that is not here has them all."""
+
+
+def test_public_names_have_an_example():
     """Which runs: tests/test_doctests.py."""
-    module = import_module(package)
-    told = {name: getattr(module, name) for name in module.__all__}
-    known = {name: each for name, each in told.items() if isclass(each) or isroutine(each)}  # not tuples of names
-    methods = {
-        name: "".join(getdoc(own) or "" for own in vars(each).values()) for name, each in known.items() if isclass(each)
-    }
-    assert [name for name, each in known.items() if ">>>" not in getdoc(each) + methods.get(name, "")] == []
+    lacking = Counter(name.rpartition(".")[0] for name in without_example())
+    assert lacking == LACKING, "\n".join(without_example())  # lower a number that fell
 
 
 def test_no_mark_is_left():

@@ -38,6 +38,12 @@ def load(
 ) -> "LanguageModel":
     """Load a language model.
 
+    >>> lm = accord.load("smollm2-135m")
+    >>> lm
+    Backbone smollm2-135m: 135 million weights, float32 on cpu
+      30 layers of width 576, 49,152 tokens
+      .hidden(ids), .lens(states); accord.measure_gap(lm, task), accord.score(lm, queries)
+
     Args:
         model: a catalog name, a hub id, a local folder or a `.gguf` file; or a folder of a PEFT adapter, of a concept
             language model, such as `runs/NAME/heads/topk-latents-new-s0`, or of a repaired model,

@@ -20,14 +20,28 @@ from accord.errors import AccordError
 
 @dataclass(frozen=True)
 class Set:
-    """Give a concept this strength in every row (0 turns it off)."""
+    """Give a concept this strength in every row (0 turns it off).
+
+    >>> from accord.concepts import build, read_config
+    >>> model = build(read_config({"kind": "topk", "size": 16, "k": 2}), d=4)
+    >>> model.edit(model.encode(torch.ones(2, 4)), {5: Set(3.0)}).strength[:, 5].tolist()
+    [3.0, 3.0]
+    """
 
     value: float
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Multiply a concept's strength by this factor where it is active."""
+    """Multiply a concept's strength by this factor where it is active.
+
+    >>> from accord.concepts import build, read_config
+    >>> model = build(read_config({"kind": "topk", "size": 16, "k": 2}), d=4)
+    >>> encoded = model.encode(torch.ones(2, 4))
+    >>> edited = model.edit(encoded, {k: Scale(0.5) for k in range(16)})
+    >>> torch.equal(edited.strength, encoded.strength / 2)
+    True
+    """
 
     factor: float
 
@@ -74,6 +88,11 @@ class Sparse:
 
 class Encoded:
     """What a concept model makes of n embeddings.
+
+    >>> from accord.concepts import build, read_config
+    >>> encoded = build(read_config({"kind": "topk", "size": 16, "k": 2}), d=4).encode(torch.ones(3, 4))
+    >>> int((encoded.strength > 0).sum(1).max())
+    2
 
     `strength [n, K]` is what people read, threshold and edit; `sparse` the same in compressed rows where the
     kind has few active concepts (else None); `content` what a concept says beside its strength (LCBLM: concept
@@ -175,6 +194,12 @@ class Learner(nn.Module, ABC):
 
 class ConceptModel(Learner):
     """Encodes embeddings into concepts and back.
+
+    >>> from accord.concepts import build, read_config
+    >>> model = build(read_config({"kind": "topk", "size": 16, "k": 2}), d=4)
+    >>> encoded = model.encode(torch.ones(3, 4))
+    >>> tuple(encoded.strength.shape), tuple(model.decode(encoded).shape)
+    ((3, 16), (3, 4))
 
     `encode` takes and `decode` gives embeddings in their original space; inside, they are standardised with
     the per-dimension `mean` and `scale` of training data, which are stored with the model. Losses are taken

@@ -49,7 +49,14 @@ def unfilled(config: ConceptConfig, d: int) -> ConceptModel:
 
 @checked
 def save(model: ConceptModel, folder: Path | str) -> None:
-    """Write `config.json` and `weights.safetensors`, mean and scale among them, into `folder`."""
+    """Write `config.json` and `weights.safetensors`, mean and scale among them, into `folder`.
+
+    >>> from tempfile import mkdtemp
+    >>> folder = Path(mkdtemp()) / "model"
+    >>> save(build(read_config({"kind": "topk", "size": 16, "k": 2}), d=4), folder)
+    >>> sorted(path.name for path in folder.iterdir())
+    ['config.json', 'weights.safetensors']
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(model.state_dict(), folder / "weights.safetensors")
@@ -61,6 +68,12 @@ def save(model: ConceptModel, folder: Path | str) -> None:
 @checked
 def load(folder: Path | str, device: torch.device | str = "cpu") -> ConceptModel:
     """The model that `save` wrote, ready to evaluate, from a folder or the hub id of one.
+
+    >>> from tempfile import mkdtemp
+    >>> folder = Path(mkdtemp()) / "model"
+    >>> save(build(read_config({"kind": "topk", "size": 16, "k": 2}), d=4), folder)
+    >>> load(folder).K
+    16
 
     Raises AccordError if the folder is damaged.
     """

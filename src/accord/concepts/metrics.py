@@ -15,6 +15,13 @@ from accord.errors import AccordError
 def evaluate(model: ConceptModel, batches: Iterable[Tensor] | Iterable[tuple[Tensor, Tensor]]) -> Quality:
     """Judge on raw embeddings, batches of `[n, d]`, in one pass; raises AccordError on no rows.
 
+    >>> import torch
+    >>> from accord.concepts import build, read_config
+    >>> model = build(read_config({"kind": "topk", "size": 16, "k": 2}), d=4)
+    >>> quality = evaluate(model, [torch.ones(3, 4), torch.zeros(2, 4)])
+    >>> quality.tokens, quality.l0 <= 2
+    (5, True)
+
     A transcoder is judged on pairs: what it reads, `[n, d]`, and what it reconstructs, `[n, d_out]`.
     """
     return quality_of(model, batches)

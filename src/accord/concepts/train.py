@@ -61,6 +61,15 @@ def fit(
 ) -> Fit:
     """Train `model` in place; a concept model takes batches of raw embeddings `[n, d]`.
 
+    >>> from itertools import repeat
+    >>> from accord.concepts import Training, build, read_config
+    >>> model = build(read_config({"kind": "topk", "size": 16, "k": 2}), d=4)
+    >>> x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    >>> before = (model(x) - x).square().mean()
+    >>> _ = fit(model, lambda step: repeat(x), Training(steps=30))  # the same batch thirty times
+    >>> bool((model(x) - x).square().mean() < before)
+    True
+
     `batches(s)` yields the batches of steps s, s + 1, …; `held_out()` those to judge by. With a
     `folder`, checkpoints go to `folder/checkpoints` (from which the same call resumes) and the curve to
     `folder/curve.jsonl`. `progress` gets every new row of the curve; True shows a bar, with the loss.

@@ -48,6 +48,14 @@ def measure_damage(
 ) -> Damage:
     """Ask two models the same questions, and compare. For many with one base, `observe` it once and use `compare`.
 
+    >>> lm = accord.load("smollm2-135m")
+    >>> damage = measure_damage(lm, lm, texts=["Bees make honey.", "It rained all day."], facts=0, samples=0)
+    >>> damage.table[["measure", "base", "repaired", "worsened"]].head(1).round(1)
+          measure    base  repaired  worsened
+    0  perplexity  1721.0    1721.0     False
+    >>> damage.sentence
+    'Nothing got measurably worse, in 2 measures of 2 texts. Every next-token distribution is that of the base.'
+
     Args:
         texts: ordinary text that the repair was not fitted on.
         own: the task that was repaired, on items that the repair never saw; shows how its generator drifted.

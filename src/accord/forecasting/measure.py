@@ -50,6 +50,11 @@ def forecast(
 ) -> RepairForecast:
     """Will a repair help? What can be told of it from the items that it would learn from, before any is made.
 
+    >>> lm = accord.load("smollm2-135m")
+    >>> told = accord.forecast(lm, accord.task("hypernymy", split="train", limit=12), resamples=0)
+    >>> told.metrics["g2v_right"]["value"]
+    1.0
+
     How often each form, as a teacher, orders a right and a wrong answer rightly; at which layer each knows; how well
     l_G can be read from the validator's state, of prompts or groups of items held out; what correcting for typicality
     would turn; and the closure that the logged runs let expect.

@@ -26,6 +26,10 @@ _CLASHES = 0.01
 class AnswerScore:
     """How the answers of a task are scored under one tokenizer.
 
+    >>> lm = accord.load("smollm2-135m")
+    >>> AnswerScore.of(lm, accord.task("hypernymy", limit=20))
+    AnswerScore(counted='first', setting='auto', clashes=0, items=3040)
+
     An item clashes if another answer of the task, with the opposite gold and other tokens, begins with the same token:
     then first tokens alone cannot tell them apart.
 

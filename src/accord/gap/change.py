@@ -22,6 +22,13 @@ CORRELATIONS = tuple(name for name in PAIRED if name.startswith(("pearson", "spe
 class Change:
     """A measure before and after; each with its 95 % interval over items, `change` of paired items.
 
+    >>> asked = {"generator_prompt": list("abcd"), "validator_prompt": "?", "answer": "x", "gold": [True, False] * 2}
+    >>> scored = {"generator_logodds": [2.0, -1.0, 1.0, 0.5], "validator_logodds": [1.0, -2.0, -0.5, -1.0]}
+    >>> before = pd.DataFrame({**asked, **scored, "generator_rank": 1, "yes_no_mass": 0.9})
+    >>> found = compare(before, before.assign(validator_logodds=[1.0, -2.0, 0.5, -1.0]))["validator_accuracy"]
+    >>> found.before["value"], found.after["value"], found.change["value"]
+    (0.75, 1.0, 0.25)
+
     `closure`: for correlations r, the share of the gap that is closed, (r_after − r_before) / (1 − r_before): 1 is
     perfect agreement, 0 none gained, below 0 lost. Its interval is that of the difference of log(1 − r).
     """
@@ -39,6 +46,13 @@ class Change:
 @checked
 def compare(before: pd.DataFrame, after: pd.DataFrame, *, seed: int = 0, resamples: int = 1000) -> dict[str, Change]:
     """Every measure of `accord.gap.metrics.measures_of` in two score tables of the same items.
+
+    >>> asked = {"generator_prompt": list("abcd"), "validator_prompt": "?", "answer": "x", "gold": [True, False] * 2}
+    >>> scored = {"generator_logodds": [2.0, -1.0, 1.0, 0.5], "validator_logodds": [1.0, -2.0, -0.5, -1.0]}
+    >>> before = pd.DataFrame({**asked, **scored, "generator_rank": 1, "yes_no_mass": 0.9})
+    >>> after = before.assign(validator_logodds=before["generator_logodds"] - 0.5)  # as if a repair had closed the gap
+    >>> round(compare(before, after)["pearson_all"].closure["value"], 3)
+    1.0
 
     Args:
         before, after: see `accord.gap.measure_gap`.

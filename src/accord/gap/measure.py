@@ -54,6 +54,15 @@ def measure_gap(
 ) -> Gap:
     """Score every item of `task` in both forms, and measure how far they agree.
 
+    >>> lm = accord.load("smollm2-135m")
+    >>> gap = accord.measure_gap(lm, accord.task("hypernymy", split="test", limit=6))
+    >>> gap.scores[["answer", "gold", "generator_logodds", "validator_logodds"]].round(1).head(2)
+       answer   gold  generator_logodds  validator_logodds
+    0     toy  False              -11.7               -0.7
+    1  insect   True               -1.6               -1.5
+    >>> gap.metrics["generator_auc"]["value"]
+    1.0
+
     Args:
         task: or what `accord.task` makes one of: a name, a task file, or a table of its keys.
         layers: also by the logit lens of every layer.

@@ -94,6 +94,13 @@ def summarize(
 ) -> dict[str, Interval]:
     """Every measure of a score table with its 95 % interval, and n, n_yes, n_no.
 
+    >>> import pandas as pd
+    >>> scores = pd.DataFrame({"gold": [True, True, False, False], "generator_logodds": [2.0, 1.0, -1.0, 0.5]})
+    >>> scores = scores.assign(validator_logodds=[1.0, -0.5, -2.0, -1.0], generator_rank=1, yes_no_mass=0.9)
+    >>> found = summarize(scores)
+    >>> found["n"], found["generator_auc"]["value"], found["validator_accuracy"]["value"]
+    ({'value': 4.0, 'low': None, 'high': None}, 1.0, 0.75)
+
     Also `prompts`, and `prompts_compared`, those of them that are measured within (see `accord.gap.within`), and
     `blank_first_tokens`: of how many answers the first token is white space alone, so that l_G is about that.
 

@@ -24,6 +24,16 @@ _TABLES = ("scores", "layers", "layer_metrics", "layer_matrix", "lens", "correct
 class Gap(InNotebook):
     """The generator/validator gap of one model on one task.
 
+    >>> from accord.gap import summarize
+    >>> scores = pd.DataFrame({"gold": [True, True, False, False], "generator_logodds": [2.0, 1.0, -1.0, 0.5]})
+    >>> scores = scores.assign(validator_logodds=[1.0, -0.5, -2.0, -1.0], generator_rank=1, yes_no_mass=0.9)
+    >>> gap = Gap(scores, summarize(scores), "first")
+    >>> gap
+    Gap of 4 items: r 0.97; AUC 1.00 completing, 1.00 asked
+      .scores, .metrics, .plot()
+    >>> gap.metrics["validator_auc"]["value"]
+    1.0
+
     Attributes:
         scores: a row an item: the item's fields, `group`, `similarity`, `gold`, `answer`, both prompts,
             `generator_logodds` l_G = log p(a | G) − log(1 − p(a | G)), p being what `answer_score` says,

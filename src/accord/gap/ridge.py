@@ -18,7 +18,11 @@ FOLDS = 4
 
 @dataclass(frozen=True)
 class Probe:
-    """An affine map from states [n, d] to numbers [n]: x·weight + bias, in float64."""
+    """An affine map from states [n, d] to numbers [n]: x·weight + bias, in float64.
+
+    >>> Probe(torch.tensor([1.0, 2.0]).double(), 0.5)(torch.tensor([[3.0, 4.0]])).tolist()
+    [11.5]
+    """
 
     weight: Tensor
     bias: float
@@ -31,6 +35,11 @@ class Probe:
 @dataclass
 class Ridge:
     """Ridge regressions of the same states on the same targets, for many penalties, in float64.
+
+    >>> states, target = torch.tensor([[0.0, 1.0], [1.0, 0.0], [2.0, 3.0]]), torch.tensor([1.0, 2.0, 3.0])
+    >>> probe = Ridge(states, target).fit(1e-9)
+    >>> probe(states).round(decimals=3).tolist()
+    [1.0, 2.0, 3.0]
 
     Minimises mean (w·z + c − target)² + quiet_weight · mean over quiet states of (w·z + c)² + penalty · ‖w‖², z being
     states standardised by the mean and deviation [d] of `states`: a penalty of 1 weighs as much as the error of a

@@ -20,7 +20,13 @@ from accord.tasks import Task
 def validator_states(
     lm: LanguageModel, task: Task, layers: Sequence[int], *, progress: Progress | None = None
 ) -> dict[int, Tensor]:
-    """States at the last position of every item's validator prompt: layer -> float32 [item, d] on the CPU."""
+    """States at the last position of every item's validator prompt: layer -> float32 [item, d] on the CPU.
+
+    >>> lm = accord.load("smollm2-135m")
+    >>> states = validator_states(lm, accord.task("hypernymy", limit=2), [10, 30])
+    >>> {layer: tuple(of.shape) for layer, of in states.items()}
+    {10: (2, 576), 30: (2, 576)}
+    """
     return context_states(lm, contexts_of(lm, task, "validator"), layers, progress=progress)
 
 

@@ -34,6 +34,13 @@ from accord.lm.tail import Unsupported, learn_tail, state_out
 class Backbone:
     """A transformers causal model behind the `LanguageModel` contract.
 
+    >>> import torch
+    >>> lm = accord.load("smollm2-135m")
+    >>> ids = torch.tensor([lm.tokenizer("Bees are a kind of")["input_ids"]])
+    >>> states = lm.hidden(ids, layers=[0, lm.n_layers])
+    >>> {layer: tuple(found.shape) for layer, found in states.items()}
+    {0: (1, 6, 576), 30: (1, 6, 576)}
+
     Attributes:
         model: the transformers model, in eval mode; `blocks[l - 1]` is the block that layer l leaves.
         n_layers, d_model, vocab_size, device, dtype, cacheable, limits, ends: see `LanguageModel`.

@@ -20,6 +20,13 @@ class Tokenizing(Protocol):
 class LanguageModel(Protocol):
     """A tokenizer, hidden states for a batch of ids (with a KV cache if wanted), and logits for hidden states.
 
+    >>> import torch
+    >>> lm = accord.load("smollm2-135m")
+    >>> ids = torch.tensor([lm.tokenizer("Bees are a kind of")["input_ids"]])
+    >>> logits = lm.lens(lm.hidden(ids)[lm.n_layers][0, -1])
+    >>> lm.tokenizer.decode(logits.argmax())
+    ' insect'
+
     Layers are numbered 0 (what enters the first block) to `n_layers` (what leaves the last block, *before* the
     final norm). The lens of a layer is final norm, head, and the model's own soft-cap or scale, so
     `lens(hidden(ids)[n_layers])` are the model's own logits.

@@ -97,6 +97,10 @@ def perplexity(
 ) -> Perplexity:
     """Score every text; the results do not depend on batches (to float error).
 
+    >>> lm = accord.load("smollm2-135m")
+    >>> perplexity(lm, ["Bees make honey.", "Honey bees make."]).per_text.round(0)
+    array([ 1708., 10795.])
+
     Args:
         max_length: tokens of a window, start token included; never more than the model can read.
         stride: in a text longer than a window, each window starts so many tokens after the window before, and scores

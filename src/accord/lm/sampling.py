@@ -68,6 +68,10 @@ def generate(
 ) -> list[Sample]:
     """Sample `n` texts for every prompt; prompt by prompt in the result.
 
+    >>> lm = accord.load("smollm2-135m")
+    >>> generate(lm, prompts=["Bees are a kind of"], max_new_tokens=2, temperature=0)[0].text
+    ' insect that'
+
     Repetition penalty, temperature, top-k and top-p are applied in this order and as transformers defines them.
 
     Args:

@@ -89,6 +89,12 @@ class Query:
 class Score:
     """Scores of a query, an entry for each of its answers; natural logarithms.
 
+    >>> lm = accord.load("smollm2-135m")
+    >>> prompt, *answers = (lm.tokenizer(text)["input_ids"] for text in ("Bees are a kind of", " insect", " bird"))
+    >>> [found] = accord.score(lm, [accord.Query(prompt, answers)])
+    >>> found.rank, found.total.round(1)
+    (array([ 1, 18]), array([-2.6, -5.2]))
+
     Attributes:
         first: log p(first token of the answer | context).
         logodds: log p − log(1 − p) of the same, computed without cancellation for p near 1.
@@ -142,6 +148,11 @@ def score(
     progress: Progress | None = None,
 ) -> list[Score]:
     """Score the answers of every query; equal contexts and shared prefixes are computed once.
+
+    >>> lm = accord.load("smollm2-135m")
+    >>> right, wrong = accord.score(lm, ["Bees are a kind of insect.", "Bees are a kind of bird."])
+    >>> (right.total > wrong.total).item()
+    True
 
     Args:
         queries: contexts and their answers, or whole texts: the score of a text has an entry, whose `total` is log p of

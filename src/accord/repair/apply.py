@@ -36,6 +36,15 @@ def repair(
 ) -> float:
     """Repair a model and write the folder, which `accord.load` opens; returns the seconds that it took.
 
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> from accord.repair import is_repaired, read_repair
+    >>> lm, task = accord.load("smollm2-135m"), accord.task("hypernymy", split="train", limit=8)
+    >>> settings = read_repair({"kind": "calibrate", "positions": 50})  # of ordinary text that it is weighed on
+    >>> _ = repair(lm, task, settings, folder=(folder := Path(mkdtemp()) / "calibrated"))
+    >>> is_repaired(folder)
+    True
+
     Args:
         task: its training items.
         config: a section of `accord.repair.config`; `read_repair` makes one.

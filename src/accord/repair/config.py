@@ -486,7 +486,11 @@ def _check_trains(task: Task, config: SFT) -> None:
 
 @checked
 def read_repair(table: dict[str, Any], where: object = "repair") -> Any:
-    """A section from a plain table with its `kind`; raises AccordError naming the key that is wrong."""
+    """A section from a plain table with its `kind`; raises AccordError naming the key that is wrong.
+
+    >>> read_repair({"kind": "calibrate", "share": 0.4}).share
+    0.4
+    """
     kind = check_kind(KINDS, table, "repair", where)
     try:
         return validate(KINDS, table)

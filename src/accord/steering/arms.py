@@ -143,6 +143,11 @@ def random_unit(target: Target, seed: int, concept: int) -> Tensor:
 def equal_rates(typical: Typical, chosen: Sequence[int], seed: int) -> dict[int, int]:
     """For each chosen concept another, not chosen and nobody else's, drawn from the ten of nearest rate.
 
+    >>> nothing = torch.zeros(4)
+    >>> typical = Typical(torch.tensor([0.0, 0.1, 0.3, 0.9]), nothing, nothing, nothing, nothing, nothing, tokens=1000)
+    >>> equal_rates(typical, [1], seed=0)
+    {1: 3}
+
     Raises AccordError if there are too few live concepts for that.
     """
     generator = np.random.default_rng(seed)

@@ -25,14 +25,26 @@ _SHRINK = 5.0  # tokens of the average label that every token is taken to have b
 
 @checked
 def live(typical: Typical, low: float = LIVE[0], high: float = LIVE[1]) -> list[int]:
-    """Concepts active often enough to be measured, and not nearly always."""
+    """Concepts active often enough to be measured, and not nearly always.
+
+    >>> nothing = torch.zeros(4)
+    >>> typical = Typical(torch.tensor([0.0, 0.1, 0.3, 0.9]), nothing, nothing, nothing, nothing, nothing, tokens=1000)
+    >>> live(typical)
+    [1, 2]
+    """
     concepts: list[int] = torch.nonzero((typical.rate >= low) & (typical.rate <= high)).flatten().tolist()
     return concepts
 
 
 @checked
 def pick(typical: Typical, n: int, seed: int) -> list[int]:
-    """`n` live concepts at random, or all if there are fewer."""
+    """`n` live concepts at random, or all if there are fewer.
+
+    >>> nothing = torch.zeros(4)
+    >>> typical = Typical(torch.tensor([0.0, 0.1, 0.3, 0.9]), nothing, nothing, nothing, nothing, nothing, tokens=1000)
+    >>> sorted(pick(typical, 5, seed=0))
+    [1, 2]
+    """
     concepts = live(typical)
     drawn = np.random.default_rng(seed).permutation(len(concepts))[:n]
     return [concepts[i] for i in sorted(drawn.tolist())]
@@ -40,7 +52,13 @@ def pick(typical: Typical, n: int, seed: int) -> list[int]:
 
 @checked
 def associated(scores: Tensor, typical: Typical, n: int) -> dict[int, float]:
-    """The `n` live concepts of largest |score| [K] -> score, the largest first; NaN scores are left out."""
+    """The `n` live concepts of largest |score| [K] -> score, the largest first; NaN scores are left out.
+
+    >>> nothing = torch.zeros(4)
+    >>> typical = Typical(torch.tensor([0.0, 0.1, 0.3, 0.9]), nothing, nothing, nothing, nothing, nothing, tokens=1000)
+    >>> associated(torch.tensor([0.9, 0.25, -0.5, 0.1]), typical, n=1)
+    {2: -0.5}
+    """
     known = [k for k in live(typical) if not bool(scores[k].isnan())]
     best = sorted(known, key=lambda k: -abs(float(scores[k])))[:n]
     return {k: float(scores[k]) for k in best}

@@ -15,6 +15,9 @@ from accord.heads.reader import Reader, edits_as_json, fingerprint
 class AddDirection:
     """Adds the same vector [d] to every state: activation addition (Turner et al., arXiv 2308.10248).
 
+    >>> AddDirection(3, torch.tensor([1.0, 0.0]))(torch.tensor([[5.0, 5.0]])).tolist()
+    [[6.0, 5.0]]
+
     Attributes:
         base: a change of the layer that comes first, if any.
     """
@@ -38,6 +41,10 @@ class AddDirection:
 @dataclass(frozen=True)
 class AmplifyDirection:
     """Adds to every state h what it has along a direction u [d] of norm 1, less what is usual: factor · (h·u − center).
+
+    >>> push = AmplifyDirection(3, torch.tensor([1.0, 0.0]), center=2.0, factor=0.5)
+    >>> push(torch.tensor([[4.0, 1.0], [0.0, 1.0]])).tolist()  # above the center it goes up, below it down
+    [[5.0, 1.0], [-1.0, 1.0]]
 
     Unlike a constant direction, which moves all states alike, this moves states apart (or together, below 0).
     """
@@ -67,6 +74,14 @@ class AmplifyDirection:
 @dataclass(frozen=True)
 class EditConcepts:
     """Turns concepts of a concept model off or up.
+
+    >>> from accord.concepts import Scale, build, read_config
+    >>> model = build(read_config({"kind": "topk", "size": 16, "k": 2}), d=4)
+    >>> states = torch.ones(2, 4)
+    >>> torch.allclose(EditConcepts(3, model, {5: Scale(1.0)})(states), states)  # also what the concepts do not explain
+    True
+    >>> torch.allclose(EditConcepts(3, model, {k: Scale(0.0) for k in range(16)})(states), states)
+    False
 
     Attributes:
         concepts: made on the states of `layer`.

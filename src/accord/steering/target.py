@@ -25,6 +25,12 @@ from accord.steering.span import EditedSpan
 class Target:
     """A language model and the concepts that are edited in it: a concept language model's own, or others spliced in.
 
+    >>> from accord.concepts import build, read_config
+    >>> lm = accord.load("smollm2-135m")
+    >>> target = Target.of(lm, build(read_config({"kind": "topk", "size": 64, "k": 4}), d=lm.d_model), layer=20)
+    >>> target.layer, target.concepts.K
+    (20, 64)
+
     Attributes:
         concepts: made on the states of `layer`.
         keep_error: for concepts that are spliced in; see `EditConcepts`.
@@ -155,6 +161,14 @@ def steer(
     push: AddDirection | None = None,
 ) -> LanguageModel:
     """A language model with concepts turned off or up; scoring, the gap, perplexity and generation work on it.
+
+    >>> from accord.concepts import Set, build, read_config
+    >>> lm = accord.load("smollm2-135m")
+    >>> model = build(read_config({"kind": "topk", "size": 64, "k": 4}), d=lm.d_model)  # a trained one means more
+    >>> steered = accord.steer(lm, {7: Set(50.0)}, concepts=model, layer=20)
+    >>> [[before], [after]] = (accord.score(each, ["Bees make honey."])[0].total for each in (lm, steered))
+    >>> bool(before > after)
+    True
 
     `accord.steer(lm, {12: 0.0, 7: 3.0})` turns concept 12 off and makes 7 three times as strong.
 

@@ -67,6 +67,14 @@ def measure_typical(
 ) -> Typical:
     """The statistics in one pass; memory goes with the number of concepts.
 
+    >>> from accord.concepts import build, read_config
+    >>> from accord.text import Batch
+    >>> model = build(read_config({"kind": "topk", "size": 16, "k": 2}), d=4)
+    >>> x, n = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(50, dtype=torch.long)
+    >>> typical = measure_typical(model, [Batch(x, n, n, n, n)])
+    >>> typical.tokens, typical.rate.sum().round().item()  # two of them are active on every token
+    (50, 2.0)
+
     Args:
         batches: raw embeddings, as `accord.text.in_order` gives them.
         label: from numbers of texts [n] to their labels [n]; NaN where a text has none.

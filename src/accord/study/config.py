@@ -44,6 +44,12 @@ class StudyFile:
 def load(path: Path) -> StudyFile:
     """Read and validate a study file; data files and the model are not looked at yet.
 
+    >>> from tempfile import mkdtemp
+    >>> from accord import study
+    >>> study.write_template(path := Path(mkdtemp()) / "study.toml")
+    >>> load(path).study.backbone.model
+    'smollm2-135m'
+
     Raises AccordError, listing every problem with its line.
     """
     text, content = read(path)

@@ -65,6 +65,13 @@ class Graph:
 def plan_study(file: StudyFile, *, fetch: bool = False, kept: dict[str, Any] | None = None) -> Graph:
     """Plan a study: build its tasks, look at its data, and see what is made from what. No weights are loaded.
 
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> from accord import study
+    >>> study.write_template(path := Path(mkdtemp()) / "study.toml")
+    >>> [stage.name for stage in plan_study(study.load(path)).stages]
+    ['gap/hypernymy']
+
     Args:
         fetch: bring models, texts and dictionaries onto this machine; else what is not here is listed as `missing`,
             and stages that depend on it count as to do.

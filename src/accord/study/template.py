@@ -42,7 +42,13 @@ _TOP = """\
 
 @checked
 def write_template(path: Path, *, replace: bool = False) -> None:
-    """Write the template to `path`. Raises AccordError if something else is there, without `replace`."""
+    """Write the template to `path`. Raises AccordError if something else is there, without `replace`.
+
+    >>> from tempfile import mkdtemp
+    >>> write_template(path := Path(mkdtemp()) / "study.toml")
+    >>> path.read_text(encoding="utf-8").splitlines()[0]
+    '# A study file of accord. See what it asks for: accord run FILE --dry-run. Run it: accord run FILE'
+    """
     text = template()
     if path.is_dir() or not path.parent.is_dir():
         raise AccordError("A study file cannot be written there.", where=path, wanted="a file in a folder")

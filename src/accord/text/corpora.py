@@ -80,6 +80,13 @@ def corpus(
 ) -> Corpus:
     """Read a corpus and divide it into training and held-out texts.
 
+    >>> from tempfile import mkdtemp
+    >>> path = Path(mkdtemp()) / "letters.csv"
+    >>> pd.DataFrame({"text": [f"letter number {i}" for i in range(10)]}).to_csv(path)
+    >>> letters = corpus(path, held_out=0.2)
+    >>> len(letters.train), len(letters.held_out)
+    (8, 2)
+
     A document is on one side as a whole, and equal texts are on the same side. A document is a text, or all texts
     of one list, or all lines of one `.txt` or `.md` file where there are several such files.
 

@@ -62,6 +62,12 @@ def extract(
 ) -> EmbeddingStore:
     """Write the hidden states of every token of `texts` into `folder`, going on from whole shards there.
 
+    >>> from tempfile import mkdtemp
+    >>> lm = accord.load("smollm2-135m")
+    >>> store = extract(lm, ["Bees make honey.", "It rained."], Path(mkdtemp()) / "store", layers=[10, 30])
+    >>> store.layers, store.tokens, store.d_model
+    ((10, 30), 9, 576)
+
     Each text is read after the start token (BOS, or EOS where that separates texts), as in generation. The start
     token itself is not stored: its state is the same in every text, and so large in most models (attention rests
     there) that it alone would set the mean, the scale and the loss of whatever is trained on the store.

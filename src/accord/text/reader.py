@@ -49,6 +49,14 @@ def batches(
 ) -> Iterator[Batch]:
     """Shuffled batches without end; an epoch has each row once, but for those that fill no whole batch at its end.
 
+    >>> from itertools import islice
+    >>> from tempfile import mkdtemp
+    >>> from accord.text import extract
+    >>> lm = accord.load("smollm2-135m")
+    >>> store = extract(lm, ["Bees make honey.", "It rained."], mkdtemp(), layers=[30])
+    >>> [len(batch.x) for batch in islice(batches(store, 30, size=4), 5)]  # without end
+    [4, 4, 4, 4, 4]
+
     Args:
         size: rows of a batch.
         seed: fixes the order.
@@ -75,6 +83,13 @@ def batches(
 @checked
 def in_order(store: EmbeddingStore, layer: int, size: int, *, device: torch.device | str = "cpu") -> Iterator[Batch]:
     """All rows once, in the order of the texts; the last batch may be smaller.
+
+    >>> from tempfile import mkdtemp
+    >>> from accord.text import extract
+    >>> lm = accord.load("smollm2-135m")
+    >>> store = extract(lm, ["Bees make honey.", "It rained."], mkdtemp(), layers=[30])
+    >>> [tuple(batch.x.shape) for batch in in_order(store, 30, size=6)]
+    [(6, 576), (3, 576)]
 
     Raises AccordError if there is no such layer.
     """

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from accord import cli
@@ -15,12 +16,7 @@ from accord.errors import AccordError
 from tests.lm.test_proofs import SMALL
 from tests.tiny import random_model, tiny_model, tiny_tokenizer
 
-COMMANDS = (
-    *("gap", "models", "cache", "tasks", "show", "run", "init", "report", "export", "check", "diff", "search"),
-    *("runs", "status", "open", "rm"),
-    *("embed", "train", "generate", "perplexity", "names", "steer", "explain"),
-    *("forecast", "repair", "merge", "verdict", "damage", "pathway"),
-)
+COMMANDS = tuple(name for names in cli.PANELS.values() for name in names)
 
 
 def accord(*words, **environment):
@@ -42,6 +38,13 @@ def process(*words, **environment):
 def test_help_has_an_example(command):
     code, out, _ = accord(command, "--help", COLUMNS="200")
     assert code == 0 and "Example" in out and f"accord {command}" in out
+
+
+def test_every_command_has_its_place_in_the_help():
+    assert sorted(COMMANDS) == sorted(typer.main.get_command(cli.app).commands)
+    code, out, _ = accord("--help", COLUMNS="100")
+    assert code == 0 and all(panel in out for panel in cli.PANELS) and "Other commands" not in out
+    assert out.index(" gap ") < out.index(" run ") < out.index(" cache ") < out.index("Begin with: accord gap")
 
 
 @pytest.mark.parametrize(

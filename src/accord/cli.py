@@ -18,7 +18,20 @@ from accord.screen import tell, visible
 from accord.terminal import as_command
 
 GROUND = ("accord.lm", "accord.tasks", "accord.study", "accord.report", "accord.sharing")
-"""Packages that have commands and are not capabilities; their commands come first."""
+"""Packages that have commands and are not capabilities."""
+
+PANELS = {
+    "One model and one task": ("gap", "show", "explore", "forecast", "repair", "verdict", "damage", "pathway", "merge"),
+    "A study: all of it, from one file": ("init", "run", "search", "status", "open"),
+    "Its concepts and texts, one step at a time": (
+        *("embed", "train", "names", "explain", "steer", "generate", "perplexity"),
+    ),
+    "Runs that are there": ("runs", "diff", "check", "report", "export", "push", "rm"),
+    "What accord can read": ("models", "prove", "tasks", "cache"),
+}
+"""How `accord --help` groups the commands, in the order in which one meets them; others come last."""
+_OTHERS = "Other commands"
+_BEGIN = "Begin with: accord gap --model smollm2-135m --task hypernymy --limit 100"
 
 
 class Commands(typer.core.TyperGroup):
@@ -82,19 +95,21 @@ def accord(
 
 
 def application() -> typer.Typer:
-    """The command line: the commands of the ground, then those of each capability in the list now."""
+    """The command line: the commands of the ground and of each capability in the list now, by `PANELS`."""
     commands = typer.Typer(
         cls=Commands,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
+        epilog=_BEGIN,
     )
     commands.callback()(accord)
-    for package in (*GROUND, *capabilities.CAPABILITIES):
-        module = capabilities.part(package, "command")
-        for function in () if module is None else module.COMMANDS:
-            commands.command()(as_command(function))
+    modules = [capabilities.part(package, "command") for package in (*GROUND, *capabilities.CAPABILITIES)]
+    functions = {of.__name__: of for module in modules if module is not None for of in module.COMMANDS}
+    panels = {name: panel for panel, names in PANELS.items() for name in names if name in functions}
+    for name in dict.fromkeys([*panels, *functions]):
+        commands.command(rich_help_panel=panels.get(name, _OTHERS))(as_command(functions[name]))
     return commands
 
 

@@ -65,6 +65,15 @@ def test_headlines(
     assert "400 items" in text(gap)
 
 
+def test_so_few_items_that_nothing_has_an_interval_are_no_finding() -> None:
+    alone = (0.0, NAN, NAN)
+    few = a_gap(n=2, generator_auc=alone, validator_auc=alone)
+    assert text(few).startswith("smollm2-135m was asked too few items to say anything: ")
+    assert "prefers wrong answers" in text(
+        a_gap(generator_auc=alone, validator_auc=alone)
+    )  # intervals were not asked for
+
+
 @pytest.mark.parametrize(
     ("r", "wanted"),
     [

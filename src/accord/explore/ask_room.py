@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from nicegui import ui
 
 from accord.explore.answers import ShownAnswers, draw_answers, shown_answers
-from accord.explore.kit import box
+from accord.explore.kit import box, words
 from accord.explore.subject import BASE, Subject
 from accord.explore.visitor import Board, Visitor
+from accord.screen import visible
 
 if TYPE_CHECKING:
     from accord.tasks import Item, Task
@@ -59,6 +60,7 @@ class AskRoom:
                 choices = [_ALONE, *subject.repairs]
                 self.other = ui.select(choices, value=_ALONE, label="Beside it", on_change=self.ask)
                 self.other.props("outlined dense")
+        self.forms = words("", "note")
         self.inputs = box("x-inputs")
         self.board = Board(visitor, name)
 
@@ -87,14 +89,17 @@ class AskRoom:
         way, subject = str(self.way.value), self.visitor.subject
         if way == PROMPTS:
             self._put(_EXAMPLE, long=("generator", "validator"))
+            self.forms.set_text("")
             await self.ask()
             return
         busy = "Loading the model, once …" if not subject.is_loaded() else "Reading …"
 
-        def place(texts: dict[str, str]) -> None:
+        def place(found: tuple[dict[str, str], str]) -> None:
+            texts, forms = found
             self._put(texts)
+            self.forms.set_text(visible(forms))
 
-        await self.board.show(lambda: first_texts(subject, way), place, busy)
+        await self.board.show(lambda: (first_texts(subject, way), forms_of(subject, way)), place, busy)
         if self.fields:
             await self.ask()
 
@@ -138,6 +143,13 @@ def item_texts(task: "Task", item: "Item") -> dict[str, str]:
 
     texts = {**{field: str(item.fields[field]) for field in input_fields(task)}, ANSWER: item.answer}
     return {**texts, LABEL: task.labels.right(item)} if task.labels.chooses else texts
+
+
+def forms_of(subject: Subject, name: str) -> str:
+    """What the fields of a task are places in: the templates of both forms."""
+    task = subject.task(name)
+    generator, validator = (" ".join(form.template.text.split()) for form in (task.generator, task.validator))
+    return f"It completes “{generator}”, and is asked “{validator}”."
 
 
 def question_of(subject: Subject, asked: Asked) -> "Task":

@@ -195,9 +195,15 @@ class ConceptsRoom:
             self.board.refuse("No slider changes anything: move one.")
             return
         subject, arms = self.visitor.subject, Arms(self.visitor.subject, asked)
-        put, last = self.board.growing(arms.put), [0.0]
+
+        def draw(texts: list[Beside]) -> None:
+            self.board.tell(f"Writing: {texts[-1].arm} …")
+            arms.put(texts)
+
+        put, last = self.board.growing(draw), [0.0]
 
         def shown(texts: list[Beside]) -> None:
+            """Called in the thread of the models."""
             if time.monotonic() - last[0] > _PAUSE:  # else it is in what comes next
                 last[0] = time.monotonic()
                 put(texts)
@@ -223,12 +229,25 @@ def written(subject: Subject, asked: Steering, shown: Any = None) -> list[Beside
     return write_beside(target, typical, doses, **options, shown=shown)  # type: ignore[arg-type]
 
 
+def _told_of(asked: Steering, texts: Sequence[Beside]) -> str:
+    """How to read the four texts."""
+    if any(text.tokens != texts[0].tokens for text in texts):
+        return "Marked: where a text parts from the one without."
+    if asked.kind == "factor":
+        return (
+            "All four texts are the same. A factor acts only where the concept is active, which it may not be here: "
+            "let the slider add what the concept usually writes, take another prompt, or more tokens."
+        )
+    return "All four texts are the same: move the slider further, or write more tokens."
+
+
 class Arms:
     """The four texts, each in a panel of its own, which grows while it is written."""
 
     def __init__(self, subject: Subject, asked: Steering) -> None:
         self._names, self._asked = subject.concept_names(asked.label), asked
         self._panels: dict[str, ui.element] = {}
+        self._waiting: dict[str, ui.element] = {}
         self._written: dict[str, tuple[TextElement, TextElement]] = {}
 
     def put(self, texts: Sequence[Beside]) -> None:
@@ -248,10 +267,12 @@ class Arms:
             for arm in ARMS:
                 with box("x-card") as self._panels[arm]:
                     words(arm, tag="h3")
+                    self._waiting[arm] = words("…", "note")
 
     def _head(self, text: Beside) -> tuple[TextElement, TextElement]:
         """What is edited in this arm, what it may begin with, and places for its text until it parts and from there."""
         named = self._names
+        self._waiting[text.arm].delete()
         about = ", ".join(f"{k}: {named[k]}" if k in named else f"concept {k}" for k in text.concepts)
         with self._panels[text.arm]:
             words(about or {WITHOUT: "nothing is edited"}.get(text.arm, "no concept: the same size"), "note")
@@ -264,7 +285,7 @@ class Arms:
 
 def _draw(subject: Subject, asked: Steering, texts: list[Beside]) -> None:
     Arms(subject, asked).put(texts)
-    words("Marked: where a text parts from the one without.", "note")
+    words(_told_of(asked, texts), "note")
     with box("x-actions"):
         button("Save rows (CSV)", lambda: save_rows(as_rows(asked, texts), "steering.csv"))
     copy_buttons([("Python", as_python(subject, asked)), ("command", as_command(subject, asked))])

@@ -53,7 +53,11 @@ class TokenGate:
                 message = {**message, "headers": [*message.get("headers", []), *guards]}
             await send(message)
 
-        await self.app(inner, receive, guarded)
+        try:
+            await self.app(inner, receive, guarded)
+        except RuntimeError as error:  # of the page's library, where a browser leaves before it has its answer
+            if "No response returned" not in str(error):
+                raise
 
 
 async def _refuse(kind: str, receive: Receive, send: Send) -> None:

@@ -15,7 +15,7 @@ from accord.explore.kit import Slider, box, button, copy_buttons, save_rows, tab
 from accord.explore.subject import BASE, Subject
 from accord.explore.visitor import Board, Visitor, hint
 from accord.report.metric import Metric
-from accord.report.wording import interval, number
+from accord.report.wording import amount, interval, number
 
 if TYPE_CHECKING:
     from accord.damage import Damage
@@ -223,9 +223,8 @@ def _draw_damage(subject: Subject, label: str, damage: "Damage") -> None:
     for row in told:
         change = Metric(*(math.nan if row[end] is None else float(row[end]) for end in ("change", "low", "high")))
         numbers = [
-            number(row["base"], 3),
-            number(row["repaired"], 3),
-            f"{number(change.value, 3)} {interval(change, 3)}",
+            *(amount(Metric(float(row[model]), math.nan, math.nan))[0] for model in ("base", "repaired")),
+            f"{'× ' if row['change_is'] == 'ratio' else ''}{number(change.value, 3)} {interval(change, 3)}",
         ]
         rows.append([damage_term(str(row["measure"])).label, *numbers])
     header = ["measure", "before", "after", "change, with 95 % interval"]

@@ -15,6 +15,7 @@ MOST = 3000
 _CROWDED = 1000  # points that are drawn smaller
 _COLOURS = {True: "#2f86c1", False: "#d9732a"}  # told apart by any eyes, on light and dark ground
 _GREY = "#7d8793"
+_MINUS = "(value) => String(value).replace('-', '−')"
 _HINT = "Point at an item to read it; click it to look closely."
 
 
@@ -69,7 +70,7 @@ def _series(rows: pd.DataFrame, gold: bool) -> dict[str, Any]:
 def _options() -> dict[str, Any]:
     axis = {
         "nameLocation": "middle", "nameGap": 26, "scale": True, "nameTextStyle": {"color": _GREY},
-        "axisLabel": {"color": _GREY}, "axisLine": {"lineStyle": {"color": _GREY}},
+        "axisLabel": {"color": _GREY, ":formatter": _MINUS}, "axisLine": {"lineStyle": {"color": _GREY}},
         "splitLine": {"lineStyle": {"color": _GREY, "opacity": 0.25}},
     }  # fmt: skip
     return {

@@ -147,6 +147,8 @@ def _headline(gap: Gap) -> str:
         return f"chooses the right label for {measured(accuracy)} of the items"
     if not (generator.known and validator.known):
         return "was asked about answers that are all right or all wrong, so neither form can be put to the test"
+    if len(gap.scores) < FEW_ITEMS and not (math.isfinite(generator.low) or math.isfinite(validator.low)):
+        return "was asked too few items to say anything"
     if _apart(generator, validator):
         return _uneven(generator, validator)
     if _chance(generator) and _chance(validator):

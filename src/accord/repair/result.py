@@ -17,6 +17,11 @@ from accord.unfinished import check_finished
 
 DESCRIPTION, FORMAT = "repair.json", "accord.repair"
 MERGED = "merge.json"  # in a folder of merged weights
+_CHANGES = {
+    "adapter": "an adapter beside its weights",
+    "weights": "its weights changed",
+    "edits": "edits of its states",
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class RepairRecord:
 
     def headline(self) -> str:
         """What of the model it changes, and how its training went."""
-        changed = f"changes {self.change.get('kind', 'the model')}"
+        changed = _CHANGES.get(str(self.change.get("kind")), "the model changed")
         if self.curve is None or "loss" not in self.curve or len(self.curve) < 2:
             return changed
         losses = self.curve["loss"]

@@ -107,3 +107,13 @@ def test_the_command_hears_before_it_imports():
         "print(before)"
     )
     assert ended(code)[:2] == (0, "set()\n")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_what_a_signal_ends_properly_is_no_interruption(name):
+    """A server: it has nothing that could be gone on with."""
+    serving = "\n  try: me(NAME); time.sleep(9)\n  except KeyboardInterrupt: signals.heard()".replace(
+        "NAME", repr(name)
+    )
+    code, _, err = ended(INSTALLED + AS_A_COMMAND.format(work=serving))
+    assert (code, err) == (0, "")

@@ -46,6 +46,13 @@ def received() -> int | None:
     return _received
 
 
+def heard() -> None:
+    """What came is how this work ends, as a server's does: it is no interruption, and nothing is left undone."""
+    global _received
+    _received = None
+    _raise_in(0.0)
+
+
 @contextmanager
 def working() -> Iterator[None]:
     """While a command works; KeyboardInterrupt at its end, if a signal came and was swallowed."""

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accord import signals
 from accord.arguments import checked
 from accord.errors import AccordError, MissingLibrary
 from accord.explore.gate import TokenGate
@@ -116,6 +117,7 @@ def run(gate: TokenGate, listening: socket.socket) -> None:
     with suppress(KeyboardInterrupt), warnings.catch_warnings():  # uvicorn ends well, then raises the signal again
         warnings.filterwarnings("ignore", module="nicegui")  # looks for its server among all objects
         uvicorn.Server(uvicorn.Config(gate, **settings)).run(sockets=[listening])
+    signals.heard()
 
 
 def _listening(port: int) -> socket.socket:

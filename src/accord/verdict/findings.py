@@ -4,7 +4,7 @@ import math
 
 from accord.damage.over_seeds import factor, harms, leaning, perplexity, worsened
 from accord.report.finding import Finding
-from accord.report.wording import capital, count, measured, number
+from accord.report.wording import capital, count, equals, measured, number
 from accord.study.run_folder import Run
 from accord.verdict.judged import JudgedRepair, RepairGroup, judged_repairs
 
@@ -82,7 +82,7 @@ def _closes(group: RepairGroup, chosen: JudgedRepair) -> tuple[str, str]:
     headline = f"{chosen.label} closes {share(closure.value)} of the gap, {cost}"
     before, after = chosen.before(near, "pearson_all"), chosen.metric(near, "pearson_all")
     n = f"{count(chosen.n(near), 'test item')}, {count(len(chosen.seeds), 'seed')}"
-    correlate = f"The two forms now correlate with r = {measured(after)}, before with {number(before.value)} ({n})"
+    correlate = f"The two forms now correlate with {equals('r', after)}, before with {number(before.value)} ({n})"
     parts = [correlate, _carries(group, chosen), _broke(chosen)]
     return headline, ". ".join(part for part in parts if part) + "."
 
@@ -97,8 +97,8 @@ def _carries(group: RepairGroup, repair: JudgedRepair) -> str:
         return f"{where} it was not measured"
     closure = repair.metric(far, "pearson_all", "closure")
     if repair.closes(far):
-        return f"{where}: r = {measured(r)}, closing {share(closure.value)}"
-    return f"{where} the gap is not shown to close (r = {measured(r)}, closure {measured(closure)})"
+        return f"{where}: {equals('r', r)}, closing {share(closure.value)}"
+    return f"{where} the gap is not shown to close ({equals('r', r)}, closure {measured(closure)})"
 
 
 def _broke(repair: JudgedRepair) -> str:
@@ -137,7 +137,7 @@ def _none_closes(group: RepairGroup, chosen: JudgedRepair) -> tuple[str, str]:
 
 def _within(repair: JudgedRepair, near: str) -> str:
     """The interval of what was before, and the correlations within the classes."""
-    parts = [f"before the repair, r = {measured(repair.before(near, 'pearson_all'))} over all items"]
+    parts = [f"before the repair, {equals('r', repair.before(near, 'pearson_all'))} over all items"]
     for name, label in _CLASSES:
         if (r := repair.metric(near, name)).known:
             parts.append(f"within {label} answers now {measured(r)}, before {number(repair.before(near, name).value)}")

@@ -202,6 +202,9 @@ def test_ratios_are_jackknifed() -> None:
 def test_where_nothing_is_known_there_is_a_reason_and_no_interval() -> None:
     few = share_estimate(np.ones(1))
     assert few.interval() == {"value": 1.0, "low": None, "high": None, "reason": "1 item: an interval takes 5"}
+    few = np.array([40.0, 50.0, 60.0, 45.0, 2000.0])
+    assert mean_estimate(few).low < 1 == mean_estimate(few, least=1.0).low
+    assert mean_estimate(few + 900, least=1.0) == mean_estimate(few + 900)
     assert mean_estimate(np.full(9, 3.0)).reason == "every value is the same"
     assert mean_estimate(np.full(9, 1.0), unit=True).low == pytest.approx(
         stats.binomtest(9, 9).proportion_ci(method="wilson").low

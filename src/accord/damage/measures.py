@@ -158,7 +158,9 @@ def drift_rows(changes: Changes, before: pd.DataFrame, after: pd.DataFrame) -> N
         ranks = 1 / base.rank[base.yes], 1 / repaired.rank[base.yes]
         change = unchanged() if same else mean_change(*ranks, unit=True)
         changes.add(OWN, "mrr_yes", (ranks[0].mean(), ranks[1].mean()), change, base.n_yes, "lower")
-    moved = [unchanged()] * 2 if same else [mean_change(x, y, classes), mean_estimate(np.abs(y - x), classes)]
+    moved = (
+        [unchanged()] * 2 if same else [mean_change(x, y, classes), mean_estimate(np.abs(y - x), classes, least=0.0)]
+    )
     changes.add(OWN, "generator_logodds", (x.mean(), y.mean()), moved[0], n, "neither")
     changes.add(OWN, "generator_moved", (0.0, moved[1].value), moved[1], n, "distance")
     own = float(pearson(x, x))

@@ -71,7 +71,7 @@ def check(
     rows = []
     for (what, draw, concepts), after in zip(sets, without, strict=True):
         size = np.abs(after - l_v)
-        change, moved = difference(base, pearson_estimate(l_g, after)), mean_estimate(size)
+        change, moved = difference(base, pearson_estimate(l_g, after)), mean_estimate(size, least=0.0)
         if not size.any():
             change = moved = unchanged()
         ends = (("change", change.interval()), ("moved", moved.interval()))

@@ -3,6 +3,8 @@
 See `accord.intervals.estimate.studentised`. A mean needs no more; a ratio Σa / Σb goes by what each unit adds to it.
 """
 
+import math
+
 import numpy as np
 
 from accord.intervals.estimate import (
@@ -22,10 +24,11 @@ from accord.intervals.shares import plus_four, wilson
 SAME = "every value is the same"
 
 
-def mean_estimate(values: Floats, classes: Classes = (), *, unit: bool = False) -> Estimate:
+def mean_estimate(values: Floats, classes: Classes = (), *, unit: bool = False, least: float = -math.inf) -> Estimate:
     """Mean of `values` [unit].
 
     Args:
+        least: no value can be below it, so nor can the interval be: of few and very unequal values it would.
         unit: values lie in [0, 1], and so does the interval; where all are equal, it is Wilson's of as many trials,
             since no variable on [0, 1] varies more than one of 0 and 1.
 
@@ -42,7 +45,7 @@ def mean_estimate(values: Floats, classes: Classes = (), *, unit: bool = False) 
         return Estimate(value, *wilson(value * n, n)) if unit else Estimate(value, reason=SAME)
     error, skew = spread(values, classes)
     low, high = (float(end) for end in studentised(value, error, skew, critical(n, classes)))
-    return Estimate(value, max(low, 0.0), min(high, 1.0)) if unit else Estimate(value, low, high)
+    return Estimate(value, max(low, 0.0), min(high, 1.0)) if unit else Estimate(value, max(low, least), high)
 
 
 def mean_change(before: Floats, after: Floats, classes: Classes = (), *, unit: bool = False) -> Estimate:

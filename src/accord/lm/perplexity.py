@@ -78,7 +78,7 @@ class Perplexity:
         """
         scored = self.tokens > 0
         tokens = self.tokens[scored].astype(np.float64)
-        each, losses = mean_estimate(self.per_text[scored]), ratio_estimate(self.nll[scored], tokens)
+        each, losses = mean_estimate(self.per_text[scored], least=1.0), ratio_estimate(self.nll[scored], tokens)
         mean = {"value": each.value, "low": each.low, "high": each.high}
         weighted = {"value": losses.value, "low": losses.low, "high": losses.high}
         return {"mean": mean, "token_weighted": {name: math.exp(number) for name, number in weighted.items()}}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from accord.lm.perplexity import Perplexity
 
 TEXTS_VERSION = 2  # raise these when the same settings give other files or numbers
-VERSION = 3
+VERSION = 4
 _PART = 32  # texts that are written or judged together: a kill can cost so many, and others may be at the next
 
 

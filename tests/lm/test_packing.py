@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import accord
+from accord.gap import measure_gap
 from accord.lm import Backbone, proofs
 from accord.lm.marked import States
 from accord.lm.packing import as_batch, pack
@@ -100,3 +102,15 @@ def test_memory_that_runs_out_halves_the_batch(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("accord.lm.states._PACKED_WIDTH", 30)
     packed = _states(lm, sequences, 8192)
     assert max(sizes) > 60 and all(torch.allclose(packed[key], plain[key], atol=1e-4) for key in plain)
+
+
+@pytest.mark.real
+def test_the_small_real_model_scores_alike_packed() -> None:
+    lm, task = accord.load("smollm2-135m", device="cpu", dtype="float32"), accord.task("hypernymy", limit=24)
+    plain = measure_gap(lm, task, resamples=0).scores
+    with torch.no_grad():
+        proof, lm.packs = proofs.packing(lm, proofs.make_probe(lm, proofs.tokens_to_try(lm, thorough=False)))
+    packed = measure_gap(lm, task, resamples=0).scores
+    assert proof.holds
+    for column in ("generator_logodds", "validator_logodds", "generator_logprob"):
+        assert (plain[column] - packed[column]).abs().max() < 2e-4

@@ -154,6 +154,7 @@ def test_only_what_begins_with_the_token_comes_through():
         (["nowhere"], "no results here"),
         (["--model", "no-such-model"], "no-such-model"),
         (["runs", "--task", "hypernymy"], "has questions of its own"),
+        (["runs", "--seed", "3"], "has items and seeds of its own"),
     ],
 )
 def test_what_cannot_be_explored_is_refused_before_anything_is_served(words, wanted, tmp_path, monkeypatch):

@@ -19,7 +19,9 @@ def explore(
         str | None, typer.Option(help="A model alone; of a run, the place of its model where that is another now.")
     ] = None,
     question: Annotated[QuestionSection | None, QUESTION] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Of a model alone: items that are measured.")] = 200,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Of a model alone: items that are measured; 200 by default.")
+    ] = None,
     seed: Seed = 0,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
@@ -45,6 +47,9 @@ def explore(
         raise AccordError("There is nothing to explore.", fix="name a run folder, or a model: --model MODEL")
     if run is not None and question is not None:
         raise AccordError("A run has questions of its own.", got=f"--task {question.task}", fix="leave --task off")
+    given = [*([f"--limit {limit}"] if limit is not None else []), *([f"--seed {seed}"] if seed else [])]
+    if run is not None and given:
+        raise AccordError("A run has items and seeds of its own.", got=", ".join(given), fix="leave them off")
     check_library()
     if run is not None:
         subject = Subject.of_run(run, model=model, device=None if device == "auto" else device)
@@ -52,7 +57,7 @@ def explore(
         assert model is not None
         check_model(model)
         questions = {} if question is None else {question.task: question}
-        subject = Subject(BackboneSection(model=model, device=device), questions, seed=seed, limit=limit)
+        subject = Subject(BackboneSection(model=model, device=device), questions, seed=seed, limit=limit or 200)
     serve_subject(subject, port=port, browser=browser)
 
 

@@ -93,9 +93,8 @@ def places_of_largest(values: Tensor, k: int) -> Tensor:
     them, reads the rows once and little of them twice; `topk` of long rows reads them several times on a GPU.
     """
     n, K = values.shape
-    size = 2 ** round(
-        math.log2(max(K / k, 1)) / 2
-    )  # of a group: then there are about as many groups as are looked into
+    # Of a group: so that there are about as many groups as numbers in those k that are looked into.
+    size = 2 ** round(math.log2(max(K / k, 1)) / 2)
     if size < 4 or K % size:
         return values.topk(k, sorted=False).indices
     groups = K // size  # group g has columns g, g + groups, …
